@@ -1,0 +1,76 @@
+"""Resampling and pyramids: half a frame, double a frame, and a frame as a sum of bands.
+
+    half    (B, C, H, W) -> (B, C, H/2, W/2)   5x5 Gaussian, then the mean of every 2x2
+    double  (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between the pixels, the pixels themselves kept
+    laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)]   finest first
+
+Borders are reflected (repeated where a side is too short to reflect).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EIGHT_TAPS = (-1 / 64, 4 / 64, -11 / 64, 40 / 64, 40 / 64, -11 / 64, 4 / 64, -1 / 64)
+BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+GAUSSIAN_SIGMA = 0.5
+
+
+def gaussian_kernel() -> Tensor:
+    """The 5x5 Gaussian of sigma 0.5 that goes before halving; float32, sums to 1."""
+    line = torch.exp(-((torch.arange(5.0) - 2) ** 2) / (2 * GAUSSIAN_SIGMA**2))
+    square = torch.outer(line, line)
+    return square / square.sum()
+
+
+def blur(frame: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve each channel of ``frame`` (B, C, H, W) with ``kernel`` (5, 5), or with its own of (C, 1, 5, 5)."""
+    return _each_channel(_reflect(frame, 2, 2, 2, 2), kernel)
+
+
+def half(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
+    """Blur and halve ``frame`` (B, C, H, W), H and W even; ``kernel`` as in :func:`blur`, by default the Gaussian."""
+    return F.avg_pool2d(blur(frame, gaussian_kernel() if kernel is None else kernel), 2)
+
+
+def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
+    """Double ``frame`` (B, C, H, W) with an 8-tap filter; ``taps`` (8,) or (C, 1, 1, 8), by default the published.
+
+    Output pixel (2i, 2j) is input pixel (i, j); the ones between are filtered along x, then along y.
+    """
+    row = (torch.tensor(EIGHT_TAPS) if taps is None else taps).reshape(-1, 1, 1, 8)
+    batch, channels, height, width = frame.shape
+    between = _each_channel(_reflect(frame, 3, 4, 0, 0), row)
+    wide = torch.stack((frame, between), -1).view(batch, channels, height, 2 * width)
+    between = _each_channel(_reflect(wide, 0, 0, 3, 4), row.mT)
+    return torch.stack((wide, between), -2).view(batch, channels, 2 * height, 2 * width)
+
+
+def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:
+    """Split ``frame`` (B, C, H, W) into ``levels`` bands, finest first; the last one is what remains.
+
+    Any H and W: an odd side is halved upwards.
+    """
+    line = torch.tensor(BINOMIAL)
+    kernel = torch.outer(line, line)
+    bands = []
+    for _ in range(levels - 1):
+        smaller = F.avg_pool2d(blur(frame, kernel), 2, ceil_mode=True)
+        spread = torch.zeros_like(frame)
+        spread[..., ::2, ::2] = smaller
+        bands.append(frame - blur(spread, 4 * kernel))
+        frame = smaller
+    return [*bands, frame]
+
+
+def _each_channel(frame: Tensor, kernel: Tensor) -> Tensor:
+    channels = frame.shape[1]
+    kernel = kernel.to(frame).reshape(-1, 1, *kernel.shape[-2:]).expand(channels, -1, -1, -1)
+    return F.conv2d(frame, kernel, groups=channels)
+
+
+def _reflect(frame: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    fits = max(left, right) < frame.shape[-1] and max(top, bottom) < frame.shape[-2]
+    return F.pad(frame, (left, right, top, bottom), mode="reflect" if fits else "replicate")

@@ -1,0 +1,52 @@
+"""Softmax splatting: throw every pixel to where the flow points, the more important one in front.
+
+    frame (B, C, H, W), flow (B, 2, H, W) in pixels (dx, dy), metric (B, 1, H, W)  ->  (B, C, H, W)
+
+Niklaus and Liu, "Softmax Splatting for Video Frame Interpolation", 2020. A pixel p lands on the four pixels around
+p + flow(p) with bilinear shares; where several land, they are averaged with the weights exp(metric).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
+    """Softmax-splat ``frame`` (B, C, H, W) along ``flow`` (B, 2, H, W; pixels, x then y), weighted by exp(``metric``).
+
+    Pixels that nothing reaches are zero. As in the published code the normaliser has no epsilon: where it is exactly
+    zero it is replaced by one. Sums and positions are float32 at least. Differentiable in all three. ValueError for
+    shapes that do not match.
+    """
+    batch, channels, height, width = frame.shape
+    if flow.shape != (batch, 2, height, width) or metric.shape != (batch, 1, height, width):
+        raise ValueError(
+            f"expected a flow {(batch, 2, height, width)} and a metric {(batch, 1, height, width)}, "
+            f"got {tuple(flow.shape)} and {tuple(metric.shape)}"
+        )
+    precise = torch.promote_types(frame.dtype, torch.float32)
+    importance = metric.to(precise).exp()
+    weighted = torch.cat((frame.to(precise) * importance, importance), 1)
+    total = splat_sum(weighted, flow.to(precise))
+    normaliser = total[:, -1:]
+    return (total[:, :-1] / torch.where(normaliser == 0, 1.0, normaliser)).to(frame.dtype)
+
+
+def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
+    """Add every pixel of ``values`` (B, C, H, W) to the four pixels around its target; same dtype for both inputs."""
+    batch, channels, height, width = values.shape
+    x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
+    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
+    left, top = x.detach().floor(), y.detach().floor()
+    share_x, share_y = x - left, y - top  # of the right and of the lower pixel
+    first = torch.arange(batch, device=flow.device).view(-1, 1, 1) * (height * width)
+    rows = values.permute(0, 2, 3, 1).reshape(-1, channels)
+    total = torch.zeros_like(rows)
+    for column, by_x in ((left, 1 - share_x), (left + 1, share_x)):
+        for row, by_y in ((top, 1 - share_y), (top + 1, share_y)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            share = torch.where(inside, by_x * by_y, 0.0)
+            index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long() + first
+            total = total.index_add(0, index.flatten(), rows * share.reshape(-1, 1))
+    return total.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -1,0 +1,38 @@
+"""Backward warp: fetch from where the flow points.
+
+    source (B, C, H, W) + flow (B, 2, H, W) in pixels, (dx, dy)  ->  (B, C, H, W)
+
+Each output pixel p takes the bilinear sample of ``source`` at p + flow(p). PWC-Net's published weights were trained
+with a warp that stretches the flow by W / (W - 1) and blanks whatever reaches outside the frame; both are kept.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+INSIDE = 0.999
+"""Share of a sample's four taps that must lie in the frame for the sample to count."""
+
+
+def backwarp(source: Tensor, flow: Tensor) -> Tensor:
+    """Sample ``source`` (B, C, H, W) at the places that ``flow`` (B, 2, H, W; pixels, x then y) points to.
+
+    Positions are float32 at least, whatever the dtype of ``source``. Samples that reach outside the frame are zero.
+    The flow is scaled as PWC-Net scales it (module docstring). Differentiable in both. ValueError for shapes that do
+    not match.
+    """
+    height, width = source.shape[-2:]
+    if flow.shape != (source.shape[0], 2, height, width):
+        raise ValueError(f"expected a flow of shape {(source.shape[0], 2, height, width)}, got {tuple(flow.shape)}")
+    precise = torch.promote_types(source.dtype, torch.float32)
+    flow = flow.to(precise)
+    x = (2 * torch.arange(width, dtype=precise, device=source.device) + 1) / width - 1
+    y = (2 * torch.arange(height, dtype=precise, device=source.device) + 1) / height - 1
+    grid_x = x + flow[:, 0] * (2 / max(width - 1, 1))
+    grid_y = y[:, None] + flow[:, 1] * (2 / max(height - 1, 1))
+    with_ones = F.pad(source.to(precise), (0, 0, 0, 0, 0, 1), value=1.0)
+    sampled = F.grid_sample(with_ones, torch.stack((grid_x, grid_y), -1), align_corners=False)
+    inside = (sampled[:, -1:] > INSIDE).to(precise)
+    return (sampled[:, :-1] * inside).to(source.dtype)
