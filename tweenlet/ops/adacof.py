@@ -1,0 +1,82 @@
+"""AdaCoF, adaptive collaboration of flows: each output pixel is a weighted sum of k x k freely placed samples.
+
+    frame (B, C, H, W) + weight, rows, columns (B, k*k, H, W each)  ->  (B, C, H, W)
+
+    out(p) = sum over taps t of  weight_t(p) * sample(frame, p + place_t * dilation + (rows_t(p), columns_t(p)))
+
+Lee et al., "AdaCoF: Adaptive Collaboration of Flows for Video Frame Interpolation", 2020. ``sample`` mixes four
+pixels, but not quite bilinearly: the published weights were trained with offsets truncated toward zero, not floored.
+A negative offset -1.3 is so split into -1 and -0.3, and the pixels at -1 and 0 are extrapolated with the weights 1.3
+and -0.3. Each of the four is clamped to the frame by itself.
+
+To gather four neighbours at once, the frame is first turned into the four coefficients of the surface that runs
+through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  one nearest lookup per tap fetches them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1) -> Tensor:
+    """Synthesise a picture from ``frame`` (B, C, H, W) with one kernel of free taps per pixel.
+
+    ``weight``, ``rows`` and ``columns`` (B, k*k, H, W) hold the taps row by row: their weights and their offsets in
+    pixels from the places of a plain k x k convolution with ``dilation``. Positions are float32 at least.
+    Differentiable in all four; for the gradient each tap is computed a second time instead of being kept in memory.
+    ValueError for shapes that do not match.
+    """
+    batch, _, height, width = frame.shape
+    side = math.isqrt(weight.shape[1])
+    if side * side != weight.shape[1] or weight.shape != (batch, side * side, height, width):
+        raise ValueError(f"expected weights of shape ({batch}, k*k, {height}, {width}), got {tuple(weight.shape)}")
+    if not weight.shape == rows.shape == columns.shape:
+        raise ValueError(
+            f"expected weights and offsets of one shape, got {tuple(weight.shape)}, {tuple(rows.shape)} and "
+            f"{tuple(columns.shape)}"
+        )
+    precise = torch.promote_types(frame.dtype, torch.float32)
+    surface = _surface(frame.to(precise))
+    y = torch.arange(height, dtype=precise, device=frame.device)[:, None]
+    x = torch.arange(width, dtype=precise, device=frame.device)
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in (frame, weight, rows, columns))
+    total = torch.zeros_like(frame, dtype=precise)
+    # unbind, because its gradient is one stack; the gradient of weight[:, tap] would be as large as weight
+    for tap, taken in enumerate(zip(weight.unbind(1), rows.unbind(1), columns.unbind(1), strict=True)):
+        place_y = y + (tap // side - (side - 1) / 2) * dilation
+        place_x = x + (tap % side - (side - 1) / 2) * dilation
+        if training:
+            value = checkpoint(
+                _tap, surface, *taken, place_y, place_x, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            value = _tap(surface, *taken, place_y, place_x)
+        total = total + value
+    return total.to(frame.dtype)
+
+
+def _surface(frame: Tensor) -> Tensor:
+    """Coefficients a, b, c, d of every 2x2 of the frame with a border of one: (B, 4C, H + 1, W + 1)."""
+    bordered = F.pad(frame, (1, 1, 1, 1), mode="replicate")
+    above, below = bordered[..., :-1, :], bordered[..., 1:, :] - bordered[..., :-1, :]
+    return torch.cat([part for line in (above, below) for part in (line[..., :-1], line.diff(dim=-1))], 1)
+
+
+def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """One tap's share of the sum, (B, C, H, W): weight, rows and columns (B, H, W), its places y (H, 1) and x (W,)."""
+    height, width = surface.shape[-2:]
+    rows, columns = rows.to(surface.dtype), columns.to(surface.dtype)
+    whole_rows, whole_columns = rows.detach().trunc(), columns.detach().trunc()
+    part_row, part_column = (rows - whole_rows)[:, None], (columns - whole_columns)[:, None]
+    row = (y + whole_rows).clamp(-1, height - 2) + 1  # of the 2x2 that begins there; the border makes it + 1
+    column = (x + whole_columns).clamp(-1, width - 2) + 1
+    grid = torch.stack(((2 * column + 1) / width - 1, (2 * row + 1) / height - 1), -1)
+    looked_up = F.grid_sample(surface, grid, mode="nearest", align_corners=False)
+    here, along_column, along_row, along_both = looked_up.chunk(4, 1)
+    sample = here + part_column * along_column + part_row * (along_row + part_column * along_both)
+    return weight[:, None].to(surface.dtype) * sample
