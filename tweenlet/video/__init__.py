@@ -1,0 +1,19 @@
+"""Read and write streams of frames: video files, folders and lists of images, y4m on a pipe.
+
+::
+
+    read(source) ──> Reader ──> Frame, Frame, Frame ... ──> Writer.write ──> the file, whole or not at all
+                       │          └ .rgb() only when asked      ▲
+                       └──── sound, subtitles, chapters, tags ──┘   (copied, never re-encoded)
+
+A frame goes from the decoder to the encoder as it is; only a picture made by a network passes through RGB.
+Memory is constant: one frame is held for its duration to be known, and every frame is decoded once.
+"""
+
+from __future__ import annotations
+
+from tweenlet.video.frame import Frame
+from tweenlet.video.read import IMAGE_RATE, Reader, read
+from tweenlet.video.write import Writer, write
+
+__all__ = ["IMAGE_RATE", "Frame", "Reader", "Writer", "read", "write"]

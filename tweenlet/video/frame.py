@@ -1,0 +1,195 @@
+"""One frame, and the exact way between a decoder's picture and RGB.
+
+::
+
+    decoder's picture ── swscale: layout only ──> Y'CbCr 4:4:4, same depth ── float matrix ──> RGB (3, H, W) in [0, 1]
+    encoder's picture <─ swscale: layout only ─── Y'CbCr 4:4:4, same depth <─ float matrix ─── RGB (3, H, W) in [0, 1]
+
+swscale's own matrices shift the mean (its default flags by a whole step of luma, its full range chroma by half
+a step), so that it only changes the layout here: chroma up and down, planes, byte order. Matrix and range are
+float arithmetic, and a frame that goes there and back keeps its brightness to less than 0.01 of a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+from numpy.typing import NDArray
+
+FULL, LIMITED, UNSPECIFIED = 2, 1, 2  # AVCOL_RANGE_JPEG, AVCOL_RANGE_MPEG, AVCOL_SPC_UNSPECIFIED
+_ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_DEPTHS = (8, 9, 10, 12, 14, 16)
+_LUMA_WEIGHTS = {  # AVColorSpace -> the weights of red and blue in luma (ITU-T H.273, table 4)
+    1: (0.2126, 0.0722),  # BT.709
+    4: (0.30, 0.11),  # FCC
+    5: (0.299, 0.114),  # BT.601, 625 lines
+    6: (0.299, 0.114),  # BT.601, 525 lines
+    7: (0.212, 0.087),  # SMPTE 240M
+    9: (0.2627, 0.0593),  # BT.2020
+    10: (0.2627, 0.0593),  # BT.2020, constant luminance (taken as the line above)
+}
+
+
+@dataclass(frozen=True)
+class Colour:
+    """The four colour tags of a picture, as FFmpeg numbers them (ITU-T H.273)."""
+
+    matrix: int = UNSPECIFIED
+    range: int = 0
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+    @classmethod
+    def of(cls, picture: av.VideoFrame) -> Colour:
+        """The tags of a decoded picture; what is not tagged stays so."""
+        known_full = picture.format.name.startswith("yuvj") or is_rgb(picture.format)
+        span = FULL if known_full else picture.color_range
+        return cls(picture.colorspace, span, picture.color_primaries, picture.color_trc)
+
+    def stamp(self, target: av.VideoFrame | av.VideoCodecContext) -> None:
+        """Write the tags onto a picture or an encoder."""
+        target.colorspace, target.color_range = self.matrix, self.range
+        target.color_primaries, target.color_trc = self.primaries, self.transfer
+
+    def full(self, gray: bool = False) -> bool:
+        """Whether black is 0 and white the highest code; a range not tagged is limited, but full for gray pictures."""
+        return self.range == FULL or (gray and self.range != LIMITED)
+
+    def equations(
+        self, bits: int, height: int, gray: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``codes = forward @ rgb + offset`` for RGB in [0, 1]: (3, 3) and (3, 1), for gray pictures (1, 3) and (1, 1).
+
+        Without a known matrix tag players take BT.709 for 720 lines and more, else BT.601; so does this.
+        """
+        red, blue = _LUMA_WEIGHTS.get(self.matrix, _LUMA_WEIGHTS[1 if height >= 720 else 6])
+        luma = np.array([red, 1 - red - blue, blue])
+        rows = np.stack([luma, ([0, 0, 1] - luma) / (2 - 2 * blue), ([1, 0, 0] - luma) / (2 - 2 * red)])
+        step, top = 2 ** (bits - 8), 2**bits - 1
+        black, white, swing = (0, top, top) if self.full(gray) else (16 * step, 219 * step, 224 * step)
+        forward, offset = rows * [[white], [swing], [swing]], np.array([[black], [128 * step], [128 * step]])
+        return (forward[:1], offset[:1]) if gray else (forward, offset)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a stream and when it is shown.
+
+    ``time`` and ``duration`` are exact seconds; the earliest packet of the file is at 0. ``picture`` is the decoder's
+    own frame, and ``path`` the image file that it came from, if it did.
+    """
+
+    time: Fraction
+    duration: Fraction
+    picture: av.VideoFrame
+    path: Path | None = None
+
+    def rgb(self) -> NDArray[np.float32]:
+        """The picture as float32 (3, H, W), RGB in [0, 1]; converted anew by each call. Alpha is left out."""
+        return to_rgb(self.picture)
+
+
+def bits_of(pixels: av.VideoFormat) -> int:
+    """Bits per component of a pixel format, 8 to 16 (float counts as 16)."""
+    bits = 8 if pixels.has_palette else max(component.bits for component in pixels.components)
+    return next(depth for depth in _DEPTHS if depth >= min(bits, 16))
+
+
+def is_rgb(pixels: av.VideoFormat) -> bool:
+    """Whether a pixel format holds red, green and blue (a palette does)."""
+    return bool(pixels.is_rgb or pixels.has_palette)
+
+
+def is_gray(pixels: av.VideoFormat) -> bool:
+    """Whether a pixel format holds brightness only."""
+    return not is_rgb(pixels) and sum(not c.is_alpha for c in pixels.components) == 1
+
+
+def has_alpha(pixels: av.VideoFormat) -> bool:
+    """Whether a pixel format holds opacity."""
+    return any(component.is_alpha for component in pixels.components)
+
+
+def to_rgb(picture: av.VideoFrame) -> NDArray[np.float32]:
+    """Any decoded picture as float32 (3, H, W), RGB in [0, 1]; alpha is left out."""
+    bits, colour = bits_of(picture.format), Colour.of(picture)
+    if is_rgb(picture.format):
+        packed = _layout(picture, "rgb24" if bits == 8 else "rgb48le", colour).to_ndarray()
+        top = np.float32(255 if bits == 8 else 65535)
+        return np.ascontiguousarray(packed.transpose(2, 0, 1), np.float32) / top
+    planes = "gray" if is_gray(picture.format) else "yuv444p"
+    laid = _layout(picture, _named(planes, bits), colour)
+    codes = np.stack([_view(plane, bits)[:, : laid.width] for plane in laid.planes])
+    flat = codes.reshape(len(codes), -1).astype(np.float32)
+    forward, offset = colour.equations(bits, laid.height, gray=planes == "gray")
+    back = np.linalg.inv(forward) if len(codes) == 3 else 1 / forward.sum(axis=1, keepdims=True)
+    rgb = back.astype(np.float32) @ flat - (back @ offset).astype(np.float32)
+    np.clip(rgb, 0, 1, out=rgb)
+    return rgb.repeat(3 // len(rgb), axis=0).reshape(3, laid.height, laid.width)
+
+
+def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.VideoFrame:
+    """The inverse of :func:`to_rgb`: float (3, H, W) as a picture of the pixel format and colour tags given.
+
+    Values outside [0, 1] are clipped. Raises ValueError for an array that is no such picture.
+    """
+    if rgb.ndim != 3 or rgb.shape[0] != 3 or not np.issubdtype(rgb.dtype, np.floating):
+        raise ValueError(f"expected a float picture of shape (3, H, W), got {rgb.dtype} {rgb.shape}")
+    _, height, width = rgb.shape
+    target = av.VideoFormat(pixels)
+    bits = bits_of(target)
+    flat = np.clip(rgb, 0, 1).astype(np.float32).reshape(3, -1)
+    if is_rgb(target):
+        name, top, kind = ("rgb24", 255, np.uint8) if bits == 8 else ("rgb48le", 65535, np.uint16)
+        packed = np.rint(flat * np.float32(top)).astype(kind).reshape(3, height, width).transpose(1, 2, 0)
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(packed), format=name)
+        colour = replace(colour, matrix=0, range=FULL)
+    else:
+        planes = "gray" if is_gray(target) else "yuv444p"
+        forward, offset = colour.equations(bits, height, gray=planes == "gray")
+        codes = np.rint(forward.astype(np.float32) @ flat + offset.astype(np.float32))
+        np.clip(codes, 0, 2**bits - 1, out=codes)
+        picture = av.VideoFrame(width, height, _named(planes, bits))
+        for plane, values in zip(picture.planes, codes.reshape(-1, height, width), strict=True):
+            _view(plane, bits)[:, :width] = values
+    colour.stamp(picture)
+    return _layout(picture, pixels, colour)
+
+
+def fit(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
+    """A decoder's picture for an encoder: as it is where the format is the same, else only laid out anew where the
+    kind (RGB, gray, Y'CbCr) and range are the same, else by way of float RGB.
+    """
+    if picture.format.name == pixels:
+        return picture
+    target, own = av.VideoFormat(pixels), Colour.of(picture)
+    same_kind = is_rgb(picture.format) == is_rgb(target) and is_gray(picture.format) == is_gray(target)
+    if same_kind and own.full(is_gray(target)) == colour.full(is_gray(target)):
+        return _layout(picture, pixels, own)
+    return from_rgb(to_rgb(picture), pixels, colour)
+
+
+def _named(planes: str, bits: int) -> str:
+    return planes if bits == 8 else f"{planes}{bits}le"
+
+
+def _view(plane: av.VideoPlane, bits: int) -> NDArray[np.unsignedinteger]:
+    kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
+    return np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)
+
+
+def _layout(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
+    """Another arrangement of the same colours: the matrix and range given on both sides cancel out."""
+    span = FULL if colour.full(is_gray(picture.format)) else LIMITED
+    laid = picture.reformat(
+        format=pixels, interpolation=_ACCURATE, src_colorspace=1, dst_colorspace=1,
+        src_color_range=span, dst_color_range=span,
+    )  # fmt: skip
+    if laid is not picture:
+        Colour.of(picture).stamp(laid)
+    return laid

@@ -1,0 +1,248 @@
+"""Reader: any source as a stream of frames, in constant memory.
+
+::
+
+    video file ─┐                     ┌ checks: damaged packets, a size that changes, an early end
+    "-" (y4m) ──┼─> container ─ demux ┴─ decode ─┐
+    folder ─────┤                                ├─> one frame held back ─> Frame(time, duration, picture)
+    glob, list ─┴─> files ──────────────── decode ┘      (its duration is known when the next one comes)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+
+from tweenlet.video.frame import Colour, Frame, bits_of
+from tweenlet.video.images import decode_image, is_image, list_images
+
+IMAGE_RATE = Fraction(24)
+"""Frames per second by which images are timed when no rate is given."""
+
+Source = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+
+class Reader:
+    """A stream of frames: a context manager, and an iterable that can be walked once.
+
+    ``width`` and ``height`` in pixels, ``rate`` the average frames per second (None for images without a rate),
+    ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10, 12, 16),
+    ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first`` the first frame.
+    Iterating raises ValueError where the source turns out damaged, cut short, or of a changing size.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        first: Frame,
+        frames: Iterator[Frame],
+        *,
+        path: Path | None = None,
+        rate: Fraction | None = None,
+        frame_count: int | None = None,
+        duration: Fraction | None = None,
+        stream: av.VideoStream | None = None,
+    ) -> None:
+        self.name, self.path, self.first = name, path, first
+        self.width, self.height = first.picture.width, first.picture.height
+        self.bits = bits_of(first.picture.format)
+        self.colour = Colour.of(first.picture)
+        self.rate, self.frame_count, self.duration = rate, frame_count, duration
+        self.stream = stream
+        self._frames = frames
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def close(self) -> None:
+        """Let go of the file; the frames already taken stay valid."""
+        if self.stream is not None:
+            self.stream.container.close()
+
+
+def read(source: Source, rate: Fraction | None = None) -> Reader:
+    """Open a video file, a folder or glob of images, a list of image files, or ``"-"`` (y4m on standard input).
+
+    Images are taken in natural order (2 before 10) and timed by ``rate`` (frames per second, else IMAGE_RATE);
+    for a video ``rate`` is not used. Raises FileNotFoundError where there is nothing, ValueError for what is no
+    video, has no video stream, has no frames, or is cut short.
+    """
+    if source == "-":
+        return _read_video("pipe:0", "standard input", None, "yuv4mpegpipe")
+    if isinstance(source, (str, PathLike)):
+        path = Path(source)
+        if path.is_dir() or (not path.exists() and any(c in path.name for c in "*?[")):
+            return _read_images(list_images(path), str(source), rate)
+        if not path.exists():
+            raise FileNotFoundError(f"no such file: {source}")
+        if is_image(path):
+            return _read_images([path], str(source), rate)
+        return _read_video(str(path), str(source), path, None)
+    return _read_images([Path(p) for p in source], "the list of images", rate)
+
+
+def _read_images(paths: list[Path], name: str, rate: Fraction | None) -> Reader:
+    if not paths:
+        raise ValueError(f"{name} holds no images (PNG, JPEG, TIFF or WebP)")
+    duration = 1 / (rate or IMAGE_RATE)
+
+    def frames() -> Iterator[Frame]:
+        for i, path in enumerate(paths):
+            frame = first if i == 0 else Frame(i * duration, duration, decode_image(path), path)
+            _same_size(frame.picture, first.picture, str(path), str(paths[0]))
+            yield frame
+
+    first = Frame(Fraction(0), duration, decode_image(paths[0]), paths[0])
+    total = None if rate is None else len(paths) * duration
+    folder = paths[0].parent
+    return Reader(name, first, frames(), path=folder, rate=rate, frame_count=len(paths), duration=total)
+
+
+def _read_video(url: str, name: str, path: Path | None, form: str | None) -> Reader:
+    container = open_container(url, name, path, form)
+    try:
+        stream = _video_stream(container, name)
+        stream.thread_type = "AUTO"
+        frames = _timed(_decoded(container, stream, name), container, stream, name)
+        first = next(frames, None)
+        if first is None:
+            raise ValueError(f"{name} holds no frames that can be decoded")
+    except BaseException:
+        container.close()
+        raise
+    promised = _promised(container, stream)
+    rate = stream.average_rate or stream.guessed_rate or Fraction(1) / first.duration
+    count = stream.frames or (round(promised * rate) if promised else None)
+
+    def checked() -> Iterator[Frame]:
+        frame = first
+        yield frame
+        for frame in frames:
+            _same_size(
+                frame.picture, first.picture, f"{name} at {float(frame.time):.2f} s", "its first frame"
+            )
+            yield frame
+        end = frame.time + frame.duration
+        if promised and promised - (end - first.time) > max(promised / 20, 4 * frame.duration):
+            raise ValueError(
+                f"{name} is cut short: it promises {float(promised):.2f} s of video, but ends after {float(end):.2f} s"
+            )
+
+    return Reader(
+        name, first, checked(), path=path, rate=rate, frame_count=count, duration=promised, stream=stream
+    )
+
+
+def open_container(url: str, name: str, path: Path | None, form: str | None) -> av.container.InputContainer:
+    """Open what should be a video; ValueError or OSError with the reason in words where it is none."""
+    try:
+        container = av.open(url, "r", format=form, metadata_errors="replace")
+    except av.FFmpegError as error:
+        if isinstance(error, OSError) and not isinstance(error, av.error.EOFError):
+            raise type(error)(error.errno, f"cannot read {name}: {error.strerror}") from None
+        raise ValueError(_why_unreadable(name, path)) from None
+    if container.format.name == "tty":  # FFmpeg's player of text files
+        container.close()
+        raise ValueError(_why_unreadable(name, path))
+    return container
+
+
+def start_of(container: av.container.InputContainer) -> Fraction:
+    """The earliest timestamp of a file in seconds: what the frames and the sound are both counted from."""
+    timed = [s for s in container.streams if s.type in ("video", "audio") and s.start_time is not None]
+    return min((s.start_time * s.time_base for s in timed), default=Fraction(0))
+
+
+def _why_unreadable(name: str, path: Path | None) -> str:
+    if path is None:
+        return f"{name} is not a y4m stream (YUV4MPEG2)"
+    with path.open("rb") as file:
+        head = file.read(12)
+    if not head:
+        return f"{name} is an empty file"
+    if head[4:8] == b"ftyp":
+        return f"{name} is cut short: the index of this MP4 file (its moov box) is missing"
+    return f"{name} is not a video file that can be read"
+
+
+def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
+    cover = av.stream.Disposition.attached_pic
+    streams = [
+        s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None
+    ]
+    if not streams:
+        raise ValueError(f"{name} has no video stream")
+    return streams[0]
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, name: str
+) -> Iterator[av.VideoFrame]:
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise ValueError(f"{name} is damaged or cut short{_at(packet.pts, stream)}")
+            yield from packet.decode()
+    except av.FFmpegError as error:
+        raise ValueError(f"{name} is damaged: {error.strerror}") from None
+
+
+def _timed(
+    pictures: Iterator[av.VideoFrame],
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    name: str,
+) -> Iterator[Frame]:
+    start = start_of(container)
+    usual = 1 / (stream.average_rate or stream.guessed_rate or IMAGE_RATE)
+    held: Frame | None = None
+    for picture in pictures:
+        time = Fraction(0) if held is None else held.time + held.duration
+        if picture.pts is not None:
+            time = picture.pts * picture.time_base - start
+        if held is not None:
+            if time <= held.time:
+                time = held.time + usual
+            yield Frame(held.time, time - held.time, held.picture)
+        duration = picture.duration * picture.time_base if picture.duration else usual
+        held = Frame(time, duration, picture)
+    if held is not None:
+        yield held
+
+
+def _promised(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Seconds of video that the file says it holds, if it says."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    with suppress(KeyError, ValueError):  # Matroska, as FFmpeg and mkvmerge write it
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    alone = all(s is stream or s.type not in ("audio", "subtitle") for s in container.streams)
+    return Fraction(container.duration, av.time_base) if container.duration and alone else None
+
+
+def _at(pts: int | None, stream: av.VideoStream) -> str:
+    return "" if pts is None or stream.time_base is None else f" at {float(pts * stream.time_base):.2f} s"
+
+
+def _same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:
+    if (picture.width, picture.height) != (first.width, first.height):
+        raise ValueError(
+            f"{name} is {picture.width}x{picture.height}, but {first_name} is {first.width}x{first.height}: "
+            "all frames must be of one size"
+        )

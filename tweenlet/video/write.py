@@ -1,0 +1,261 @@
+"""Writer: frames and pictures into a video file, a folder of images or a pipe, whole or not at all.
+
+::
+
+    Frame ───────── as it is ───────────┐
+                                        ├─> encoder ─> container ─> .name.partial.mp4 ─ success ─> name.mp4
+    RGB (3, H, W) ─ float to Y'CbCr ────┘                  ▲                └─ failure ─> removed
+                                             sound and subtitles up to this time
+
+A new file has a temporary name beside the final one until it is complete.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.video.codecs import choose_codec
+from tweenlet.video.frame import Frame, fit, from_rgb
+from tweenlet.video.images import ImageEncoder, is_image, list_images
+from tweenlet.video.read import Reader
+from tweenlet.video.tracks import Tracks, copy_names
+
+Picture = Frame | NDArray[np.floating]
+_FINEST = 2**31 - 1  # the largest denominator of a time base
+
+
+class Writer(ABC):
+    """Takes pictures in the order of their times; a context manager.
+
+    Leaving it without an exception completes the output and gives it its name; leaving it with one removes all
+    that was written. OSError (a full disk, say) is raised by :meth:`write` or on leaving.
+    """
+
+    def write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
+        """Add one picture, shown from ``time`` for ``duration`` seconds: a Frame as it is, or RGB (3, H, W) in [0, 1]."""
+        with self._explained():
+            self._write(picture, time, duration)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            with self._explained():
+                self._complete()
+        except BaseException:
+            self._discard()
+            raise
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except av.FFmpegError as error:
+            reason = (
+                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error.strerror
+            )
+            raise OSError(error.errno, f"cannot write {self.name}: {reason}") from None
+
+    @abstractmethod
+    def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None: ...
+
+    @abstractmethod
+    def _complete(self) -> None: ...
+
+    @abstractmethod
+    def _discard(self) -> None: ...
+
+
+class VideoWriter(Writer):
+    """Pictures into one video file or into y4m on standard output."""
+
+    def __init__(self, path: Path | None, name: str, like: Reader, rate: Fraction, sound: bool) -> None:
+        super().__init__(name)
+        self._path = path
+        self._partial = None if path is None else _partial_name(path)
+        codec = choose_codec(".y4m" if path is None else path.suffix, like)
+        self._pixels, self._colour = codec.pixels, codec.colour
+        self._tracks: Tracks | None = None
+        self._waiting: dict[int, int] = {}
+        self._last = -1
+        with self._explained():
+            self._output = av.open(
+                "pipe:1" if self._partial is None else str(self._partial), "w", format=codec.container,
+                container_options=codec.container_options,
+            )  # fmt: skip
+        try:
+            self._stream = codec.add_to(self._output, like, rate)
+            self._time_base = _time_base(like, rate, codec.fixed_rate)
+            self._stream.codec_context.time_base = self._time_base
+            if like.stream is not None and not codec.fixed_rate:
+                copy_names(like.stream.container, self._output)
+                if sound and like.path is not None:
+                    self._tracks = Tracks(like.path, self._output)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
+        if isinstance(picture, Frame):
+            frame = fit(picture.picture, self._pixels, self._colour)
+        else:
+            frame = from_rgb(picture, self._pixels, self._colour)
+        if (frame.width, frame.height) != (self._stream.width, self._stream.height):
+            raise ValueError(
+                f"got a picture of {frame.width}x{frame.height}, "
+                f"expected {self._stream.width}x{self._stream.height}"
+            )
+        frame.pict_type = 0
+        frame.time_base = self._time_base
+        frame.pts = max(round(time / self._time_base), self._last + 1)
+        self._last = frame.pts
+        self._waiting[frame.pts] = max(1, round(duration / self._time_base))
+        self._mux(frame)
+        if self._tracks is not None:
+            self._tracks.copy_until(time)
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            if packet.pts is not None:
+                packet.duration = self._waiting.pop(packet.pts, packet.duration)
+            self._output.mux_one(packet)
+
+    def _complete(self) -> None:
+        if self._last < 0:
+            raise ValueError(f"no pictures were given for {self.name}")
+        self._mux(None)
+        if self._tracks is not None:
+            self._tracks.copy_until(None)
+            self._tracks.close()
+        self._output.close()
+        if self._path is not None and self._partial is not None:
+            self._partial.replace(self._path)
+
+    def _discard(self) -> None:
+        if self._tracks is not None:
+            self._tracks.close()
+        with suppress(av.FFmpegError):
+            self._output.close()
+        if self._partial is not None:
+            self._partial.unlink(missing_ok=True)
+
+
+class ImageWriter(Writer):
+    """Pictures into numbered image files of one folder."""
+
+    def __init__(self, folder: Path, pattern: str, name: str, like: Reader) -> None:
+        super().__init__(name)
+        self._folder, self._pattern = folder, pattern
+        self._encoder = ImageEncoder(Path(pattern).suffix, like.bits)
+        self._partial = _partial_name(folder)
+        self._partial.mkdir()
+        self._count = 0
+
+    def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
+        self._count += 1
+        target = self._partial / (self._pattern % self._count)
+        self._encoder.write(picture, target)
+
+    def _complete(self) -> None:
+        if not self._count:
+            raise ValueError(f"no pictures were given for {self.name}")
+        self._folder.mkdir(exist_ok=True)
+        for file in sorted(self._partial.iterdir()):
+            file.replace(self._folder / file.name)
+        self._partial.rmdir()
+
+    def _discard(self) -> None:
+        for file in self._partial.glob("*"):
+            file.unlink()
+        with suppress(FileNotFoundError):
+            self._partial.rmdir()
+
+
+def write(
+    target: str | PathLike[str],
+    like: Reader,
+    rate: Fraction,
+    *,
+    overwrite: bool = False,
+    sound: bool = True,
+) -> Writer:
+    """Open an output whose size, depth, colour tags, names and sound are those of ``like``.
+
+    ``target`` is a video file (.mp4 .m4v .mov .mkv .webm .y4m), a folder for PNG images, a pattern such as
+    ``out/%05d.png``, or ``"-"`` (y4m on standard output). ``rate`` is the frames per second that players are told;
+    what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out sound,
+    subtitles and chapters, as for times that were stretched.
+
+    Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
+    folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
+    """
+    name = str(target)
+    if name == "-":
+        return VideoWriter(None, "standard output", like, rate, sound)
+    path = Path(target)
+    if is_image(path):
+        if path.name.count("%") != 1:
+            raise ValueError(f"{name} names a single image: number them, as in {path.with_stem('%05d')}")
+        folder, pattern = path.parent, path.name
+    elif path.suffix and not path.is_dir():
+        _check_free(path, name, like, overwrite)
+        return VideoWriter(path, name, like, rate, sound)
+    else:
+        folder, pattern = path, "%05d.png"
+    if like.path is not None and folder.exists() and like.path.is_dir() and folder.samefile(like.path):
+        raise ValueError(f"the output {name} is the folder of the input: choose another")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, not a folder for images")
+    if folder.is_dir() and list_images(folder) and not overwrite:
+        raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
+    _check_folder(folder.absolute().parent)
+    return ImageWriter(folder, pattern, name, like)
+
+
+def _check_free(path: Path, name: str, like: Reader, overwrite: bool) -> None:
+    if like.path is not None and path.exists() and path.samefile(like.path):
+        raise ValueError(f"the output {name} is the input itself: choose another name")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{name} exists already: pass --overwrite to replace it")
+    _check_folder(path.absolute().parent)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the folder to write into does not exist: {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {folder} cannot be written into")
+
+
+def _partial_name(path: Path) -> Path:
+    return path.absolute().with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+
+
+def _time_base(like: Reader, rate: Fraction, fixed_rate: bool) -> Fraction:
+    """A unit of time in which the frames of the source, eighths between them, and the new rate are whole numbers."""
+    if fixed_rate or like.first.picture.time_base is None:
+        return 1 / rate
+    unit = math.lcm((like.first.picture.time_base / 8).denominator, rate.numerator)
+    return Fraction(1, unit) if unit <= _FINEST else like.first.picture.time_base / 8
