@@ -1,1 +1,54 @@
-"""tweenlet: in-between frames for video, and the tools that make the networks behind them small."""
+"""tweenlet: in-between frames for video, and the tools that make the networks behind them small.
+
+>>> model = tweenlet.load("default")
+>>> tweenlet.interpolate_video("in.mp4", "out.mp4", factor=2)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from tweenlet.memory import keep_freed
+
+if TYPE_CHECKING:
+    from tweenlet.config import MINI, STMFNET, ModelConfig
+    from tweenlet.interpolate import Interpolator, Summary, interpolate_video
+    from tweenlet.network.stmfnet import STMFNet
+    from tweenlet.weights import load, names, save
+
+__all__ = [
+    "MINI",
+    "STMFNET",
+    "Interpolator",
+    "ModelConfig",
+    "STMFNet",
+    "Summary",
+    "interpolate_video",
+    "load",
+    "names",
+    "save",
+]
+__version__ = version("tweenlet")
+
+_HOMES = {
+    "config": ("MINI", "STMFNET", "ModelConfig"),
+    "interpolate": ("Interpolator", "Summary", "interpolate_video"),
+    "network.stmfnet": ("STMFNet",),
+    "weights": ("load", "names", "save"),
+}
+
+keep_freed()
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, each imported when first used: `tweenlet --help` need not wait for torch."""
+    for home, names_there in _HOMES.items():
+        if name in names_there:
+            return getattr(import_module(f"tweenlet.{home}"), name)
+    raise AttributeError(f"module 'tweenlet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,288 @@
+"""The Interpolator, the Reel behind it and the schedules, with small stand-ins for the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tweenlet import scenes
+from tweenlet.interpolate import Interpolator, by_factor, by_rate, exact_rate, padded
+from tweenlet.reel import Reel
+
+
+class Mixture(nn.Module):
+    """A network's stand-in that depends on all four frames, and on their order."""
+
+    stride = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shares = nn.Parameter(torch.tensor([-0.15, 0.55, 0.7, -0.1]))
+        self.calls = 0
+
+    def forward(self, frames: Tensor) -> Tensor:
+        assert frames.shape[:3] == (1, 4, 3)
+        assert frames.shape[3] % self.stride == frames.shape[4] % self.stride == 0
+        self.calls += 1
+        return torch.einsum("btchw,t->bchw", frames, self.shares)
+
+
+class Stubborn(Mixture):
+    """Answers every window with far too much light."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return super().forward(frames) * 0 + 7
+
+
+def drifting(n: int, height: int = 24, width: int = 40, seed: int = 0) -> list[np.ndarray]:
+    """A scene of smooth texture that drifts a little every frame."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.random((1, 3, 6, 8), dtype=np.float32))
+    wide = nn.functional.interpolate(coarse, (height, width + n), mode="bilinear")[0].numpy()
+    return [np.ascontiguousarray(wide[:, :, i : i + width]) for i in range(n)]
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 9])
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_factor_is_the_doubled_stream_doubled_again(n: int, factor: int) -> None:
+    interpolator = Interpolator(Mixture())
+    frames = drifting(n)
+    again: list[np.ndarray] = frames
+    for _ in range(factor.bit_length() - 1):
+        again = list(interpolator(again))
+    at_once = list(interpolator(frames, factor))
+    assert len(at_once) == (n - 1) * factor + 1
+    for a, b in zip(at_once, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_real_frames_go_out_as_they_came_and_none_is_made_twice() -> None:
+    model = Mixture()
+    frames = drifting(6)
+    dense = list(Interpolator(model)(frames, 4))
+    assert all(a is b for a, b in zip(dense[::4], frames, strict=True))
+    assert model.calls == len(dense) - len(frames)
+    assert all(not np.array_equal(a, b) for a, b in pairwise(dense))
+
+
+def test_the_outer_frame_stands_for_those_beyond_the_end() -> None:
+    interpolator = Interpolator(Mixture())
+    a, b, c = (torch.from_numpy(f) for f in drifting(3))
+    _, first, _, last, _ = interpolator([a, b, c])
+    assert torch.equal(first, interpolator.middle([a, a, b, c]).clamp(0, 1))
+    assert torch.equal(last, interpolator.middle([a, b, c, c]).clamp(0, 1))
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_nothing_can_be_put_between_no_frames_or_one(frames: int) -> None:
+    assert len(list(Interpolator(Mixture())(drifting(frames)))) == frames
+
+
+def test_memory_does_not_grow_with_the_stream() -> None:
+    def held(n: int) -> int:
+        reel = Interpolator(Mixture()).reel(iter(drifting(n, 16, 16)), torch.from_numpy)
+        most = 0
+        for position in (Fraction(i, 8) for i in range((n - 1) * 8 + 1)):
+            reel.at(position)
+            most = max(most, len(reel))
+        assert reel.made == (n - 1) * 7
+        return most
+
+    assert held(10) == held(25) <= 7 + 3 * 3
+
+
+def test_frames_are_taken_only_as_they_are_needed() -> None:
+    taken = 0
+
+    def source() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for frame in drifting(40):
+            taken += 1
+            yield frame
+
+    dense = Interpolator(Mixture())(source(), 4)
+    for _ in range(9):
+        next(dense)
+    assert taken <= 3 + 4
+
+
+def test_only_what_is_asked_for_is_made() -> None:
+    reel = Interpolator(Mixture()).reel(drifting(12), torch.from_numpy)
+    for position in (Fraction(0), Fraction(5, 2), Fraction(5), Fraction(15, 2), Fraction(10)):
+        reel.at(position)
+    assert reel.made == 2
+
+
+def test_a_cut_repeats_the_nearer_frame_and_no_window_reaches_across() -> None:
+    dark = [f * 0.2 for f in drifting(4, seed=1)]
+    light = [1 - 0.3 * f for f in drifting(4, seed=2)]
+    frames = dark + light
+    interpolator = Interpolator(Mixture())
+    dense = list(interpolator(frames, 4))
+    assert dense[13] is dense[14] is frames[3]
+    assert dense[15] is frames[4]
+    for found, alone in zip(
+        dense[:13] + dense[16:], [*interpolator(dark, 4), *interpolator(light, 4)], strict=True
+    ):
+        np.testing.assert_array_equal(found, alone)
+    assert np.abs(list(interpolator(frames, 2, cuts=False))[7] - frames[3]).max() > 0.2
+
+
+def test_a_flash_a_fade_and_a_pan_are_no_cuts_and_a_lone_frame_is_a_scene() -> None:
+    def cuts(frames: list[np.ndarray]) -> int:
+        reel = Interpolator(Mixture()).reel(frames, torch.from_numpy)
+        for i in range(1, 2 * len(frames) - 1):
+            reel.at(Fraction(i, 2))
+        return reel.cuts
+
+    scene, other = drifting(9, seed=3), drifting(9, seed=4)
+    flash = [*scene[:4], 0.5 * scene[4] + 0.5, *scene[5:]]
+    fade = [
+        (1 - w) * a + w * b
+        for a, b, w in zip(scene, other, np.linspace(0, 1, 9, dtype=np.float32), strict=True)
+    ]
+    assert cuts(scene) == cuts(flash) == cuts(fade) == cuts(drifting(60)[::6]) == 0
+    assert cuts([np.full((3, 16, 16), v, np.float32) for v in (0.1, 0.1, 0.9, 0.9)]) == 1
+    slides = [drifting(1, 36, 64, seed)[0] for seed in (5, 6, 7)]
+    slides = [
+        np.where(f > np.median(f), f, 0).astype(np.float32) for f in (slides[0], 1 - slides[0], slides[0])
+    ]
+    assert cuts(slides) == 2
+
+
+@pytest.mark.parametrize(("height", "width"), [*product((16, 17, 31, 33), repeat=2), (16, 200), (120, 64)])
+@pytest.mark.parametrize("pad_to", [None, 128])
+def test_any_size_is_padded_right_and_down_and_cropped(height: int, width: int, pad_to: int | None) -> None:
+    frames = [torch.rand(3, height, width) for _ in range(4)]
+    made = Interpolator(Mixture(), pad_to=pad_to).middle(frames)
+    assert made.shape == (3, height, width)
+    assert torch.allclose(made, torch.einsum("tchw,t->chw", torch.stack(frames), Mixture().shares), atol=1e-6)
+
+
+def test_padding_mirrors_where_it_can_and_repeats_where_it_cannot() -> None:
+    wide = torch.arange(20.0).expand(1, 3, 20)
+    grown = padded(wide, 16)
+    assert grown.shape == (1, 16, 32)
+    assert grown[0, 0, 20:].tolist() == [18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7]  # width: mirrored
+    assert grown[0, 3:, 0].tolist() == [0] * 13  # height: 13 rows cannot be mirrored from 3
+    assert padded(wide, 1) is wide or torch.equal(padded(wide, 1), wide)
+
+
+def test_made_frames_are_clamped_in_a_stream_only() -> None:
+    frames = drifting(4)
+    interpolator = Interpolator(Stubborn())
+    assert all(f.min() >= 0 and f.max() <= 1 for f in interpolator(frames))
+    assert interpolator.middle([torch.from_numpy(f) for f in frames]).max() == 7
+
+
+def test_frames_come_back_as_the_kind_they_were() -> None:
+    interpolator = Interpolator(Mixture())
+    for kind in (np.float32, np.float64):
+        assert [f.dtype for f in interpolator(f.astype(kind) for f in drifting(3))] == [kind] * 5
+    for torch_kind in (torch.float32, torch.bfloat16):
+        made = list(interpolator([torch.from_numpy(f).to(torch_kind) for f in drifting(3)]))
+        assert [f.dtype for f in made] == [torch_kind] * 5
+        assert not any(f.is_inference() for f in made)
+
+
+def test_the_model_is_in_evaluation_mode_and_half_precision_is_near() -> None:
+    model = Mixture().train()
+    frames = drifting(2)
+    exact = list(Interpolator(model)(frames))[1]
+    assert not model.training
+    rough = list(Interpolator(model, dtype=torch.bfloat16)(frames))[1]
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough, exact, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda i: list(i(drifting(3), 3)), "expected a factor of 2, 4, 8, ..., got 3"),
+        (lambda i: list(i([f[0] for f in drifting(3)])), r"expected float frames \(3, H, W\)"),
+        (lambda i: list(i([(f * 255).astype(np.uint8) for f in drifting(3)])), "got torch.uint8"),
+        (lambda i: list(i([[0.0], [1.0]])), "got list"),
+        (
+            lambda i: list(i([*drifting(3), *drifting(2, 24, 32)])),
+            "frame 3 is 32x24, the frames before it are 40x24",
+        ),
+        (lambda i: i.middle([torch.rand(3, 16, 16)] * 3), "expected four frames, got 3"),
+        (lambda i: Interpolator(i.model, pad_to=40), "multiple of the model's stride 16, got 40"),
+        (lambda i: Interpolator(i.model, dtype=torch.float64), "float64"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(Interpolator(Mixture()))
+
+
+@dataclass
+class Timed:
+    """A frame of a video, as far as a schedule sees it."""
+
+    time: Fraction
+    duration: Fraction
+    number: int = 0
+
+
+def timed(*times: Fraction | int, last: Fraction | int = 1) -> Reel[Timed]:
+    ends = [*times[1:], times[-1] + last]
+    frames = [
+        Timed(Fraction(a), Fraction(b - a), i) for i, (a, b) in enumerate(zip(times, ends, strict=True))
+    ]
+    return Reel(frames, lambda f: torch.rand(3, 16, 16), lambda four: four[1], cuts=False)
+
+
+def test_a_factor_divides_uneven_gaps_evenly_and_keeps_the_end() -> None:
+    shown = list(by_factor(timed(0, 4, 5, last=2), 4))
+    assert [float(t) for _, t, _ in shown] == [0, 1, 2, 3, 4, 4.25, 4.5, 4.75, 5]
+    assert all(t + d == following for (_, t, d), (_, following, _) in pairwise(shown))
+    assert sum(d for *_, d in shown) == 7
+
+
+def test_a_rate_takes_the_nearest_fine_position_and_never_drops_the_last_frame() -> None:
+    reel = timed(*(Fraction(i, 24) for i in range(25)), last=Fraction(1, 24))
+    shown = []
+    for position, now, duration in by_rate(reel, Fraction(60), depth=3):
+        reel.at(position)
+        shown.append((position, now, duration))
+    assert [p for p, *_ in shown[:6]] == [
+        0,
+        Fraction(3, 8),
+        Fraction(6, 8),
+        Fraction(10, 8),
+        Fraction(13, 8),
+        2,
+    ]
+    assert all(abs(p / 24 - t) <= Fraction(1, 24 * 16) for p, t, _ in shown)
+    assert [t for _, t, _ in shown] == [Fraction(i, 60) for i in range(len(shown))]
+    assert shown[-1][0] == 24
+    assert sum(d for *_, d in shown) == Fraction(25, 24)
+    assert len({p for p, *_ in shown}) == len(shown)
+
+
+def test_a_whole_multiple_of_the_rate_is_the_same_as_a_factor() -> None:
+    times = [Fraction(i, 30) for i in range(9)]
+    doubled = list(by_factor(timed(*times, last=Fraction(1, 30)), 2))
+    assert list(by_rate(timed(*times, last=Fraction(1, 30)), Fraction(60), depth=3)) == doubled
+
+
+def test_rates_are_read_as_people_write_them() -> None:
+    assert exact_rate(60) == exact_rate("60") == exact_rate(Fraction(60)) == 60
+    assert exact_rate(59.94) == exact_rate("60000/1001") == Fraction(60000, 1001)
+    assert exact_rate("23.976") == Fraction(24000, 1001)
+    for wrong in ("fast", 0, -5, "1/0", "nan"):
+        with pytest.raises(ValueError, match="expected a frame rate"):
+            exact_rate(wrong)
+
+
+def test_thumbnails_of_any_size_have_one_shape() -> None:
+    for size in ((16, 16), (18, 32), (37, 501)):
+        assert scenes.thumbnail(torch.rand(3, *size)).shape == scenes.SMALL

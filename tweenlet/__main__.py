@@ -1,0 +1,5 @@
+"""python -m tweenlet: the same as the command tweenlet."""
+
+from tweenlet.cli import main
+
+main()

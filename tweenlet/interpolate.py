@@ -1,0 +1,333 @@
+"""Interpolate: a stream of frames in, a denser stream out.
+
+    source ── Reel ── schedule: which positions, when ── real frames as they came, made ones from a network
+                │
+                └── Interpolator.middle: four frames -> pad -> network -> crop -> the frame in the middle
+
+Padding and cropping live here and nowhere else. Frames are RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tweenlet import video, weights
+from tweenlet.reel import Reel
+
+Picture = TypeVar("Picture", NDArray[Any], Tensor)
+Position = Fraction
+Shown = tuple[Position, Fraction, Fraction]
+"""A position in the source, and when it is shown and for how long, both in seconds."""
+
+
+class Interpolator:
+    """Makes frames between frames with one network.
+
+    Args:
+        model: maps frames (1, 4, 3, H, W) to the frame in their middle (1, 3, H, W); its `stride` is what H
+            and W must be multiples of. It is put into evaluation mode.
+        device: where the model runs and is moved to; None = where it is.
+        dtype: the precision it runs in; bfloat16 and float16 by autocast, the weights stay as they are.
+        pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = the least the
+        model needs.
+
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        pad_to: int | None = None,
+    ) -> None:
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"expected dtype float32, bfloat16 or float16, got {dtype}")
+        stride = int(getattr(model, "stride", 1))
+        if pad_to is not None and (pad_to < 1 or pad_to % stride):
+            raise ValueError(f"expected pad_to to be a multiple of the model's stride {stride}, got {pad_to}")
+        if device is None:
+            device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.dtype = dtype
+        self.multiple = pad_to or stride
+
+    def middle(self, frames: Sequence[Tensor]) -> Tensor:
+        """The frame in the middle of four, each (3, H, W); any H and W from 1 up. As the network gives
+        it: not clamped.
+
+        This is the one place where the network is called. Consecutive windows of a stream pass the same
+        tensor objects again, so that what is known of a pair of frames can be kept by their identity.
+        """
+        if len(frames) != 4:
+            raise ValueError(f"expected four frames, got {len(frames)}")
+        half = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype) if half else nullcontext():
+            window = torch.stack(list(frames)).to(self.device, torch.float32)
+            height, width = window.shape[-2:]
+            made: Tensor = self.model(padded(window, self.multiple).unsqueeze(0))[0, :, :height, :width]
+        return made.float().clone()  # a plain tensor, of use to autograd too
+
+    def reel(self, frames: Iterable[Any], picture: Callable[[Any], Tensor], cuts: bool = True) -> Reel[Any]:
+        """A pass over frames of any kind, of which `picture` gives the tensors (3, H, W)."""
+        return Reel(
+            frames,
+            lambda frame: picture(frame).to(self.device, torch.float32),
+            lambda four: self.middle(four).clamp_(0, 1),
+            cuts,
+        )
+
+    def __call__(self, frames: Iterable[Picture], factor: int = 2, *, cuts: bool = True) -> Iterator[Picture]:
+        """A stream of frames, `factor` (2, 4, 8, ...) times as dense: n frames give factor * (n - 1) + 1.
+
+        Frames are (3, H, W), RGB, float in [0, 1], all numpy arrays or all tensors; the made ones are of
+        the same kind (and dtype and device). Those that came in go out as they are. Only a few are held at
+        any time. With `cuts`, nothing is made across a hard cut: the nearer frame is repeated. ValueError
+        for frames of another kind.
+        """
+        doublings(factor)
+        reel = self.reel(frames, _tensor, cuts)
+        for index in count():
+            if not reel.has(index):
+                return
+            yield (frame := reel.real(index))
+            for k in range(1, factor if reel.has(index + 1) else 1):
+                yield _like(frame, reel.at(index + Fraction(k, factor)))
+
+
+def padded(frames: Tensor, multiple: int) -> Tensor:
+    """Frames (..., C, H, W) grown right and down to the least multiple: mirrored, or repeated if too
+    small for that.
+    """
+    height, width = frames.shape[-2:]
+    right, down = -width % multiple, -height % multiple
+    frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
+    return F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
+
+
+def doublings(factor: int) -> int:
+    """How often a stream is doubled to be `factor` times as dense; ValueError unless that is 2, 4, 8, ..."""
+    if factor < 2 or factor & (factor - 1):
+        raise ValueError(f"expected a factor of 2, 4, 8, ..., got {factor}")
+    return factor.bit_length() - 1
+
+
+def by_factor(reel: Reel[Any], factor: int) -> Iterator[Shown]:
+    """Every real frame at its own time, and factor - 1 evenly between each two; the last is shown as
+    long as it was.
+    """
+    for index in count():
+        frame = reel.real(index)
+        if not reel.has(index + 1):
+            yield Fraction(index), frame.time, frame.duration
+            return
+        step = (reel.real(index + 1).time - frame.time) / factor
+        for k in range(factor):
+            yield index + Fraction(k, factor), frame.time + k * step, step
+
+
+def by_rate(reel: Reel[Any], rate: Fraction, depth: int) -> Iterator[Shown]:
+    """A frame every 1/rate seconds: the one of the nearest 2^-depth position between two real ones."""
+    index, start = 0, reel.real(0).time
+    for k in count():
+        now = start + k / rate
+        while reel.has(index + 1) and reel.real(index + 1).time <= now:
+            index += 1
+        before = reel.real(index)
+        if not reel.has(index + 1):
+            if (left := before.time + before.duration - now) > 0:
+                yield Fraction(index), now, left
+            return
+        part = (now - before.time) / (reel.real(index + 1).time - before.time)
+        yield index + Fraction(round(part * 2**depth), 2**depth), now, 1 / rate
+
+
+def exact_rate(fps: float | str | Fraction) -> Fraction:
+    """A frame rate as written by people, 60 or "30000/1001" or 59.94, exactly; ValueError for no
+    positive number.
+    """
+    try:
+        rate = Fraction(str(fps))
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise ValueError(f"expected a frame rate such as 60, 59.94 or 60000/1001, got {fps}")
+    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    return ntsc if abs(ntsc - rate) < Fraction(1, 2000) else rate
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one run of :func:`interpolate_video` did."""
+
+    frames_in: int
+    frames_out: int
+    frames_made: int
+    """Runs of the network; more than it wrote where finer frames rest on coarser ones."""
+    cuts: int
+    seconds: float
+    width: int
+    height: int
+    rate_in: Fraction
+    rate_out: Fraction
+
+
+def interpolate_video(
+    src: str | Path | Sequence[str | Path],
+    dst: str | Path,
+    *,
+    factor: int | None = None,
+    fps: float | str | Fraction | None = None,
+    slow: int | None = None,
+    depth: int = 3,
+    model: str | Path | nn.Module = "default",
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    rate: float | str | Fraction | None = None,
+    cuts: bool = True,
+    overwrite: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+    **encoding: Any,
+) -> Summary:
+    """Write a smoother or a slower video. At most one of `factor`, `fps` and `slow` is given.
+
+    Args:
+        src: a video file, a folder or glob of images, a list of image paths, or "-" (y4m on stdin).
+        dst: a video file, a folder or pattern of images, or "-" (y4m on stdout). Appears whole or not at all.
+        factor: 2, 4, 8, ... times as many frames; 2 if nothing else is asked for.
+        fps: a rate at or above the source's; times are rounded to 2^-depth of the gap between real frames.
+        slow: so many times as long, at the same rate, without sound.
+        depth: how often a gap may be halved, for `fps` and for a `slow` that is no power of 2.
+        model: a shipped name, a checkpoint's path, or a network.
+        device: None = a CUDA device if there is one, else the CPU.
+        dtype: as in :class:`Interpolator`.
+        rate: frames per second of a source of images (24 if not given); a video has its own.
+        cuts: whether to look for cuts, and to make nothing across them.
+        overwrite: whether an existing `dst` may be replaced.
+        progress: called with the frames written so far and an estimate of them all (None where unknown).
+        encoding: passed on to :func:`tweenlet.video.write` (codec, crf, preset, ...).
+
+    Raises:
+        OSError: (FileNotFoundError, FileExistsError, ...) files that cannot be read or written.
+        ValueError: options that do not go together, an unknown model, and a source that is no video, has
+            under two frames or frames of several sizes.
+
+    """
+    began = time.monotonic()
+    if (factor, fps, slow).count(None) < 2:
+        raise ValueError("factor, fps and slow exclude each other: give one of them")
+    if not 1 <= depth <= 8:
+        raise ValueError(f"expected a depth from 1 to 8, got {depth}")
+    if slow is not None and slow < 2:
+        raise ValueError(f"expected to slow down 2 times or more, got {slow}")
+    if fps is None and slow is None:
+        doublings(factor := factor or 2)
+    interpolator = _interpolator(model, device, dtype)
+    with video.read(src, None if rate is None else exact_rate(rate)) as reader:
+        rate_in = reader.rate or video.IMAGE_RATE
+        reel = interpolator.reel(reader, lambda frame: torch.from_numpy(frame.rgb()), cuts)
+        if not reel.has(1):
+            raise ValueError(f"{reader.name}: expected two frames or more, got {reel.taken}")
+        if slow is not None and slow & (slow - 1) == 0:
+            factor = slow  # the same frames as slow * rate, and exact where the rate varies
+        if factor is not None:
+            dense, schedule = rate_in * factor, by_factor(reel, factor)
+        else:
+            dense = exact_rate(fps) if fps is not None else rate_in * (slow or 1)
+            if dense < rate_in * Fraction(99, 100):
+                raise ValueError(
+                    f"{reader.name} has {float(rate_in):g} frames per second: expected more, got {fps}"
+                )
+            schedule = by_rate(reel, dense, depth)
+        total = round((reader.frame_count - 1) * dense / rate_in) + 1 if reader.frame_count else None
+        stretch = slow or 1
+        rate_out = dense / stretch
+        with video.write(
+            dst, like=reader, rate=rate_out, overwrite=overwrite, sound=slow is None, **encoding
+        ) as writer:
+            written = 0
+            for written, (position, now, duration) in enumerate(schedule, start=1):
+                picture = reel.at(position)
+                if isinstance(picture, Tensor):
+                    picture = picture.cpu().numpy()
+                writer.write(picture, now * stretch, duration * stretch)
+                if progress is not None:
+                    progress(written, total)
+    return Summary(
+        frames_in=reel.taken, frames_out=written, frames_made=reel.made, cuts=reel.cuts,
+        seconds=time.monotonic() - began, width=reader.width, height=reader.height,
+        rate_in=rate_in, rate_out=rate_out,
+    )  # fmt: skip
+
+
+def interpolate_pair(
+    before: str | Path,
+    after: str | Path,
+    dst: str | Path,
+    *,
+    factor: int = 2,
+    model: str | Path | nn.Module = "default",
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write the factor - 1 images between two, and return their paths.
+
+    For one image that is `dst` itself; for more, "mid.png" becomes mid.1.png, mid.2.png, ... The two are taken for one
+    scene, however they differ. Raises as :func:`interpolate_video` does.
+    """
+    doublings(factor)
+    dst = Path(dst)
+    targets = [dst] if factor == 2 else [dst.with_stem(f"{dst.stem}.{k}") for k in range(1, factor)]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target} exists already: pass --overwrite to replace it")
+    interpolator = _interpolator(model, device, dtype)
+    with video.read([before, after]) as reader:
+        frames = [frame.rgb() for frame in reader]
+        encoder = video.ImageEncoder(dst.suffix, reader.bits)
+    for target, picture in zip(targets, list(interpolator(frames, factor, cuts=False))[1:-1], strict=True):
+        encoder.write(picture, target)
+    return targets
+
+
+def _interpolator(
+    model: str | Path | nn.Module, device: str | torch.device | None, dtype: torch.dtype
+) -> Interpolator:
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
+    return Interpolator(network, device=device, dtype=dtype)
+
+
+def _tensor(frame: Any) -> Tensor:
+    if not isinstance(frame, np.ndarray | Tensor):
+        raise ValueError(f"expected frames as numpy arrays or tensors, got {type(frame).__name__}")
+    picture = torch.from_numpy(frame) if isinstance(frame, np.ndarray) else frame
+    if picture.ndim != 3 or picture.shape[0] != 3 or not picture.is_floating_point():
+        raise ValueError(
+            f"expected float frames (3, H, W) in [0, 1], got {picture.dtype} {tuple(picture.shape)}"
+        )
+    return picture
+
+
+def _like(frame: Picture, made: Any) -> Picture:
+    """What was made, or repeated, as the same kind of array as a frame that came in."""
+    if isinstance(frame, np.ndarray):
+        return made if isinstance(made, np.ndarray) else made.cpu().numpy().astype(frame.dtype, copy=False)
+    repeated_or_made: Tensor = made.to(frame.device, frame.dtype)
+    return repeated_or_made

@@ -1,0 +1,26 @@
+"""Memory: glibc told to keep the memory it frees.
+
+By default glibc maps every large block anew and gives it back at once, so that a network on a CPU spends
+more than half of its time in the kernel on page faults: 2.0 to 2.5 times the CPU time, measured. Cost:
+freed memory stays with the process until it ends. Elsewhere than on glibc, and where the user's environment
+sets these values, nothing is done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
+
+
+def keep_freed() -> bool:
+    """Keep freed memory in the process from now on; whether that could be arranged."""
+    if (
+        not sys.platform.startswith("linux")
+        or {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys()
+    ):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
