@@ -9,22 +9,29 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+SCALES = (2.0, 1.0, 0.5)
+NARROWEST_FEATURE = 32
+"""A ResNeXt of width w has int(w / 2 * 4 / 64) * 32 inner channels: none below this width."""
+TEXTURE_LEVELS = 4
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One network of the ST-MFNet family.
+    """One network of the ST-MFNet family; ValueError, in words, for one that cannot be built.
 
     Every width tuple runs finest level first. ``None`` for a branch means that it does not exist.
     """
 
-    scales: tuple[float, ...] = (2.0, 1.0, 0.5)
-    """Sizes of the fusion grid's rows relative to the frame, finest first; 1.0 is among them."""
+    scales: tuple[float, ...] = SCALES
+    """Sizes of the fusion grid's rows relative to the frame, finest first: a run of 2, 1, 0.5 that contains 1."""
     features: tuple[int, ...] | None = (64, 128, 256, 512)
     """Widths of the U-shaped multi-scale ResNeXt that feeds the kernel heads; None = no kernel branch."""
     kernel_hidden: int = 64
     """Hidden width of the AdaCoF heads."""
     kernel_size: int = 5
+    """Taps of an AdaCoF kernel along each side."""
     dilation: int = 1
+    """Distance in pixels between the places that the taps start from."""
     flow: tuple[int, ...] | str | None = (16, 32, 64, 96, 128, 196)
     """Widths of the PWC pyramid; or "dis" = classical DIS optical flow; None = no flow branch."""
     grid: tuple[int, ...] = (32, 64, 96)
@@ -34,13 +41,50 @@ class ModelConfig:
     texture_out: int = 32
     """Width in which the texture network fuses its five time slices."""
 
+    def __post_init__(self) -> None:
+        """Refuse in words what cannot be built."""
+        start = SCALES.index(self.scales[0]) if self.scales and self.scales[0] in SCALES else 0
+        if (
+            not self.scales
+            or self.scales != SCALES[start : start + len(self.scales)]
+            or 1.0 not in self.scales
+        ):
+            raise ValueError(f"scales must be a run of {SCALES} that contains 1.0, got {self.scales}")
+        if len(self.grid) != len(self.scales):
+            raise ValueError(f"the grid needs one width per scale: {len(self.scales)}, got {self.grid}")
+        if isinstance(self.flow, str) and self.flow != "dis":
+            raise ValueError(f'flow must be a tuple of widths, "dis" or None, got {self.flow!r}')
+        if self.features is None and self.flow is None:
+            raise ValueError("features and flow are both None: nothing would make a candidate frame")
+        if self.features is None and self.scales[0] > 1:
+            raise ValueError(
+                f"without the kernel branch (features) nothing makes candidates at scale {self.scales[0]}"
+            )
+        if self.features is not None and (
+            not self.features or any(w < NARROWEST_FEATURE or w % 2 for w in self.features)
+        ):
+            raise ValueError(
+                f"features must be even and at least {NARROWEST_FEATURE} (a narrower ResNeXt has no inner channels), "
+                f"got {self.features}"
+            )
+        if isinstance(self.flow, tuple) and len(self.flow) < 2:
+            raise ValueError(f"a PWC pyramid (flow) needs two levels or more, got {self.flow}")
+        if self.texture is not None and len(self.texture) != TEXTURE_LEVELS:
+            raise ValueError(f"texture needs {TEXTURE_LEVELS} widths, got {self.texture}")
+        for name in ("kernel_hidden", "kernel_size", "dilation", "flow", "grid", "texture", "texture_out"):
+            value = getattr(self, name)
+            if any(w < 1 for w in (value if isinstance(value, tuple) else (value,)) if isinstance(w, int)):
+                raise ValueError(f"{name} must be positive, got {value}")
+
     def to_json(self) -> dict[str, Any]:
         """The config as plain JSON types."""
-        return asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of :meth:`to_json`; ValueError for unknown or missing fields."""
+        """The inverse of :meth:`to_json`; ValueError for unknown or missing fields and for what cannot be built."""
         names = {f.name for f in fields(cls)}
         if set(values) != names:
             raise ValueError(f"expected the fields {sorted(names)}, got {sorted(values)}")
@@ -48,7 +92,16 @@ class ModelConfig:
 
 
 STMFNET = ModelConfig()
+"""The teacher: ST-MFNet, 21,028,799 parameters."""
+
 MINI = ModelConfig(
     features=(32, 64, 96, 128), kernel_hidden=30, flow=None,
     grid=(16, 32, 46), texture=(16, 24, 32, 40), texture_out=8,
 )  # fmt: skip
+"""The paper's ST-MFNet Mini, 1,822,162 parameters."""
+
+TINY = ModelConfig(
+    features=(32, 32), kernel_hidden=8, kernel_size=3, flow=None,
+    grid=(4, 6, 8), texture=(4, 4, 6, 6), texture_out=4,
+)  # fmt: skip
+"""For tests: every branch of MINI, in milliseconds on a CPU."""

@@ -1,0 +1,97 @@
+"""Features: a U-shaped multi-scale ResNeXt that looks at the two middle frames (the paper's UMS-ResNext).
+
+    before, after (B, 3, H, W)  ->  (B, widths[0], H/2, W/2)
+
+    [before, after] - mean
+       |  down 0        1/2                    up 0 --> out
+       |  down 1        1/4  ---- + ---------- up 1
+       |  down 2        1/8  ---- + ------- up 2
+       +- down 3        1/16 ---- + -- bottom
+
+A block is two ResNeXt branches side by side, one with a small and one with a large kernel, whose halves of the
+channels are joined and gated. The drawing is for four widths; any number works, each level halves the size once more.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.network.blocks import Gate
+
+MEAN_RGB = (0.4631, 0.4352, 0.3990)
+GROUPS = 32
+REDUCTION = 16
+
+
+class Branch(nn.Module):
+    """One ResNeXt bottleneck: 1x1, grouped ``kernel`` (stride or its transpose), 1x1, plus a projected shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, up: bool):
+        super().__init__()
+        inner = outputs * 4 // 64 * GROUPS
+
+        def resize(from_width: int, to_width: int, size: int, groups: int) -> nn.Module:
+            if up:
+                return nn.ConvTranspose2d(
+                    from_width, to_width, size, 2, (size - 1) // 2, groups=groups, bias=False
+                )
+            return nn.Conv2d(from_width, to_width, size, stride, size // 2, groups=groups, bias=False)
+
+        self.reduce = nn.Sequential(nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner))
+        self.grouped = nn.Sequential(resize(inner, inner, kernel, GROUPS), nn.BatchNorm2d(inner))
+        self.expand = nn.Sequential(nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = nn.Sequential(resize(inputs, outputs, 2 if up else 1, 1), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, h', w')."""
+        inner = self.grouped(self.reduce(x).relu()).relu()
+        return (self.expand(inner) + self.shortcut(x)).relu()
+
+
+class Block(nn.Module):
+    """A small and a large :class:`Branch`, joined and gated; ``stride`` 1 or 2 down, or ``up`` = twice the size."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernels: tuple[int, int], stride: int = 1, up: bool = False
+    ):
+        super().__init__()
+        self.small = Branch(inputs, outputs // 2, kernels[0], stride, up)
+        self.large = Branch(inputs, outputs // 2, kernels[1], stride, up)
+        hidden = outputs // REDUCTION
+        self.gate = Gate(nn.Flatten(), nn.Linear(outputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, h', w')."""
+        joined: Tensor = self.gate(torch.cat((self.small(x), self.large(x)), 1))
+        return joined
+
+
+class Features(nn.Module):
+    """The U-net of blocks; H and W are multiples of 2 ** len(widths)."""
+
+    def __init__(self, widths: tuple[int, ...]):
+        super().__init__()
+        large = [7 if level < 2 else 5 for level in range(len(widths))]
+        inputs = (6, *widths[:-1])
+        self.down = nn.ModuleList(
+            Block(i, o, (3, k), stride=2) for i, o, k in zip(inputs, widths, large, strict=True)
+        )
+        self.bottom = Block(widths[-1], widths[-1], (3, 5))
+        self.up = nn.ModuleList(
+            Block(widths[level + 1], widths[level], (4, large[level] + 1), up=True)
+            for level in range(len(widths) - 1)
+        )
+        self.register_buffer("mean", torch.tensor(MEAN_RGB).view(3, 1, 1), persistent=False)
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Frames (B, 3, H, W) in [0, 1] -> features (B, widths[0], H/2, W/2)."""
+        x = torch.cat((before - self.mean, after - self.mean), 1)
+        levels = []
+        for block in self.down:
+            x = block(x)
+            levels.append(x)
+        x = self.bottom(x)
+        for block, level in zip(reversed(self.up), reversed(levels[1:]), strict=True):
+            x = block(x + level)
+        return x

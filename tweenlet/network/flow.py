@@ -1,0 +1,113 @@
+"""Flow: one motion per pixel from PWC-Net, and the two frames splatted halfway along it (the paper's BLFNet).
+
+    before, after (B, 3, H, W)  ->  (B, 6, H, W), before thrown forwards and after thrown backwards by half a step
+
+    frame --> pyramid --> levels[0] (1/2) ... levels[-1] (1/64)
+    coarsest to 1/4:  second warped by the flow so far --> correlation --> dense convolutions --> flow
+    at 1/4:           refine --> x 20, enlarged to full size --> metric, splat
+
+Sun et al., "PWC-Net", 2018. Flows inside are in units of 20 pixels of the full frame.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.ops.correlation import correlation
+from tweenlet.ops.splat import splat
+from tweenlet.ops.warp import backwarp
+
+UNIT = 20.0
+"""Pixels of the full frame in one unit of flow."""
+MATCHES = 81
+DENSE = (128, 128, 96, 64, 32)
+REFINE = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
+"""Widths and dilations of the layers that refine the finest flow."""
+
+
+class Decoder(nn.Module):
+    """The flow of one level: match, then densely connected convolutions; ``coarser`` = channels of the level below."""
+
+    def __init__(self, width: int, pixels: int, coarser: int | None):
+        super().__init__()
+        self.pixels_per_unit = UNIT / pixels
+        inputs = MATCHES
+        if coarser is not None:
+            inputs += width + 4
+            self.enlarge_flow = nn.ConvTranspose2d(2, 2, 4, 2, 1)
+            self.enlarge_features = nn.ConvTranspose2d(coarser, 2, 4, 2, 1)
+        widths = list(accumulate(DENSE, initial=inputs))
+        self.outputs = widths[-1]
+        self.dense = nn.ModuleList(
+            nn.Conv2d(i, o, 3, padding=1) for i, o in zip(widths[:-1], DENSE, strict=True)
+        )
+        self.predict = nn.Conv2d(self.outputs, 2, 3, padding=1)
+
+    def forward(
+        self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Feature maps (B, width, h, w) and the level below's (flow, features) -> this level's (flow, features)."""
+        if coarser is None:
+            x = F.leaky_relu(correlation(first, second), 0.1)
+        else:
+            flow = self.enlarge_flow(coarser[0])
+            features = self.enlarge_features(coarser[1])
+            matches = correlation(first, backwarp(second, flow * self.pixels_per_unit))
+            x = torch.cat((F.leaky_relu(matches, 0.1), first, flow, features), 1)
+        for layer in self.dense:
+            x = torch.cat((F.leaky_relu(layer(x), 0.1), x), 1)
+        return self.predict(x), x
+
+
+class Flow(nn.Module):
+    """PWC-Net both ways and softmax splatting; H and W are multiples of 2 ** len(widths)."""
+
+    def __init__(self, widths: tuple[int, ...]):
+        super().__init__()
+        self.pyramid = nn.ModuleList(_level(i, o) for i, o in zip((3, *widths[:-1]), widths, strict=True))
+        decoders: list[Decoder] = []
+        for level in reversed(range(1, len(widths))):
+            coarser = decoders[-1].outputs if decoders else None
+            decoders.append(Decoder(widths[level], 2 ** (level + 1), coarser))
+        refined = decoders[-1].outputs
+        self.decoders = nn.ModuleList(reversed(decoders))  # finest first, at 1/4 of the frame
+        layers: list[nn.Module] = []
+        for (width, dilation), inputs in zip(REFINE, (refined, *(w for w, _ in REFINE[:-1])), strict=True):
+            layers += [nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation), nn.LeakyReLU(0.1)]
+        self.refine = nn.Sequential(*layers, nn.Conv2d(REFINE[-1][0], 2, 3, padding=1))
+        self.metric_scale = nn.Parameter(torch.full((1, 1, 1, 1), -1.0))
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Frames (B, 3, H, W) in [0, 1] -> both splatted to the middle, (B, 6, H, W)."""
+        levels_before, levels_after = self._levels(before), self._levels(after)
+        there = self._flow(levels_before, levels_after)
+        back = self._flow(levels_after, levels_before)
+        return torch.cat((self._halfway(before, after, there), self._halfway(after, before, back)), 1)
+
+    def _levels(self, frame: Tensor) -> list[Tensor]:
+        return list(accumulate(self.pyramid, lambda x, level: level(x), initial=frame))[1:]
+
+    def _flow(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
+        """Flow in pixels at full size, (B, 2, H, W), from two pyramids."""
+        found: tuple[Tensor, Tensor] | None = None
+        for level in reversed(range(1, len(first))):
+            found = self.decoders[level - 1](first[level], second[level], found)
+        assert found is not None  # two levels or more
+        flow, features = found
+        return F.interpolate(UNIT * (flow + self.refine(features)), scale_factor=4.0, mode="bilinear")
+
+    def _halfway(self, frame: Tensor, other: Tensor, flow: Tensor) -> Tensor:
+        """``frame`` thrown half of ``flow``; where the other frame disagrees it stands further back."""
+        metric = self.metric_scale * (frame - backwarp(other, flow)).abs().mean(1, keepdim=True)
+        return splat(frame, flow / 2, metric)
+
+
+def _level(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, stride in ((inputs, 2), (outputs, 1), (outputs, 1)):
+        layers += [nn.Conv2d(width, outputs, 3, stride, 1), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)

@@ -1,0 +1,92 @@
+"""Kernels: many small motions per pixel (the paper's multi-flow head, AdaCoF at three scales).
+
+features (B, C, H/2, W/2), before, after (B, 3, H, W)
+    ->  {scale: (B, 6, scale H, scale W)}, the two frames synthesised from before and from after
+
+features --> head[scale][frame] --> weight, rows, columns
+                                          |
+frame ----> half / itself / double ---> adacof --> candidate
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.ops.adacof import adacof
+from tweenlet.ops.pyramid import EIGHT_TAPS, double, gaussian_kernel, half
+
+SCALE_NAMES = {2.0: "fine", 1.0: "full", 0.5: "coarse"}
+
+
+class Head(nn.Module):
+    """The free taps of one frame at one scale: three small stacks of convolutions on the features."""
+
+    def __init__(self, inputs: int, hidden: int, taps: int, scale: float):
+        super().__init__()
+        enlarge = round(2 * scale)  # the features have half the frame's size
+
+        def stack() -> nn.Sequential:
+            layers: list[nn.Module] = [
+                nn.Conv2d(inputs, hidden, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(hidden, hidden, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(hidden, taps, 3, padding=1),
+            ]
+            if enlarge > 1:
+                layers += [
+                    nn.ReLU(),
+                    nn.Upsample(scale_factor=enlarge, mode="bilinear", align_corners=True),
+                    nn.Conv2d(taps, taps, 3, padding=1),
+                ]
+            return nn.Sequential(*layers)
+
+        self.weight = stack()
+        self.rows = stack()
+        self.columns = stack()
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, h, w) -> weights that sum to one, row offsets and column offsets, (B, taps, h', w') each."""
+        return self.weight(features).softmax(1), self.rows(features), self.columns(features)
+
+
+class Kernels(nn.Module):
+    """Heads for both frames at every scale, and AdaCoF with what they say."""
+
+    def __init__(self, inputs: int, hidden: int, kernel_size: int, dilation: int, scales: tuple[float, ...]):
+        super().__init__()
+        self.scales = scales
+        self.dilation = dilation
+        self.heads = nn.ModuleDict(
+            {
+                SCALE_NAMES[scale]: nn.ModuleDict(
+                    {frame: Head(inputs, hidden, kernel_size**2, scale) for frame in ("before", "after")}
+                )
+                for scale in scales
+            }
+        )
+        # constants, but parameters in the published checkpoints
+        if 0.5 in scales:
+            self.gaussian = nn.Parameter(gaussian_kernel().expand(3, 1, 5, 5).clone(), requires_grad=False)
+        if 2.0 in scales:
+            taps = torch.tensor(EIGHT_TAPS).expand(3, 1, 1, 8).clone()
+            self.eight_taps = nn.Parameter(taps, requires_grad=False)
+
+    def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
+        """Features (B, C, H/2, W/2) and frames (B, 3, H, W) -> per scale both candidates, (B, 6, scale H, scale W)."""
+        return {
+            scale: torch.cat(
+                [
+                    adacof(self._resize(frame, scale), *heads[name](features), self.dilation)
+                    for name, frame in (("before", before), ("after", after))
+                ],
+                1,
+            )
+            for scale, heads in zip(self.scales, self.heads.values(), strict=True)
+        }
+
+    def _resize(self, frame: Tensor, scale: float) -> Tensor:
+        if scale == 0.5:
+            return half(frame, self.gaussian)
+        return double(frame, self.eight_taps) if scale == 2.0 else frame

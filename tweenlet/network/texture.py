@@ -1,0 +1,97 @@
+"""Texture: a 3-D U-net over the four frames and the draft, that adds what moves like texture (the paper's TENet).
+
+    frames (B, 4, 3, H, W), draft (B, 3, H, W)  ->  what to add to the draft (B, 3, H, W)
+
+    (I0, I1, draft, I2, I3)
+       |  stem     1/2  ------------------------ decoder 4 -> five slices side by side -> fuse -> out
+       |  stage 0  1/2  ------------------ decoder 3
+       |  stage 1  1/4  ------------- decoder 2
+       |  stage 2  1/8  -------- decoder 1
+       +- stage 3  1/8  --- decoder 0
+
+Time is never strided: all five slices are kept up to the fuse. H and W are multiples of 8.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.network.blocks import Gate
+
+SLICES = 5
+
+
+class Residual(nn.Module):
+    """Two 3x3x3 convolutions and a gate, plus the input (projected where the shape changes)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.first = nn.Sequential(_conv(inputs, outputs, 3, stride), nn.BatchNorm3d(outputs))
+        self.second = nn.Sequential(_conv(outputs, outputs, 3, 1), nn.BatchNorm3d(outputs))
+        self.gate = _gate(outputs)
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs and stride == 1
+            else nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm3d(outputs))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, 5, h, w) -> (B, outputs, 5, h / stride, w / stride)."""
+        return (self.gate(self.second(self.first(x).relu())) + self.shortcut(x)).relu()
+
+
+class Texture(nn.Module):
+    """The U-net: four widths, finest first, and the width ``fused`` in which the slices are joined."""
+
+    def __init__(self, widths: tuple[int, ...], fused: int):
+        super().__init__()
+        w0, w1, w2, w3 = widths
+        self.stem = nn.Sequential(
+            nn.Conv3d(3, w0, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), nn.BatchNorm3d(w0)
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(Residual(i, o, stride), Residual(o, o, 1))
+            for i, o, stride in ((w0, w0, 1), (w0, w1, 2), (w1, w2, 2), (w2, w3, 1))
+        )
+        self.decoder = nn.ModuleList(
+            nn.Sequential(
+                nn.ConvTranspose3d(i, o, (3, 4, 4), (1, 2, 2), 1) if up else nn.Conv3d(i, o, 3, padding=1),
+                _gate(o),
+                nn.BatchNorm3d(o),
+            )
+            for i, o, up in (
+                (w3, w2, False),
+                (2 * w2, w1, True),
+                (2 * w1, w0, True),
+                (2 * w0, w0, False),
+                (2 * w0, w0, True),
+            )
+        )
+        self.fuse = nn.Sequential(nn.Conv2d(SLICES * w0, fused, 1, bias=False), nn.BatchNorm2d(fused))
+        self.out = nn.Conv2d(fused, 3, 7)
+
+    def forward(self, frames: Tensor, draft: Tensor) -> Tensor:
+        """Frames (B, 4, 3, H, W) and draft (B, 3, H, W) in [0, 1] -> addition (B, 3, H, W)."""
+        slices = torch.cat((frames[:, :2], draft[:, None], frames[:, 2:]), 1).transpose(1, 2)
+        x = self.stem(slices).relu()
+        levels = [x]
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        levels.pop()
+        x = F.leaky_relu(self.decoder[0](x), 0.2)
+        for block in self.decoder[1:]:
+            x = F.leaky_relu(block(torch.cat((x, levels.pop()), 1)), 0.2)
+        x = F.leaky_relu(self.fuse(x.transpose(1, 2).flatten(1, 2)), 0.2)
+        added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
+        return added
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv3d:
+    return nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), kernel // 2, bias=False)
+
+
+def _gate(width: int) -> Gate:
+    return Gate(nn.Conv3d(width, width, 1))

@@ -1,0 +1,232 @@
+"""Weights: a checkpoint is a config plus tensors in one safetensors file; and the way from the official names to ours.
+
+Ours carries {"tweenlet": "1", "config": the ModelConfig as JSON} in its metadata, so that nothing else is needed to
+load it. Only this file knows the names in the checkpoints that the authors of ST-MFNet published.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tweenlet.config import MINI, STMFNET, ModelConfig
+from tweenlet.network.stmfnet import STMFNet
+
+FORMAT = "1"
+SHELVES = (Path(__file__).parent / "shipped", Path(__file__).parent.parent / "weights")
+"""Where named weights lie: in an installed package, and in a checkout."""
+FIRST = 3
+"""How many keys an error names of each kind."""
+NUMBERS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
+
+
+def names() -> list[str]:
+    """The names of the weights that came with the package, for :func:`load`."""
+    return sorted({file.stem for shelf in SHELVES for file in shelf.glob("*.safetensors")})
+
+
+def save(path: str | Path, model: STMFNet, extra: Mapping[str, str] | None = None) -> None:
+    """Write ``model`` with its config to ``path``; ``extra`` joins the metadata. OSError where it cannot be written."""
+    metadata = {**(extra or {}), "tweenlet": FORMAT, "config": json.dumps(model.config.to_json())}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
+def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNet:
+    """Load shipped weights by name, or a checkpoint by path, as a model on ``device`` in eval mode.
+
+    ValueError for an unknown name (listing the names) and for a file that is no sound tweenlet checkpoint;
+    FileNotFoundError for a path to nothing.
+    """
+    path = _find(name_or_path)
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a sound safetensors file: {error}") from error
+    if metadata.get("tweenlet") != FORMAT or "config" not in metadata:
+        raise ValueError(
+            f"{path} is not a tweenlet checkpoint of format {FORMAT}: its metadata has {sorted(metadata)}"
+        )
+    try:
+        config = ModelConfig.from_json(json.loads(metadata["config"]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
+    model = STMFNet(config)
+    _compare(_shapes(tensors), _shapes(model.state_dict()), path)
+    model.load_state_dict(tensors)
+    return model.to(device).eval()
+
+
+def convert(path: str | Path) -> STMFNet:
+    """Read a checkpoint published by the authors of ST-MFNet or ST-MFNet Mini (``.pth``), in eval mode.
+
+    It is a dict with ``state_dict``, with or without DataParallel's ``module.``; the config is found from the shapes
+    (dilation, which leaves no trace in them, is taken to be 1). Nothing in the file is executed. FileNotFoundError for
+    no such file; ValueError for anything else than such a checkpoint, naming the first keys that differ.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a PyTorch file of plain tensors") from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f'{path} is not a published ST-MFNet checkpoint: expected a dict with "state_dict"')
+    return from_official({str(key).removeprefix("module."): tensor for key, tensor in state.items()}, path)
+
+
+def from_official(state: Mapping[str, Tensor], source: str | Path = "the state_dict") -> STMFNet:
+    """Build the model that an official ``state_dict`` belongs to, in eval mode; errors as in :func:`convert`."""
+    model = STMFNet(_config_of({key: tuple(tensor.shape) for key, tensor in state.items()}))
+    ours = {official_name(name): name for name in model.state_dict()}
+    _compare(_shapes(state), _shapes(to_official(model)), source)
+    model.load_state_dict({ours[key]: tensor for key, tensor in state.items()})
+    return model.eval()
+
+
+def to_official(model: STMFNet) -> dict[str, Tensor]:
+    """The model's ``state_dict`` under the official names."""
+    return {official_name(name): tensor for name, tensor in model.state_dict().items()}
+
+
+def official_name(name: str) -> str:
+    """The official checkpoints' name for an entry of our ``state_dict``; ValueError for a name that has none."""
+    official = name
+    for ours, theirs in _RENAMES.get(name.split(".")[0], ()):
+        official = re.sub(ours, theirs, official)
+    if official == name:
+        raise ValueError(f"no official name for {name}")
+    return official
+
+
+_RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
+    "features": (
+        *((rf"^features\.down\.{i}\.", f"feature_extractor.conv{i + 1}.") for i in range(4)),
+        *((rf"^features\.up\.{i}\.", f"feature_extractor.deconv{i + 1}.") for i in range(3)),
+        (r"^features\.bottom\.", "feature_extractor.deconv4."),
+        (r"\.(small|large)\.", r".resnext_\1."),
+        *((rf"\.{layer}\.0\.", f".conv{i}.") for i, layer in enumerate(("reduce", "grouped", "expand"), 1)),
+        *((rf"\.{layer}\.1\.", f".bn{i}.") for i, layer in enumerate(("reduce", "grouped", "expand"), 1)),
+        (r"\.shortcut\.", ".downsample."),
+        *((rf"\.gate\.layers\.{i}\.", f".attention.fc.{i - 1}.") for i in (1, 3)),
+    ),
+    "kernels": (
+        (r"^kernels\.gaussian$", "gauss_kernel"),
+        (r"^kernels\.eight_taps$", "upsampler.filter"),
+        *(
+            (rf"^kernels\.heads\.{scale}\.{frame}\.{taps}\.", f"get_kernel.module{kind}{number}{size}.")
+            for scale, size in (("fine", "_us"), ("full", ""), ("coarse", "_ds"))
+            for frame, number in (("before", 1), ("after", 2))
+            for taps, kind in (("weight", "Weight"), ("rows", "Alpha"), ("columns", "Beta"))
+        ),
+    ),
+    "flow": (
+        (r"^flow\.metric_scale$", "metric.paramScale"),
+        *((rf"^flow\.pyramid\.{i}\.", f"flow_estimator.netExtractor.net{n}.") for i, n in enumerate(NUMBERS)),
+        *((rf"^flow\.decoders\.{i}\.", f"flow_estimator.net{n}.") for i, n in enumerate(NUMBERS[1:])),
+        *((rf"\.dense\.{i}\.", f".net{n}.0.") for i, n in enumerate(NUMBERS[:5])),
+        (r"\.predict\.", ".netSix.0."),
+        (r"\.enlarge_flow\.", ".netUpflow."),
+        (r"\.enlarge_features\.", ".netUpfeat."),
+        (r"^flow\.refine\.", "flow_estimator.netRefiner.netMain."),
+    ),
+    "fusion": (
+        (r"^fusion\.lateral\.(\d)\.(\d)\.", r"scale_synthesis.lateral_\1_\2."),
+        (r"^fusion\.(down|up)\.(\d)\.(\d)\.", r"scale_synthesis.\1_\2_\3.f."),
+        (r"^fusion\.final\.", "scale_synthesis.lateral_final_1."),
+        (r"\.path\.", ".f."),
+        (r"\.shortcut\.", ".conv."),
+    ),
+    "texture": (
+        (r"^texture\.stem\.", "dyntex_generator.encoder.stem."),
+        *((rf"^texture\.stages\.{i}\.", f"dyntex_generator.encoder.layer{i + 1}.") for i in range(4)),
+        (r"\.first\.", ".conv1."),
+        (r"\.second\.", ".conv2."),
+        (r"\.gate\.layers\.", ".fg.attn_layer."),
+        (r"\.shortcut\.", ".downsample."),
+        (r"^texture\.decoder\.([03])\.", r"dyntex_generator.decoder.\1.conv."),
+        (r"^texture\.decoder\.([124])\.", r"dyntex_generator.decoder.\1.upconv."),
+        (r"\.1\.layers\.", ".1.attn_layer."),
+        (r"^texture\.fuse\.", "dyntex_generator.feature_fuse."),
+        (r"^texture\.out\.", "dyntex_generator.outconv.1."),
+    ),
+}  # fmt: skip
+"""Per part of the network: what to replace, in this order, to come from our names to the official ones."""
+
+
+def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
+    """The config that an official checkpoint's shapes tell; for what they do not tell, the teacher's."""
+
+    def widths(pattern: str, places: tuple[str, ...] | range) -> tuple[int, ...]:
+        keys = [pattern.format(place) for place in places]
+        return tuple(shapes[key][0] for key in keys if shapes.get(key))
+
+    told: dict[str, Any] = {
+        "features": widths("feature_extractor.conv{}.attention.fc.2.weight", range(1, 5)),
+        "kernel_hidden": widths("get_kernel.moduleWeight1{}.0.weight", ("",)),
+        "kernel_size": tuple(map(math.isqrt, widths("get_kernel.moduleWeight1{}.4.weight", ("",)))),
+        "grid": widths("scale_synthesis.lateral_{}_0.f.1.weight", range(3)),
+        "texture": widths("dyntex_generator.encoder.layer{}.0.conv1.0.weight", range(1, 5)),
+        "texture_out": widths("dyntex_generator.feature_fuse.{}.weight", ("0",)),
+    }
+    single = ("kernel_hidden", "kernel_size", "texture_out")
+    told = {name: value[0] if name in single else value for name, value in told.items() if value}
+    flow = widths("flow_estimator.netExtractor.net{}.0.weight", NUMBERS) or None
+    try:
+        return ModelConfig(**told, flow=flow)
+    except ValueError:
+        return MINI if flow is None else STMFNET
+
+
+def _find(name_or_path: str | Path) -> Path:
+    """The file behind a shipped name or a path."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", name_or_path):
+        for shelf in SHELVES:
+            if (shelf / f"{name_or_path}.safetensors").is_file():
+                return shelf / f"{name_or_path}.safetensors"
+        raise ValueError(f"no weights called {name_or_path!r}; there are: {', '.join(names()) or 'none'}")
+    raise FileNotFoundError(f"no such file: {path}")
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _compare(
+    got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], source: str | Path
+) -> None:
+    """ValueError that names the first keys that are missing, unknown or of another shape; nothing when all agree."""
+    differences = [
+        (f"{len(keys)} {what} ({', '.join(keys[:FIRST])}{', ...' if len(keys) > FIRST else ''})")
+        for what, keys in (
+            ("missing", [k for k in expected if k not in got]),
+            ("unknown", [k for k in got if k not in expected]),
+            (
+                "of another shape",
+                [f"{k} {got[k]} for {expected[k]}" for k in expected if k in got and got[k] != expected[k]],
+            ),
+        )
+        if keys
+    ]
+    if differences:
+        raise ValueError(f"{source} does not fit an ST-MFNet: {'; '.join(differences)}")
