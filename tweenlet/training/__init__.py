@@ -1,1 +1,1 @@
-
+"""Training: footage into samples, losses, and the one loop."""

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tweenlet import weights
+from tweenlet.config import TINY
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data import Batches
+from tweenlet.training.loop import train, validate
+from tweenlet.training.options import TrainOptions
+from tweenlet.training.state import DivergedError
+
+OPTIONS = TrainOptions(
+    steps=6,
+    rate=1e-3,
+    warmup=2,
+    log_every=1,
+    validate_every=2,
+    save_every=2,
+    loss={"laplacian": 1.0, "psnr": 0.1},
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tiny():
+    torch.manual_seed(0)
+    return STMFNet(TINY)
+
+
+def batches(samples):
+    return Batches(samples, size=2, crop=32, seed=1)
+
+
+def state_of(folder):
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def assert_same(a, b):
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list):
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b
+
+
+def lines(folder):
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in entry.items() if k not in ("seconds", "samples_per_second")} for entry in entries
+    ]
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_killed_run_goes_on_to_the_bit(samples, tmp_path, precision):
+    options = replace(OPTIONS, precision=precision)
+    whole = train(tiny(), batches(samples), samples, options, tmp_path / "whole")
+
+    def kill(tick):
+        if tick.step == 5:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(tiny(), batches(samples), samples, options, tmp_path / "parts", kill)
+    assert state_of(tmp_path / "parts")["step"] == 4
+    torch.manual_seed(99)
+    parts = train(STMFNet(TINY), batches(samples), samples, options, tmp_path / "parts")
+    one, two = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
+    for varying in ("seconds",):
+        one.pop(varying), two.pop(varying)
+    assert_same(one, two)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+    assert whole.psnr == parts.psnr
+    assert whole.stopped == parts.stopped == "finished"
+    again = train(tiny(), batches(samples), samples, options, tmp_path / "whole")
+    assert again.step == 6
+    assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+
+
+def test_what_is_exported_is_what_was_validated(samples, tmp_path):
+    result = train(tiny(), batches(samples), samples, OPTIONS, tmp_path)
+    loaded = weights.load(tmp_path / "model.safetensors")
+    assert loaded.config == TINY
+    assert validate(loaded, samples) == pytest.approx(result.psnr)
+    assert result.blend_psnr == pytest.approx(lines(tmp_path)[-1]["blend_psnr"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_before_leaving(samples, tmp_path, number):
+    def interrupt(tick):
+        if tick.step == 3:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    result = train(tiny(), batches(samples), None, OPTIONS, tmp_path, interrupt)
+    assert (result.step, result.stopped, result.psnr) == (3, "interrupted", None)
+    assert state_of(tmp_path)["step"] == 3
+    assert signal.getsignal(number) is before
+
+
+def test_minutes_count_over_sessions(samples, tmp_path):
+    options = replace(OPTIONS, minutes=1e-9)
+    first = train(tiny(), batches(samples), None, options, tmp_path)
+    second = train(tiny(), batches(samples), None, options, tmp_path)
+    assert (first.step, second.step) == (1, 2)
+    assert (first.stopped, second.stopped) == ("minutes", "minutes")
+    assert second.seconds > first.seconds
+
+
+class Fragile(nn.Module):
+    """Learns nothing, and breaks when told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.break_at = 10**9
+        self.calls = 0
+
+    def forward(self, frames):
+        self.calls += 1
+        factor = torch.nan if self.calls == self.break_at else 1.0
+        return frames[:, 1:3].mean(1) * self.scale * factor
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(samples, tmp_path):
+    model = Fragile()
+    model.break_at = 4
+    with pytest.raises(
+        DivergedError, match=r"the loss became nan at step 4, on samples of scene \d+.*last good"
+    ):
+        train(model, batches(samples), None, OPTIONS, tmp_path)
+    assert state_of(tmp_path)["step"] == 2
+    assert all(torch.isfinite(t).all() for t in state_of(tmp_path)["model"].values())
+
+
+def test_a_folder_of_another_network(samples, tmp_path):
+    train(tiny(), batches(samples), None, replace(OPTIONS, steps=1), tmp_path)
+    with pytest.raises(ValueError, match="another network"):
+        train(STMFNet(replace(TINY, texture_out=6)), batches(samples), None, OPTIONS, tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="not a readable training state"):
+        train(tiny(), batches(samples), None, OPTIONS, tmp_path)
+
+
+def test_the_schedule_rises_holds_and_falls():
+    options = TrainOptions(steps=1000, rate=1.0, warmup=100, hold=0.5)
+    rates = [options.rate_at(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[99:501] == [1.0] * 402
+    assert rates[750] == pytest.approx(0.5, abs=0.01)
+    assert rates[-1] < 1e-4
+    assert rates[500:] == sorted(rates[500:], reverse=True)
+
+
+def test_options_that_make_no_sense():
+    with pytest.raises(ValueError, match="bfloat16"):
+        TrainOptions(precision="half")
+    with pytest.raises(ValueError, match="at least one step"):
+        TrainOptions(steps=0)

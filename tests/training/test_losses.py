@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tweenlet.training.losses import LOSSES, laplacian, psnr, weighted
+
+GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
+
+
+def test_laplacian_of_one_bright_pixel():
+    truth = torch.zeros(1, 3, 32, 32)
+    assert laplacian(truth, truth) == 0
+    bright = truth.clone()
+    bright[..., 16, 16] = 1
+    one = laplacian(bright, truth)
+    assert laplacian(bright.repeat(5, 1, 1, 1), truth.repeat(5, 1, 1, 1)) == pytest.approx(one.item())
+    assert laplacian(2 * bright, truth) == pytest.approx(2 * one.item())
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="../shared/golden is not beside this checkout")
+def test_laplacian_is_the_published_one():
+    stored = np.load(GOLDEN / "op_laplacian_loss.npz")
+    student = torch.from_numpy(stored["student"]).double().requires_grad_()
+    truth = torch.from_numpy(stored["gt"]).double()
+    loss = laplacian(student, truth)
+    assert loss.item() * truth.numel() == pytest.approx(float(stored["loss_student_gt"]), rel=1e-6)
+    loss.backward()
+    np.testing.assert_allclose(student.grad.numpy() * truth.numel(), stored["grad_student"], atol=1e-4)
+
+
+def test_psnr_counts_each_picture():
+    truth = torch.zeros(2, 3, 8, 8)
+    there = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.01)])
+    decibels = -10 / np.log(10) * psnr(there, truth).item()
+    assert decibels == pytest.approx(30, abs=0.05)
+
+
+def test_losses_add_up_by_name():
+    a, b = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    total, terms = weighted({"charbonnier": 2.0, "laplacian": 0.5})(a, b)
+    assert total == pytest.approx(
+        2 * LOSSES["charbonnier"](a, b).item() + 0.5 * LOSSES["laplacian"](a, b).item()
+    )
+    assert sorted(terms) == ["charbonnier", "laplacian"]
+    with pytest.raises(ValueError, match="unheard"):
+        weighted({"unheard": 1.0})

@@ -1,0 +1,128 @@
+"""Harvest: crops of a clip's windows, most of them where much moves, with optical flow of the whole frames.
+
+clip + slots to fill -> windows drawn by their motion -> whole frames, scaled -> flow -> crops into the slots
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.training.footage import Footage, Pixels, Window, fitted, frames_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a store is made."""
+
+    samples: int = 4500
+    validation: int = 96
+    crop: int = 192
+    """Height and width of the samples, pixels."""
+    short_side: int = 540
+    """Larger frames are scaled down to this short side; one window in ten stays as large as it is."""
+    crops_per_window: int = 3
+    synthetic: float = 0.15
+    """Share of the training samples that are scenes made from stills."""
+    flows: bool = True
+    seed: int = 0
+
+
+def hardness(window: Window) -> float:
+    """How much a window has to teach, 0.05 to 1: full up to 30 dB of blending, little from 46 dB."""
+    return float(np.clip((46.0 - window.blend) / 16.0, 0.05, 1.0)) * (1.0 if window.stride == 1 else 0.4)
+
+
+def weight(footage: Footage) -> float:
+    """A clip's share: grows with its length by the square root only, and with its motion."""
+    return float(np.sqrt(len(footage.windows)) * np.mean([hardness(window) for window in footage.windows]))
+
+
+def shares(weights: Sequence[float], count: int) -> list[int]:
+    """`count` things divided in proportion to weights, by largest remainders."""
+    exact = np.asarray(weights) / np.sum(weights) * count
+    whole = np.floor(exact).astype(int)
+    for index in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
+        whole[index] += 1
+    return [int(n) for n in whole]
+
+
+def harvest(
+    footage: Footage, recipe: Recipe, frames: NDArray[np.uint8], flows: NDArray[np.float16] | None
+) -> tuple[list[str], list[Pixels]]:
+    """Decode one clip, filling the given slots with crops of its windows; returns sources and two stills."""
+    if not len(frames):
+        return [], []
+    seed = int.from_bytes(hashlib.sha256(footage.path.name.encode()).digest()[:8], "big")
+    random = np.random.default_rng([recipe.seed, seed])
+    hard = np.array([hardness(window) for window in footage.windows])
+    number = min(-(-len(frames) // recipe.crops_per_window), len(hard))
+    chosen = [
+        footage.windows[i] for i in random.choice(len(hard), number, replace=False, p=hard / hard.sum())
+    ]
+    by_end: dict[int, list[tuple[Window, int]]] = {}
+    for window, crops in zip(chosen, shares([1.0] * number, len(frames)), strict=True):
+        by_end.setdefault(window.frames[-1], []).append((window, crops))
+    recent: deque[Pixels] = deque(maxlen=max(w.frames[-1] - w.first for w in chosen) + 1)
+    sources: list[str] = []
+    stills: list[Pixels] = []
+    for index, frame in enumerate(frames_of(footage.path)):
+        recent.append(frame)
+        for window, crops in by_end.get(index, ()):
+            short = int(
+                random.choice([recipe.short_side, 10**6, recipe.short_side * 2 // 3], p=[0.75, 0.1, 0.15])
+            )
+            size = fitted(footage.width, footage.height, max(short, recipe.crop))
+            five = [_scaled(recent[number - index - 1], size) for number in window.frames]
+            moving = flows_of([five[0], five[1], five[3], five[4]]) if flows is not None else None
+            for top, left in _places(five, crops, recipe.crop, random):
+                slot = len(sources)
+                sources.append(f"{footage.path}#{window.first}+{window.stride}")
+                area = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
+                frames[slot] = [picture[area].transpose(2, 0, 1) for picture in five]
+                if flows is not None and moving is not None:
+                    flows[slot] = moving[:, :, *area]
+            if len(stills) < 3 and min(size) >= recipe.crop * 3 // 2:
+                stills.append(five[2])
+    if len(sources) != len(frames):
+        raise OSError(f"{footage.path} changed while it was read")
+    return sources, stills
+
+
+def _scaled(picture: Pixels, size: tuple[int, int]) -> Pixels:
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _places(
+    five: Sequence[Pixels], count: int, crop: int, random: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Corners (top, left) of crops: two in three where blending fails, the others anywhere."""
+    before, truth, after = (picture.astype(np.float32) for picture in five[1:4])
+    error = np.abs((before + after) / 2 - truth).mean(axis=2)
+    sums = cv2.integral(error)
+    inside = sums[crop:, crop:] - sums[:-crop, crop:] - sums[crop:, :-crop] + sums[:-crop, :-crop]
+    grid = np.maximum(inside[::8, ::8], 1e-3)
+    motion = (grid / grid.sum()).ravel()
+    chances = motion * 2 / 3 + 1 / 3 / motion.size
+    corners = random.choice(motion.size, count, replace=motion.size < count, p=chances / chances.sum())
+    return [(int(c) // grid.shape[1] * 8, int(c) % grid.shape[1] * 8) for c in corners]
+
+
+def flows_of(frames: Sequence[Pixels]) -> NDArray[np.float32]:
+    """DIS optical flow (OpenCV, medium preset) between the four inputs, (H, W, 3) uint8 RGB each.
+
+    Returns (4, 2, H, W) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3.
+    """
+    dis = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    pairs = ((1, 0), (1, 2), (2, 1), (2, 3))
+    flows = [dis.calc(grey[a], grey[b], None) for a, b in pairs]  # type: ignore[call-overload]
+    return np.stack(flows).transpose(0, 3, 1, 2)

@@ -1,0 +1,187 @@
+"""The one training loop: any network of the family, resumable to the bit.
+
+    folder/state.pt            all that the next step depends on
+    folder/model.safetensors   the averaged weights, a checkpoint that loads like any other
+    folder/log.jsonl           one line every `log_every` steps and one per validation
+
+`train` takes objects and returns a Result; `train_from` is the door for the command line and takes paths.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet import config as configs
+from tweenlet import weights
+from tweenlet.config import ModelConfig
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data import Batches, ahead, in_turn
+from tweenlet.training.harvest import Recipe
+from tweenlet.training.losses import weighted
+from tweenlet.training.options import TrainOptions
+from tweenlet.training.state import TrainingState, predict
+from tweenlet.training.store import Progress, Samples, prepare
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a progress callback hears after every step."""
+
+    step: int
+    steps: int
+    loss: float
+    samples_per_second: float
+    psnr: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a training ended."""
+
+    model: nn.Module
+    """With the averaged weights, in eval mode."""
+    step: int
+    seconds: float
+    psnr: float | None
+    """Of the last validation, dB."""
+    blend_psnr: float | None
+    """What blending the two middle frames gets on the same samples."""
+    stopped: str
+    """"finished", "minutes" or "interrupted"."""
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    validation: Samples | None,
+    options: TrainOptions,
+    folder: Path,
+    progress: Callable[[Tick], None] | None = None,
+) -> Result:
+    """Train a model until its steps or minutes end or it is interrupted; goes on where `folder` left off.
+
+    SIGTERM and Ctrl-C end it after the step under way, saved. DivergedError when the loss becomes NaN or
+    explodes: the last saved state stays. ValueError when `folder` holds the training of another network.
+    """
+    objective = weighted(options.loss)
+    state = TrainingState(model, options, folder)
+    blend_psnr = None if validation is None else validate(_Blend(), validation, state.device)
+    first, before, begun = state.step, state.seconds, time.monotonic()
+    stopped = "finished"
+    with _Interruption() as interruption:
+        for batch in ahead(batches, state.step, options.steps):
+            values = state.learn(batch.to(state.device), objective)
+            elapsed = time.monotonic() - begun
+            state.seconds = before + elapsed
+            speed = (state.step - first) * batches.size / elapsed
+            last = state.step == options.steps
+            if state.step % options.log_every == 0 or last:
+                state.log({**values, "samples_per_second": round(speed, 1)})
+            if validation is not None and (state.step % options.validate_every == 0 or last):
+                state.psnr = validate(state.averaged, validation, state.device)
+                state.log({"psnr": state.psnr, "blend_psnr": blend_psnr})
+            if progress:
+                progress(Tick(state.step, options.steps, values["loss"], speed, state.psnr))
+            if interruption.asked and not last:
+                stopped = "interrupted"
+                break
+            if options.minutes is not None and state.seconds >= 60 * options.minutes and not last:
+                stopped = "minutes"
+                break
+            if state.step % options.save_every == 0:
+                state.save()
+    state.save()
+    return Result(state.averaged, state.step, state.seconds, state.psnr, blend_psnr, stopped)
+
+
+@torch.no_grad()
+def validate(model: nn.Module, samples: Samples, device: torch.device | str = "cpu") -> float:
+    """Mean PSNR (dB) of a model over samples, whole and as they are."""
+    errors: list[Tensor] = []
+    for batch in in_turn(samples):
+        there = batch.to(device)
+        errors.append((predict(model, there).clamp(0, 1) - there.truth).square().mean(dim=(1, 2, 3)))
+    return float(-10 * (torch.cat(errors) + 1e-8).log10().mean())
+
+
+class _Blend(nn.Module):
+    """The mean of the two middle frames."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames[:, 1:3].mean(dim=1)
+
+
+class _Interruption(AbstractContextManager["_Interruption"]):
+    """Within it, the first SIGINT or SIGTERM only sets `asked`; a second one acts as it always did."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {s: signal.signal(s, self._hear) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+
+def network_of(source: str) -> STMFNet:
+    """A network from the name of a config, a JSON file of one, or a checkpoint to go on from."""
+    named = getattr(configs, source.upper(), None)
+    if isinstance(named, ModelConfig):
+        return STMFNet(named)
+    if source.endswith(".json"):
+        return STMFNet(ModelConfig.from_json(json.loads(Path(source).read_text())))
+    return weights.load(source)
+
+
+def train_from(
+    config: str,
+    data: Sequence[str | Path],
+    out: str | Path,
+    options: TrainOptions | None = None,
+    recipe: Recipe | None = None,
+    *,
+    batch: int = 8,
+    crop: int = 128,
+    seed: int = 0,
+    store: str | Path | None = None,
+    validate: Sequence[str | Path] | None = None,
+    notify: Callable[[str], None] | None = None,
+    preparing: Progress | None = None,
+    progress: Callable[[Tick], None] | None = None,
+) -> Result:
+    """Train a config on folders of footage, into the folder `out`; the same call goes on where it was.
+
+    The samples are kept in `store` (default: out/store) and made only if they are not there. `validate` names
+    footage to validate on; without it some clips of `data` are held out. `notify` hears what was found.
+    """
+    torch.manual_seed(seed)
+    model = network_of(config)
+    store = Path(store) if store is not None else Path(out) / "store"
+    store.parent.mkdir(parents=True, exist_ok=True)
+    samples, held_out = prepare(data, store, recipe or Recipe(), validate, notify=notify, progress=preparing)
+    batches = Batches(samples, batch, crop, seed)
+    return train(model, batches, held_out, options or TrainOptions(), Path(out), progress)

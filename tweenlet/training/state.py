@@ -1,0 +1,170 @@
+"""TrainingState: all that the next training step depends on, one step of it, and how it is kept on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet import weights
+from tweenlet.config import ModelConfig
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data import Batch
+from tweenlet.training.options import TrainOptions
+
+
+class DivergedError(ValueError):
+    """The loss or its gradient left the finite, or all it had been, at the step that the message names."""
+
+
+class TrainingState:
+    """Weights, their average, optimiser, step and generators. Goes on from `folder` where one is kept there.
+
+    ValueError where `folder` holds the training of another network.
+    """
+
+    def __init__(self, model: nn.Module, options: TrainOptions, folder: Path) -> None:
+        self.folder, self.options, self.device = folder, options, torch.device(options.device)
+        self.model = _channels_last(model.to(self.device)).train()
+        self.averaged: nn.Module = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), options.rate, weight_decay=options.weight_decay
+        )
+        self.step, self.seconds = 0, 0.0
+        self.usual_loss: float | None = None
+        self.psnr: float | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "state.pt").exists():
+            self._load()
+        self._shorten_log()
+
+    def learn(
+        self, batch: Batch, objective: Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+    ) -> dict[str, float]:
+        """Take one step; returns the loss, its terms, the norm of the gradient and the rate, by name."""
+        rate = self.options.rate_at(self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
+            prediction = predict(self.model, batch)
+        loss, terms = objective(prediction.float(), batch.truth)
+        value = float(loss.detach())
+        if self.usual_loss is not None and self.step > 100:
+            self._check("loss", value, batch, limit=self.options.explosion * max(abs(self.usual_loss), 0.1))
+        self._check("loss", value, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip))
+        self._check("gradient", norm, batch)
+        self.optimiser.step()
+        self.step += 1
+        self._average(min(self.options.average, (1 + self.step) / (10 + self.step)))
+        self.usual_loss = value if self.usual_loss is None else 0.99 * self.usual_loss + 0.01 * value
+        by_name = {name: float(term.detach()) for name, term in terms.items()}
+        return {"loss": value, **by_name, "gradient": norm, "rate": rate}
+
+    def _check(self, what: str, value: float, batch: Batch, limit: float = math.inf) -> None:
+        if not (math.isfinite(value) and abs(value) < limit):
+            raise DivergedError(
+                f"the {what} became {value:.4g} at step {self.step + 1}, on samples of "
+                f"{', '.join(sorted(set(batch.sources))) or 'unknown source'}; the last good state is in "
+                f"{self.folder}; a rate smaller than {self.options.rate:g} may help"
+            )
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(now, 1 - decay)
+        for kept, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(current)
+
+    def log(self, values: Mapping[str, float | None]) -> None:
+        """Add a line to the log."""
+        entry = {"step": self.step, **values, "seconds": round(self.seconds, 1)}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _shorten_log(self) -> None:
+        """Forget the lines of steps that a killed session took and did not save."""
+        path = self.folder / "log.jsonl"
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if _step_of(line) <= self.step))
+
+    def save(self) -> None:
+        """Keep the state, and export the averaged weights; each file appears whole."""
+        state = {
+            "config": _config_of(self.model),
+            "options": json.dumps(asdict(self.options)),
+            "step": self.step,
+            "seconds": self.seconds,
+            "usual_loss": self.usual_loss,
+            "psnr": self.psnr,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
+        new = self.folder / "state.pt.new"
+        torch.save(state, new)
+        new.replace(self.folder / "state.pt")
+        if isinstance(self.averaged, STMFNet):
+            extra = {"step": str(self.step)}
+            if self.psnr is not None:
+                extra["validation_psnr"] = f"{self.psnr:.3f}"
+            weights.save(self.folder / "model.safetensors", self.averaged, extra)
+
+    def _load(self) -> None:
+        path = self.folder / "state.pt"
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            held = state["config"]
+        except Exception as error:
+            raise ValueError(f"not a readable training state: {path}") from error
+        if held != _config_of(self.model):
+            raise ValueError(f"{self.folder} holds the training of another network: {held}")
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.usual_loss, self.psnr = state["usual_loss"], state["psnr"]
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"].cpu())
+
+
+def predict(model: nn.Module, batch: Batch) -> Tensor:
+    """The model's (B, 3, h, w) for a batch, with the batch's flows where its config asks for them."""
+    if getattr(getattr(model, "config", None), "flow", None) == "dis":
+        if batch.flows is None:
+            raise ValueError("this network needs optical flow, and the samples were stored without")
+        return model(batch.frames, batch.flows)  # type: ignore[no-any-return]
+    return model(batch.frames)  # type: ignore[no-any-return]
+
+
+def _channels_last(model: nn.Module) -> nn.Module:
+    """The model with its 2-D kernels laid out channels last, which most convolutions like best."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
+def _config_of(model: nn.Module) -> str:
+    config = getattr(model, "config", None)
+    return json.dumps(config.to_json()) if isinstance(config, ModelConfig) else type(model).__name__
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:  # a line cut off by a kill
+        return math.inf

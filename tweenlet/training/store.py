@@ -1,0 +1,247 @@
+r"""The sample store: crops of windows and their optical flow, decoded once and kept on disk as two arrays.
+
+    clips --survey--> footage --harvest--> whole frames -> optical flow -> crops \
+                                       \-> stills -> moving scenes -> flow -> crops > train/, validation/
+
+    store/recipe.json                                           how it was made, and from which files
+    store/{train,validation}/frames.npy   (N, 5, 3, h, w) uint8     I0 I1 truth I2 I3, RGB
+    store/{train,validation}/flows.npy    (N, 4, 2, h, w) float16   pixels (dx, dy); 1->0, 1->2, 2->1, 2->3
+    store/{train,validation}/sources.json                       the clip and frame that each sample is from
+
+The flow is computed on whole frames before cropping, so that it is what a network meets in use. A store is
+built whole or not at all, and is rebuilt when its recipe or the files it was made from change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.training.footage import Footage, Pixels, find_clips, images_in, scan
+from tweenlet.training.harvest import Recipe, flows_of, harvest, shares, weight
+from tweenlet.training.motion import moving_scene
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found in the footage, before anything is made of it."""
+
+    training: tuple[Footage, ...]
+    held_out: tuple[Footage, ...]
+    unusable: tuple[tuple[str, str], ...]
+    """(file, reason) of the clips that could not be used."""
+
+    def __str__(self) -> str:
+        every = self.training + self.held_out
+        windows = sum(window.stride == 1 for footage in every for window in footage.windows)
+        left_out, cuts = sum(f.left_out for f in every), sum(f.cuts for f in every)
+        lines = [
+            f"{len(every)} clips, {sum(f.frames for f in every)} frames, {windows} windows; "
+            f"{len(self.held_out)} clips held out; {left_out} windows left out for {cuts} cuts "
+            f"and {sum(f.repeats for f in every)} repeated frames; {len(self.unusable)} clips unusable"
+        ]
+        return "\n".join(lines + [f"unusable: {file}: {reason}" for file, reason in self.unusable])
+
+
+class Samples:
+    """One part of a store: (N, 5, 3, h, w) uint8 frames, (N, 4, 2, h, w) float16 flows or None, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.frames: NDArray[np.uint8] = np.load(folder / "frames.npy", mmap_mode="r")
+        flows = folder / "flows.npy"
+        self.flows: NDArray[np.float16] | None = np.load(flows, mmap_mode="r") if flows.exists() else None
+        self.sources: list[str] = json.loads((folder / "sources.json").read_text())
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def survey(
+    paths: Iterable[str | Path],
+    crop: int,
+    validate: Iterable[str | Path] | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Survey:
+    """Scan every clip. Without `validate`, about one clip in seven, at most eight, is held out by its name.
+
+    ValueError where no clip is usable; FileNotFoundError for a path that does not exist.
+    """
+    held_out = set(find_clips(validate)) if validate is not None else None
+    clips = sorted(set(find_clips(paths)) | (held_out or set()))
+    if held_out is None:
+        by_name = sorted(clips, key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
+        held_out = set(by_name[: min(8, len(clips) // 7 or len(clips) // 2)])
+    found: dict[Path, Footage] = {}
+    unusable = []
+    with ThreadPoolExecutor(workers) as pool:
+        for done, (clip, result) in enumerate(zip(clips, pool.map(_scan, clips), strict=True), 1):
+            if isinstance(result, OSError):
+                unusable.append((str(clip), str(result)))
+            elif min(result.width, result.height) < crop:
+                unusable.append(
+                    (str(clip), f"{result.width}x{result.height} is smaller than a crop of {crop}")
+                )
+            elif not result.windows:
+                unusable.append((str(clip), "no seven frames without a cut or a repeated frame"))
+            else:
+                found[clip] = result
+            if progress:
+                progress("looking at footage", done, len(clips))
+    training = tuple(found[clip] for clip in clips if clip in found and clip not in held_out)
+    if not training:
+        reasons = "; ".join(f"{file}: {reason}" for file, reason in unusable)
+        raise ValueError(f"none of {len(clips)} clips can be trained on ({reasons})")
+    return Survey(training, tuple(found[c] for c in clips if c in found and c in held_out), tuple(unusable))
+
+
+def _scan(clip: Path) -> Footage | OSError:
+    try:
+        return scan(clip)
+    except OSError as error:
+        return error
+
+
+def prepare(
+    paths: Sequence[str | Path],
+    folder: Path,
+    recipe: Recipe,
+    validate: Sequence[str | Path] | None = None,
+    workers: int = 2,
+    notify: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Samples, Samples | None]:
+    """The training and the validation samples: those in `folder` if they were made so, else made now.
+
+    `notify` hears what was found, with the names of unusable clips, before anything is built.
+    """
+    clips = sorted(set(find_clips(paths)) | set(find_clips(validate) if validate else ()))
+    identity: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "clips": [[str(clip), _bytes(clip)] for clip in clips],
+        "validate": [str(path) for path in validate] if validate else None,
+    }
+    label = folder / "recipe.json"
+    made = json.loads(label.read_text()) if label.exists() else {}
+    if {key: made.get(key) for key in identity} != identity:
+        found = survey(paths, recipe.crop, validate, workers, progress)
+        if notify:
+            notify(str(found))
+        build(found, folder, recipe, identity, workers, progress)
+    elif notify:
+        notify(made["survey"])
+    held_out = folder / "validation"
+    return Samples(folder / "train"), Samples(held_out) if held_out.exists() else None
+
+
+def _bytes(clip: Path) -> int:
+    return sum(p.stat().st_size for p in images_in(clip)) if clip.is_dir() else clip.stat().st_size
+
+
+def build(
+    found: Survey,
+    folder: Path,
+    recipe: Recipe,
+    identity: dict[str, Any],
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> None:
+    """Harvest the footage into `folder`, replacing what is there. It appears whole or not at all."""
+    making = folder.with_name(folder.name + ".making")
+    shutil.rmtree(making, ignore_errors=True)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        synthetic = round(recipe.samples * recipe.synthetic)
+        stills = _harvest_all(
+            found.training, making / "train", recipe.samples, synthetic, recipe, workers, progress
+        )
+        if synthetic:
+            _make_scenes(stills, making / "train", synthetic, recipe, workers, progress)
+        if found.held_out and recipe.validation:
+            _harvest_all(
+                found.held_out, making / "validation", recipe.validation, 0, recipe, workers, progress
+            )
+        (making / "recipe.json").write_text(json.dumps({**identity, "survey": str(found)}, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        making.rename(folder)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _harvest_all(
+    footage: Sequence[Footage],
+    folder: Path,
+    count: int,
+    synthetic: int,
+    recipe: Recipe,
+    workers: int,
+    progress: Progress | None,
+) -> list[Pixels]:
+    """Fill the first count - synthetic samples of a new part of a store; returns stills for the rest."""
+    folder.mkdir(parents=True)
+    side = recipe.crop
+    new = partial(np.lib.format.open_memmap, mode="w+")
+    frames = new(folder / "frames.npy", dtype=np.uint8, shape=(count, 5, 3, side, side))
+    flows = (
+        new(folder / "flows.npy", dtype=np.float16, shape=(count, 4, 2, side, side)) if recipe.flows else None
+    )
+    quotas = shares([weight(f) for f in footage], count - synthetic)
+    starts = np.cumsum([0, *quotas])
+    sources: list[str] = []
+    stills: list[Pixels] = []
+    jobs = [
+        (f, recipe, frames[a:b], None if flows is None else flows[a:b])
+        for f, a, b in zip(footage, starts, starts[1:], strict=False)
+    ]
+    with ThreadPoolExecutor(workers) as pool:
+        for done, (names, kept) in enumerate(pool.map(lambda job: harvest(*job), jobs), 1):
+            sources += names
+            stills += kept
+            if progress:
+                progress(f"harvesting {folder.name} samples", done, len(jobs))
+    sources += ["synthetic"] * synthetic
+    (folder / "sources.json").write_text(json.dumps(sources))
+    frames.flush()
+    return stills
+
+
+def _make_scenes(
+    stills: list[Pixels], folder: Path, count: int, recipe: Recipe, workers: int, progress: Progress | None
+) -> None:
+    """Fill the last `count` samples of a part with synthetic motion."""
+    frames = np.load(folder / "frames.npy", mmap_mode="r+")
+    flows = np.load(folder / "flows.npy", mmap_mode="r+") if recipe.flows else None
+    side, margin = recipe.crop * 3 // 2, recipe.crop // 4
+    inner = slice(margin, margin + recipe.crop)
+    if not stills:
+        raise ValueError(f"synthetic motion needs frames of at least {side}x{side}; set its share to 0")
+
+    def make(slot: int) -> None:
+        five = moving_scene(stills, side, np.random.default_rng([recipe.seed, slot]))
+        frames[slot] = five[:, inner, inner].transpose(0, 3, 1, 2)
+        if flows is not None:
+            flows[slot] = flows_of([five[0], five[1], five[3], five[4]])[:, :, inner, inner]
+
+    with ThreadPoolExecutor(workers) as pool:
+        for done, _ in enumerate(pool.map(make, range(len(frames) - count, len(frames))), 1):
+            if progress and (done % 20 == 0 or done == count):
+                progress("making scenes from stills", done, count)
+    frames.flush()
