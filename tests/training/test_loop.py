@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import replace
 
+import cv2
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,8 @@ from tweenlet import weights
 from tweenlet.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batches
-from tweenlet.training.loop import train, validate
+from tweenlet.training.harvest import Recipe
+from tweenlet.training.loop import network_of, train, train_from, validate
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import DivergedError
 
@@ -63,6 +65,16 @@ def assert_same(a, b):
         assert a == b
 
 
+@pytest.fixture
+def few(samples):
+    samples.frames, samples.flows, samples.sources = (
+        samples.frames[:4],
+        samples.flows[:4],
+        samples.sources[:4],
+    )
+    return samples
+
+
 def lines(folder):
     entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [
@@ -75,19 +87,19 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_killed_run_goes_on_to_the_bit(samples, tmp_path, precision):
+def test_a_killed_run_goes_on_to_the_bit(few, tmp_path, precision):
     options = replace(OPTIONS, precision=precision)
-    whole = train(tiny(), batches(samples), samples, options, tmp_path / "whole")
+    whole = train(tiny(), batches(few), few, options, tmp_path / "whole")
 
     def kill(tick):
         if tick.step == 5:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(tiny(), batches(samples), samples, options, tmp_path / "parts", kill)
+        train(tiny(), batches(few), few, options, tmp_path / "parts", kill)
     assert state_of(tmp_path / "parts")["step"] == 4
     torch.manual_seed(99)
-    parts = train(STMFNet(TINY), batches(samples), samples, options, tmp_path / "parts")
+    parts = train(STMFNet(TINY), batches(few), few, options, tmp_path / "parts")
     one, two = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
     for varying in ("seconds",):
         one.pop(varying), two.pop(varying)
@@ -95,16 +107,16 @@ def test_a_killed_run_goes_on_to_the_bit(samples, tmp_path, precision):
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
     assert whole.psnr == parts.psnr
     assert whole.stopped == parts.stopped == "finished"
-    again = train(tiny(), batches(samples), samples, options, tmp_path / "whole")
+    again = train(tiny(), batches(few), few, options, tmp_path / "whole")
     assert again.step == 6
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
 
 
-def test_what_is_exported_is_what_was_validated(samples, tmp_path):
-    result = train(tiny(), batches(samples), samples, OPTIONS, tmp_path)
+def test_what_is_exported_is_what_was_validated(few, tmp_path):
+    result = train(tiny(), batches(few), few, OPTIONS, tmp_path)
     loaded = weights.load(tmp_path / "model.safetensors")
     assert loaded.config == TINY
-    assert validate(loaded, samples) == pytest.approx(result.psnr)
+    assert validate(loaded, few) == pytest.approx(result.psnr)
     assert result.blend_psnr == pytest.approx(lines(tmp_path)[-1]["blend_psnr"])
 
 
@@ -180,3 +192,23 @@ def test_options_that_make_no_sense():
         TrainOptions(precision="half")
     with pytest.raises(ValueError, match="at least one step"):
         TrainOptions(steps=0)
+
+
+def test_the_door_trains_from_a_folder_of_frames(stills, tmp_path):
+    for name, still in zip("ab", stills, strict=False):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(8):
+            cv2.imwrite(str(tmp_path / "data" / name / f"{k}.png"), still[:48, 3 * k : 3 * k + 64])
+    heard: list[str] = []
+    options = replace(OPTIONS, steps=1)
+    recipe = Recipe(samples=4, validation=2, crop=32, synthetic=0, flows=False)
+    out = tmp_path / "out"
+    result = train_from(
+        "tiny", [tmp_path / "data"], out, options, recipe, batch=2, crop=32, notify=heard.append
+    )
+    assert heard[0].startswith("2 clips, 16 frames, 4 windows; 1 clips held out")
+    assert result.step == 1
+    assert network_of(str(out / "model.safetensors")).config == TINY
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps(TINY.to_json()))
+    assert network_of(str(config)).config == TINY

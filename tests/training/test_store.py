@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
+from tweenlet.training import footage
 from tweenlet.training.footage import find_clips, scan
 from tweenlet.training.harvest import Recipe, shares
 from tweenlet.training.store import prepare, survey
@@ -110,3 +112,35 @@ def test_bad_footage_is_named(tmp_path):
 def test_shares_add_up():
     assert shares([1, 1, 2], 8) == [2, 2, 4]
     assert sum(shares([0.3, 5, 1, 1.7], 101)) == 101
+
+
+def video(path: Path, pictures) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"qscale": "2"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., ::-1]))))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("decoder", ["av", "opencv"])
+def test_videos_are_read_by_either_decoder(tmp_path, monkeypatch, decoder):
+    path = video(tmp_path / "pan.mkv", pan(3, 15))
+    if decoder == "opencv":
+        monkeypatch.setattr(footage, "av", None)
+    seen = list(footage.frames_of(path))
+    assert len(seen) == 15
+    for there, here in zip(pan(3, 15), seen, strict=True):
+        assert np.abs(there[..., ::-1].astype(int) - here).mean() < 20  # a lossy codec, colours in place
+    found = scan(path)
+    assert (found.frames, found.width, found.height) == (15, 96, 72)
+    assert len([w for w in found.windows if w.stride == 1]) == 9
+
+
+def test_a_video_cut_short_is_unusable(tmp_path):
+    whole = video(tmp_path / "whole.mp4", pan(3, 15)).read_bytes()
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    found = survey([tmp_path], crop=48)
+    assert [Path(file).name for file, _ in found.unusable] == ["half.mp4"]
