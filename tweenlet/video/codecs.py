@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import cast
 
 import av
-from av.sidedata.sidedata import Type
+from av.buffer import Buffer
 
 from tweenlet.video.frame import LIMITED, Colour, is_gray, is_rgb
 from tweenlet.video.read import Reader
@@ -38,9 +39,14 @@ class Codec:
         """Whether the file holds pictures at a fixed rate and nothing else (y4m)."""
         return self.container == "yuv4mpegpipe"
 
+    @property
+    def counts_decoding_time(self) -> bool:
+        """Whether the file's length is counted in decoding times, which end early where the rate varies."""
+        return self.container in ("mp4", "mov")
+
     def add_to(self, output: av.container.OutputContainer, like: Reader, rate: Fraction) -> av.VideoStream:
-        """Add the picture stream to an output: size, colour tags, pixel shape, rotation and names as in ``like``."""
-        stream = output.add_stream(self.encoder, rate=rate, options=dict(self.options))
+        """Add the picture stream to an output, with the size, tags, pixel shape and rotation of ``like``."""
+        stream = cast(av.VideoStream, output.add_stream(self.encoder, rate, dict(self.options)))
         stream.width, stream.height, stream.pix_fmt = like.width, like.height, self.pixels
         self.colour.stamp(stream.codec_context)
         if self.tag:
@@ -51,14 +57,14 @@ class Codec:
             stream.metadata.update(
                 {k: v for k, v in like.stream.metadata.items() if k in ("language", "title")}
             )
-        turn = like.first.picture.side_data.get(Type.DISPLAYMATRIX)
+        turn = like.first.picture.side_data.get("DISPLAYMATRIX")
         if turn is not None and not self.fixed_rate:
-            stream.set_display_matrix(struct.unpack("9i", bytes(turn)))
+            stream.set_display_matrix(struct.unpack("9i", bytes(cast(Buffer, turn))))
         return stream
 
 
 def choose_codec(suffix: str, like: Reader) -> Codec:
-    """The encoder for a kind of file: H.264 for 8 bits, HEVC for more; in .webm VP9 and AV1; in .y4m raw pictures.
+    """The encoder for a kind of file: H.264 for 8 bits, HEVC for more; .webm VP9 and AV1; .y4m raw pictures.
 
     Raises ValueError for a suffix that is not known.
     """
@@ -86,7 +92,7 @@ def choose_codec(suffix: str, like: Reader) -> Codec:
 
 
 def _pixels(like: Reader, even: bool = False) -> str:
-    """The Y'CbCr format next to the source's; ``even``: the encoder takes halved chroma for even sizes only."""
+    """The Y'CbCr format next to the source's; ``even``: halved chroma goes with even sizes only."""
     source = like.first.picture.format
     across, down = (2, 2) if is_rgb(source) or is_gray(source) else _subsampling(source)
     if even and (like.width % across or like.height % down):
@@ -104,9 +110,9 @@ def _subsampling(pixels: av.VideoFormat) -> tuple[int, int]:
 def _hdr_params(picture: av.VideoFrame) -> str:
     """HDR10 side data of a picture in the words of x265 (x265 takes it no other way)."""
     params = ["log-level=error"]
-    mastering = picture.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    mastering = picture.side_data.get("MASTERING_DISPLAY_METADATA")
     if mastering is not None:
-        *pairs, has_primaries, has_luminance = struct.unpack("22i", bytes(mastering)[:88])
+        *pairs, has_primaries, has_luminance = struct.unpack("22i", bytes(cast(Buffer, mastering))[:88])
         values = [Fraction(n, d) if d else Fraction(0) for n, d in zip(pairs[::2], pairs[1::2], strict=True)]
         if has_primaries and has_luminance:
             rx, ry, gx, gy, bx, by, wx, wy = (round(v * 50000) for v in values[:8])
@@ -115,7 +121,7 @@ def _hdr_params(picture: av.VideoFrame) -> str:
                 "hdr10=1",
                 f"master-display=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({high},{low})",
             ]
-    light = picture.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    light = picture.side_data.get("CONTENT_LIGHT_LEVEL")
     if light is not None:
-        params.append("max-cll={},{}".format(*struct.unpack("2I", bytes(light)[:8])))
+        params.append("max-cll={},{}".format(*struct.unpack("2I", bytes(cast(Buffer, light))[:8])))
     return ":".join(params)

@@ -2,12 +2,13 @@
 
 ::
 
-    decoder's picture ── swscale: layout only ──> Y'CbCr 4:4:4, same depth ── float matrix ──> RGB (3, H, W) in [0, 1]
-    encoder's picture <─ swscale: layout only ─── Y'CbCr 4:4:4, same depth <─ float matrix ─── RGB (3, H, W) in [0, 1]
+    decoder's picture ── layout ──> Y'CbCr 4:4:4, same depth ── matrix ──> RGB (3, H, W), float in [0, 1]
+    encoder's picture <─ layout ─── Y'CbCr 4:4:4, same depth <─ matrix ─── RGB (3, H, W), float in [0, 1]
 
-swscale's own matrices shift the mean (its default flags by a whole step of luma, its full range chroma by half
-a step), so that it only changes the layout here: chroma up and down, planes, byte order. Matrix and range are
-float arithmetic, and a frame that goes there and back keeps its brightness to less than 0.01 of a step.
+swscale's own matrices shift the mean: its default flags by a whole step of luma, its full range by half a
+step of chroma. So it only changes the layout here (chroma up and down, planes, byte order), and matrix and
+range are float arithmetic. A picture that goes there and back keeps its luma exactly as long as its colours
+exist in RGB, and the mean of its chroma to 0.01 of a step.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
@@ -57,13 +59,13 @@ class Colour:
         target.color_primaries, target.color_trc = self.primaries, self.transfer
 
     def full(self, gray: bool = False) -> bool:
-        """Whether black is 0 and white the highest code; a range not tagged is limited, but full for gray pictures."""
+        """Whether black is 0 and white the highest code; without a tag only gray pictures are full."""
         return self.range == FULL or (gray and self.range != LIMITED)
 
     def equations(
         self, bits: int, height: int, gray: bool = False
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """``codes = forward @ rgb + offset`` for RGB in [0, 1]: (3, 3) and (3, 1), for gray pictures (1, 3) and (1, 1).
+        """``codes = forward @ rgb + offset`` for RGB in [0, 1]: (3, 3) and (3, 1); gray (1, 3) and (1, 1).
 
         Without a known matrix tag players take BT.709 for 720 lines and more, else BT.601; so does this.
         """
@@ -80,8 +82,8 @@ class Colour:
 class Frame:
     """One picture of a stream and when it is shown.
 
-    ``time`` and ``duration`` are exact seconds; the earliest packet of the file is at 0. ``picture`` is the decoder's
-    own frame, and ``path`` the image file that it came from, if it did.
+    ``time`` and ``duration`` are exact seconds, counted from the earliest packet of the file. ``picture`` is
+    the decoder's own frame, and ``path`` the image file that it came from, if it did.
     """
 
     time: Fraction
@@ -162,8 +164,8 @@ def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.Video
 
 
 def fit(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
-    """A decoder's picture for an encoder: as it is where the format is the same, else only laid out anew where the
-    kind (RGB, gray, Y'CbCr) and range are the same, else by way of float RGB.
+    """A decoder's picture for an encoder: as it is where the format is the same; only laid out anew where
+    the kind (RGB, gray, Y'CbCr) and the range are the same; else by way of float RGB.
     """
     if picture.format.name == pixels:
         return picture
@@ -178,9 +180,9 @@ def _named(planes: str, bits: int) -> str:
     return planes if bits == 8 else f"{planes}{bits}le"
 
 
-def _view(plane: av.VideoPlane, bits: int) -> NDArray[np.unsignedinteger]:
+def _view(plane: VideoPlane, bits: int) -> NDArray[np.uint8 | np.uint16]:
     kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
-    return np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)
+    return np.ndarray((plane.height, plane.line_size // kind.itemsize), kind, buffer=memoryview(plane))
 
 
 def _layout(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:

@@ -6,6 +6,7 @@ import re
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -49,10 +50,11 @@ def decode_image(path: Path) -> av.VideoFrame:
 class ImageEncoder:
     """Pictures into PNG, JPEG, TIFF or WebP files of one depth: 16 bits where the kind has them, else 8."""
 
-    def __init__(self, suffix: str, bits: int) -> None:
-        self._suffix = suffix.lower()
+    def __init__(self, suffix: str, bits: int, turns: int = 0) -> None:
+        """``turns``: quarter turns counter-clockwise, by which the pictures are written upright."""
+        self._suffix, self._turns = suffix.lower(), turns
         self._codec, self._pixels, self._options = {
-            ".png": ("png", "rgb48be" if bits > 8 else "rgb24", {"pred": "mixed"}),
+            ".png": ("png", "rgb48be" if bits > 8 else "rgb24", {"pred": "paeth", "compression_level": "3"}),
             ".tif": ("tiff", "rgb48le" if bits > 8 else "rgb24", {}),
             ".jpg": ("mjpeg", "yuvj444p", {"qmin": "2", "qmax": "2"}),
             ".webp": ("libwebp", "bgra", {"lossless": "1"}),
@@ -60,21 +62,28 @@ class ImageEncoder:
 
     def write(self, picture: Frame | NDArray[np.floating], target: Path) -> None:
         """Write one image: a frame that came from a file of this kind is copied byte by byte."""
-        if isinstance(picture, Frame) and picture.path is not None and not has_alpha(picture.picture.format):
-            if picture.path.suffix.lower() == self._suffix:
-                shutil.copyfile(picture.path, target)
-                return
         colour = Colour(matrix=5, range=FULL)
-        if isinstance(picture, Frame):
-            image = fit(picture.picture, self._pixels, colour)
+        if not isinstance(picture, Frame):
+            image = from_rgb(self._upright(picture), self._pixels, colour)
+        elif self._turns:
+            image = from_rgb(self._upright(picture.rgb()), self._pixels, colour)
+        elif picture.path is not None and self._same_kind(picture.path, picture.picture):
+            shutil.copyfile(picture.path, target)
+            return
         else:
-            image = from_rgb(picture, self._pixels, colour)
-        encoder = av.CodecContext.create(self._codec, "w")
+            image = fit(picture.picture, self._pixels, colour)
+        encoder = cast(av.VideoCodecContext, av.CodecContext.create(self._codec, "w"))
         encoder.width, encoder.height, encoder.pix_fmt = image.width, image.height, self._pixels
         encoder.time_base, encoder.options = Fraction(1), self._options
         colour.stamp(encoder)
         image.pict_type, image.pts = 0, 0
         target.write_bytes(b"".join(bytes(p) for p in [*encoder.encode(image), *encoder.encode(None)]))
+
+    def _upright(self, rgb: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.rot90(rgb, self._turns, axes=(1, 2))
+
+    def _same_kind(self, path: Path, picture: av.VideoFrame) -> bool:
+        return path.suffix.lower() == self._suffix and not has_alpha(picture.format)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

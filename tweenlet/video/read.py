@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from os import PathLike
@@ -32,9 +33,10 @@ Source = str | PathLike[str] | Sequence[str | PathLike[str]]
 class Reader:
     """A stream of frames: a context manager, and an iterable that can be walked once.
 
-    ``width`` and ``height`` in pixels, ``rate`` the average frames per second (None for images without a rate),
-    ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10, 12, 16),
-    ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first`` the first frame.
+    ``width`` and ``height`` are in pixels, ``rate`` is the average frames per second (None for images without
+    one), ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10,
+    12, 16), ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first`` the
+    first frame, ``stream`` the decoder's stream (None for images).
     Iterating raises ValueError where the source turns out damaged, cut short, or of a changing size.
     """
 
@@ -76,11 +78,11 @@ class Reader:
 
 
 def read(source: Source, rate: Fraction | None = None) -> Reader:
-    """Open a video file, a folder or glob of images, a list of image files, or ``"-"`` (y4m on standard input).
+    """Open a video file, a folder or glob of images, a list of image files, or ``"-"`` (y4m on stdin).
 
-    Images are taken in natural order (2 before 10) and timed by ``rate`` (frames per second, else IMAGE_RATE);
-    for a video ``rate`` is not used. Raises FileNotFoundError where there is nothing, ValueError for what is no
-    video, has no video stream, has no frames, or is cut short.
+    Images are taken in natural order (2 before 10) and timed by ``rate`` (frames per second, else
+    IMAGE_RATE); for a video ``rate`` is not used. Raises FileNotFoundError where there is nothing, ValueError
+    for what is no video, has no video stream, has no frames, or is cut short.
     """
     if source == "-":
         return _read_video("pipe:0", "standard input", None, "yuv4mpegpipe")
@@ -118,7 +120,7 @@ def _read_video(url: str, name: str, path: Path | None, form: str | None) -> Rea
     try:
         stream = _video_stream(container, name)
         stream.thread_type = "AUTO"
-        frames = _timed(_decoded(container, stream, name), container, stream, name)
+        frames = _timed(_decoded(container, stream, name), container, stream)
         first = next(frames, None)
         if first is None:
             raise ValueError(f"{name} holds no frames that can be decoded")
@@ -126,7 +128,7 @@ def _read_video(url: str, name: str, path: Path | None, form: str | None) -> Rea
         container.close()
         raise
     promised = _promised(container, stream)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(1) / first.duration
+    rate = _rate(stream) or 1 / first.duration
     count = stream.frames or (round(promised * rate) if promised else None)
 
     def checked() -> Iterator[Frame]:
@@ -140,7 +142,8 @@ def _read_video(url: str, name: str, path: Path | None, form: str | None) -> Rea
         end = frame.time + frame.duration
         if promised and promised - (end - first.time) > max(promised / 20, 4 * frame.duration):
             raise ValueError(
-                f"{name} is cut short: it promises {float(promised):.2f} s of video, but ends after {float(end):.2f} s"
+                f"{name} is cut short: it promises {float(promised):.2f} s of video, "
+                f"but ends after {float(end - first.time):.2f} s"
             )
 
     return Reader(
@@ -153,8 +156,8 @@ def open_container(url: str, name: str, path: Path | None, form: str | None) -> 
     try:
         container = av.open(url, "r", format=form, metadata_errors="replace")
     except av.FFmpegError as error:
-        if isinstance(error, OSError) and not isinstance(error, av.error.EOFError):
-            raise type(error)(error.errno, f"cannot read {name}: {error.strerror}") from None
+        if isinstance(error, OSError):
+            raise system_error(error, f"cannot read {name}") from None
         raise ValueError(_why_unreadable(name, path)) from None
     if container.format.name == "tty":  # FFmpeg's player of text files
         container.close()
@@ -162,10 +165,19 @@ def open_container(url: str, name: str, path: Path | None, form: str | None) -> 
     return container
 
 
+def system_error(error: av.FFmpegError, what: str) -> OSError:
+    """FFmpeg's report of a failing disk or pipe as an OSError of one clear sentence, with its ``errno``."""
+    known = isinstance(error, OSError) and error.errno
+    plain = OSError(f"{what}: {os.strerror(known) if known else error.strerror}")
+    plain.errno = error.errno
+    return plain
+
+
 def start_of(container: av.container.InputContainer) -> Fraction:
     """The earliest timestamp of a file in seconds: what the frames and the sound are both counted from."""
-    timed = [s for s in container.streams if s.type in ("video", "audio") and s.start_time is not None]
-    return min((s.start_time * s.time_base for s in timed), default=Fraction(0))
+    streams = [s for s in container.streams if s.type in ("video", "audio")]
+    starts = (_seconds(s.start_time, s.time_base) for s in streams if s.start_time is not None)
+    return min(starts, default=Fraction(0))
 
 
 def _why_unreadable(name: str, path: Path | None) -> str:
@@ -206,29 +218,37 @@ def _timed(
     pictures: Iterator[av.VideoFrame],
     container: av.container.InputContainer,
     stream: av.VideoStream,
-    name: str,
 ) -> Iterator[Frame]:
     start = start_of(container)
-    usual = 1 / (stream.average_rate or stream.guessed_rate or IMAGE_RATE)
+    usual = 1 / (_rate(stream) or IMAGE_RATE)
     held: Frame | None = None
     for picture in pictures:
         time = Fraction(0) if held is None else held.time + held.duration
         if picture.pts is not None:
-            time = picture.pts * picture.time_base - start
+            time = _seconds(picture.pts, picture.time_base) - start
         if held is not None:
             if time <= held.time:
                 time = held.time + usual
             yield Frame(held.time, time - held.time, held.picture)
-        duration = picture.duration * picture.time_base if picture.duration else usual
+        duration = _seconds(picture.duration, picture.time_base) or usual
         held = Frame(time, duration, picture)
     if held is not None:
         yield held
 
 
+def _rate(stream: av.VideoStream) -> Fraction | None:
+    """Average frames per second; an estimate next to a usual rate (25, 30000/1001) is taken for it."""
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        return None
+    usual = (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001))
+    return next((u for u in usual if abs(u - rate) < rate / 10_000), rate)
+
+
 def _promised(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
     """Seconds of video that the file says it holds, if it says."""
-    if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
+    if stream.duration:
+        return _seconds(stream.duration, stream.time_base)
     with suppress(KeyError, ValueError):  # Matroska, as FFmpeg and mkvmerge write it
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
@@ -237,7 +257,11 @@ def _promised(container: av.container.InputContainer, stream: av.VideoStream) ->
 
 
 def _at(pts: int | None, stream: av.VideoStream) -> str:
-    return "" if pts is None or stream.time_base is None else f" at {float(pts * stream.time_base):.2f} s"
+    return "" if pts is None else f" at {float(_seconds(pts, stream.time_base)):.2f} s"
+
+
+def _seconds(ticks: int, time_base: Fraction | None) -> Fraction:
+    return ticks * (time_base or Fraction(0))
 
 
 def _same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:

@@ -1,4 +1,4 @@
-"""What a video carries beside its pictures: sound, subtitles, attachments, chapters and names, copied as they are.
+"""What a video carries beside its pictures: sound, subtitles, attachments, chapters, names; copied as it is.
 
 ::
 
@@ -18,7 +18,7 @@ import av
 
 from tweenlet.video.read import open_container, start_of
 
-_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"}
+_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
 
 def copy_names(source: av.container.InputContainer, output: av.container.OutputContainer) -> None:

@@ -21,16 +21,17 @@ from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from tweenlet.video.codecs import choose_codec
 from tweenlet.video.frame import Frame, fit, from_rgb
 from tweenlet.video.images import ImageEncoder, is_image, list_images
-from tweenlet.video.read import Reader
+from tweenlet.video.read import Reader, system_error
 from tweenlet.video.tracks import Tracks, copy_names
 
 Picture = Frame | NDArray[np.floating]
@@ -40,12 +41,12 @@ _FINEST = 2**31 - 1  # the largest denominator of a time base
 class Writer(ABC):
     """Takes pictures in the order of their times; a context manager.
 
-    Leaving it without an exception completes the output and gives it its name; leaving it with one removes all
-    that was written. OSError (a full disk, say) is raised by :meth:`write` or on leaving.
+    Leaving it without an exception completes the output and gives it its name; leaving it with one removes
+    all that was written. OSError (a full disk, say) is raised by :meth:`write` or on leaving.
     """
 
     def write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
-        """Add one picture, shown from ``time`` for ``duration`` seconds: a Frame as it is, or RGB (3, H, W) in [0, 1]."""
+        """Add a Frame or RGB (3, H, W) in [0, 1], shown from ``time`` for ``duration`` seconds."""
         with self._explained():
             self._write(picture, time, duration)
 
@@ -73,10 +74,7 @@ class Writer(ABC):
         try:
             yield
         except av.FFmpegError as error:
-            reason = (
-                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error.strerror
-            )
-            raise OSError(error.errno, f"cannot write {self.name}: {reason}") from None
+            raise system_error(error, f"cannot write {self.name}") from None
 
     @abstractmethod
     def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None: ...
@@ -96,10 +94,12 @@ class VideoWriter(Writer):
         self._path = path
         self._partial = None if path is None else _partial_name(path)
         codec = choose_codec(".y4m" if path is None else path.suffix, like)
-        self._pixels, self._colour = codec.pixels, codec.colour
+        self._codec = codec
         self._tracks: Tracks | None = None
-        self._waiting: dict[int, int] = {}
-        self._last = -1
+        self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
+        self._first = self._last = -1
+        self._end = 0
+        self._first_dts: int | None = None
         with self._explained():
             self._output = av.open(
                 "pipe:1" if self._partial is None else str(self._partial), "w", format=codec.container,
@@ -110,7 +110,7 @@ class VideoWriter(Writer):
             self._time_base = _time_base(like, rate, codec.fixed_rate)
             self._stream.codec_context.time_base = self._time_base
             if like.stream is not None and not codec.fixed_rate:
-                copy_names(like.stream.container, self._output)
+                copy_names(cast(InputContainer, like.stream.container), self._output)
                 if sound and like.path is not None:
                     self._tracks = Tracks(like.path, self._output)
         except BaseException:
@@ -119,9 +119,9 @@ class VideoWriter(Writer):
 
     def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
         if isinstance(picture, Frame):
-            frame = fit(picture.picture, self._pixels, self._colour)
+            frame = fit(picture.picture, self._codec.pixels, self._codec.colour)
         else:
-            frame = from_rgb(picture, self._pixels, self._colour)
+            frame = from_rgb(picture, self._codec.pixels, self._codec.colour)
         if (frame.width, frame.height) != (self._stream.width, self._stream.height):
             raise ValueError(
                 f"got a picture of {frame.width}x{frame.height}, "
@@ -130,17 +130,24 @@ class VideoWriter(Writer):
         frame.pict_type = 0
         frame.time_base = self._time_base
         frame.pts = max(round(time / self._time_base), self._last + 1)
-        self._last = frame.pts
-        self._waiting[frame.pts] = max(1, round(duration / self._time_base))
+        self._shown[frame.pts] = max(1, round(duration / self._time_base))
+        self._first = frame.pts if self._last < 0 else self._first
+        self._last, self._end = frame.pts, frame.pts + self._shown[frame.pts]
         self._mux(frame)
         if self._tracks is not None:
             self._tracks.copy_until(time)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._stream.encode(frame):
+        packets = self._stream.encode(frame)
+        for packet in packets:
             if packet.pts is not None:
-                packet.duration = self._waiting.pop(packet.pts, packet.duration)
-            self._output.mux_one(packet)
+                packet.duration = self._shown.pop(packet.pts, packet.duration)
+            if self._first_dts is None:
+                self._first_dts = packet.dts
+        if frame is None and packets and self._codec.counts_decoding_time:
+            end = (packets[-1].dts or 0) - (self._first_dts or 0)
+            packets[-1].duration = max(packets[-1].duration or 0, self._end - self._first - end)
+        self._output.mux(packets)
 
     def _complete(self) -> None:
         if self._last < 0:
@@ -168,12 +175,14 @@ class ImageWriter(Writer):
     def __init__(self, folder: Path, pattern: str, name: str, like: Reader) -> None:
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
-        self._encoder = ImageEncoder(Path(pattern).suffix, like.bits)
+        self._encoder = ImageEncoder(
+            Path(pattern).suffix, like.bits, round(like.first.picture.rotation / 90) % 4
+        )
         self._partial = _partial_name(folder)
         self._partial.mkdir()
         self._count = 0
 
-    def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
+    def _write(self, picture: Picture, _time: Fraction, _duration: Fraction) -> None:
         self._count += 1
         target = self._partial / (self._pattern % self._count)
         self._encoder.write(picture, target)
@@ -204,9 +213,9 @@ def write(
     """Open an output whose size, depth, colour tags, names and sound are those of ``like``.
 
     ``target`` is a video file (.mp4 .m4v .mov .mkv .webm .y4m), a folder for PNG images, a pattern such as
-    ``out/%05d.png``, or ``"-"`` (y4m on standard output). ``rate`` is the frames per second that players are told;
-    what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out sound,
-    subtitles and chapters, as for times that were stretched.
+    ``out/%05d.png``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
+    what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out
+    sound, subtitles and chapters, as for times that were stretched.
 
     Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
     folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
@@ -254,8 +263,9 @@ def _partial_name(path: Path) -> Path:
 
 
 def _time_base(like: Reader, rate: Fraction, fixed_rate: bool) -> Fraction:
-    """A unit of time in which the frames of the source, eighths between them, and the new rate are whole numbers."""
-    if fixed_rate or like.first.picture.time_base is None:
+    """A unit of time in which the source's frames, eighths of them and the new rate are whole numbers."""
+    if fixed_rate:
         return 1 / rate
-    unit = math.lcm((like.first.picture.time_base / 8).denominator, rate.numerator)
-    return Fraction(1, unit) if unit <= _FINEST else like.first.picture.time_base / 8
+    source = like.first.duration if like.stream is None else cast(Fraction, like.stream.time_base)
+    unit = math.lcm((source / 8).denominator, rate.numerator)
+    return Fraction(1, unit) if unit <= _FINEST else source / 8

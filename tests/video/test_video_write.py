@@ -1,0 +1,193 @@
+"""The way from a reader to a writer: counts, times, sound and tags that must come out as they went in."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tweenlet import video
+
+
+def double(source: object, target: Path | str, **options: object) -> None:
+    """Twice the frames: each one as it is, then a made picture half way to the next."""
+    with video.read(source) as reader:
+        rate = 2 * (reader.rate or video.IMAGE_RATE)
+        with video.write(target, reader, rate, **options) as writer:
+            for frame in reader:
+                writer.write(frame, frame.time, frame.duration / 2)
+                writer.write(frame.rgb(), frame.time + frame.duration / 2, frame.duration / 2)
+
+
+def frames_of(path: Path) -> list[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def packets_of(path: Path, kind: str) -> list[tuple[Fraction, str]]:
+    """Time and digest of every packet of the first stream of a kind."""
+    with av.open(str(path)) as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        return [
+            (p.pts * p.time_base, hashlib.md5(bytes(p)).hexdigest())
+            for p in container.demux(stream)
+            if p.size
+        ]
+
+
+def luma(frame: av.VideoFrame) -> np.ndarray:
+    plane = frame.planes[0]
+    kind = np.uint8 if frame.format.components[0].bits == 8 else np.uint16
+    return np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width].astype(float)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm", "y4m"])
+def test_counts_and_times(make_clip, tmp_path, suffix):
+    target = tmp_path / f"out.{suffix}"
+    double(make_clip(), target)
+    frames = frames_of(target)
+    assert [f.pts * f.time_base for f in frames] == [Fraction(i, 50) for i in range(24)]
+    with video.read(target) as reader:
+        assert reader.rate == 50
+        assert reader.duration == Fraction(24, 50)
+        assert reader.frame_count == 24
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_variable_rate(make_clip, tmp_path):
+    times = [Fraction(n, 100) for n in (0, 4, 10, 11, 30, 34)]
+    source, target = make_clip(times=times), tmp_path / "out.mp4"
+    double(source, target)
+    got = [f.pts * f.time_base for f in frames_of(target)]
+    assert got[0::2] == times
+    assert got[1:-1:2] == [(a + b) / 2 for a, b in pairwise(times)]
+    with video.read(target) as reader:
+        assert reader.duration == times[-1] + Fraction(1, 25)
+
+
+@pytest.mark.parametrize(("suffix", "text"), [("mp4", None), ("mkv", "subrip"), ("mov", None)])
+def test_sound_subtitles_chapters_names_are_copied(make_clip, tmp_path, suffix, text):
+    chapter = {"id": 1, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "Eins"}}
+    source = make_clip(
+        f"clip.{suffix}",
+        count=20,
+        sound="aac",
+        subtitles=text,
+        chapters=[chapter],
+        metadata={"title": "Probe"},
+    )
+    target = tmp_path / f"out.{suffix}"
+    double(source, target)
+    assert packets_of(target, "audio") == packets_of(source, "audio")
+    if text:
+        assert packets_of(target, "subtitle") == packets_of(source, "subtitle")
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        assert after.metadata["title"] == "Probe"
+        assert [c["metadata"]["title"] for c in after.chapters()] == ["Eins"]
+        assert after.streams.audio[0].metadata["language"] == "fra"
+        if text:
+            assert after.streams.subtitles[0].metadata["language"] == "deu"
+        assert abs(before.duration - after.duration) <= 20_000
+
+
+def test_without_sound(make_clip, tmp_path):
+    target = tmp_path / "out.mp4"
+    double(make_clip(sound="aac"), target, sound=False)
+    with av.open(str(target)) as container:
+        assert [s.type for s in container.streams] == ["video"]
+
+
+def test_sound_longer_than_the_pictures_is_kept_whole(make_clip, tmp_path):
+    source, target = make_clip(sound="aac", sound_seconds=2.0), tmp_path / "out.mkv"
+    double(source, target)
+    assert [d for _, d in packets_of(target, "audio")] == [d for _, d in packets_of(source, "audio")]
+
+
+def test_rotation_and_pixel_shape_are_kept(make_clip, tmp_path):
+    target = tmp_path / "out.mp4"
+    double(make_clip(rotation=90, sound="aac"), target)
+    assert frames_of(target)[0].rotation == 90
+
+
+@pytest.mark.parametrize("colour", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 14), (2, 0, 2, 2)])
+def test_colour_tags_are_kept(make_clip, tmp_path, colour):
+    target = tmp_path / "out.mp4"
+    double(make_clip(colour=colour), target)
+    frame = frames_of(target)[0]
+    assert (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc) == colour
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p"])
+@pytest.mark.parametrize("colour", [(1, 1, 1, 1), (6, 1, 6, 6), (1, 2, 1, 1), (6, 2, 6, 6)])
+def test_made_pictures_are_as_bright_as_real_ones(make_clip, tmp_path, pixels, colour):
+    target = tmp_path / "out.y4m"
+    double(make_clip(pixels=pixels, colour=colour), target)
+    frames = frames_of(target)
+    shifts = [
+        luma(made).mean() - luma(real).mean() for real, made in zip(frames[::2], frames[1::2], strict=True)
+    ]
+    assert max(map(abs, shifts)) < 0.1
+
+
+def test_real_frames_reach_the_encoder_unchanged(make_clip, tmp_path):
+    source, target = make_clip(), tmp_path / "out.y4m"
+    double(source, target)
+    for before, after in zip(frames_of(source), frames_of(target)[::2], strict=True):
+        np.testing.assert_array_equal(before.to_ndarray(), after.to_ndarray())
+
+
+def test_ten_bits_stay_ten_bits(make_clip, tmp_path):
+    source = make_clip("clip.mkv", pixels="yuv420p10le", colour=(9, 1, 9, 16))
+    target = tmp_path / "out.mp4"
+    double(source, target)
+    frame = frames_of(target)[0]
+    assert frame.format.name == "yuv420p10le"
+    assert (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc) == (9, 1, 9, 16)
+    with video.read(target) as reader:
+        assert reader.bits == 10
+
+
+def test_hdr10_side_data_is_kept(make_clip, tmp_path):
+    params = (
+        "log-level=error:hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)"
+        "WP(15635,16450)L(10000000,1):max-cll=1000,400"
+    )
+    source = make_clip(
+        "clip.mp4", codec="libx265", pixels="yuv420p10le", colour=(9, 1, 9, 16),
+        options={"preset": "ultrafast", "x265-params": params},
+    )  # fmt: skip
+    target = tmp_path / "out.mkv"
+    double(source, target)
+    before, after = frames_of(source)[0].side_data, frames_of(target)[0].side_data
+    for name in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
+        assert bytes(before[name]) == bytes(after[name])
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "y4m"])
+def test_odd_sizes_are_not_cropped(make_clip, tmp_path, suffix):
+    source = make_clip("odd.webm", size=(63, 47), codec="libvpx-vp9", options={"deadline": "realtime"})
+    target = tmp_path / f"out.{suffix}"
+    double(source, target)
+    assert {(f.width, f.height) for f in frames_of(target)} == {(63, 47)}
+
+
+def test_start_other_than_zero(make_clip, tmp_path):
+    times = [Fraction(i, 25) + Fraction(1, 5) for i in range(10)]
+    source, target = make_clip("clip.ts", times=times, sound="mp2"), tmp_path / "out.mkv"
+    double(source, target)
+
+    def lead(path: Path) -> Fraction:
+        return packets_of(path, "audio")[0][0] - min(t for t, _ in packets_of(path, "video"))
+
+    assert abs(lead(target) - lead(source)) < Fraction(2, 1000)
+
+
+def test_sound_that_does_not_fit_is_an_error(make_clip, tmp_path):
+    with pytest.raises(ValueError, match=r"sound stream 1 \(aac\) cannot be copied"):
+        double(make_clip(sound="aac"), tmp_path / "out.webm")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
