@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -29,6 +29,8 @@ WINDOWS_FILE = "eval_windows.json"
 """Fixes which windows of which clips count: {"windows": {path from this file: [first frame numbers]}}."""
 
 _SPAN = 7
+_INPUTS = (0, 2, 4, 6)
+_TRUTH = 3
 _VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m"}
 
 
@@ -49,36 +51,34 @@ class Clip:
     """A video file or a folder of frames, with the windows that count."""
 
     path: Path
-    windows: Sequence[int]
+    windows: tuple[int, ...] | range
     """First frame numbers, rising. A range ends where the clip ends; a tuple must be met in full."""
 
     @property
     def name(self) -> str:
-        """The folder's or the file's name, without its ending."""
-        return self.path.name if self.path.is_dir() else self.path.stem
+        """The folder's or the file's own name."""
+        return self.path.name
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples in the order of time; ValueError when the clip ends before its last window does."""
-        ahead = iter(self.windows)
-        start = next(ahead, None)
+        count, ahead = 0, iter(self.windows)
+        if (start := next(ahead, None)) is None:
+            return
         recent: deque[video.Frame] = deque(maxlen=_SPAN)
-        count = 0
         with video.read(self.path) as reader:
-            for frame in reader:
-                if start is None:
-                    return
+            for count, frame in enumerate(reader, 1):
                 recent.append(frame)
-                count += 1
-                if count == start + _SPAN:
-                    inputs = np.stack([recent[i].rgb() for i in (0, 2, 4, 6)])
-                    truth = np.array(recent[3].rgb())
-                    name = f"{self.name}/{start:05d}"
-                    yield Sample(name, self.name, torch.from_numpy(inputs), torch.from_numpy(truth))
-                    start = next(ahead, None)
-        if start is not None and not isinstance(self.windows, range):
-            raise ValueError(
-                f"{self.path} has {count} frames, but its window at {start} needs {start + _SPAN}"
-            )
+                if count < start + _SPAN:
+                    continue
+                inputs = np.stack([recent[i].rgb() for i in _INPUTS])
+                truth = np.array(recent[_TRUTH].rgb())
+                name = f"{self.name}/{start:05d}"
+                yield Sample(name, self.name, torch.from_numpy(inputs), torch.from_numpy(truth))
+                if (start := next(ahead, None)) is None:
+                    return
+        if not isinstance(self.windows, range):
+            needed = f"its window at {start} needs {start + _SPAN}"
+            raise ValueError(f"{self.path} has {count} frames, but {needed}")
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,11 @@ def _listed(path: Path) -> list[Clip]:
         file = folder / WINDOWS_FILE
         if not file.is_file():
             continue
-        windows: dict[str, list[int]] = json.loads(file.read_text())["windows"]
-        named = [Clip(folder / clip, tuple(starts)) for clip, starts in windows.items()]
+        try:
+            windows: dict[str, list[int]] = json.loads(file.read_text())["windows"]
+            named = [Clip(folder / clip, tuple(sorted(set(starts)))) for clip, starts in windows.items()]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'expected {{"windows": {{clip: [frame numbers]}}}} in {file}') from error
         chosen = [clip for clip in named if clip.path.resolve().is_relative_to(path.resolve())]
         missing = [str(clip.path) for clip in chosen if not clip.path.exists()]
         if missing:

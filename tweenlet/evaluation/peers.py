@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,8 +49,8 @@ def dis(frames: Tensor) -> Tensor:
     pair = frames[1:3].float()
     gray = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in _bytes(pair.permute(0, 2, 3, 1))]
     estimate = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
-    both = np.stack([estimate.calc(gray[0], gray[1], None), estimate.calc(gray[1], gray[0], None)])
-    flow = torch.from_numpy(both).permute(0, 3, 1, 2)
+    both = [estimate.calc(a, b, None) for a, b in (gray, gray[::-1])]  # type: ignore[call-overload]
+    flow = torch.from_numpy(np.stack(both)).permute(0, 3, 1, 2)
     mismatch = (pair - _fetch(pair.flip(0), flow)).abs().mean(1, keepdim=True)
     importance = torch.exp(-_BRIGHTNESS * mismatch)
     landed = splat_sum(torch.cat((pair * importance, importance), 1), flow / 2).sum(0)
@@ -61,15 +62,13 @@ def minterpolate(frames: Tensor) -> Tensor:
 
     It knows no RGB: the planes travel untouched as if they were Y'CbCr, green in the place of luma, on which
     motion is searched. That loses no colour, and on clips9 scores a little better than a conversion there and
-    back. ImportError without imageio-ffmpeg; OSError with ffmpeg's own words if it fails.
+    back. OSError without imageio-ffmpeg, and with ffmpeg's own words if it fails.
     """
-    import imageio_ffmpeg
-
     height, width = frames.shape[-2:]
     raw = ("-f", "rawvideo", "-pix_fmt", "yuv444p")
     command = [
         *(
-            imageio_ffmpeg.get_ffmpeg_exe(),
+            _ffmpeg(),
             "-v",
             "error",
             *raw,
@@ -125,7 +124,16 @@ def methods(names: Iterable[str], device: str | torch.device | None = None) -> d
     return found
 
 
-def _bytes(pictures: Tensor) -> np.ndarray:
+def _ffmpeg() -> str:
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ImportError:
+        raise OSError("minterpolate needs an ffmpeg: pip install imageio-ffmpeg") from None
+    path: str = get_ffmpeg_exe()
+    return path
+
+
+def _bytes(pictures: Tensor) -> NDArray[np.uint8]:
     """[0, 1] -> 0 to 255."""
     return pictures.float().clamp(0, 1).mul(255).round().byte().contiguous().numpy()
 

@@ -173,10 +173,9 @@ def _score(name: str, method: Method, sample: Sample) -> Score:
     wall, cpu = time.perf_counter(), _cpu_seconds()
     made = method(sample.frames).cpu()
     wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
-    if made.shape != sample.truth.shape:
-        raise ValueError(
-            f"{name} made {tuple(made.shape)} of {sample.name}, expected {tuple(sample.truth.shape)}"
-        )
+    if made.shape != sample.truth.shape or not made.isfinite().all():
+        wanted = f"expected {tuple(sample.truth.shape)}, all finite"
+        raise ValueError(f"{name} made a frame of shape {tuple(made.shape)} for {sample.name}: {wanted}")
     height, width = made.shape[-2:]
     quality = psnr(made, sample.truth).item(), ssim(made, sample.truth).item()
     return Score(name, sample.name, sample.sequence, (width, height), *quality, wall, cpu)
