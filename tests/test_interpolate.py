@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import scenes
-from tweenlet.interpolate import Interpolator, by_factor, by_rate, exact_rate, padded
+from tweenlet.interpolate import Interpolator, padded
 from tweenlet.reel import Reel
+from tweenlet.schedule import by_factor, by_rate, exact_rate
 
 
 class Mixture(nn.Module):

@@ -14,7 +14,7 @@ from tweenlet.memory import keep_freed
 
 if TYPE_CHECKING:
     from tweenlet.config import MINI, STMFNET, ModelConfig
-    from tweenlet.interpolate import Interpolator, Summary, interpolate_video
+    from tweenlet.interpolate import Interpolator, Summary, interpolate_pair, interpolate_video
     from tweenlet.network.stmfnet import STMFNet
     from tweenlet.weights import load, names, save
 
@@ -25,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "STMFNet",
     "Summary",
+    "interpolate_pair",
     "interpolate_video",
     "load",
     "names",
@@ -34,7 +35,7 @@ __version__ = version("tweenlet")
 
 _HOMES = {
     "config": ("MINI", "STMFNET", "ModelConfig"),
-    "interpolate": ("Interpolator", "Summary", "interpolate_video"),
+    "interpolate": ("Interpolator", "Summary", "interpolate_pair", "interpolate_video"),
     "network.stmfnet": ("STMFNet",),
     "weights": ("load", "names", "save"),
 }

@@ -26,11 +26,10 @@ from torch import Tensor, nn
 
 from tweenlet import video, weights
 from tweenlet.reel import Reel
+from tweenlet.schedule import by_factor, by_rate, exact_rate
+from tweenlet.video.images import ImageEncoder, is_image
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
-Position = Fraction
-Shown = tuple[Position, Fraction, Fraction]
-"""A position in the source, and when it is shown and for how long, both in seconds."""
 
 
 class Interpolator:
@@ -126,50 +125,6 @@ def doublings(factor: int) -> int:
     return factor.bit_length() - 1
 
 
-def by_factor(reel: Reel[Any], factor: int) -> Iterator[Shown]:
-    """Every real frame at its own time, and factor - 1 evenly between each two; the last is shown as
-    long as it was.
-    """
-    for index in count():
-        frame = reel.real(index)
-        if not reel.has(index + 1):
-            yield Fraction(index), frame.time, frame.duration
-            return
-        step = (reel.real(index + 1).time - frame.time) / factor
-        for k in range(factor):
-            yield index + Fraction(k, factor), frame.time + k * step, step
-
-
-def by_rate(reel: Reel[Any], rate: Fraction, depth: int) -> Iterator[Shown]:
-    """A frame every 1/rate seconds: the one of the nearest 2^-depth position between two real ones."""
-    index, start = 0, reel.real(0).time
-    for k in count():
-        now = start + k / rate
-        while reel.has(index + 1) and reel.real(index + 1).time <= now:
-            index += 1
-        before = reel.real(index)
-        if not reel.has(index + 1):
-            if (left := before.time + before.duration - now) > 0:
-                yield Fraction(index), now, left
-            return
-        part = (now - before.time) / (reel.real(index + 1).time - before.time)
-        yield index + Fraction(round(part * 2**depth), 2**depth), now, 1 / rate
-
-
-def exact_rate(fps: float | str | Fraction) -> Fraction:
-    """A frame rate as written by people, 60 or "30000/1001" or 59.94, exactly; ValueError for no
-    positive number.
-    """
-    try:
-        rate = Fraction(str(fps))
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if rate <= 0:
-        raise ValueError(f"expected a frame rate such as 60, 59.94 or 60000/1001, got {fps}")
-    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
-    return ntsc if abs(ntsc - rate) < Fraction(1, 2000) else rate
-
-
 @dataclass(frozen=True)
 class Summary:
     """What one run of :func:`interpolate_video` did."""
@@ -236,8 +191,8 @@ def interpolate_video(
         raise ValueError(f"expected to slow down 2 times or more, got {slow}")
     if fps is None and slow is None:
         doublings(factor := factor or 2)
-    interpolator = _interpolator(model, device, dtype)
     with video.read(src, None if rate is None else exact_rate(rate)) as reader:
+        interpolator = _interpolator(model, device, dtype)
         rate_in = reader.rate or video.IMAGE_RATE
         reel = interpolator.reel(reader, lambda frame: torch.from_numpy(frame.rgb()), cuts)
         if not reel.has(1):
@@ -287,19 +242,21 @@ def interpolate_pair(
 ) -> list[Path]:
     """Write the factor - 1 images between two, and return their paths.
 
-    For one image that is `dst` itself; for more, "mid.png" becomes mid.1.png, mid.2.png, ... The two are taken for one
-    scene, however they differ. Raises as :func:`interpolate_video` does.
+    For one image that is `dst` itself; for more, "mid.png" becomes mid.1.png, mid.2.png, ... The two are
+    taken for one scene, however they differ. Raises as :func:`interpolate_video` does.
     """
     doublings(factor)
     dst = Path(dst)
+    if not is_image(dst):
+        raise ValueError(f"expected the name of a PNG, JPEG, TIFF or WebP image to write, got {dst}")
     targets = [dst] if factor == 2 else [dst.with_stem(f"{dst.stem}.{k}") for k in range(1, factor)]
     for target in targets:
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target} exists already: pass --overwrite to replace it")
-    interpolator = _interpolator(model, device, dtype)
     with video.read([before, after]) as reader:
         frames = [frame.rgb() for frame in reader]
-        encoder = video.ImageEncoder(dst.suffix, reader.bits)
+        encoder = ImageEncoder(dst.suffix, reader.bits)
+    interpolator = _interpolator(model, device, dtype)
     for target, picture in zip(targets, list(interpolator(frames, factor, cuts=False))[1:-1], strict=True):
         encoder.write(picture, target)
     return targets

@@ -1,0 +1,287 @@
+"""The command line, in this process: what it writes, what it says, and how it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tweenlet
+from tweenlet import video, weights
+from tweenlet.cli import main
+
+N, HEIGHT, WIDTH = 7, 36, 52
+
+
+class Blend(nn.Module):
+    stride = 16
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return (frames[:, 1] + frames[:, 2]) / 2
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The command line finds a blend for its default weights, and runs in tmp_path."""
+    load = weights.load
+    monkeypatch.setattr(
+        weights, "load", lambda name, device: Blend() if name == "default" else load(name, device)
+    )
+    monkeypatch.chdir(tmp_path)
+
+
+def pictures(n: int = N) -> list[np.ndarray]:
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    bars = [np.stack([np.sin((x + 2 * i) / 9), np.cos(y / 7), np.sin((x + y - i) / 11)]) for i in range(n)]
+    return [(0.5 + 0.4 * bar).astype(np.float32) for bar in bars]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    (tmp_path / "frames").mkdir()
+    paths = [tmp_path / "frames" / f"{i:03d}.png" for i in range(N)]
+    for path, picture in zip(paths, pictures(), strict=True):
+        video.images.ImageEncoder(".png", 8).write(picture, path)
+    return paths
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Seven frames of video at 25/s with a beep."""
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = out.add_stream("aac", rate=48000)
+        for picture in pictures():
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(picture.transpose(1, 2, 0) * 255).astype(np.uint8)
+            )
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        tone = np.sin(np.arange(48000 * N // 25, dtype=np.float32) / 20)[None]
+        heard = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+        heard.sample_rate = 48000
+        out.mux(sound.encode(heard))
+        out.mux(sound.encode(None))
+    return path
+
+
+def run(*arguments: str | Path) -> int:
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def frames_of(path: str | Path) -> list[video.Frame]:
+    with video.read(path) as reader:
+        return list(reader)
+
+
+def packets(path: Path, kind: str) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(p) for p in container.demux(getattr(container.streams, kind)) if p.size]
+
+
+def test_a_video_gets_twice_the_frames_and_keeps_its_sound(
+    clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("interpolate", clip) == 0
+    out = clip.with_name("clip.2x.mp4")
+    assert f"{out}: 7 frames at 25/s became 13 at 50/s" in capsys.readouterr().out
+    before, after = frames_of(clip), frames_of(out)
+    assert [f.time for f in after] == [Fraction(i, 50) for i in range(13)]
+    for old, new in zip(before, after[::2], strict=True):
+        assert np.abs(old.rgb() - new.rgb()).mean() < 0.02
+    assert packets(out, "audio") == packets(clip, "audio")
+
+
+def test_brightness_does_not_flicker(clip: Path) -> None:
+    assert run("interpolate", clip, "lossless.mkv") == 0
+    light = [float(f.rgb().mean()) for f in frames_of("lossless.mkv")]
+    expected = np.interp(np.arange(13) / 2, np.arange(7), light[::2])
+    np.testing.assert_allclose(light, expected, atol=0.002)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "out", "frames", "last"),
+    [
+        ("--factor", 4, "clip.4x.mp4", 25, 0.24),
+        ("--fps", 60, "clip.60fps.mp4", 16, 0.25),
+        ("--fps", "60000/1001", "clip.60000_1001fps.mp4", 16, 0.25),
+        ("--slow", 4, "clip.slow4.mp4", 25, 0.96),
+        ("--slow", 3, "clip.slow3.mp4", 19, 0.72),
+    ],
+)
+def test_rates_and_slow_motion(
+    clip: Path, option: str, value: object, out: str, frames: int, last: float
+) -> None:
+    assert run("interpolate", clip, option, str(value)) == 0
+    made = frames_of(out)
+    assert len(made) == frames
+    assert float(made[-1].time) == pytest.approx(last, abs=0.001)
+    with av.open(out) as container:
+        assert bool(container.streams.audio) == (option != "--slow")
+
+
+def test_folders_globs_lists_and_pairs_of_images(
+    images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = images[0].parent
+    assert run("interpolate", folder) == 0
+    assert len(frames_of(f"{folder}-2x")) == 13
+    assert run("interpolate", folder / "*.png", "a.mp4", "--rate", 10) == 0
+    assert frames_of("a.mp4")[1].time == Fraction(1, 20)
+    assert run("interpolate", *images[:4], "b") == 0
+    assert len(frames_of("b")) == 7
+    capsys.readouterr()
+    assert run("interpolate", *images[:2]) == 0
+    between = folder / "000.between.png"
+    assert capsys.readouterr().out.strip() == str(between)
+    a, made, b = (frames_of([p])[0].rgb() for p in (images[0], between, images[1]))
+    np.testing.assert_allclose(made, (a + b) / 2, atol=0.003)
+    assert run("interpolate", *images[:2], "m.png", "--factor", 4) == 0
+    assert [Path(f"m.{k}.png").exists() for k in range(5)] == [False, True, True, True, False]
+
+
+def test_y4m_pipes(clip: Path) -> None:
+    assert run("interpolate", clip, "clip.y4m") == 0
+    script = (
+        "import sys, torch; from tests.test_cli import Blend; from tweenlet import weights, cli; "
+        "weights.load = lambda *_, **__: Blend(); cli.main(['interpolate', '-'])"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=Path("clip.y4m").read_bytes(), capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(root)}, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    Path("out.y4m").write_bytes(done.stdout)
+    assert len(frames_of("out.y4m")) == 25
+
+
+def _truncated(clip: Path) -> Path:
+    clip.write_bytes(clip.read_bytes()[:-800])
+    return clip
+
+
+def _no_video(clip: Path) -> Path:
+    clip.with_name("notes.mp4").write_text("Buy milk. " * 100)
+    return clip.with_name("notes.mp4")
+
+
+def _resized(clip: Path) -> Path:
+    folder = clip.parent / "mixed"
+    folder.mkdir()
+    for i, picture in enumerate(pictures(4)):
+        video.images.ImageEncoder(".png", 8).write(picture[:, : HEIGHT - i // 2 * 4], folder / f"{i}.png")
+    return folder
+
+
+def _single(clip: Path) -> Path:
+    folder = clip.parent / "single"
+    folder.mkdir()
+    video.images.ImageEncoder(".png", 8).write(pictures(1)[0], folder / "0.png")
+    return folder
+
+
+def _empty(clip: Path) -> Path:
+    (clip.parent / "empty").mkdir()
+    return clip.parent / "empty"
+
+
+BAD = {
+    "missing": (lambda clip: clip.with_name("none.mp4"), [], "no such file"),
+    "no video": (_no_video, [], "not a video"),
+    "truncated": (_truncated, [], "cut short"),
+    "no frames": (_empty, ["out.mp4"], "no images"),
+    "one frame": (_single, ["out.mp4"], "expected two frames or more, got 1"),
+    "size changes": (_resized, ["out.mp4"], "52x32"),
+    "existing": (lambda clip: clip.with_name("clip.2x.mp4").write_text("mine") and clip, [], "--overwrite"),
+    "no folder": (lambda clip: clip, ["nowhere/out.mp4"], "does not exist"),
+    "foreign kind": (lambda clip: clip, ["out.docx"], ".docx"),
+    "unknown model": (lambda clip: clip, ["--model", "giant"], "default"),
+    "corrupt model": (lambda clip: clip, ["--model", "clip.mp4"], "not a sound safetensors file"),
+    "odd factor": (lambda clip: clip, ["--factor", "3"], "expected a factor of 2, 4, 8, ..., got 3"),
+    "slower": (lambda clip: clip, ["--fps", "20"], "25 frames per second"),
+    "no rate": (lambda clip: clip, ["--fps", "fast"], "expected a frame rate"),
+    "no depth": (lambda clip: clip, ["--fps", "60", "--depth", "0"], "expected a depth from 1 to 8"),
+    "pair and fps": (lambda clip: _resized(clip) / "0.png", ["mixed/1.png", "--fps", "60"], "say --factor"),
+    "pair of sizes": (lambda clip: _resized(clip) / "0.png", ["mixed/3.png", "x.png"], "52x32"),
+    "full disk": (lambda clip: clip, ["/dev/full/out.mp4"], "/dev/full"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_line_and_leaves_nothing(
+    case: str, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, arguments, message = BAD[case]
+    source = make(clip)
+    before = sorted((p, p.stat().st_size) for p in tmp_path.rglob("*"))
+    assert run("interpolate", source, *arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("tweenlet: ")
+    assert said.err.count("\n") == 1
+    assert message in said.err
+    assert sorted((p, p.stat().st_size) for p in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["interpolate"],
+        ["interpolate", "x", "--colour"],
+        ["interpolate", "x", "--factor", "two"],
+        ["interpolate", "x", "--factor", "2", "--slow", "2"],
+        ["improve"],
+    ],
+)
+def test_a_command_not_understood_is_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_ctrl_c_is_code_130_and_leaves_nothing(clip: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    calls = 0
+
+    def interrupted(self: Blend, frames: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return frames[:, 1]
+
+    monkeypatch.setattr(Blend, "forward", interrupted)
+    assert run("interpolate", clip) == 130
+    assert capsys.readouterr().err == "tweenlet: stopped\n"
+    assert list(clip.parent.iterdir()) == [clip]
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    script = "import sys, tweenlet.cli; assert not {'torch', 'av', 'cv2'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_convert_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model = tweenlet.STMFNet(tweenlet.MINI)
+    torch.save({"state_dict": weights.to_official(model)}, "published.pth")
+    assert run("convert", "published.pth", "mini.safetensors") == 0
+    assert "1,822,162 parameters" in capsys.readouterr().out
+    assert weights.load(tmp_path / "mini.safetensors", "cpu").config == tweenlet.MINI
+    assert run("convert", "published.pth", "mini.safetensors") == 1
+    assert run("convert", "mini.safetensors", "other.safetensors") == 1
+    assert not Path("other.safetensors").exists()
+    assert capsys.readouterr().err.count("\n") == 2

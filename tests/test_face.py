@@ -1,0 +1,60 @@
+"""The public names, pinned: a change here is a change for every user."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tweenlet
+
+NAMES = [
+    "MINI",
+    "STMFNET",
+    "Interpolator",
+    "ModelConfig",
+    "STMFNet",
+    "Summary",
+    "interpolate_pair",
+    "interpolate_video",
+    "load",
+    "names",
+    "save",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert tweenlet.__all__ == NAMES
+    assert set(NAMES) <= set(dir(tweenlet))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_there_and_says_what_it_is(name: str) -> None:
+    thing = getattr(tweenlet, name)
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        assert inspect.getdoc(thing)
+        assert thing.__module__.startswith("tweenlet.")
+
+
+def test_other_names_are_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'interpolate_everything'"):
+        tweenlet.interpolate_everything  # noqa: B018
+    with pytest.raises(ImportError):
+        from tweenlet import nothing  # noqa: F401
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    assert f'\nversion = "{tweenlet.__version__}"\n' in project
+
+
+def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
+    script = "from tweenlet.memory import keep_freed; print(keep_freed())"
+    for environment, said in (({}, b"True"), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, b"False")):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, check=True
+        )
+        assert done.stdout.strip() == said

@@ -1,0 +1,241 @@
+"""The command line: each verb parses, loads, calls one function and says what came of it.
+
+Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, and exit code 1;
+2 for a command that cannot be understood, 130 after Ctrl-C. torch is imported by the verbs that need it only.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter, validators
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+import tweenlet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+MORE_FRAMES = Group(
+    "How many frames (one of these; --factor 2 if none)", validator=validators.mutually_exclusive
+)
+
+
+def _place(_: object, values: Any) -> None:
+    for value in [values] if isinstance(values, str) else values:
+        if value.startswith("-") and value != "-":
+            raise ValueError(f"Unknown option: {value}.")
+
+
+Place = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_place)]
+"""A path, or "-" for a pipe."""
+
+app = App(
+    name="tweenlet",
+    help="In-between frames for video, and the tools that make the networks behind them small.",
+    version=tweenlet.__version__,
+    suppress_keyboard_interrupt=False,
+)
+console = Console(stderr=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit."""
+    warnings.showwarning = lambda message, *_, **__: print(f"tweenlet: warning: {message}", file=sys.stderr)
+    code, said = 1, ""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+        return
+    except CycloptsError as error:
+        code, said = 2, f"{error} (tweenlet --help tells more)"
+    except KeyboardInterrupt:
+        code, said = 130, "stopped"
+    except (ValueError, OSError, MemoryError) as error:
+        said = _told(error)
+    except RuntimeError as error:  # what torch raises when memory runs out, on the CPU and on CUDA
+        if "memory" not in str(error):
+            raise
+        said = f"not enough memory: {str(error).splitlines()[0]}"
+    print("tweenlet: " + " ".join(said.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+@app.command(usage="Usage: tweenlet interpolate [OPTIONS] IN [OUT]")
+def interpolate(
+    source: Place,
+    /,
+    *more: Place,
+    factor: Annotated[int | None, Parameter(group=MORE_FRAMES)] = None,
+    fps: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
+    slow: Annotated[int | None, Parameter(group=MORE_FRAMES)] = None,
+    depth: int = 3,
+    model: str = "default",
+    device: str | None = None,
+    rate: str | None = None,
+    cuts: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Make a video smoother or slower.
+
+    Sound and subtitles are kept, and so is every frame of IN. Without OUT the result lies beside IN:
+    holiday.mp4 gives holiday.2x.mp4. Two images give the image between them.
+
+    Parameters
+    ----------
+    source
+        IN: a video, a folder, a glob in quotes, an image, or "-" for y4m on stdin.
+    more
+        OUT: a video, a folder or numbered pattern (out/%05d.png) of images, or "-". Before it, more images.
+    factor
+        2, 4, 8, ... times as many frames.
+    fps
+        Frames per second to reach, as 60, 59.94 or 60000/1001; at or above those of IN.
+    slow
+        So many times slower, at the same rate, without sound.
+    depth
+        How often the gap between two frames may be halved for --fps, and for a --slow that is no power of 2.
+    model
+        A name of shipped weights, or a checkpoint's path.
+    device
+        cpu, cuda, cuda:1, ...; CUDA if there is any, else the CPU.
+    rate
+        Frames per second of IN where that is images; 24 if not given.
+    cuts
+        Look for cuts between scenes, and make nothing across them.
+    overwrite
+        Replace OUT if it exists.
+
+    """
+    origin, target = _source_and_target(
+        [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor or 2}x"
+    )
+    chosen: dict[str, Any] = {"model": model, "device": device, "overwrite": overwrite}
+    if isinstance(origin, list) and len(origin) == 2:
+        if fps or slow:
+            raise ValueError("--fps and --slow are for videos: between two images say --factor")
+        before, after = origin
+        for path in tweenlet.interpolate_pair(before, after, target, factor=factor or 2, **chosen):
+            print(path)
+        return
+    chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}
+    with _bar(Path(target).name if target != "-" else "stdout", "frames") as progress:
+        done = tweenlet.interpolate_video(origin, target, progress=progress, **chosen)
+    if target != "-":
+        print(f"{target}: {_sentence(done)}")
+
+
+@app.command
+def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Turn a checkpoint that the authors of ST-MFNet published (.pth) into one of tweenlet's (.safetensors).
+
+    Parameters
+    ----------
+    source
+        stmfnet.pth or stmfnet_mini.pth. Nothing in it is executed.
+    target
+        The file to write.
+    overwrite
+        Replace the target if it exists.
+
+    """
+    from tweenlet import weights
+
+    _check_free(target, overwrite)
+    model = weights.convert(source)
+    weights.save(target, model, {"source": source.name})
+    print(f"{target}: {sum(p.numel() for p in model.parameters()):,} parameters")
+
+
+def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
+    """What the paths of `interpolate` mean: (one source or a list of images, the target).
+
+    Without a target that is the source's name with the suffix: clip.2x.mp4, frames-2x.
+    """
+    images = [Path(p).suffix.lower() in IMAGES and "%" not in p for p in paths]
+    if len(paths) in (2, 3) and all(images):
+        first = Path(paths[0])
+        return paths[:2], paths[2] if len(paths) == 3 else str(first.with_stem(f"{first.stem}.between"))
+    if len(paths) > 2:
+        if not all(images[:-1]) or images[-1]:
+            raise ValueError(
+                f"expected IN [OUT], or images and a folder or video to write; got {len(paths)} paths"
+            )
+        return paths[:-1], paths[-1]
+    if len(paths) == 2:
+        return paths[0], paths[1]
+    if paths[0] == "-":
+        return "-", "-"
+    place = Path(paths[0])
+    if any(c in place.name for c in "*?["):
+        raise ValueError("say where the frames of a glob go: tweenlet interpolate 'frames/*.png' OUT")
+    suffix = suffix.replace(".", "_").replace("/", "_")
+    if place.is_dir():
+        return paths[0], str(place.resolve().with_name(f"{place.resolve().name}-{suffix}"))
+    return paths[0], str(place.with_name(f"{place.stem}.{suffix}{place.suffix}"))
+
+
+def _sentence(done: tweenlet.Summary) -> str:
+    speed = done.frames_out / done.seconds if done.seconds else 0.0
+    cuts = f", {done.cuts} cut{'s' * (done.cuts != 1)}" if done.cuts else ""
+    return (
+        f"{done.frames_in} frames at {float(done.rate_in):g}/s became "
+        f"{done.frames_out} at {float(done.rate_out):g}/s{cuts}; "
+        f"{done.width}x{done.height}, {done.seconds:.1f} s, {speed:.1f} frames/s"
+    )
+
+
+def _check_free(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists already: pass --overwrite to replace it")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder to write into does not exist: {target.parent}")
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
+
+
+class _Speed(ProgressColumn):
+    """Things done per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(
+            f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "", style="progress.data.speed"
+        )
+
+
+@contextmanager
+def _bar(title: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr, if that is a terminal; gives the function to call with (done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None, unit=unit)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    main()
