@@ -116,9 +116,9 @@ def test_shares_add_up():
 
 def video(path: Path, pictures) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25, options={"qscale": "2"})
+        stream = container.add_stream("mpeg4", rate=25)
         stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 8_000_000
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., ::-1]))))
         container.mux(stream.encode(None))
