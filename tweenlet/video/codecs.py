@@ -8,9 +8,8 @@ from fractions import Fraction
 from typing import cast
 
 import av
-from av.buffer import Buffer
 
-from tweenlet.video.frame import LIMITED, Colour, is_gray, is_rgb
+from tweenlet.video.frame import LIMITED, Colour, is_gray, is_rgb, side_data_of
 from tweenlet.video.read import Reader
 
 _KINDS = {
@@ -57,9 +56,12 @@ class Codec:
             stream.metadata.update(
                 {k: v for k, v in like.stream.metadata.items() if k in ("language", "title")}
             )
-        turn = like.first.picture.side_data.get("DISPLAYMATRIX")
-        if turn is not None and not self.fixed_rate:
-            stream.set_display_matrix(struct.unpack("9i", bytes(cast(Buffer, turn))))
+        if not self.fixed_rate:
+            turn = side_data_of(like.first.picture, "DISPLAYMATRIX")
+            if turn is not None:
+                stream.set_display_matrix(struct.unpack("9i", turn))
+            elif like.first.picture.rotation:
+                stream.set_display_rotation(like.first.picture.rotation)
         return stream
 
 
@@ -110,9 +112,9 @@ def _subsampling(pixels: av.VideoFormat) -> tuple[int, int]:
 def _hdr_params(picture: av.VideoFrame) -> str:
     """HDR10 side data of a picture in the words of x265 (x265 takes it no other way)."""
     params = ["log-level=error"]
-    mastering = picture.side_data.get("MASTERING_DISPLAY_METADATA")
+    mastering = side_data_of(picture, "MASTERING_DISPLAY_METADATA")
     if mastering is not None:
-        *pairs, has_primaries, has_luminance = struct.unpack("22i", bytes(cast(Buffer, mastering))[:88])
+        *pairs, has_primaries, has_luminance = struct.unpack("22i", mastering[:88])
         values = [Fraction(n, d) if d else Fraction(0) for n, d in zip(pairs[::2], pairs[1::2], strict=True)]
         if has_primaries and has_luminance:
             rx, ry, gx, gy, bx, by, wx, wy = (round(v * 50000) for v in values[:8])
@@ -121,7 +123,7 @@ def _hdr_params(picture: av.VideoFrame) -> str:
                 "hdr10=1",
                 f"master-display=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({high},{low})",
             ]
-    light = picture.side_data.get("CONTENT_LIGHT_LEVEL")
+    light = side_data_of(picture, "CONTENT_LIGHT_LEVEL")
     if light is not None:
-        params.append("max-cll={},{}".format(*struct.unpack("2I", bytes(cast(Buffer, light))[:8])))
+        params.append("max-cll={},{}".format(*struct.unpack("2I", light[:8])))
     return ":".join(params)

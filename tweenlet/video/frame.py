@@ -16,9 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
@@ -115,6 +117,15 @@ def is_gray(pixels: av.VideoFormat) -> bool:
 def has_alpha(pixels: av.VideoFormat) -> bool:
     """Whether a pixel format holds opacity."""
     return any(component.is_alpha for component in pixels.components)
+
+
+def side_data_of(picture: av.VideoFrame, name: str) -> bytes | None:
+    """The bytes of one kind of FFmpeg side data (DISPLAYMATRIX, ...) of a picture, if it has it."""
+    try:
+        data = picture.side_data.get(name)
+    except ValueError:  # PyAV 18 does not know every kind (EXIF), and then shows none
+        return None
+    return None if data is None else bytes(cast(Buffer, data))
 
 
 def to_rgb(picture: av.VideoFrame) -> NDArray[np.float32]:

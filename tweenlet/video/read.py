@@ -165,8 +165,8 @@ def open_container(url: str, name: str, path: Path | None, form: str | None) -> 
     return container
 
 
-def system_error(error: av.FFmpegError, what: str) -> OSError:
-    """FFmpeg's report of a failing disk or pipe as an OSError of one clear sentence, with its ``errno``."""
+def system_error(error: av.FFmpegError | OSError, what: str) -> OSError:
+    """A failing disk or pipe, as FFmpeg or Python report it, as an OSError of one clear sentence."""
     known = isinstance(error, OSError) and error.errno
     plain = OSError(f"{what}: {os.strerror(known) if known else error.strerror}")
     plain.errno = error.errno
@@ -205,13 +205,15 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
 def _decoded(
     container: av.container.InputContainer, stream: av.VideoStream, name: str
 ) -> Iterator[av.VideoFrame]:
+    half = False
     try:
         for packet in container.demux(stream):
-            if packet.is_corrupt:
-                raise ValueError(f"{name} is damaged or cut short{_at(packet.pts, stream)}")
+            half = packet.is_corrupt or (half and not packet.size)
             yield from packet.decode()
     except av.FFmpegError as error:
         raise ValueError(f"{name} is damaged: {error.strerror}") from None
+    if half and container.format.name != "mpegts":  # recordings of broadcasts end anywhere
+        raise ValueError(f"{name} is cut short: its last frame is incomplete")
 
 
 def _timed(
@@ -254,10 +256,6 @@ def _promised(container: av.container.InputContainer, stream: av.VideoStream) ->
         return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
     alone = all(s is stream or s.type not in ("audio", "subtitle") for s in container.streams)
     return Fraction(container.duration, av.time_base) if container.duration and alone else None
-
-
-def _at(pts: int | None, stream: av.VideoStream) -> str:
-    return "" if pts is None else f" at {float(_seconds(pts, stream.time_base)):.2f} s"
 
 
 def _seconds(ticks: int, time_base: Fraction | None) -> Fraction:

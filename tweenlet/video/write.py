@@ -73,7 +73,7 @@ class Writer(ABC):
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except av.FFmpegError as error:
+        except (av.FFmpegError, OSError) as error:
             raise system_error(error, f"cannot write {self.name}") from None
 
     @abstractmethod

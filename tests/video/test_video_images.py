@@ -1,0 +1,183 @@
+"""Folders, globs and lists of images in and out, at 8 and 16 bits."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tweenlet import video
+
+
+def double(source: object, target: Path | str, **options: object) -> None:
+    with (
+        video.read(source) as reader,
+        video.write(target, reader, 2 * (reader.rate or video.IMAGE_RATE), **options) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame, frame.time, frame.duration / 2)
+            writer.write(frame.rgb(), frame.time + frame.duration / 2, frame.duration / 2)
+
+
+def picture(shade: int, size: tuple[int, int] = (40, 30)) -> np.ndarray:
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    return np.stack([x * 3 + shade, y * 4 + shade, (x + y) * 2], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "in"
+    place.mkdir()
+    for i in (1, 2, 10):
+        Image.fromarray(picture(i)).save(place / f"frame{i}.png")
+    (place / "notes.txt").write_text("not an image")
+    return place
+
+
+@pytest.mark.parametrize("kind", ["folder", "glob", "list"])
+def test_images_are_read_in_natural_order(folder, kind):
+    names = [folder / f"frame{i}.png" for i in (1, 2, 10)]
+    source = {"folder": folder, "glob": folder / "frame*.png", "list": names}[kind]
+    with video.read(source, rate=Fraction(10)) as reader:
+        assert (reader.width, reader.height, reader.frame_count, reader.rate) == (40, 30, 3, 10)
+        frames = list(reader)
+    assert [frame.path for frame in frames] == names
+    assert [frame.time for frame in frames] == [0, Fraction(1, 10), Fraction(1, 5)]
+    for frame, shade in zip(frames, (1, 2, 10), strict=True):
+        rgb = frame.rgb()
+        assert (rgb.shape, rgb.dtype) == ((3, 30, 40), np.float32)
+        np.testing.assert_array_equal(np.rint(rgb.transpose(1, 2, 0) * 255), picture(shade))
+
+
+def test_without_a_rate(folder):
+    with video.read(folder) as reader:
+        assert reader.rate is None
+        assert [frame.time for frame in reader] == [Fraction(i, 24) for i in range(3)]
+
+
+def test_folder_to_folder_copies_the_files(folder, tmp_path):
+    double(folder, tmp_path / "out")
+    written = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in written] == [f"{i:05d}.png" for i in range(1, 7)]
+    for before, after in zip([1, 2, 10], written[::2], strict=True):
+        assert after.read_bytes() == (folder / f"frame{before}.png").read_bytes()
+    for before, after in zip([1, 2, 10], written[1::2], strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(after)), picture(before))
+
+
+@pytest.mark.parametrize(("suffix", "error"), [("png", 0), ("tif", 0), ("tiff", 0), ("webp", 0), ("jpg", 3)])
+def test_patterns_and_kinds(folder, tmp_path, suffix, error):
+    double(folder, tmp_path / f"out/%03d.{suffix}")
+    written = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in written] == [f"{i:03d}.{suffix}" for i in range(1, 7)]
+    got = np.asarray(Image.open(written[-1]).convert("RGB")).astype(int)
+    assert np.abs(got - picture(10)).mean() <= error
+    double(tmp_path / "out", tmp_path / "again")
+    assert len(list((tmp_path / "again").iterdir())) == 12
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_stay_sixteen_bits(tmp_path, suffix):
+    ramp = (np.arange(3 * 30 * 40, dtype=np.float32) / 3600).reshape(3, 30, 40)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture(1)).save(tmp_path / "in" / "a.png")
+    with video.read(tmp_path / "in") as reader:
+        reader.bits = 16
+        with video.write(tmp_path / f"deep/%d.{suffix}", reader, Fraction(24)) as writer:
+            writer.write(ramp, Fraction(0), Fraction(1))
+    with video.read(tmp_path / "deep") as reader:
+        assert reader.bits == 16
+        np.testing.assert_allclose(reader.first.rgb(), ramp, atol=0.6 / 65535)
+        with video.write(tmp_path / "out.mp4", reader, Fraction(24)) as writer:
+            writer.write(reader.first, Fraction(0), Fraction(1, 24))
+    with video.read(tmp_path / "out.mp4") as reader:
+        assert reader.bits == 10
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "I;16", "1"])
+def test_other_kinds_of_pixels(tmp_path, mode):
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        image = Image.fromarray(picture(i))
+        if mode == "I;16":
+            image = Image.fromarray(picture(i)[..., 0].astype(np.uint16) * 257)
+        image = image if mode == "I;16" else image.convert(mode)
+        image.save(tmp_path / "in" / f"{i}.png")
+        expected = np.asarray(image.convert("RGB")) if mode != "I;16" else picture(i)[..., :1].repeat(3, -1)
+    with video.read(tmp_path / "in") as reader:
+        got = list(reader)[-1].rgb()
+    assert np.abs(got.transpose(1, 2, 0) * 255 - expected).max() < 0.51
+    double(tmp_path / "in", tmp_path / "out.mp4")
+    double(tmp_path / "in", tmp_path / "out")
+    with video.read(tmp_path / "out") as reader:
+        frames = list(reader)
+    assert len(frames) == 4
+    assert np.abs(frames[2].rgb() - frames[3].rgb()).max() < 0.51 / 255
+
+
+def test_images_to_video_keep_their_brightness(folder, tmp_path):
+    double(folder, tmp_path / "out.mp4")
+    with video.read(tmp_path / "out.mp4") as reader:
+        assert (reader.rate, reader.frame_count) == (48, 6)
+        assert reader.colour.range == 1
+        frames = [frame.rgb() for frame in reader]
+    assert abs(frames[0].mean() - picture(1).mean() / 255) < 1 / 255
+    assert abs(frames[0].mean() - frames[1].mean()) < 0.25 / 255
+
+
+def test_rotated_video_to_upright_images(make_clip, tmp_path):
+    double(make_clip(rotation=90, count=2), tmp_path / "out")
+    with video.read(tmp_path / "out") as reader:
+        assert (reader.width, reader.height) == (48, 64)
+        assert len(list(reader)) == 4
+
+
+def test_photographs_that_lie_on_their_side(tmp_path):
+    (tmp_path / "in").mkdir()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown after a quarter turn clockwise
+    Image.fromarray(picture(1)).save(tmp_path / "in" / "a.jpg", exif=turned, quality=100)
+    double(tmp_path / "in", tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        got = np.asarray(Image.open(path)).astype(int)
+        assert np.abs(got - np.rot90(picture(1), -1)).mean() < 3
+    double(tmp_path / "in", tmp_path / "out.mp4")
+    with video.read(tmp_path / "out.mp4") as reader:
+        assert reader.first.picture.rotation == -90
+
+
+def test_one_image_is_one_frame(folder):
+    with video.read(folder / "frame1.png") as reader:
+        assert len(list(reader)) == 1
+
+
+def test_sizes_that_differ(folder):
+    Image.fromarray(picture(3, (20, 10))).save(folder / "frame3.png")
+    with (
+        pytest.raises(ValueError, match=r"frame3\.png is 20x10, but .*frame1\.png is 40x30"),
+        video.read(folder) as reader,
+    ):
+        list(reader)
+
+
+def test_folder_without_images(tmp_path):
+    with pytest.raises(ValueError, match="holds no images"):
+        video.read(tmp_path)
+    with pytest.raises(ValueError, match="holds no images"):
+        video.read([])
+
+
+def test_outputs_that_cannot_be(folder, tmp_path):
+    with pytest.raises(ValueError, match="is the folder of the input"):
+        double(folder, folder, overwrite=True)
+    double(folder, tmp_path / "out")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        double(folder, tmp_path / "out")
+    double(folder, tmp_path / "out", overwrite=True)
+    assert len(list((tmp_path / "out").iterdir())) == 6
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileExistsError, match="is a file, not a folder"):
+        double(folder, tmp_path / "file")

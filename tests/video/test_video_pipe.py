@@ -1,0 +1,56 @@
+"""y4m on standard input and output, through real pipes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tweenlet import video
+
+THROUGH = """
+from tweenlet import video
+with video.read("-") as reader, video.write("-", reader, 2 * reader.rate) as writer:
+    for frame in reader:
+        writer.write(frame, frame.time, frame.duration / 2)
+        writer.write(frame.rgb(), frame.time + frame.duration / 2, frame.duration / 2)
+"""
+
+
+def as_y4m(source: Path, target: Path) -> bytes:
+    with video.read(source) as reader, video.write(target, reader, reader.rate) as writer:
+        for frame in reader:
+            writer.write(frame, frame.time, frame.duration)
+    return target.read_bytes()
+
+
+@pytest.mark.parametrize(("pixels", "bits"), [("yuv420p", 8), ("yuv444p", 8), ("yuv420p10le", 10)])
+def test_there_and_back(make_clip, tmp_path, pixels, bits):
+    data = as_y4m(make_clip(pixels=pixels), tmp_path / "in.y4m")
+    done = subprocess.run([sys.executable, "-c", THROUGH], input=data, capture_output=True, check=True)
+    assert done.stderr == b""
+    (tmp_path / "out.y4m").write_bytes(done.stdout)
+    with video.read(tmp_path / "in.y4m") as before, video.read(tmp_path / "out.y4m") as after:
+        assert (after.bits, after.rate) == (bits, 50)
+        assert after.first.picture.format.name == pixels
+        real, frames = list(before), list(after)
+    assert len(frames) == 24
+    for one, other in zip(real, frames[::2], strict=True):
+        np.testing.assert_array_equal(one.rgb(), other.rgb())
+
+
+def test_input_that_is_no_y4m(tmp_path):
+    done = subprocess.run([sys.executable, "-c", THROUGH], input=b"nothing of the kind", capture_output=True)
+    assert b"standard input is not a y4m stream" in done.stderr
+    assert done.stdout == b""
+
+
+def test_reader_that_leaves_early(make_clip, tmp_path):
+    data = as_y4m(make_clip(size=(320, 240), count=30), tmp_path / "in.y4m")
+    (tmp_path / "big.y4m").write_bytes(data)
+    command = f"{sys.executable} -c '{THROUGH}' < {tmp_path / 'big.y4m'} | head -c 10 > /dev/null"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert b"cannot write standard output: Broken pipe" in done.stderr
