@@ -132,8 +132,8 @@ def prepare(
     clips = sorted(set(find_clips(paths)) | set(find_clips(validate) if validate else ()))
     identity: dict[str, Any] = {
         "recipe": asdict(recipe),
-        "clips": [[str(clip), _bytes(clip)] for clip in clips],
-        "validate": [str(path) for path in validate] if validate else None,
+        "clips": [[str(clip.resolve()), _bytes(clip)] for clip in clips],
+        "validate": [str(Path(path).resolve()) for path in validate] if validate else None,
     }
     label = folder / "recipe.json"
     made = json.loads(label.read_text()) if label.exists() else {}
