@@ -16,7 +16,7 @@ FLOORS = [
     ["weights", "cost", "export", "reel", "schedule", "interpolate"],
     ["evaluation"],
     ["training"],
-    ["demo", "cli", "__main__"],
+    ["progress", "demo", "cli", "__main__"],
 ]
 """From the ground up. Within a floor a room may use those before it."""
 ALONE = {"ops", "video", "config", "memory", "scenes"}

@@ -8,28 +8,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter, validators
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 import tweenlet
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tweenlet.progress import bar, console
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 MORE_FRAMES = Group(
@@ -52,7 +38,6 @@ app = App(
     version=tweenlet.__version__,
     suppress_keyboard_interrupt=False,
 )
-console = Console(stderr=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -134,7 +119,7 @@ def interpolate(
             print(path)
         return
     chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}
-    with _bar(Path(target).name if target != "-" else "stdout", "frames") as progress:
+    with bar(Path(target).name if target != "-" else "stdout", "frames") as progress:
         done = tweenlet.interpolate_video(origin, target, progress=progress, **chosen)
     if target != "-":
         print(f"{target}: {_sentence(done)}")
@@ -160,6 +145,142 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
     model = weights.convert(source)
     weights.save(target, model, {"source": source.name})
     print(f"{target}: {sum(p.numel() for p in model.parameters()):,} parameters")
+
+
+@app.command
+def demo(
+    folder: Path = Path(), *, model: str = "default", device: str | None = None, overwrite: bool = False
+) -> None:
+    """Make an embedded clip smoother, and a picture of it: tweenlet-demo.mp4 and tweenlet-demo.png.
+
+    Parameters
+    ----------
+    folder
+        Where to write them; the current folder if not given.
+    model
+        A name of shipped weights, or a checkpoint's path.
+    device
+        cpu, cuda, ...; CUDA if there is any, else the CPU.
+    overwrite
+        Replace them if they exist.
+
+    """
+    from tweenlet.demo import demo as make
+
+    with bar("tweenlet-demo.mp4", "frames") as progress:
+        done = make(folder, model=model, device=device, overwrite=overwrite, progress=progress)
+    print(f"{done.video}: {_sentence(done.summary)}")
+    print(
+        f"{done.picture}: a frame before, the frame made, the frame after; below, what moves most, enlarged"
+    )
+
+
+@app.command
+def evaluate(
+    model: str,
+    /,
+    *against: str,
+    on: str,
+    part: str = "1/1",
+    device: str | None = None,
+    json: Path | None = None,
+) -> None:
+    """Score a model on frames hidden from it, beside blend, dis and minterpolate or other models.
+
+    Parameters
+    ----------
+    model
+        A name of shipped weights, a checkpoint's path, or one of blend, dis, minterpolate.
+    against
+        More of them, run on the same frames.
+    on
+        The benchmark: clips:FOLDER.
+    part
+        1/3 takes every third sample, beginning with the first.
+    device
+        cpu, cuda, ...; the CPU if not given.
+    json
+        A file for every single score.
+
+    """
+    from json import dumps
+
+    from tweenlet.evaluation import compare
+
+    with bar(on, "samples") as progress:
+        report = compare([model, *against], on, part, device, progress)
+    print(report.markdown(), end="")
+    if json is not None:
+        json.write_text(dumps(report.to_json(), indent=1))
+
+
+@app.command
+def train(
+    config: str,
+    /,
+    *data: Path,
+    out: Path,
+    steps: int = 100_000,
+    minutes: float | None = None,
+    batch: int = 8,
+    crop: int = 128,
+    learning_rate: float = 4e-4,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    seed: int = 0,
+    device: str | None = None,
+    store: Path | None = None,
+    validate: list[Path] | None = None,
+) -> None:
+    """Train a network on footage; the same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    config
+        stmfnet, mini, ...; a JSON file of a ModelConfig; or a checkpoint to go on from.
+    data
+        Videos, and folders of videos or of frames.
+    out
+        A folder for the weights (model.safetensors), the state and the log (log.jsonl).
+    steps
+        Steps to train in all.
+    minutes
+        Stop, saved, after so many minutes.
+    batch
+        Samples in a step.
+    crop
+        Height and width of the samples, pixels.
+    learning_rate
+        The highest of the schedule.
+    precision
+        float32, or bfloat16 by autocast.
+    seed
+        Of the first weights, the order of the samples and their augmentation.
+    device
+        cpu, cuda, ...; CUDA if there is any, else the CPU.
+    store
+        Where samples decoded once are kept; OUT/store if not given.
+    validate
+        Footage to validate on; without it some clips of DATA are held out.
+
+    """
+    import torch
+
+    from tweenlet.training.loop import train_from
+    from tweenlet.training.options import TrainOptions
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options = TrainOptions(
+        steps=steps, minutes=minutes, rate=learning_rate, precision=precision, device=device
+    )
+    with bar("training", "steps") as progress:
+        done = train_from(
+            config, data, out, options, batch=batch, crop=crop, seed=seed, store=store, validate=validate,
+            notify=console.print, progress=lambda tick: progress(tick.step, tick.steps),
+        )  # fmt: skip
+    scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
+    print(
+        f"{out / 'model.safetensors'}: {done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
+    )
 
 
 def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
@@ -211,30 +332,6 @@ def _told(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     return str(error) or type(error).__name__
-
-
-class _Speed(ProgressColumn):
-    """Things done per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(
-            f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "", style="progress.data.speed"
-        )
-
-
-@contextmanager
-def _bar(title: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on stderr, if that is a terminal; gives the function to call with (done, total)."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None, unit=unit)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

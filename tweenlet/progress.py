@@ -1,0 +1,41 @@
+"""Progress: a bar on stderr that says how fast it goes and how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+console = Console(stderr=True)
+
+
+class Speed(ProgressColumn):
+    """Things done per second."""
+
+    def render(self, task: Task) -> Text:
+        """As in "12.5 frames/s"; nothing while it is not known."""
+        speed = f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else ""
+        return Text(speed, style="progress.data.speed")
+
+
+@contextmanager
+def bar(title: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar, if stderr is a terminal; gives the function to call with (done, total or None)."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=False), Speed(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None, unit=unit)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
