@@ -60,9 +60,8 @@ def _window_means(values: Tensor) -> Tensor:
     offsets = torch.arange(-_REACH, _REACH + 1, device=values.device)
     taps = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     taps = taps / taps.sum()
-    reached = (torch.arange(3, device=values.device)[:, None] + offsets).clamp(
-        0, 2
-    )  # channel, tap -> channel
+    channels = torch.arange(3, device=values.device)
+    reached = (channels[:, None] + offsets).clamp(0, 2)  # from each channel, by each tap
     mixing = (F.one_hot(reached, 3) * taps[:, None]).sum(1)
     planes = torch.einsum("ij,...jhw->...ihw", mixing, values).reshape(1, -1, *values.shape[-2:])
     count = planes.shape[1]

@@ -1,8 +1,11 @@
 """evaluate: every method on every sample of a benchmark, and the Report that comes of it.
 
-for sample in benchmark:           decoded once
-    for method in methods:         timed in turn, on the same frames
-        Score(psnr, ssim, seconds) -> Report -> markdown() for people, to_json() for machines
+Every clip is decoded once, and the methods take turns on the same frames, so that what else the machine does
+falls on all alike.
+
+    Benchmark -> Sample --+
+                          +-> Score(psnr, ssim, seconds) -> Report -> markdown() for people
+    name -> Method -------+                                       `-> to_json() for machines
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ import torch
 from tweenlet.evaluation.benchmarks import Benchmark, Sample, benchmark
 from tweenlet.evaluation.metrics import psnr, ssim
 from tweenlet.evaluation.peers import Method, Network, methods
+
+_MEANS = ("psnr", "ssim", "seconds", "cpu_seconds")
 
 Progress = Callable[[int, int | None], None]
 """Told after every sample how many are done, and of how many (None if only decoding can tell)."""
@@ -81,41 +86,36 @@ class Report:
 
     def markdown(self) -> str:
         """Two tables: the means of every method over all samples, and PSNR and SSIM per sequence."""
-        names = [entrant.name for entrant in self.entrants]
-        count = len(self.scores) // len(names)
         overall = [
-            [
+            (
                 entrant.name,
                 f"{self.mean('psnr', entrant.name):.2f}",
                 f"{self.mean('ssim', entrant.name):.4f}",
                 f"{self.mean('seconds', entrant.name):.3f}",
                 f"{self.mean('cpu_seconds', entrant.name):.3f}",
                 f"{entrant.parameters:,}" if entrant.parameters else "-",
-            ]
+            )
             for entrant in self.entrants
         ]
+        names = [entrant.name for entrant in self.entrants]
         by_sequence = [
-            [
-                sequence,
-                *(
-                    f"{self.mean('psnr', name, sequence):.2f} / {self.mean('ssim', name, sequence):.4f}"
-                    for name in names
-                ),
-            ]
-            for sequence in self.sequences
+            (sequence, *(self._pair(name, sequence) for name in names)) for sequence in self.sequences
         ]
-        return "\n".join(
-            [
-                f"**{self.benchmark}**, mean of {count} samples in {len(self.sequences)} sequences",
-                "",
-                *_table(["method", "PSNR (dB)", "SSIM", "s / frame", "CPU s / frame", "parameters"], overall),
-                "",
-                *_table(["PSNR / SSIM", *names], by_sequence),
-                "",
-                f"tweenlet {self.version}, {self.date}, {self.machine}",
-                "",
-            ]
-        )
+        count = len(self.scores) // len(names)
+        lines = [
+            f"**{self.benchmark}**, mean of {count} samples in {len(self.sequences)} sequences",
+            "",
+            *_table(("method", "PSNR (dB)", "SSIM", "s / frame", "CPU s / frame", "parameters"), overall),
+            "",
+            *_table(("PSNR / SSIM", *names), by_sequence),
+            "",
+            "PSNR and SSIM as in the official evaluation of ST-MFNet: 8 bits, a window across channels.",
+            f"tweenlet {self.version}, {self.date}, {self.machine}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _pair(self, method: str, sequence: str) -> str:
+        return f"{self.mean('psnr', method, sequence):.2f} / {self.mean('ssim', method, sequence):.4f}"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON types, the means beside the single scores."""
@@ -124,9 +124,6 @@ class Report:
             for entrant in self.entrants
         }
         return {**asdict(self), "means": means}
-
-
-_MEANS = ("psnr", "ssim", "seconds", "cpu_seconds")
 
 
 def compare(
@@ -210,17 +207,15 @@ def machine() -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns also line up as plain text; numbers to the right."""
+    """A Markdown table that lines up as plain text too: names to the left, numbers to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *rest = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "| " + " | ".join([first, *rest]) + " |"
-
-    rule = (
-        "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    )
-    return [line(head), rule, *(line(row) for row in rows)]
+    lines = [
+        [
+            cells[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
+        ]
+        for cells in (head, *rows)
+    ]
+    rule = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
+    first, *others = (f"| {' | '.join(cells)} |" for cells in lines)
+    return [first, f"|{'|'.join(rule)}|", *others]
