@@ -23,7 +23,7 @@ class ModelConfig:
     """
 
     scales: tuple[float, ...] = SCALES
-    """Sizes of the fusion grid's rows relative to the frame, finest first: a run of 2, 1, 0.5 that contains 1."""
+    """Sizes of the fusion grid's rows relative to the frame, finest first: a run of 2, 1, 0.5 around 1."""
     features: tuple[int, ...] | None = (64, 128, 256, 512)
     """Widths of the U-shaped multi-scale ResNeXt that feeds the kernel heads; None = no kernel branch."""
     kernel_hidden: int = 64
@@ -64,8 +64,8 @@ class ModelConfig:
             not self.features or any(w < NARROWEST_FEATURE or w % 2 for w in self.features)
         ):
             raise ValueError(
-                f"features must be even and at least {NARROWEST_FEATURE} (a narrower ResNeXt has no inner channels), "
-                f"got {self.features}"
+                f"features must be even and at least {NARROWEST_FEATURE} (a narrower ResNeXt has no inner "
+                f"channels), got {self.features}"
             )
         if isinstance(self.flow, tuple) and len(self.flow) < 2:
             raise ValueError(f"a PWC pyramid (flow) needs two levels or more, got {self.flow}")
@@ -84,11 +84,12 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of :meth:`to_json`; ValueError for unknown or missing fields and for what cannot be built."""
+        """The inverse of :meth:`to_json`; ValueError for other fields and for what cannot be built."""
         names = {f.name for f in fields(cls)}
         if set(values) != names:
             raise ValueError(f"expected the fields {sorted(names)}, got {sorted(values)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**values)
 
 
 STMFNET = ModelConfig()

@@ -1,7 +1,8 @@
-"""Weights: a checkpoint is a config plus tensors in one safetensors file; and the way from the official names to ours.
+"""Weights: a checkpoint is a config plus tensors in one file; and the way from the official names to ours.
 
-Ours carries {"tweenlet": "1", "config": the ModelConfig as JSON} in its metadata, so that nothing else is needed to
-load it. Only this file knows the names in the checkpoints that the authors of ST-MFNet published.
+Ours is a safetensors file with {"tweenlet": "1", "config": the ModelConfig as JSON} in its metadata, so that
+nothing else is needed to load it. Only this module knows the names in the checkpoints that the authors of
+ST-MFNet published.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def names() -> list[str]:
 
 
 def save(path: str | Path, model: STMFNet, extra: Mapping[str, str] | None = None) -> None:
-    """Write ``model`` with its config to ``path``; ``extra`` joins the metadata. OSError where it cannot be written."""
+    """Write ``model`` with its config to ``path``; ``extra`` joins the metadata. OSError if that fails."""
     metadata = {**(extra or {}), "tweenlet": FORMAT, "config": json.dumps(model.config.to_json())}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
@@ -75,9 +76,9 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
 def convert(path: str | Path) -> STMFNet:
     """Read a checkpoint published by the authors of ST-MFNet or ST-MFNet Mini (``.pth``), in eval mode.
 
-    It is a dict with ``state_dict``, with or without DataParallel's ``module.``; the config is found from the shapes
-    (dilation, which leaves no trace in them, is taken to be 1). Nothing in the file is executed. FileNotFoundError for
-    no such file; ValueError for anything else than such a checkpoint, naming the first keys that differ.
+    It is a dict with ``state_dict``, with or without DataParallel's ``module.``; the config is found from the
+    shapes (dilation, which leaves no trace in them, is taken to be 1). Nothing in the file is executed.
+    FileNotFoundError for no such file; ValueError for anything else, naming the first keys that differ.
     """
     path = Path(path)
     if not path.is_file():
@@ -93,7 +94,7 @@ def convert(path: str | Path) -> STMFNet:
 
 
 def from_official(state: Mapping[str, Tensor], source: str | Path = "the state_dict") -> STMFNet:
-    """Build the model that an official ``state_dict`` belongs to, in eval mode; errors as in :func:`convert`."""
+    """Build the model that an official ``state_dict`` belongs to, in eval mode; errors as :func:`convert`."""
     model = STMFNet(_config_of({key: tuple(tensor.shape) for key, tensor in state.items()}))
     ours = {official_name(name): name for name in model.state_dict()}
     _compare(_shapes(state), _shapes(to_official(model)), source)
@@ -107,7 +108,7 @@ def to_official(model: STMFNet) -> dict[str, Tensor]:
 
 
 def official_name(name: str) -> str:
-    """The official checkpoints' name for an entry of our ``state_dict``; ValueError for a name that has none."""
+    """The official name of an entry of our ``state_dict``; ValueError for a name that has none."""
     official = name
     for ours, theirs in _RENAMES.get(name.split(".")[0], ()):
         official = re.sub(ours, theirs, official)
@@ -131,7 +132,7 @@ _RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"^kernels\.gaussian$", "gauss_kernel"),
         (r"^kernels\.eight_taps$", "upsampler.filter"),
         *(
-            (rf"^kernels\.heads\.{scale}\.{frame}\.{taps}\.", f"get_kernel.module{kind}{number}{size}.")
+            (rf"^kernels\.heads\.{scale}_{frame}\.{taps}\.", f"get_kernel.module{kind}{number}{size}.")
             for scale, size in (("fine", "_us"), ("full", ""), ("coarse", "_ds"))
             for frame, number in (("before", 1), ("after", 2))
             for taps, kind in (("weight", "Weight"), ("rows", "Alpha"), ("columns", "Beta"))
@@ -148,8 +149,8 @@ _RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"^flow\.refine\.", "flow_estimator.netRefiner.netMain."),
     ),
     "fusion": (
-        (r"^fusion\.lateral\.(\d)\.(\d)\.", r"scale_synthesis.lateral_\1_\2."),
-        (r"^fusion\.(down|up)\.(\d)\.(\d)\.", r"scale_synthesis.\1_\2_\3.f."),
+        (r"^fusion\.lateral\.", "scale_synthesis.lateral_"),
+        (r"^fusion\.(down|up)\.(\d_\d)\.", r"scale_synthesis.\1_\2.f."),
         (r"^fusion\.final\.", "scale_synthesis.lateral_final_1."),
         (r"\.path\.", ".f."),
         (r"\.shortcut\.", ".conv."),
@@ -215,7 +216,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _compare(
     got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], source: str | Path
 ) -> None:
-    """ValueError that names the first keys that are missing, unknown or of another shape; nothing when all agree."""
+    """ValueError that names the first keys that are missing, unknown or of another shape, if any."""
     differences = [
         (f"{len(keys)} {what} ({', '.join(keys[:FIRST])}{', ...' if len(keys) > FIRST else ''})")
         for what, keys in (

@@ -8,8 +8,8 @@
        |  down 2        1/8  ---- + ------- up 2
        +- down 3        1/16 ---- + -- bottom
 
-A block is two ResNeXt branches side by side, one with a small and one with a large kernel, whose halves of the
-channels are joined and gated. The drawing is for four widths; any number works, each level halves the size once more.
+A block is two ResNeXt branches side by side, one with a small and one with a large kernel, whose halves of
+the channels are joined and gated. The drawing is for four widths; any number works.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REDUCTION = 16
 
 
 class Branch(nn.Module):
-    """One ResNeXt bottleneck: 1x1, grouped ``kernel`` (stride or its transpose), 1x1, plus a projected shortcut."""
+    """One ResNeXt bottleneck: 1x1, grouped ``kernel`` (strided or transposed), 1x1, plus a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, up: bool):
         super().__init__()
@@ -46,11 +46,12 @@ class Branch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h', w')."""
         inner = self.grouped(self.reduce(x).relu()).relu()
-        return (self.expand(inner) + self.shortcut(x)).relu()
+        total: Tensor = self.expand(inner) + self.shortcut(x)
+        return total.relu()
 
 
 class Block(nn.Module):
-    """A small and a large :class:`Branch`, joined and gated; ``stride`` 1 or 2 down, or ``up`` = twice the size."""
+    """A small and a large :class:`Branch`, joined and gated; ``stride`` 1 or 2, or ``up`` by 2."""
 
     def __init__(
         self, inputs: int, outputs: int, kernels: tuple[int, int], stride: int = 1, up: bool = False
@@ -70,6 +71,8 @@ class Block(nn.Module):
 class Features(nn.Module):
     """The U-net of blocks; H and W are multiples of 2 ** len(widths)."""
 
+    mean: Tensor
+
     def __init__(self, widths: tuple[int, ...]):
         super().__init__()
         large = [7 if level < 2 else 5 for level in range(len(widths))]
@@ -86,7 +89,7 @@ class Features(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1] -> features (B, widths[0], H/2, W/2)."""
-        x = torch.cat((before - self.mean, after - self.mean), 1)
+        x: Tensor = torch.cat((before - self.mean, after - self.mean), 1)
         levels = []
         for block in self.down:
             x = block(x)

@@ -1,6 +1,6 @@
 """Flow: one motion per pixel from PWC-Net, and the two frames splatted halfway along it (the paper's BLFNet).
 
-    before, after (B, 3, H, W)  ->  (B, 6, H, W), before thrown forwards and after thrown backwards by half a step
+    before, after (B, 3, H, W)  ->  (B, 6, H, W), before thrown half a step forwards, after half a step back
 
     frame --> pyramid --> levels[0] (1/2) ... levels[-1] (1/64)
     coarsest to 1/4:  second warped by the flow so far --> correlation --> dense convolutions --> flow
@@ -30,7 +30,10 @@ REFINE = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
 
 
 class Decoder(nn.Module):
-    """The flow of one level: match, then densely connected convolutions; ``coarser`` = channels of the level below."""
+    """The flow of one level: match, then densely connected convolutions.
+
+    One pixel of the level is ``pixels`` of the frame; ``coarser`` = channels of the level below, if any.
+    """
 
     def __init__(self, width: int, pixels: int, coarser: int | None):
         super().__init__()
@@ -50,7 +53,7 @@ class Decoder(nn.Module):
     def forward(
         self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        """Feature maps (B, width, h, w) and the level below's (flow, features) -> this level's (flow, features)."""
+        """Feature maps (B, width, h, w) and (flow, features) of the level below -> those of this level."""
         if coarser is None:
             x = F.leaky_relu(correlation(first, second), 0.1)
         else:

@@ -1,4 +1,4 @@
-"""Fusion: a grid of convolutions that merges the candidates of all scales into one draft (the paper's GridNet).
+"""Fusion: a grid of convolutions that merges the candidates of all scales into a draft (the paper's GridNet).
 
     {scale: candidates (B, C, scale H, scale W)}  ->  draft (B, 3, H, W)
 
@@ -8,23 +8,20 @@
                      | down     | down       ^ up       ^ up
     scale 1/2  ->  lateral -> lateral ->  lateral -> lateral
 
-The blocks in brackets never reach the draft: they are in the published checkpoints, so they are parameters here
-(frozen), but they are not computed. A coarse row without candidates starts from the row above it.
+The blocks in brackets never reach the draft: they are in the published checkpoints, so they are parameters
+here (frozen), but they are not computed. A coarse row without candidates starts from the row above it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
-
-DOWN_COLUMNS = (0, 1)
-UP_COLUMNS = (2, 3)
 
 
 class Lateral(nn.Module):
-    """PReLU, convolution, PReLU, convolution, plus the input (through a convolution where the width changes)."""
+    """PReLU, convolution, PReLU, convolution, plus the input (convolved where the width changes)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -38,63 +35,53 @@ class Lateral(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The grid: one row per scale with its width, four columns; ``candidates`` = channels that enter each row."""
+    """The grid: a row for each scale, four columns; ``candidates`` = how many channels enter each row."""
 
     def __init__(self, scales: tuple[float, ...], widths: tuple[int, ...], candidates: Mapping[float, int]):
         super().__init__()
         self.scales = scales
         self.out_row = scales.index(1.0)
-        rows = range(len(scales))
-        self.lateral = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    str(column): Lateral(widths[row] if column else candidates[scales[row]], widths[row])
-                    for column in (*DOWN_COLUMNS, *UP_COLUMNS)
-                    if column or candidates.get(scales[row])
-                }
-            )
-            for row in rows
-        )
-        self.down = nn.ModuleList(
-            nn.ModuleList(nn.Sequential(*_pair(widths[row], widths[row + 1], stride=2)) for _ in DOWN_COLUMNS)
-            for row in rows[:-1]
-        )
-        self.up = nn.ModuleList(
-            nn.ModuleList(
-                nn.Sequential(
-                    nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-                    *_pair(widths[row + 1], widths[row]),
-                )
-                for _ in UP_COLUMNS
-            )
-            for row in rows[:-1]
-        )
+        self.lateral = nn.ModuleDict()  # by "row_column"
+        self.down = nn.ModuleDict()  # by "row_number", from that row to the next
+        self.up = nn.ModuleDict()  # by "row_number", from the next row to that one
+        for row, (scale, width) in enumerate(zip(scales, widths, strict=True)):
+            entering = candidates.get(scale, 0)
+            if entering:
+                self.lateral[f"{row}_0"] = Lateral(entering, width)
+            for column in (1, 2, 3):
+                self.lateral[f"{row}_{column}"] = Lateral(width, width)
+        for row, (finer, coarser) in enumerate(pairwise(widths)):
+            for number in (0, 1):
+                self.down[f"{row}_{number}"] = nn.Sequential(*_pair(finer, coarser, stride=2))
+                enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+                self.up[f"{row}_{number}"] = nn.Sequential(enlarge, *_pair(coarser, finer))
         self.final = Lateral(widths[self.out_row], 3)
-        for block in self.unused():
-            block.requires_grad_(False)
+        for row in range(self.out_row):
+            for block in self.unused(row):
+                block.requires_grad_(False)
 
-    def unused(self) -> list[nn.Module]:
-        """The blocks in brackets: those that never reach the draft."""
-        laterals = [self.lateral[row][str(c)] for row in range(self.out_row) for c in UP_COLUMNS]  # type: ignore[index]
-        return [*laterals, *self.up[: self.out_row]]
+    def unused(self, row: int) -> list[nn.Module]:
+        """The blocks of a row finer than the draft that never reach the draft (in brackets above)."""
+        return [self.lateral[f"{row}_2"], self.up[f"{row}_0"], self.lateral[f"{row}_3"], self.up[f"{row}_1"]]
 
     def forward(self, candidates: Mapping[float, Tensor]) -> Tensor:
         """Candidates by scale, (B, C, scale H, scale W) -> the draft (B, 3, H, W)."""
-        row: list[Tensor | None] = [candidates.get(scale) for scale in self.scales]
-        for column in DOWN_COLUMNS:
-            for i in range(len(row)):
-                total = None if row[i] is None else self.lateral[i][str(column)](row[i])  # type: ignore[index]
-                if i:
-                    above = self.down[i - 1][column](row[i - 1])  # type: ignore[index]
-                    total = above if total is None else total + above
-                row[i] = total
-        for number, column in enumerate(UP_COLUMNS):
-            for i in reversed(range(self.out_row, len(row))):
-                total = self.lateral[i][str(column)](row[i])  # type: ignore[index]
-                if i + 1 < len(row):
-                    total = total + self.up[i][number](row[i + 1])  # type: ignore[index]
-                row[i] = total
-        draft: Tensor = self.final(row[self.out_row])
+        rows: list[Tensor] = []
+        for row, scale in enumerate(self.scales):
+            terms = [self.lateral[f"{row}_0"](candidates[scale])] if f"{row}_0" in self.lateral else []
+            if row:
+                terms.append(self.down[f"{row - 1}_0"](rows[-1]))
+            rows.append(sum(terms[1:], terms[0]))
+        for row in range(len(rows)):
+            rows[row] = self.lateral[f"{row}_1"](rows[row])
+            if row:
+                rows[row] = rows[row] + self.down[f"{row - 1}_1"](rows[row - 1])
+        for number, column in enumerate((2, 3)):
+            for row in reversed(range(self.out_row, len(rows))):
+                rows[row] = self.lateral[f"{row}_{column}"](rows[row])
+                if row + 1 < len(rows):
+                    rows[row] = rows[row] + self.up[f"{row}_{number}"](rows[row + 1])
+        draft: Tensor = self.final(rows[self.out_row])
         return draft
 
 

@@ -60,10 +60,9 @@ class Kernels(nn.Module):
         self.dilation = dilation
         self.heads = nn.ModuleDict(
             {
-                SCALE_NAMES[scale]: nn.ModuleDict(
-                    {frame: Head(inputs, hidden, kernel_size**2, scale) for frame in ("before", "after")}
-                )
+                f"{SCALE_NAMES[scale]}_{frame}": Head(inputs, hidden, kernel_size**2, scale)
                 for scale in scales
+                for frame in ("before", "after")
             }
         )
         # constants, but parameters in the published checkpoints
@@ -74,19 +73,17 @@ class Kernels(nn.Module):
             self.eight_taps = nn.Parameter(taps, requires_grad=False)
 
     def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
-        """Features (B, C, H/2, W/2) and frames (B, 3, H, W) -> per scale both candidates, (B, 6, scale H, scale W)."""
-        return {
-            scale: torch.cat(
-                [
-                    adacof(self._resize(frame, scale), *heads[name](features), self.dilation)
-                    for name, frame in (("before", before), ("after", after))
-                ],
-                1,
-            )
-            for scale, heads in zip(self.scales, self.heads.values(), strict=True)
-        }
+        """Features (B, C, H/2, W/2), frames (B, 3, H, W) -> both candidates, (B, 6, h, w) for each scale."""
+        candidates = {}
+        for scale in self.scales:
+            made = []
+            for name, frame in (("before", before), ("after", after)):
+                weight, rows, columns = self.heads[f"{SCALE_NAMES[scale]}_{name}"](features)
+                made.append(adacof(self._resize(frame, scale), weight, rows, columns, self.dilation))
+            candidates[scale] = torch.cat(made, 1)
+        return candidates
 
     def _resize(self, frame: Tensor, scale: float) -> Tensor:
-        if scale == 0.5:
-            return half(frame, self.gaussian)
-        return double(frame, self.eight_taps) if scale == 2.0 else frame
+        if scale == 1.0:
+            return frame
+        return half(frame, self.gaussian) if scale < 1 else double(frame, self.eight_taps)

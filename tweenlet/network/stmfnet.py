@@ -7,8 +7,8 @@
           +---------> flow ------------------+                                      |
     all four frames --------------------------------------> texture ----------------+
 
-Danier et al., "ST-MFNet", 2022; Morris et al., "ST-MFNet Mini", 2023. Teacher, student and every pruned network
-differ in their :class:`~tweenlet.config.ModelConfig` only.
+Danier et al., "ST-MFNet", 2022; Morris et al., "ST-MFNet Mini", 2023. Teacher, student and every pruned
+network differ in their :class:`~tweenlet.config.ModelConfig` only.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class STMFNet(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame halfway between the middle two, (B, 3, H, W), unclamped.
+        """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame halfway between the middle two, (B, 3, H, W).
 
-        ValueError for another shape, or when H or W is no multiple of ``stride``.
+        The result is not clamped. ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
         if frames.dim() != 5 or frames.shape[1:3] != (FRAMES, 3):
             raise ValueError(f"expected frames of shape (B, {FRAMES}, 3, H, W), got {tuple(frames.shape)}")

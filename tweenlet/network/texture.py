@@ -1,4 +1,4 @@
-"""Texture: a 3-D U-net over the four frames and the draft, that adds what moves like texture (the paper's TENet).
+"""Texture: a 3-D U-net over the four frames and the draft, that adds what moves (the paper's TENet).
 
     frames (B, 4, 3, H, W), draft (B, 3, H, W)  ->  what to add to the draft (B, 3, H, W)
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.blocks import Gate
+from tweenlet.network.blocks import Gate, SliceConv
 
 SLICES = 5
 
@@ -39,7 +39,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, 5, h, w) -> (B, outputs, 5, h / stride, w / stride)."""
-        return (self.gate(self.second(self.first(x).relu())) + self.shortcut(x)).relu()
+        total: Tensor = self.gate(self.second(self.first(x).relu())) + self.shortcut(x)
+        return total.relu()
 
 
 class Texture(nn.Module):
@@ -57,7 +58,7 @@ class Texture(nn.Module):
         )
         self.decoder = nn.ModuleList(
             nn.Sequential(
-                nn.ConvTranspose3d(i, o, (3, 4, 4), (1, 2, 2), 1) if up else nn.Conv3d(i, o, 3, padding=1),
+                nn.ConvTranspose3d(i, o, (3, 4, 4), (1, 2, 2), 1) if up else SliceConv(i, o, 3),
                 _gate(o),
                 nn.BatchNorm3d(o),
             )
@@ -89,8 +90,8 @@ class Texture(nn.Module):
         return added
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), kernel // 2, bias=False)
+def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> SliceConv:
+    return SliceConv(inputs, outputs, kernel, (1, stride, stride), bias=False)
 
 
 def _gate(width: int) -> Gate:

@@ -1,16 +1,17 @@
-"""AdaCoF, adaptive collaboration of flows: each output pixel is a weighted sum of k x k freely placed samples.
+"""AdaCoF, adaptive collaboration of flows: each pixel is a weighted sum of k x k freely placed samples.
 
     frame (B, C, H, W) + weight, rows, columns (B, k*k, H, W each)  ->  (B, C, H, W)
 
-    out(p) = sum over taps t of  weight_t(p) * sample(frame, p + place_t * dilation + (rows_t(p), columns_t(p)))
+    out(p) = sum over taps t of  weight_t(p) * sample(p + dilation * place_t + (rows_t(p), columns_t(p)))
 
-Lee et al., "AdaCoF: Adaptive Collaboration of Flows for Video Frame Interpolation", 2020. ``sample`` mixes four
-pixels, but not quite bilinearly: the published weights were trained with offsets truncated toward zero, not floored.
-A negative offset -1.3 is so split into -1 and -0.3, and the pixels at -1 and 0 are extrapolated with the weights 1.3
-and -0.3. Each of the four is clamped to the frame by itself.
+Lee et al., "AdaCoF: Adaptive Collaboration of Flows for Video Frame Interpolation", 2020. ``sample`` mixes
+four pixels, but not quite bilinearly: the published weights were trained with offsets truncated toward zero,
+not floored. An offset of -1.3 is so split into -1 and -0.3, and the pixels at -1 and 0 are extrapolated with
+the weights 1.3 and -0.3. Each of the four pixels is clamped to the frame by itself.
 
-To gather four neighbours at once, the frame is first turned into the four coefficients of the surface that runs
-through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  one nearest lookup per tap fetches them.
+To gather four neighbours at once, the frame is first turned into the four coefficients of the surface that
+runs through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  one nearest lookup per tap
+fetches them.
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ from torch.utils.checkpoint import checkpoint
 def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1) -> Tensor:
     """Synthesise a picture from ``frame`` (B, C, H, W) with one kernel of free taps per pixel.
 
-    ``weight``, ``rows`` and ``columns`` (B, k*k, H, W) hold the taps row by row: their weights and their offsets in
-    pixels from the places of a plain k x k convolution with ``dilation``. Positions are float32 at least.
-    Differentiable in all four; for the gradient each tap is computed a second time instead of being kept in memory.
-    ValueError for shapes that do not match.
+    ``weight``, ``rows`` and ``columns`` (B, k*k, H, W) hold the taps row by row: their weights and their
+    offsets in pixels from the places of a plain k x k convolution with ``dilation``. Positions are float32 at
+    least. Differentiable in all four; for the gradient each tap is computed a second time instead of being
+    kept in memory. ValueError for shapes that do not match.
     """
     batch, _, height, width = frame.shape
     side = math.isqrt(weight.shape[1])
     if side * side != weight.shape[1] or weight.shape != (batch, side * side, height, width):
-        raise ValueError(f"expected weights of shape ({batch}, k*k, {height}, {width}), got {tuple(weight.shape)}")
+        raise ValueError(
+            f"expected weights of shape ({batch}, k*k, {height}, {width}), got {tuple(weight.shape)}"
+        )
     if not weight.shape == rows.shape == columns.shape:
         raise ValueError(
             f"expected weights and offsets of one shape, got {tuple(weight.shape)}, {tuple(rows.shape)} and "
@@ -68,7 +71,7 @@ def _surface(frame: Tensor) -> Tensor:
 
 
 def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """One tap's share of the sum, (B, C, H, W): weight, rows and columns (B, H, W), its places y (H, 1) and x (W,)."""
+    """One tap's share of the sum, (B, C, H, W); weight, rows, columns (B, H, W), y (H, 1), x (W,)."""
     height, width = surface.shape[-2:]
     rows, columns = rows.to(surface.dtype), columns.to(surface.dtype)
     whole_rows, whole_columns = rows.detach().trunc(), columns.detach().trunc()

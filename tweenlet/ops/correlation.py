@@ -1,6 +1,6 @@
 """Cost volume: how well each pixel of one feature map matches its neighbours in another.
 
-    first, second (B, C, H, W)  ->  (B, 81, H, W), channel t = displacement (t % 9 - 4, t // 9 - 4) = (dx, dy)
+first, second (B, C, H, W)  ->  (B, 81, H, W), channel t = displacement (t % 9 - 4, t // 9 - 4) = (dx, dy)
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     Shapes (B, C, H, W) twice -> (B, 81, H, W). ValueError when the two shapes differ.
     """
     if first.shape != second.shape:
-        raise ValueError(f"expected two feature maps of one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
+        raise ValueError(
+            f"expected two feature maps of one shape, got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
     height, width = first.shape[-2:]
     around = F.pad(second, (REACH,) * 4)
     return torch.stack(

@@ -2,7 +2,7 @@
 
     half    (B, C, H, W) -> (B, C, H/2, W/2)   5x5 Gaussian, then the mean of every 2x2
     double  (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between the pixels, the pixels themselves kept
-    laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)]   finest first
+    laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)], finest first
 
 Borders are reflected (repeated where a side is too short to reflect).
 """
@@ -26,17 +26,20 @@ def gaussian_kernel() -> Tensor:
 
 
 def blur(frame: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve each channel of ``frame`` (B, C, H, W) with ``kernel`` (5, 5), or with its own of (C, 1, 5, 5)."""
+    """Convolve each channel of ``frame`` (B, C, H, W) with ``kernel`` (5, 5), or its own of (C, 1, 5, 5)."""
     return _each_channel(_reflect(frame, 2, 2, 2, 2), kernel)
 
 
 def half(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
-    """Blur and halve ``frame`` (B, C, H, W), H and W even; ``kernel`` as in :func:`blur`, by default the Gaussian."""
+    """Blur and halve ``frame`` (B, C, H, W); ``kernel`` as in :func:`blur`, by default the Gaussian.
+
+    An odd side loses its last row or column.
+    """
     return F.avg_pool2d(blur(frame, gaussian_kernel() if kernel is None else kernel), 2)
 
 
 def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
-    """Double ``frame`` (B, C, H, W) with an 8-tap filter; ``taps`` (8,) or (C, 1, 1, 8), by default the published.
+    """Double ``frame`` (B, C, H, W) with an 8-tap filter; ``taps`` (8,) or (C, 1, 1, 8) for another.
 
     Output pixel (2i, 2j) is input pixel (i, j); the ones between are filtered along x, then along y.
     """

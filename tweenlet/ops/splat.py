@@ -2,8 +2,8 @@
 
     frame (B, C, H, W), flow (B, 2, H, W) in pixels (dx, dy), metric (B, 1, H, W)  ->  (B, C, H, W)
 
-Niklaus and Liu, "Softmax Splatting for Video Frame Interpolation", 2020. A pixel p lands on the four pixels around
-p + flow(p) with bilinear shares; where several land, they are averaged with the weights exp(metric).
+Niklaus and Liu, "Softmax Splatting for Video Frame Interpolation", 2020. A pixel p lands on the four pixels
+around p + flow(p) with bilinear shares; where several land, they are averaged with the weights exp(metric).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch import Tensor
 
 
 def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
-    """Softmax-splat ``frame`` (B, C, H, W) along ``flow`` (B, 2, H, W; pixels, x then y), weighted by exp(``metric``).
+    """Softmax-splat ``frame`` (B, C, H, W) along ``flow`` (B, 2, H, W; pixels, x then y) by exp(``metric``).
 
-    Pixels that nothing reaches are zero. As in the published code the normaliser has no epsilon: where it is exactly
-    zero it is replaced by one. Sums and positions are float32 at least. Differentiable in all three. ValueError for
-    shapes that do not match.
+    Pixels that nothing reaches are zero. As in the published code the normaliser has no epsilon: where it is
+    exactly zero it is replaced by one. Sums and positions are float32 at least. Differentiable in all three.
+    ValueError for shapes that do not match.
     """
-    batch, channels, height, width = frame.shape
+    batch, _, height, width = frame.shape
     if flow.shape != (batch, 2, height, width) or metric.shape != (batch, 1, height, width):
         raise ValueError(
             f"expected a flow {(batch, 2, height, width)} and a metric {(batch, 1, height, width)}, "
@@ -34,7 +34,7 @@ def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
 
 
 def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
-    """Add every pixel of ``values`` (B, C, H, W) to the four pixels around its target; same dtype for both inputs."""
+    """Add every pixel of ``values`` (B, C, H, W) to the four around its target; both inputs of one dtype."""
     batch, channels, height, width = values.shape
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]

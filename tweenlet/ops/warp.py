@@ -2,8 +2,9 @@
 
     source (B, C, H, W) + flow (B, 2, H, W) in pixels, (dx, dy)  ->  (B, C, H, W)
 
-Each output pixel p takes the bilinear sample of ``source`` at p + flow(p). PWC-Net's published weights were trained
-with a warp that stretches the flow by W / (W - 1) and blanks whatever reaches outside the frame; both are kept.
+Each output pixel p takes the bilinear sample of ``source`` at p + flow(p). PWC-Net's published weights were
+trained with a warp that stretches the flow by W / (W - 1) and blanks whatever reaches outside the frame; both
+are kept.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ INSIDE = 0.999
 def backwarp(source: Tensor, flow: Tensor) -> Tensor:
     """Sample ``source`` (B, C, H, W) at the places that ``flow`` (B, 2, H, W; pixels, x then y) points to.
 
-    Positions are float32 at least, whatever the dtype of ``source``. Samples that reach outside the frame are zero.
-    The flow is scaled as PWC-Net scales it (module docstring). Differentiable in both. ValueError for shapes that do
-    not match.
+    Positions are float32 at least. Samples that reach outside the frame are zero. The flow is scaled as
+    PWC-Net scales it (see above). Differentiable in both. ValueError for shapes that do not match.
     """
     height, width = source.shape[-2:]
     if flow.shape != (source.shape[0], 2, height, width):
-        raise ValueError(f"expected a flow of shape {(source.shape[0], 2, height, width)}, got {tuple(flow.shape)}")
+        raise ValueError(
+            f"expected a flow of shape {(source.shape[0], 2, height, width)}, got {tuple(flow.shape)}"
+        )
     precise = torch.promote_types(source.dtype, torch.float32)
     flow = flow.to(precise)
     x = (2 * torch.arange(width, dtype=precise, device=source.device) + 1) / width - 1

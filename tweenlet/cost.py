@@ -1,0 +1,97 @@
+"""Cost: parameters and multiply-adds of a network, part by part.
+
+A multiply-add is one product and one sum in a convolution or a linear layer, counted on tensors without data,
+so that any frame size takes a second or two. Not counted: AdaCoF, correlation, warps and splats (about half a
+percent together), activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tweenlet.config import ModelConfig
+from tweenlet.network.stmfnet import FRAMES, STMFNet
+
+OFFICIAL_STRIDE = 128
+PARTS = ("features", "kernels", "flow", "fusion", "texture")
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """What one part of a network costs."""
+
+    parameters: int
+    multiply_adds: int
+    """For one new frame."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs at one frame size."""
+
+    height: int
+    width: int
+    """The frame as it runs, padded."""
+    parts: Mapping[str, PartCost]
+    """By the name of the part, in the order of the data's way; parts that it lacks are left out."""
+    unused: PartCost
+    """Blocks of the fusion grid that never reach the output. Their parameters are among those of the parts;
+    their multiply-adds are not, because they are not computed. The official code computes them."""
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, fixed constants and unused blocks included."""
+        return sum(part.parameters for part in self.parts.values())
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one new frame, as tweenlet runs the network."""
+        return sum(part.multiply_adds for part in self.parts.values())
+
+    @property
+    def multiply_adds_official(self) -> int:
+        """Multiply-adds for one new frame as the official code runs it, unused blocks included."""
+        return self.multiply_adds + self.unused.multiply_adds
+
+
+def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None) -> Cost:
+    """Count what ``STMFNet(config)`` costs for frames of ``height`` x ``width``.
+
+    The frame is padded to a multiple of the network's stride, or of ``pad_to`` where that is larger (the
+    official code pads to 128). ValueError for a size under one pixel.
+    """
+    if min(height, width) < 1:
+        raise ValueError(f"expected a frame of at least one pixel, got {width}x{height}")
+    with torch.device("meta"):
+        model = STMFNet(config).eval()
+        stride = max(model.stride, pad_to or 1)
+        height, width = (-(-side // stride) * stride for side in (height, width))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, FRAMES, 3, height, width))
+    counted = counter.get_flop_counts()
+    parts = {
+        name: PartCost(_parameters(part), sum(counted[f"STMFNet.{name}"].values()) // 2)
+        for name in PARTS
+        if (part := getattr(model, name)) is not None
+    }
+    return Cost(height, width, parts, _unused(model, height, width))
+
+
+def _unused(model: STMFNet, height: int, width: int) -> PartCost:
+    """The blocks that are not computed; all their convolutions would run at the size of their row."""
+    parameters = multiply_adds = 0
+    for row, scale in enumerate(model.config.scales[: model.fusion.out_row]):
+        for block in model.fusion.unused(row):
+            weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)
+            parameters += _parameters(block)
+            multiply_adds += weights * round(scale**2 * height * width)
+    return PartCost(parameters, multiply_adds)
+
+
+def _parameters(part: nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters())
