@@ -33,7 +33,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The command line finds a blend for its default weights, and runs in tmp_path."""
     load = weights.load
     monkeypatch.setattr(
-        weights, "load", lambda name, device: Blend() if name == "default" else load(name, device)
+        weights, "load", lambda name, device="cpu": Blend() if name == "default" else load(name, device)
     )
     monkeypatch.chdir(tmp_path)
 
@@ -284,4 +284,26 @@ def test_convert_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFi
     assert run("convert", "published.pth", "mini.safetensors") == 1
     assert run("convert", "mini.safetensors", "other.safetensors") == 1
     assert not Path("other.safetensors").exists()
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_cost_is_a_table_with_a_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cost", "mini", "--size", "256x256", "--official") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.split() == ["all", "1,822,162", "49.45", "G", "run", "at", "256x256"]
+    assert run("cost", "mini", "--size", "big") == 1
+    assert run("cost", "maxi") == 1
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_evaluate_prints_a_table_and_writes_its_scores(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", "blend", "dis", "--on", f"clips:{clip}", "--json", "scores.json") == 0
+    said = capsys.readouterr().out
+    assert "| blend" in said
+    assert "| dis" in said
+    assert '"psnr"' in (tmp_path / "scores.json").read_text()
+    assert run("evaluate", "blend", "--on", "clips:nowhere") == 1
+    assert run("evaluate", "giant", "--on", f"clips:{clip}") == 1
     assert capsys.readouterr().err.count("\n") == 2

@@ -6,6 +6,7 @@ Results go to stdout, progress and errors to stderr. An error is one line, `twee
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -145,6 +146,38 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
     model = weights.convert(source)
     weights.save(target, model, {"source": source.name})
     print(f"{target}: {sum(p.numel() for p in model.parameters()):,} parameters")
+
+
+@app.command
+def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> None:
+    """Count the parameters and the multiply-adds of a network, part by part, for one new frame.
+
+    Parameters
+    ----------
+    model
+        A name of shipped weights, a checkpoint's path, a JSON file of a ModelConfig; or stmfnet or mini.
+    size
+        Width x height of the frames.
+    official
+        As the official code runs it: frames padded to multiples of 128, unused blocks computed.
+
+    """
+    from tweenlet.cost import OFFICIAL_STRIDE
+    from tweenlet.cost import cost as count
+    from tweenlet.training.loop import network_of
+
+    numbers = re.fullmatch(r"(\d+)x(\d+)", size)
+    if numbers is None:
+        raise ValueError(f"expected a size such as 854x480, got {size}")
+    width, height = map(int, numbers.groups())
+    found = count(network_of(model).config, height, width, OFFICIAL_STRIDE if official else None)
+    print(f"{'part':10}{'parameters':>14}{'multiply-adds':>18}")
+    for name, part in found.parts.items():
+        print(f"{name:10}{part.parameters:>14,}{part.multiply_adds / 1e9:>16.2f} G")
+    if official:
+        print(f"{'unused':10}{'':>14}{found.unused.multiply_adds / 1e9:>16.2f} G")
+    total = found.multiply_adds_official if official else found.multiply_adds
+    print(f"{'all':10}{found.parameters:>14,}{total / 1e9:>16.2f} G   run at {found.width}x{found.height}")
 
 
 @app.command
