@@ -114,8 +114,11 @@ def padded(frames: Tensor, multiple: int) -> Tensor:
     """
     height, width = frames.shape[-2:]
     right, down = -width % multiple, -height % multiple
-    frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
-    return F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
+    if right:
+        frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
+    if down:
+        frames = F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
+    return frames
 
 
 def doublings(factor: int) -> int:
