@@ -45,14 +45,14 @@ def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilatio
         )
     precise = torch.promote_types(frame.dtype, torch.float32)
     surface = _surface(frame.to(precise))
+    reach = (side - 1) * dilation // 2
     y = torch.arange(height, dtype=precise, device=frame.device)[:, None]
     x = torch.arange(width, dtype=precise, device=frame.device)
     training = torch.is_grad_enabled() and any(t.requires_grad for t in (frame, weight, rows, columns))
     total = torch.zeros_like(frame, dtype=precise)
     # unbind, because its gradient is one stack; the gradient of weight[:, tap] would be as large as weight
     for tap, taken in enumerate(zip(weight.unbind(1), rows.unbind(1), columns.unbind(1), strict=True)):
-        place_y = y + (tap // side - (side - 1) / 2) * dilation
-        place_x = x + (tap % side - (side - 1) / 2) * dilation
+        place_y, place_x = y + (tap // side * dilation - reach), x + (tap % side * dilation - reach)
         if training:
             value = checkpoint(
                 _tap, surface, *taken, place_y, place_x, use_reentrant=False, preserve_rng_state=False

@@ -1,0 +1,39 @@
+"""Make the small extracts in this folder from the golden fixtures in ../shared/golden."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+GOLDEN = HERE.parents[2] / "shared" / "golden"
+
+
+def main() -> None:
+    ops = {}
+    for op in ("resample", "backwarp", "softsplat_softmax"):
+        with np.load(GOLDEN / f"op_{op}.npz") as file:
+            ops |= {
+                f"{op}/{name}": file[name] for name in file.files if not (op[0] == "s" and name in AS_FLOAT64)
+            }
+    np.savez_compressed(HERE / "ops.npz", **ops)
+    outputs = {}
+    for net in ("mini", "teacher"):
+        with np.load(GOLDEN / f"{net}_base_128x160.npz") as file:
+            outputs[net] = file["output"][..., ::4, ::4]
+        manifest = json.loads((GOLDEN / f"manifest_{net}.json").read_text())
+        step = json.loads((GOLDEN / f"train_step_{net}_base_128x128.json").read_text())
+        for name, content in ((f"manifest_{net}", manifest), (f"train_step_{net}", step)):
+            packed = gzip.compress(json.dumps(content).encode(), mtime=0)
+            (HERE / f"{name}.json.gz").write_bytes(packed)
+    np.savez_compressed(HERE / "outputs.npz", **outputs)
+
+
+AS_FLOAT64 = ("out", "grad_input", "grad_flow", "grad_metric")
+"""Splatting in float32, which is there in float64 too."""
+
+if __name__ == "__main__":
+    main()

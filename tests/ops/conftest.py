@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+TESTS = Path(__file__).parents[1]
+GOLDEN = TESTS.parents[1] / "shared" / "golden"
+
+
+@pytest.fixture
+def expected():
+    """Numbers of the official code for one op, from tests/expected or else ../shared/golden."""
+
+    def load(op: str) -> dict[str, Tensor]:
+        with np.load(TESTS / "expected" / "ops.npz") as extract:
+            found = {k.split("/")[1]: extract[k] for k in extract.files if k.startswith(f"{op}/")}
+        path = GOLDEN / f"op_{op}.npz"
+        if not found:
+            if not path.exists():
+                pytest.skip(f"{path} is not beside this checkout")
+            with np.load(path) as file:
+                found = dict(file)
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in found.items()}
+
+    return load
+
+
+@pytest.fixture
+def gradients():
+    """Run ``op`` on leaves made of tensors of one dtype, send ``grad_out`` back: (output, gradients)."""
+
+    def run(op, inputs: list[Tensor], grad_out: Tensor, dtype=torch.float32):
+        leaves = [t.detach().to(dtype).clone().requires_grad_() for t in inputs]
+        out = op(*leaves)
+        out.backward(grad_out.to(dtype))
+        return out.detach(), [leaf.grad for leaf in leaves]
+
+    return run
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request) -> str:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return request.param

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tweenlet.ops.adacof import adacof
+
+
+def by_hand(frame, weight, rows, columns, dilation):
+    """The definition, one pixel at a time: offsets truncated toward zero, four taps clamped one by one."""
+    batch, _, height, width = frame.shape
+    side = int(weight.shape[1] ** 0.5)
+    reach = (side - 1) * dilation // 2
+    out = torch.zeros_like(frame)
+    for b in range(batch):
+        for i in range(height):
+            for j in range(width):
+                for t in range(side * side):
+                    alpha, beta = float(rows[b, t, i, j]), float(columns[b, t, i, j])
+                    a, c = int(alpha), int(beta)
+                    for row, by_row in ((0, 1 - (alpha - a)), (1, alpha - a)):
+                        for column, by_column in ((0, 1 - (beta - c)), (1, beta - c)):
+                            y = min(max(i + t // side * dilation - reach + a + row, 0), height - 1)
+                            x = min(max(j + t % side * dilation - reach + c + column, 0), width - 1)
+                            out[b, :, i, j] += weight[b, t, i, j] * by_row * by_column * frame[b, :, y, x]
+    return out
+
+
+def example(side=3, height=5, width=7, batch=2, spread=3.0, channels=3):
+    made = torch.Generator().manual_seed(side * 100 + height)
+    shape = (batch, side * side, height, width)
+    frame = torch.rand(batch, channels, height, width, generator=made, dtype=torch.float64)
+    weight, rows, columns = (torch.randn(shape, generator=made, dtype=torch.float64) for _ in range(3))
+    rows, columns = rows * spread, columns * spread
+    special = torch.tensor([0.0, -0.0, 1.0, -1.0, -2.0, 60.0, -60.0, -0.5], dtype=torch.float64)
+    rows.view(-1)[:8], columns.view(-1)[-8:] = special, special.flip(0)
+    return frame, weight, rows, columns
+
+
+@pytest.mark.parametrize(
+    ("side", "dilation", "height", "width"),
+    [(3, 1, 5, 7), (5, 1, 4, 6), (3, 2, 6, 5), (1, 1, 3, 4), (2, 1, 4, 5)],
+)
+def test_is_what_the_definition_says(side, dilation, height, width):
+    inputs = example(side, height, width)
+    torch.testing.assert_close(adacof(*inputs, dilation), by_hand(*inputs, dilation))
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_meets_the_official_kernel(expected, gradients, dilation, dtype):
+    golden = expected(f"adacof_k5_d{dilation}")
+    reach = 2 * dilation  # the golden frame comes with a border that has no outputs
+
+    def op(frame, *taps):
+        return adacof(frame, *(F.pad(t, (reach,) * 4) for t in taps), dilation)[
+            ..., reach:-reach, reach:-reach
+        ]
+
+    names = ("input_padded", "weight", "offset_i", "offset_j")
+    out, grads = gradients(op, [golden[name] for name in names], golden["grad_out"], dtype)
+    torch.testing.assert_close(out.float(), golden["out"], atol=2e-6, rtol=1e-5)
+    wanted = ("grad_input_true", "grad_weight", "grad_offset_i", "grad_offset_j")
+    for grad, name in zip(grads, wanted, strict=True):
+        torch.testing.assert_close(grad.float(), golden[name], atol=5e-6, rtol=1e-5)
+
+
+def test_gradient_is_true_for_all_four_inputs():
+    frame, weight, rows, columns = example(2, spread=1.7, height=2, width=3, batch=1, channels=1)
+    rows, columns = (
+        (t.abs() % 1 * 0.8 + 0.1) * t.sign() + t.trunc() % 4 for t in (rows + 0.3, columns + 0.3)
+    )
+    inputs = [t.requires_grad_() for t in (frame, weight, rows, columns)]
+    assert torch.autograd.gradcheck(adacof, inputs, fast_mode=True)
+
+
+def test_half_precision_places_taps_in_float32(device):
+    frame, weight, rows, columns = (t.to(device, torch.bfloat16) for t in example(5, 20, 300, batch=1))
+    out = adacof(frame, weight, rows, columns)
+    assert out.dtype == torch.bfloat16
+    precise = adacof(frame.float(), weight.float(), rows.float(), columns.float())
+    torch.testing.assert_close(out.float(), precise, atol=0.02, rtol=0.01)
+
+
+def test_keeps_nothing_per_tap_for_the_gradient():
+    kept = {}
+
+    def keep(t):
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    inputs = [t.float().requires_grad_() for t in example(5, 32, 32)]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        adacof(*inputs)
+    assert sum(kept.values()) < 2 * sum(t.nbytes for t in inputs)
+
+
+def test_refuses_shapes_that_do_not_match():
+    frame, weight, rows, columns = example()
+    with pytest.raises(ValueError, match="one shape"):
+        adacof(frame, weight, rows[:1], columns)
+    with pytest.raises(ValueError, match="weights of shape"):
+        adacof(frame, weight[:, :8], rows, columns)
