@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from conftest import scene
 
 from tweenlet import video
 
@@ -158,7 +159,7 @@ def test_hdr10_side_data_is_kept(make_clip, tmp_path):
         "WP(15635,16450)L(10000000,1):max-cll=1000,400"
     )
     source = make_clip(
-        "clip.mp4", codec="libx265", pixels="yuv420p10le", colour=(9, 1, 9, 16),
+        "clip.mp4", size=(96, 64), codec="libx265", pixels="yuv420p10le", colour=(9, 1, 9, 16),
         options={"preset": "ultrafast", "x265-params": params},
     )  # fmt: skip
     target = tmp_path / "out.mkv"
@@ -191,3 +192,27 @@ def test_sound_that_does_not_fit_is_an_error(make_clip, tmp_path):
     with pytest.raises(ValueError, match=r"sound stream 1 \(aac\) cannot be copied"):
         double(make_clip(sound="aac"), tmp_path / "out.webm")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
+
+
+def test_rotated_video_to_y4m_is_upright(make_clip, tmp_path):
+    double(make_clip(rotation=-90), tmp_path / "out.y4m")
+    with video.read(tmp_path / "out.y4m") as reader:
+        assert (reader.width, reader.height) == (48, 64)
+        assert np.abs(reader.first.rgb() - np.rot90(scene(0, 64, 48), -1, axes=(1, 2))).mean() < 0.05
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])
+def test_tiny_pictures(make_clip, tmp_path, capfd, suffix, pixels):
+    """x265 corrupts memory below 64 pixels, and SVT-AV1 talks: neither is to be noticed."""
+    target = tmp_path / f"out.{suffix}"
+    double(make_clip(size=(16, 16), pixels=pixels), target)
+    assert len(frames_of(target)) == 24
+    assert capfd.readouterr() == ("", "")
+
+
+def test_stills_of_sixteen_bits_become_video_of_ten(make_clip, tmp_path):
+    with video.read(make_clip("clip.mkv", pixels="gray10le", codec="ffv1", options={})) as reader:
+        assert reader.bits == 10
+    double(tmp_path / "clip.mkv", tmp_path / "out.mp4")
+    assert frames_of(tmp_path / "out.mp4")[0].format.name == "yuv420p10le"

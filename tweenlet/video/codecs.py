@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -46,8 +47,12 @@ class Codec:
     def add_to(self, output: av.container.OutputContainer, like: Reader, rate: Fraction) -> av.VideoStream:
         """Add the picture stream to an output, with the size, tags, pixel shape and rotation of ``like``."""
         stream = cast(av.VideoStream, output.add_stream(self.encoder, rate, dict(self.options)))
-        stream.width, stream.height, stream.pix_fmt = like.width, like.height, self.pixels
+        sideways = self.fixed_rate and like.turns % 2 == 1
+        stream.width, stream.height = (like.height, like.width) if sideways else (like.width, like.height)
+        stream.pix_fmt = self.pixels
         self.colour.stamp(stream.codec_context)
+        if self.encoder == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only; it takes this no other way
         if self.tag:
             stream.codec_context.codec_tag = self.tag
         if like.stream is not None:
@@ -86,23 +91,27 @@ def choose_codec(suffix: str, like: Reader) -> Codec:
         if deep:
             return Codec(container, "libsvtav1", "yuv420p10le", colour, _AV1)
         return Codec(container, "libvpx-vp9", _pixels(like), colour, _VP9)
-    even, faststart = _pixels(like, even=True), {} if container == "matroska" else {"movflags": "+faststart"}
-    if deep:
-        options = _HEVC | {"x265-params": _hdr_params(like.first.picture)}
-        return Codec(container, "libx265", even, colour, options, faststart, "hvc1" if faststart else "")
-    return Codec(container, "libx264", even, colour, _H264, faststart)
+    faststart = {} if container == "matroska" else {"movflags": "+faststart"}
+    if deep and min(like.width, like.height) >= 64:  # in smaller pictures x265 writes past its buffers
+        pixels, options = _pixels(like, even=True), _HEVC | {"x265-params": _hdr_params(like.first.picture)}
+        return Codec(container, "libx265", pixels, colour, options, faststart, "hvc1" if faststart else "")
+    return Codec(container, "libx264", _pixels(like, even=True, top=10), colour, _H264, faststart)
 
 
-def _pixels(like: Reader, even: bool = False) -> str:
-    """The Y'CbCr format next to the source's; ``even``: halved chroma goes with even sizes only."""
+def _pixels(like: Reader, even: bool = False, top: int = 12) -> str:
+    """The Y'CbCr format next to the source's.
+
+    ``even``: halved chroma goes with even sizes only. ``top``: the most bits that the encoder takes.
+    """
     source = like.first.picture.format
-    across, down = (2, 2) if is_rgb(source) or is_gray(source) else _subsampling(source)
+    still = is_rgb(source) or is_gray(source)
+    across, down = (2, 2) if still else _subsampling(source)
     if even and (like.width % across or like.height % down):
         across, down = 1, 1
     planes = {(2, 2): "yuv420p", (2, 1): "yuv422p"}.get((across, down), "yuv444p")
     if like.bits == 8:
         return planes
-    return f"{planes}{10 if like.bits <= 10 or is_rgb(source) else 12}le"
+    return f"{planes}{min(10 if still or like.bits <= 10 else 12, top)}le"
 
 
 def _subsampling(pixels: av.VideoFormat) -> tuple[int, int]:

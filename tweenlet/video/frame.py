@@ -174,6 +174,11 @@ def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.Video
     return _layout(picture, pixels, colour)
 
 
+def upright(rgb: NDArray[np.floating], turns: int) -> NDArray[np.floating]:
+    """RGB (3, H, W) after a number of quarter turns counter-clockwise."""
+    return np.rot90(rgb, turns, axes=(1, 2))
+
+
 def fit(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
     """A decoder's picture for an encoder: as it is where the format is the same; only laid out anew where
     the kind (RGB, gray, Y'CbCr) and the range are the same; else by way of float RGB.

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.video.frame import FULL, Colour, Frame, fit, from_rgb, has_alpha
+from tweenlet.video.frame import FULL, Colour, Frame, fit, from_rgb, has_alpha, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
@@ -64,9 +64,9 @@ class ImageEncoder:
         """Write one image: a frame that came from a file of this kind is copied byte by byte."""
         colour = Colour(matrix=5, range=FULL)
         if not isinstance(picture, Frame):
-            image = from_rgb(self._upright(picture), self._pixels, colour)
+            image = from_rgb(upright(picture, self._turns), self._pixels, colour)
         elif self._turns:
-            image = from_rgb(self._upright(picture.rgb()), self._pixels, colour)
+            image = from_rgb(upright(picture.rgb(), self._turns), self._pixels, colour)
         elif picture.path is not None and self._same_kind(picture.path, picture.picture):
             shutil.copyfile(picture.path, target)
             return
@@ -78,9 +78,6 @@ class ImageEncoder:
         colour.stamp(encoder)
         image.pict_type, image.pts = 0, 0
         target.write_bytes(b"".join(bytes(p) for p in [*encoder.encode(image), *encoder.encode(None)]))
-
-    def _upright(self, rgb: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.rot90(rgb, self._turns, axes=(1, 2))
 
     def _same_kind(self, path: Path, picture: av.VideoFrame) -> bool:
         return path.suffix.lower() == self._suffix and not has_alpha(picture.format)

@@ -35,7 +35,8 @@ class Reader:
 
     ``width`` and ``height`` are in pixels, ``rate`` is the average frames per second (None for images without
     one), ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10,
-    12, 16), ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first`` the
+    12, 16), ``turns`` the quarter turns counter-clockwise by which the frames are to be shown, ``colour``
+    their tags, ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first`` the
     first frame, ``stream`` the decoder's stream (None for images).
     Iterating raises ValueError where the source turns out damaged, cut short, or of a changing size.
     """
@@ -56,6 +57,7 @@ class Reader:
         self.width, self.height = first.picture.width, first.picture.height
         self.bits = bits_of(first.picture.format)
         self.colour = Colour.of(first.picture)
+        self.turns = round(first.picture.rotation / 90) % 4
         self.rate, self.frame_count, self.duration = rate, frame_count, duration
         self.stream = stream
         self._frames = frames

@@ -29,7 +29,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from tweenlet.video.codecs import choose_codec
-from tweenlet.video.frame import Frame, fit, from_rgb
+from tweenlet.video.frame import Frame, fit, from_rgb, upright
 from tweenlet.video.images import ImageEncoder, is_image, list_images
 from tweenlet.video.read import Reader, system_error
 from tweenlet.video.tracks import Tracks, copy_names
@@ -95,6 +95,7 @@ class VideoWriter(Writer):
         self._partial = None if path is None else _partial_name(path)
         codec = choose_codec(".y4m" if path is None else path.suffix, like)
         self._codec = codec
+        self._turns = like.turns if codec.fixed_rate else 0
         self._tracks: Tracks | None = None
         self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
         self._first = self._last = -1
@@ -118,6 +119,8 @@ class VideoWriter(Writer):
             raise
 
     def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
+        if self._turns:
+            picture = upright(picture.rgb() if isinstance(picture, Frame) else picture, self._turns)
         if isinstance(picture, Frame):
             frame = fit(picture.picture, self._codec.pixels, self._codec.colour)
         else:
@@ -175,9 +178,7 @@ class ImageWriter(Writer):
     def __init__(self, folder: Path, pattern: str, name: str, like: Reader) -> None:
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
-        self._encoder = ImageEncoder(
-            Path(pattern).suffix, like.bits, round(like.first.picture.rotation / 90) % 4
-        )
+        self._encoder = ImageEncoder(Path(pattern).suffix, like.bits, like.turns)
         self._partial = _partial_name(folder)
         self._partial.mkdir()
         self._count = 0
