@@ -36,8 +36,8 @@ class Reader:
     ``width`` and ``height`` are in pixels, ``rate`` is the average frames per second (None for images without
     one), ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10,
     12, 16), ``turns`` the quarter turns counter-clockwise by which the frames are to be shown, ``colour``
-    their tags, ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first`` the
-    first frame, ``stream`` the decoder's stream (None for images).
+    their tags, ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first``
+    the first frame, ``stream`` the decoder's stream (None for images).
     Iterating raises ValueError where the source turns out damaged, cut short, or of a changing size.
     """
 
