@@ -7,6 +7,7 @@ Results go to stdout, progress and errors to stderr. An error is one line, `twee
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ app = App(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     warnings.showwarning = lambda message, *_, **__: print(f"tweenlet: warning: {message}", file=sys.stderr)
+    signal.signal(signal.SIGTERM, _leave)
     code, said = 1, ""
     try:
         app(arguments, exit_on_error=False, print_error=False)
@@ -60,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = f"not enough memory: {str(error).splitlines()[0]}"
     print("tweenlet: " + " ".join(said.split()), file=sys.stderr)
     sys.exit(code)
+
+
+def _leave(*_: object) -> None:
+    sys.exit(143)  # by way of every `with`, so that nothing half written stays
 
 
 @app.command(usage="Usage: tweenlet interpolate [OPTIONS] IN [OUT]")

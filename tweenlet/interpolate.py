@@ -40,8 +40,7 @@ class Interpolator:
             and W must be multiples of. It is put into evaluation mode.
         device: where the model runs and is moved to; None = where it is.
         dtype: the precision it runs in; bfloat16 and float16 by autocast, the weights stay as they are.
-        pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = the least the
-        model needs.
+        pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = to the stride.
 
     """
 
@@ -66,8 +65,7 @@ class Interpolator:
         self.multiple = pad_to or stride
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
-        """The frame in the middle of four, each (3, H, W); any H and W from 1 up. As the network gives
-        it: not clamped.
+        """The frame in the middle of four, each (3, H, W), of any size; not clamped.
 
         This is the one place where the network is called. Consecutive windows of a stream pass the same
         tensor objects again, so that what is known of a pair of frames can be kept by their identity.
@@ -98,7 +96,7 @@ class Interpolator:
         any time. With `cuts`, nothing is made across a hard cut: the nearer frame is repeated. ValueError
         for frames of another kind.
         """
-        doublings(factor)
+        _check_factor(factor)
         reel = self.reel(frames, _tensor, cuts)
         for index in count():
             if not reel.has(index):
@@ -109,9 +107,7 @@ class Interpolator:
 
 
 def padded(frames: Tensor, multiple: int) -> Tensor:
-    """Frames (..., C, H, W) grown right and down to the least multiple: mirrored, or repeated if too
-    small for that.
-    """
+    """Frames (B, C, H, W) grown right and down to the least multiple: mirrored, or if too small, repeated."""
     height, width = frames.shape[-2:]
     right, down = -width % multiple, -height % multiple
     if right:
@@ -119,13 +115,6 @@ def padded(frames: Tensor, multiple: int) -> Tensor:
     if down:
         frames = F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
     return frames
-
-
-def doublings(factor: int) -> int:
-    """How often a stream is doubled to be `factor` times as dense; ValueError unless that is 2, 4, 8, ..."""
-    if factor < 2 or factor & (factor - 1):
-        raise ValueError(f"expected a factor of 2, 4, 8, ..., got {factor}")
-    return factor.bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -193,7 +182,7 @@ def interpolate_video(
     if slow is not None and slow < 2:
         raise ValueError(f"expected to slow down 2 times or more, got {slow}")
     if fps is None and slow is None:
-        doublings(factor := factor or 2)
+        _check_factor(factor := factor or 2)
     with video.read(src, None if rate is None else exact_rate(rate)) as reader:
         interpolator = _interpolator(model, device, dtype)
         rate_in = reader.rate or video.IMAGE_RATE
@@ -248,7 +237,7 @@ def interpolate_pair(
     For one image that is `dst` itself; for more, "mid.png" becomes mid.1.png, mid.2.png, ... The two are
     taken for one scene, however they differ. Raises as :func:`interpolate_video` does.
     """
-    doublings(factor)
+    _check_factor(factor)
     dst = Path(dst)
     if not is_image(dst):
         raise ValueError(f"expected the name of a PNG, JPEG, TIFF or WebP image to write, got {dst}")
@@ -272,6 +261,11 @@ def _interpolator(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
     return Interpolator(network, device=device, dtype=dtype)
+
+
+def _check_factor(factor: int) -> None:
+    if factor < 2 or factor & (factor - 1):
+        raise ValueError(f"expected a factor of 2, 4, 8, ..., got {factor}")
 
 
 def _tensor(frame: Any) -> Tensor:
