@@ -34,6 +34,8 @@ class ModelConfig:
     """Distance in pixels between the places that the taps start from."""
     flow: tuple[int, ...] | str | None = (16, 32, 64, 96, 128, 196)
     """Widths of the PWC pyramid; or "dis" = classical DIS optical flow; None = no flow branch."""
+    refine: tuple[int, ...] | None = None
+    """Widths that refine classical motion, from 1/2 of the frame's size; only and always with "dis" flow."""
     grid: tuple[int, ...] = (32, 64, 96)
     """Widths of the fusion grid's rows, one per scale."""
     texture: tuple[int, ...] | None = (32, 64, 96, 128)
@@ -54,6 +56,13 @@ class ModelConfig:
             raise ValueError(f"the grid needs one width per scale: {len(self.scales)}, got {self.grid}")
         if isinstance(self.flow, str) and self.flow != "dis":
             raise ValueError(f'flow must be a tuple of widths, "dis" or None, got {self.flow!r}')
+        if (self.flow == "dis") != bool(self.refine):
+            raise ValueError(
+                'refine holds the widths for flow = "dis" and goes with no other, '
+                f"got {self.refine} for {self.flow!r}"
+            )
+        if self.refine and any(width % 4 for width in self.refine):
+            raise ValueError(f"the widths of refine must be multiples of 4, got {self.refine}")
         if self.features is None and self.flow is None:
             raise ValueError("features and flow are both None: nothing would make a candidate frame")
         if self.features is None and self.scales[0] > 1:
@@ -71,7 +80,16 @@ class ModelConfig:
             raise ValueError(f"a PWC pyramid (flow) needs two levels or more, got {self.flow}")
         if self.texture is not None and len(self.texture) != TEXTURE_LEVELS:
             raise ValueError(f"texture needs {TEXTURE_LEVELS} widths, got {self.texture}")
-        for name in ("kernel_hidden", "kernel_size", "dilation", "flow", "grid", "texture", "texture_out"):
+        for name in (
+            "kernel_hidden",
+            "kernel_size",
+            "dilation",
+            "flow",
+            "refine",
+            "grid",
+            "texture",
+            "texture_out",
+        ):
             value = getattr(self, name)
             if any(w < 1 for w in (value if isinstance(value, tuple) else (value,)) if isinstance(w, int)):
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -100,6 +118,12 @@ MINI = ModelConfig(
     grid=(16, 32, 46), texture=(16, 24, 32, 40), texture_out=8,
 )  # fmt: skip
 """The paper's ST-MFNet Mini, 1,822,162 parameters."""
+
+SMALL = ModelConfig(
+    features=None, flow="dis", refine=(24, 48, 72),
+    scales=(1.0, 0.5), grid=(8, 16), texture=None,
+)  # fmt: skip
+"""The default: classical four-frame motion, refined and fused by half a million parameters."""
 
 TINY = ModelConfig(
     features=(32, 32), kernel_hidden=8, kernel_size=3, flow=None,

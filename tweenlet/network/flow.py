@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.ops.correlation import correlation
+from tweenlet.ops.correlation import MATCHES, correlation
 from tweenlet.ops.splat import splat
 from tweenlet.ops.warp import backwarp
 
 UNIT = 20.0
 """Pixels of the full frame in one unit of flow."""
-MATCHES = 81
 DENSE = (128, 128, 96, 64, 32)
 REFINE = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
 """Widths and dilations of the layers that refine the finest flow."""

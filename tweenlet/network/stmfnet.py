@@ -4,7 +4,7 @@
 
     before, after --> features --> kernels --+
           |                                  +--> candidates --> fusion --> draft --+--> frame
-          +---------> flow ------------------+                                      |
+          +---------> flow or motion --------+                                      |
     all four frames --------------------------------------> texture ----------------+
 
 Danier et al., "ST-MFNet", 2022; Morris et al., "ST-MFNet Mini", 2023. Teacher, student and every pruned
@@ -12,6 +12,8 @@ network differ in their :class:`~tweenlet.config.ModelConfig` only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,9 @@ from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.kernels import Kernels
+from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
+from tweenlet.ops.dis import window_flows
 
 FRAMES = 4
 TEXTURE_STRIDE = 8
@@ -32,13 +36,14 @@ class STMFNet(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if isinstance(config.flow, str):
-            raise ValueError(f'flow = "{config.flow}" has no network yet')
         self.config = config
-        per_scale = {
-            scale: 6 * (config.features is not None) + 6 * (config.flow is not None and scale == 1.0)
-            for scale in config.scales
-        }
+        per_scale = dict.fromkeys(config.scales, 0 if config.features is None else 6)
+        if isinstance(config.flow, tuple):
+            per_scale[1.0] += 6
+        if config.refine:
+            per_scale[1.0] += 15
+            if 0.5 in per_scale:
+                per_scale[0.5] += config.refine[0]
         self.features = None if config.features is None else Features(config.features)
         self.kernels = (
             None
@@ -47,20 +52,26 @@ class STMFNet(nn.Module):
                 config.features[0], config.kernel_hidden, config.kernel_size, config.dilation, config.scales
             )
         )
-        self.flow = None if config.flow is None else Flow(config.flow)
+        self.flow = Flow(config.flow) if isinstance(config.flow, tuple) else None
+        self.motion = None if config.refine is None else Motion(config.refine)
         self.fusion = Fusion(config.scales, config.grid, per_scale)
+        if self.motion is not None:
+            self.fusion.start_silent()
         self.texture = None if config.texture is None else Texture(config.texture, config.texture_out)
         self.stride = max(
             round(1 / config.scales[-1]),
             2 ** len(config.features or ()),
-            2 ** len(config.flow or ()),
+            2 ** len(config.flow) if isinstance(config.flow, tuple) else 1,
+            2 ** len(config.refine or ()),
             TEXTURE_STRIDE if config.texture else 1,
         )
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
         """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame halfway between the middle two, (B, 3, H, W).
 
-        The result is not clamped. ValueError for another shape, or when H or W is no multiple of ``stride``.
+        A network with classical motion takes its ``flows`` (B, 4, 2, H, W; as
+        :func:`~tweenlet.ops.dis.window_flows` makes them) or finds them itself; others take none. The result
+        is not clamped. ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
         if frames.dim() != 5 or frames.shape[1:3] != (FRAMES, 3):
             raise ValueError(f"expected frames of shape (B, {FRAMES}, 3, H, W), got {tuple(frames.shape)}")
@@ -72,8 +83,16 @@ class STMFNet(nn.Module):
         if self.features is not None and self.kernels is not None:
             candidates = self.kernels(self.features(before, after), before, after)
         if self.flow is not None:
-            splatted = self.flow(before, after)
-            full = torch.cat((candidates[1.0], splatted), 1) if candidates else splatted
-            candidates = {**candidates, 1.0: full}
-        draft: Tensor = self.fusion(candidates)
+            _join(candidates, {1.0: self.flow(before, after)})
+        if self.motion is None:
+            draft: Tensor = self.fusion(candidates)
+        else:
+            merged = self.motion(frames, window_flows(frames) if flows is None else flows)
+            _join(candidates, merged.candidates)
+            draft = merged.blend + self.fusion(candidates)
         return draft if self.texture is None else draft + self.texture(frames, draft)
+
+
+def _join(candidates: dict[float, Tensor], more: Mapping[float, Tensor]) -> None:
+    for scale, tensor in more.items():
+        candidates[scale] = torch.cat((candidates[scale], tensor), 1) if scale in candidates else tensor

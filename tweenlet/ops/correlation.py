@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 REACH = 4
 """Furthest displacement in pixels, each way."""
+MATCHES = (2 * REACH + 1) ** 2
+"""Displacements looked at, and so channels of the result."""
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
     source (B, C, H, W) + flow (B, 2, H, W) in pixels, (dx, dy)  ->  (B, C, H, W)
 
-Each output pixel p takes the bilinear sample of ``source`` at p + flow(p). PWC-Net's published weights were
-trained with a warp that stretches the flow by W / (W - 1) and blanks whatever reaches outside the frame; both
-are kept.
+Each output pixel p takes the bilinear sample of ``source`` at p + flow(p): that is ``sample``. PWC-Net's
+published weights were trained with a warp that stretches the flow by W / (W - 1) and blanks whatever reaches
+outside the frame; ``backwarp`` keeps both.
 """
 
 from __future__ import annotations
@@ -38,3 +38,19 @@ def backwarp(source: Tensor, flow: Tensor) -> Tensor:
     sampled = F.grid_sample(with_ones, torch.stack((grid_x, grid_y), -1), align_corners=False)
     inside = (sampled[:, -1:] > INSIDE).to(precise)
     return (sampled[:, :-1] * inside).to(source.dtype)
+
+
+def sample(source: Tensor, flow: Tensor) -> Tensor:
+    """Sample ``source`` (B, C, H, W) bilinearly at p + ``flow`` (B, 2, H, W; pixels, x then y).
+
+    Beyond the frame its border goes on. Positions are float32 at least. Differentiable in both.
+    """
+    height, width = source.shape[-2:]
+    precise = torch.promote_types(source.dtype, torch.float32)
+    flow = flow.to(precise)
+    x = torch.arange(width, dtype=precise, device=source.device) + flow[:, 0]
+    y = torch.arange(height, dtype=precise, device=source.device)[:, None] + flow[:, 1]
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
+    return F.grid_sample(source.to(precise), grid, padding_mode="border", align_corners=False).to(
+        source.dtype
+    )

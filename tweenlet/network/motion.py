@@ -1,0 +1,174 @@
+"""Motion: classical optical flow over four frames, read as motion to the middle and refined coarse to fine.
+
+frames (B, 4, 3, H, W), flows (B, 4, 2, H, W)  ->  Merged: blend (B, 3, H, W) and candidates for the fusion
+
+flows ---> readings (1/2) ---> refine 1/8 --> refine 1/4 --> refine 1/2 ---> places, weights, hints
+                                   ^              ^              ^             |
+before, after ---> encode ---------+--------------+--------------+             v
+before, after ----------------------------------------------------------> four views --> blend
+
+A *reading* says where in before and in after a pixel of the middle frame comes from. There are two: one told
+by the flows that start in before, one by those that start in after; they differ where something is hidden.
+Motion is quadratic in time (Xu et al., "Quadratic Video Interpolation", 2019): four frames give velocity and
+acceleration. A network fresh from its initialisation averages the four views: it starts as classical
+interpolation and learns to correct it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.ops.correlation import MATCHES, correlation
+from tweenlet.ops.splat import splat_sum
+from tweenlet.ops.warp import sample
+
+VIEWS = ("before", "after", "before", "after")
+"""The frame that each view shows: a reading is two views."""
+MISTRUST = 20.0
+"""How fast a flow vector loses weight as the two pixels that it joins differ."""
+REACHED = 1e-3
+"""A pixel of the middle frame that less than this was thrown onto is taken to be reached by nothing."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What motion alone makes of two frames, and what it leaves for the fusion to mend."""
+
+    blend: Tensor
+    """The views averaged by their weights, (B, 3, H, W)."""
+    candidates: dict[float, Tensor]
+    """By scale: at 1 how each view differs from the blend, and the blend; at 1/2 the hints."""
+
+
+class Refine(nn.Module):
+    """One level: look at both frames' features where the readings point, and say how far off they are.
+
+    Where it ``matches``, it also sees how well the two views of each reading fit at 81 displacements.
+    """
+
+    def __init__(self, features: int, width: int, coarser: int, outputs: int, matches: bool):
+        super().__init__()
+        self.matches = matches
+        inputs = len(VIEWS) * features + 10 + coarser + (2 * MATCHES if matches else 0)
+        self.enter = _conv(inputs, width)
+        self.middle = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
+        self.leave = nn.Sequential(nn.PReLU(width), _conv(width, width))
+        self.predict = _silent(nn.Conv2d(width, outputs, 3, padding=1))
+
+    def forward(self, before: Tensor, after: Tensor, seen: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, C, h, w), readings (B, 8, h, w), visibility and hints -> hints, corrections."""
+        there = views(before, after, seen)
+        matches = [correlation(*there[k : k + 2]) for k in (0, 2)] if self.matches else []
+        x = self.enter(torch.cat((*there, *matches, seen / 8, *rest), 1).to(before.dtype))
+        x = self.leave(x + self.middle(x))
+        return x, self.predict(x).to(seen.dtype)
+
+
+class Motion(nn.Module):
+    """Readings of the flow, refined by levels of ``widths`` (finest first, from 1/2 of the frame's size)."""
+
+    def __init__(self, widths: tuple[int, ...]):
+        super().__init__()
+        features = [width // 2 for width in widths]
+        self.encode = nn.ModuleList(
+            nn.Sequential(_conv(i, o, stride=2), _conv(o, o))
+            for i, o in zip((3, *features[:-1]), features, strict=True)
+        )
+        coarser = [width // 4 for width in widths[1:]]
+        self.refine = nn.ModuleList(
+            Refine(f, width, c, 8 if level else 8 + len(VIEWS), matches=level == len(widths) - 1)
+            for level, (f, width, c) in enumerate(zip(features, widths, (*coarser, 0), strict=True))
+        )
+        self.enlarge = nn.ModuleList(
+            nn.Conv2d(width, 4 * c, 1) for width, c in zip(widths[1:], coarser, strict=True)
+        )
+
+    def forward(self, frames: Tensor, flows: Tensor) -> Merged:
+        """Frames (B, 4, 3, H, W) in [0, 1]; flows (B, 4, 2, H, W) in pixels, of 1->0, 1->2, 2->1 and 2->3.
+
+        H and W are multiples of 2 ** len(widths).
+        """
+        before, after = frames[:, 1], frames[:, 2]
+        with torch.no_grad():
+            read, reached = readings(before.float(), after.float(), flows.float())
+        pairs = list(
+            accumulate(self.encode, lambda x, level: level(x), initial=torch.cat((before, after)) - 0.5)
+        )
+        reads = list(accumulate(self.refine[1:], lambda x, _: F.avg_pool2d(x, 2) / 2, initial=read))
+        reaches = list(accumulate(self.refine[1:], lambda x, _: F.avg_pool2d(x, 2), initial=reached))
+        correction = torch.zeros((), device=read.device)
+        coarser: tuple[Tensor, ...] = ()
+        for level in reversed(range(len(self.refine))):
+            first, second = pairs[level + 1].chunk(2)
+            hints, said = self.refine[level](
+                first, second, reads[level] + correction, reaches[level], *coarser
+            )
+            correction = correction + said[:, :8]
+            if level:
+                correction = 2 * _double(correction)
+                coarser = (F.pixel_shuffle(self.enlarge[level - 1](hints), 2),)
+        there = views(before, after, 2 * _double(reads[0] + correction))
+        weights = _double(said[:, 8:]).softmax(1).to(frames.dtype)
+        blend = sum(
+            (w[:, None] * view for w, view in zip(weights.unbind(1), there, strict=True)),
+            torch.zeros_like(before),
+        )
+        full = torch.cat((*(view - blend for view in there), blend - 0.5), 1)
+        return Merged(blend, {1.0: full, 0.5: hints})
+
+
+def readings(
+    before: Tensor, after: Tensor, flows: Tensor, mistrust: float = MISTRUST
+) -> tuple[Tensor, Tensor]:
+    """Where each pixel of the middle frame comes from, at half the frame's size and in its pixels.
+
+    Frames (B, 3, H, W), flows (B, 4, 2, H, W) of 1->0, 1->2, 2->1, 2->3, float32, H and W even. Returns
+    (B, 8, H/2, W/2): displacements (dx, dy) to before and to after as before's flow tells them, then the same
+    as after's tells them; and (B, 2, H/2, W/2), how much was thrown onto each pixel from either frame.
+    A pixel at p(0) is at p(s) = p(0) + v s + a s^2 / 2, where flows to s = -1 and s = 1 give v and a.
+    """
+    before, after = F.avg_pool2d(before, 2), F.avg_pool2d(after, 2)
+    back_1, on_1, back_2, on_2 = (F.avg_pool2d(flow, 2) / 2 for flow in flows.unbind(1))
+    thrown = []
+    for frame, other, across, away in ((before, after, on_1, back_1), (after, before, back_2, on_2)):
+        halfway = 0.375 * across - 0.125 * away
+        trust = (-mistrust * (frame - sample(other, across)).abs().mean(1, keepdim=True)).exp()
+        to_own, to_other = -halfway, across - halfway
+        pair = (to_own, to_other) if frame is before else (to_other, to_own)
+        thrown.append(splat_sum(torch.cat((*pair, torch.ones_like(trust)), 1) * trust, halfway))
+    reached = [total[:, 4:] for total in thrown]
+    told = [total[:, :4] / total[:, 4:].clamp_min(1e-6) for total in thrown]
+    first, second = (r > REACHED for r in reached)
+    nothing = torch.zeros_like(told[0])
+    from_before = torch.where(first, told[0], torch.where(second, told[1], nothing))
+    from_after = torch.where(second, told[1], torch.where(first, told[0], nothing))
+    return torch.cat((from_before, from_after), 1), torch.cat(reached, 1).clamp_max(2)
+
+
+def views(before: Tensor, after: Tensor, places: Tensor) -> list[Tensor]:
+    """Both frames (B, C, h, w) fetched from where both readings (B, 8, h, w) point: four of (B, C, h, w)."""
+    shown = {"before": before, "after": after}
+    return [
+        sample(shown[name], place) for name, place in zip(VIEWS, places.chunk(len(VIEWS), 1), strict=True)
+    ]
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.PReLU(outputs))
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer, saying zero until it has learnt something."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -1,0 +1,65 @@
+"""DIS: classical dense optical flow, by OpenCV, on the CPU. No parameters, and no gradient.
+
+first, second (3, H, W) in [0, 1]  ->  flow (2, H, W) in pixels (dx, dy): first's p is second's p + flow(p)
+
+Kroeger et al., "Fast Optical Flow using Dense Inverse Search", 2016. The medium preset takes 0.04 CPU seconds
+for a flow between frames of 854x480.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+PAIRS = ((1, 0), (1, 2), (2, 1), (2, 3))
+"""Of a window of four frames, the pairs between which four-frame motion wants flow."""
+SMALLEST = 16
+"""Pixels along a side under which DIS refuses; smaller frames are held not to move."""
+
+_own = threading.local()  # an estimator holds buffers: one for each thread
+
+
+def grey(frame: Tensor) -> NDArray[np.uint8]:
+    """What DIS looks at: the luma of a frame (3, H, W) in [0, 1], as (H, W) uint8."""
+    red, green, blue = frame.detach().float().cpu()
+    luma = 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
+    return np.ascontiguousarray(luma.round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def dis(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Tensor:
+    """Flow (2, H, W) float32 in pixels from ``first`` to ``second``, both (H, W) uint8 from ``grey``."""
+    if min(first.shape) < SMALLEST:
+        return torch.zeros(2, *first.shape)
+    if not hasattr(_own, "estimator"):
+        _own.estimator = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+    estimator: Any = _own.estimator
+    return torch.from_numpy(estimator.calc(first, second, None)).permute(2, 0, 1).contiguous()
+
+
+def window_flows(frames: Tensor) -> Tensor:
+    """Frames (B, 4, 3, H, W) in [0, 1] -> flows (B, 4, 2, H, W) in pixels, of 1->0, 1->2, 2->1 and 2->3.
+
+    An outer frame that repeats its neighbour, as at the ends of a clip, tells nothing of the motion there: it
+    is taken to be steady.
+    """
+    flows = []
+    for window in frames:
+        looks = [grey(frame) for frame in window]
+        flows.append(steady(torch.stack([dis(looks[a], looks[b]) for a, b in PAIRS]), *_repeats(window)))
+    return torch.stack(flows).to(frames.device)
+
+
+def steady(flows: Tensor, first: bool, last: bool) -> Tensor:
+    """Flows (4, 2, H, W) of a window; to its first and last frame by steady motion if asked."""
+    back_1, on_1, back_2, on_2 = flows
+    return torch.stack((-on_1 if first else back_1, on_1, back_2, -back_2 if last else on_2))
+
+
+def _repeats(window: Tensor) -> tuple[bool, bool]:
+    return torch.equal(window[0], window[1]), torch.equal(window[2], window[3])
