@@ -25,8 +25,9 @@ def test_the_demo_writes_a_video_and_a_picture(tmp_path: Path) -> None:
     done = demo(tmp_path, model=Blend())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tweenlet-demo.mp4", "tweenlet-demo.png"]
     with video.read(CLIP) as old, video.read(done.video) as new:
-        assert new.rate == 2 * old.rate
         assert sum(1 for _ in new) == 2 * sum(1 for _ in old) - 1 == done.summary.frames_out
+        assert done.summary.rate_out == 2 * old.rate
+        assert new.duration == old.duration
     with Image.open(done.picture) as picture:
         assert picture.width > 3 * done.summary.width
     with pytest.raises(FileExistsError, match="--overwrite"):
