@@ -188,10 +188,31 @@ def test_start_other_than_zero(make_clip, tmp_path):
     assert abs(lead(target) - lead(source)) < Fraction(2, 1000)
 
 
-def test_sound_that_does_not_fit_is_an_error(make_clip, tmp_path):
-    with pytest.raises(ValueError, match=r"sound stream 1 \(aac\) cannot be copied"):
-        double(make_clip(sound="aac"), tmp_path / "out.webm")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
+def test_sound_that_does_not_fit_is_encoded_anew(make_clip, tmp_path):
+    source, target = make_clip(sound="aac", sound_seconds=1.0), tmp_path / "out.webm"
+    double(source, target)
+    with av.open(str(target)) as container:
+        tone = container.streams.audio[0]
+        assert (tone.codec_context.name, tone.metadata["language"]) == ("opus", "fra")
+        heard = np.concatenate([frame.to_ndarray() for frame in container.decode(tone)], axis=1)
+    with av.open(str(source)) as container:
+        played = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    assert abs(heard.shape[1] - played.shape[1]) < 2000
+    assert abs(heard.std() - played.std()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("target", "codec", "first"), [("out.mp4", "mov_text", b"\x00\x04eins"), ("out.webm", "webvtt", b"eins")]
+)
+def test_subtitles_that_do_not_fit_are_put_in_other_words(make_clip, tmp_path, target, codec, first):
+    source = make_clip("clip.mkv", count=20, subtitles="subrip")
+    double(source, tmp_path / target)
+    with av.open(str(tmp_path / target)) as container:
+        text = container.streams.subtitles[0]
+        assert (text.codec_context.codec.name, text.metadata["language"]) == (codec, "deu")
+        packets = [p for p in container.demux(text) if p.size > 2]
+    assert [float(p.pts * p.time_base) for p in packets] == [0.1, 0.3]
+    assert bytes(packets[0]) == first
 
 
 def test_rotated_video_to_y4m_is_upright(make_clip, tmp_path):

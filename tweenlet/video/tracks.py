@@ -1,8 +1,8 @@
-"""What a video carries beside its pictures: sound, subtitles, attachments, chapters, names; copied as it is.
+"""What a video carries beside its pictures: sound, subtitles, attachments, chapters, names.
 
 ::
 
-    source file ── demuxed a second time, without the video ──> packets up to a time ──> output container
+    source file ── demuxed a second time, without the video ──> packets up to a time ── Way ──> output
 
 The packets are pulled only as far as the pictures have come: nothing piles up in memory, and nothing is muxed
 before the first picture (which would open the encoder and write the header too early).
@@ -11,34 +11,39 @@ before the first picture (which would open the encoder and write the header too 
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
 
+from tweenlet.video.convert import Copy, Sound, Text, Way
 from tweenlet.video.read import open_container, start_of
 
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
 
-def copy_names(source: av.container.InputContainer, output: av.container.OutputContainer) -> None:
+def copy_names(source: InputContainer, output: OutputContainer) -> None:
     """Copy the title, artist and so on of a file, but not what describes the old file itself."""
     output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _OF_THE_FILE})
 
 
 class Tracks:
-    """The streams of a video file beside the first picture stream, copied bit by bit into an output."""
+    """The streams of a video file beside its pictures: copied, or converted where the output asks for it."""
 
-    def __init__(self, path: Path, output: av.container.OutputContainer) -> None:
+    def __init__(self, path: Path, output: OutputContainer) -> None:
         """Open ``path`` anew and add its streams to ``output``, whose picture stream exists already.
 
-        Raises ValueError for a sound stream that the output's kind of file cannot hold; for a subtitle stream
-        that it cannot hold there is a UserWarning.
+        A stream that this kind of file can hold in no way is left out with a UserWarning.
         """
+        self._name = path.name
         self._source = open_container(str(path), str(path), path, None)
         self._output = output
         self._start = start_of(self._source)
-        self._copies: dict[int, av.stream.Stream] = {}
+        self._ways: dict[int, Way] = {}
         try:
             for stream in self._source.streams:
                 self._add(stream)
@@ -46,7 +51,7 @@ class Tracks:
         except BaseException:
             self._source.close()
             raise
-        streams = [self._source.streams[index] for index in self._copies]
+        streams = [self._source.streams[index] for index in self._ways]
         self._packets = self._source.demux(streams) if streams else iter(())
         self._next = next(self._packets, None)
 
@@ -59,34 +64,39 @@ class Tracks:
                 shift = round(self._start / packet.time_base)
                 packet.dts -= shift
                 packet.pts = packet.dts if packet.pts is None else packet.pts - shift
-                packet.stream = self._copies[packet.stream_index]
-                self._output.mux_one(packet)
+                self._output.mux(self._ways[packet.stream_index].convert(packet))
             self._next = next(self._packets, None)
+        if time is None:
+            for way in self._ways.values():
+                self._output.mux(way.finish())
 
     def close(self) -> None:
         """Let go of the source file."""
         self._source.close()
 
-    def _add(self, stream: av.stream.Stream) -> None:
-        if stream.type == "attachment":
-            if "matroska" in self._output.format.name:
-                copy = self._output.add_stream_from_template(stream)
-                copy.metadata.update(stream.metadata)
+    def _add(self, stream: Stream) -> None:
+        if stream.type == "attachment" and self._output.format.name == "matroska":
+            self._output.add_stream_from_template(stream).metadata.update(stream.metadata)
         elif stream.type in ("audio", "subtitle"):
-            codec = "unknown" if stream.codec_context is None else stream.codec_context.name
-            what = f"the {'sound' if stream.type == 'audio' else 'subtitle'} stream {stream.index} ({codec})"
-            try:
-                copy = self._output.add_stream_from_template(stream)
-            except ValueError:
-                if stream.type == "audio":
-                    raise ValueError(
-                        f"{what} cannot be copied into this kind of file: choose .mkv, or leave the sound out"
-                    ) from None
-                warnings.warn(f"{what} cannot be copied into this kind of file and is left out", stacklevel=4)
-                return
-            copy.metadata.update(stream.metadata)
-            copy.disposition = stream.disposition
-            self._copies[stream.index] = copy
+            way = self._way(stream)
+            if way is None:
+                codec = "unknown" if stream.codec_context is None else stream.codec_context.name
+                what = f"{stream.type} stream {stream.index} ({codec}) of {self._name}"
+                warnings.warn(f"the {what} does not fit into this kind of file and is left out", stacklevel=6)
+            else:
+                way.stream.metadata.update(stream.metadata)
+                way.stream.disposition = stream.disposition
+                self._ways[stream.index] = way
+
+    def _way(self, stream: Stream) -> Way | None:
+        with suppress(ValueError):
+            return Copy(stream, self._output)
+        with suppress(ValueError):
+            if isinstance(stream, AudioStream):
+                return Sound(stream, self._output)
+            if isinstance(stream, SubtitleStream):
+                return Text(stream, self._output)
+        return None
 
     def _copy_chapters(self) -> None:
         chapters = self._source.chapters()
