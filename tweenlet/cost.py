@@ -1,8 +1,8 @@
 """Cost: parameters and multiply-adds of a network, part by part.
 
 A multiply-add is one product and one sum in a convolution or a linear layer, counted on tensors without data,
-so that any frame size takes a second or two. Not counted: AdaCoF, correlation, warps and splats (about half a
-percent together), activations.
+so that any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent
+together), activations, and the classical optical flow of a network that uses it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tweenlet.config import ModelConfig
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 
 OFFICIAL_STRIDE = 128
-PARTS = ("features", "kernels", "flow", "fusion", "texture")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Cost:
     width: int
     """The frame as it runs, padded."""
     parts: Mapping[str, PartCost]
-    """By the name of the part, in the order of the data's way; parts that it lacks are left out."""
+    """By the name of the part, in the order in which the data passes them."""
     unused: PartCost
     """Blocks of the fusion grid that never reach the output. Their parameters are among those of the parts;
     their multiply-adds are not, because they are not computed. The official code computes them."""
@@ -71,13 +70,14 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
         model = STMFNet(config).eval()
         stride = max(model.stride, pad_to or 1)
         height, width = (-(-side // stride) * stride for side in (height, width))
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, FRAMES, 3, height, width))
+        frames = torch.empty(1, FRAMES, 3, height, width)
+        flows = None if model.motion is None else torch.empty(1, FRAMES, 2, height, width)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(frames, flows)
     counted = counter.get_flop_counts()
     parts = {
         name: PartCost(_parameters(part), sum(counted[f"STMFNet.{name}"].values()) // 2)
-        for name in PARTS
-        if (part := getattr(model, name)) is not None
+        for name, part in model.named_children()
     }
     return Cost(height, width, parts, _unused(model, height, width))
 

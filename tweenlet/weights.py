@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -65,10 +65,11 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
         )
     try:
         config = ModelConfig.from_json(json.loads(metadata["config"]))
+        outline = _outline(config)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
+    _compare(_shapes(tensors), _shapes(outline.state_dict()), path)
     model = STMFNet(config)
-    _compare(_shapes(tensors), _shapes(model.state_dict()), path)
     model.load_state_dict(tensors)
     return model.to(device).eval()
 
@@ -84,8 +85,12 @@ def convert(path: str | Path) -> STMFNet:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch did not write
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # foreign bytes make the unpickler fail in every way there is
         raise ValueError(f"{path} is not a PyTorch file of plain tensors") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -95,9 +100,10 @@ def convert(path: str | Path) -> STMFNet:
 
 def from_official(state: Mapping[str, Tensor], source: str | Path = "the state_dict") -> STMFNet:
     """Build the model that an official ``state_dict`` belongs to, in eval mode; errors as :func:`convert`."""
-    model = STMFNet(_config_of({key: tuple(tensor.shape) for key, tensor in state.items()}))
+    config = _config_of(_shapes(state))
+    _compare(_shapes(state), _shapes(to_official(_outline(config))), source)
+    model = STMFNet(config)
     ours = {official_name(name): name for name in model.state_dict()}
-    _compare(_shapes(state), _shapes(to_official(model)), source)
     model.load_state_dict({ours[key]: tensor for key, tensor in state.items()})
     return model.eval()
 
@@ -207,6 +213,12 @@ def _find(name_or_path: str | Path) -> Path:
                 return shelf / f"{name_or_path}.safetensors"
         raise ValueError(f"no weights called {name_or_path!r}; there are: {', '.join(names()) or 'none'}")
     raise FileNotFoundError(f"no such file: {path}")
+
+
+def _outline(config: ModelConfig) -> STMFNet:
+    """The network without its numbers, to compare shapes with before any memory is taken."""
+    with torch.device("meta"):
+        return STMFNet(config)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -43,6 +43,8 @@ def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilatio
             f"expected weights and offsets of one shape, got {tuple(weight.shape)}, {tuple(rows.shape)} and "
             f"{tuple(columns.shape)}"
         )
+    if frame.is_meta:  # only the shape is asked for; walking the taps would take seconds
+        return torch.empty_like(frame)
     precise = torch.promote_types(frame.dtype, torch.float32)
     surface = _surface(frame.to(precise))
     reach = (side - 1) * dilation // 2

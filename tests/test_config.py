@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from tweenlet import config
+from tweenlet.config import MINI, STMFNET, TINY, ModelConfig
+
+NAMED = {name: value for name, value in vars(config).items() if isinstance(value, ModelConfig)}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_config_survives_json(name):
+    assert ModelConfig.from_json(json.loads(json.dumps(NAMED[name].to_json()))) == NAMED[name]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scales": (1.0, 0.5), "grid": (5, 7)},
+        {"features": (32, 40, 34)},
+        {"kernel_hidden": 3},
+        {"kernel_size": 4},
+        {"dilation": 2},
+        {"flow": (4, 8)},
+        {"grid": (1, 2, 3)},
+        {"texture": None},
+        {"texture_out": 1},
+    ],
+)
+def test_every_field_survives_json(changes):
+    made = replace(TINY, **changes)
+    assert ModelConfig.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scales": (2.0, 0.5)}, "scales must be a run"),
+        ({"scales": (0.5, 1.0)}, "scales must be a run"),
+        ({"scales": (2.0,)}, "scales must be a run"),
+        ({"scales": ()}, "scales must be a run"),
+        ({"grid": (4, 6)}, "one width per scale"),
+        ({"grid": (4, 6, 0)}, "grid must be positive"),
+        ({"features": (31,)}, "at least 32"),
+        ({"features": (33,)}, "even"),
+        ({"features": ()}, "features must be"),
+        ({"features": None}, "nothing would make a candidate"),
+        ({"features": None, "flow": (4, 8)}, "nothing makes candidates at scale 2"),
+        ({"flow": "farneback"}, "dis"),
+        ({"flow": (4,)}, "two levels"),
+        ({"texture": (4, 4)}, "texture needs 4"),
+        ({"texture_out": 0}, "texture_out must be positive"),
+        ({"kernel_size": 0}, "kernel_size must be positive"),
+        ({"dilation": -1}, "dilation must be positive"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_words(changes, words):
+    with pytest.raises(ValueError, match=words):
+        replace(TINY, **changes)
+
+
+def test_other_fields_are_refused():
+    values = STMFNET.to_json()
+    values.pop("grid")
+    with pytest.raises(ValueError, match="expected the fields"):
+        ModelConfig.from_json(values)
+    with pytest.raises(ValueError, match="expected the fields"):
+        ModelConfig.from_json({**MINI.to_json(), "depth": 3})
+
+
+def test_a_config_is_a_value():
+    assert replace(MINI) == MINI
+    assert hash(MINI) == hash(replace(MINI))
+    assert MINI != STMFNET
+    assert all(field.name in MINI.to_json() for field in fields(ModelConfig))
