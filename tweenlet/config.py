@@ -36,8 +36,8 @@ class ModelConfig:
     """Widths of the PWC pyramid; or "dis" = classical DIS optical flow; None = no flow branch."""
     refine: tuple[int, ...] | None = None
     """Widths that refine classical motion, from 1/2 of the frame's size; only and always with "dis" flow."""
-    grid: tuple[int, ...] = (32, 64, 96)
-    """Widths of the fusion grid's rows, one per scale."""
+    grid: tuple[int, ...] | None = (32, 64, 96)
+    """Widths of the fusion grid's rows, one per scale; None = no grid, for "dis" flow alone."""
     texture: tuple[int, ...] | None = (32, 64, 96, 128)
     """Widths of the 3-D U-net that adds texture; None = none."""
     texture_out: int = 32
@@ -52,7 +52,10 @@ class ModelConfig:
             or 1.0 not in self.scales
         ):
             raise ValueError(f"scales must be a run of {SCALES} that contains 1.0, got {self.scales}")
-        if len(self.grid) != len(self.scales):
+        if self.grid is None:
+            if self.refine is None or self.features is not None or self.scales != (1.0,):
+                raise ValueError('no grid (None) goes with flow = "dis", no features and scales (1.0,) only')
+        elif len(self.grid) != len(self.scales):
             raise ValueError(f"the grid needs one width per scale: {len(self.scales)}, got {self.grid}")
         if isinstance(self.flow, str) and self.flow != "dis":
             raise ValueError(f'flow must be a tuple of widths, "dis" or None, got {self.flow!r}')
@@ -120,10 +123,9 @@ MINI = ModelConfig(
 """The paper's ST-MFNet Mini, 1,822,162 parameters."""
 
 SMALL = ModelConfig(
-    features=None, flow="dis", refine=(24, 48, 72),
-    scales=(1.0, 0.5), grid=(8, 16), texture=None,
+    scales=(1.0,), features=None, flow="dis", refine=(32, 48, 72), grid=None, texture=None,
 )  # fmt: skip
-"""The default: classical four-frame motion, refined and fused by half a million parameters."""
+"""The default: classical motion over four frames, refined by half a million parameters."""
 
 TINY = ModelConfig(
     features=(32, 32), kernel_hidden=8, kernel_size=3, flow=None,

@@ -85,6 +85,8 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
 def _unused(model: STMFNet, height: int, width: int) -> PartCost:
     """The blocks that are not computed; all their convolutions would run at the size of their row."""
     parameters = multiply_adds = 0
+    if model.fusion is None:
+        return PartCost(0, 0)
     for row, scale in enumerate(model.config.scales[: model.fusion.out_row]):
         for block in model.fusion.unused(row):
             weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)

@@ -15,16 +15,17 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tweenlet import weights
 from tweenlet.interpolate import Interpolator
+from tweenlet.ops.dis import dis as dis_flow
+from tweenlet.ops.dis import grey
 from tweenlet.ops.splat import splat_sum
+from tweenlet.ops.warp import sample
 
 Method = Callable[[Tensor], Tensor]
 
@@ -48,11 +49,9 @@ def dis(frames: Tensor) -> Tensor:
     is unlike it is probably hidden in the other frame, and gives way. Where nothing lands, the blend shows.
     """
     pair = frames[1:3].float()
-    gray = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in _bytes(pair.permute(0, 2, 3, 1))]
-    estimate = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
-    both = [estimate.calc(a, b, None) for a, b in (gray, gray[::-1])]  # type: ignore[call-overload]
-    flow = torch.from_numpy(np.stack(both)).permute(0, 3, 1, 2)
-    mismatch = (pair - _fetch(pair.flip(0), flow)).abs().mean(1, keepdim=True)
+    looks = [grey(picture) for picture in pair]
+    flow = torch.stack([dis_flow(*looks), dis_flow(*looks[::-1])])
+    mismatch = (pair - sample(pair.flip(0), flow)).abs().mean(1, keepdim=True)
     importance = torch.exp(-_STRICTNESS * mismatch)
     landed = splat_sum(torch.cat((pair * importance, importance), 1), flow / 2).sum(0)
     return (landed[:3] + _BLEND_SHARE * blend(frames)) / (landed[3:] + _BLEND_SHARE)
@@ -120,14 +119,6 @@ def _ffmpeg() -> str:
 def _bytes(pictures: Tensor) -> NDArray[np.uint8]:
     """[0, 1] -> 0 to 255."""
     return pictures.float().clamp(0, 1).mul(255).round().byte().contiguous().numpy()
-
-
-def _fetch(source: Tensor, flow: Tensor) -> Tensor:
-    """What ``flow`` (B, 2, H, W; pixels) points to in ``source`` (B, C, H, W), its border repeated."""
-    height, width = source.shape[-2:]
-    x = (2 * (torch.arange(width) + flow[:, 0]) + 1) / width - 1
-    y = (2 * (torch.arange(height)[:, None] + flow[:, 1]) + 1) / height - 1
-    return F.grid_sample(source, torch.stack((x, y), -1), padding_mode="border", align_corners=False)
 
 
 def _digest(model: nn.Module) -> str:

@@ -1,11 +1,11 @@
 """Motion: classical optical flow over four frames, read as motion to the middle and refined coarse to fine.
 
-frames (B, 4, 3, H, W), flows (B, 4, 2, H, W)  ->  Merged: blend (B, 3, H, W) and candidates for the fusion
+frames (B, 4, 3, H, W), flows (B, 4, 2, H, W)  ->  Merged: a frame (B, 3, H, W), and candidates for a fusion
 
-flows ---> readings (1/2) ---> refine 1/8 --> refine 1/4 --> refine 1/2 ---> places, weights, hints
-                                   ^              ^              ^             |
-before, after ---> encode ---------+--------------+--------------+             v
-before, after ----------------------------------------------------------> four views --> blend
+flows --> readings (1/2) --> refine 1/8 --> refine 1/4 --> refine 1/2 --> places, weights, hints -+
+                                 ^              ^              ^             |                    |
+before, after --> encode --------+--------------+--------------+             v                    v
+before, after ---------------------------------------------------------> four views -> blend -> mend -> frame
 
 A *reading* says where in before and in after a pixel of the middle frame comes from. There are two: one told
 by the flows that start in before, one by those that start in after; they differ where something is hidden.
@@ -29,6 +29,8 @@ from tweenlet.ops.warp import sample
 
 VIEWS = ("before", "after", "before", "after")
 """The frame that each view shows: a reading is two views."""
+MERGED = 3 * len(VIEWS) + 3
+"""Channels of the candidates at full size."""
 MISTRUST = 20.0
 """How fast a flow vector loses weight as the two pixels that it joins differ."""
 REACHED = 1e-3
@@ -37,12 +39,12 @@ REACHED = 1e-3
 
 @dataclass(frozen=True)
 class Merged:
-    """What motion alone makes of two frames, and what it leaves for the fusion to mend."""
+    """What motion alone makes of two frames, and what a fusion can make more of."""
 
-    blend: Tensor
-    """The views averaged by their weights, (B, 3, H, W)."""
+    frame: Tensor
+    """The views averaged by their weights, and mended, (B, 3, H, W)."""
     candidates: dict[float, Tensor]
-    """By scale: at 1 how each view differs from the blend, and the blend; at 1/2 the hints."""
+    """By scale: at 1 how each view differs from their average, and the average; at 1/2 the hints."""
 
 
 class Refine(nn.Module):
@@ -84,6 +86,9 @@ class Motion(nn.Module):
             Refine(f, width, c, 8 if level else 8 + len(VIEWS), matches=level == len(widths) - 1)
             for level, (f, width, c) in enumerate(zip(features, widths, (*coarser, 0), strict=True))
         )
+        self.mend = nn.Sequential(
+            _conv(4 * MERGED + widths[0], widths[0]), _silent(nn.Conv2d(widths[0], 4 * 3, 3, padding=1))
+        )
         self.enlarge = nn.ModuleList(
             nn.Conv2d(width, 4 * c, 1) for width, c in zip(widths[1:], coarser, strict=True)
         )
@@ -119,7 +124,8 @@ class Motion(nn.Module):
             torch.zeros_like(before),
         )
         full = torch.cat((*(view - blend for view in there), blend - 0.5), 1)
-        return Merged(blend, {1.0: full, 0.5: hints})
+        mended = F.pixel_shuffle(self.mend(torch.cat((F.pixel_unshuffle(full, 2), hints), 1)), 2)
+        return Merged(blend + mended.to(blend.dtype), {1.0: full, 0.5: hints})
 
 
 def readings(

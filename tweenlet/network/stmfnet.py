@@ -23,7 +23,7 @@ from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.kernels import Kernels
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import MERGED, Motion
 from tweenlet.network.texture import Texture
 from tweenlet.ops.dis import window_flows
 
@@ -41,7 +41,7 @@ class STMFNet(nn.Module):
         if isinstance(config.flow, tuple):
             per_scale[1.0] += 6
         if config.refine:
-            per_scale[1.0] += 15
+            per_scale[1.0] += MERGED
             if 0.5 in per_scale:
                 per_scale[0.5] += config.refine[0]
         self.features = None if config.features is None else Features(config.features)
@@ -54,8 +54,8 @@ class STMFNet(nn.Module):
         )
         self.flow = Flow(config.flow) if isinstance(config.flow, tuple) else None
         self.motion = None if config.refine is None else Motion(config.refine)
-        self.fusion = Fusion(config.scales, config.grid, per_scale)
-        if self.motion is not None:
+        self.fusion = None if config.grid is None else Fusion(config.scales, config.grid, per_scale)
+        if self.fusion is not None and self.motion is not None:
             self.fusion.start_silent()
         self.texture = None if config.texture is None else Texture(config.texture, config.texture_out)
         self.stride = max(
@@ -84,12 +84,13 @@ class STMFNet(nn.Module):
             candidates = self.kernels(self.features(before, after), before, after)
         if self.flow is not None:
             _join(candidates, {1.0: self.flow(before, after)})
-        if self.motion is None:
-            draft: Tensor = self.fusion(candidates)
-        else:
+        draft = frames.new_zeros(())
+        if self.motion is not None:
             merged = self.motion(frames, window_flows(frames) if flows is None else flows)
             _join(candidates, merged.candidates)
-            draft = merged.blend + self.fusion(candidates)
+            draft = merged.frame
+        if self.fusion is not None:
+            draft = draft + self.fusion(candidates)
         return draft if self.texture is None else draft + self.texture(frames, draft)
 
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from tweenlet.ops.dis import window_flows
 from tweenlet.training.footage import Footage, Pixels, Window, fitted, frames_of
 
 
@@ -118,12 +120,9 @@ def _places(
 
 
 def flows_of(frames: Sequence[Pixels]) -> NDArray[np.float32]:
-    """DIS optical flow (OpenCV, medium preset) between the four inputs, (H, W, 3) uint8 RGB each.
+    """The flows of a window (see :mod:`tweenlet.ops.dis`) of four frames, (H, W, 3) uint8 RGB each.
 
     Returns (4, 2, H, W) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3.
     """
-    dis = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    pairs = ((1, 0), (1, 2), (2, 1), (2, 3))
-    flows = [dis.calc(grey[a], grey[b], None) for a, b in pairs]  # type: ignore[call-overload]
-    return np.stack(flows).transpose(0, 3, 1, 2)
+    window = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+    return np.asarray(window_flows(window[None])[0].numpy(), np.float32)

@@ -1,0 +1,94 @@
+"""Classical motion in the network: the arithmetic of the readings, and what an untrained network does."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from tests.ops.test_dis import moving
+from tweenlet.config import SMALL, ModelConfig
+from tweenlet.network.motion import readings, views
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.ops.dis import window_flows
+
+LITTLE = dataclasses.replace(SMALL, refine=(8, 8), scales=(1.0, 0.5), grid=(4, 4))
+
+
+def test_readings_are_quadratic_in_time():
+    velocity, acceleration = torch.tensor([8.0, -4.0]), torch.tensor([4.0, 2.0])
+    on = velocity + acceleration / 2  # from frame 1 to 2
+    back = -velocity + acceleration / 2
+    velocity_2 = velocity + acceleration
+    on_2, back_2 = velocity_2 + acceleration / 2, -velocity_2 + acceleration / 2
+    flows = torch.stack((back, on, back_2, on_2)).view(1, 4, 2, 1, 1).expand(1, 4, 2, 64, 64)
+    frame = torch.full((1, 3, 64, 64), 0.5)
+    read, reached = readings(frame, frame, flows)
+    halfway = velocity / 2 + acceleration / 8
+    expected = torch.cat((-halfway, on - halfway)).repeat(2) / 2  # in pixels of half the size
+    inside = read[0, :, 12:-12, 12:-12]
+    torch.testing.assert_close(inside, expected.view(8, 1, 1).expand_as(inside), atol=1e-4, rtol=0)
+    assert reached[0, :, 12:-12, 12:-12] == pytest.approx(torch.ones(2, 8, 8), abs=1e-4)
+
+
+def test_what_one_frame_does_not_reach_is_read_from_the_other():
+    flows = torch.zeros(1, 4, 2, 32, 32)
+    flows[:, :2] = 1000.0  # before's pixels all leave the frame
+    read, reached = readings(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), flows)
+    assert not read.any()
+    assert not reached[:, 0].any()
+    assert reached[:, 1].all()
+
+
+def test_views_at_no_displacement_are_the_frames():
+    before, after = torch.rand(2, 1, 3, 20, 24)
+    for view, frame in zip(views(before, after, torch.zeros(1, 8, 20, 24)), (before, after) * 2, strict=True):
+        torch.testing.assert_close(view, frame)
+
+
+def test_an_untrained_network_interpolates_classically():
+    frames = moving([0, 4, 8, 12])
+    truth = moving([6])[0, 0]
+    made = STMFNet(SMALL).eval()(frames)[0]
+    error = (made - truth)[..., 16:-16, 16:-16].abs()
+    blended = ((frames[0, 1] + frames[0, 2]) / 2 - truth)[..., 16:-16, 16:-16].abs()
+    assert error.mean() < blended.mean() / 10
+
+
+@torch.no_grad()
+def test_flows_may_be_given_or_found():
+    frames = moving([0, 4, 8, 12])
+    network = STMFNet(LITTLE).eval()
+    assert torch.equal(network(frames), network(frames, window_flows(frames)))
+
+
+def test_every_parameter_learns():
+    torch.manual_seed(0)
+    frames = moving([0, 4, 8, 12])
+    network = STMFNet(LITTLE)
+    with torch.no_grad():  # a start that is not silent, so that gradients pass everywhere
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    network(frames).square().mean().backward()
+    still = [
+        n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
+    assert not still
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(dtype: torch.dtype):
+    frames = moving([0, 4, 8, 12])
+    network = STMFNet(LITTLE).eval()
+    wanted = network(frames)
+    made = network.to(dtype)(frames.to(dtype))
+    assert made.dtype == dtype
+    torch.testing.assert_close(made.float(), wanted, atol=2e-2 if dtype == torch.bfloat16 else 1e-4, rtol=0)
+
+
+def test_refine_and_classical_flow_go_together():
+    with pytest.raises(ValueError, match="refine holds the widths"):
+        ModelConfig(flow=None, refine=(8, 8))
+    with pytest.raises(ValueError, match="refine holds the widths"):
+        ModelConfig(flow="dis")
+    with pytest.raises(ValueError, match="multiples of 4"):
+        dataclasses.replace(SMALL, refine=(10, 8))
