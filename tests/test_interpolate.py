@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tweenlet import scenes
+from tweenlet import flows, ops, scenes
+from tweenlet.config import ModelConfig
 from tweenlet.interpolate import Interpolator, padded
+from tweenlet.network.stmfnet import STMFNet
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
 
@@ -222,6 +224,29 @@ def test_the_model_is_in_evaluation_mode_and_half_precision_is_near() -> None:
 def test_what_cannot_be_is_refused_in_words(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(Interpolator(Mixture()))
+
+
+CLASSICAL = ModelConfig(
+    features=None, flow="dis", refine=(8, 8, 8), scales=(1.0, 0.5), grid=(4, 4), texture=None
+)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_flow_is_found_once_for_a_pair_and_as_the_network_would_find_it(
+    factor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = []
+    monkeypatch.setattr(flows, "dis", lambda a, b: pairs.append(0) or ops.dis.dis(a, b))
+    torch.manual_seed(0)
+    model = STMFNet(CLASSICAL)
+    interpolator = Interpolator(model)
+    frames = drifting(7, 50, 70)
+    remembered = list(interpolator(frames, factor))
+    made = len(remembered) - len(frames)
+    assert len(pairs) <= 2 * made + 4 * factor
+    interpolator.flows = None
+    for a, b in zip(interpolator(frames, factor), remembered, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @dataclass

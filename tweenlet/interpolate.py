@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tweenlet import video, weights
+from tweenlet.flows import Flows
+from tweenlet.network.stmfnet import STMFNet
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
 from tweenlet.video.images import ImageEncoder, is_image
@@ -63,20 +65,23 @@ class Interpolator:
         self.model = model.to(self.device).eval()
         self.dtype = dtype
         self.multiple = pad_to or stride
+        classical = isinstance(model, STMFNet) and model.config.flow == "dis"
+        self.flows = Flows() if classical else None
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
         """The frame in the middle of four, each (3, H, W), of any size; not clamped.
 
-        This is the one place where the network is called. Consecutive windows of a stream pass the same
-        tensor objects again, so that what is known of a pair of frames can be kept by their identity.
+        A network with classical motion gets the flows of the window from a memory that goes by the identity
+        of the tensors: do not change a frame in place between calls.
         """
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
         half = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype) if half else nullcontext():
-            window = torch.stack(list(frames)).to(self.device, torch.float32)
-            height, width = window.shape[-2:]
-            made: Tensor = self.model(padded(window, self.multiple).unsqueeze(0))[0, :, :height, :width]
+            window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
+            flows = () if self.flows is None else (self.flows(frames, window),)
+            height, width = frames[0].shape[-2:]
+            made: Tensor = self.model(window.unsqueeze(0), *flows)[0, :, :height, :width]
         return made.float().clone()  # a plain tensor, of use to autograd too
 
     def reel(self, frames: Iterable[Any], picture: Callable[[Any], Tensor], cuts: bool = True) -> Reel[Any]:

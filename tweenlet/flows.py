@@ -1,0 +1,53 @@
+"""Flows: classical optical flow for the windows of a stream, found once for each pair of frames.
+
+    windows     a b c d          flow of    b->a  b->c  c->b  c->d
+                  b c d e                         c->b  c->d  d->c  d->e      half of them known already
+
+Frames are told apart by identity: a stream passes the same tensors again from window to window.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tweenlet.ops.dis import PAIRS, dis, grey, steady
+
+
+class Flows:
+    """Finds the flows of windows and keeps the latest few: twelve serve streams four times as dense."""
+
+    def __init__(self, kept: int = 12) -> None:
+        self._kept = kept
+        self._known: OrderedDict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = OrderedDict()
+
+    def __call__(self, frames: Sequence[Tensor], window: Tensor) -> Tensor:
+        """Flows (1, 4, 2, H, W) in pixels, as :func:`~tweenlet.ops.dis.window_flows` finds them.
+
+        Args:
+            frames: the four frames of a window; what is known of a pair is known by their identity.
+            window: (4, 3, H, W), the same frames as the network sees them, padded.
+
+        """
+
+        @cache
+        def look(i: int) -> NDArray[np.uint8]:
+            return grey(window[i])
+
+        flows = []
+        for a, b in PAIRS:
+            key = id(frames[a]), id(frames[b])
+            if key not in self._known:  # the frames stay alive with it, so that their ids stay theirs
+                self._known[key] = frames[a], frames[b], dis(look(a), look(b))
+            self._known.move_to_end(key)
+            flows.append(self._known[key][2])
+        while len(self._known) > self._kept:
+            self._known.popitem(last=False)
+        repeated = torch.equal(window[0], window[1]), torch.equal(window[2], window[3])
+        return steady(torch.stack(flows), *repeated).unsqueeze(0).to(window.device)
