@@ -171,3 +171,7 @@ def test_load_by_name(tiny, tmp_path, monkeypatch):
 def test_saving_where_nothing_can_be_written(tiny, tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         weights.save(tmp_path / "nowhere" / "tiny.safetensors", tiny)
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        weights.save(tmp_path / "folder.safetensors", tiny)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]

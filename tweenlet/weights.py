@@ -37,20 +37,26 @@ def names() -> list[str]:
 
 
 def save(path: str | Path, model: STMFNet, extra: Mapping[str, str] | None = None) -> None:
-    """Write ``model`` with its config to ``path``; ``extra`` joins the metadata. OSError if that fails."""
+    """Write ``model`` with its config to ``path``, whole or not at all; OSError if that fails.
+
+    ``extra`` joins the metadata.
+    """
     metadata = {**(extra or {}), "tweenlet": FORMAT, "config": json.dumps(model.config.to_json())}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    partial = Path(f"{path}.part")
     try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:
+        save_file(tensors, partial, metadata)
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
         raise OSError(f"cannot write {path}: {error}") from error
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNet:
     """Load shipped weights by name, or a checkpoint by path, as a model on ``device`` in eval mode.
 
-    ValueError for an unknown name (listing the names) and for a file that is no sound tweenlet checkpoint;
-    FileNotFoundError for a path to nothing.
+    A bare word is looked for among the shipped names first. ValueError for an unknown name (listing the
+    names) and for a file that is no sound tweenlet checkpoint; FileNotFoundError for a path to nothing.
     """
     path = _find(name_or_path)
     try:
@@ -66,7 +72,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
     try:
         config = ModelConfig.from_json(json.loads(metadata["config"]))
         outline = _outline(config)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
     _compare(_shapes(tensors), _shapes(outline.state_dict()), path)
     model = STMFNet(config)
@@ -205,12 +211,12 @@ def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
 def _find(name_or_path: str | Path) -> Path:
     """The file behind a shipped name or a path."""
     path = Path(name_or_path)
-    if path.is_file():
-        return path
-    if isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", name_or_path):
-        for shelf in SHELVES:
-            if (shelf / f"{name_or_path}.safetensors").is_file():
-                return shelf / f"{name_or_path}.safetensors"
+    bare = isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", name_or_path)
+    shipped = [shelf / f"{name_or_path}.safetensors" for shelf in SHELVES] if bare else []
+    for file in (*shipped, path):
+        if file.is_file():
+            return file
+    if bare:
         raise ValueError(f"no weights called {name_or_path!r}; there are: {', '.join(names()) or 'none'}")
     raise FileNotFoundError(f"no such file: {path}")
 

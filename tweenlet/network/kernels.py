@@ -1,11 +1,13 @@
-"""Kernels: many small motions per pixel (the paper's multi-flow head, AdaCoF at three scales).
+"""Kernels: many small motions per pixel (the paper's multi-flow branch, AdaCoF at three scales).
 
-features (B, C, H/2, W/2), before, after (B, 3, H, W)
-    ->  {scale: (B, 6, scale H, scale W)}, the two frames synthesised from before and from after
+    features (B, C, H/2, W/2), before, after (B, 3, H, W)
+        ->  {scale: (B, 6, scale H, scale W)}, the frame synthesised from before and from after
 
-features --> head[scale][frame] --> weight, rows, columns
-                                          |
-frame ----> half / itself / double ---> adacof --> candidate
+    features --> heads[scale and frame] --> weight, rows, columns
+                                                     |
+    frame ----> half, itself or double -----------> adacof --> candidate
+
+Nothing hides what is occluded: both candidates go to the fusion as they are.
 """
 
 from __future__ import annotations
