@@ -1,4 +1,4 @@
-"""One thread for every test: pictures are tiny, and threads that wait for each other cost more than they give."""
+"""One thread for every test: on tiny pictures, threads that wait for each other cost more than they give."""
 
 import cv2
 import torch
