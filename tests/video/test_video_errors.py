@@ -117,6 +117,8 @@ def test_existing_output_is_left_alone(make_clip, tmp_path):
         ("out.xyz", ValueError, "cannot write .xyz files"),
         ("out.mp3", ValueError, "cannot write .mp3 files"),
         ("out.png", ValueError, "number them"),
+        ("out/100%.png", ValueError, "number them"),
+        ("out/%d-%d.png", ValueError, "number them"),
         ("clip.mp4", ValueError, "is the input itself"),
     ],
 )

@@ -83,6 +83,12 @@ def test_luma_of_a_fitted_frame_is_untouched(source, target):
     np.testing.assert_array_equal(planes_of(picture)[0], planes_of(fitted)[0])
 
 
+def test_another_matrix_or_range_is_converted():
+    picture = from_rgb(scene(1, 32, 24), "yuv444p", LIMITED_709)
+    for pixels, colour in [("yuv444p", Colour(5, 2)), ("yuv420p", Colour(6, 1)), ("yuvj444p", Colour(1, 2))]:
+        assert np.abs(to_rgb(fit(picture, pixels, colour)) - to_rgb(picture)).mean() < 2.5 / 255
+
+
 def test_fitting_changes_nothing_where_nothing_is_to_change():
     picture = from_rgb(scene(1, 32, 24), "yuv420p", LIMITED_709)
     assert fit(picture, "yuv420p", LIMITED_709) is picture

@@ -180,15 +180,15 @@ def upright(rgb: NDArray[np.floating], turns: int) -> NDArray[np.floating]:
 
 
 def fit(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
-    """A decoder's picture for an encoder: as it is where the format is the same; only laid out anew where
-    the kind (RGB, gray, Y'CbCr) and the range are the same; else by way of float RGB.
+    """A decoder's picture for an encoder: as it is where format and colours are the same; only laid out anew
+    where the colours are (RGB, gray, or Y'CbCr of one matrix and range); else by way of float RGB.
     """
-    if picture.format.name == pixels:
-        return picture
     target, own = av.VideoFormat(pixels), Colour.of(picture)
-    same_kind = is_rgb(picture.format) == is_rgb(target) and is_gray(picture.format) == is_gray(target)
-    if same_kind and own.full(is_gray(target)) == colour.full(is_gray(target)):
-        return _layout(picture, pixels, own)
+    rgb, gray = is_rgb(target), is_gray(target)
+    if is_rgb(picture.format) == rgb and is_gray(picture.format) == gray:
+        ours, theirs = (c.equations(8, picture.height, gray) for c in (own, colour))
+        if rgb or all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
+            return picture if picture.format.name == pixels else _layout(picture, pixels, own)
     return from_rgb(to_rgb(picture), pixels, colour)
 
 

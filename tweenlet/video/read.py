@@ -87,6 +87,8 @@ def read(source: Source, rate: Fraction | None = None) -> Reader:
     for what is no video, has no video stream, has no frames, or is cut short.
     """
     if source == "-":
+        if os.isatty(0):
+            raise ValueError("standard input is a terminal: pipe a y4m stream into it")
         return _read_video("pipe:0", "standard input", None, "yuv4mpegpipe")
     if isinstance(source, (str, PathLike)):
         path = Path(source)
@@ -170,7 +172,8 @@ def open_container(url: str, name: str, path: Path | None, form: str | None) -> 
 def system_error(error: av.FFmpegError | OSError, what: str) -> OSError:
     """A failing disk or pipe, as FFmpeg or Python report it, as an OSError of one clear sentence."""
     known = isinstance(error, OSError) and error.errno
-    plain = OSError(f"{what}: {os.strerror(known) if known else error.strerror}")
+    kind = type(OSError(known, "")) if known else OSError  # FileNotFoundError, PermissionError ...
+    plain = kind(f"{what}: {os.strerror(known) if known else error.strerror}")
     plain.errno = error.errno
     return plain
 

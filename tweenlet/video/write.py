@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -179,7 +180,7 @@ class ImageWriter(Writer):
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
         self._encoder = ImageEncoder(Path(pattern).suffix, like.bits, like.turns)
-        self._partial = _partial_name(folder)
+        self._partial = _partial_name(folder / "frames" if folder.is_dir() else folder)
         self._partial.mkdir()
         self._count = 0
 
@@ -214,7 +215,7 @@ def write(
     """Open an output whose size, depth, colour tags, names and sound are those of ``like``.
 
     ``target`` is a video file (.mp4 .m4v .mov .mkv .webm .y4m), a folder for PNG images, a pattern such as
-    ``out/%05d.png``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
+    ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
     what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out
     sound, subtitles and chapters, as for times that were stretched.
 
@@ -223,10 +224,12 @@ def write(
     """
     name = str(target)
     if name == "-":
+        if os.isatty(1):
+            raise ValueError("standard output is a terminal: pipe it on, or name a file")
         return VideoWriter(None, "standard output", like, rate, sound)
     path = Path(target)
     if is_image(path):
-        if path.name.count("%") != 1:
+        if not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", path.name):
             raise ValueError(f"{name} names a single image: number them, as in {path.with_stem('%05d')}")
         folder, pattern = path.parent, path.name
     elif path.suffix and not path.is_dir():
@@ -240,7 +243,7 @@ def write(
         raise FileExistsError(f"{folder} is a file, not a folder for images")
     if folder.is_dir() and list_images(folder) and not overwrite:
         raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
-    _check_folder(folder.absolute().parent)
+    _check_folder(folder if folder.is_dir() else folder.absolute().parent)
     return ImageWriter(folder, pattern, name, like)
 
 
