@@ -41,6 +41,9 @@ class Copy:
     """Packets as they are. ValueError if the output cannot hold such a stream."""
 
     def __init__(self, source: Stream, output: OutputContainer) -> None:
+        raw = source.codec_context is not None and source.codec_context.name.startswith("pcm_")
+        if raw and output.format.name == "mp4":
+            raise ValueError("few players take PCM in .mp4, and FFmpeg not always")
         self.stream = output.add_stream_from_template(source)
 
     def convert(self, packet: AnyPacket) -> list[AnyPacket]:
