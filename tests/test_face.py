@@ -58,3 +58,12 @@ def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
             [sys.executable, "-c", script], env=environment, capture_output=True, check=True
         )
         assert done.stdout.strip() == said
+
+
+def test_openmp_sleeps_while_it_waits_unless_the_user_says_otherwise() -> None:
+    script = "import os, tweenlet; print(os.environ.get('OMP_WAIT_POLICY'))"
+    for environment, said in (({}, b"PASSIVE"), ({"GOMP_SPINCOUNT": "9"}, b"None")):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, check=True
+        )
+        assert done.stdout.strip() == said

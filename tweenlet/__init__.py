@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tweenlet.memory import keep_freed
+from tweenlet.threads import wait_asleep
 
 if TYPE_CHECKING:
     from tweenlet.config import MINI, STMFNET, ModelConfig
@@ -41,6 +42,7 @@ _HOMES = {
 }
 
 keep_freed()
+wait_asleep()
 
 
 def __getattr__(name: str) -> Any:
