@@ -60,12 +60,8 @@ def test_the_outer_frames_do_not_matter(name: str, moving: Tensor) -> None:
 
 def test_a_hole_shows_the_blend(monkeypatch: pytest.MonkeyPatch, moving: Tensor) -> None:
     """All motion leads out of the frame, so that nothing lands in it."""
-
-    class Outwards:
-        def calc(self, *_: object) -> np.ndarray:
-            return np.full((HEIGHT, WIDTH, 2), 4000, np.float32)
-
-    monkeypatch.setattr(cv2.DISOpticalFlow, "create", lambda preset: Outwards())
+    outwards = torch.full((2, HEIGHT, WIDTH), 4000.0)
+    monkeypatch.setattr("tweenlet.evaluation.peers.dis_flow", lambda *_: outwards)
     torch.testing.assert_close(PEERS["dis"](moving), PEERS["blend"](moving))
 
 

@@ -14,7 +14,7 @@ def texture(height: int, width: int) -> torch.Tensor:
 
 
 def moving(shifts: list[int], size: int = 96) -> torch.Tensor:
-    """A window (1, 4, 3, size, size) of one texture that has moved right by ``shifts`` pixels in each frame."""
+    """A window (1, 4, 3, size, size) of one texture, moved right by ``shifts`` pixels in each frame."""
     wide = texture(size, size + 40)
     return torch.stack([wide[..., 20 - s : 20 - s + size] for s in shifts])[None]
 
