@@ -161,7 +161,7 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
     Parameters
     ----------
     model
-        A name of shipped weights, a checkpoint's path, a JSON file of a ModelConfig; or stmfnet or mini.
+        A name of shipped weights, a checkpoint, a JSON file of a ModelConfig; or stmfnet, mini or small.
     size
         Width x height of the frames.
     official
@@ -223,6 +223,7 @@ def evaluate(
     part: str = "1/1",
     device: str | None = None,
     json: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Score a model on frames hidden from it, beside blend, dis and minterpolate or other models.
 
@@ -240,17 +241,49 @@ def evaluate(
         cpu, cuda, ...; the CPU if not given.
     json
         A file for every single score.
+    overwrite
+        Replace that file if it exists.
 
     """
     from json import dumps
 
     from tweenlet.evaluation import compare
 
+    if json is not None:
+        _check_free(json, overwrite)
     with bar(on, "samples") as progress:
         report = compare([model, *against], on, part, device, progress)
     print(report.markdown(), end="")
     if json is not None:
         json.write_text(dumps(report.to_json(), indent=1))
+
+
+@app.command
+def pack(*data: Path, out: Path, megabytes: float = 40, short_side: int = 360, longest: int = 240) -> None:
+    """Make footage small enough to travel to a machine that trains.
+
+    Parameters
+    ----------
+    data
+        Videos, and folders of videos or of frames.
+    out
+        A new folder for H.264 videos, one for each usable clip.
+    megabytes
+        Of all together.
+    short_side
+        Clips are scaled down to this many pixels.
+    longest
+        Frames of a clip, from its middle.
+
+    """
+    from tweenlet.training.pack import pack as make
+
+    with bar("packing", "clips") as progress:
+        made = make(
+            data, out, megabytes, short_side, longest,
+            notify=console.print, progress=lambda _, done, total: progress(done, total),
+        )  # fmt: skip
+    print(f"{out}: {len(made)} clips, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB")
 
 
 @app.command
@@ -264,6 +297,7 @@ def train(
     batch: int = 8,
     crop: int = 128,
     learning_rate: float = 4e-4,
+    loss: dict[str, float] | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
     seed: int = 0,
     device: str | None = None,
@@ -275,7 +309,7 @@ def train(
     Parameters
     ----------
     config
-        stmfnet, mini, ...; a JSON file of a ModelConfig; or a checkpoint to go on from.
+        stmfnet, mini, small; a JSON file of a ModelConfig; or a checkpoint to go on from.
     data
         Videos, and folders of videos or of frames.
     out
@@ -290,6 +324,9 @@ def train(
         Height and width of the samples, pixels.
     learning_rate
         The highest of the schedule.
+    loss
+        Weights of its terms, as --loss.psnr 1 --loss.laplacian 1; laplacian alone if not given. There are
+        laplacian, charbonnier and psnr.
     precision
         float32, or bfloat16 by autocast.
     seed
@@ -309,8 +346,9 @@ def train(
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = TrainOptions(
-        steps=steps, minutes=minutes, rate=learning_rate, precision=precision, device=device
-    )
+        steps=steps, minutes=minutes, rate=learning_rate, loss=loss or {"laplacian": 1.0},
+        precision=precision, device=device,
+    )  # fmt: skip
     with bar("training", "steps") as progress:
         done = train_from(
             config, data, out, options, batch=batch, crop=crop, seed=seed, store=store, validate=validate,

@@ -153,7 +153,6 @@ def interpolate_video(
     cuts: bool = True,
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
-    **encoding: Any,
 ) -> Summary:
     """Write a smoother or a slower video. At most one of `factor`, `fps` and `slow` is given.
 
@@ -171,7 +170,6 @@ def interpolate_video(
         cuts: whether to look for cuts, and to make nothing across them.
         overwrite: whether an existing `dst` may be replaced.
         progress: called with the frames written so far and an estimate of them all (None where unknown).
-        encoding: passed on to :func:`tweenlet.video.write` (codec, crf, preset, ...).
 
     Raises:
         OSError: (FileNotFoundError, FileExistsError, ...) files that cannot be read or written.
@@ -208,9 +206,7 @@ def interpolate_video(
         total = round((reader.frame_count - 1) * dense / rate_in) + 1 if reader.frame_count else None
         stretch = slow or 1
         rate_out = dense / stretch
-        with video.write(
-            dst, like=reader, rate=rate_out, overwrite=overwrite, sound=slow is None, **encoding
-        ) as writer:
+        with video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None) as writer:
             written = 0
             for written, (position, now, duration) in enumerate(schedule, start=1):
                 picture = reel.at(position)
@@ -252,7 +248,7 @@ def interpolate_pair(
             raise FileExistsError(f"{target} exists already: pass --overwrite to replace it")
     with video.read([before, after]) as reader:
         frames = [frame.rgb() for frame in reader]
-        encoder = ImageEncoder(dst.suffix, reader.bits)
+        encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
     interpolator = _interpolator(model, device, dtype)
     for target, picture in zip(targets, list(interpolator(frames, factor, cuts=False))[1:-1], strict=True):
         encoder.write(picture, target)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The default weights: train, then score them beside the classical methods. About two hours on two CPU cores.
+#   runs/default.sh FOOTAGE EVALUATION OUT     e.g. runs/default.sh ../shared/data/train ../shared/data/eval ../run
+# Killed and started again it goes on where it was.
+set -euo pipefail
+footage=$1 evaluation=$2 out=$3
+tweenlet train small "$footage" --out "$out" --steps 9000 --batch 6 --crop 160 --learning-rate 5e-4 \
+  --precision bfloat16 --loss.psnr 1 --loss.laplacian 1
+tweenlet evaluate "$out/model.safetensors" blend dis minterpolate --on "clips:$evaluation" \
+  --json "$out/scores.json" --overwrite
