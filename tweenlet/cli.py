@@ -298,6 +298,7 @@ def train(
     crop: int = 128,
     learning_rate: float = 4e-4,
     loss: dict[str, float] | None = None,
+    margin: int = 0,
     precision: Literal["float32", "bfloat16"] = "float32",
     seed: int = 0,
     device: str | None = None,
@@ -327,6 +328,8 @@ def train(
     loss
         Weights of its terms, as --loss.psnr 1 --loss.laplacian 1; laplacian alone if not given. There are
         laplacian, charbonnier and psnr.
+    margin
+        Pixels along the borders of the samples that count little, as for motion that leads out of them.
     precision
         float32, or bfloat16 by autocast.
     seed
@@ -346,7 +349,7 @@ def train(
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = TrainOptions(
-        steps=steps, minutes=minutes, rate=learning_rate, loss=loss or {"laplacian": 1.0},
+        steps=steps, minutes=minutes, rate=learning_rate, loss=loss or {"laplacian": 1.0}, margin=margin,
         precision=precision, device=device,
     )  # fmt: skip
     with bar("training", "steps") as progress:

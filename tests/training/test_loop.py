@@ -30,14 +30,6 @@ OPTIONS = TrainOptions(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tiny():
     torch.manual_seed(0)
     return STMFNet(TINY)
@@ -177,6 +169,35 @@ def test_a_folder_of_another_network(samples, tmp_path):
         train(tiny(), batches(samples), None, OPTIONS, tmp_path)
 
 
+class Bordered(nn.Module):
+    """The blend, with a border of 4 pixels that is all wrong, by a weight that can learn."""
+
+    def __init__(self):
+        super().__init__()
+        self.border = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, frames):
+        blend = frames[:, 1:3].mean(1)
+        wrong = torch.ones_like(blend)
+        wrong[..., 4:-4, 4:-4] = 0
+        return blend + self.border * wrong
+
+
+def test_a_margin_is_not_judged_and_hardly_learnt(few, tmp_path):
+    harmless = Bordered()
+    nn.init.zeros_(harmless.border)
+    assert validate(Bordered(), few, margin=4) == validate(harmless, few, margin=4)
+    assert validate(Bordered(), few) < validate(harmless, few) - 1
+    options = replace(OPTIONS, steps=1, loss={"charbonnier": 1.0}, margin=4)
+    norms = {}
+    for border in (0.0, 0.1):
+        train(Bordered(), batches(few), None, replace(options, border=border), tmp_path / str(border))
+        norms[border] = lines(tmp_path / str(border))[0]["gradient"]
+    assert norms[0.0] == 0 < norms[0.1]
+    with pytest.raises(ValueError, match="a margin of 16 leaves nothing of a crop of 32x32"):
+        train(Bordered(), batches(few), None, replace(options, margin=16), tmp_path / "nothing")
+
+
 def test_the_schedule_rises_holds_and_falls():
     options = TrainOptions(steps=1000, rate=1.0, warmup=100, hold=0.5)
     rates = [options.rate_at(step) for step in range(1000)]
@@ -192,6 +213,8 @@ def test_options_that_make_no_sense():
         TrainOptions(precision="half")
     with pytest.raises(ValueError, match="at least one step"):
         TrainOptions(steps=0)
+    with pytest.raises(ValueError, match="0 pixels or more"):
+        TrainOptions(margin=-1)
 
 
 def test_the_door_trains_from_a_folder_of_frames(stills, tmp_path):

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from tweenlet.training.losses import LOSSES, laplacian, psnr, weighted
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 
 
 def test_laplacian_of_one_bright_pixel():
@@ -21,9 +17,8 @@ def test_laplacian_of_one_bright_pixel():
     assert laplacian(2 * bright, truth) == pytest.approx(2 * one.item())
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="../shared/golden is not beside this checkout")
-def test_laplacian_is_the_published_one():
-    stored = np.load(GOLDEN / "op_laplacian_loss.npz")
+def test_laplacian_is_the_published_one(golden_file):
+    stored = np.load(golden_file("op_laplacian_loss.npz"))
     student = torch.from_numpy(stored["student"]).double().requires_grad_()
     truth = torch.from_numpy(stored["gt"]).double()
     loss = laplacian(student, truth)

@@ -31,7 +31,7 @@ from tweenlet.training.data import Batches, ahead, in_turn
 from tweenlet.training.harvest import Recipe
 from tweenlet.training.losses import weighted
 from tweenlet.training.options import TrainOptions
-from tweenlet.training.state import TrainingState, predict
+from tweenlet.training.state import TrainingState, inside, predict
 from tweenlet.training.store import Progress, Samples, prepare
 
 
@@ -77,7 +77,8 @@ def train(
     """
     objective = weighted(options.loss)
     state = TrainingState(model, options, folder)
-    blend_psnr = None if validation is None else validate(_Blend(), validation, state.device)
+    margin = options.margin
+    blend_psnr = None if validation is None else validate(_Blend(), validation, state.device, margin)
     first, before, begun = state.step, state.seconds, time.monotonic()
     stopped = "finished"
     with _Interruption() as interruption:
@@ -90,7 +91,7 @@ def train(
             if state.step % options.log_every == 0 or last:
                 state.log({**values, "samples_per_second": round(speed, 1)})
             if validation is not None and (state.step % options.validate_every == 0 or last):
-                state.psnr = validate(state.averaged, validation, state.device)
+                state.psnr = validate(state.averaged, validation, state.device, margin)
                 state.log({"psnr": state.psnr, "blend_psnr": blend_psnr})
             if progress:
                 progress(Tick(state.step, options.steps, values["loss"], speed, state.psnr))
@@ -107,12 +108,15 @@ def train(
 
 
 @torch.no_grad()
-def validate(model: nn.Module, samples: Samples, device: torch.device | str = "cpu") -> float:
-    """Mean PSNR (dB) of a model over samples, whole and as they are."""
+def validate(
+    model: nn.Module, samples: Samples, device: torch.device | str = "cpu", margin: int = 0
+) -> float:
+    """Mean PSNR (dB) of a model over samples as they are, without their outer `margin` pixels."""
     errors: list[Tensor] = []
     for batch in in_turn(samples):
         there = batch.to(device)
-        errors.append((predict(model, there).clamp(0, 1) - there.truth).square().mean(dim=(1, 2, 3)))
+        error = (predict(model, there).clamp(0, 1) - there.truth).square()
+        errors.append(inside(error, margin).mean(dim=(1, 2, 3)))
     return float(-10 * (torch.cat(errors) + 1e-8).log10().mean())
 
 

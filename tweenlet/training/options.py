@@ -26,6 +26,10 @@ class TrainOptions:
     """Decay of the exponential moving average of the weights, which is what is validated and exported."""
     loss: Mapping[str, float] = field(default_factory=lambda: {"laplacian": 1.0})
     """Weights of the losses, by name."""
+    margin: int = 0
+    """Pixels along the borders of a crop that count little: what moves in from beyond cannot be known."""
+    border: float = 0.1
+    """With a margin, the weight of the loss of the whole crop beside that of its inside."""
     precision: str = "float32"
     """"float32", or "bfloat16" for autocast."""
     device: str = "cpu"
@@ -45,5 +49,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f'expected precision "float32" or "bfloat16", got "{self.precision}"')
+        if self.margin < 0:
+            raise ValueError(f"expected a margin of 0 pixels or more, got {self.margin}")
         if self.steps < 1:
             raise ValueError(f"expected at least one step, got {self.steps}")

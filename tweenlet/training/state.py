@@ -54,7 +54,10 @@ class TrainingState:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             prediction = predict(self.model, batch)
-        loss, terms = objective(prediction.float(), batch.truth)
+        margin = self.options.margin
+        loss, terms = objective(inside(prediction.float(), margin), inside(batch.truth, margin))
+        if margin:
+            loss = loss + self.options.border * objective(prediction.float(), batch.truth)[0]
         value = float(loss.detach())
         if self.usual_loss is not None and self.step > 100:
             self._check("loss", value, batch, limit=self.options.explosion * max(abs(self.usual_loss), 0.1))
@@ -139,6 +142,14 @@ class TrainingState:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
+
+
+def inside(pictures: Tensor, margin: int) -> Tensor:
+    """Pictures (..., h, w) without `margin` pixels on each side; ValueError where nothing would be left."""
+    height, width = pictures.shape[-2:]
+    if 2 * margin >= min(height, width):
+        raise ValueError(f"a margin of {margin} leaves nothing of a crop of {width}x{height}")
+    return pictures[..., margin : height - margin, margin : width - margin]
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
