@@ -1,7 +1,26 @@
 """One thread for every test: on tiny pictures, threads that wait for each other cost more than they give."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import cv2
+import pytest
 import torch
 
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
+
+GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden_file():
+    """The path of a file of ../shared/golden; skips the test where there is none beside this checkout."""
+
+    def find(name: str) -> Path:
+        if not (GOLDEN / name).exists():
+            pytest.skip(f"{GOLDEN / name} is not beside this checkout")
+        return GOLDEN / name
+
+    return find

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,11 @@ from torch.nn import functional as F
 from tweenlet.evaluation import psnr, ssim
 
 EXTRACT = Path(__file__).parents[1] / "expected" / "op_metrics.npz"  # two of the fixture's four pictures
-FIXTURE = Path(__file__).parents[2].parent / "shared" / "golden" / "op_metrics.npz"
 
 
-@pytest.mark.parametrize("path", [EXTRACT, FIXTURE], ids=["extract", "fixture"])
-def test_the_official_numbers_are_met(path: Path) -> None:
-    if not path.exists():
-        pytest.skip(f"no golden fixtures beside the checkout: {path}")
+@pytest.mark.parametrize("whole", [False, True], ids=["extract", "fixture"])
+def test_the_official_numbers_are_met(whole: bool, golden_file: Callable[[str], Path]) -> None:
+    path = golden_file("op_metrics.npz") if whole else EXTRACT
     golden = {name: torch.from_numpy(array) for name, array in np.load(path).items()}
     torch.testing.assert_close(psnr(golden["outs"], golden["gt"]), golden["psnr"], rtol=0, atol=1e-5)
     torch.testing.assert_close(ssim(golden["outs"], golden["gt"]), golden["ssim"], rtol=0, atol=1e-5)

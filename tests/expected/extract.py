@@ -24,6 +24,8 @@ def main() -> None:
     for net in ("mini", "teacher"):
         with np.load(GOLDEN / f"{net}_base_128x160.npz") as file:
             outputs[net] = file["output"][..., ::4, ::4]
+        with np.load(GOLDEN / f"train_step_{net}_base_128x128.npz") as file:
+            outputs[f"{net}_in_training"] = file["output"][..., ::4, ::4]
         manifest = json.loads((GOLDEN / f"manifest_{net}.json").read_text())
         step = json.loads((GOLDEN / f"train_step_{net}_base_128x128.json").read_text())
         for name, content in ((f"manifest_{net}", manifest), (f"train_step_{net}", step)):

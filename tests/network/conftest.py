@@ -11,17 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet import memory
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.pyramid import EIGHT_TAPS, gaussian_kernel
 from tweenlet.weights import from_official
 
-memory.keep_freed()  # halves the time of these tests
-torch.set_num_threads(
-    1
-)  # on a busy machine several threads wait for one another, and take five times as long
-TESTS = Path(__file__).parents[1]
-GOLDEN = TESTS.parents[1] / "shared" / "golden"
+EXPECTED = Path(__file__).parents[1] / "expected"
 CONSTANTS = {
     "gauss_kernel": gaussian_kernel().expand(3, 1, 5, 5).clone(),
     "upsampler.filter": torch.tensor(EIGHT_TAPS).expand(3, 1, 1, 8).clone(),
@@ -68,7 +62,7 @@ def moment(t: float, height: int, width: int) -> Tensor:
 @cache
 def expected_json(name: str):
     """A packed extract in tests/expected."""
-    return json.loads(gzip.decompress((TESTS / "expected" / f"{name}.json.gz").read_bytes()))
+    return json.loads(gzip.decompress((EXPECTED / f"{name}.json.gz").read_bytes()))
 
 
 @pytest.fixture
@@ -98,20 +92,7 @@ def training_step():
 
 
 @pytest.fixture(scope="session")
-def fixture_file():
-    """Open a file of ../shared/golden, or skip the test where there is none beside this checkout."""
-
-    def load(name: str) -> dict[str, Tensor]:
-        if not (GOLDEN / name).exists():
-            pytest.skip(f"{GOLDEN / name} is not beside this checkout")
-        with np.load(GOLDEN / name) as file:
-            return {key: torch.from_numpy(file[key]) for key in file.files}
-
-    return load
-
-
-@pytest.fixture(scope="session")
 def official_output():
-    """Every fourth row and column of the golden output at 128x160."""
-    with np.load(TESTS / "expected" / "outputs.npz") as file:
+    """Every fourth row and column of the golden outputs at 128x160, and of those of the training step."""
+    with np.load(EXPECTED / "outputs.npz") as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}

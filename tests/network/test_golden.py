@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import defaultdict
 
+import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
+from tweenlet.interpolate import Interpolator
+from tweenlet.ops import splat as ops
 from tweenlet.ops.pyramid import laplacian_pyramid
 from tweenlet.weights import official_name
 
@@ -16,37 +20,68 @@ KINDS = {"weight": "weight", "alpha": "rows", "beta": "columns"}
 SCALES = {"": (1.0, "full"), "_ds": (0.5, "coarse"), "_us": (2.0, "fine")}
 
 
-def run(model, frames):
-    """The output, cropped to the frame, and the intermediates by their golden names; padded as officially."""
-    seen = {}
+@pytest.mark.parametrize("size", [(128, 160), (200, 264)], ids=str)
+@pytest.mark.parametrize("net", ["mini", "teacher"])
+def test_outputs_and_all_intermediates(
+    net, size, golden_weights, film, official_output, golden_file, monkeypatch
+):
+    model, (frames,) = golden_weights(net), film(range(4), *size)
+    seen, layers = {}, defaultdict(list)
+    watch(model, seen, layers, monkeypatch)
+    out = Interpolator(model, pad_to=128).middle(list(frames))[None]
+    if size == (128, 160):
+        torch.testing.assert_close(out[..., ::4, ::4], official_output[net], **TOLERANCE)
+    with np.load(golden_file(f"{net}_base_{size[0]}x{size[1]}.npz")) as file:
+        golden = {name: torch.from_numpy(file[name]) for name in file.files}
+    torch.testing.assert_close(out, golden.pop("output"), **TOLERANCE)
+    for name, value in golden.items():
+        part = as_stored(seen[name.split("__")[0]], name, cropped=size == (200, 264))
+        torch.testing.assert_close(part, value, **TOLERANCE, msg=lambda said, name=name: f"{name}: {said}")
+    if size == (128, 160):
+        trace = json.loads(golden_file(f"trace_{net}_base_128x160.json").read_text())
+        compare_layers(layers, trace, {official_name(name) for name in model.state_dict()})
 
-    def note(name):
-        return lambda module, inputs, output: seen.__setitem__(name, output)
 
-    parts = {"feats": model.features, "output_tilde": model.fusion, "dyntex": model.texture}
+def watch(model, seen, layers, monkeypatch):
+    """Note the intermediates by their golden names, and of every layer with weights all that it gives."""
+
+    def note(name, how=lambda output: output):
+        return lambda module, inputs, output: seen.__setitem__(name, how(output))
+
+    def note_layer(name):
+        return lambda module, inputs, output: layers[name].append(output)
+
+    def note_candidates(module, inputs, output):
+        for suffix, (scale, _) in SCALES.items():
+            seen[f"adacof1{suffix}"], seen[f"adacof2{suffix}"] = output[scale].chunk(2, 1)
+
+    for name, module in {
+        "feats": model.features,
+        "output_tilde": model.fusion,
+        "dyntex": model.texture,
+    }.items():
+        module.register_forward_hook(note(name))
     for number, frame in ((1, "before"), (2, "after")):
         for suffix, (_, scale) in SCALES.items():
             for golden, ours in KINDS.items():
-                head = model.kernels.heads[f"{scale}_{frame}"]
-                parts[f"{golden}{number}{suffix}"] = getattr(head, ours)
-    hooks = [module.register_forward_hook(note(name)) for name, module in parts.items()]
-    hooks.append(model.kernels.register_forward_hook(note("candidates")))
-    if model.flow is not None:
-        hooks.append(model.flow.register_forward_hook(note("splatted")))
-    height, width = frames.shape[-2:]
-    padding = (0, -width % 128, 0, -height % 128)
-    with torch.no_grad():
-        out = model(F.pad(frames.flatten(0, 1), padding, mode="reflect").unflatten(0, frames.shape[:2]))
-    for hook in hooks:
-        hook.remove()
-    for name in list(seen):
-        if name.startswith("weight"):
-            seen[name] = seen[name].softmax(1)
-    for suffix, (scale, _) in SCALES.items():
-        seen[f"adacof1{suffix}"], seen[f"adacof2{suffix}"] = seen["candidates"][scale].split(3, 1)[:2]
-    if model.flow is not None:
-        seen["softsplat0"], seen["softsplat2"] = seen["splatted"].chunk(2, 1)
-    return out[..., :height, :width], seen
+                head = getattr(model.kernels.heads[f"{scale}_{frame}"], ours)
+                how = {"how": lambda stack: stack.softmax(1)} if ours == "weight" else {}
+                head.register_forward_hook(note(f"{golden}{number}{suffix}", **how))
+    model.kernels.register_forward_hook(note_candidates)
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "weight", None), torch.Tensor):
+            layer = official_name(f"{name}.weight").removesuffix(".weight")
+            module.register_forward_hook(note_layer(layer))
+
+    turns = iter((("0_2", "0"), ("2_0", "2")))
+
+    def splat(frame, flow, metric):
+        pair, number = next(turns)
+        seen[f"flow_{pair}"], seen[f"metric_{pair}"] = 2 * flow, metric
+        seen[f"softsplat{number}"] = ops.splat(frame, flow, metric)
+        return seen[f"softsplat{number}"]
+
+    monkeypatch.setattr("tweenlet.network.flow.splat", splat)
 
 
 def as_stored(tensor, name, cropped):
@@ -62,60 +97,42 @@ def as_stored(tensor, name, cropped):
     return tensor
 
 
-@pytest.mark.parametrize("net", ["mini", "teacher"])
-def test_outputs_and_intermediates(net, golden_weights, film, official_output, request):
-    model, frames = golden_weights(net), film(range(4), 128, 160)
-    out, seen = run(model, frames)
-    torch.testing.assert_close(out[..., ::4, ::4], official_output[net], **TOLERANCE)
-    golden = request.getfixturevalue("fixture_file")(f"{net}_base_128x160.npz")
-    torch.testing.assert_close(out, golden.pop("output"), **TOLERANCE)
-    compare(seen, golden, cropped=False)
-    if net == "teacher":
-        check_flow(model.flow, frames, golden)
-
-
-def test_outputs_and_intermediates_at_another_size(golden_weights, film, fixture_file):
-    golden = fixture_file("mini_base_200x264.npz")
-    out, seen = run(golden_weights("mini"), film(range(4), 200, 264))
-    torch.testing.assert_close(out, golden.pop("output"), **TOLERANCE)
-    compare(seen, golden, cropped=True)
-
-
-def compare(seen, golden, cropped):
-    compared = 0
-    for name, value in golden.items():
-        plain = name.split("__")[0]
-        if plain in seen:
-            torch.testing.assert_close(as_stored(seen[plain], name, cropped), value, **TOLERANCE)
-            compared += 1
-    assert compared >= 15
-
-
-def check_flow(flow, frames, golden):
-    before, after = F.pad(frames[0, 1:3], (0, 96, 0, 0), mode="reflect").split(1)
-    with torch.no_grad():
-        levels = [flow._levels(frame) for frame in (before, after)]
-        for name, pair in (("flow_0_2", levels), ("flow_2_0", levels[::-1])):
-            torch.testing.assert_close(flow._flow(*pair), golden[name], **TOLERANCE)
+def compare_layers(layers, trace, names):
+    """Every layer of the official trace that has weights, but for the blocks that never reach the output."""
+    official = defaultdict(list)
+    for name, shape, *statistics in trace:
+        official[name].append((shape, statistics))
+    weighted = {name for name in official if f"{name}.weight" in names}
+    unused = {name.split(".")[1] for name in weighted - layers.keys()}
+    assert unused == {"lateral_0_2", "lateral_0_3", "up_0_0", "up_0_1"}
+    for name in weighted & layers.keys():
+        assert len(layers[name]) == len(official[name]), name
+        for output, (shape, statistics) in zip(layers[name], official[name], strict=True):
+            assert list(output.shape) == shape, name
+            found = [output.mean(), output.std(), output.abs().max()]
+            assert found == pytest.approx(statistics, abs=5e-5, rel=1e-4), name
 
 
 @pytest.mark.parametrize("net", ["mini", "teacher"])
-def test_training_step(net, golden_weights, film, training_step):
+def test_training_step(net, golden_weights, film, training_step, official_output):
     golden, model = training_step(net), golden_weights(net).train()
     out = model(film(range(4), 128, 128))
+    torch.testing.assert_close(out[..., ::4, ::4], official_output[f"{net}_in_training"], **TOLERANCE)
     truth, target = film([1.5], 128, 128)[0], (0.9 * film([1.6], 128, 128)[0]).clip(0, 1)
     to_truth, to_target = laplacian_loss(out, truth), laplacian_loss(out, target)
     assert to_truth.item() == pytest.approx(golden["loss_gt"], rel=1e-6)
     assert to_target.item() == pytest.approx(golden["loss_target"], rel=1e-6)
     (0.1 * to_truth + to_target).backward()
 
-    norms = {official_name(name): p.grad for name, p in model.named_parameters()}
+    gradients = {official_name(name): p.grad for name, p in model.named_parameters()}
     wanted = golden["grad_l2"]
-    assert {name for name, grad in norms.items() if grad is None} == {
+    assert {name for name, grad in gradients.items() if grad is None} == {
         name for name, norm in wanted.items() if norm is None
     }
     # slopes, and biases before a batch norm, sum large terms that cancel: float64 differs by 1 % too
-    errors = [abs(norms[name].norm().item() - norm) / (norm + 0.01) for name, norm in wanted.items() if norm]
+    errors = [
+        abs(gradients[name].norm().item() - norm) / (norm + 0.01) for name, norm in wanted.items() if norm
+    ]
     assert max(errors) < 0.05
     assert sorted(errors)[len(errors) * 9 // 10] < 2e-3
     buffers = {official_name(name): buffer for name, buffer in model.named_buffers() if ".mean" not in name}
