@@ -31,10 +31,10 @@ VIEWS = ("before", "after", "before", "after")
 """The frame that each view shows: a reading is two views."""
 MERGED = 3 * len(VIEWS) + 3
 """Channels of the candidates at full size."""
-MISTRUST = 20.0
+MISTRUST = 10.0
 """How fast a flow vector loses weight as the two pixels that it joins differ."""
-REACHED = 1e-3
-"""A pixel of the middle frame that less than this was thrown onto is taken to be reached by nothing."""
+HEARSAY = 0.01
+"""Weight of the other frame's flow in a reading: next to nothing, but all where no own flow lands."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,7 @@ class Motion(nn.Module):
         return Merged(blend + mended.to(blend.dtype), {1.0: full, 0.5: hints})
 
 
-def readings(
-    before: Tensor, after: Tensor, flows: Tensor, mistrust: float = MISTRUST
-) -> tuple[Tensor, Tensor]:
+def readings(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
     """Where each pixel of the middle frame comes from, at half the frame's size and in its pixels.
 
     Frames (B, 3, H, W), flows (B, 4, 2, H, W) of 1->0, 1->2, 2->1, 2->3, float32, H and W even. Returns
@@ -143,17 +141,15 @@ def readings(
     thrown = []
     for frame, other, across, away in ((before, after, on_1, back_1), (after, before, back_2, on_2)):
         halfway = 0.375 * across - 0.125 * away
-        trust = (-mistrust * (frame - sample(other, across)).abs().mean(1, keepdim=True)).exp()
+        trust = (-MISTRUST * (frame - sample(other, across)).abs().mean(1, keepdim=True)).exp()
         to_own, to_other = -halfway, across - halfway
         pair = (to_own, to_other) if frame is before else (to_other, to_own)
         thrown.append(splat_sum(torch.cat((*pair, torch.ones_like(trust)), 1) * trust, halfway))
-    reached = [total[:, 4:] for total in thrown]
-    told = [total[:, :4] / total[:, 4:].clamp_min(1e-6) for total in thrown]
-    first, second = (r > REACHED for r in reached)
-    nothing = torch.zeros_like(told[0])
-    from_before = torch.where(first, told[0], torch.where(second, told[1], nothing))
-    from_after = torch.where(second, told[1], torch.where(first, told[0], nothing))
-    return torch.cat((from_before, from_after), 1), torch.cat(reached, 1).clamp_max(2)
+    told = []
+    for own, other in (thrown, reversed(thrown)):
+        both = own + HEARSAY * other
+        told.append(both[:, :4] / both[:, 4:].clamp_min(1e-6))
+    return torch.cat(told, 1), torch.cat([total[:, 4:] for total in thrown], 1).clamp_max(2)
 
 
 def views(before: Tensor, after: Tensor, places: Tensor) -> list[Tensor]:
