@@ -59,13 +59,13 @@ class ModelConfig:
             raise ValueError(f"the grid needs one width per scale: {len(self.scales)}, got {self.grid}")
         if isinstance(self.flow, str) and self.flow != "dis":
             raise ValueError(f'flow must be a tuple of widths, "dis" or None, got {self.flow!r}')
-        if (self.flow == "dis") != bool(self.refine):
+        if (self.flow == "dis") != (self.refine is not None):
             raise ValueError(
                 'refine holds the widths for flow = "dis" and goes with no other, '
                 f"got {self.refine} for {self.flow!r}"
             )
-        if self.refine and any(width % 4 for width in self.refine):
-            raise ValueError(f"the widths of refine must be multiples of 4, got {self.refine}")
+        if self.refine is not None and (not self.refine or any(width % 4 for width in self.refine)):
+            raise ValueError(f"the widths of refine must be multiples of 4, one or more, got {self.refine}")
         if self.features is None and self.flow is None:
             raise ValueError("features and flow are both None: nothing would make a candidate frame")
         if self.features is None and self.scales[0] > 1:
