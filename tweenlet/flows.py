@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -49,5 +48,4 @@ class Flows:
             flows.append(self._known[key][2])
         while len(self._known) > self._kept:
             self._known.popitem(last=False)
-        repeated = torch.equal(window[0], window[1]), torch.equal(window[2], window[3])
-        return steady(torch.stack(flows), *repeated).unsqueeze(0).to(window.device)
+        return steady(flows, window).unsqueeze(0).to(window.device)

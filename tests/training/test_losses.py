@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tweenlet.training.losses import LOSSES, laplacian, psnr, weighted
+from tweenlet.training.losses import LOSSES, charbonnier, laplacian, psnr, weighted
 
 
 def test_laplacian_of_one_bright_pixel():
@@ -17,7 +17,7 @@ def test_laplacian_of_one_bright_pixel():
     assert laplacian(2 * bright, truth) == pytest.approx(2 * one.item())
 
 
-def test_laplacian_is_the_published_one(golden_file):
+def test_laplacian_and_charbonnier_are_the_published_ones(golden_file):
     stored = np.load(golden_file("op_laplacian_loss.npz"))
     student = torch.from_numpy(stored["student"]).double().requires_grad_()
     truth = torch.from_numpy(stored["gt"]).double()
@@ -25,6 +25,7 @@ def test_laplacian_is_the_published_one(golden_file):
     assert loss.item() * truth.numel() == pytest.approx(float(stored["loss_student_gt"]), rel=1e-6)
     loss.backward()
     np.testing.assert_allclose(student.grad.numpy() * truth.numel(), stored["grad_student"], atol=1e-4)
+    assert charbonnier(student, truth).item() == pytest.approx(float(stored["charbonnier_student_gt"]))
 
 
 def test_psnr_counts_each_picture():

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tweenlet import weights
+from tweenlet.evaluation.metrics import eight_bit
 from tweenlet.interpolate import Interpolator
 from tweenlet.ops.dis import dis as dis_flow
 from tweenlet.ops.dis import grey
@@ -68,7 +68,7 @@ def minterpolate(frames: Tensor) -> Tensor:
     source = f"-f rawvideo -pix_fmt yuv444p -s {width}x{height} -r 3 -i -"
     target = "-fps_mode passthrough -f rawvideo -pix_fmt yuv444p -"
     command = [_ffmpeg(), "-v", "error", *source.split(), "-vf", MINTERPOLATE, *target.split()]
-    planes = _bytes(frames[:, [1, 2, 0]])
+    planes = eight_bit(frames[:, [1, 2, 0]]).byte().numpy()
     run = subprocess.run(command, input=planes.tobytes(), capture_output=True, check=False)
     if run.returncode or len(run.stdout) != 2 * planes[0].size:
         reason = run.stderr.decode(errors="replace").strip() or f"{len(run.stdout)} bytes came back"
@@ -114,11 +114,6 @@ def _ffmpeg() -> str:
         raise OSError("minterpolate needs an ffmpeg: pip install imageio-ffmpeg") from None
     path: str = get_ffmpeg_exe()
     return path
-
-
-def _bytes(pictures: Tensor) -> NDArray[np.uint8]:
-    """[0, 1] -> 0 to 255."""
-    return pictures.float().clamp(0, 1).mul(255).round().byte().contiguous().numpy()
 
 
 def _digest(model: nn.Module) -> str:

@@ -9,6 +9,7 @@ for a flow between frames of 854x480.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -51,15 +52,18 @@ def window_flows(frames: Tensor) -> Tensor:
     flows = []
     for window in frames:
         looks = [grey(frame) for frame in window]
-        flows.append(steady(torch.stack([dis(looks[a], looks[b]) for a, b in PAIRS]), *_repeats(window)))
+        flows.append(steady([dis(looks[a], looks[b]) for a, b in PAIRS], window))
     return torch.stack(flows).to(frames.device)
 
 
-def steady(flows: Tensor, first: bool, last: bool) -> Tensor:
-    """Flows (4, 2, H, W) of a window; to its first and last frame by steady motion if asked."""
+def steady(flows: Sequence[Tensor], window: Tensor) -> Tensor:
+    """The four flows of PAIRS, (2, H, W) each, as one; to an outer frame that repeats by steady motion.
+
+    Window (4, 3, H, W) -> (4, 2, H, W).
+    """
     back_1, on_1, back_2, on_2 = flows
-    return torch.stack((-on_1 if first else back_1, on_1, back_2, -back_2 if last else on_2))
-
-
-def _repeats(window: Tensor) -> tuple[bool, bool]:
-    return torch.equal(window[0], window[1]), torch.equal(window[2], window[3])
+    if torch.equal(window[0], window[1]):
+        back_1 = -on_1
+    if torch.equal(window[2], window[3]):
+        on_2 = -back_2
+    return torch.stack((back_1, on_1, back_2, on_2))

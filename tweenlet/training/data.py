@@ -89,9 +89,9 @@ class Batches:
     """An endless course of batches over samples: ``batches.at(step)`` is always the same batch."""
 
     def __init__(self, samples: Samples, size: int = 8, crop: int = 128, seed: int = 0) -> None:
-        height = samples.frames.shape[-1]
-        if not 0 < crop <= height:
-            raise ValueError(f"expected a crop of 1 to {height}, the size of the stored samples, got {crop}")
+        side = samples.frames.shape[-1]
+        if not 0 < crop <= side:
+            raise ValueError(f"expected a crop of 1 to {side}, the size of the stored samples, got {crop}")
         if not len(samples):
             raise ValueError("expected at least one sample, got none")
         self.samples, self.size, self.crop, self.seed = samples, size, crop, seed

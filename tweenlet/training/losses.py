@@ -19,7 +19,8 @@ def laplacian(prediction: Tensor, truth: Tensor) -> Tensor:
     """L1 between the bands of two 5-level Laplacian pyramids, band i weighted by 2^i.
 
     The published loss sums over everything; this one is that divided by the number of values in the truth
-    (B * 3 * H * W), so that neither batch size nor crop changes it. H and W must be multiples of 16.
+    (B * 3 * H * W), so that neither batch size nor crop changes it. Any H and W; the published one takes
+    multiples of 16.
     """
     bands = laplacian_pyramid(prediction - truth)  # the pyramid is linear
     total = sum(

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import weights
-from tweenlet.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batch
 from tweenlet.training.options import TrainOptions
@@ -154,7 +153,7 @@ def inside(pictures: Tensor, margin: int) -> Tensor:
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
     """The model's (B, 3, h, w) for a batch, with the batch's flows where its config asks for them."""
-    if getattr(getattr(model, "config", None), "flow", None) == "dis":
+    if isinstance(model, STMFNet) and model.config.flow == "dis":
         if batch.flows is None:
             raise ValueError("this network needs optical flow, and the samples were stored without")
         return model(batch.frames, batch.flows)  # type: ignore[no-any-return]
@@ -170,8 +169,7 @@ def _channels_last(model: nn.Module) -> nn.Module:
 
 
 def _config_of(model: nn.Module) -> str:
-    config = getattr(model, "config", None)
-    return json.dumps(config.to_json()) if isinstance(config, ModelConfig) else type(model).__name__
+    return json.dumps(model.config.to_json()) if isinstance(model, STMFNet) else type(model).__name__
 
 
 def _step_of(line: str) -> float:
