@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from tweenlet.config import MINI, STMFNET, ModelConfig
@@ -45,9 +45,9 @@ def save(path: str | Path, model: STMFNet, extra: Mapping[str, str] | None = Non
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     partial = Path(f"{path}.part")
     try:
-        save_file(tensors, partial, metadata)
+        partial.write_bytes(serialise(tensors, metadata))
         partial.replace(path)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
         partial.unlink(missing_ok=True)
         raise OSError(f"cannot write {path}: {error}") from error
 
