@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from tweenlet.config import MINI, STMFNET, TINY
+from tweenlet.config import MINI, SMALL, STMFNET, TINY
 from tweenlet.cost import OFFICIAL_STRIDE, cost
 
 count = cache(cost)
@@ -52,8 +52,14 @@ def test_parts_of_mini():
     assert (counted.unused.parameters, counted.unused.multiply_adds) == (23_176, 6_039_797_760)
 
 
+def test_the_default():
+    counted = count(SMALL, 480, 854)
+    assert (counted.parameters, counted.multiply_adds) == (595_024, 15_472_097_280)
+
+
 def test_a_frame_is_padded_to_the_least_that_the_network_needs():
-    assert (cost(MINI, 480, 854).height, cost(MINI, 480, 854).width) == (480, 864)
-    assert (cost(TINY, 1, 9).height, cost(TINY, 1, 9).width) == (8, 16)
+    counted = count(MINI, 480, 854)
+    assert (counted.height, counted.width, counted.multiply_adds) == (480, 864, 274_676_330_560)
+    assert (count(TINY, 1, 9).height, count(TINY, 1, 9).width) == (8, 16)
     with pytest.raises(ValueError, match="at least one pixel"):
         cost(TINY, 0, 16)
