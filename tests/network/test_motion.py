@@ -7,7 +7,7 @@ import torch
 
 from tests.ops.test_dis import moving
 from tweenlet.config import SMALL, ModelConfig
-from tweenlet.network.motion import readings, views
+from tweenlet.network.motion import Motion, readings, views
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.dis import window_flows
 
@@ -43,6 +43,24 @@ def test_views_at_no_displacement_are_the_frames():
     before, after = torch.rand(2, 1, 3, 20, 24)
     for view, frame in zip(views(before, after, torch.zeros(1, 8, 20, 24)), (before, after) * 2, strict=True):
         torch.testing.assert_close(view, frame)
+
+
+@torch.no_grad()
+def test_readings_and_corrections_are_in_pixels_of_their_level():
+    motion = Motion((8, 8, 8))
+    seen = {}
+    for level, refine in enumerate(motion.refine):
+        refine.predict.bias[:8:2] = 1.0  # each level moves all places by one of its pixels to the right
+        refine.register_forward_pre_hook(lambda _, inputs, level=level: seen.update({level: inputs[2]}))
+    slope = torch.arange(128.0).expand(1, 4, 3, 128, 128) / 1000
+    flows = torch.tensor([-8.0, 8, -8, 8]).view(1, 4, 1, 1, 1) * torch.tensor([1.0, 0]).view(2, 1, 1)
+    made = motion(slope, flows.expand(1, 4, 2, 128, 128)).frame
+    to_before, to_after = ([reads[0, dx, 8, 8].item() for reads in seen.values()] for dx in (0, 2))
+    assert list(seen) == [2, 1, 0]  # of 8, 4 and 2 pixels of the frame each
+    assert to_before == pytest.approx([-4 / 8, -4 / 4 + 2, -4 / 2 + 4 + 2])
+    assert to_after == pytest.approx([4 / 8, 4 / 4 + 2, 4 / 2 + 4 + 2])
+    inside = (..., slice(32, -32))
+    torch.testing.assert_close(made[inside], slope[:, 0][inside] + (8 + 4 + 2) / 1000)
 
 
 def test_an_untrained_network_interpolates_classically():
