@@ -68,6 +68,23 @@ def test_counts_and_times(make_clip, tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("count", [8, 9, 10, 11])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+def test_the_last_frame_lasts_as_long_as_it_did(make_clip, tmp_path, suffix, count):
+    """Also where the encoder puts frames into another order than that of their times, as MP4 keeps them."""
+    source, target = make_clip(count=count), tmp_path / f"out.{suffix}"
+    with video.read(source) as reader, video.write(target, reader, Fraction(50)) as writer:
+        *frames, last = reader
+        for frame in frames:
+            writer.write(frame, frame.time, frame.duration / 2)
+            writer.write(frame.rgb(), frame.time + frame.duration / 2, frame.duration / 2)
+        writer.write(last, last.time, last.duration)
+    with video.read(target) as reader:
+        *_, end = reader
+        assert (end.time, end.duration) == (Fraction(count - 1, 25), Fraction(1, 25))
+        assert reader.duration == Fraction(count, 25)
+
+
 def test_variable_rate(make_clip, tmp_path):
     times = [Fraction(n, 100) for n in (0, 4, 10, 11, 30, 34)]
     source, target = make_clip(times=times), tmp_path / "out.mp4"

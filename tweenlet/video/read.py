@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -124,31 +125,24 @@ def _read_video(url: str, name: str, path: Path | None, form: str | None) -> Rea
     try:
         stream = _video_stream(container, name)
         stream.thread_type = "AUTO"
-        frames = _timed(_decoded(container, stream, name), container, stream)
+        promised = _promised(container, stream)
+        frames = _timed(_decoded(container, stream, name), container, stream, promised, name)
         first = next(frames, None)
         if first is None:
             raise ValueError(f"{name} holds no frames that can be decoded")
     except BaseException:
         container.close()
         raise
-    promised = _promised(container, stream)
     rate = _rate(stream) or 1 / first.duration
     count = stream.frames or (round(promised * rate) if promised else None)
 
     def checked() -> Iterator[Frame]:
-        frame = first
-        yield frame
+        yield first
         for frame in frames:
             _same_size(
                 frame.picture, first.picture, f"{name} at {float(frame.time):.2f} s", "its first frame"
             )
             yield frame
-        end = frame.time + frame.duration
-        if promised and promised - (end - first.time) > max(promised / 20, 4 * frame.duration):
-            raise ValueError(
-                f"{name} is cut short: it promises {float(promised):.2f} s of video, "
-                f"but ends after {float(end - first.time):.2f} s"
-            )
 
     return Reader(
         name, first, checked(), path=path, rate=rate, frame_count=count, duration=promised, stream=stream
@@ -225,9 +219,15 @@ def _timed(
     pictures: Iterator[av.VideoFrame],
     container: av.container.InputContainer,
     stream: av.VideoStream,
+    promised: Fraction | None,
+    name: str,
 ) -> Iterator[Frame]:
+    """Frames with their times; the last is shown to the end that the file promises (MP4 knows the durations
+    of pictures in the order of decoding only).
+    """
     start = start_of(container)
     usual = 1 / (_rate(stream) or IMAGE_RATE)
+    begin = Fraction(0)
     held: Frame | None = None
     for picture in pictures:
         time = Fraction(0) if held is None else held.time + held.duration
@@ -237,10 +237,20 @@ def _timed(
             if time <= held.time:
                 time = held.time + usual
             yield Frame(held.time, time - held.time, held.picture)
+        else:
+            begin = time
         duration = _seconds(picture.duration, picture.time_base) or usual
         held = Frame(time, duration, picture)
-    if held is not None:
-        yield held
+    if held is None:
+        return
+    shown = held.time + held.duration - begin
+    missing = max((promised or shown) - shown, Fraction(0))
+    if missing > max((shown + missing) / 20, 4 * held.duration):
+        raise ValueError(
+            f"{name} is cut short: it promises {float(shown + missing):.2f} s of video, "
+            f"but ends after {float(shown):.2f} s"
+        )
+    yield replace(held, duration=held.duration + missing)
 
 
 def _rate(stream: av.VideoStream) -> Fraction | None:
