@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -213,11 +215,21 @@ BAD = {
     "unknown model": (lambda clip: clip, ["--model", "giant"], "default"),
     "corrupt model": (lambda clip: clip, ["--model", "clip.mp4"], "not a sound safetensors file"),
     "odd factor": (lambda clip: clip, ["--factor", "3"], "expected a factor of 2, 4, 8, ..., got 3"),
+    "no factor": (lambda clip: clip, ["--factor", "0"], "expected a factor of 2, 4, 8, ..., got 0"),
     "slower": (lambda clip: clip, ["--fps", "20"], "25 frames per second"),
     "no rate": (lambda clip: clip, ["--fps", "fast"], "expected a frame rate"),
     "no depth": (lambda clip: clip, ["--fps", "60", "--depth", "0"], "expected a depth from 1 to 8"),
+    "beyond depth": (lambda clip: clip, ["--fps", "1e9"], "depth 3 gives 8 times as many frames at most"),
+    "unknown device": (lambda clip: clip, ["--device", "abacus"], "device abacus cannot be used"),
+    "no device": (lambda clip: clip, ["--device", "meta"], "device meta cannot be used"),
     "pair and fps": (lambda clip: _resized(clip) / "0.png", ["mixed/1.png", "--fps", "60"], "say --factor"),
     "pair of sizes": (lambda clip: _resized(clip) / "0.png", ["mixed/3.png", "x.png"], "52x32"),
+    "pair, no folder": (lambda clip: _resized(clip) / "0.png", ["mixed/1.png", "no/x.png"], "does not exist"),
+    "pair onto itself": (
+        lambda clip: _resized(clip) / "0.png",
+        ["mixed/1.png", "mixed/0.png", "--overwrite"],
+        "is the input itself",
+    ),
     "full disk": (lambda clip: clip, ["/dev/full/out.mp4"], "/dev/full"),
 }
 
@@ -244,6 +256,8 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
         ["interpolate"],
         ["interpolate", "x", "--colour"],
         ["interpolate", "x", "--factor", "two"],
+        ["interpolate", "x", "--factor", "2.5"],
+        ["interpolate", "x", ""],
         ["interpolate", "x", "--factor", "2", "--slow", "2"],
         ["improve"],
     ],
@@ -267,6 +281,37 @@ def test_ctrl_c_is_code_130_and_leaves_nothing(clip: Path, monkeypatch: pytest.M
     assert run("interpolate", clip) == 130
     assert capsys.readouterr().err == "tweenlet: stopped\n"
     assert list(clip.parent.iterdir()) == [clip]
+
+
+def test_sigterm_is_code_143_and_leaves_nothing(clip: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def terminated(self: Blend, frames: torch.Tensor) -> torch.Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        return frames[:, 1]
+
+    monkeypatch.setattr(Blend, "forward", terminated)
+    assert run("interpolate", clip) == 143
+    assert capsys.readouterr().err == "tweenlet: stopped\n"
+    assert list(clip.parent.iterdir()) == [clip]
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_images_between_two_appear_all_or_none(
+    factor: int, images: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, written = video.images.ImageEncoder.write, []
+
+    def full(self: video.images.ImageEncoder, picture: np.ndarray, target: Path) -> None:
+        write(self, picture, target)
+        written.append(target)
+        if len(written) == factor - 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(video.images.ImageEncoder, "write", full)
+    before = sorted(Path().rglob("*"))
+    assert run("interpolate", *images[:2], "m.png", "--factor", str(factor)) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert len(written) == factor - 1
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_help_does_not_wait_for_torch() -> None:

@@ -1,7 +1,8 @@
 """The command line: each verb parses, loads, calls one function and says what came of it.
 
 Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, and exit code 1;
-2 for a command that cannot be understood, 130 after Ctrl-C. torch is imported by the verbs that need it only.
+2 for a command that cannot be understood, 130 after Ctrl-C, 143 after SIGTERM.
+torch is imported by the verbs that need it only.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Group, Parameter, validators
+from cyclopts import App, CycloptsError, Group, Parameter, Token, validators
 
 import tweenlet
 from tweenlet.progress import bar, console
 
+TERMINATED = 143
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 MORE_FRAMES = Group(
     "How many frames (one of these; --factor 2 if none)", validator=validators.mutually_exclusive
@@ -29,10 +31,17 @@ def _place(_: object, values: Any) -> None:
     for value in [values] if isinstance(values, str) else values:
         if value.startswith("-") and value != "-":
             raise ValueError(f"Unknown option: {value}.")
+        if not value:
+            raise ValueError("Empty path.")
 
 
 Place = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_place)]
 """A path, or "-" for a pipe."""
+
+
+def _whole(_: object, tokens: Sequence[Token]) -> int:
+    return int(tokens[0].value)  # cyclopts by itself takes 2.5 for 2
+
 
 app = App(
     name="tweenlet",
@@ -54,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code, said = 2, f"{error} (tweenlet --help tells more)"
     except KeyboardInterrupt:
         code, said = 130, "stopped"
+    except SystemExit as end:
+        if end.code != TERMINATED:
+            raise
+        code, said = TERMINATED, "stopped"
     except (ValueError, OSError, MemoryError) as error:
         said = _told(error)
     except RuntimeError as error:  # what torch raises when memory runs out, on the CPU and on CUDA
@@ -65,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _leave(*_: object) -> None:
-    sys.exit(143)  # by way of every `with`, so that nothing half written stays
+    sys.exit(TERMINATED)  # by way of every `with`, so that nothing half written stays
 
 
 @app.command(usage="Usage: tweenlet interpolate [OPTIONS] IN [OUT]")
@@ -73,9 +86,9 @@ def interpolate(
     source: Place,
     /,
     *more: Place,
-    factor: Annotated[int | None, Parameter(group=MORE_FRAMES)] = None,
+    factor: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_whole)] = None,
     fps: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
-    slow: Annotated[int | None, Parameter(group=MORE_FRAMES)] = None,
+    slow: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_whole)] = None,
     depth: int = 3,
     model: str = "default",
     device: str | None = None,
@@ -115,14 +128,16 @@ def interpolate(
 
     """
     origin, target = _source_and_target(
-        [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor or 2}x"
+        [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor}x" if factor else "2x"
     )
     chosen: dict[str, Any] = {"model": model, "device": device, "overwrite": overwrite}
     if isinstance(origin, list) and len(origin) == 2:
         if fps or slow:
             raise ValueError("--fps and --slow are for videos: between two images say --factor")
         before, after = origin
-        for path in tweenlet.interpolate_pair(before, after, target, factor=factor or 2, **chosen):
+        for path in tweenlet.interpolate_pair(
+            before, after, target, factor=2 if factor is None else factor, **chosen
+        ):
             print(path)
         return
     chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}

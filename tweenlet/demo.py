@@ -49,12 +49,12 @@ def demo(
 ) -> Demo:
     """Write tweenlet-demo.mp4 and tweenlet-demo.png into a folder; FileExistsError if one is there."""
     smooth, picture = Path(folder) / "tweenlet-demo.mp4", Path(folder) / "tweenlet-demo.png"
-    if picture.exists() and not overwrite:
-        raise FileExistsError(f"{picture} exists already: pass --overwrite to replace it")
+    video.check_free(picture, (), overwrite)
     summary = interpolate_video(
         CLIP, smooth, factor=2, model=model, device=device, overwrite=overwrite, progress=progress
     )
-    side_by_side(hardest_step(smooth)).save(picture)
+    with video.whole([picture]) as [partial]:
+        side_by_side(hardest_step(smooth)).save(partial)
     return Demo(smooth, picture, summary)
 
 

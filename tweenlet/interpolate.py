@@ -173,8 +173,8 @@ def interpolate_video(
 
     Raises:
         OSError: (FileNotFoundError, FileExistsError, ...) files that cannot be read or written.
-        ValueError: options that do not go together, an unknown model, and a source that is no video, has
-            under two frames or frames of several sizes.
+        ValueError: options that do not go together, an unknown model or device, and a source that is no
+            video, has under two frames or frames of several sizes.
 
     """
     began = time.monotonic()
@@ -185,7 +185,7 @@ def interpolate_video(
     if slow is not None and slow < 2:
         raise ValueError(f"expected to slow down 2 times or more, got {slow}")
     if fps is None and slow is None:
-        _check_factor(factor := factor or 2)
+        _check_factor(factor := 2 if factor is None else factor)
     with video.read(src, None if rate is None else exact_rate(rate)) as reader:
         interpolator = _interpolator(model, device, dtype)
         rate_in = reader.rate or video.IMAGE_RATE
@@ -201,6 +201,11 @@ def interpolate_video(
             if dense < rate_in * Fraction(99, 100):
                 raise ValueError(
                     f"{reader.name} has {float(rate_in):g} frames per second: expected more, got {fps}"
+                )
+            if dense > rate_in * 2**depth:
+                raise ValueError(
+                    f"depth {depth} gives {2**depth} times as many frames at most, "
+                    f"{float(dense / rate_in):g} times were asked for: expected fewer, or more depth"
                 )
             schedule = by_rate(reel, dense, depth)
         total = round((reader.frame_count - 1) * dense / rate_in) + 1 if reader.frame_count else None
@@ -235,8 +240,9 @@ def interpolate_pair(
 ) -> list[Path]:
     """Write the factor - 1 images between two, and return their paths.
 
-    For one image that is `dst` itself; for more, "mid.png" becomes mid.1.png, mid.2.png, ... The two are
-    taken for one scene, however they differ. Raises as :func:`interpolate_video` does.
+    For one image that is `dst` itself; for more, "mid.png" becomes mid.1.png, mid.2.png, ... Each appears
+    whole or not at all. The two are taken for one scene, however they differ. Raises as
+    :func:`interpolate_video` does.
     """
     _check_factor(factor)
     dst = Path(dst)
@@ -244,14 +250,15 @@ def interpolate_pair(
         raise ValueError(f"expected the name of a PNG, JPEG, TIFF or WebP image to write, got {dst}")
     targets = [dst] if factor == 2 else [dst.with_stem(f"{dst.stem}.{k}") for k in range(1, factor)]
     for target in targets:
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{target} exists already: pass --overwrite to replace it")
+        video.check_free(target, (before, after), overwrite)
     with video.read([before, after]) as reader:
         frames = [frame.rgb() for frame in reader]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
     interpolator = _interpolator(model, device, dtype)
-    for target, picture in zip(targets, list(interpolator(frames, factor, cuts=False))[1:-1], strict=True):
-        encoder.write(picture, target)
+    made = list(interpolator(frames, factor, cuts=False))[1:-1]
+    with video.whole(targets) as partials:
+        for partial, picture in zip(partials, made, strict=True):
+            encoder.write(picture, partial)
     return targets
 
 
@@ -260,6 +267,11 @@ def _interpolator(
 ) -> Interpolator:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"the device {device} cannot be used: {reason}") from None
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
     return Interpolator(network, device=device, dtype=dtype)
 

@@ -14,6 +14,6 @@ from __future__ import annotations
 
 from tweenlet.video.frame import Frame
 from tweenlet.video.read import IMAGE_RATE, Reader, read
-from tweenlet.video.write import Writer, write
+from tweenlet.video.write import Writer, check_free, whole, write
 
-__all__ = ["IMAGE_RATE", "Frame", "Reader", "Writer", "read", "write"]
+__all__ = ["IMAGE_RATE", "Frame", "Reader", "Writer", "check_free", "read", "whole", "write"]

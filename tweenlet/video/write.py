@@ -16,7 +16,7 @@ import math
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from os import PathLike
@@ -233,7 +233,7 @@ def write(
             raise ValueError(f"{name} names a single image: number them, as in {path.with_stem('%05d')}")
         folder, pattern = path.parent, path.name
     elif path.suffix and not path.is_dir():
-        _check_free(path, name, like, overwrite)
+        check_free(path, () if like.path is None else (like.path,), overwrite)
         return VideoWriter(path, name, like, rate, sound)
     else:
         folder, pattern = path, "%05d.png"
@@ -247,11 +247,31 @@ def write(
     return ImageWriter(folder, pattern, name, like)
 
 
-def _check_free(path: Path, name: str, like: Reader, overwrite: bool) -> None:
-    if like.path is not None and path.exists() and path.samefile(like.path):
-        raise ValueError(f"the output {name} is the input itself: choose another name")
+@contextmanager
+def whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Temporary names beside the final ones, for files to be written: at the end all get their final names,
+    after an exception (OSError, in words, for a full disk) they are removed.
+    """
+    partials = [_partial_name(path) for path in paths]
+    try:
+        yield partials
+        for partial, path in zip(partials, paths, strict=True):
+            partial.replace(path)
+    except OSError as error:
+        raise system_error(error, f"cannot write {paths[0]}") from None
+    finally:
+        for partial in partials:
+            partial.unlink(missing_ok=True)
+
+
+def check_free(path: Path, sources: Iterable[str | PathLike[str]], overwrite: bool) -> None:
+    """Whether a file may be written: ValueError where it is a source, FileExistsError where it is there
+    already and not ``overwrite``, other OSErrors for a folder that cannot be written into.
+    """
+    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in sources):
+        raise ValueError(f"the output {path} is the input itself: choose another name")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{name} exists already: pass --overwrite to replace it")
+        raise FileExistsError(f"{path} exists already: pass --overwrite to replace it")
     _check_folder(path.absolute().parent)
 
 
