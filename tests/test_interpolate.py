@@ -294,6 +294,16 @@ def test_a_rate_takes_the_nearest_fine_position_and_never_drops_the_last_frame()
     assert len({p for p, *_ in shown}) == len(shown)
 
 
+@pytest.mark.parametrize("n", [2, 3, 29, 58, 86, 114])
+@pytest.mark.parametrize("rate", [24, Fraction(24000, 1001), 25, Fraction(30000, 1001)])
+def test_a_rate_shows_no_frame_twice_and_ends_with_the_last(rate: Fraction, n: int) -> None:
+    reel = timed(*(i / Fraction(rate) for i in range(n)), last=1 / Fraction(rate))
+    positions, times, durations = zip(*by_rate(reel, Fraction(60), depth=3), strict=True)
+    assert len(set(positions)) == len(positions)
+    assert positions[-1] == n - 1
+    assert times[-1] + durations[-1] == n / Fraction(rate)
+
+
 def test_a_whole_multiple_of_the_rate_is_the_same_as_a_factor() -> None:
     times = [Fraction(i, 30) for i in range(9)]
     doubled = list(by_factor(timed(*times, last=Fraction(1, 30)), 2))

@@ -32,19 +32,25 @@ def by_factor(reel: Reel[Any], factor: int) -> Iterator[Shown]:
 
 
 def by_rate(reel: Reel[Any], rate: Fraction, depth: int) -> Iterator[Shown]:
-    """A frame every 1/rate seconds: the one of the nearest 2^-depth position between two real ones."""
+    """A frame every 1/rate seconds: the one of the nearest 2^-depth position between two real ones; the
+    last is shown to its end.
+    """
     index, start = 0, reel.real(0).time
     for k in count():
         now = start + k / rate
         while reel.has(index + 1) and reel.real(index + 1).time <= now:
             index += 1
         before = reel.real(index)
-        if not reel.has(index + 1):
-            if (left := before.time + before.duration - now) > 0:
-                yield Fraction(index), now, left
+        position = Fraction(index)
+        if reel.has(index + 1):
+            part = (now - before.time) / (reel.real(index + 1).time - before.time)
+            position += Fraction(round(part * 2**depth), 2**depth)
+        if position.denominator == 1 and not reel.has(int(position) + 1):
+            last = reel.real(int(position))
+            if (left := last.time + last.duration - now) > 0:
+                yield position, now, left
             return
-        part = (now - before.time) / (reel.real(index + 1).time - before.time)
-        yield index + Fraction(round(part * 2**depth), 2**depth), now, 1 / rate
+        yield position, now, 1 / rate
 
 
 def exact_rate(fps: float | str | Fraction) -> Fraction:
