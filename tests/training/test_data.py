@@ -9,7 +9,7 @@ import torch
 
 from tweenlet.training.data import Batches, Turn, ahead, in_turn
 from tweenlet.training.harvest import flows_of
-from tweenlet.training.motion import moving_scene
+from tweenlet.training.motion import _moved, moving_scene
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,16 @@ def test_turned_flows_fit_turned_frames(sample, turn):
     assert (before < still).all()  # so that a wrong sign would show
 
 
+def test_synthetic_motion_passes_through_the_truth(stills):
+    picture = stills[0].astype(np.float32)
+    velocity = np.full((160, 160, 2), (4, -2), np.float32)
+    before, nearer, truth, _, after = _moved(picture, velocity, bend=0.0)
+    assert np.array_equal(truth, picture)
+    np.testing.assert_allclose(before[8:-8, 8:-8], picture[11:-5, 2:-14], atol=1e-3)  # 1.5 steps back
+    np.testing.assert_allclose(nearer[8:-8, 8:-8], picture[9:-7, 6:-10], atol=1e-3)
+    np.testing.assert_allclose(after[8:-8, 8:-8], picture[5:-11, 14:-2], atol=1e-3)
+
+
 def test_truth_stays_in_the_middle(sample):
     frames, _ = sample
     turned = Turn(reversed=True, channels=(1, 2, 0)).frames(frames)
@@ -71,6 +81,16 @@ def test_a_batch_is_fixed_by_seed_and_step(samples):
     assert one.frames.dtype == one.flows.dtype == torch.float32
     assert one.frames.min() >= 0
     assert one.frames.max() <= 1
+
+
+def test_a_sample_is_cut_and_turned_anew_in_every_step(samples):
+    samples.frames, samples.flows, samples.sources = (
+        samples.frames[:1],
+        samples.flows[:1],
+        samples.sources[:1],
+    )
+    steps = [Batches(samples, size=1, crop=48).at(step).frames for step in range(4)]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(steps, 2))
 
 
 def test_an_epoch_sees_every_sample_once(samples):

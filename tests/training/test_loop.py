@@ -16,6 +16,7 @@ from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batches
 from tweenlet.training.harvest import Recipe
 from tweenlet.training.loop import network_of, train, train_from, validate
+from tweenlet.training.losses import weighted
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import DivergedError
 
@@ -104,6 +105,40 @@ def test_a_killed_run_goes_on_to_the_bit(few, tmp_path, precision):
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
 
 
+class Plain(nn.Module):
+    """A little of everything that is trained: convolutions and batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        layers = nn.Conv2d(12, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 3, padding=1)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, frames):
+        return self.layers(frames.flatten(1, 2))
+
+
+def test_a_step_is_scheduled_clipped_and_averaged(samples, tmp_path):
+    options = replace(OPTIONS, clip=0.1, weight_decay=0.1)
+    train(Plain(), batches(samples), None, options, tmp_path)
+    model, averaged = Plain(), Plain()
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.1)
+    for step in range(options.steps):
+        batch = batches(samples).at(step)
+        loss, _ = weighted(options.loss)(model(batch.frames), batch.truth)
+        optimiser.zero_grad()
+        loss.backward()
+        assert nn.utils.clip_grad_norm_(model.parameters(), 0.1) > 0.2
+        optimiser.param_groups[0]["lr"] = options.rate_at(step)
+        optimiser.step()
+        with torch.no_grad():
+            for mean, now in zip(averaged.parameters(), model.parameters(), strict=True):
+                mean.lerp_(now, 9 / (11 + step))  # quick at first, slow in the end
+    averaged.load_state_dict(dict(model.named_buffers()), strict=False)
+    for name, wanted in (("model", model), ("averaged", averaged)):
+        torch.testing.assert_close(state_of(tmp_path)[name], dict(wanted.state_dict()))
+
+
 def test_what_is_exported_is_what_was_validated(few, tmp_path):
     result = train(tiny(), batches(few), few, OPTIONS, tmp_path)
     loaded = weights.load(tmp_path / "model.safetensors")
@@ -135,29 +170,46 @@ def test_minutes_count_over_sessions(samples, tmp_path):
 
 
 class Fragile(nn.Module):
-    """Learns nothing, and breaks when told to."""
+    """Learns nothing, and breaks at one call: what it says is too much by a factor."""
 
-    def __init__(self):
+    def __init__(self, break_at, factor):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
-        self.break_at = 10**9
+        self.break_at, self.factor = break_at, factor
         self.calls = 0
 
     def forward(self, frames):
         self.calls += 1
-        factor = torch.nan if self.calls == self.break_at else 1.0
+        factor = self.factor if self.calls == self.break_at else 1.0
         return frames[:, 1:3].mean(1) * self.scale * factor
 
 
+def test_a_state_is_kept_whole(samples, tmp_path, monkeypatch):
+    train(Fragile(0, 1.0), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
+
+    def run_out_of_disk(state, path):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", run_out_of_disk)
+    with pytest.raises(OSError, match="no space"):
+        train(Fragile(0, 1.0), batches(samples), None, replace(OPTIONS, steps=4), tmp_path)
+    assert state_of(tmp_path)["step"] == 2
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(samples, tmp_path):
-    model = Fragile()
-    model.break_at = 4
     with pytest.raises(
         DivergedError, match=r"the loss became nan at step 4, on samples of scene \d+.*last good"
     ):
-        train(model, batches(samples), None, OPTIONS, tmp_path)
+        train(Fragile(4, torch.nan), batches(samples), None, OPTIONS, tmp_path)
     assert state_of(tmp_path)["step"] == 2
     assert all(torch.isfinite(t).all() for t in state_of(tmp_path)["model"].values())
+
+
+def test_a_loss_that_explodes_stops_the_run(samples, tmp_path):
+    options = replace(OPTIONS, steps=120, loss={"laplacian": 1.0})
+    with pytest.raises(DivergedError, match=r"the loss became \d+.* at step 110"):
+        train(Fragile(110, 1000.0), batches(samples), None, options, tmp_path)
 
 
 def test_a_folder_of_another_network(samples, tmp_path):

@@ -33,7 +33,7 @@ def blur(frame: Tensor, kernel: Tensor) -> Tensor:
 def half(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
     """Blur and halve ``frame`` (B, C, H, W); ``kernel`` as in :func:`blur`, by default the Gaussian.
 
-    An odd side loses its last row or column.
+    Sides of two pixels or more; an odd one loses its last row or column.
     """
     return F.avg_pool2d(blur(frame, gaussian_kernel() if kernel is None else kernel), 2)
 
