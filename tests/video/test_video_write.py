@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from conftest import scene
 
 from tweenlet import video
@@ -69,10 +70,11 @@ def test_counts_and_times(make_clip, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("count", [8, 9, 10, 11])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
-def test_the_last_frame_lasts_as_long_as_it_did(make_clip, tmp_path, suffix, count):
+def test_the_last_frame_lasts_as_long_as_it_did(make_clip, tmp_path, suffix, pixels, count):
     """Also where the encoder puts frames into another order than that of their times, as MP4 keeps them."""
-    source, target = make_clip(count=count), tmp_path / f"out.{suffix}"
+    source, target = make_clip(count=count, size=(64, 64), pixels=pixels), tmp_path / f"out.{suffix}"
     with video.read(source) as reader, video.write(target, reader, Fraction(50)) as writer:
         *frames, last = reader
         for frame in frames:
@@ -158,6 +160,13 @@ def test_made_pictures_are_as_bright_as_real_ones(make_clip, tmp_path, pixels, c
         luma(made).mean() - luma(real).mean() for real, made in zip(frames[::2], frames[1::2], strict=True)
     ]
     assert max(map(abs, shifts)) < 0.1
+
+
+def test_the_encoder_makes_no_picture_brighter_than_its_neighbours(make_clip, tmp_path):
+    """As B-frames do, whose averages round up, and every second picture would be one."""
+    target = tmp_path / "out.mp4"
+    double(make_clip(), target)
+    assert {PictureType(f.pict_type) for f in frames_of(target)} == {PictureType.I, PictureType.P}
 
 
 def test_real_frames_reach_the_encoder_unchanged(make_clip, tmp_path):
