@@ -136,6 +136,17 @@ def test_rates_and_slow_motion(
         assert bool(container.streams.audio) == (option != "--slow")
 
 
+def test_a_kind_of_file_that_is_not_written_becomes_mkv(clip: Path) -> None:
+    with av.open("old.avi", "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = WIDTH, HEIGHT
+        for frame in frames_of(clip):
+            out.mux(stream.encode(frame.picture.reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    assert run("interpolate", "old.avi") == 0
+    assert len(frames_of("old.2x.mkv")) == 13
+
+
 def test_folders_globs_lists_and_pairs_of_images(
     images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

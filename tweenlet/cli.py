@@ -99,7 +99,7 @@ def interpolate(
     """Make a video smoother or slower.
 
     Sound and subtitles are kept, and so is every frame of IN. Without OUT the result lies beside IN:
-    holiday.mp4 gives holiday.2x.mp4. Two images give the image between them.
+    holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image between them.
 
     Parameters
     ----------
@@ -381,8 +381,11 @@ def train(
 def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
     """What the paths of `interpolate` mean: (one source or a list of images, the target).
 
-    Without a target that is the source's name with the suffix: clip.2x.mp4, frames-2x.
+    Without a target that is the source's name with the suffix: clip.2x.mp4, frames-2x; clip.2x.mkv for a kind
+    of file that is not written.
     """
+    from tweenlet.video.codecs import KINDS
+
     images = [Path(p).suffix.lower() in IMAGES and "%" not in p for p in paths]
     if len(paths) in (2, 3) and all(images):
         first = Path(paths[0])
@@ -403,7 +406,8 @@ def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
     suffix = suffix.replace(".", "_").replace("/", "_")
     if place.is_dir():
         return paths[0], str(place.resolve().with_name(f"{place.resolve().name}-{suffix}"))
-    return paths[0], str(place.with_name(f"{place.stem}.{suffix}{place.suffix}"))
+    kind = place.suffix if place.suffix.lower() in KINDS else ".mkv"
+    return paths[0], str(place.with_name(f"{place.stem}.{suffix}{kind}"))
 
 
 def _sentence(done: tweenlet.Summary) -> str:
