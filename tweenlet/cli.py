@@ -40,7 +40,9 @@ Place = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_place)]
 
 
 def _whole(_: object, tokens: Sequence[Token]) -> int:
-    return int(tokens[0].value)  # cyclopts by itself takes 2.5 for 2
+    if not re.fullmatch(r"[-+]?\d+", tokens[0].value):  # cyclopts by itself takes 2.5 for 2
+        raise ValueError(f"expected a whole number, got {tokens[0].value}")
+    return int(tokens[0].value)
 
 
 app = App(
