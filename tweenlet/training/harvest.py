@@ -83,7 +83,7 @@ def harvest(
             )
             size = fitted(footage.width, footage.height, max(short, recipe.crop))
             five = [_scaled(recent[number - index - 1], size) for number in window.frames]
-            moving = flows_of([five[0], five[1], five[3], five[4]]) if flows is not None else None
+            moving = flows_of(five) if flows is not None else None
             for top, left in _places(five, crops, recipe.crop, random):
                 slot = len(sources)
                 sources.append(f"{footage.path}#{window.first}+{window.stride}")
@@ -119,10 +119,10 @@ def _places(
     return [(int(c) // grid.shape[1] * 8, int(c) % grid.shape[1] * 8) for c in corners]
 
 
-def flows_of(frames: Sequence[Pixels]) -> NDArray[np.float32]:
-    """The flows of a window (see :mod:`tweenlet.ops.dis`) of four frames, (H, W, 3) uint8 RGB each.
+def flows_of(five: Sequence[Pixels] | Pixels) -> NDArray[np.float32]:
+    """The flows (see :mod:`tweenlet.ops.dis`) of a window's five frames, (H, W, 3) uint8 RGB, truth unseen.
 
     Returns (4, 2, H, W) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3.
     """
-    window = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+    window = torch.from_numpy(np.stack([*five[:2], *five[3:]])).permute(0, 3, 1, 2).float() / 255
     return np.asarray(window_flows(window[None])[0].numpy(), np.float32)

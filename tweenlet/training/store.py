@@ -238,7 +238,7 @@ def _make_scenes(
         five = moving_scene(stills, side, np.random.default_rng([recipe.seed, slot]))
         frames[slot] = five[:, inner, inner].transpose(0, 3, 1, 2)
         if flows is not None:
-            flows[slot] = flows_of([five[0], five[1], five[3], five[4]])[:, :, inner, inner]
+            flows[slot] = flows_of(five)[:, :, inner, inner]
 
     with ThreadPoolExecutor(workers) as pool:
         for done, _ in enumerate(pool.map(make, range(len(frames) - count, len(frames))), 1):
