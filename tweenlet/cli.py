@@ -21,7 +21,6 @@ import tweenlet
 from tweenlet.progress import bar, console
 
 TERMINATED = 143
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 MORE_FRAMES = Group(
     "How many frames (one of these; --factor 2 if none)", validator=validators.mutually_exclusive
 )
@@ -187,7 +186,7 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
     """
     from tweenlet.cost import OFFICIAL_STRIDE
     from tweenlet.cost import cost as count
-    from tweenlet.training.loop import network_of
+    from tweenlet.weights import network_of
 
     numbers = re.fullmatch(r"(\d+)x(\d+)", size)
     if numbers is None:
@@ -308,7 +307,7 @@ def train(
     config: str,
     /,
     *data: Path,
-    out: Path,
+    out: Path = Path("run"),
     steps: int = 100_000,
     minutes: float | None = None,
     batch: int = 8,
@@ -372,7 +371,8 @@ def train(
     with bar("training", "steps") as progress:
         done = train_from(
             config, data, out, options, batch=batch, crop=crop, seed=seed, store=store, validate=validate,
-            notify=console.print, progress=lambda tick: progress(tick.step, tick.steps),
+            notify=console.print, preparing=lambda what, done, total: progress(done, total, what),
+            progress=lambda tick: progress(tick.step, tick.steps),
         )  # fmt: skip
     scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
     print(
@@ -387,8 +387,9 @@ def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
     of file that is not written.
     """
     from tweenlet.video.codecs import KINDS
+    from tweenlet.video.images import is_image
 
-    images = [Path(p).suffix.lower() in IMAGES and "%" not in p for p in paths]
+    images = [is_image(Path(p)) and "%" not in p for p in paths]
     if len(paths) in (2, 3) and all(images):
         first = Path(paths[0])
         return paths[:2], paths[2] if len(paths) == 3 else str(first.with_stem(f"{first.stem}.between"))

@@ -26,18 +26,15 @@ class Flows:
         self._kept = kept
         self._known: OrderedDict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = OrderedDict()
 
-    def __call__(self, frames: Sequence[Tensor], window: Tensor) -> Tensor:
-        """Flows (1, 4, 2, H, W) in pixels, as :func:`~tweenlet.ops.dis.window_flows` finds them.
+    def __call__(self, frames: Sequence[Tensor]) -> Tensor:
+        """Flows (1, 4, 2, H, W) in pixels of four frames (3, H, W), as `ops.dis.window_flows` finds them.
 
-        Args:
-            frames: the four frames of a window; what is known of a pair is known by their identity.
-            window: (4, 3, H, W), the same frames as the network sees them, padded.
-
+        What is known of a pair of frames is known by their identity.
         """
 
         @cache
         def look(i: int) -> NDArray[np.uint8]:
-            return grey(window[i])
+            return grey(frames[i])
 
         flows = []
         for a, b in PAIRS:
@@ -48,4 +45,4 @@ class Flows:
             flows.append(self._known[key][2])
         while len(self._known) > self._kept:
             self._known.popitem(last=False)
-        return steady(flows, window).unsqueeze(0).to(window.device)
+        return steady(flows, frames).unsqueeze(0).to(frames[0].device)

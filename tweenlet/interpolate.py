@@ -79,8 +79,11 @@ class Interpolator:
         half = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype) if half else nullcontext():
             window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
-            flows = () if self.flows is None else (self.flows(frames, window),)
             height, width = frames[0].shape[-2:]
+            flows: tuple[Tensor, ...] = ()
+            if self.flows is not None:  # found on the frames as they are, and going on beyond their borders
+                beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
+                flows = (F.pad(self.flows(frames)[0], beyond, "replicate").to(self.device).unsqueeze(0),)
             made: Tensor = self.model(window.unsqueeze(0), *flows)[0, :, :height, :width]
         return made.float().clone()  # a plain tensor, of use to autograd too
 

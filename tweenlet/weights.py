@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from tweenlet import config
 from tweenlet.config import MINI, STMFNET, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
@@ -78,6 +79,16 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
     model = STMFNet(config)
     model.load_state_dict(tensors)
     return model.to(device).eval()
+
+
+def network_of(source: str) -> STMFNet:
+    """A fresh network of a named config or of a JSON file of one, or what :func:`load` finds."""
+    named = getattr(config, source.upper(), None)
+    if isinstance(named, ModelConfig):
+        return STMFNet(named)
+    if source.endswith(".json"):
+        return STMFNet(ModelConfig.from_json(json.loads(Path(source).read_text())))
+    return load(source)
 
 
 def convert(path: str | Path) -> STMFNet:

@@ -15,10 +15,11 @@ from tweenlet.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batches
 from tweenlet.training.harvest import Recipe
-from tweenlet.training.loop import network_of, train, train_from, validate
+from tweenlet.training.loop import train, train_from, validate
 from tweenlet.training.losses import weighted
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import DivergedError
+from tweenlet.weights import network_of
 
 OPTIONS = TrainOptions(
     steps=6,

@@ -56,10 +56,10 @@ def window_flows(frames: Tensor) -> Tensor:
     return torch.stack(flows).to(frames.device)
 
 
-def steady(flows: Sequence[Tensor], window: Tensor) -> Tensor:
+def steady(flows: Sequence[Tensor], window: Sequence[Tensor] | Tensor) -> Tensor:
     """The four flows of PAIRS, (2, H, W) each, as one; to an outer frame that repeats by steady motion.
 
-    Window (4, 3, H, W) -> (4, 2, H, W).
+    Window: four frames (3, H, W). Returns (4, 2, H, W).
     """
     back_1, on_1, back_2, on_2 = flows
     if torch.equal(window[0], window[1]):

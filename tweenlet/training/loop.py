@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -23,16 +22,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from tweenlet import config as configs
-from tweenlet import weights
-from tweenlet.config import ModelConfig
-from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batches, ahead, in_turn
 from tweenlet.training.harvest import Recipe
 from tweenlet.training.losses import weighted
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, inside, predict
 from tweenlet.training.store import Progress, Samples, prepare
+from tweenlet.weights import network_of
 
 
 @dataclass(frozen=True)
@@ -149,16 +145,6 @@ class _Interruption(AbstractContextManager["_Interruption"]):
 
     def __exit__(self, *_: object) -> None:
         self._restore()
-
-
-def network_of(source: str) -> STMFNet:
-    """A network from the name of a config, a JSON file of one, or a checkpoint to go on from."""
-    named = getattr(configs, source.upper(), None)
-    if isinstance(named, ModelConfig):
-        return STMFNet(named)
-    if source.endswith(".json"):
-        return STMFNet(ModelConfig.from_json(json.loads(Path(source).read_text())))
-    return weights.load(source)
 
 
 def train_from(
