@@ -62,13 +62,13 @@ class Refine(nn.Module):
         self.leave = nn.Sequential(nn.PReLU(width), _conv(width, width))
         self.predict = _silent(nn.Conv2d(width, outputs, 3, padding=1))
 
-    def forward(self, before: Tensor, after: Tensor, seen: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, C, h, w), readings (B, 8, h, w), visibility and hints -> hints, corrections."""
-        there = views(before, after, seen)
+    def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, C, h, w), readings (B, 8, h, w), what reached, coarser hints -> hints, corrections."""
+        there = views(before, after, places)
         matches = [correlation(*there[k : k + 2]) for k in (0, 2)] if self.matches else []
-        x = self.enter(torch.cat((*there, *matches, seen / 8, *rest), 1).to(before.dtype))
+        x = self.enter(torch.cat((*there, *matches, places / 8, *rest), 1).to(before.dtype))
         x = self.leave(x + self.middle(x))
-        return x, self.predict(x).to(seen.dtype)
+        return x, self.predict(x).to(places.dtype)
 
 
 class Motion(nn.Module):
@@ -101,15 +101,14 @@ class Motion(nn.Module):
         before, after = frames[:, 1], frames[:, 2]
         with torch.no_grad():
             read, reached = readings(before.float(), after.float(), flows.float())
-        pairs = list(
-            accumulate(self.encode, lambda x, level: level(x), initial=torch.cat((before, after)) - 0.5)
-        )
+        both = torch.cat((before, after)) - 0.5
+        features = list(accumulate(self.encode, lambda x, level: level(x), initial=both))[1:]
         reads = list(accumulate(self.refine[1:], lambda x, _: F.avg_pool2d(x, 2) / 2, initial=read))
         reaches = list(accumulate(self.refine[1:], lambda x, _: F.avg_pool2d(x, 2), initial=reached))
         correction = torch.zeros((), device=read.device)
         coarser: tuple[Tensor, ...] = ()
         for level in reversed(range(len(self.refine))):
-            first, second = pairs[level + 1].chunk(2)
+            first, second = features[level].chunk(2)
             hints, said = self.refine[level](
                 first, second, reads[level] + correction, reaches[level], *coarser
             )
