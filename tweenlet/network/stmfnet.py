@@ -81,7 +81,7 @@ class STMFNet(nn.Module):
         before, after = frames[:, 1], frames[:, 2]
         candidates: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
-            candidates = self.kernels(self.features(before, after), before, after)
+            candidates |= self.kernels(self.features(before, after), before, after)
         if self.flow is not None:
             _join(candidates, {1.0: self.flow(before, after)})
         draft = frames.new_zeros(())
