@@ -17,7 +17,7 @@ class TrainOptions:
     rate: float = 4e-4
     warmup: int = 200
     """Steps over which the rate rises from nothing."""
-    hold: float = 0.4
+    hold: float = 0.5
     """Share of the steps at the full rate, before it falls to nothing as half a cosine."""
     weight_decay: float = 1e-4
     clip: float = 1.0
