@@ -8,7 +8,7 @@ Nothing is remembered between batches, so a run that is resumed at any step sees
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tweenlet.training import parallel
 from tweenlet.training.store import Samples
 
 Array = NDArray[Any]
@@ -36,12 +37,17 @@ class Batch:
     """(B, 4, 2, h, w) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3."""
     sources: tuple[str, ...] = ()
     """Clip and frame that each sample is from, to name in a message."""
+    taught: Tensor | None = None
+    """(B, K, 3, h, w) float32 in [0, 1]: what each of K teachers made of it beforehand."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        flows = None if self.flows is None else self.flows.to(device, non_blocking=True)
-        frames = self.frames.to(device, non_blocking=True)
-        return Batch(frames, self.truth.to(device, non_blocking=True), flows, self.sources)
+
+        def there(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        frames, truth = (tensor.to(device, non_blocking=True) for tensor in (self.frames, self.truth))
+        return Batch(frames, truth, there(self.flows), self.sources, there(self.taught))
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,11 @@ class Turn:
 
     def frames(self, frames: Array) -> Array:
         """Turn the five frames of a sample, (5, 3, h, w)."""
-        frames = self._in_space(frames[::-1] if self.reversed else frames)
-        return frames[:, self.channels]
+        return self.pictures(frames[::-1] if self.reversed else frames)
+
+    def pictures(self, pictures: Array) -> Array:
+        """Turn pictures of the truth's moment, (K, 3, h, w)."""
+        return self._in_space(pictures)[:, self.channels]
 
     def flows(self, flows: Array) -> Array:
         """Turn the four flows of a sample, (4, 2, h, w), to what they are between the turned frames."""
@@ -86,32 +95,49 @@ class Turn:
 
 
 class Batches:
-    """An endless course of batches over samples: ``batches.at(step)`` is always the same batch."""
+    """An endless course of batches over samples: ``batches.at(step)`` is always the same batch.
 
-    def __init__(self, samples: Samples, size: int = 8, crop: int = 128, seed: int = 0) -> None:
+    ``taught``: what teachers made of the samples beforehand, an array (N, 3, h, w) uint8 for each teacher.
+    """
+
+    def __init__(
+        self, samples: Samples, size: int = 8, crop: int = 128, seed: int = 0, taught: Sequence[Array] = ()
+    ) -> None:
         side = samples.frames.shape[-1]
         if not 0 < crop <= side:
             raise ValueError(f"expected a crop of 1 to {side}, the size of the stored samples, got {crop}")
         if not len(samples):
             raise ValueError("expected at least one sample, got none")
-        self.samples, self.size, self.crop, self.seed = samples, size, crop, seed
+        if any(said.shape != samples.frames[:, 0].shape for said in taught):
+            raise ValueError(
+                f"expected taught pictures of shape {samples.frames[:, 0].shape}, one for each sample, "
+                f"got {[said.shape for said in taught]}"
+            )
+        parallel.share(size)
+        self.samples, self.size, self.crop, self.seed, self.taught = samples, size, crop, seed, taught
 
     def at(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
+        """The batch of a step, counted from 0; of processes that train together, each one's share of it."""
         random = np.random.default_rng([self.seed, 1, step])
-        indices = [self._index(step * self.size + place) for place in range(self.size)]
         room = self.samples.frames.shape[-1] - self.crop
-        frames = np.empty((self.size, 5, 3, self.crop, self.crop), np.uint8)
-        stored = self.samples.flows
-        flows = None if stored is None else np.empty((self.size, 4, 2, self.crop, self.crop), np.float32)
-        for place, index in enumerate(indices):
-            top, left = random.integers(0, room + 1, 2)
+        drawn = [
+            (self._index(step * self.size + place), random.integers(0, room + 1, 2), Turn.draw(random))
+            for place in range(self.size)
+        ][parallel.share(self.size)]
+        frames, flows, taught = [], [], []
+        for index, (top, left), turn in drawn:
             area = (..., slice(top, top + self.crop), slice(left, left + self.crop))
-            turn = Turn.draw(random)
-            frames[place] = turn.frames(self.samples.frames[index][area])
-            if flows is not None and stored is not None:
-                flows[place] = turn.flows(stored[index][area])
-        return batch_of(frames, flows, tuple(self.samples.sources[index] for index in indices))
+            frames.append(turn.frames(self.samples.frames[index][area]))
+            if self.samples.flows is not None:
+                flows.append(turn.flows(self.samples.flows[index][area]))
+            if self.taught:
+                taught.append(turn.pictures(np.stack([said[index][area] for said in self.taught])))
+        return batch_of(
+            np.stack(frames),
+            np.stack(flows, dtype=np.float32) if flows else None,
+            tuple(self.samples.sources[index] for index, *_ in drawn),
+            np.stack(taught) if taught else None,
+        )
 
     def _index(self, drawn: int) -> int:
         epoch, place = divmod(drawn, len(self.samples))
@@ -124,12 +150,17 @@ def _order(count: int, seed: int, epoch: int) -> Array:
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
 
 
-def batch_of(frames: Array, flows: Array | None, sources: tuple[str, ...] = ()) -> Batch:
-    """A Batch from (B, 5, 3, h, w) uint8 frames, truth in the middle, and (B, 4, 2, h, w) flows."""
+def batch_of(
+    frames: Array, flows: Array | None, sources: tuple[str, ...] = (), taught: Array | None = None
+) -> Batch:
+    """A Batch from uint8 frames (B, 5, 3, h, w), truth in the middle, flows (B, 4, 2, h, w), and what was
+    taught, uint8 (B, K, 3, h, w).
+    """
     pictures = torch.from_numpy(frames).float().div_(255)
     inputs = pictures[:, [0, 1, 3, 4]]
     motion = None if flows is None else torch.from_numpy(flows).float()
-    return Batch(inputs, pictures[:, 2].contiguous(), motion, sources)
+    said = None if taught is None else torch.from_numpy(taught).float().div_(255)
+    return Batch(inputs, pictures[:, 2].contiguous(), motion, sources, said)
 
 
 def in_turn(samples: Samples, size: int = 8) -> Iterator[Batch]:

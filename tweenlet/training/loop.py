@@ -21,12 +21,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from tweenlet.training import parallel
 from tweenlet.training.data import Batches, ahead, in_turn
 from tweenlet.training.harvest import Recipe
-from tweenlet.training.losses import weighted
+from tweenlet.training.losses import Objective, inside, supervised
 from tweenlet.training.options import TrainOptions
-from tweenlet.training.state import TrainingState, inside, predict
+from tweenlet.training.state import TrainingState, predict
 from tweenlet.training.store import Progress, Samples, prepare
 from tweenlet.weights import network_of
 
@@ -65,14 +67,19 @@ def train(
     options: TrainOptions,
     folder: Path,
     progress: Callable[[Tick], None] | None = None,
+    *,
+    objective: Objective | None = None,
+    optimiser: Optimizer | None = None,
 ) -> Result:
     """Train a model until its steps or minutes end or it is interrupted; goes on where `folder` left off.
 
+    It learns the truth by the loss that the options name, or whatever the ``objective`` says, with the
+    optimiser that the options name or one of the caller's, made for the parameters of this very model.
     SIGTERM and Ctrl-C end it after the step under way, saved. DivergedError when the loss becomes NaN or
     explodes: the last saved state stays. ValueError when `folder` holds the training of another network.
     """
-    objective = weighted(options.loss)
-    state = TrainingState(model, options, folder)
+    objective = objective or supervised(options)
+    state = TrainingState(model, options, folder, optimiser)
     margin = options.margin
     blend_psnr = None if validation is None else validate(_Blend(), validation, state.device, margin)
     first, before, begun = state.step, state.seconds, time.monotonic()
@@ -91,10 +98,11 @@ def train(
                 state.log({"psnr": state.psnr, "blend_psnr": blend_psnr})
             if progress:
                 progress(Tick(state.step, options.steps, values["loss"], speed, state.psnr))
-            if interruption.asked and not last:
+            late = options.minutes is not None and state.seconds >= 60 * options.minutes
+            if parallel.any_of(interruption.asked) and not last:
                 stopped = "interrupted"
                 break
-            if options.minutes is not None and state.seconds >= 60 * options.minutes and not last:
+            if parallel.any_of(late) and not last:
                 stopped = "minutes"
                 break
             if state.step % options.save_every == 0:
@@ -172,6 +180,10 @@ def train_from(
     model = network_of(config)
     store = Path(store) if store is not None else Path(out) / "store"
     store.parent.mkdir(parents=True, exist_ok=True)
-    samples, held_out = prepare(data, store, recipe or Recipe(), validate, notify=notify, progress=preparing)
-    batches = Batches(samples, batch, crop, seed)
-    return train(model, batches, held_out, options or TrainOptions(), Path(out), progress)
+    with parallel.together():
+        with parallel.first_goes_first():
+            samples, held_out = prepare(
+                data, store, recipe or Recipe(), validate, notify=notify, progress=preparing
+            )
+        batches = Batches(samples, batch, crop, seed)
+        return train(model, batches, held_out, options or TrainOptions(), Path(out), progress)

@@ -1,6 +1,8 @@
-"""Losses between a prediction and the truth, by name. All take (B, 3, H, W) in [0, 1] and are mean-reduced.
+"""Losses between a prediction and what it should be, and the objectives that a training minimises.
 
-LOSSES["laplacian"](prediction, truth) -> scalar
+LOSSES["laplacian"](prediction, truth) -> scalar       mean-reduced, of (B, 3, H, W) in [0, 1]
+weighted({"laplacian": 1}) -> Loss by several terms
+supervised(options) -> Objective: (prediction, batch) -> what to minimise, and terms to log
 """
 
 from __future__ import annotations
@@ -11,8 +13,13 @@ import torch
 from torch import Tensor
 
 from tweenlet.ops.pyramid import laplacian_pyramid
+from tweenlet.training.data import Batch
+from tweenlet.training.options import TrainOptions
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Terms = dict[str, Tensor]
+Objective = Callable[[Tensor, Batch], tuple[Tensor, Terms]]
+"""Takes a prediction (B, 3, h, w) float32 for a batch; gives the scalar to minimise, and scalars to log."""
 
 
 def laplacian(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -43,14 +50,40 @@ def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {"laplacian": laplacian, "charbonnier": charbonnier, "psnr": psnr}
 
 
-def weighted(weights: Mapping[str, float]) -> Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]:
-    """The weighted sum of named losses, and each of them, as one function; ValueError for an unknown name."""
+def weighted(
+    weights: Mapping[str, float], margin: int = 0, border: float = 0.0
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Terms]]:
+    """The weighted sum of named losses, and each of them, as one function; ValueError for an unknown name.
+
+    With a ``margin`` in pixels the losses are those of the inside of the pictures, and ``border`` is the
+    weight of the loss of the whole beside it.
+    """
     unknown = sorted(set(weights) - set(LOSSES))
     if unknown or not weights:
         raise ValueError(f"expected losses among {sorted(LOSSES)}, got {unknown or 'none'}")
 
-    def objective(prediction: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def total(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Terms]:
         terms = {name: LOSSES[name](prediction, truth) for name in weights}
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum(), terms
 
-    return objective
+    def loss(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Terms]:
+        value, terms = total(inside(prediction, margin), inside(truth, margin))
+        if margin:
+            value = value + border * total(prediction, truth)[0]
+        return value, terms
+
+    return loss
+
+
+def supervised(options: TrainOptions) -> Objective:
+    """The loss that the options name, between the prediction and the truth."""
+    loss = weighted(options.loss, options.margin, options.border)
+    return lambda prediction, batch: loss(prediction, batch.truth)
+
+
+def inside(pictures: Tensor, margin: int) -> Tensor:
+    """Pictures (..., h, w) without `margin` pixels on each side; ValueError where nothing would be left."""
+    height, width = pictures.shape[-2:]
+    if 2 * margin >= min(height, width):
+        raise ValueError(f"a margin of {margin} leaves nothing of a crop of {width}x{height}")
+    return pictures[..., margin : height - margin, margin : width - margin]

@@ -14,6 +14,8 @@ class TrainOptions:
     steps: int = 100_000
     minutes: float | None = None
     """Stop, saved, after so many minutes, counted over all sessions; the schedule stays by steps."""
+    optimiser: str = "adamw"
+    """"adamw", or "adamax", which the papers train with."""
     rate: float = 4e-4
     warmup: int = 200
     """Steps over which the rate rises from nothing."""
@@ -47,6 +49,8 @@ class TrainOptions:
         return self.rate * rising * (0.5 + 0.5 * math.cos(math.pi * falling))
 
     def __post_init__(self) -> None:
+        if self.optimiser not in ("adamw", "adamax"):
+            raise ValueError(f'expected the optimiser "adamw" or "adamax", got "{self.optimiser}"')
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f'expected precision "float32" or "bfloat16", got "{self.precision}"')
         if self.margin < 0:

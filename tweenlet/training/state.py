@@ -5,18 +5,24 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from tweenlet import weights
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training import parallel
 from tweenlet.training.data import Batch
+from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
+
+OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 
 
 class DivergedError(ValueError):
@@ -26,14 +32,18 @@ class DivergedError(ValueError):
 class TrainingState:
     """Weights, their average, optimiser, step and generators. Goes on from `folder` where one is kept there.
 
-    ValueError where `folder` holds the training of another network.
+    Without an ``optimiser``, the one that the options name is made. Of processes that train together, the
+    first one alone writes. ValueError where `folder` holds the training of another network.
     """
 
-    def __init__(self, model: nn.Module, options: TrainOptions, folder: Path) -> None:
+    def __init__(
+        self, model: nn.Module, options: TrainOptions, folder: Path, optimiser: Optimizer | None = None
+    ) -> None:
         self.folder, self.options, self.device = folder, options, torch.device(options.device)
-        self.model = _channels_last(model.to(self.device)).train()
-        self.averaged: nn.Module = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(
+        model = _channels_last(model.to(self.device)).train()
+        self.averaged: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = parallel.see_whole_batch(model)
+        self.optimiser = optimiser or OPTIMISERS[options.optimiser](
             self.model.parameters(), options.rate, weight_decay=options.weight_decay
         )
         self.step, self.seconds = 0, 0.0
@@ -42,22 +52,22 @@ class TrainingState:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "state.pt").exists():
             self._load()
-        self._shorten_log()
+        self._learner = parallel.joined(self.model)
+        if parallel.rank() == 0:
+            self._shorten_log()
 
-    def learn(
-        self, batch: Batch, objective: Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-    ) -> dict[str, float]:
-        """Take one step; returns the loss, its terms, the norm of the gradient and the rate, by name."""
+    def learn(self, batch: Batch, objective: Objective) -> dict[str, float]:
+        """Take one step; returns the loss, its terms, the norm of the gradient and the rate, by name.
+
+        DivergedError, before anything is changed, where loss or gradient are not finite or explode.
+        """
         rate = self.options.rate_at(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            prediction = predict(self.model, batch)
-        margin = self.options.margin
-        loss, terms = objective(inside(prediction.float(), margin), inside(batch.truth, margin))
-        if margin:
-            loss = loss + self.options.border * objective(prediction.float(), batch.truth)[0]
-        value = float(loss.detach())
+            prediction = predict(self._learner, batch)
+        loss, terms = objective(prediction.float(), batch)
+        value = parallel.mean(float(loss.detach()))
         if self.usual_loss is not None and self.step > 100:
             self._check("loss", value, batch, limit=self.options.explosion * max(abs(self.usual_loss), 0.1))
         self._check("loss", value, batch)
@@ -69,7 +79,7 @@ class TrainingState:
         self.step += 1
         self._average(min(self.options.average, (1 + self.step) / (10 + self.step)))
         self.usual_loss = value if self.usual_loss is None else 0.99 * self.usual_loss + 0.01 * value
-        by_name = {name: float(term.detach()) for name, term in terms.items()}
+        by_name = {name: parallel.mean(float(term.detach())) for name, term in terms.items()}
         return {"loss": value, **by_name, "gradient": norm, "rate": rate}
 
     def _check(self, what: str, value: float, batch: Batch, limit: float = math.inf) -> None:
@@ -90,6 +100,8 @@ class TrainingState:
     def log(self, values: Mapping[str, float | None]) -> None:
         """Add a line to the log."""
         entry = {"step": self.step, **values, "seconds": round(self.seconds, 1)}
+        if parallel.rank():
+            return
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -102,6 +114,8 @@ class TrainingState:
 
     def save(self) -> None:
         """Keep the state, and export the averaged weights; each file appears whole."""
+        if parallel.rank():
+            return
         state = {
             "config": _config_of(self.model),
             "options": json.dumps(asdict(self.options)),
@@ -143,17 +157,10 @@ class TrainingState:
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
 
 
-def inside(pictures: Tensor, margin: int) -> Tensor:
-    """Pictures (..., h, w) without `margin` pixels on each side; ValueError where nothing would be left."""
-    height, width = pictures.shape[-2:]
-    if 2 * margin >= min(height, width):
-        raise ValueError(f"a margin of {margin} leaves nothing of a crop of {width}x{height}")
-    return pictures[..., margin : height - margin, margin : width - margin]
-
-
 def predict(model: nn.Module, batch: Batch) -> Tensor:
     """The model's (B, 3, h, w) for a batch, with the batch's flows where its config asks for them."""
-    if isinstance(model, STMFNet) and model.config.flow == "dis":
+    network = model.module if isinstance(model, DistributedDataParallel) else model
+    if isinstance(network, STMFNet) and network.config.flow == "dis":
         if batch.flows is None:
             raise ValueError("this network needs optical flow, and the samples were stored without")
         return model(batch.frames, batch.flows)  # type: ignore[no-any-return]
