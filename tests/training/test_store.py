@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -102,8 +103,9 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path):
 def test_bad_footage_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such"):
         find_clips([tmp_path / "nowhere"])
-    with pytest.raises(ValueError, match="no video and no folder of 7"):
-        find_clips([tmp_path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no video, no folder of images .* in .*empty"):
+        find_clips([tmp_path / "empty"])
     (tmp_path / "x.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match=r"none of 1 clips can be trained on .*x\.mp4"):
         survey([tmp_path], crop=32)
@@ -112,6 +114,79 @@ def test_bad_footage_is_named(tmp_path):
 def test_shares_add_up():
     assert shares([1, 1, 2], 8) == [2, 2, 4]
     assert sum(shares([0.3, 5, 1, 1.7], 101)) == 101
+
+
+def test_few_shares_are_spread_over_many_clips():
+    few = np.array(shares([1.0] * 900 + [3.0] * 100, 100))
+    assert few.sum() == 100
+    assert few.max() == 1
+    parts = [part.sum() for part in np.split(few, 10)]
+    assert set(parts[:9]) == {8, 9}
+    assert parts[9] == 25
+
+
+def test_samples_know_their_places(tmp_path):
+    frames = {name: pan(ord(name), 18) for name in "ab"}
+    for name, pictures in frames.items():
+        clip(tmp_path / "data" / name, pictures)
+    recipe = Recipe(samples=12, validation=2, crop=32, short_side=48, synthetic=0.25, strides=(1,))
+    train, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
+    assert train.places[9:] == [None] * 3
+    assert train.sources[:9] == [f"{p.clip}#{p.first}+1" for p in train.places[:9]]
+    assert {(p.width, p.height) for p in train.places[:9]} <= {(64, 48), (96, 72), (43, 32)}
+    for sample, place in zip(train.frames, train.places[:9], strict=False):
+        truth = frames[Path(place.clip).name][place.first + 3 * place.stride]
+        whole = cv2.resize(truth, (place.width, place.height), interpolation=cv2.INTER_AREA)[..., ::-1]
+        there = whole[place.top : place.top + 32, place.left : place.left + 32]
+        assert np.array_equal(sample[2], there.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("strides", [(1,), (2,), (1, 3)])
+def test_a_recipe_chooses_the_strides(tmp_path, strides):
+    clip(tmp_path / "a", pan(1, 24))
+    found = survey([tmp_path], crop=32, strides=strides)
+    assert {window.stride for window in found.training[0].windows} == set(strides)
+    recipe = Recipe(samples=20, crop=32, synthetic=0, flows=False, strides=strides)
+    train, held_out = prepare([tmp_path], tmp_path / "store", recipe)
+    assert held_out is None
+    assert {place.stride for place in train.places} <= set(strides)
+    made = (tmp_path / "store" / "recipe.json").stat().st_mtime_ns
+    prepare([tmp_path / "a"], tmp_path / "store", recipe)
+    assert (tmp_path / "store" / "recipe.json").stat().st_mtime_ns == made
+
+
+def test_strides_that_are_none():
+    for strides in ((), (0, 1)):
+        with pytest.raises(ValueError, match="strides of 1 or more, got"):
+            Recipe(strides=strides)
+
+
+def test_a_store_of_before_places_and_strides_is_not_made_again(tmp_path):
+    clip(tmp_path / "data" / "a", pan(1, 16))
+    recipe = Recipe(samples=3, crop=32, synthetic=0, flows=False)
+    new, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
+    label = tmp_path / "store" / "recipe.json"
+    made = json.loads(label.read_text())
+    del made["recipe"]["strides"]
+    label.write_text(json.dumps(made))
+    (tmp_path / "store" / "train" / "places.json").unlink()
+    old, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
+    assert (old.places, old.sources) == ([], new.sources)
+    strided = replace(recipe, strides=(1,))
+    again, _ = prepare([tmp_path / "data"], tmp_path / "store", strided)
+    assert len(again.places) == 3
+
+
+def test_frames_too_small_for_stills(tmp_path):
+    clip(tmp_path / "data" / "a", pan(1, 10))
+    heard = []
+    expected = r"at least 96x96 for a crop of 64; the largest are 96x72: set its share to 0"
+    with pytest.raises(ValueError, match=expected):
+        prepare(
+            [tmp_path / "data"], tmp_path / "store", Recipe(samples=8, crop=64),
+            progress=lambda what, *_: heard.append(what),
+        )  # fmt: skip
+    assert set(heard) == {"looking at footage"}
 
 
 def video(path: Path, pictures) -> Path:

@@ -1,14 +1,21 @@
-"""Footage: the clips in folders of videos or of frame folders, and their windows worth learning from.
+"""Footage: the clips in folders of videos, of frame folders or of published data sets, and their windows.
 
     paths --find_clips--> clips --scan--> windows of 7 (stride 1) or 13 (stride 2) consecutive frames
                                           without a cut or a repeated frame, each with its motion
 
 A window with first frame t and stride s has inputs t, t+2s, t+4s, t+6s and truth t+3s. Scanning sees each
 frame once, as a small grey thumbnail. PyAV decodes, or OpenCV where PyAV cannot be imported.
+
+What a folder is shows in its layout:
+
+    sequences/ and sep_trainlist.txt   Vimeo-90K: a clip of im1.png .. im7.png for every line of the list
+    quintuplet.png                     a window of BVI-DVC: its frames 1, 3, 5, 7, 4 as square tiles in a row
+    images                             a clip, in the natural order of their names
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +49,19 @@ THUMBNAIL = 90
 """Short side of the grey thumbnails that cuts, repeats and motion are judged on."""
 REPEAT = 0.12
 """Frames whose thumbnails differ by less than this, on average, in units of 1/255, repeat each other."""
+TRAIN_LIST, TEST_LIST = "sep_trainlist.txt", "sep_testlist.txt"
+"""Of Vimeo-90K: a line for each septuplet, such as 00001/0001, below sequences/."""
+QUINTUPLET = "quintuplet.png"
+TILES = (0, 1, 4, 2, 3)
+"""Of a quintuplet, in the order of time."""
+
+
+class UnusableError(OSError):
+    """A clip that cannot be used: the file of it that is to blame, and why."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file, self.reason = file, reason
 
 
 @dataclass(frozen=True)
@@ -52,10 +72,14 @@ class Window:
     stride: int
     blend: float
     """PSNR (dB) at which blending predicts the truth, on thumbnails: low = much motion."""
+    quintuplet: bool = False
+    """Whether the clip holds the five frames used, and none of those between them."""
 
     @property
     def frames(self) -> tuple[int, int, int, int, int]:
-        """Numbers of the frames used, in order of time; the middle one is the truth."""
+        """Which frames of the clip are used, counted from 0 in order of time; the middle one is the truth."""
+        if self.quintuplet:
+            return (0, 1, 2, 3, 4)
         t, s = self.first, self.stride
         return (t, t + 2 * s, t + 3 * s, t + 4 * s, t + 6 * s)
 
@@ -81,24 +105,67 @@ def natural(path: Path) -> list[tuple[int, str]]:
 
 
 def find_clips(paths: Iterable[str | Path]) -> list[Path]:
-    """Every video file, and every folder of at least seven images, at or below the paths.
+    """Every video file and every folder of images at or below the paths, complete or not.
 
-    FileNotFoundError for a path that does not exist; ValueError where nothing is found at all.
+    Of Vimeo-90K, also where a path is a part of it, the septuplets of the training list and no others, the
+    missing ones too. FileNotFoundError for a path that does not exist; ValueError where one has nothing.
     """
     clips: set[Path] = set()
-    asked = [Path(p) for p in paths]
-    for path in asked:
+    for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"no such file or folder: {path}")
-        for entry in [path, *path.rglob("*")] if path.is_dir() else [path]:
-            if entry.is_dir():
-                if len(images_in(entry)) >= WINDOW:
-                    clips.add(entry)
-            elif entry.suffix.lower() in VIDEOS:
-                clips.add(entry)
-    if not clips:
-        raise ValueError(f"no video and no folder of {WINDOW} or more images in {', '.join(map(str, asked))}")
+        found = set(_clips_at(path))
+        if not found:
+            raise ValueError(f"no video, no folder of images and no septuplet to train on in {path}")
+        clips |= found
     return sorted(clips)
+
+
+def _clips_at(path: Path) -> Iterator[Path]:
+    if path.is_file() and path.suffix.lower() in VIDEOS:
+        yield path
+    here = path.absolute()
+    for root in (parent.parent for parent in [here, *here.parents] if parent.name == "sequences"):
+        if _is_vimeo(root):
+            yield from (clip for clip in _septuplets(root) if clip.is_relative_to(here))
+            return
+    for place, folders, names in os.walk(path, followlinks=True):
+        folder = Path(place)
+        if _is_vimeo(folder):
+            yield from _septuplets(folder)
+            folders.remove("sequences")
+        suffixes = [(name, Path(name).suffix.lower()) for name in names]
+        videos = [folder / name for name, suffix in suffixes if suffix in VIDEOS]
+        yield from videos
+        images = sum(suffix in IMAGES for _, suffix in suffixes)
+        if images >= WINDOW or (images and not videos):
+            yield folder
+
+
+def _is_vimeo(folder: Path) -> bool:
+    return (folder / "sequences").is_dir() and any((folder / n).exists() for n in (TRAIN_LIST, TEST_LIST))
+
+
+def _septuplets(root: Path) -> list[Path]:
+    """The training septuplets of Vimeo-90K, there or not.
+
+    FileNotFoundError where their list is missing; ValueError where a septuplet is in both lists.
+    """
+    if not (root / TRAIN_LIST).exists():
+        raise FileNotFoundError(f"{root} has sequences and {TEST_LIST} but no {TRAIN_LIST}")
+    train, test = (
+        set((root / name).read_text().split()) if (root / name).exists() else set()
+        for name in (TRAIN_LIST, TEST_LIST)
+    )
+    if both := sorted(train & test):
+        raise ValueError(f"{len(both)} septuplets are in {TRAIN_LIST} and in {TEST_LIST}: {listed(both)}")
+    return [root / "sequences" / name for name in train]
+
+
+def listed(names: Sequence[object], most: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*map(str, names[:most]), *more])
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -106,19 +173,56 @@ def images_in(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGES), key=natural)
 
 
+def read_image(path: Path) -> Pixels:
+    """An image, (H, W, 3) uint8 RGB. UnusableError where it cannot be read or is cut short."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if picture is None or (path.suffix.lower() in (".jpg", ".jpeg") and _is_cut_short(path.read_bytes())):
+        raise UnusableError(path, "is not a readable image")
+    return _rgb(picture)
+
+
+def _is_cut_short(jpeg: bytes) -> bool:
+    """Whether the last scan of a JPEG has no end, which OpenCV fills with grey."""
+    return jpeg.rfind(b"\xff\xd9") < jpeg.rfind(b"\xff\xda")
+
+
 def frames_of(clip: Path) -> Iterator[Pixels]:
-    """Every frame of a clip, (H, W, 3) uint8 RGB, in order; OSError where it cannot be read."""
-    if clip.is_dir():
-        for path in images_in(clip):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if picture is None:
-                raise OSError(f"not a readable image: {path}")
-            yield _rgb(picture)
+    """Every frame of a clip, (H, W, 3) uint8 RGB, in order of time; UnusableError where it cannot be read."""
+    if is_quintuplet(clip):
+        yield from _tiles(clip / QUINTUPLET)
+    elif clip.is_dir():
+        for path in _frame_files(clip):
+            yield read_image(path)
     elif av is not None:
         for frame in _decoded(clip):
             yield frame.to_ndarray(format="rgb24", interpolation="BICUBIC")
     else:
         yield from _decoded_by_opencv(clip)
+
+
+def is_quintuplet(clip: Path) -> bool:
+    """Whether a clip is a folder with a quintuplet: frames 0, 2, 3, 4 and 6 of seven, and no others."""
+    return (clip / QUINTUPLET).exists()
+
+
+def _tiles(path: Path) -> Iterator[Pixels]:
+    picture = read_image(path)
+    height, width = picture.shape[:2]
+    if width != 5 * height:
+        raise UnusableError(path, f"expected five square tiles side by side, got {width}x{height} pixels")
+    for tile in TILES:
+        yield picture[:, tile * height : (tile + 1) * height]
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    """The frames of a folder; of a septuplet, exactly its seven."""
+    if folder.parent.parent.name != "sequences" or not _is_vimeo(folder.parents[2]):
+        return images_in(folder)
+    files = [folder / f"im{number}.png" for number in range(1, WINDOW + 1)]
+    for file in files:
+        if not file.exists():
+            raise UnusableError(file, "is missing from a septuplet")
+    return files
 
 
 def thumbnails_of(clip: Path) -> Iterator[tuple[Pixels, tuple[int, int]]]:
@@ -141,10 +245,10 @@ def _decoded(clip: Path) -> Iterator[Any]:
     try:
         with av.open(str(clip)) as container:
             if not container.streams.video:
-                raise OSError(f"no video in {clip}")
+                raise UnusableError(clip, "has no video in it")
             yield from container.decode(container.streams.video[0])
     except av.FFmpegError as error:
-        raise OSError(f"cannot read {clip}: {error.strerror}") from error
+        raise UnusableError(clip, f"cannot be read: {error.strerror}") from error
 
 
 def _decoded_by_opencv(clip: Path) -> Iterator[Pixels]:
@@ -152,7 +256,7 @@ def _decoded_by_opencv(clip: Path) -> Iterator[Pixels]:
     try:
         good, picture = capture.read()
         if not good:
-            raise OSError(f"cannot read {clip}")
+            raise UnusableError(clip, "cannot be read")
         while good:
             yield _rgb(picture)
             good, picture = capture.read()
@@ -173,33 +277,49 @@ def fitted(width: int, height: int, short_side: int) -> tuple[int, int]:
 def scan(clip: Path, strides: tuple[int, ...] = (1, 2)) -> Footage:
     """Look at every frame of a clip once, small, and list its usable windows.
 
-    OSError where the clip cannot be read, where its frames change size, or where it has fewer than seven.
+    UnusableError where the clip or a frame of it is missing or cannot be read, where its frames change size,
+    or where it has fewer than seven.
     """
+    if not clip.exists():
+        raise UnusableError(clip, "is missing")
     thumbnails: list[Pixels] = []
     size = (0, 0)
     for thumbnail, found in thumbnails_of(clip):
         if thumbnails and found != size:
-            raise OSError(f"the frame size changes from {size} to {found} within {clip}")
+            raise UnusableError(clip, f"the frame size changes from {size} to {found}")
         thumbnails.append(thumbnail)
         size = found
-    if len(thumbnails) < WINDOW:
-        raise OSError(f"expected at least {WINDOW} frames, got {len(thumbnails)} in {clip}")
-    change = np.array([_difference(a, b) for a, b in pairwise(thumbnails)])
-    cuts, repeats = _cuts(thumbnails), change < REPEAT
-    broken = np.concatenate([[0], np.cumsum(cuts | repeats)])  # broken[i] = bad steps before frame i
-    windows = []
+    repeats = np.array([_difference(a, b) for a, b in pairwise(thumbnails)]) < REPEAT
+    if is_quintuplet(clip):
+        cuts = _cuts(thumbnails[:2] + thumbnails[3:])  # the inputs, for these are evenly spaced in time
+        possible = int(1 in strides)
+        blend = _blend_psnr(*thumbnails[1:4])
+        whole = possible and not cuts.any() and not repeats.any()
+        windows = [Window(0, 1, blend, quintuplet=True)] if whole else []
+    elif len(thumbnails) < WINDOW:
+        raise UnusableError(clip, f"expected at least {WINDOW} frames, got {len(thumbnails)}")
+    else:
+        cuts = _cuts(thumbnails)
+        possible = len(thumbnails) - WINDOW + 1 if 1 in strides else 0
+        windows = list(_windows(thumbnails, cuts | repeats, strides))
+    return Footage(
+        path=clip, width=size[0], height=size[1], frames=len(thumbnails),
+        cuts=int(cuts.sum()), repeats=int(repeats.sum()),
+        windows=tuple(windows), left_out=possible - sum(window.stride == 1 for window in windows),
+    )  # fmt: skip
+
+
+def _windows(
+    thumbnails: Sequence[Pixels], bad: NDArray[np.bool_], strides: tuple[int, ...]
+) -> Iterator[Window]:
+    """The windows of consecutive frames without a bad step between any two of them."""
+    broken = np.concatenate([[0], np.cumsum(bad)])  # broken[i] = bad steps before frame i
     for stride in strides:
         span = (WINDOW - 1) * stride
         for first in range(len(thumbnails) - span):
             if broken[first + span] == broken[first]:
                 before, truth, after = (thumbnails[first + k * stride] for k in (2, 3, 4))
-                windows.append(Window(first, stride, _blend_psnr(before, truth, after)))
-    singles = sum(window.stride == 1 for window in windows)
-    return Footage(
-        path=clip, width=size[0], height=size[1], frames=len(thumbnails),
-        cuts=int(cuts.sum()), repeats=int(repeats.sum()),
-        windows=tuple(windows), left_out=len(thumbnails) - WINDOW + 1 - singles if 1 in strides else 0,
-    )  # fmt: skip
+                yield Window(first, stride, _blend_psnr(before, truth, after))
 
 
 def _cuts(thumbnails: Sequence[Pixels]) -> NDArray[np.bool_]:

@@ -35,6 +35,36 @@ class Recipe:
     """Share of the training samples that are scenes made from stills."""
     flows: bool = True
     seed: int = 0
+    strides: tuple[int, ...] = (1, 2)
+    """Of the windows, in frames: 1 for seven consecutive frames, 2 for every second of thirteen."""
+
+    def __post_init__(self) -> None:
+        if not self.strides or min(self.strides) < 1:
+            raise ValueError(f"expected strides of 1 or more, got {self.strides}")
+
+    @property
+    def still(self) -> int:
+        """Height and width (pixels) of the pieces of stills that scenes are made from."""
+        return self.crop * 3 // 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the footage a sample is from."""
+
+    clip: str
+    first: int
+    """The first frame of the window, counted from 0: frame first + 3 stride is the truth."""
+    stride: int
+    width: int
+    """Of the whole frame once scaled, pixels."""
+    height: int
+    top: int
+    """Of the crop within the scaled frame, pixels."""
+    left: int
+
+    def __str__(self) -> str:
+        return f"{self.clip}#{self.first}+{self.stride}"
 
 
 def hardness(window: Window) -> float:
@@ -48,8 +78,10 @@ def weight(footage: Footage) -> float:
 
 
 def shares(weights: Sequence[float], count: int) -> list[int]:
-    """`count` things divided in proportion to weights, by largest remainders."""
+    """`count` things divided in proportion to weights, by largest remainders; few things spread all along."""
     exact = np.asarray(weights) / np.sum(weights) * count
+    if count < len(exact):
+        return [int(n) for n in np.diff(np.rint(np.cumsum(exact)), prepend=0)]
     whole = np.floor(exact).astype(int)
     for index in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
         whole[index] += 1
@@ -58,8 +90,11 @@ def shares(weights: Sequence[float], count: int) -> list[int]:
 
 def harvest(
     footage: Footage, recipe: Recipe, frames: NDArray[np.uint8], flows: NDArray[np.float16] | None
-) -> tuple[list[str], list[Pixels]]:
-    """Decode one clip, filling the given slots with crops of its windows; returns sources and two stills."""
+) -> tuple[list[Place], list[Pixels]]:
+    """Decode one clip, filling the given slots with crops of its windows.
+
+    Returns the places of the crops and at most three stills. OSError where the clip is not what was scanned.
+    """
     if not len(frames):
         return [], []
     seed = int.from_bytes(hashlib.sha256(footage.path.name.encode()).digest()[:8], "big")
@@ -73,7 +108,7 @@ def harvest(
     for window, crops in zip(chosen, shares([1.0] * number, len(frames)), strict=True):
         by_end.setdefault(window.frames[-1], []).append((window, crops))
     recent: deque[Pixels] = deque(maxlen=max(w.frames[-1] - w.first for w in chosen) + 1)
-    sources: list[str] = []
+    places: list[Place] = []
     stills: list[Pixels] = []
     for index, frame in enumerate(frames_of(footage.path)):
         recent.append(frame)
@@ -82,29 +117,30 @@ def harvest(
                 random.choice([recipe.short_side, 10**6, recipe.short_side * 2 // 3], p=[0.75, 0.1, 0.15])
             )
             size = fitted(footage.width, footage.height, max(short, recipe.crop))
-            five = [_scaled(recent[number - index - 1], size) for number in window.frames]
+            five = [scaled(recent[number - index - 1], size) for number in window.frames]
             moving = flows_of(five) if flows is not None else None
-            for top, left in _places(five, crops, recipe.crop, random):
-                slot = len(sources)
-                sources.append(f"{footage.path}#{window.first}+{window.stride}")
+            for top, left in _corners(five, crops, recipe.crop, random):
+                slot = len(places)
+                places.append(Place(str(footage.path), window.first, window.stride, *size, top, left))
                 area = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
                 frames[slot] = [picture[area].transpose(2, 0, 1) for picture in five]
                 if flows is not None and moving is not None:
                     flows[slot] = moving[:, :, *area]
-            if len(stills) < 3 and min(size) >= recipe.crop * 3 // 2:
+            if len(stills) < 3 and min(size) >= recipe.still:
                 stills.append(five[2])
-    if len(sources) != len(frames):
+    if len(places) != len(frames):
         raise OSError(f"{footage.path} changed while it was read")
-    return sources, stills
+    return places, stills
 
 
-def _scaled(picture: Pixels, size: tuple[int, int]) -> Pixels:
+def scaled(picture: Pixels, size: tuple[int, int]) -> Pixels:
+    """A picture (H, W, 3) uint8 brought down to a size (width, height)."""
     if (picture.shape[1], picture.shape[0]) == size:
         return picture
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _places(
+def _corners(
     five: Sequence[Pixels], count: int, crop: int, random: np.random.Generator
 ) -> list[tuple[int, int]]:
     """Corners (top, left) of crops: two in three where blending fails, the others anywhere."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tweenlet.training.footage import Footage, fitted, frames_of
+from tweenlet.training.footage import Footage, fitted, frames_of, listed
 from tweenlet.training.store import Progress, survey
 
 RATE = 25
@@ -37,7 +37,7 @@ def pack(
 
     Clips are scaled down to `short_side` pixels and cut to their `longest` middle frames; what `megabytes`
     (10^6 bytes, of all together) allow is shared by pixels. The folder appears whole or not at all.
-    FileExistsError where it exists; ValueError where no clip is usable.
+    FileExistsError where it exists; ValueError where no clip is usable or one is a quintuplet.
     """
     import av  # not where a pack is read, only where it is made
 
@@ -48,6 +48,10 @@ def pack(
     if notify:
         notify(str(found))
     clips = sorted(found.training + found.held_out, key=lambda clip: clip.path)
+    if quintuplets := [clip.path for clip in clips if clip.windows[0].quintuplet]:
+        raise ValueError(
+            f"expected consecutive frames, got {len(quintuplets)} quintuplets: {listed(quintuplets)}"
+        )
     sizes = {clip: _even(fitted(clip.width, clip.height, short_side)) for clip in clips}
     pixels = {clip: w * h * min(clip.frames, longest) for clip, (w, h) in sizes.items()}
     bits_per_pixel = 0.95 * 8e6 * megabytes / sum(pixels.values())  # the containers take some
@@ -84,10 +88,12 @@ def _even(size: tuple[int, int]) -> tuple[int, int]:
 def _names(clips: Sequence[Footage]) -> dict[Footage, str]:
     """A file name for every clip, numbered where two share one."""
     names: dict[Footage, str] = {}
+    taken = set()
     for clip in clips:
         name, number = f"{clip.path.stem}.mp4", 1
-        while name in names.values():
+        while name in taken:
             number += 1
             name = f"{clip.path.stem}-{number}.mp4"
         names[clip] = name
+        taken.add(name)
     return names
