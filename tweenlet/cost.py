@@ -1,4 +1,4 @@
-"""Cost: parameters and multiply-adds of a network, part by part.
+"""Cost: parameters, multiply-adds and milliseconds of a network, part by part.
 
 A multiply-add is one product and one sum in a convolution or a linear layer, counted on tensors without data,
 so that any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent
@@ -7,8 +7,11 @@ together), activations, and the classical optical flow of a network that uses it
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import nn
@@ -80,6 +83,54 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
         for name, part in model.named_children()
     }
     return Cost(height, width, parts, _unused(model, height, width))
+
+
+@torch.no_grad()
+def latency(
+    model: STMFNet, height: int, width: int, runs: int = 5, enough: float = math.inf
+) -> dict[str, float]:
+    """Wall milliseconds for one new frame of ``height`` x ``width`` where the model is, by part and of "all".
+
+    Medians of ``runs`` after one that warms up; a first run of more than ``enough`` milliseconds is the only
+    one. "all" holds what no part does too: classical flow, if the network uses it.
+    """
+    model = model.eval()
+    height, width = (-(-side // model.stride) * model.stride for side in (height, width))
+    device = next(model.parameters()).device
+    frames = torch.rand(1, FRAMES, 3, height, width, device=device)
+    begun: dict[str, float] = {}
+    taken: dict[str, list[float]] = {name: [] for name in (*(n for n, _ in model.named_children()), "all")}
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return 1e3 * time.perf_counter()
+
+    def start(name: str) -> None:
+        begun[name] = now()
+
+    def stop(name: str) -> None:
+        taken[name].append(now() - begun[name])
+
+    hooks = [
+        hook
+        for name, part in model.named_children()
+        for hook in (
+            part.register_forward_pre_hook(lambda *_, name=name: start(name)),
+            part.register_forward_hook(lambda *_, name=name: stop(name)),
+        )
+    ]
+    try:
+        for _ in range(runs + 1):
+            start("all")
+            model(frames)
+            stop("all")
+            if taken["all"][0] > enough:
+                break
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: median(times[1:] or times) for name, times in taken.items()}
 
 
 def _unused(model: STMFNet, height: int, width: int) -> PartCost:

@@ -37,13 +37,6 @@ class STMFNet(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        per_scale = dict.fromkeys(config.scales, 0 if config.features is None else 6)
-        if isinstance(config.flow, tuple):
-            per_scale[1.0] += 6
-        if config.refine:
-            per_scale[1.0] += MERGED
-            if 0.5 in per_scale:
-                per_scale[0.5] += config.refine[0]
         self.features = None if config.features is None else Features(config.features)
         self.kernels = (
             None
@@ -54,7 +47,7 @@ class STMFNet(nn.Module):
         )
         self.flow = Flow(config.flow) if isinstance(config.flow, tuple) else None
         self.motion = None if config.refine is None else Motion(config.refine)
-        self.fusion = None if config.grid is None else Fusion(config.scales, config.grid, per_scale)
+        self.fusion = None if config.grid is None else Fusion(config.scales, config.grid, candidates(config))
         if self.fusion is not None and self.motion is not None:
             self.fusion.start_silent()
         self.texture = None if config.texture is None else Texture(config.texture, config.texture_out)
@@ -79,19 +72,31 @@ class STMFNet(nn.Module):
         if height % self.stride or width % self.stride:
             raise ValueError(f"height and width must be multiples of {self.stride}, got {height}x{width}")
         before, after = frames[:, 1], frames[:, 2]
-        candidates: dict[float, Tensor] = {}
+        made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
-            candidates |= self.kernels(self.features(before, after), before, after)
+            made |= self.kernels(self.features(before, after), before, after)
         if self.flow is not None:
-            _join(candidates, {1.0: self.flow(before, after)})
+            _join(made, {1.0: self.flow(before, after)})
         draft = frames.new_zeros(())
         if self.motion is not None:
             merged = self.motion(frames, window_flows(frames) if flows is None else flows)
-            _join(candidates, merged.candidates)
+            _join(made, merged.candidates)
             draft = merged.frame
         if self.fusion is not None:
-            draft = draft + self.fusion(candidates)
+            draft = draft + self.fusion(made)
         return draft if self.texture is None else draft + self.texture(frames, draft)
+
+
+def candidates(config: ModelConfig) -> dict[float, int]:
+    """How many channels of candidates enter the fusion at each scale."""
+    channels = dict.fromkeys(config.scales, 0 if config.features is None else 6)
+    if isinstance(config.flow, tuple):
+        channels[1.0] += 6
+    if config.refine:
+        channels[1.0] += MERGED
+        if 0.5 in channels:
+            channels[0.5] += config.refine[0]
+    return channels
 
 
 def _join(candidates: dict[float, Tensor], more: Mapping[float, Tensor]) -> None:
