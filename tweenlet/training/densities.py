@@ -19,6 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from tweenlet.config import ModelConfig
 from tweenlet.network.kernels import SCALE_NAMES
+from tweenlet.network.stmfnet import STMFNet
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,13 @@ def densities(model: nn.Module) -> Densities:
 
 
 def counted(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
-    """The layers that count, by name: convolutions and linear layers that can learn."""
+    """The layers that count, by name: convolutions and linear layers that reach the output."""
+    unused: set[nn.Module] = set()
+    if isinstance(model, STMFNet) and model.fusion is not None:
+        for row in range(model.fusion.out_row):
+            unused.update(layer for block in model.fusion.unused(row) for layer in block.modules())
     for name, layer in model.named_modules():
-        if isinstance(layer, _ConvNd | nn.Linear) and layer.weight.requires_grad:
+        if isinstance(layer, _ConvNd | nn.Linear) and layer not in unused:
             yield name, layer
 
 

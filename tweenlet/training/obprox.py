@@ -8,7 +8,8 @@ Minimises f(x) + lambda |x|_1 by two kinds of steps in turn, g being the gradien
                where y sign x <= eps
 
 There is no momentum, as published. What makes it work here is added: groups that are not penalised, and a
-target for the density, which steers lambda so that a person says what share of the weights should be left.
+target for the density, so that a person says what share of the weights should be left. Lambda is then chosen
+anew at every step as the least that brings the density down to what is planned for it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-PULL = 0.1
-"""The most that the logarithm of a steered lambda moves in one step."""
-TOLERANCE = 0.02
-"""How far the density may be from the plan before lambda moves that much."""
-
 
 class OBProxSG(Optimizer):
     """Proximal steps, then orthant steps, and so on in turn.
@@ -35,10 +31,10 @@ class OBProxSG(Optimizer):
     the batches of an epoch); the published runs take orthant steps for ever after, ``math.inf``. All of these
     can differ by parameter group. A group with a ``lambda_`` of 0 is not penalised: plain gradient steps.
 
-    With a ``density`` in (0, 1], lambda is steered: the share of penalised weights that are not zero follows
-    a curve from 1 down to it, steep at first, over ``over`` steps (Zhu and Gupta, "To prune, or not to
-    prune", 2017, eq. 1). Everything that the next step depends on is in ``state_dict()``. ValueError for
-    settings without meaning.
+    With a ``density`` in (0, 1], lambda is chosen at each step: the share of penalised weights that are not
+    zero follows a curve from 1 down to it, steep at first, over ``over`` steps (Zhu and Gupta, "To prune, or
+    not to prune", 2017, eq. 1). Everything that the next step depends on is in ``state_dict()``. ValueError
+    for settings without meaning.
     """
 
     def __init__(
@@ -69,6 +65,9 @@ class OBProxSG(Optimizer):
             "target": density, "over": over, "taken": 0,
         }  # fmt: skip
         super().__init__(params, settings)
+        for group in self.param_groups:
+            if not group["lambda_"]:
+                group["target"] = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
@@ -77,34 +76,55 @@ class OBProxSG(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._choose_lambda()
         for group in self.param_groups:
-            take = _gradient if not group["lambda_"] else _proximal if _in_prox_phase(group) else _orthant
+            take = _gradient if not _penalised(group) else _proximal if _in_prox_phase(group) else _orthant
             for x in group["params"]:
                 if x.grad is not None:
                     take(x, x.grad, group)
             group["taken"] += 1
-        self._steer()
         return loss
 
     def density(self) -> float:
         """The share of the penalised weights that are not zero; 1 where none is penalised."""
-        penalised = [x for group in self.param_groups if group["lambda_"] for x in group["params"]]
+        penalised = [x for group in self.param_groups if _penalised(group) for x in group["params"]]
         total = sum(x.numel() for x in penalised)
         return sum(int(x.count_nonzero()) for x in penalised) / total if total else 1.0
 
-    def _steer(self) -> None:
-        steered = [g for g in self.param_groups if g["target"] is not None and g["lambda_"]]
+    def _choose_lambda(self) -> None:
+        """Set the least lambda at which no more weights than planned are left after this step."""
+        steered = [group for group in self.param_groups if group["target"] is not None and group["lr"] > 0]
         if not steered:
             return
-        density = self.density()
+        first = steered[0]
+        needed = torch.cat(
+            [_lambda_to_zero(x, group) for group in steered for x in group["params"] if x.grad is not None]
+        )
+        left = round(planned(first["taken"] + 1, first["target"], first["over"]) * needed.numel())
+        least = 0.0
+        if left < needed.numel():
+            least = max(0.0, float(needed.kthvalue(needed.numel() - left).values))
         for group in steered:
-            away = density - planned(group["taken"], group["target"], group["over"])
-            group["lambda_"] *= math.exp(PULL * max(-1.0, min(1.0, away / TOLERANCE)))
+            group["lambda_"] = least
 
 
 def planned(step: int, target: float, over: int) -> float:
     """The density that a steered run means to have after so many steps."""
     return target + (1 - target) * (1 - min(1.0, step / over)) ** 3
+
+
+def _penalised(group: dict[str, Any]) -> bool:
+    return bool(group["lambda_"]) or group["target"] is not None
+
+
+def _lambda_to_zero(x: Tensor, group: dict[str, Any]) -> Tensor:
+    """The lambda from which on this step would make each weight zero, (N,)."""
+    lr, gradient = group["lr"], x.grad
+    assert gradient is not None
+    if _in_prox_phase(group):
+        return (x / lr - gradient).abs().flatten()
+    needed = (x.abs() - group["eps"]) / lr - gradient * x.sign()
+    return torch.where(x == 0, 0, needed).flatten()
 
 
 def _in_prox_phase(group: dict[str, Any]) -> bool:

@@ -92,10 +92,12 @@ class TrainingState:
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
-        for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-            mean.lerp_(now, 1 - decay)
-        for kept, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            kept.copy_(current)
+        mean, now = self.averaged.state_dict(), self.model.state_dict()
+        for name, tensor in mean.items():
+            if tensor.is_floating_point():  # norms' running statistics too: they must fit the mean weights
+                tensor.lerp_(now[name], 1 - decay)
+            else:
+                tensor.copy_(now[name])
 
     def log(self, values: Mapping[str, float | None]) -> None:
         """Add a line to the log."""

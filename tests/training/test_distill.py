@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from tweenlet.config import SMALL, TINY
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data import Batch, Batches, batch_of, in_turn
+from tweenlet.training.distill import Attention, Distillation, believed, distill, kept, network
+from tweenlet.training.distill import onnx as onnx_teacher
+from tweenlet.training.losses import laplacian
+from tweenlet.training.options import TrainOptions
+from tweenlet.training.taught import keep, made_by
+
+OPTIONS = TrainOptions(steps=3, rate=1e-3, warmup=1, log_every=1, save_every=1)
+
+
+def always(picture: torch.Tensor):
+    return lambda batch: picture.expand_as(batch.truth)
+
+
+def some_batch(size: int = 2, side: int = 32) -> Batch:
+    torch.manual_seed(1)
+    return Batch(torch.rand(size, 4, 3, side, side), torch.rand(size, 3, side, side))
+
+
+def test_the_loss_is_the_published_one(golden_file):
+    stored = np.load(golden_file("op_laplacian_loss.npz"))
+    student, truth, teacher = (
+        torch.from_numpy(stored[name]).double() for name in ("student", "gt", "teacher")
+    )
+    batch = Batch(truth[:, None].expand(-1, 4, -1, -1, -1), truth)
+    loss, terms = Distillation(OPTIONS, [always(teacher)])(student, batch)
+    assert loss.item() * truth.numel() == pytest.approx(float(stored["distill_alpha0p1"]), rel=1e-6)
+    assert loss == pytest.approx(0.1 * terms["truth"].item() + terms["teacher"].item())
+
+
+def test_several_teachers_are_weighed():
+    batch, prediction = some_batch(), torch.rand(2, 3, 32, 32)
+    one, two = torch.rand(3, 32, 32), torch.rand(3, 32, 32)
+    loss, _ = Distillation(OPTIONS, [always(one), always(two)], alpha=0.0, weights=[3, 1])(prediction, batch)
+    wanted = 0.75 * laplacian(prediction, one.expand_as(prediction))
+    wanted = wanted + 0.25 * laplacian(prediction, two.expand_as(prediction))
+    assert loss == pytest.approx(wanted.item())
+
+
+def test_a_teacher_is_believed_where_it_beats_blending():
+    batch = some_batch()
+    blend = batch.frames[:, 1:3].mean(1)
+    good = batch.truth + 0.01
+    assert torch.equal(believed(good, batch), good)
+    half = torch.cat((good[..., :16], blend[..., 16:] + 0.5), -1)
+    found = believed(half, batch)
+    assert torch.equal(found[..., :14], half[..., :14])
+    assert torch.equal(found[..., 18:], batch.truth[..., 18:])
+    objective = Distillation(OPTIONS, [always(blend[0] + 0.5)], alpha=0.0, confident=True)
+    assert objective(batch.truth, batch)[0] == 0
+
+
+def test_a_teacher_stays_as_it_is_and_the_student_comes_nearer(samples, tmp_path):
+    torch.manual_seed(0)
+    teacher, student = STMFNet(TINY), STMFNet(TINY)
+    before = copy.deepcopy(teacher.state_dict())
+    batch = next(in_turn(samples, 4))
+
+    def distance(model):
+        with torch.no_grad():
+            return laplacian(model.eval()(batch.frames), teacher.eval()(batch.frames)).item()
+
+    far = distance(student)
+    options = replace(OPTIONS, steps=12, average=0.0)
+    teachers = [network(teacher.train())]
+    distill(student, teachers, Batches(samples, 4, 32), None, options, tmp_path, alpha=0.0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
+    assert distance(student) < 0.8 * far
+
+
+def test_what_was_kept_beforehand_teaches_the_same(samples, tmp_path):
+    """A teacher's pictures, kept for the store, come back turned as the samples are."""
+
+    def moving(batch: Batch) -> torch.Tensor:  # knows no neighbourhood, so a crop of it is it of a crop
+        return batch.frames[:, 1:3].mean(1) ** 2
+
+    said = keep(tmp_path / "taught.npy", made_by(moving, samples), len(samples), (3, 64, 64))
+    batches = Batches(samples, 4, 32, seed=3, taught=[said, said[::-1]])
+    for step in range(3):
+        batch = batches.at(step)
+        torch.testing.assert_close(kept(0)(batch), moving(batch), atol=0.6 / 255, rtol=0)
+        assert (kept(1)(batch) - moving(batch)).abs().mean() > 0.01
+    with pytest.raises(ValueError, match="no pictures of teacher 2"):
+        kept(2)(batch)
+    with pytest.raises(ValueError, match=r"no pictures of teacher 0"):
+        kept(0)(some_batch())
+    with pytest.raises(ValueError, match="one for each sample"):
+        Batches(samples, 4, 32, taught=[said[:-1]])
+
+
+def test_a_network_with_classical_motion_teaches(samples):
+    batch = Batches(samples, 2, 32).at(0)
+    assert network(STMFNet(SMALL))(batch).shape == batch.truth.shape
+    with pytest.raises(ValueError, match="needs optical flow, and the samples were stored without"):
+        network(STMFNet(SMALL))(some_batch())
+
+
+def save_onnx(path, inputs: dict[str, list], node) -> None:
+    """An ONNX file of one node over inputs of the given shapes."""
+    declared = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in inputs.items()]
+    out = [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["b", None, "h", "w"])]
+    graph = helper.make_graph([node], "teacher", declared, out)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "picked"), [([["b", 3, "h", "w"]] * 2, (1, 2)), ([["b", 3, "h", "w"]] * 4, (0, 1, 2, 3))]
+)
+def test_an_onnx_file_teaches(tmp_path, shapes, picked):
+    names = [f"x{k}" for k in range(len(shapes))]
+    save_onnx(
+        tmp_path / "mean.onnx",
+        dict(zip(names, shapes, strict=True)),
+        helper.make_node("Mean", names, ["out"]),
+    )
+    batch = some_batch()
+    made = onnx_teacher(tmp_path / "mean.onnx")(batch)
+    torch.testing.assert_close(made, batch.frames[:, list(picked)].mean(1))
+
+
+def test_onnx_files_of_one_input(tmp_path):
+    batch = some_batch()
+    node = helper.make_node("Identity", ["x"], ["out"])
+    for channels in (6, 12):
+        save_onnx(tmp_path / "same.onnx", {"x": ["b", channels, "h", "w"]}, node)
+        made = onnx_teacher(tmp_path / "same.onnx")(batch)
+        frames = batch.frames if channels == 12 else batch.frames[:, 1:3]
+        assert torch.equal(made, frames.flatten(1, 2))
+        with pytest.raises(ValueError, match=r"does not fit: expected pictures of shape \(2, 3, 32, 32\)"):
+            Distillation(OPTIONS, [onnx_teacher(tmp_path / "same.onnx")])(batch.truth, batch)
+    mean = helper.make_node("ReduceMean", ["x"], ["out"], keepdims=0)
+    mean.attribute.append(helper.make_attribute("noop_with_empty_axes", 1))
+    save_onnx(
+        tmp_path / "five.onnx", {"x": ["b", 4, 3, "h", "w"]}, helper.make_node("Identity", ["x"], ["out"])
+    )
+    assert torch.equal(onnx_teacher(tmp_path / "five.onnx")(batch), batch.frames)
+
+
+def test_onnx_files_that_cannot_teach(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        onnx_teacher(tmp_path / "nothing.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(ValueError, match="not an ONNX file that ONNX Runtime can run"):
+        onnx_teacher(tmp_path / "text.onnx")
+    save_onnx(tmp_path / "grey.onnx", {"x": ["b", 1, "h", "w"]}, helper.make_node("Identity", ["x"], ["out"]))
+    with pytest.raises(ValueError, match=r"does not fit as a teacher: .* got \[\('x', \['b', 1"):
+        onnx_teacher(tmp_path / "grey.onnx")
+
+
+def test_attention_is_between_parts_of_any_width(samples):
+    torch.manual_seed(0)
+    wide = STMFNet(replace(TINY, kernel_hidden=12, features=(64, 32)))
+    student, batch = STMFNet(TINY), Batches(samples, 2, 32).at(0)
+    attention = Attention(student, wide, ["features", "kernels", "texture"])
+    objective = Distillation(OPTIONS, [network(wide)], attention=attention)
+    loss, terms = objective(student(batch.frames), batch)
+    assert 0 < terms["attention"] < 12
+    assert loss.item() == pytest.approx((0.1 * terms["truth"] + terms["teacher"] + terms["attention"]).item())
+    loss.backward()
+    assert student.features.down[0].small.reduce[0].weight.grad.abs().sum() > 0
+    twin = copy.deepcopy(student).eval()
+    same = Attention(student.eval(), twin, ["features"])
+    student(batch.frames), twin(batch.frames)
+    assert same() < 1e-9
+    with pytest.raises(ValueError, match=r"parts that both networks have, among .*; got 'flow'"):
+        Attention(student, wide, ["flow"])
+
+
+def test_settings_without_meaning():
+    for teachers, weights in (([], None), ([always(torch.zeros(3, 1, 1))], [1, 2]), ([nn.Identity()], [0.0])):
+        with pytest.raises(ValueError, match="at least one teacher, and for each a weight"):
+            Distillation(OPTIONS, teachers, weights=weights)
+    with pytest.raises(ValueError, match="alpha of 0 or more, got -1"):
+        Distillation(OPTIONS, [nn.Identity()], alpha=-1)
+
+
+def test_taught_pictures_have_the_batches_form():
+    frames = np.zeros((2, 5, 3, 8, 8), np.uint8)
+    batch = batch_of(frames, None, (), np.full((2, 1, 3, 8, 8), 255, np.uint8)).to("cpu")
+    assert batch.taught is not None
+    assert batch.taught.shape == (2, 1, 3, 8, 8)
+    assert batch.taught.min() == 1

@@ -1,0 +1,223 @@
+"""Stage 2, distil: a student learns from teachers, and a little from the truth (Morris et al., 2023).
+
+    L = alpha Lap(student, truth) + sum over teachers of w_k Lap(student, teacher_k) / sum of w_k
+
+A teacher is a function from a Batch to pictures (B, 3, h, w) in [0, 1]: a network of ours, an ONNX file, or
+what was kept beforehand (:mod:`tweenlet.training.taught`) of either or of any other program. None of them
+learns: networks run in eval mode without gradients. (The official code has its teacher in train mode.)
+
+The published L sums over all values; here Lap is their mean, which is the same up to the constant
+B * 3 * h * w, and any other loss by name can take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.network.stmfnet import FRAMES, STMFNet
+from tweenlet.training.data import Batch, Batches
+from tweenlet.training.loop import Result, Tick, train
+from tweenlet.training.losses import Terms, weighted
+from tweenlet.training.options import TrainOptions
+from tweenlet.training.state import predict
+from tweenlet.training.store import Samples
+
+Teacher = Callable[[Batch], Tensor]
+ALPHA = 0.1
+"""The paper's weight of the truth."""
+
+
+def distill(
+    student: nn.Module,
+    teachers: Sequence[Teacher],
+    batches: Batches,
+    validation: Samples | None,
+    options: TrainOptions,
+    folder: Path,
+    progress: Callable[[Tick], None] | None = None,
+    *,
+    alpha: float = ALPHA,
+    weights: Sequence[float] | None = None,
+    confident: bool = False,
+    attention: Attention | None = None,
+) -> Result:
+    """Train a student by :class:`Distillation`; all else as in :func:`~tweenlet.training.loop.train`."""
+    objective = Distillation(options, teachers, alpha, weights, confident, attention)
+    return train(student, batches, validation, options, folder, progress, objective=objective)
+
+
+class Distillation:
+    """The objective of stage 2.
+
+    ``weights`` are those of the teachers' losses in their mean, equal if not given. ``confident``: where a
+    teacher is further from the truth than blending the two middle frames is, it is not believed, and the
+    truth stands in for it. ``attention`` adds :class:`Attention` between parts of student and teacher.
+    ValueError for no teacher, an alpha below 0, or weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        teachers: Sequence[Teacher],
+        alpha: float = ALPHA,
+        weights: Sequence[float] | None = None,
+        confident: bool = False,
+        attention: Attention | None = None,
+    ) -> None:
+        weights = [1.0] * len(teachers) if weights is None else list(weights)
+        if not teachers or len(weights) != len(teachers) or min(weights) < 0 or not sum(weights):
+            raise ValueError(
+                "expected at least one teacher, and for each a weight of 0 or more, not all 0; "
+                f"got {len(teachers)} teachers and the weights {weights}"
+            )
+        if alpha < 0:
+            raise ValueError(f"expected an alpha of 0 or more, got {alpha}")
+        self._teachers, self._weights = teachers, [weight / sum(weights) for weight in weights]
+        self._alpha, self._confident, self._attention = alpha, confident, attention
+        self._loss = weighted(options.loss, options.margin, options.border)
+
+    def __call__(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
+        """A prediction (B, 3, h, w) -> what to minimise; and "truth" and "teacher", its two sides."""
+        truth, _ = self._loss(prediction, batch.truth)
+        taught = prediction.new_zeros(())
+        for teacher, weight in zip(self._teachers, self._weights, strict=True):
+            with torch.no_grad():
+                picture = teacher(batch)
+            if picture.shape != prediction.shape:
+                raise ValueError(
+                    f"a teacher does not fit: expected pictures of shape {tuple(prediction.shape)}, "
+                    f"got {tuple(picture.shape)}"
+                )
+            if self._confident:
+                picture = believed(picture, batch)
+            taught = taught + weight * self._loss(prediction, picture)[0]
+        terms = {"truth": truth, "teacher": taught}
+        if self._attention is not None:
+            terms["attention"] = self._attention()
+        return self._alpha * truth + sum(list(terms.values())[2:], taught), terms
+
+
+def believed(picture: Tensor, batch: Batch) -> Tensor:
+    """A teacher's picture (B, 3, h, w), or the truth where blending comes nearer to it, over 5x5 pixels."""
+
+    def distance(made: Tensor) -> Tensor:
+        return F.avg_pool2d(
+            (made - batch.truth).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False
+        )
+
+    better = distance(picture) <= distance(batch.frames[:, 1:3].mean(1))
+    return torch.where(better, picture, batch.truth)
+
+
+def network(model: nn.Module) -> Teacher:
+    """A network of ours as a teacher: frozen, in eval mode, without gradients."""
+    frozen = model.eval().requires_grad_(False)
+    return lambda batch: predict(frozen, batch)
+
+
+def kept(number: int = 0) -> Teacher:
+    """What was kept beforehand as the ``number``-th of the batches' ``taught`` pictures."""
+
+    def teacher(batch: Batch) -> Tensor:
+        if batch.taught is None or batch.taught.shape[1] <= number:
+            raise ValueError(
+                f"the batches hold no pictures of teacher {number}: give them to Batches as taught"
+            )
+        return batch.taught[:, number]
+
+    return teacher
+
+
+def onnx(path: str | Path) -> Teacher:
+    """An ONNX file as a teacher, run by ONNX Runtime on the CPU.
+
+    It takes RGB in [0, 1], float32: all four frames (B, 4, 3, h, w); or four or the middle two as inputs of
+    their own, (B, 3, h, w); or these side by side, (B, 12, h, w) or (B, 6, h, w). Its first output is the
+    frame between the middle two, (B, 3, h, w). FileNotFoundError for no such file, OSError without ONNX
+    Runtime, ValueError where the inputs are others.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise OSError("a teacher in ONNX needs ONNX Runtime: pip install 'tweenlet[onnx]'") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own exceptions share no class but this
+        raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can run: {error}") from error
+    names = [given.name for given in session.get_inputs()]
+    shape = session.get_inputs()[0].shape
+    arrange = _arrangement(len(names), shape)
+    if arrange is None:
+        raise ValueError(
+            f"{path} does not fit as a teacher: expected an input of (B, 4, 3, h, w), (B, 12, h, w) or "
+            "(B, 6, h, w), or 2 or 4 inputs of (B, 3, h, w); "
+            f"got {[(given.name, given.shape) for given in session.get_inputs()]}"
+        )
+
+    def teacher(batch: Batch) -> Tensor:
+        arrays = [tensor.float().cpu().numpy() for tensor in arrange(batch.frames)]
+        made = session.run(None, dict(zip(names, arrays, strict=True)))[0]
+        return torch.from_numpy(np.ascontiguousarray(made)).to(batch.frames.device)
+
+    return teacher
+
+
+def _arrangement(inputs: int, shape: Sequence[Any]) -> Callable[[Tensor], list[Tensor]] | None:
+    """How frames (B, 4, 3, h, w) become a foreign network's inputs; None where they do not."""
+    channels = shape[1] if len(shape) == 4 else None
+    if inputs == 1 and len(shape) == 5 and shape[1:3] == [FRAMES, 3]:
+        return lambda frames: [frames]
+    if inputs == 1 and channels == 12:
+        return lambda frames: [frames.flatten(1, 2)]
+    if inputs == 1 and channels == 6:
+        return lambda frames: [frames[:, 1:3].flatten(1, 2)]
+    if inputs == 2 and channels == 3:
+        return lambda frames: list(frames[:, 1:3].unbind(1))
+    if inputs == FRAMES and channels == 3:
+        return lambda frames: list(frames.unbind(1))
+    return None
+
+
+class Attention:
+    """Feature distillation: named parts of a student should look where the teacher's same parts look.
+
+    What a part puts out (B, C, h, w) becomes a map (B, h w), the mean square over channels at unit length, so
+    that widths need not agree (Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, eq. 2).
+    The teacher must run on the same batches as the student, live: its maps are read while it is asked.
+    ValueError for a part that one of them lacks.
+    """
+
+    def __init__(self, student: STMFNet, teacher: STMFNet, parts: Sequence[str], weight: float = 1.0) -> None:
+        self._weight, self._maps = weight, [dict[str, Tensor](), dict[str, Tensor]()]
+        for model, maps in zip((student, teacher), self._maps, strict=True):
+            for part in parts:
+                module = getattr(model, part, None)
+                if not isinstance(module, nn.Module):
+                    there = [name for name, _ in model.named_children()]
+                    raise ValueError(f"expected parts that both networks have, among {there}; got {part!r}")
+                module.register_forward_hook(self._reader(part, maps))
+
+    @staticmethod
+    def _reader(part: str, maps: dict[str, Tensor]) -> Callable[[nn.Module, Any, Any], None]:
+        def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            tensors = output.values() if isinstance(output, dict) else [output]
+            maps[part] = torch.cat(
+                [F.normalize(t.float().square().mean(1).flatten(1), dim=1) for t in tensors], 1
+            )
+
+        return read
+
+    def __call__(self) -> Tensor:
+        """The weighted sum over parts of the squared distance between the last batch's maps, a scalar."""
+        student, teacher = self._maps
+        distances = [(student[part] - teacher[part]).square().sum(1).mean() for part in student]
+        return self._weight * torch.stack(distances).sum()
