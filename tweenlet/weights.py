@@ -59,7 +59,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
     A bare word is looked for among the shipped names first. ValueError for an unknown name (listing the
     names) and for a file that is no sound tweenlet checkpoint; FileNotFoundError for a path to nothing.
     """
-    path = _find(name_or_path)
+    path = find(name_or_path)
     try:
         with safe_open(path, "pt", device="cpu") as file:
             metadata = file.metadata() or {}
@@ -219,8 +219,8 @@ def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
         return MINI if flow is None else STMFNET
 
 
-def _find(name_or_path: str | Path) -> Path:
-    """The file behind a shipped name or a path."""
+def find(name_or_path: str | Path) -> Path:
+    """The file behind a shipped name or a path; errors as :func:`load` for neither."""
     path = Path(name_or_path)
     bare = isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", name_or_path)
     shipped = [shelf / f"{name_or_path}.safetensors" for shelf in SHELVES] if bare else []

@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.test_store import clip, pan, texture
 from tweenlet.training.footage import UnusableError, Window, _cuts, find_clips, frames_of, scan
-from tweenlet.training.harvest import Recipe
+from tweenlet.training.options import Recipe
 from tweenlet.training.pack import pack
 from tweenlet.training.store import Survey, prepare, survey
 

@@ -5,7 +5,6 @@ import os
 import signal
 from dataclasses import replace
 
-import cv2
 import pytest
 import torch
 from torch import nn
@@ -14,16 +13,14 @@ from tweenlet import weights
 from tweenlet.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batches
-from tweenlet.training.harvest import Recipe
-from tweenlet.training.loop import train, train_from, validate
+from tweenlet.training.loop import train, validate
 from tweenlet.training.losses import weighted
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import DivergedError
-from tweenlet.weights import network_of
 
 OPTIONS = TrainOptions(
     steps=6,
-    rate=1e-3,
+    learning_rate=1e-3,
     warmup=2,
     log_every=1,
     validate_every=2,
@@ -120,7 +117,7 @@ class Plain(nn.Module):
 
 
 def test_a_step_is_scheduled_clipped_and_averaged(samples, tmp_path):
-    options = replace(OPTIONS, clip=0.1, weight_decay=0.1)
+    options = replace(OPTIONS, clip=0.1, weight_decay=0.1, settle=1.0)
     train(Plain(), batches(samples), None, options, tmp_path)
     model, averaged = Plain(), Plain()
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.1)
@@ -141,6 +138,21 @@ def test_a_step_is_scheduled_clipped_and_averaged(samples, tmp_path):
                     mean.copy_(there[name])
     for name, wanted in (("model", model), ("averaged", averaged)):
         torch.testing.assert_close(state_of(tmp_path)[name], dict(wanted.state_dict()))
+
+
+def test_norms_settle_to_the_mean_of_their_statistics(samples, tmp_path):
+    options = replace(OPTIONS, steps=10, settle=0.6, learning_rate=0.0, average=0.9)
+    model = Plain()
+    seen = []
+    model.layers[0].register_forward_hook(lambda _m, _i, out: seen.append(out.mean((0, 2, 3)).detach()))
+    done = train(model, batches(samples), None, options, tmp_path)
+    norm = done.model.layers[1]
+    torch.testing.assert_close(norm.running_mean, torch.stack(seen[:6]).mean(0))
+    assert norm.num_batches_tracked == 6
+    assert not model.layers[1].training
+    with torch.no_grad():  # what it learnt with at last is what it is used with
+        frames = batches(samples).at(9).frames
+        torch.testing.assert_close(model(frames), done.model(frames))
 
 
 def test_what_is_exported_is_what_was_validated(few, tmp_path):
@@ -255,7 +267,7 @@ def test_a_margin_is_not_judged_and_hardly_learnt(few, tmp_path):
 
 
 def test_the_schedule_rises_holds_and_falls():
-    options = TrainOptions(steps=1000, rate=1.0, warmup=100, hold=0.5)
+    options = TrainOptions(steps=1000, learning_rate=1.0, warmup=100, hold=0.5)
     rates = [options.rate_at(step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
     assert rates[99:501] == [1.0] * 402
@@ -269,25 +281,7 @@ def test_options_that_make_no_sense():
         TrainOptions(precision="half")
     with pytest.raises(ValueError, match="at least one step"):
         TrainOptions(steps=0)
+    with pytest.raises(ValueError, match="a share of 0 to 1 of the steps, got 2"):
+        TrainOptions(settle=2)
     with pytest.raises(ValueError, match="0 pixels or more"):
         TrainOptions(margin=-1)
-
-
-def test_the_door_trains_from_a_folder_of_frames(stills, tmp_path):
-    for name, still in zip("ab", stills, strict=False):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for k in range(8):
-            cv2.imwrite(str(tmp_path / "data" / name / f"{k}.png"), still[:48, 3 * k : 3 * k + 64])
-    heard: list[str] = []
-    options = replace(OPTIONS, steps=1)
-    recipe = Recipe(samples=4, validation=2, crop=32, synthetic=0, flows=False)
-    out = tmp_path / "out"
-    result = train_from(
-        "tiny", [tmp_path / "data"], out, options, recipe, batch=2, crop=32, notify=heard.append
-    )
-    assert heard[0].startswith("2 clips, 16 frames, 4 windows; 1 clips held out")
-    assert result.step == 1
-    assert network_of(str(out / "model.safetensors")).config == TINY
-    config = tmp_path / "tiny.json"
-    config.write_text(json.dumps(TINY.to_json()))
-    assert network_of(str(config)).config == TINY

@@ -26,7 +26,7 @@ from tweenlet.training.store import Samples
 
 torch.set_num_threads(1)
 store, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-options = TrainOptions(steps=4, rate=0.1, warmup=1, log_every=1, validate_every=2, save_every=1)
+options = TrainOptions(steps=4, learning_rate=0.1, warmup=1, log_every=1, validate_every=2, save_every=1)
 with parallel.together():
     torch.manual_seed(0)
     samples = Samples(store)

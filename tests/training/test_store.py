@@ -11,7 +11,8 @@ import pytest
 
 from tweenlet.training import footage
 from tweenlet.training.footage import find_clips, scan
-from tweenlet.training.harvest import Recipe, shares
+from tweenlet.training.harvest import shares
+from tweenlet.training.options import Recipe
 from tweenlet.training.store import prepare, survey
 
 RECIPE = Recipe(samples=10, validation=4, crop=48, synthetic=0.2)

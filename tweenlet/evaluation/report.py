@@ -14,17 +14,17 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from tweenlet.evaluation.benchmarks import Benchmark, Sample, benchmark
+from tweenlet.evaluation.benchmarks import Sample, benchmark
 from tweenlet.evaluation.metrics import psnr, ssim
 from tweenlet.evaluation.peers import Method, Network, methods
 
@@ -32,6 +32,20 @@ _MEANS = ("psnr", "ssim", "seconds", "cpu_seconds")
 
 Progress = Callable[[int, int | None], None]
 """Told after every sample how many are done, and of how many (None if only decoding can tell)."""
+
+
+class SampleList(Protocol):
+    """What can be evaluated on: a Benchmark, or anything that lists samples as one does."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+
+    @property
+    def count(self) -> int | None:
+        """How many samples there are; None where only decoding can tell."""
+
+    def __iter__(self) -> Iterator[Sample]: ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +156,7 @@ def compare(
     return evaluate(methods(names, device), samples, progress)
 
 
-def evaluate(methods: Mapping[str, Method], samples: Benchmark, progress: Progress | None = None) -> Report:
+def evaluate(methods: Mapping[str, Method], samples: SampleList, progress: Progress | None = None) -> Report:
     """Score and time every method on every sample.
 
     Each method makes the first frame twice, since what runs first also sets up; the second run is timed.

@@ -30,8 +30,6 @@ from tweenlet.training.state import predict
 from tweenlet.training.store import Samples
 
 Teacher = Callable[[Batch], Tensor]
-ALPHA = 0.1
-"""The paper's weight of the truth."""
 
 
 def distill(
@@ -43,7 +41,7 @@ def distill(
     folder: Path,
     progress: Callable[[Tick], None] | None = None,
     *,
-    alpha: float = ALPHA,
+    alpha: float = 0.1,
     weights: Sequence[float] | None = None,
     confident: bool = False,
     attention: Attention | None = None,
@@ -66,7 +64,7 @@ class Distillation:
         self,
         options: TrainOptions,
         teachers: Sequence[Teacher],
-        alpha: float = ALPHA,
+        alpha: float = 0.1,
         weights: Sequence[float] | None = None,
         confident: bool = False,
         attention: Attention | None = None,
@@ -81,6 +79,7 @@ class Distillation:
             raise ValueError(f"expected an alpha of 0 or more, got {alpha}")
         self._teachers, self._weights = teachers, [weight / sum(weights) for weight in weights]
         self._alpha, self._confident, self._attention = alpha, confident, attention
+        self._half = options.precision == "bfloat16"
         self._loss = weighted(options.loss, options.margin, options.border)
 
     def __call__(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
@@ -88,8 +87,8 @@ class Distillation:
         truth, _ = self._loss(prediction, batch.truth)
         taught = prediction.new_zeros(())
         for teacher, weight in zip(self._teachers, self._weights, strict=True):
-            with torch.no_grad():
-                picture = teacher(batch)
+            with torch.no_grad(), torch.autocast(prediction.device.type, torch.bfloat16, enabled=self._half):
+                picture = teacher(batch).float()
             if picture.shape != prediction.shape:
                 raise ValueError(
                     f"a teacher does not fit: expected pictures of shape {tuple(prediction.shape)}, "
@@ -117,9 +116,13 @@ def believed(picture: Tensor, batch: Batch) -> Tensor:
 
 
 def network(model: nn.Module) -> Teacher:
-    """A network of ours as a teacher: frozen, in eval mode, without gradients."""
-    frozen = model.eval().requires_grad_(False)
-    return lambda batch: predict(frozen, batch)
+    """A network of ours as a teacher: in eval mode, without gradients, so that nothing of it changes."""
+
+    def teacher(batch: Batch) -> Tensor:
+        with torch.no_grad():
+            return predict(model.to(batch.frames.device).eval(), batch)
+
+    return teacher
 
 
 def kept(number: int = 0) -> Teacher:

@@ -17,35 +17,7 @@ from numpy.typing import NDArray
 
 from tweenlet.ops.dis import window_flows
 from tweenlet.training.footage import Footage, Pixels, Window, fitted, frames_of
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a store is made."""
-
-    samples: int = 4500
-    """Of 1.1 MB each on disk, at the crop below and with flows."""
-    validation: int = 128
-    crop: int = 192
-    """Height and width of the samples, pixels."""
-    short_side: int = 540
-    """Larger frames are scaled down to this short side; one window in ten stays as large as it is."""
-    crops_per_window: int = 3
-    synthetic: float = 0.15
-    """Share of the training samples that are scenes made from stills."""
-    flows: bool = True
-    seed: int = 0
-    strides: tuple[int, ...] = (1, 2)
-    """Of the windows, in frames: 1 for seven consecutive frames, 2 for every second of thirteen."""
-
-    def __post_init__(self) -> None:
-        if not self.strides or min(self.strides) < 1:
-            raise ValueError(f"expected strides of 1 or more, got {self.strides}")
-
-    @property
-    def still(self) -> int:
-        """Height and width (pixels) of the pieces of stills that scenes are made from."""
-        return self.crop * 3 // 2
+from tweenlet.training.options import Recipe
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
     folder/model.safetensors   the averaged weights, a checkpoint that loads like any other
     folder/log.jsonl           one line every `log_every` steps and one per validation
 
-`train` takes objects and returns a Result; `train_from` is the door for the command line and takes paths.
+It takes objects and returns a Result; :mod:`tweenlet.training.course` makes the objects from paths.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,10 @@ from torch.optim import Optimizer
 
 from tweenlet.training import parallel
 from tweenlet.training.data import Batches, ahead, in_turn
-from tweenlet.training.harvest import Recipe
 from tweenlet.training.losses import Objective, inside, supervised
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, predict
-from tweenlet.training.store import Progress, Samples, prepare
-from tweenlet.weights import network_of
+from tweenlet.training.store import Samples
 
 
 @dataclass(frozen=True)
@@ -153,37 +151,3 @@ class _Interruption(AbstractContextManager["_Interruption"]):
 
     def __exit__(self, *_: object) -> None:
         self._restore()
-
-
-def train_from(
-    config: str,
-    data: Sequence[str | Path],
-    out: str | Path,
-    options: TrainOptions | None = None,
-    recipe: Recipe | None = None,
-    *,
-    batch: int = 8,
-    crop: int = 128,
-    seed: int = 0,
-    store: str | Path | None = None,
-    validate: Sequence[str | Path] | None = None,
-    notify: Callable[[str], None] | None = None,
-    preparing: Progress | None = None,
-    progress: Callable[[Tick], None] | None = None,
-) -> Result:
-    """Train a config on folders of footage, into the folder `out`; the same call goes on where it was.
-
-    The samples are kept in `store` (default: out/store) and made only if they are not there. `validate` names
-    footage to validate on; without it some clips of `data` are held out. `notify` hears what was found.
-    """
-    torch.manual_seed(seed)
-    model = network_of(config)
-    store = Path(store) if store is not None else Path(out) / "store"
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with parallel.together():
-        with parallel.first_goes_first():
-            samples, held_out = prepare(
-                data, store, recipe or Recipe(), validate, notify=notify, progress=preparing
-            )
-        batches = Batches(samples, batch, crop, seed)
-        return train(model, batches, held_out, options or TrainOptions(), Path(out), progress)

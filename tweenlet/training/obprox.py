@@ -122,7 +122,8 @@ def _lambda_to_zero(x: Tensor, group: dict[str, Any]) -> Tensor:
     lr, gradient = group["lr"], x.grad
     assert gradient is not None
     if _in_prox_phase(group):
-        return (x / lr - gradient).abs().flatten()
+        to_zero: Tensor = (x / lr - gradient).abs()
+        return to_zero.flatten()
     needed = (x.abs() - group["eps"]) / lr - gradient * x.sign()
     return torch.where(x == 0, 0, needed).flatten()
 

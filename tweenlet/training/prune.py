@@ -26,8 +26,6 @@ PROX = 0.5
 """Share of the steps that are proximal, before orthant steps keep the zeros."""
 STEADY = 0.2
 """Share of the steps, at the end, in which the density is only held."""
-RATE = 0.05
-"""A learning rate for OBProx-SG on these losses, which are means; it has no momentum or scale of its own."""
 
 
 def sparsify(
@@ -46,7 +44,7 @@ def sparsify(
     :func:`~tweenlet.training.loop.train`; ValueError for a density outside (0, 1].
     """
     prox, over = round(PROX * options.steps), max(1, round((1 - STEADY) * options.steps))
-    optimiser = OBProxSG(penalised(model), options.rate, prox_steps=prox, density=density, over=over)
+    optimiser = OBProxSG(penalised(model), options.learning_rate, prox_steps=prox, density=density, over=over)
     learn = supervised(options)
 
     def telling(prediction: Tensor, batch: Batch) -> tuple[Tensor, Terms]:

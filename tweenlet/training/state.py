@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -23,6 +24,10 @@ from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
 
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
+
+
+SETTLING = 100
+"""Steps over which the statistics of batch norms are averaged before they are kept."""
 
 
 class DivergedError(ValueError):
@@ -39,12 +44,13 @@ class TrainingState:
     def __init__(
         self, model: nn.Module, options: TrainOptions, folder: Path, optimiser: Optimizer | None = None
     ) -> None:
-        self.folder, self.options, self.device = folder, options, torch.device(options.device)
+        self.folder, self.options = folder, options
+        self.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model = _channels_last(model.to(self.device)).train()
         self.averaged: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
         self.model = parallel.see_whole_batch(model)
         self.optimiser = optimiser or OPTIMISERS[options.optimiser](
-            self.model.parameters(), options.rate, weight_decay=options.weight_decay
+            self.model.parameters(), options.learning_rate, weight_decay=options.weight_decay
         )
         self.step, self.seconds = 0, 0.0
         self.usual_loss: float | None = None
@@ -64,6 +70,7 @@ class TrainingState:
         rate = self.options.rate_at(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        self._settle()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             prediction = predict(self._learner, batch)
         loss, terms = objective(prediction.float(), batch)
@@ -82,20 +89,36 @@ class TrainingState:
         by_name = {name: parallel.mean(float(term.detach())) for name, term in terms.items()}
         return {"loss": value, **by_name, "gradient": norm, "rate": rate}
 
+    def _settle(self) -> None:
+        """Let batch norms first take the mean of their statistics over some steps, and then keep it."""
+        since = self._settles_at
+        start = max(0, since - SETTLING)
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm):
+                if self.step >= since:
+                    module.eval()
+                elif self.step >= start and since < self.options.steps:
+                    module.momentum = 1 / (self.step - start + 1)
+
+    @property
+    def _settles_at(self) -> int:
+        return round(self.options.settle * self.options.steps)
+
     def _check(self, what: str, value: float, batch: Batch, limit: float = math.inf) -> None:
         if not (math.isfinite(value) and abs(value) < limit):
             raise DivergedError(
                 f"the {what} became {value:.4g} at step {self.step + 1}, on samples of "
                 f"{', '.join(sorted(set(batch.sources))) or 'unknown source'}; the last good state is in "
-                f"{self.folder}; a rate smaller than {self.options.rate:g} may help"
+                f"{self.folder}; a rate smaller than {self.options.learning_rate:g} may help"
             )
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
         mean, now = self.averaged.state_dict(), self.model.state_dict()
+        learnt = dict(self.model.named_parameters()).keys()
         for name, tensor in mean.items():
-            if tensor.is_floating_point():  # norms' running statistics too: they must fit the mean weights
-                tensor.lerp_(now[name], 1 - decay)
+            if name in learnt or (tensor.is_floating_point() and self.step <= self._settles_at):
+                tensor.lerp_(now[name], 1 - decay)  # norms' statistics too: they must fit the mean weights
             else:
                 tensor.copy_(now[name])
 

@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tweenlet.training.footage import Footage, Pixels, UnusableError, find_clips, images_in, listed, scan
-from tweenlet.training.harvest import Place, Recipe, flows_of, harvest, shares, weight
+from tweenlet.training.harvest import Place, flows_of, harvest, shares, weight
 from tweenlet.training.motion import moving_scene
+from tweenlet.training.options import Recipe
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -76,9 +77,10 @@ class Samples:
     """One part of a store: (N, 5, 3, h, w) uint8 frames, (N, 4, 2, h, w) float16 flows or None, on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self.frames: NDArray[np.uint8] = np.load(folder / "frames.npy", mmap_mode="r")
+        self.folder = folder
+        self.frames: NDArray[np.uint8] = self.array(folder / "frames.npy")
         flows = folder / "flows.npy"
-        self.flows: NDArray[np.float16] | None = np.load(flows, mmap_mode="r") if flows.exists() else None
+        self.flows: NDArray[np.float16] | None = self.array(flows) if flows.exists() else None
         self.sources: list[str] = json.loads((folder / "sources.json").read_text())
         places = folder / "places.json"
         self.places: list[Place | None] = [
@@ -89,6 +91,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @staticmethod
+    def array(path: Path) -> NDArray[Any]:
+        """A stored array, left on disk."""
+        return np.asanyarray(np.load(path, mmap_mode="r"))
 
 
 def survey(

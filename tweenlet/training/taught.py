@@ -142,4 +142,4 @@ def keep(
         making.replace(path)
     finally:
         making.unlink(missing_ok=True)
-    return np.asanyarray(np.load(path, mmap_mode="r"))
+    return Samples.array(path)

@@ -1,0 +1,67 @@
+"""The app that the verbs join, how it ends, and what they share."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import App, CycloptsError
+
+import tweenlet
+
+TERMINATED = 143
+
+
+app = App(
+    name="tweenlet",
+    help="In-between frames for video, and the tools that make the networks behind them small.",
+    version=tweenlet.__version__,
+    suppress_keyboard_interrupt=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit."""
+    warnings.showwarning = lambda message, *_, **__: print(f"tweenlet: warning: {message}", file=sys.stderr)
+    signal.signal(signal.SIGTERM, _leave)
+    code, said = 1, ""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+        return
+    except CycloptsError as error:
+        code, said = 2, f"{error} (tweenlet --help tells more)"
+    except KeyboardInterrupt:
+        code, said = 130, "stopped"
+    except SystemExit as end:
+        if end.code != TERMINATED:
+            raise
+        code, said = TERMINATED, "stopped"
+    except (ValueError, OSError, MemoryError) as error:
+        said = _told(error)
+    except RuntimeError as error:  # what torch raises when memory runs out, on the CPU and on CUDA
+        if "memory" not in str(error):
+            raise
+        said = f"not enough memory: {str(error).splitlines()[0]}"
+    print("tweenlet: " + " ".join(said.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _leave(*_: object) -> None:
+    sys.exit(TERMINATED)  # by way of every `with`, so that nothing half written stays
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
+
+
+def check_free(target: Path, overwrite: bool) -> None:
+    """FileExistsError for a target that is there already, FileNotFoundError where its folder is not."""
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists already: pass --overwrite to replace it")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder to write into does not exist: {target.parent}")

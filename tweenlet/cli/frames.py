@@ -1,0 +1,173 @@
+"""Verbs that make frames: interpolate, demo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter, Token, validators
+
+import tweenlet
+from tweenlet.cli.app import app
+from tweenlet.progress import bar
+
+MORE_FRAMES = Group(
+    "How many frames (one of these; --factor 2 if none)", validator=validators.mutually_exclusive
+)
+
+
+def _place(_: object, values: Any) -> None:
+    for value in [values] if isinstance(values, str) else values:
+        if value.startswith("-") and value != "-":
+            raise ValueError(f"Unknown option: {value}.")
+        if not value:
+            raise ValueError("Empty path.")
+
+
+Place = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_place)]
+"""A path, or "-" for a pipe."""
+
+
+def _whole(_: object, tokens: Sequence[Token]) -> int:
+    if not re.fullmatch(r"[-+]?\d+", tokens[0].value):  # cyclopts by itself takes 2.5 for 2
+        raise ValueError(f"expected a whole number, got {tokens[0].value}")
+    return int(tokens[0].value)
+
+
+@app.command(usage="Usage: tweenlet interpolate [OPTIONS] IN [OUT]")
+def interpolate(
+    source: Place,
+    /,
+    *more: Place,
+    factor: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_whole)] = None,
+    fps: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
+    slow: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_whole)] = None,
+    depth: int = 3,
+    model: str = "default",
+    device: str | None = None,
+    rate: str | None = None,
+    cuts: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Make a video smoother or slower.
+
+    Sound and subtitles are kept, and so is every frame of IN. Without OUT the result lies beside IN:
+    holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image between them.
+
+    Parameters
+    ----------
+    source
+        IN: a video, a folder, a glob in quotes, an image, or "-" for y4m on stdin.
+    more
+        OUT: a video, a folder or numbered pattern (out/%05d.png) of images, or "-". Before it, more images.
+    factor
+        2, 4, 8, ... times as many frames.
+    fps
+        Frames per second to reach, as 60, 59.94 or 60000/1001; at or above those of IN.
+    slow
+        So many times slower, at the same rate, without sound.
+    depth
+        How often the gap between two frames may be halved for --fps, and for a --slow that is no power of 2.
+    model
+        A name of shipped weights, or a checkpoint's path.
+    device
+        cpu, cuda, cuda:1, ...; CUDA if there is any, else the CPU.
+    rate
+        Frames per second of IN where that is images; 24 if not given.
+    cuts
+        Look for cuts between scenes, and make nothing across them.
+    overwrite
+        Replace OUT if it exists.
+
+    """
+    origin, target = _source_and_target(
+        [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor}x" if factor else "2x"
+    )
+    chosen: dict[str, Any] = {"model": model, "device": device, "overwrite": overwrite}
+    if isinstance(origin, list) and len(origin) == 2:
+        if fps or slow:
+            raise ValueError("--fps and --slow are for videos: between two images say --factor")
+        before, after = origin
+        for path in tweenlet.interpolate_pair(
+            before, after, target, factor=2 if factor is None else factor, **chosen
+        ):
+            print(path)
+        return
+    chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}
+    with bar(Path(target).name if target != "-" else "stdout", "frames") as progress:
+        done = tweenlet.interpolate_video(origin, target, progress=progress, **chosen)
+    if target != "-":
+        print(f"{target}: {_sentence(done)}")
+
+
+@app.command
+def demo(
+    folder: Path = Path(), *, model: str = "default", device: str | None = None, overwrite: bool = False
+) -> None:
+    """Make an embedded clip smoother, and a picture of it: tweenlet-demo.mp4 and tweenlet-demo.png.
+
+    Parameters
+    ----------
+    folder
+        Where to write them; the current folder if not given.
+    model
+        A name of shipped weights, or a checkpoint's path.
+    device
+        cpu, cuda, ...; CUDA if there is any, else the CPU.
+    overwrite
+        Replace them if they exist.
+
+    """
+    from tweenlet.demo import demo as make
+
+    with bar("tweenlet-demo.mp4", "frames") as progress:
+        done = make(folder, model=model, device=device, overwrite=overwrite, progress=progress)
+    print(f"{done.video}: {_sentence(done.summary)}")
+    print(
+        f"{done.picture}: a frame before, the frame made, the frame after; below, what moves most, enlarged"
+    )
+
+
+def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
+    """What the paths of `interpolate` mean: (one source or a list of images, the target).
+
+    Without a target that is the source's name with the suffix: clip.2x.mp4, frames-2x; clip.2x.mkv for a kind
+    of file that is not written.
+    """
+    from tweenlet.video.codecs import KINDS
+    from tweenlet.video.images import is_image
+
+    images = [is_image(Path(p)) and "%" not in p for p in paths]
+    if len(paths) in (2, 3) and all(images):
+        first = Path(paths[0])
+        return paths[:2], paths[2] if len(paths) == 3 else str(first.with_stem(f"{first.stem}.between"))
+    if len(paths) > 2:
+        if not all(images[:-1]) or images[-1]:
+            raise ValueError(
+                f"expected IN [OUT], or images and a folder or video to write; got {len(paths)} paths"
+            )
+        return paths[:-1], paths[-1]
+    if len(paths) == 2:
+        return paths[0], paths[1]
+    if paths[0] == "-":
+        return "-", "-"
+    place = Path(paths[0])
+    if any(c in place.name for c in "*?["):
+        raise ValueError("say where the frames of a glob go: tweenlet interpolate 'frames/*.png' OUT")
+    suffix = suffix.replace(".", "_").replace("/", "_")
+    if place.is_dir():
+        return paths[0], str(place.resolve().with_name(f"{place.resolve().name}-{suffix}"))
+    kind = place.suffix if place.suffix.lower() in KINDS else ".mkv"
+    return paths[0], str(place.with_name(f"{place.stem}.{suffix}{kind}"))
+
+
+def _sentence(done: tweenlet.Summary) -> str:
+    speed = done.frames_out / done.seconds if done.seconds else 0.0
+    cuts = f", {done.cuts} cut{'s' * (done.cuts != 1)}" if done.cuts else ""
+    return (
+        f"{done.frames_in} frames at {float(done.rate_in):g}/s became "
+        f"{done.frames_out} at {float(done.rate_out):g}/s{cuts}; "
+        f"{done.width}x{done.height}, {done.seconds:.1f} s, {speed:.1f} frames/s"
+    )

@@ -1,0 +1,353 @@
+"""Verbs that make networks: pack, train, and the two stages of compression, one by one or all in one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter, validators
+
+from tweenlet.cli.app import app, check_free
+from tweenlet.progress import bar, console
+from tweenlet.training.options import Course, Init, Plan, TrainOptions
+
+if TYPE_CHECKING:
+    from tweenlet.training.budget import Budget
+    from tweenlet.training.loop import Result, Tick
+
+Samples = Annotated[Course, Parameter(name="*", group=Group("Samples", sort_key=1))]
+Learning = Annotated[TrainOptions, Parameter(name="*", group=Group("Learning", sort_key=2))]
+BUDGET = Group(
+    "Budget (at most one of these; what the densities say if none)",
+    validator=validators.mutually_exclusive,
+    sort_key=0,
+)
+COURSE, OPTIONS, PLAN = Course(), TrainOptions(), Plan()
+Params = Annotated[str | None, Parameter(group=BUDGET)]
+Macs = Annotated[str | None, Parameter(group=BUDGET)]
+Ms = Annotated[str | None, Parameter(group=BUDGET)]
+
+
+@app.command
+def pack(*data: Path, out: Path, megabytes: float = 40, short_side: int = 360, longest: int = 240) -> None:
+    """Make footage small enough to travel to a machine that trains.
+
+    Parameters
+    ----------
+    data
+        Videos, and folders of videos or of frames.
+    out
+        A new folder for H.264 videos, one for each usable clip.
+    megabytes
+        Of all together.
+    short_side
+        Clips are scaled down to this many pixels.
+    longest
+        Frames of a clip, from its middle.
+
+    """
+    from tweenlet.training.pack import pack as make
+
+    with bar("packing", "clips") as progress:
+        made = make(
+            data, out, megabytes, short_side, longest,
+            notify=console.print, progress=lambda _, done, total: progress(done, total),
+        )  # fmt: skip
+    print(f"{out}: {len(made)} clips, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB")
+
+
+@app.command
+def train(
+    config: str,
+    /,
+    *data: Path,
+    out: Path = Path("run"),
+    course: Samples = COURSE,
+    options: Learning = OPTIONS,
+) -> None:
+    """Train a network on footage; the same command goes on where it was stopped.
+
+    Several processes: torchrun --nproc-per-node 2 -m tweenlet train ...
+
+    Parameters
+    ----------
+    config
+        stmfnet, mini, small; a JSON file of a ModelConfig; or a checkpoint to go on from.
+    data
+        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
+    out
+        A folder for the weights (model.safetensors), the state and the log (log.jsonl).
+
+    """
+    import torch
+
+    from tweenlet.training import parallel
+    from tweenlet.training.course import batches_of, samples_of
+    from tweenlet.training.loop import train as learn
+    from tweenlet.weights import network_of
+
+    torch.manual_seed(course.seed)
+    model = network_of(config)
+    with parallel.together(), bar("training", "steps") as progress:
+        samples, held_out = samples_of(course, data, out, console.print, _preparing(progress))
+        done = learn(model, batches_of(course, samples), held_out, options, out, _ticking(progress))
+    _tell(done, out)
+
+
+@app.command
+def sparsify(
+    model: str,
+    /,
+    *data: Path,
+    out: Path = Path("run"),
+    density: float = 0.1,
+    course: Samples = COURSE,
+    options: Learning = PLAN.sparsify,
+) -> None:
+    """Stage 1: train a network on while OBProx-SG takes its weights to zero; resumable.
+
+    Parameters
+    ----------
+    model
+        A trained checkpoint, or a name of shipped weights.
+    data
+        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
+    out
+        A folder for the sparse network (model.safetensors), its densities (densities.json, .md, .png), the
+        state and the log.
+    density
+        Share of the weights that is left.
+
+    """
+    from tweenlet import weights
+    from tweenlet.training import parallel
+    from tweenlet.training.charts import density_chart
+    from tweenlet.training.course import batches_of, samples_of
+    from tweenlet.training.densities import densities
+    from tweenlet.training.prune import sparsify as prune
+
+    network = weights.load(model)
+    with parallel.together(), bar("sparsifying", "steps") as progress:
+        samples, held_out = samples_of(course, data, out, console.print, _preparing(progress))
+        done = prune(
+            network, batches_of(course, samples), held_out, options, out, density, _ticking(progress)
+        )
+    found = densities(done.model)
+    (out / "densities.json").write_text(json.dumps(found.to_json(), indent=1))
+    (out / "densities.md").write_text(found.markdown())
+    (out / "densities.png").write_bytes(density_chart(found, network.config))
+    for name, left in {**found.parts, "all": found.of()}.items():
+        print(f"{name:10}{left.share:8.3f}")
+    _tell(done, out)
+
+
+@app.command
+def compact(
+    model: str,
+    /,
+    *,
+    out: Path,
+    params: Params = None,
+    macs: Macs = None,
+    ms: Ms = None,
+    init: Init = "inherit",
+    seed: int = 0,
+    size: str = "480p",
+    overwrite: bool = False,
+) -> None:
+    """From a sparse network to a smaller one: the widths that its densities, or a budget, say.
+
+    Prints part, width before, density, width after, parameters, multiply-adds and milliseconds.
+
+    Parameters
+    ----------
+    model
+        A checkpoint that was sparsified.
+    out
+        The checkpoint to write (.safetensors).
+    params
+        Parameters, as 2M.
+    macs
+        Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080.
+    ms
+        Milliseconds for one new frame, measured on this machine, as 500@480p.
+    init
+        Start from the channels that weigh most, or from scratch.
+    seed
+        Of the weights from scratch.
+    size
+        The size of the frames that the table is for.
+    overwrite
+        Replace OUT if it exists.
+
+    """
+    from tweenlet import weights
+    from tweenlet.training.budget import size_of
+    from tweenlet.training.compact import compact as narrow
+    from tweenlet.training.compact import compaction
+    from tweenlet.training.compress import begin
+    from tweenlet.training.densities import densities
+
+    check_free(out, overwrite)
+    sparse = weights.load(model)
+    found = densities(sparse)
+    after = narrow(sparse.config, found, _budget(params, macs, ms), console.print)
+    weights.save(out, begin(sparse, after, init, seed))
+    print(compaction(sparse.config, after, found, size_of(size), timed=True).markdown(), end="")
+
+
+@app.command
+def distill(
+    student: str,
+    /,
+    *data: Path,
+    teacher: list[str] | None = None,
+    teacher_frames: list[Path] | None = None,
+    teacher_weight: list[float] | None = None,
+    out: Path = Path("run"),
+    alpha: float = 0.1,
+    confident: bool = False,
+    attention: list[str] | None = None,
+    beforehand: bool = False,
+    course: Samples = COURSE,
+    options: Learning = OPTIONS,
+) -> None:
+    """Stage 2: train a student on what teachers say, and a little on the truth; resumable.
+
+    Parameters
+    ----------
+    student
+        A checkpoint to start from, a JSON file of a ModelConfig, or mini, small, ...
+    data
+        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
+    teacher
+        A checkpoint, a name of shipped weights or an ONNX file; several if said several times.
+    teacher_frames
+        A folder of frames that any program made: CLIP/N.png is frame N of CLIP, made from its frames N-3,
+        N-1, N+1 and N+3. Goes with --recipe.strides 1 --recipe.synthetic 0.
+    teacher_weight
+        Of each teacher in turn, those of frames last; equal if not given.
+    out
+        A folder for the weights (model.safetensors), the state and the log (log.jsonl).
+    alpha
+        Weight of the truth beside the teachers.
+    confident
+        Believe a teacher only where it beats blending.
+    attention
+        Parts (features, kernels, fusion, texture, ...) that should look where the first teacher's do.
+    beforehand
+        Let the teachers see all samples once, beforehand, and keep what they say beside the samples.
+
+    """
+    import torch
+
+    from tweenlet.training import parallel
+    from tweenlet.training.course import attention_of, batches_of, samples_of, teaching
+    from tweenlet.training.distill import distill as learn
+    from tweenlet.weights import network_of
+
+    torch.manual_seed(course.seed)
+    model = network_of(student)
+    with parallel.together(), bar("distilling", "steps") as progress:
+        preparing = _preparing(progress)
+        samples, held_out = samples_of(course, data, out, console.print, preparing)
+        taught = teaching(teacher or (), teacher_frames or (), samples, beforehand, preparing)
+        watched = attention_of(model, taught, attention) if attention else None
+        done = learn(
+            model, taught.teachers, batches_of(course, samples, taught.taught), held_out, options, out,
+            _ticking(progress), alpha=alpha, weights=teacher_weight, confident=confident, attention=watched,
+        )  # fmt: skip
+    _tell(done, out)
+
+
+@app.command
+def compress(
+    teacher: str,
+    /,
+    *data: Path,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    params: Params = None,
+    macs: Macs = None,
+    ms: Ms = None,
+    on: str | None = None,
+    teacher_frames: list[Path] | None = None,
+    beforehand: bool = False,
+    course: Samples = COURSE,
+    plan: Annotated[Plan, Parameter(name="*", group=Group("Stages", sort_key=3))] = PLAN,
+) -> None:
+    """Make a trained network small: sparsify, compact, distil, evaluate, report; resumable.
+
+    Parameters
+    ----------
+    teacher
+        A trained checkpoint, or a name of shipped weights.
+    data
+        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
+    out
+        A folder for what is made: student.safetensors, report.html, report.md, report.json, the stages.
+    params
+        Parameters, as 2M.
+    macs
+        Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080.
+    ms
+        Milliseconds for one new frame, measured on this machine, as 500@480p.
+    on
+        A benchmark to score teacher and student on, as clips:FOLDER; the held-out samples if not given.
+    teacher_frames
+        Let frames that any program made teach instead (see tweenlet distill --help).
+    beforehand
+        Let the teacher see all samples once, beforehand, and keep what it says beside the samples.
+
+    """
+    from tweenlet import weights
+    from tweenlet.evaluation.benchmarks import benchmark
+    from tweenlet.training import parallel
+    from tweenlet.training.compress import compress as make
+    from tweenlet.training.course import samples_of, teaching
+
+    network, budget = weights.load(teacher), _budget(params, macs, ms)
+    shown = benchmark(on) if on else None
+    with parallel.together(), bar("compressing", "steps") as progress:
+        preparing = _preparing(progress)
+        samples, held_out = samples_of(course, data, out, console.print, preparing)
+        if held_out is None:
+            raise ValueError("nothing is held out to validate on: give --validate, or more clips")
+        sources = [teacher] if beforehand and not teacher_frames else []
+        taught = teaching(sources, teacher_frames or (), samples, beforehand, preparing)
+        report = make(
+            network, samples, held_out, out, budget, plan, course,
+            teaching=taught if taught.teachers else None, benchmark=shown,
+            command=shlex.join(["tweenlet", *sys.argv[1:]]), notify=console.print, progress=preparing,
+        )  # fmt: skip
+    if report is not None:
+        print(report.markdown(), end="")
+
+
+def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | None:
+    from tweenlet.training.budget import Budget
+
+    for kind, text in (("params", params), ("macs", macs), ("ms", ms)):
+        if text is not None:
+            return Budget.parse(kind, text)
+    return None
+
+
+def _preparing(progress: Any) -> Any:
+    return lambda what, done, total: progress(done, total, what)
+
+
+def _ticking(progress: Any) -> Any:
+    def tell(tick: Tick) -> None:
+        progress(tick.step, tick.steps)
+
+    return tell
+
+
+def _tell(done: Result, out: Path) -> None:
+    scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
+    print(
+        f"{out / 'model.safetensors'}: {done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
+    )

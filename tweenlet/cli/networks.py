@@ -1,0 +1,107 @@
+"""Verbs that look at networks: convert, cost, evaluate."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tweenlet.cli.app import app, check_free
+from tweenlet.progress import bar
+
+
+@app.command
+def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Turn a checkpoint that the authors of ST-MFNet published (.pth) into one of tweenlet's (.safetensors).
+
+    Parameters
+    ----------
+    source
+        stmfnet.pth or stmfnet_mini.pth. Nothing in it is executed.
+    target
+        The file to write.
+    overwrite
+        Replace the target if it exists.
+
+    """
+    from tweenlet import weights
+
+    check_free(target, overwrite)
+    model = weights.convert(source)
+    weights.save(target, model, {"source": source.name})
+    print(f"{target}: {sum(p.numel() for p in model.parameters()):,} parameters")
+
+
+@app.command
+def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> None:
+    """Count the parameters and the multiply-adds of a network, part by part, for one new frame.
+
+    Parameters
+    ----------
+    model
+        A name of shipped weights, a checkpoint, a JSON file of a ModelConfig; or stmfnet, mini or small.
+    size
+        Width x height of the frames.
+    official
+        As the official code runs it: frames padded to multiples of 128, unused blocks computed.
+
+    """
+    from tweenlet.cost import OFFICIAL_STRIDE
+    from tweenlet.cost import cost as count
+    from tweenlet.weights import network_of
+
+    numbers = re.fullmatch(r"(\d+)x(\d+)", size)
+    if numbers is None:
+        raise ValueError(f"expected a size such as 854x480, got {size}")
+    width, height = map(int, numbers.groups())
+    found = count(network_of(model).config, height, width, OFFICIAL_STRIDE if official else None)
+    print(f"{'part':10}{'parameters':>14}{'multiply-adds':>18}")
+    for name, part in found.parts.items():
+        print(f"{name:10}{part.parameters:>14,}{part.multiply_adds / 1e9:>16.2f} G")
+    if official:
+        print(f"{'unused':10}{'':>14}{found.unused.multiply_adds / 1e9:>16.2f} G")
+    total = found.multiply_adds_official if official else found.multiply_adds
+    print(f"{'all':10}{found.parameters:>14,}{total / 1e9:>16.2f} G   run at {found.width}x{found.height}")
+
+
+@app.command
+def evaluate(
+    model: str,
+    /,
+    *against: str,
+    on: str,
+    part: str = "1/1",
+    device: str | None = None,
+    json: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Score a model on frames hidden from it, beside blend, dis and minterpolate or other models.
+
+    Parameters
+    ----------
+    model
+        A name of shipped weights, a checkpoint's path, or one of blend, dis, minterpolate.
+    against
+        More of them, run on the same frames.
+    on
+        The benchmark: clips:FOLDER.
+    part
+        1/3 takes every third sample, beginning with the first.
+    device
+        cpu, cuda, ...; the CPU if not given.
+    json
+        A file for every single score.
+    overwrite
+        Replace that file if it exists.
+
+    """
+    from json import dumps
+
+    from tweenlet.evaluation import compare
+
+    if json is not None:
+        check_free(json, overwrite)
+    with bar(on, "samples") as progress:
+        report = compare([model, *against], on, part, device, progress)
+    print(report.markdown(), end="")
+    if json is not None:
+        json.write_text(dumps(report.to_json(), indent=1))

@@ -1,0 +1,206 @@
+"""Compress: a trained network and footage in, a small network that was taught and a report out.
+
+    teacher --sparsify--> densities --compact--> config --inherit--> start --distill--> student
+                                                                          evaluate--> report
+
+    folder/plan.json           what was asked for
+    folder/sparsify/           stage 1: the sparse network, its state and log
+    folder/start.safetensors   the compact network before it learns
+    folder/distill/            stage 2: the student, its state and log
+    folder/student.safetensors, report.md, report.json, report.html, densities.png
+
+Killed at any point and called again with the same arguments it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tweenlet import weights
+from tweenlet.config import ModelConfig
+from tweenlet.evaluation.benchmarks import Sample
+from tweenlet.evaluation.metrics import psnr
+from tweenlet.evaluation.peers import Method, Network, blend
+from tweenlet.evaluation.report import SampleList, evaluate
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training import parallel
+from tweenlet.training.budget import Budget
+from tweenlet.training.compact import compact, compaction
+from tweenlet.training.course import Teaching, batches_of
+from tweenlet.training.data import in_turn
+from tweenlet.training.densities import densities
+from tweenlet.training.distill import distill, network
+from tweenlet.training.inherit import inherit
+from tweenlet.training.loop import Result, Tick
+from tweenlet.training.options import Course, Init, Plan
+from tweenlet.training.prune import sparsify
+from tweenlet.training.report import Compressed, Crops, write
+from tweenlet.training.store import Progress, Samples
+
+SHOWN = 6
+"""Samples that the report shows as pictures."""
+
+
+def compress(
+    teacher: STMFNet,
+    samples: Samples,
+    validation: Samples,
+    folder: Path,
+    budget: Budget | None = None,
+    plan: Plan | None = None,
+    course: Course | None = None,
+    *,
+    teaching: Teaching | None = None,
+    benchmark: SampleList | None = None,
+    command: str = "",
+    notify: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Compressed | None:
+    """Sparsify, compact, distil and evaluate into ``folder``; goes on where an interrupted call left off.
+
+    Without a ``budget`` the densities alone say what is left. The student learns from ``teacher``, or from
+    the ``teaching`` in its place. What came out is scored on the ``benchmark``, or on the held-out samples.
+    ``notify`` hears what comes of each stage. Of processes that train together, all but the first return
+    None. KeyboardInterrupt when a stage was interrupted, saved. ValueError where ``folder`` holds another
+    compression, and whatever the stages raise.
+    """
+    plan, course = plan or Plan(), course or Course()
+    say = notify if notify and not parallel.rank() else lambda _: None
+    with parallel.first_goes_first():
+        _claim(folder, plan, budget, course, teacher)
+
+    done = sparsify(
+        copy.deepcopy(teacher), batches_of(course, samples), validation, plan.sparsify, folder / "sparsify",
+        plan.density, _ticks("sparsifying", progress),
+    )  # fmt: skip
+    sparse = _finished(done)
+    found = densities(sparse)
+    say(f"sparsified: a density of {found.of().share:.3f}, {_quality(done)}")
+
+    start = folder / "start.safetensors"
+    with parallel.first_goes_first():
+        if not start.exists():
+            after = compact(sparse.config, found, budget, say)
+            weights.save(start, begin(sparse, after, plan.init, course.seed))
+    student = weights.load(start)
+    table = compaction(teacher.config, student.config, found)
+    say(f"compacted:\n{table.markdown()}")
+
+    teaching = teaching or Teaching((network(teacher),), ())
+    done = distill(
+        student, teaching.teachers, batches_of(course, samples, teaching.taught), validation, plan.distill,
+        folder / "distill", _ticks("distilling", progress), alpha=plan.alpha, confident=plan.confident,
+    )  # fmt: skip
+    student = _finished(done)
+    say(f"distilled: {_quality(done)}")
+    if parallel.rank():
+        return None
+
+    methods: dict[str, Method] = {"teacher": Network(teacher), "student": Network(student), "blend": blend}
+    shown = benchmark or HeldOut(validation)
+    told = progress or (lambda *_: None)
+    quality = evaluate(methods, shown, lambda n, total: told("evaluating", n, total or 0))
+    table = compaction(teacher.config, student.config, found, timed=True)
+    weights.save(folder / "student.safetensors", student, {"taught_by": Network(teacher).digest})
+    sparsify_log, distill_log = _log(folder / "sparsify"), _log(folder / "distill")
+    crops = _crops(methods, HeldOut(validation))
+    report = Compressed(table, found, quality, sparsify_log, distill_log, crops, command)
+    write(report, folder)
+    return report
+
+
+def begin(sparse: STMFNet, after: ModelConfig, init: Init, seed: int = 0) -> STMFNet:
+    """The compact network before it learns: what is inherited from the sparse one, or fresh from a seed."""
+    if init == "inherit":
+        return inherit(sparse, after)
+    torch.manual_seed(seed)
+    return STMFNet(after)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out samples of a store, as a list of samples to evaluate on."""
+
+    samples: Samples
+    name: str = "held-out crops"
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for number, batch in enumerate(in_turn(self.samples, 1)):
+            clip = Path(batch.sources[0].rpartition("#")[0]).name
+            yield Sample(f"{number}: {batch.sources[0]}", clip, batch.frames[0], batch.truth[0])
+
+
+def _claim(folder: Path, plan: Plan, budget: Budget | None, course: Course, teacher: STMFNet) -> None:
+    """Write down what is asked for, or compare it with what was; ValueError where it differs."""
+    asked = {
+        "budget": str(budget) if budget else None, "teacher": Network(teacher).digest, **plan.to_json(),
+        **{name: getattr(course, name) for name in ("batch", "crop", "seed")},
+    }  # fmt: skip
+    path = folder / "plan.json"
+    if path.exists():
+        held = json.loads(path.read_text())
+        if other := [name for name in asked if held.get(name) != asked[name]]:
+            raise ValueError(
+                f"{folder} holds another compression, which differs in {', '.join(other)}: "
+                f"expected {', '.join(str(held.get(name)) for name in other)} to go on with it"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(asked, indent=1))
+    partial.replace(path)
+
+
+def _ticks(what: str, progress: Progress | None) -> Callable[[Tick], None] | None:
+    return None if progress is None else lambda tick: progress(what, tick.step, tick.steps)
+
+
+def _finished(done: Result) -> STMFNet:
+    """The network that a stage made; KeyboardInterrupt where it was stopped on the way."""
+    if done.stopped == "interrupted":
+        raise KeyboardInterrupt
+    assert isinstance(done.model, STMFNet)
+    return done.model
+
+
+def _quality(done: Result) -> str:
+    if done.psnr is None:
+        return f"{done.step} steps"
+    return (
+        f"{done.psnr:.2f} dB on held-out samples after {done.step} steps (blending: {done.blend_psnr:.2f} dB)"
+    )
+
+
+def _psnr(made: Tensor, truth: Tensor) -> float:
+    return psnr(made, truth).item()
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def _crops(methods: dict[str, Method], held_out: HeldOut) -> tuple[Crops, ...]:
+    """Samples from the easiest to the hardest for blending, as every method makes them."""
+    ordered = sorted(held_out, key=lambda sample: -_psnr(blend(sample.frames), sample.truth))
+    places = np.linspace(0, len(ordered) - 1, min(SHOWN, len(ordered))).round().astype(int)
+    shown = []
+    for sample in (ordered[place] for place in places):
+        made = {name: method(sample.frames).clamp(0, 1) for name, method in methods.items()}
+        given = {"before": sample.frames[1], "after": sample.frames[2], "truth": sample.truth}
+        pictures = {name: (picture * 255).round().byte().numpy() for name, picture in (given | made).items()}
+        shown.append(Crops(sample.name, pictures, {n: _psnr(p, sample.truth) for n, p in made.items()}))
+    return tuple(shown)

@@ -1,0 +1,125 @@
+"""Course: from paths to what a training takes: batches, held-out samples, teachers.
+
+    folders of footage --prepare--> store --Course--> Batches, validation
+    checkpoints, ONNX files, folders of frames ----> Teaching: teachers, and their pictures if kept
+
+This is the door between the command line and the functions on objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from tweenlet import weights
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training import distill, parallel
+from tweenlet.training.data import Array, Batches
+from tweenlet.training.distill import Attention, Teacher
+from tweenlet.training.footage import images_in
+from tweenlet.training.options import Course
+from tweenlet.training.store import Progress, Samples, prepare
+from tweenlet.training.taught import frames_from, keep, made_by
+
+
+def samples_of(
+    course: Course,
+    data: Sequence[str | Path],
+    out: Path,
+    notify: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Samples, Samples | None]:
+    """Samples to train and to validate on, made from footage if they are not in the course's store yet.
+
+    ``notify`` hears what was found, with the names of what is missing or unusable, before anything is made.
+    Of processes that train together the first one makes them. Errors as of
+    :func:`~tweenlet.training.store.prepare`.
+    """
+    store = course.store or out / "store"
+    store.parent.mkdir(parents=True, exist_ok=True)
+    hears = None if parallel.rank() else notify
+    with parallel.first_goes_first():
+        return prepare(data, store, course.recipe, course.validate, notify=hears, progress=progress)
+
+
+def batches_of(course: Course, samples: Samples, taught: Sequence[Array] = ()) -> Batches:
+    """The samples in batches, as the course says."""
+    return Batches(samples, course.batch, course.crop, course.seed, taught)
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Whom a student learns from."""
+
+    teachers: tuple[Teacher, ...]
+    taught: tuple[Array, ...]
+    """What some of them made of the samples beforehand, for the batches."""
+    networks: tuple[STMFNet, ...] = ()
+    """Those of the teachers that are networks of ours, live."""
+
+
+def teaching(
+    sources: Iterable[str | Path],
+    frames: Iterable[Path],
+    samples: Samples,
+    beforehand: bool = False,
+    progress: Progress | None = None,
+) -> Teaching:
+    """Teachers from ``sources``, names or files of checkpoints and ONNX files; and from folders of frames.
+
+    What folders hold, and with ``beforehand`` what all teachers make of the samples, is kept beside the
+    samples and reused. A teacher that is kept so sees each sample as it lies in the store: whole, and not
+    turned. Errors as of :func:`tweenlet.weights.load`, :func:`~tweenlet.training.distill.onnx` and
+    :func:`~tweenlet.training.taught.frames_from`.
+    """
+    teachers: list[Teacher] = []
+    taught: list[Array] = []
+    shape = samples.frames.shape[2:]
+
+    def kept(name: str, pictures: Callable[[], Iterable[Array]]) -> None:
+        path = samples.folder / f"taught-{hashlib.sha256(name.encode()).hexdigest()[:16]}.npy"
+        with parallel.first_goes_first():
+            found = not path.exists()
+            array = keep(path, pictures(), len(samples), shape, progress) if found else Samples.array(path)
+        teachers.append(distill.kept(len(taught)))
+        taught.append(array)
+
+    networks: list[STMFNet] = []
+    for source in sources:
+        onnx = str(source).endswith(".onnx")
+        model = None if onnx else weights.load(source)
+        teacher = distill.onnx(source) if model is None else distill.network(model)
+        if beforehand:
+            kept(_identity(source), partial(made_by, teacher, samples))
+            continue
+        teachers.append(teacher)
+        networks += [] if model is None else [model]
+    for folder in frames:
+        kept(_listing(folder), partial(frames_from, folder, samples))
+    return Teaching(tuple(teachers), tuple(taught), tuple(networks))
+
+
+def attention_of(student: nn.Module, taught: Teaching, parts: Sequence[str]) -> Attention:
+    """Attention between parts of the student and the first teacher; ValueError where that is no network."""
+    teacher = taught.networks[0] if taught.networks else None
+    if teacher is None or not isinstance(student, STMFNet):
+        raise ValueError("attention needs a checkpoint as the first teacher, not what was kept beforehand")
+    return Attention(student, teacher, parts)
+
+
+def _identity(source: str | Path) -> str:
+    path = weights.find(source)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _listing(folder: Path) -> str:
+    """The folder and what lies in it, so that frames made anew are read anew."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder of a teacher's frames: {folder}")
+    files = [image for clip in sorted(folder.iterdir()) if clip.is_dir() for image in images_in(clip)]
+    return "\n".join([str(folder.resolve()), *(f"{f} {f.stat().st_mtime_ns}" for f in files)])
