@@ -212,10 +212,12 @@ def test_densities_count_what_learns_and_reaches_the_output():
 def test_the_groups_hold_every_parameter_that_learns_once():
     model = STMFNet(replace(TINY, flow=(4, 6)))
     groups = penalised(model)
-    assert all(p.dim() > 1 for p in groups[0]["params"])
+    *layers, rest = groups
+    assert all(p.dim() > 1 for group in layers for p in group["params"])
+    assert layers[0]["scale"] == pytest.approx(layers[0]["params"][0].square().mean().sqrt().item())
     held = [id(p) for group in groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
-    assert id(model.flow.metric_scale) in [id(p) for p in groups[1]["params"]]
+    assert id(model.flow.metric_scale) in [id(p) for p in rest["params"]]
 
 
 def test_the_table_of_a_compaction():

@@ -83,6 +83,18 @@ def test_groups_have_their_own_settings():
     assert optimiser.density() == 0.5  # of a and c alone
 
 
+def test_a_density_is_shared_in_proportion_to_the_scales():
+    torch.manual_seed(0)
+    large, small = (torch.nn.Parameter(size * torch.randn(500)) for size in (1.0, 0.01))
+    groups = [{"params": [large], "scale": 1.0}, {"params": [small], "scale": 0.01}]
+    optimiser = OBProxSG(groups, lr=0.1, prox_steps=5, density=0.4, over=8)
+    for _ in range(10):
+        large.grad, small.grad = torch.zeros(500), torch.zeros(500)
+        optimiser.step()
+    assert optimiser.density() == 0.4
+    assert (small != 0).float().mean() == pytest.approx(0.4, abs=0.05)
+
+
 def test_settings_without_meaning():
     x = torch.nn.Parameter(torch.ones(1))
     with pytest.raises(ValueError, match="0 or more, got -1"):

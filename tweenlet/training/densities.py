@@ -107,11 +107,17 @@ def counted(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
 
 
 def penalised(model: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups for OBProxSG: the weights that count, and all that learns without a penalty."""
+    """Parameter groups for OBProxSG: each layer that counts, and all that learns without a penalty.
+
+    A layer's penalty is in proportion to the size of its weights (root mean square): one lambda for all would
+    empty the layers that sum over many inputs, whose weights are small, before those that matter less.
+    """
     weights = [layer.weight for _, layer in counted(model)]
     chosen = {id(weight) for weight in weights}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-    return [{"params": weights}, {"params": others, "lambda_": 0.0}]
+    sizes = [max(float(weight.detach().square().mean().sqrt()), 1e-6) for weight in weights]
+    layers = [{"params": [w], "scale": size} for w, size in zip(weights, sizes, strict=True)]
+    return [*layers, {"params": others, "lambda_": 0.0}]
 
 
 def widths_of(config: ModelConfig) -> dict[str, int]:

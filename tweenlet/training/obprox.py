@@ -7,9 +7,9 @@ Minimises f(x) + lambda |x|_1 by two kinds of steps in turn, g being the gradien
     orthant    y = x - lr (g + lambda sign x);  x <- y, or 0      nothing leaves zero or crosses it
                where y sign x <= eps
 
-There is no momentum, as published. What makes it work here is added: groups that are not penalised, and a
-target for the density, so that a person says what share of the weights should be left. Lambda is then chosen
-anew at every step as the least that brings the density down to what is planned for it.
+There is no momentum, as published. What makes it work here is added: groups that are not penalised, a scale
+of lambda for each group, and a target for the density, so that a person says what share of the weights should
+be left. Lambda is then chosen anew at every step as the least that brings the density to what is planned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class OBProxSG(Optimizer):
     ``lambda_`` is the weight of the L1 norm, and ``eps`` the size under which an orthant step makes zero.
     ``prox_steps`` and ``orthant_steps`` are the lengths of the phases in steps (the papers' Np and No, times
     the batches of an epoch); the published runs take orthant steps for ever after, ``math.inf``. All of these
-    can differ by parameter group. A group with a ``lambda_`` of 0 is not penalised: plain gradient steps.
+    can differ by parameter group. A group's ``scale`` multiplies its lambda. A group with a ``lambda_`` of 0
+    is not penalised: plain gradient steps.
 
     With a ``density`` in (0, 1], lambda is chosen at each step: the share of penalised weights that are not
     zero follows a curve from 1 down to it, steep at first, over ``over`` steps (Zhu and Gupta, "To prune, or
@@ -45,6 +46,7 @@ class OBProxSG(Optimizer):
         eps: float = 1e-4,
         prox_steps: int = 1,
         orthant_steps: float = math.inf,
+        scale: float = 1.0,
         density: float | None = None,
         over: int = 1000,
     ) -> None:
@@ -61,7 +63,7 @@ class OBProxSG(Optimizer):
             )
         settings = {
             "lr": lr, "lambda_": lambda_, "eps": eps,
-            "prox_steps": prox_steps, "orthant_steps": orthant_steps,
+            "prox_steps": prox_steps, "orthant_steps": orthant_steps, "scale": scale,
             "target": density, "over": over, "taken": 0,
         }  # fmt: skip
         super().__init__(params, settings)
@@ -122,10 +124,14 @@ def _lambda_to_zero(x: Tensor, group: dict[str, Any]) -> Tensor:
     lr, gradient = group["lr"], x.grad
     assert gradient is not None
     if _in_prox_phase(group):
-        to_zero: Tensor = (x / lr - gradient).abs()
-        return to_zero.flatten()
-    needed = (x.abs() - group["eps"]) / lr - gradient * x.sign()
-    return torch.where(x == 0, 0, needed).flatten()
+        needed = (x / lr - gradient).abs()
+    else:
+        needed = torch.where(x == 0, 0, (x.abs() - group["eps"]) / lr - gradient * x.sign())
+    return needed.flatten() / group["scale"]
+
+
+def _lambda(group: dict[str, Any]) -> float:
+    return float(group["lambda_"] * group["scale"])
 
 
 def _in_prox_phase(group: dict[str, Any]) -> bool:
@@ -139,10 +145,10 @@ def _gradient(x: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
 
 def _proximal(x: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
     moved = x - group["lr"] * gradient
-    x.copy_(moved.sign() * (moved.abs() - group["lr"] * group["lambda_"]).clamp_min(0))
+    x.copy_(moved.sign() * (moved.abs() - group["lr"] * _lambda(group)).clamp_min(0))
 
 
 def _orthant(x: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
     side = x.sign()
-    moved = x - group["lr"] * (gradient + group["lambda_"] * side)
+    moved = x - group["lr"] * (gradient + _lambda(group) * side)
     x.copy_(torch.where(moved * side > group["eps"], moved, 0))

@@ -130,7 +130,7 @@ class Course:
 
 
 Init = Literal["inherit", "scratch"]
-SPARSIFYING_RATE = 0.05
+SPARSIFYING_RATE = 0.5
 """A learning rate for OBProx-SG on losses that are means: it has no momentum and no scale of its own."""
 
 
