@@ -105,13 +105,19 @@ def _thinnest(config: ModelConfig, whole: ModelConfig, densities: Densities) -> 
     return min(found, key=lambda piece: piece.density, default=None)
 
 
-def _scaled(config: ModelConfig, shares: Mapping[str, float], factor: float) -> ModelConfig:
-    """The config with every width times the root of its density times a factor, as can be built."""
+def _scaled(
+    config: ModelConfig, shares: Mapping[str, float], factor: float, stepped: float | None = None
+) -> ModelConfig:
+    """The config with every width times the root of its density times a factor, as can be built.
+
+    ``stepped`` is the factor of the widths that come in steps, where that is another.
+    """
 
     def scaled(name: str, width: int) -> int:
         step = STEPS.get(name.split(".")[0], 1)
         least = step if step > 1 else NARROWEST
-        wanted = step * round(width * math.sqrt(shares[name]) * factor / step)
+        by = factor if stepped is None or step == 1 else stepped
+        wanted = step * round(width * math.sqrt(shares[name]) * by / step)
         return min(width, max(least, wanted))
 
     found = {name: scaled(name, width) for name, width in widths_of(config).items()}
@@ -156,19 +162,28 @@ class _Spending:
 
 
 def _widest(config: ModelConfig, shares: Mapping[str, float], spent: _Spending, limit: float) -> ModelConfig:
-    """By bisection, the config of the largest factor that costs no more than the limit."""
-    low, high = 0.0, max(1 / math.sqrt(max(share, 0.01)) for share in shares.values())
-    best = _scaled(config, shares, low)
-    if spent(full := _scaled(config, shares, high)) <= limit:
-        return full
+    """The widest config that costs no more than the limit: by one factor, then widths without steps again.
+
+    A step of 32 channels can be so large that the last one that fits leaves much of the budget.
+    """
+    most = max(1 / math.sqrt(max(share, 0.01)) for share in shares.values())
+
+    def fits(factor: float, stepped: float | None = None) -> bool:
+        return spent(_scaled(config, shares, factor, stepped)) <= limit
+
+    stepped = _largest(fits, 0.0, most)
+    factor = _largest(lambda factor: fits(factor, stepped), stepped, most)
+    return _scaled(config, shares, factor, stepped)
+
+
+def _largest(fits: Callable[[float], bool], low: float, high: float) -> float:
+    """By bisection, the largest number up to ``high`` that fits; ``low`` does."""
+    if fits(high):
+        return high
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        tried = _scaled(config, shares, middle)
-        if spent(tried) <= limit:
-            low, best = middle, tried
-        else:
-            high = middle
-    return best
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 @dataclass(frozen=True)

@@ -124,10 +124,11 @@ def _lambda_to_zero(x: Tensor, group: dict[str, Any]) -> Tensor:
     lr, gradient = group["lr"], x.grad
     assert gradient is not None
     if _in_prox_phase(group):
-        needed = (x / lr - gradient).abs()
+        needed: Tensor = (x / lr - gradient).abs()
     else:
         needed = torch.where(x == 0, 0, (x.abs() - group["eps"]) / lr - gradient * x.sign())
-    return needed.flatten() / group["scale"]
+    scaled: Tensor = needed.flatten() / group["scale"]
+    return scaled
 
 
 def _lambda(group: dict[str, Any]) -> float:
