@@ -30,13 +30,18 @@ class Speed(ProgressColumn):
 
 
 @contextmanager
-def bar(title: str, unit: str) -> Iterator[Callable[..., None]]:
-    """A bar, if stderr is a terminal; gives the function to call with (done, total or None[, new title])."""
+def bar(title: str, unit: str, shown: bool = True) -> Iterator[Callable[..., None]]:
+    """A bar, if stderr is a terminal and it is to be ``shown``.
+
+    Gives the function to call with (done, total or None[, new title]).
+    """
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=False), Speed(),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
+    ) as progress:
         task = progress.add_task(title, total=None, unit=unit)
         yield lambda done, total, now=title: progress.update(
             task, completed=done, total=total, description=now

@@ -91,10 +91,10 @@ def train(
 
     torch.manual_seed(course.seed)
     model = network_of(config)
-    with parallel.together(), bar("training", "steps") as progress:
+    with parallel.together(), _bar("training") as progress:
         samples, held_out = samples_of(course, data, out, console.print, _preparing(progress))
         done = learn(model, batches_of(course, samples), held_out, options, out, _ticking(progress))
-    _tell(done, out)
+        _tell(done, out)
 
 
 @app.command
@@ -130,18 +130,19 @@ def sparsify(
     from tweenlet.training.prune import sparsify as prune
 
     network = weights.load(model)
-    with parallel.together(), bar("sparsifying", "steps") as progress:
+    with parallel.together(), _bar("sparsifying") as progress:
         samples, held_out = samples_of(course, data, out, console.print, _preparing(progress))
         done = prune(
             network, batches_of(course, samples), held_out, options, out, density, _ticking(progress)
         )
-    found = densities(done.model)
-    (out / "densities.json").write_text(json.dumps(found.to_json(), indent=1))
-    (out / "densities.md").write_text(found.markdown())
-    (out / "densities.png").write_bytes(density_chart(found, network.config))
-    for name, left in {**found.parts, "all": found.of()}.items():
-        print(f"{name:10}{left.share:8.3f}")
-    _tell(done, out)
+        if not parallel.rank():
+            found = densities(done.model)
+            (out / "densities.json").write_text(json.dumps(found.to_json(), indent=1))
+            (out / "densities.md").write_text(found.markdown())
+            (out / "densities.png").write_bytes(density_chart(found, network.config))
+            for name, left in {**found.parts, "all": found.of()}.items():
+                print(f"{name:10}{left.share:8.3f}")
+        _tell(done, out)
 
 
 @app.command
@@ -173,7 +174,7 @@ def compact(
     macs
         Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080.
     ms
-        Milliseconds for one new frame, measured on this machine, as 500@480p.
+        Milliseconds for one new frame, measured on this machine's CPU, as 500@480p.
     init
         Start from the channels that weigh most, or from scratch.
     seed
@@ -251,7 +252,7 @@ def distill(
 
     torch.manual_seed(course.seed)
     model = network_of(student)
-    with parallel.together(), bar("distilling", "steps") as progress:
+    with parallel.together(), _bar("distilling") as progress:
         preparing = _preparing(progress)
         samples, held_out = samples_of(course, data, out, console.print, preparing)
         taught = teaching(teacher or (), teacher_frames or (), samples, beforehand, preparing)
@@ -260,7 +261,7 @@ def distill(
             model, taught.teachers, batches_of(course, samples, taught.taught), held_out, options, out,
             _ticking(progress), alpha=alpha, weights=teacher_weight, confident=confident, attention=watched,
         )  # fmt: skip
-    _tell(done, out)
+        _tell(done, out)
 
 
 @app.command
@@ -293,7 +294,7 @@ def compress(
     macs
         Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080.
     ms
-        Milliseconds for one new frame, measured on this machine, as 500@480p.
+        Milliseconds for one new frame, measured on this machine's CPU, as 500@480p.
     on
         A benchmark to score teacher and student on, as clips:FOLDER; the held-out samples if not given.
     teacher_frames
@@ -310,7 +311,7 @@ def compress(
 
     network, budget = weights.load(teacher), _budget(params, macs, ms)
     shown = benchmark(on) if on else None
-    with parallel.together(), bar("compressing", "steps") as progress:
+    with parallel.together(), _bar("compressing") as progress:
         preparing = _preparing(progress)
         samples, held_out = samples_of(course, data, out, console.print, preparing)
         if held_out is None:
@@ -335,6 +336,12 @@ def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | No
     return None
 
 
+def _bar(what: str) -> Any:
+    from tweenlet.training import parallel
+
+    return bar(what, "steps", shown=not parallel.rank())
+
+
 def _preparing(progress: Any) -> Any:
     return lambda what, done, total: progress(done, total, what)
 
@@ -347,6 +354,10 @@ def _ticking(progress: Any) -> Any:
 
 
 def _tell(done: Result, out: Path) -> None:
+    from tweenlet.training import parallel
+
+    if parallel.rank():
+        return
     scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
     print(
         f"{out / 'model.safetensors'}: {done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
