@@ -28,7 +28,7 @@ for init in inherit scratch; do
 done
 
 # stage 2, two at a time: from what is inherited, three orders of the samples; from scratch, one
-learning="--steps 700 --learning-rate 1e-3 --warmup 50 --validate-every 350"
+learning="--steps 450 --learning-rate 1e-3 --warmup 50 --validate-every 225"
 {
   for seed in 0 1 2; do
     echo "train $out/inherit.safetensors $footage --out $out/truth-$seed --seed $seed"

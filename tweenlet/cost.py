@@ -8,6 +8,7 @@ together), activations, and the classical optical flow of a network that uses it
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tweenlet.config import ModelConfig
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 
 OFFICIAL_STRIDE = 128
+SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def latency(
     Medians of ``runs`` after one that warms up; a first run of more than ``enough`` milliseconds is the only
     one. "all" holds what no part does too: classical flow, if the network uses it.
     """
-    model = model.eval()
+    learning = model.training
+    model.eval()
     height, width = (-(-side // model.stride) * model.stride for side in (height, width))
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, device=device)
@@ -130,7 +133,18 @@ def latency(
     finally:
         for hook in hooks:
             hook.remove()
+        model.train(learning)
     return {name: median(times[1:] or times) for name, times in taken.items()}
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(width, height) of "480p", "1080p", "854x480", ...; ValueError for another text."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match and int(match[1]) and int(match[2]):
+        return int(match[1]), int(match[2])
+    if text.lower() not in SIZES:
+        raise ValueError(f"expected a size such as 854x480 or one of {', '.join(SIZES)}, got {text!r}")
+    return SIZES[text.lower()]
 
 
 def _unused(model: STMFNet, height: int, width: int) -> PartCost:

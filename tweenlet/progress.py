@@ -20,6 +20,11 @@ from rich.text import Text
 console = Console(stderr=True)
 
 
+def say(text: str) -> None:
+    """A line on stderr, above the bar, as it is: a name in brackets is no markup, a table is not wrapped."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 class Speed(ProgressColumn):
     """Things done per second."""
 

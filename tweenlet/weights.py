@@ -87,7 +87,10 @@ def network_of(source: str) -> STMFNet:
     if isinstance(named, ModelConfig):
         return STMFNet(named)
     if source.endswith(".json"):
-        return STMFNet(ModelConfig.from_json(json.loads(Path(source).read_text())))
+        try:
+            return STMFNet(ModelConfig.from_json(json.loads(Path(source).read_text())))
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"{source} is not the config of a network that can be built: {error}") from error
     return load(source)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tweenlet import weights
-from tweenlet.config import TINY
+from tweenlet.config import SMALL, TINY
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import compress as module
 from tweenlet.training.budget import Budget
@@ -99,6 +99,16 @@ def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
         compress(teacher, samples, samples, tmp_path, BUDGET, PLAN, COURSE, progress=interrupt)
     assert torch.load(tmp_path / "distill" / "state.pt", weights_only=True)["step"] == 3
     assert not (tmp_path / "report.md").exists()
+
+
+def test_a_network_with_classical_motion(samples, tmp_path, teacher):
+    teacher = STMFNet(replace(SMALL, refine=(16, 24)))
+    plan, budget = replace(PLAN, confident=True), Budget.parse("macs", "15M@64x48")
+    report = compress(teacher, samples, samples, tmp_path, budget, plan, COURSE)
+    assert report is not None
+    assert report.compaction.after == replace(teacher.config, refine=(8, 12))
+    # with next to nothing learnt it is classical interpolation still, which blends at worst
+    assert report.quality.mean("psnr", "student") > report.quality.mean("psnr", "blend")
 
 
 def test_what_a_student_begins_with():

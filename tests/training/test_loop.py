@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(samples, tmp_path):
 
 
 def test_a_loss_that_explodes_stops_the_run(samples, tmp_path):
-    options = replace(OPTIONS, steps=120, loss={"laplacian": 1.0})
+    options = replace(OPTIONS, steps=120, settle=1.0, loss={"laplacian": 1.0})
     with pytest.raises(DivergedError, match=r"the loss became \d+.* at step 110"):
         train(Fragile(110, 1000.0), batches(samples), None, options, tmp_path)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter, validators
 
 from tweenlet.cli.app import app, check_free
-from tweenlet.progress import bar, console
+from tweenlet.progress import bar, say
 from tweenlet.training.options import Course, Init, Plan, TrainOptions
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def pack(*data: Path, out: Path, megabytes: float = 40, short_side: int = 360, l
     with bar("packing", "clips") as progress:
         made = make(
             data, out, megabytes, short_side, longest,
-            notify=console.print, progress=lambda _, done, total: progress(done, total),
+            notify=say, progress=lambda _, done, total: progress(done, total),
         )  # fmt: skip
     print(f"{out}: {len(made)} clips, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB")
 
@@ -87,12 +87,14 @@ def train(
     from tweenlet.training import parallel
     from tweenlet.training.course import batches_of, samples_of
     from tweenlet.training.loop import train as learn
+    from tweenlet.training.state import device_of
     from tweenlet.weights import network_of
 
+    device_of(options.device)
     torch.manual_seed(course.seed)
     model = network_of(config)
     with parallel.together(), _bar("training") as progress:
-        samples, held_out = samples_of(course, data, out, console.print, _preparing(progress))
+        samples, held_out = samples_of(course, data, out, say, _preparing(progress))
         done = learn(model, batches_of(course, samples), held_out, options, out, _ticking(progress))
         _tell(done, out)
 
@@ -116,30 +118,38 @@ def sparsify(
     data
         Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
     out
-        A folder for the sparse network (model.safetensors), its densities (densities.json, .md, .png), the
-        state and the log.
+        A folder for the sparse network (model.safetensors), its densities (densities.json, .md, .png, and as
+        they moved), the state and the log.
     density
         Share of the weights that is left.
 
     """
     from tweenlet import weights
     from tweenlet.training import parallel
-    from tweenlet.training.charts import density_chart
+    from tweenlet.training.charts import density_chart, density_course
     from tweenlet.training.course import batches_of, samples_of
     from tweenlet.training.densities import densities
+    from tweenlet.training.loop import log_of
     from tweenlet.training.prune import sparsify as prune
+    from tweenlet.training.report import write_files
+    from tweenlet.training.state import device_of
 
+    device_of(options.device)
     network = weights.load(model)
     with parallel.together(), _bar("sparsifying") as progress:
-        samples, held_out = samples_of(course, data, out, console.print, _preparing(progress))
+        samples, held_out = samples_of(course, data, out, say, _preparing(progress))
         done = prune(
             network, batches_of(course, samples), held_out, options, out, density, _ticking(progress)
         )
         if not parallel.rank():
-            found = densities(done.model)
-            (out / "densities.json").write_text(json.dumps(found.to_json(), indent=1))
-            (out / "densities.md").write_text(found.markdown())
-            (out / "densities.png").write_bytes(density_chart(found, network.config))
+            found, log = densities(done.model), log_of(out)
+            files = {
+                "densities.json": json.dumps(found.to_json(), indent=1),
+                "densities.md": found.markdown(),
+            }
+            charts = {"densities.png": density_chart(found, network.config)}
+            charts |= {"densities-over-training.png": density_course(log)} if log else {}
+            write_files(out, {name: text.encode() for name, text in files.items()} | charts)
             for name, left in {**found.parts, "all": found.of()}.items():
                 print(f"{name:10}{left.share:8.3f}")
         _tell(done, out)
@@ -186,18 +196,19 @@ def compact(
 
     """
     from tweenlet import weights
-    from tweenlet.training.budget import size_of
+    from tweenlet.cost import size_of
     from tweenlet.training.compact import compact as narrow
     from tweenlet.training.compact import compaction
     from tweenlet.training.compress import begin
     from tweenlet.training.densities import densities
 
     check_free(out, overwrite)
+    width_and_height, budget = size_of(size), _budget(params, macs, ms)
     sparse = weights.load(model)
     found = densities(sparse)
-    after = narrow(sparse.config, found, _budget(params, macs, ms), console.print)
+    after = narrow(sparse.config, found, budget, say)
     weights.save(out, begin(sparse, after, init, seed))
-    print(compaction(sparse.config, after, found, size_of(size), timed=True).markdown(), end="")
+    print(compaction(sparse.config, after, found, width_and_height, timed=True).markdown(), end="")
 
 
 @app.command
@@ -248,14 +259,21 @@ def distill(
     from tweenlet.training import parallel
     from tweenlet.training.course import attention_of, batches_of, samples_of, teaching
     from tweenlet.training.distill import distill as learn
+    from tweenlet.training.state import device_of
     from tweenlet.weights import network_of
 
+    given = len(teacher or ()) + len(teacher_frames or ())
+    if not given or len(teacher_weight or ()) not in (0, given):
+        raise ValueError(
+            "expected --teacher or --teacher-frames, and a --teacher-weight for each or for none"
+        )
+    device_of(options.device)
     torch.manual_seed(course.seed)
     model = network_of(student)
     with parallel.together(), _bar("distilling") as progress:
         preparing = _preparing(progress)
-        samples, held_out = samples_of(course, data, out, console.print, preparing)
-        taught = teaching(teacher or (), teacher_frames or (), samples, beforehand, preparing)
+        samples, held_out = samples_of(course, data, out, say, preparing)
+        taught = teaching(teacher or (), teacher_frames or (), samples, beforehand, options.device, preparing)
         watched = attention_of(model, taught, attention) if attention else None
         done = learn(
             model, taught.teachers, batches_of(course, samples, taught.taught), held_out, options, out,
@@ -308,20 +326,22 @@ def compress(
     from tweenlet.training import parallel
     from tweenlet.training.compress import compress as make
     from tweenlet.training.course import samples_of, teaching
+    from tweenlet.training.state import device_of
 
+    device_of(plan.sparsify.device), device_of(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)
     shown = benchmark(on) if on else None
     with parallel.together(), _bar("compressing") as progress:
         preparing = _preparing(progress)
-        samples, held_out = samples_of(course, data, out, console.print, preparing)
+        samples, held_out = samples_of(course, data, out, say, preparing)
         if held_out is None:
             raise ValueError("nothing is held out to validate on: give --validate, or more clips")
         sources = [teacher] if beforehand and not teacher_frames else []
-        taught = teaching(sources, teacher_frames or (), samples, beforehand, preparing)
+        taught = teaching(sources, teacher_frames or (), samples, beforehand, plan.distill.device, preparing)
         report = make(
             network, samples, held_out, out, budget, plan, course,
             teaching=taught if taught.teachers else None, benchmark=shown,
-            command=shlex.join(["tweenlet", *sys.argv[1:]]), notify=console.print, progress=preparing,
+            command=shlex.join(["tweenlet", *sys.argv[1:]]), notify=say, progress=preparing,
         )  # fmt: skip
     if report is not None:
         print(report.markdown(), end="")
@@ -354,11 +374,12 @@ def _ticking(progress: Any) -> Any:
 
 
 def _tell(done: Result, out: Path) -> None:
+    """Say what came of a training; KeyboardInterrupt where it was interrupted, so that scripts stop too."""
     from tweenlet.training import parallel
 
-    if parallel.rank():
-        return
     scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
-    print(
-        f"{out / 'model.safetensors'}: {done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
-    )
+    if not parallel.rank():
+        said = f"{done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
+        print(f"{out / 'model.safetensors'}: {said}")
+    if done.stopped == "interrupted":
+        raise KeyboardInterrupt

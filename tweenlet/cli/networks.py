@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tweenlet.cli.app import app, check_free
@@ -40,19 +39,16 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
     model
         A name of shipped weights, a checkpoint, a JSON file of a ModelConfig; or stmfnet, mini or small.
     size
-        Width x height of the frames.
+        Width x height of the frames, or 480p, 720p, 1080p, 4k.
     official
         As the official code runs it: frames padded to multiples of 128, unused blocks computed.
 
     """
-    from tweenlet.cost import OFFICIAL_STRIDE
+    from tweenlet.cost import OFFICIAL_STRIDE, size_of
     from tweenlet.cost import cost as count
     from tweenlet.weights import network_of
 
-    numbers = re.fullmatch(r"(\d+)x(\d+)", size)
-    if numbers is None:
-        raise ValueError(f"expected a size such as 854x480, got {size}")
-    width, height = map(int, numbers.groups())
+    width, height = size_of(size)
     found = count(network_of(model).config, height, width, OFFICIAL_STRIDE if official else None)
     print(f"{'part':10}{'parameters':>14}{'multiply-adds':>18}")
     for name, part in found.parts.items():

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from tweenlet.config import ModelConfig
-from tweenlet.cost import cost, latency
+from tweenlet.cost import cost, latency, size_of
 from tweenlet.network.stmfnet import STMFNet
 
 UNITS = {"params": "parameters", "macs": "multiply-adds", "ms": "ms"}
 SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,10 @@ class Budget:
         if kind not in UNITS or match is None or float(match[1]) <= 0:
             raise ValueError(f"expected {kind} such as 2M, 50G@480p or 500@1920x1080, got {text!r}")
         amount, suffix, size = match.groups()
+        if size and kind == "params":
+            raise ValueError(
+                f"parameters do not depend on the size of the frame: expected {amount}{suffix}, got {text!r}"
+            )
         return cls(kind, float(amount) * SUFFIXES[suffix], *size_of(size or "480p"))
 
     def spent(self, config: ModelConfig) -> float:
@@ -58,13 +61,3 @@ class Budget:
 
     def __str__(self) -> str:
         return f"at most {self.say(self.limit)}"
-
-
-def size_of(text: str) -> tuple[int, int]:
-    """(width, height) of "480p", "1080p", "854x480", ...; ValueError for another text."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match:
-        return int(match[1]), int(match[2])
-    if text.lower() not in SIZES:
-        raise ValueError(f"expected a size such as 854x480 or one of {', '.join(SIZES)}, got {text!r}")
-    return SIZES[text.lower()]

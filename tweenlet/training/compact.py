@@ -48,22 +48,22 @@ def compact(
         notify(f"{piece.name} is dropped: its density is {piece.density:.3f}, under {DROP}")
         kept, left = piece.config, piece.densities
     if budget is None:
-        return _scaled(kept, _shares(kept, config, left), 1.0)
+        return _scaled(kept, config, _shares(kept, config, left), 1.0)
     spent = _Spending(budget, notify)
-    while spent(_scaled(kept, _shares(kept, config, left), SQUEEZE)) > budget.limit:
+    while spent(_scaled(kept, config, _shares(kept, config, left), SQUEEZE)) > budget.limit:
         piece = _thinnest(kept, config, left)
         if piece is None:
             break
         notify(f"{piece.name}, the least dense, is dropped to meet the budget: density {piece.density:.3f}")
         kept, left = piece.config, piece.densities
     shares = _shares(kept, config, left)
-    least = _scaled(kept, shares, 0.0)
+    least = _scaled(kept, config, shares, 0.0)
     if spent(least) > budget.limit:
         raise ValueError(
             f"no network of this family costs {budget}: the least that can be made of this one costs "
             f"{budget.say(spent(least))}"
         )
-    return _widest(kept, shares, spent, budget.limit)
+    return _widest(kept, config, shares, spent, budget.limit)
 
 
 def _shares(kept: ModelConfig, whole: ModelConfig, densities: Densities) -> dict[str, float]:
@@ -99,16 +99,20 @@ def _thinnest(config: ModelConfig, whole: ModelConfig, densities: Densities) -> 
             without = replace(config, **less)
         except ValueError:  # the others cannot do without it
             continue
-        if without != config and not (config.flow == "dis" and "flow" in less):
+        if without != config:
             share = densities.of(pattern).share
             found.append(_Piece(name, share, without, densities.without(pattern)))
     return min(found, key=lambda piece: piece.density, default=None)
 
 
 def _scaled(
-    config: ModelConfig, shares: Mapping[str, float], factor: float, stepped: float | None = None
+    config: ModelConfig,
+    whole: ModelConfig,
+    shares: Mapping[str, float],
+    factor: float,
+    stepped: float | None = None,
 ) -> ModelConfig:
-    """The config with every width times the root of its density times a factor, as can be built.
+    """What is kept of ``whole``, every width times the root of its density times a factor, as can be built.
 
     ``stepped`` is the factor of the widths that come in steps, where that is another.
     """
@@ -125,24 +129,27 @@ def _scaled(
     for name, width in found.items():
         field, _, place = name.partition(".")
         fields[field] = (*fields.get(field, ()), width) if place else width
-    return _with_shortcuts(replace(config, **fields), config)
+    return _with_shortcuts(replace(config, **fields), whole)
 
 
-def _with_shortcuts(found: ModelConfig, config: ModelConfig) -> ModelConfig:
+def _with_shortcuts(found: ModelConfig, whole: ModelConfig) -> ModelConfig:
     """The config, a channel wider or narrower where a shortcut's convolution would turn into an identity.
 
-    It would leave nothing of the one that was there to inherit.
+    It would leave nothing of the one that was there, in the whole network, to inherit.
     """
     grid, texture = found.grid, found.texture
-    if grid and config.grid:
-        before = zip(config.grid, candidates(config).values(), strict=True)
-        after = zip(grid, candidates(found).values(), strict=True)
-        grid = tuple(
-            width - (width == entering and was != entered)
-            for (width, entering), (was, entered) in zip(after, before, strict=True)
+    if grid and whole.grid:
+        rows, entered, entering = (
+            dict(zip(whole.scales, whole.grid, strict=True)),
+            candidates(whole),
+            candidates(found),
         )
-    if texture and config.texture and texture[2] == texture[3] and config.texture[2] != config.texture[3]:
-        texture = (*texture[:3], texture[3] + (1 if texture[3] < config.texture[3] else -1))
+        grid = tuple(
+            width - (width == entering[scale] and rows[scale] != entered[scale])
+            for scale, width in zip(found.scales, grid, strict=True)
+        )
+    if texture and whole.texture and texture[2] == texture[3] and whole.texture[2] != whole.texture[3]:
+        texture = (*texture[:3], texture[3] + (1 if texture[3] < whole.texture[3] else -1))
     return replace(found, grid=grid, texture=texture)
 
 
@@ -161,7 +168,9 @@ class _Spending:
         return self._known[config]
 
 
-def _widest(config: ModelConfig, shares: Mapping[str, float], spent: _Spending, limit: float) -> ModelConfig:
+def _widest(
+    config: ModelConfig, whole: ModelConfig, shares: Mapping[str, float], spent: _Spending, limit: float
+) -> ModelConfig:
     """The widest config that costs no more than the limit: by one factor, then widths without steps again.
 
     A step of 32 channels can be so large that the last one that fits leaves much of the budget.
@@ -169,11 +178,11 @@ def _widest(config: ModelConfig, shares: Mapping[str, float], spent: _Spending, 
     most = max(1 / math.sqrt(max(share, 0.01)) for share in shares.values())
 
     def fits(factor: float, stepped: float | None = None) -> bool:
-        return spent(_scaled(config, shares, factor, stepped)) <= limit
+        return spent(_scaled(config, whole, shares, factor, stepped)) <= limit
 
     stepped = _largest(fits, 0.0, most)
     factor = _largest(lambda factor: fits(factor, stepped), stepped, most)
-    return _scaled(config, shares, factor, stepped)
+    return _scaled(config, whole, shares, factor, stepped)
 
 
 def _largest(fits: Callable[[float], bool], low: float, high: float) -> float:

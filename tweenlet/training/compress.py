@@ -15,9 +15,10 @@ Killed at any point and called again with the same arguments it goes on where it
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ from tweenlet.training.data import in_turn
 from tweenlet.training.densities import densities
 from tweenlet.training.distill import distill, network
 from tweenlet.training.inherit import inherit
-from tweenlet.training.loop import Result, Tick
-from tweenlet.training.options import Course, Init, Plan
+from tweenlet.training.loop import Result, Tick, log_of
+from tweenlet.training.options import Course, Init, Plan, TrainOptions
 from tweenlet.training.prune import sparsify
 from tweenlet.training.report import Compressed, Crops, write
 from tweenlet.training.store import Progress, Samples
@@ -75,8 +76,14 @@ def compress(
     """
     plan, course = plan or Plan(), course or Course()
     say = notify if notify and not parallel.rank() else lambda _: None
+    start = folder / "start.safetensors"
+    begun = {"teacher": Network(teacher).digest, "samples": _fingerprint(samples), "density": plan.density}
+    begun |= {name: getattr(course, name) for name in ("batch", "crop", "seed")}
+    begun |= {"sparsify": _lasting(plan.sparsify)}
+    chosen = {"budget": str(budget) if budget else None, "init": plan.init}
+    taught = {"alpha": plan.alpha, "confident": plan.confident, "distill": _lasting(plan.distill)}
     with parallel.first_goes_first():
-        _claim(folder, plan, budget, course, teacher)
+        _claim(folder, begun | (chosen | taught if start.exists() else {}), begun | chosen | taught)
 
     done = sparsify(
         copy.deepcopy(teacher), batches_of(course, samples), validation, plan.sparsify, folder / "sparsify",
@@ -86,7 +93,6 @@ def compress(
     found = densities(sparse)
     say(f"sparsified: a density of {found.of().share:.3f}, {_quality(done)}")
 
-    start = folder / "start.safetensors"
     with parallel.first_goes_first():
         if not start.exists():
             after = compact(sparse.config, found, budget, say)
@@ -110,8 +116,8 @@ def compress(
     told = progress or (lambda *_: None)
     quality = evaluate(methods, shown, lambda n, total: told("evaluating", n, total or 0))
     table = compaction(teacher.config, student.config, found, timed=True)
-    weights.save(folder / "student.safetensors", student, {"taught_by": Network(teacher).digest})
-    sparsify_log, distill_log = _log(folder / "sparsify"), _log(folder / "distill")
+    weights.save(folder / "student.safetensors", student)
+    sparsify_log, distill_log = log_of(folder / "sparsify"), log_of(folder / "distill")
     crops = _crops(methods, HeldOut(validation))
     report = Compressed(table, found, quality, sparsify_log, distill_log, crops, command)
     write(report, folder)
@@ -144,25 +150,29 @@ class HeldOut:
             yield Sample(f"{number}: {batch.sources[0]}", clip, batch.frames[0], batch.truth[0])
 
 
-def _claim(folder: Path, plan: Plan, budget: Budget | None, course: Course, teacher: STMFNet) -> None:
-    """Write down what is asked for, or compare it with what was; ValueError where it differs."""
-    asked = {
-        "budget": str(budget) if budget else None, "teacher": Network(teacher).digest, **plan.to_json(),
-        **{name: getattr(course, name) for name in ("batch", "crop", "seed")},
-    }  # fmt: skip
+def _claim(folder: Path, settled: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Write down what is asked for; ValueError where what is settled already differs from what was."""
     path = folder / "plan.json"
-    if path.exists():
-        held = json.loads(path.read_text())
-        if other := [name for name in asked if held.get(name) != asked[name]]:
-            raise ValueError(
-                f"{folder} holds another compression, which differs in {', '.join(other)}: "
-                f"expected {', '.join(str(held.get(name)) for name in other)} to go on with it"
-            )
-        return
+    held = json.loads(path.read_text()) if path.exists() else settled
+    if other := [name for name in settled if held.get(name) != settled[name]]:
+        raise ValueError(
+            f"{folder} holds another compression, which differs in {', '.join(other)}: expected "
+            f"{', '.join(str(held.get(name)) for name in other)} to go on with it"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(asked, indent=1))
     partial.replace(path)
+
+
+def _lasting(options: TrainOptions) -> dict[str, Any]:
+    """What must stay the same when a run goes on, as plain JSON types."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return {name: value for name, value in values.items() if name not in ("device", "save_every")}
+
+
+def _fingerprint(samples: Samples) -> str:
+    return hashlib.sha256(json.dumps([samples.frames.shape, samples.sources]).encode()).hexdigest()
 
 
 def _ticks(what: str, progress: Progress | None) -> Callable[[Tick], None] | None:
@@ -171,7 +181,7 @@ def _ticks(what: str, progress: Progress | None) -> Callable[[Tick], None] | Non
 
 def _finished(done: Result) -> STMFNet:
     """The network that a stage made; KeyboardInterrupt where it was stopped on the way."""
-    if done.stopped == "interrupted":
+    if done.stopped != "finished":
         raise KeyboardInterrupt
     assert isinstance(done.model, STMFNet)
     return done.model
@@ -189,17 +199,13 @@ def _psnr(made: Tensor, truth: Tensor) -> float:
     return psnr(made, truth).item()
 
 
-def _log(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
 def _crops(methods: dict[str, Method], held_out: HeldOut) -> tuple[Crops, ...]:
     """Samples from the easiest to the hardest for blending, as every method makes them."""
     ordered = sorted(held_out, key=lambda sample: -_psnr(blend(sample.frames), sample.truth))
     places = np.linspace(0, len(ordered) - 1, min(SHOWN, len(ordered))).round().astype(int)
     shown = []
     for sample in (ordered[place] for place in places):
-        made = {name: method(sample.frames).clamp(0, 1) for name, method in methods.items()}
+        made = {name: method(sample.frames).cpu().clamp(0, 1) for name, method in methods.items()}
         given = {"before": sample.frames[1], "after": sample.frames[2], "truth": sample.truth}
         pictures = {name: (picture * 255).round().byte().numpy() for name, picture in (given | made).items()}
         shown.append(Crops(sample.name, pictures, {n: _psnr(p, sample.truth) for n, p in made.items()}))

@@ -23,6 +23,7 @@ from tweenlet.training.data import Array, Batches
 from tweenlet.training.distill import Attention, Teacher
 from tweenlet.training.footage import images_in
 from tweenlet.training.options import Course
+from tweenlet.training.state import device_of
 from tweenlet.training.store import Progress, Samples, prepare
 from tweenlet.training.taught import frames_from, keep, made_by
 
@@ -68,6 +69,7 @@ def teaching(
     frames: Iterable[Path],
     samples: Samples,
     beforehand: bool = False,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Teaching:
     """Teachers from ``sources``, names or files of checkpoints and ONNX files; and from folders of frames.
@@ -95,7 +97,7 @@ def teaching(
         model = None if onnx else weights.load(source)
         teacher = distill.onnx(source) if model is None else distill.network(model)
         if beforehand:
-            kept(_identity(source), partial(made_by, teacher, samples))
+            kept(_identity(source), partial(made_by, teacher, samples, device=device_of(device)))
             continue
         teachers.append(teacher)
         networks += [] if model is None else [model]

@@ -108,6 +108,8 @@ class Batches:
             raise ValueError(f"expected a crop of 1 to {side}, the size of the stored samples, got {crop}")
         if not len(samples):
             raise ValueError("expected at least one sample, got none")
+        if size < 1:
+            raise ValueError(f"expected a batch of one sample or more, got {size}")
         if any(said.shape != samples.frames[:, 0].shape for said in taught):
             raise ValueError(
                 f"expected taught pictures of shape {samples.frames[:, 0].shape}, one for each sample, "

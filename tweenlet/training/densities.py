@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -87,10 +88,12 @@ class Densities:
 
 def densities(model: nn.Module) -> Densities:
     """What is left of each layer of a model."""
+    layers = dict(counted(model))
+    left = torch.stack([layer.weight.count_nonzero() for layer in layers.values()]).tolist()
     return Densities(
         {
-            name: Density(int(layer.weight.count_nonzero()), layer.weight.numel())
-            for name, layer in counted(model)
+            name: Density(nonzero, layer.weight.numel())
+            for (name, layer), nonzero in zip(layers.items(), left, strict=True)
         }
     )
 

@@ -168,7 +168,11 @@ def onnx(path: str | Path) -> Teacher:
 
     def teacher(batch: Batch) -> Tensor:
         arrays = [tensor.float().cpu().numpy() for tensor in arrange(batch.frames)]
-        made = session.run(None, dict(zip(names, arrays, strict=True)))[0]
+        try:
+            made = session.run(None, dict(zip(names, arrays, strict=True)))[0]
+        except Exception as error:  # as above
+            shapes = [array.shape for array in arrays]
+            raise ValueError(f"{path} does not take inputs of {shapes}: {error}") from error
         return torch.from_numpy(np.ascontiguousarray(made)).to(batch.frames.device)
 
     return teacher
@@ -212,15 +216,15 @@ class Attention:
     @staticmethod
     def _reader(part: str, maps: dict[str, Tensor]) -> Callable[[nn.Module, Any, Any], None]:
         def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            tensors = output.values() if isinstance(output, dict) else [output]
-            maps[part] = torch.cat(
-                [F.normalize(t.float().square().mean(1).flatten(1), dim=1) for t in tensors], 1
-            )
+            by_scale = getattr(output, "candidates", output)
+            for scale, tensor in by_scale.items() if isinstance(by_scale, dict) else [("", by_scale)]:
+                maps[f"{part} {scale}"] = F.normalize(tensor.float().square().mean(1).flatten(1), dim=1)
 
         return read
 
     def __call__(self) -> Tensor:
         """The weighted sum over parts of the squared distance between the last batch's maps, a scalar."""
         student, teacher = self._maps
-        distances = [(student[part] - teacher[part]).square().sum(1).mean() for part in student]
+        both = student.keys() & teacher.keys()  # a student may have lost a scale
+        distances = [(student[part] - teacher[part]).square().sum(1).mean() for part in sorted(both)]
         return self._weight * torch.stack(distances).sum()

@@ -9,6 +9,7 @@ It takes objects and returns a Result; :mod:`tweenlet.training.course` makes the
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -107,6 +108,12 @@ def train(
                 state.save()
     state.save()
     return Result(state.averaged, state.step, state.seconds, state.psnr, blend_psnr, stopped)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the log of a training in ``folder``."""
+    path = folder / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @torch.no_grad()

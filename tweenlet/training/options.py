@@ -8,11 +8,10 @@ Plan           how a network is compressed
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,8 @@ class TrainOptions:
             raise ValueError(f"expected to settle after a share of 0 to 1 of the steps, got {self.settle}")
         if self.margin < 0:
             raise ValueError(f"expected a margin of 0 pixels or more, got {self.margin}")
+        if min(self.log_every, self.validate_every, self.save_every) < 1:
+            raise ValueError("expected to log, validate and save every step or more, not every 0")
         if self.steps < 1:
             raise ValueError(f"expected at least one step, got {self.steps}")
 
@@ -103,6 +104,11 @@ class Recipe:
     """Of the windows, in frames: 1 for seven consecutive frames, 2 for every second of thirteen."""
 
     def __post_init__(self) -> None:
+        if min(self.samples, self.crop, self.crops_per_window) < 1 or not 0 <= self.synthetic <= 1:
+            raise ValueError(
+                "expected samples, crop and crops per window of 1 or more and a synthetic share of 0 to 1, "
+                f"got {self.samples}, {self.crop}, {self.crops_per_window} and {self.synthetic}"
+            )
         if not self.strides or min(self.strides) < 1:
             raise ValueError(f"expected strides of 1 or more, got {self.strides}")
 
@@ -153,9 +159,10 @@ class Plan:
     distill: TrainOptions = field(default_factory=lambda: TrainOptions(steps=20_000))
     """Stage 2."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, without what may differ when a run goes on: minutes and device."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        for stage in ("sparsify", "distill"):
-            del values[stage]["minutes"], values[stage]["device"]
-        return values
+    def __post_init__(self) -> None:
+        if not 0 < self.density <= 1:
+            raise ValueError(f"expected a density in (0, 1], got {self.density}")
+        if self.alpha < 0:
+            raise ValueError(f"expected an alpha of 0 or more, got {self.alpha}")
+        if self.sparsify.minutes is not None or self.distill.minutes is not None:
+            raise ValueError("a compression goes by steps: minutes are for its stages, run one by one")

@@ -13,11 +13,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -27,14 +27,17 @@ PATIENCE = timedelta(hours=6)
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Join the processes that torchrun started, if it did, and part at the end."""
-    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
+    """Join the processes that torchrun started, if it did, and part at the end.
+
+    What they write to must be one folder for all of them, on a shared disk if they run on several machines.
+    """
+    if not dist.is_torchelastic_launched() or dist.is_initialized():
         yield
         return
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
@@ -55,7 +58,7 @@ def rank() -> int:
 def first_goes_first() -> Iterator[None]:
     """The first process does what is within; the others do it after, and find it done.
 
-    If it fails in the first process, the others end in RuntimeError.
+    If it fails in the first process, the others end in OSError.
     """
     if processes() == 1:
         yield
@@ -68,7 +71,7 @@ def first_goes_first() -> Iterator[None]:
         mean(0.0)
     else:
         if mean(0.0) != 0.0:
-            raise RuntimeError("the first process failed to prepare the training; its message says why")
+            raise OSError("the first process failed; its message says why")
         yield
 
 
@@ -84,7 +87,7 @@ def mean(value: float) -> float:
     """The mean of a number over all processes."""
     if processes() == 1:
         return value
-    tensor = torch.tensor([value], dtype=torch.float64, device=_device())
+    tensor = torch.tensor([value], dtype=torch.float64)
     dist.all_reduce(tensor)
     return float(tensor) / processes()
 
@@ -118,6 +121,27 @@ def see_whole_batch(model: nn.Module) -> nn.Module:
     return model
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(_context: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
+    return total
+
+
 class _WideBatchNorm(_BatchNorm):
     """Batch norm over the batch of all processes. (``nn.SyncBatchNorm`` runs on GPUs only.)"""
 
@@ -133,9 +157,9 @@ class _WideBatchNorm(_BatchNorm):
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
         count = x.numel() // x.shape[1] * processes()
-        mean = all_reduce(x.sum(axes)) / count  # type: ignore[no-untyped-call]
+        mean = _sum(x.sum(axes)) / count
         centred = x - mean.view(shape)
-        variance = all_reduce(centred.square().sum(axes)) / count  # type: ignore[no-untyped-call]
+        variance = _sum(centred.square().sum(axes)) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -147,7 +171,3 @@ class _WideBatchNorm(_BatchNorm):
         scale = self.weight * (variance + self.eps).rsqrt()
         out: Tensor = centred * scale.view(shape) + self.bias.view(shape)
         return out.to(input.dtype)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

@@ -171,6 +171,11 @@ def write(report: Compressed, folder: Path) -> None:
         "report.json": (json.dumps(report.to_json(), indent=1) + "\n").encode(),
         "report.html": report.html().encode(errors="replace"),
     }
+    write_files(folder, files)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by name, each whole or not at all; OSError, naming the file, where that fails."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         partial = folder / f"{name}.part"

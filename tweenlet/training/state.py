@@ -45,7 +45,7 @@ class TrainingState:
         self, model: nn.Module, options: TrainOptions, folder: Path, optimiser: Optimizer | None = None
     ) -> None:
         self.folder, self.options = folder, options
-        self.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_of(options.device)
         model = _channels_last(model.to(self.device)).train()
         self.averaged: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
         self.model = parallel.see_whole_batch(model)
@@ -75,7 +75,10 @@ class TrainingState:
             prediction = predict(self._learner, batch)
         loss, terms = objective(prediction.float(), batch)
         value = parallel.mean(float(loss.detach()))
-        if self.usual_loss is not None and self.step > 100:
+        calm = (
+            self.step > 100 and not 0 <= self.step - self._settles_at < SETTLING
+        )  # it jumps when norms settle
+        if self.usual_loss is not None and calm:
             self._check("loss", value, batch, limit=self.options.explosion * max(abs(self.usual_loss), 0.1))
         self._check("loss", value, batch)
         self.optimiser.zero_grad(set_to_none=True)
@@ -108,9 +111,13 @@ class TrainingState:
         if not (math.isfinite(value) and abs(value) < limit):
             raise DivergedError(
                 f"the {what} became {value:.4g} at step {self.step + 1}, on samples of "
-                f"{', '.join(sorted(set(batch.sources))) or 'unknown source'}; the last good state is in "
-                f"{self.folder}; a rate smaller than {self.options.learning_rate:g} may help"
+                f"{', '.join(sorted(set(batch.sources))) or 'unknown source'}; "
+                f"{self._good()}; a rate smaller than {self.options.learning_rate:g} may help"
             )
+
+    def _good(self) -> str:
+        kept = (self.folder / "state.pt").exists()
+        return f"the last good state is in {self.folder}" if kept else "no state had been saved yet"
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
@@ -180,6 +187,16 @@ class TrainingState:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of a name, or CUDA if there is any, else the CPU; ValueError for one that is not there."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"no such device here: {name}") from error
+    return device
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:

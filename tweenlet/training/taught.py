@@ -93,15 +93,17 @@ def _crops(
         yield whole[area].transpose(2, 0, 1)
 
 
-def made_by(teacher: Callable[[Batch], Tensor], samples: Samples, size: int = 8) -> Iterator[Pixels]:
+def made_by(
+    teacher: Callable[[Batch], Tensor], samples: Samples, size: int = 8, device: torch.device | str = "cpu"
+) -> Iterator[Pixels]:
     """What a teacher makes of every sample in turn, (3, h, w) uint8 RGB, rounded.
 
-    The teacher takes a Batch of `size` samples and returns (B, 3, h, w) in [0, 1] on any device, without
+    The teacher takes a Batch of `size` samples on a device and returns (B, 3, h, w) in [0, 1], without
     gradients. ValueError where it returns another shape or what is not a number.
     """
     for batch in in_turn(samples, size):
         with torch.no_grad():
-            pictures = teacher(batch)
+            pictures = teacher(batch.to(device))
         if pictures.shape != batch.truth.shape:
             expected, got = tuple(batch.truth.shape), tuple(pictures.shape)
             raise ValueError(f"expected pictures of {expected} from the teacher, got {got}")
