@@ -26,11 +26,14 @@ from tweenlet.training.store import Progress, Samples
 def frames_from(folder: Path, samples: Samples) -> Iterator[Pixels]:
     """The crops (3, h, w) uint8 RGB of frames that any program made, as the samples were cut, in their order.
 
-    ``folder/<stem of the clip>/<n>.png`` is frame n of the clip, counted from 0, made from its frames n-3,
+    ``folder/<name of the clip>/<n>.png`` is frame n of the clip, counted from 0, made from its frames n-3,
     n-1, n+1 and n+3, and as large as they are; n may have leading zeros and the image another suffix. Of a
     clip of seven frames, a quintuplet too, it is frame 3.
 
-    ValueError where the samples have no places in footage at stride 1, or two of their clips share a stem;
+    The name is that of the clip's folder, or of its file without the suffix; where two clips share it, with
+    the folders above them that tell them apart, as 00001/0389 of Vimeo-90K.
+
+    ValueError where the samples have no places in footage at stride 1;
     FileNotFoundError where frames are missing: both before the first picture. ValueError for a frame of
     another size than its clip and OSError where either cannot be read: once it is their turn.
     """
@@ -52,24 +55,32 @@ def _places(samples: Samples) -> list[Place]:
 
 def _files(folder: Path, places: list[Place]) -> dict[tuple[str, int], Path]:
     """The file for each (clip, first frame of the window)."""
-    clips = {Path(place.clip).stem: place.clip for place in places}
-    if clashes := [place.clip for place in places if clips[Path(place.clip).stem] != place.clip]:
-        other = clips[Path(clashes[0]).stem]
-        raise ValueError(f"expected clips of different names, got {clashes[0]} and {other}")
+    names = _names({place.clip for place in places})
     made = {
-        (clips[stem], int(image.stem)): image
-        for stem in clips
-        if (folder / stem).is_dir()
-        for image in images_in(folder / stem)
+        (clip, int(image.stem)): image
+        for clip, name in names.items()
+        if (folder / name).is_dir()
+        for image in images_in(folder / name)
         if image.stem.isdecimal()
     }
     truths = {(place.clip, place.first): (place.clip, place.first + 3) for place in places}
-    missing = [f"{Path(clip).stem}/{n}" for clip, n in truths.values() if (clip, n) not in made]
+    missing = [f"{names[clip]}/{n}" for clip, n in truths.values() if (clip, n) not in made]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(truths)} frames are missing in {folder}: {listed(missing)}"
         )
     return {window: made[truth] for window, truth in truths.items()}
+
+
+def _names(clips: Iterable[str]) -> dict[str, str]:
+    """A name for each clip: its own without a suffix, after as many folders as make all names differ."""
+    paths = {clip: Path(clip).with_suffix("") if Path(clip).is_file() else Path(clip) for clip in clips}
+    deepest = max(len(path.parts) for path in paths.values())
+    for depth in range(1, deepest + 1):
+        names = {clip: "/".join(path.parts[-depth:]) for clip, path in paths.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    raise ValueError(f"expected clips that differ in more than a suffix, got {listed(sorted(paths))}")
 
 
 def _crops(
