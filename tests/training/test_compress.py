@@ -86,7 +86,7 @@ def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples,
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert again.quality.mean("psnr", "student") == whole.quality.mean("psnr", "student")
 
-    with pytest.raises(ValueError, match=r"holds another compression, which differs in budget, density"):
+    with pytest.raises(ValueError, match=r"holds another compression, which differs in density, budget"):
         compress(teacher, samples, samples, tmp_path / "parts", None, replace(PLAN, density=0.5), COURSE)
 
 
@@ -104,7 +104,9 @@ def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
 def test_a_network_with_classical_motion(samples, tmp_path, teacher):
     teacher = STMFNet(replace(SMALL, refine=(16, 24)))
     plan, budget = replace(PLAN, confident=True), Budget.parse("macs", "15M@64x48")
-    report = compress(teacher, samples, samples, tmp_path, budget, plan, COURSE)
+    with pytest.raises(ValueError, match="the least that can be made"):
+        compress(teacher, samples, samples, tmp_path, Budget.parse("params", "10"), plan, COURSE)
+    report = compress(teacher, samples, samples, tmp_path, budget, plan, COURSE)  # goes on with another
     assert report is not None
     assert report.compaction.after == replace(teacher.config, refine=(8, 12))
     # with next to nothing learnt it is classical interpolation still, which blends at worst
