@@ -22,7 +22,7 @@ tweenlet train "$out/teacher.json" "$footage" --out "$out/teacher" $samples $log
 
 # stage 1 and the widths
 tweenlet sparsify "$teacher" "$footage" --out "$out/sparse" $samples $logging \
-  --steps 300 --density 0.1 --learning-rate 0.5 --warmup 10 --settle 0 --validate-every 100
+  --steps 300 --density 0.1 --warmup 10 --validate-every 100
 for init in inherit scratch; do
   tweenlet compact "$out/sparse/model.safetensors" --out "$out/$init.safetensors" --params 210k --init $init --overwrite
 done

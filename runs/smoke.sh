@@ -12,7 +12,7 @@ teacher=$out/teacher/model.safetensors
 samples="$samples --store $out/teacher/store"
 
 # stage 1, the widths, stage 2: each a command of its own
-tweenlet sparsify "$teacher" "$clips" --out "$out/sparse" --density 0.2 --steps 10 --learning-rate 0.5 $stage $samples
+tweenlet sparsify "$teacher" "$clips" --out "$out/sparse" --density 0.2 --steps 10 $stage $samples
 tweenlet compact "$out/sparse/model.safetensors" --out "$out/start.safetensors" --macs 1G@144x96 --size 144x96 --overwrite
 tweenlet distill "$out/start.safetensors" "$clips" --teacher "$teacher" --out "$out/student" --steps 10 $stage $samples
 

@@ -363,3 +363,15 @@ def test_evaluate_prints_a_table_and_writes_its_scores(
     assert run("evaluate", "blend", "--on", "clips:nowhere") == 1
     assert run("evaluate", "giant", "--on", f"clips:{clip}") == 1
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_options_that_are_not_said_keep_the_defaults_of_their_stage():
+    from tweenlet.cli import app
+    from tweenlet.training.options import DistillOptions, SparsifyOptions
+
+    _, bound, _ = app.parse_args("compress t a -o o --sparsify.warmup 3 --distill.loss.charbonnier 2")
+    plan = bound.arguments["plan"]
+    assert plan.sparsify == SparsifyOptions(warmup=3)
+    assert plan.distill == DistillOptions(loss={"charbonnier": 2.0})
+    _, bound, _ = app.parse_args("sparsify t a --warmup 3")
+    assert bound.arguments["options"] == SparsifyOptions(warmup=3)

@@ -19,10 +19,10 @@ from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import compress as module
 from tweenlet.training.budget import Budget
 from tweenlet.training.compress import begin, compress
-from tweenlet.training.options import Course, Plan, TrainOptions
+from tweenlet.training.options import Course, DistillOptions, Plan, SparsifyOptions
 
-SPARSIFY = TrainOptions(steps=8, learning_rate=0.05, warmup=1, log_every=1, save_every=2, validate_every=4)
-DISTILL = TrainOptions(steps=8, learning_rate=1e-3, warmup=1, log_every=1, save_every=2, validate_every=4)
+SPARSIFY = SparsifyOptions(steps=8, warmup=1, log_every=1, save_every=2, validate_every=4)
+DISTILL = DistillOptions(steps=8, learning_rate=1e-3, warmup=1, log_every=1, save_every=2, validate_every=4)
 PLAN = Plan(density=0.3, sparsify=SPARSIFY, distill=DISTILL)
 COURSE = Course(batch=2, crop=32)
 BUDGET = Budget.parse("params", "90k")

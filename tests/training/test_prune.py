@@ -9,11 +9,11 @@ from tweenlet.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batches
 from tweenlet.training.densities import densities
-from tweenlet.training.options import SPARSIFYING_RATE, TrainOptions
+from tweenlet.training.options import SparsifyOptions
 from tweenlet.training.prune import sparsify
 from tweenlet.weights import load
 
-OPTIONS = TrainOptions(steps=60, learning_rate=SPARSIFYING_RATE, warmup=1, log_every=10, save_every=20)
+OPTIONS = SparsifyOptions(steps=60, warmup=1, log_every=10, save_every=20)
 
 
 def test_a_network_learns_on_and_reaches_the_density(samples, tmp_path):

@@ -12,14 +12,17 @@ from cyclopts import Group, Parameter, validators
 
 from tweenlet.cli.app import app, check_free
 from tweenlet.progress import bar, say
-from tweenlet.training.options import Course, Init, Plan, TrainOptions
+from tweenlet.training.options import Course, DistillOptions, Init, Plan, SparsifyOptions, TrainOptions
 
 if TYPE_CHECKING:
     from tweenlet.training.budget import Budget
     from tweenlet.training.loop import Result, Tick
 
 Samples = Annotated[Course, Parameter(name="*", group=Group("Samples", sort_key=1))]
-Learning = Annotated[TrainOptions, Parameter(name="*", group=Group("Learning", sort_key=2))]
+LEARNING = Parameter(name="*", group=Group("Learning", sort_key=2))
+Learning = Annotated[TrainOptions, LEARNING]
+Sparsifying = Annotated[SparsifyOptions, LEARNING]
+Distilling = Annotated[DistillOptions, LEARNING]
 BUDGET = Group(
     "Budget (at most one of these; what the densities say if none)",
     validator=validators.mutually_exclusive,
@@ -107,7 +110,7 @@ def sparsify(
     out: Path = Path("run"),
     density: float = 0.1,
     course: Samples = COURSE,
-    options: Learning = PLAN.sparsify,
+    options: Sparsifying = PLAN.sparsify,
 ) -> None:
     """Stage 1: train a network on while OBProx-SG takes its weights to zero; resumable.
 
@@ -225,7 +228,7 @@ def distill(
     attention: list[str] | None = None,
     beforehand: bool = False,
     course: Samples = COURSE,
-    options: Learning = OPTIONS,
+    options: Distilling = PLAN.distill,
 ) -> None:
     """Stage 2: train a student on what teachers say, and a little on the truth; resumable.
 

@@ -81,6 +81,27 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
+class SparsifyOptions(TrainOptions):
+    """How a network is trained while OBProx-SG takes its weights to zero: it has an optimiser of its own."""
+
+    steps: int = 2_000
+    """Steps to train in all."""
+    learning_rate: float = 0.5
+    """The highest of the schedule; OBProx-SG has no momentum, and the losses are means."""
+    settle: float = 0.0
+    """Share of the steps after which batch norms keep their statistics: those of the trained network, from the
+    start."""
+
+
+@dataclass(frozen=True)
+class DistillOptions(TrainOptions):
+    """How a student is trained."""
+
+    steps: int = 20_000
+    """Steps to train in all."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a store is made."""
 
@@ -136,8 +157,6 @@ class Course:
 
 
 Init = Literal["inherit", "scratch"]
-SPARSIFYING_RATE = 0.5
-"""A learning rate for OBProx-SG on losses that are means: it has no momentum and no scale of its own."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +171,9 @@ class Plan:
     """Weight of the truth beside the teachers."""
     confident: bool = False
     """Believe a teacher only where it beats blending."""
-    sparsify: TrainOptions = field(
-        default_factory=lambda: TrainOptions(steps=2_000, learning_rate=SPARSIFYING_RATE)
-    )
+    sparsify: SparsifyOptions = field(default_factory=SparsifyOptions)
     """Stage 1."""
-    distill: TrainOptions = field(default_factory=lambda: TrainOptions(steps=20_000))
+    distill: DistillOptions = field(default_factory=DistillOptions)
     """Stage 2."""
 
     def __post_init__(self) -> None:
