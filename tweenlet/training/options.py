@@ -89,8 +89,7 @@ class SparsifyOptions(TrainOptions):
     learning_rate: float = 0.5
     """The highest of the schedule; OBProx-SG has no momentum, and the losses are means."""
     settle: float = 0.0
-    """Share of the steps after which batch norms keep their statistics: those of the trained network, from the
-    start."""
+    """Share of the steps after which batch norms keep their statistics: at once, for it is trained."""
 
 
 @dataclass(frozen=True)
