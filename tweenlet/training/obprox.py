@@ -87,6 +87,16 @@ class OBProxSG(Optimizer):
             group["taken"] += 1
         return loss
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; ValueError where that was on the way to another density or over other steps."""
+        for own, held in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            if own["target"] is not None and any(own[name] != held[name] for name in ("target", "over")):
+                raise ValueError(
+                    f"expected to go on to a density of {held['target']} over {held['over']} steps, "
+                    f"got {own['target']} over {own['over']}"
+                )
+        super().load_state_dict(state_dict)
+
     def density(self) -> float:
         """The share of the penalised weights that are not zero; 1 where none is penalised."""
         penalised = [x for group in self.param_groups if _penalised(group) for x in group["params"]]
