@@ -27,6 +27,11 @@ for init in inherit scratch; do
   tweenlet compact "$out/sparse/model.safetensors" --out "$out/$init.safetensors" --params 210k --init $init --overwrite
 done
 
+# what other budgets would give
+for budget in "--macs 10G@480p" "--ms 800@480p"; do
+  tweenlet compact "$out/sparse/model.safetensors" --out "$out/other.safetensors" $budget --overwrite
+done
+
 # stage 2, two at a time: from what is inherited, three orders of the samples; from scratch, one
 learning="--steps 450 --learning-rate 1e-3 --warmup 50 --validate-every 225"
 {
