@@ -1,0 +1,306 @@
+"""Samples: four frames, and the one in their middle that is to be made from them.
+
+    a clip   ...   t    t+1   t+2   t+3   t+4   t+5   t+6   ...        the window at t
+                   |           |     |     |           |
+    Sample   frames[0]  frames[1]  truth  frames[2]  frames[3]
+
+    a video or a folder of frames ──> Clip ────┐                ┌─> Sample, or Damaged and why
+                                               ├─> .samples() ──┤
+    image files, listed ────────────> Stills ──┘                └─> ...          in the order of time
+
+    Benchmark = a name and some of these sequences
+
+A sequence is opened when its samples are asked for and read once, with a few frames held.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tweenlet import video
+
+SPAN = 7
+"""Consecutive frames in a window."""
+INPUTS = (0, 2, 4, 6)
+"""Which of them are given."""
+TRUTH = 3
+"""Which of them is to be made."""
+
+_UNUSABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for files that are no pictures, damaged (SyntaxError: a PNG file) or too large."""
+
+Pixels = NDArray[np.uint8]
+Fit = Callable[[Pixels], Pixels]
+"""What a benchmark makes of each picture (H, W, 3); ValueError for one that it has no use for."""
+Wanted = Callable[[str], bool]
+
+
+def everything(_name: str) -> bool:
+    """Every sample is wanted."""
+    return True
+
+
+def as_it_is(pixels: Pixels) -> Pixels:
+    """The whole picture."""
+    return pixels
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Four frames, two steps apart, and the frame between the inner two that is to be made from them."""
+
+    name: str
+    sequence: str
+    frames: Tensor
+    """(4, 3, H, W), RGB in [0, 1], in the order of time; a set of two frames a, b gives a, a, b, b."""
+    truth: Tensor
+    """(3, H, W), half-way between ``frames[1]`` and ``frames[2]``."""
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A sample that is listed, but cannot be read."""
+
+    name: str
+    sequence: str
+    reason: str
+    """The file that is to blame, and what is the matter with it."""
+
+
+class SampleSequence(Protocol):
+    """What has samples: a Clip, Stills, or anything that gives them as these do."""
+
+    @property
+    def name(self) -> str:
+        """What a report calls it; no other sequence of a benchmark is called the same."""
+
+    @property
+    def count(self) -> int | None:
+        """How many samples there are; None where only decoding can tell."""
+
+    def part(self, number: int, of: int) -> Self:
+        """Every ``of``-th sample from the ``number``-th on, counted from 1."""
+
+    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | Damaged]:
+        """Those of its samples whose names are wanted, in the order of time."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video file or a folder of frames, with the windows that count."""
+
+    path: Path
+    windows: tuple[int, ...] | range
+    """First frame numbers, rising. A range ends where the clip ends; a tuple must be met in full."""
+    name: str = ""
+    """The folder's or the file's own name, if none is given."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.windows, range) and sorted({-1, *self.windows}) != [-1, *self.windows]:
+            raise ValueError(f"expected rising frame numbers from 0 on for {self.path}, got {self.windows}")
+        if not self.name:
+            object.__setattr__(self, "name", self.path.absolute().name)
+
+    @property
+    def count(self) -> int | None:
+        """How many samples there are; None where only decoding can tell."""
+        return None if isinstance(self.windows, range) else len(self.windows)
+
+    def part(self, number: int, of: int) -> Clip:
+        """Every ``of``-th window from the ``number``-th on, counted from 1."""
+        return replace(self, windows=self.windows[number - 1 :: of])
+
+    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | Damaged]:
+        """The samples in the order of time; only frames of wanted ones are made RGB.
+
+        Where the clip turns out damaged, every window that was still to come is :class:`Damaged`: each one of
+        a tuple, the first of a range. So are the windows of a tuple that reach beyond the end of the clip.
+        """
+        windows = self.windows
+        if not isinstance(windows, range):
+            windows = tuple(start for start in windows if wanted(self._named(start)))
+        if not windows:
+            return
+        count, trouble = 0, ""
+        recent: deque[video.Frame] = deque(maxlen=SPAN)
+        pictures: dict[int, NDArray[np.float32]] = {}
+        try:
+            with video.read(self.path) as reader:
+                for count, frame in enumerate(reader, 1):
+                    recent.append(frame)
+                    start = count - SPAN
+                    if start in windows and wanted(self._named(start)):
+                        pictures = {
+                            start + i: pictures[start + i] if start + i in pictures else recent[i].rgb()
+                            for i in (*INPUTS, TRUTH)
+                        }
+                        frames = torch.from_numpy(np.stack([pictures[start + i] for i in INPUTS]))
+                        truth = torch.from_numpy(np.array(pictures[start + TRUTH]))
+                        yield Sample(self._named(start), self.name, frames, truth)
+                    if start == windows[-1]:
+                        return
+        except (OSError, ValueError) as error:
+            trouble = f"{error} (after {count} frames)"
+        yield from self._left(windows, count, trouble, wanted)
+
+    def _left(
+        self, windows: tuple[int, ...] | range, count: int, trouble: str, wanted: Wanted
+    ) -> Iterator[Damaged]:
+        """What cannot be read any more once ``count`` frames were."""
+        ahead: Iterable[int] = windows
+        if isinstance(windows, range):
+            passed = max(-(-(count - SPAN + 1 - windows.start) // windows.step), 0)
+            ahead = windows[passed : passed + 1] if trouble else ()
+        for start in ahead:
+            if start + SPAN > count and wanted(self._named(start)):
+                beyond = f"{self.path} has {count} frames, but its window at {start} needs {start + SPAN}"
+                yield Damaged(self._named(start), self.name, trouble or beyond)
+
+    def _named(self, start: int) -> str:
+        return f"{self.name}/{start:05d}"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The image files of one sample."""
+
+    name: str
+    inputs: tuple[Path, ...]
+    """Four; of a set of two frames a, a, b, b."""
+    truth: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file once, the truth last."""
+        return tuple(dict.fromkeys((*self.inputs, self.truth)))
+
+
+@dataclass(frozen=True)
+class Stills:
+    """A sequence of which image files are listed, sample by sample."""
+
+    name: str
+    files: tuple[Files, ...]
+    fit: Fit = as_it_is
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(self.files)
+
+    def part(self, number: int, of: int) -> Stills:
+        """Every ``of``-th sample from the ``number``-th on, counted from 1."""
+        return replace(self, files=self.files[number - 1 :: of])
+
+    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | Damaged]:
+        """The samples as they are listed; files that two neighbours share are read once.
+
+        :class:`Damaged` where a file is missing, is no picture, is not of 8 bits, has transparent parts, is
+        not of the size that the benchmark asks for, or where the pictures of one sample differ in size.
+        """
+        pictures: dict[Path, Pixels] = {}
+        for files in self.files:
+            if not wanted(files.name):
+                continue
+            try:
+                pictures = {
+                    path: pictures[path] if path in pictures else _picture(path, self.fit)
+                    for path in files.paths
+                }
+                _same_size(pictures)
+            except ValueError as error:
+                yield Damaged(files.name, self.name, str(error))
+                continue
+            frames = _tensor(np.stack([pictures[path] for path in files.inputs]))
+            yield Sample(files.name, self.name, frames, _tensor(pictures[files.truth]))
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A named list of sequences; iterating yields every sample of every one of them."""
+
+    name: str
+    sequences: tuple[SampleSequence, ...]
+    two_frames: bool = False
+    """Whether only two frames are given, which every sample repeats: a, a, b, b."""
+    by_sequence: bool = False
+    """Whether its mean is the mean of the means of its sequences, and not that of all samples."""
+    note: str = ""
+    """What its table must tell: samples that are left out, a number other than the published one."""
+
+    def __post_init__(self) -> None:
+        sequences = [sequence.name for sequence in self.sequences]
+        stills = [sequence for sequence in self.sequences if isinstance(sequence, Stills)]
+        samples = [files.name for sequence in stills for files in sequence.files]
+        for names in (sequences, samples):
+            if repeated := [name for name, times in Counter(names).items() if times > 1]:
+                raise ValueError(f"{self.name} lists {', '.join(repeated[:5])} more than once")
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Every sample in order; ValueError at one that is damaged."""
+        for sequence in self.sequences:
+            for sample in sequence.samples():
+                if isinstance(sample, Damaged):
+                    raise ValueError(f"sample {sample.name} is damaged: {sample.reason}")
+                yield sample
+
+    @property
+    def count(self) -> int | None:
+        """How many samples there are; None where only decoding can tell."""
+        counts = [sequence.count for sequence in self.sequences]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    def part(self, number: int, of: int) -> Benchmark:
+        """Every ``of``-th sample of each sequence, from the ``number``-th on; ValueError for no such part.
+
+        Where each sequence is a single sample, it is every ``of``-th sequence.
+        """
+        if not 1 <= number <= of:
+            raise ValueError(f"expected a part such as 1/3 or 3/3, got {number}/{of}")
+        single = all(sequence.count == 1 for sequence in self.sequences)
+        parts = (sequence.part(number, of) for sequence in self.sequences)
+        chosen = self.sequences[number - 1 :: of] if single else tuple(s for s in parts if s.count != 0)
+        return replace(self, name=f"{self.name}, part {number}/{of}", sequences=chosen)
+
+
+def _picture(path: Path, fit: Fit) -> Pixels:
+    """An image file as Pillow reads it, which is how the official evaluations do; ValueError if it cannot."""
+    try:
+        with Image.open(path) as image:
+            wide = image.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in image.tile)
+            if wide or image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
+                kind = "more than 8 bits" if wide else f"{image.mode} colours"
+                raise ValueError(f"it has {kind}, expected 8-bit RGB")
+            if image.has_transparency_data:
+                opacity = image.convert("RGBA").getchannel("A").getextrema()
+                if opacity != (255, 255):
+                    raise ValueError("it has transparent parts, expected 8-bit RGB")
+            return fit(np.asarray(image.convert("RGB")))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
+    except _UNUSABLE as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
+
+
+def _same_size(pictures: dict[Path, Pixels]) -> None:
+    sizes = {path.name: f"{pixels.shape[1]}x{pixels.shape[0]}" for path, pixels in pictures.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        folder = next(iter(pictures)).parent
+        raise ValueError(f"{folder} has pictures of different sizes in one sample: {told}")
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    """(..., H, W, 3) of 0 to 255 -> (..., 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, -3), np.float32)) / 255
