@@ -134,33 +134,15 @@ def test_an_onnx_file_teaches(tmp_path, shapes, picked):
     torch.testing.assert_close(made, batch.frames[:, list(picked)].mean(1))
 
 
-def test_onnx_files_of_one_input(tmp_path):
-    batch = some_batch()
-    node = helper.make_node("Identity", ["x"], ["out"])
-    for channels in (6, 12):
-        save_onnx(tmp_path / "same.onnx", {"x": ["b", channels, "h", "w"]}, node)
-        made = onnx_teacher(tmp_path / "same.onnx")(batch)
-        frames = batch.frames if channels == 12 else batch.frames[:, 1:3]
-        assert torch.equal(made, frames.flatten(1, 2))
-        with pytest.raises(ValueError, match=r"does not fit: expected pictures of shape \(2, 3, 32, 32\)"):
-            Distillation(OPTIONS, [onnx_teacher(tmp_path / "same.onnx")])(batch.truth, batch)
-    mean = helper.make_node("ReduceMean", ["x"], ["out"], keepdims=0)
-    mean.attribute.append(helper.make_attribute("noop_with_empty_axes", 1))
-    save_onnx(
-        tmp_path / "five.onnx", {"x": ["b", 4, 3, "h", "w"]}, helper.make_node("Identity", ["x"], ["out"])
-    )
-    assert torch.equal(onnx_teacher(tmp_path / "five.onnx")(batch), batch.frames)
-
-
-def test_onnx_files_that_cannot_teach(tmp_path):
+def test_an_onnx_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         onnx_teacher(tmp_path / "nothing.onnx")
-    (tmp_path / "text.onnx").write_text("no network")
-    with pytest.raises(ValueError, match="not an ONNX file that ONNX Runtime can run"):
-        onnx_teacher(tmp_path / "text.onnx")
-    save_onnx(tmp_path / "grey.onnx", {"x": ["b", 1, "h", "w"]}, helper.make_node("Identity", ["x"], ["out"]))
-    with pytest.raises(ValueError, match=r"does not fit as a teacher: .* got \[\('x', \['b', 1"):
-        onnx_teacher(tmp_path / "grey.onnx")
+
+
+def test_a_teacher_of_other_pictures_is_refused():
+    batch = some_batch()
+    with pytest.raises(ValueError, match=r"does not fit: expected pictures of shape \(2, 3, 32, 32\)"):
+        Distillation(OPTIONS, [lambda batch: batch.frames[:, :2].flatten(1, 2)])(batch.truth, batch)
 
 
 def test_attention_is_between_parts_of_any_width(samples):

@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.stmfnet import FRAMES, STMFNet
+from tweenlet.evaluation.peers import Onnx
+from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batch, Batches
 from tweenlet.training.loop import Result, Tick, train
 from tweenlet.training.losses import Terms, weighted
@@ -139,59 +139,9 @@ def kept(number: int = 0) -> Teacher:
 
 
 def onnx(path: str | Path) -> Teacher:
-    """An ONNX file as a teacher, run by ONNX Runtime on the CPU.
-
-    It takes RGB in [0, 1], float32: all four frames (B, 4, 3, h, w); or four or the middle two as inputs of
-    their own, (B, 3, h, w); or these side by side, (B, 12, h, w) or (B, 6, h, w). Its first output is the
-    frame between the middle two, (B, 3, h, w). FileNotFoundError for no such file, OSError without ONNX
-    Runtime, ValueError where the inputs are others.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise OSError("a teacher in ONNX needs ONNX Runtime: pip install 'tweenlet[onnx]'") from None
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own exceptions share no class but this
-        raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can run: {error}") from error
-    names = [given.name for given in session.get_inputs()]
-    shape = session.get_inputs()[0].shape
-    arrange = _arrangement(len(names), shape)
-    if arrange is None:
-        raise ValueError(
-            f"{path} does not fit as a teacher: expected an input of (B, 4, 3, h, w), (B, 12, h, w) or "
-            "(B, 6, h, w), or 2 or 4 inputs of (B, 3, h, w); "
-            f"got {[(given.name, given.shape) for given in session.get_inputs()]}"
-        )
-
-    def teacher(batch: Batch) -> Tensor:
-        arrays = [tensor.float().cpu().numpy() for tensor in arrange(batch.frames)]
-        try:
-            made = session.run(None, dict(zip(names, arrays, strict=True)))[0]
-        except Exception as error:  # as above
-            shapes = [array.shape for array in arrays]
-            raise ValueError(f"{path} does not take inputs of {shapes}: {error}") from error
-        return torch.from_numpy(np.ascontiguousarray(made)).to(batch.frames.device)
-
-    return teacher
-
-
-def _arrangement(inputs: int, shape: Sequence[Any]) -> Callable[[Tensor], list[Tensor]] | None:
-    """How frames (B, 4, 3, h, w) become a foreign network's inputs; None where they do not."""
-    channels = shape[1] if len(shape) == 4 else None
-    if inputs == 1 and len(shape) == 5 and shape[1:3] == [FRAMES, 3]:
-        return lambda frames: [frames]
-    if inputs == 1 and channels == 12:
-        return lambda frames: [frames.flatten(1, 2)]
-    if inputs == 1 and channels == 6:
-        return lambda frames: [frames[:, 1:3].flatten(1, 2)]
-    if inputs == 2 and channels == 3:
-        return lambda frames: list(frames[:, 1:3].unbind(1))
-    if inputs == FRAMES and channels == 3:
-        return lambda frames: list(frames.unbind(1))
-    return None
+    """An ONNX file as a teacher; what fits, and errors, as of :class:`~tweenlet.evaluation.peers.Onnx`."""
+    file = Onnx(path)
+    return lambda batch: file.batch(batch.frames)
 
 
 class Attention:
