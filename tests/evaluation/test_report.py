@@ -2,118 +2,117 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
-from tweenlet.evaluation import PEERS, Benchmark, Method, Report, clips, compare, evaluate
+from tweenlet.evaluation import Report
+from tweenlet.evaluation.published import Published, agreement, beside, published
 
-Footage = Callable[[Path, int], Path]
+Reported = Callable[..., Report]
 
-
-@pytest.fixture
-def two_clips(tmp_path: Path, footage: Footage) -> Benchmark:
-    footage(tmp_path / "eval" / "long", 12)
-    footage(tmp_path / "eval" / "short", 8)
-    windows = {"windows": {"eval/long/": [0, 2, 4], "eval/short/": [1]}}
-    (tmp_path / "eval_windows.json").write_text(json.dumps(windows))
-    return clips(tmp_path / "eval")
+NINE = {f"clip{i}": [30.0 + i, 31.0 + i] for i in range(9)}
+BETTER = {clip: [x + 0.5 + 0.01 * i for i, x in enumerate(values)] for clip, values in NINE.items()}
+LEVEL = {
+    clip: [x + (0.5 if i % 2 else -0.5) for x in values] for i, (clip, values) in enumerate(NINE.items())
+}
 
 
-def off_by(steps: int) -> Method:
-    """A method that misses the truth of the numbered frames by so many 8-bit steps, in red alone."""
-
-    def method(frames: Tensor) -> Tensor:
-        return frames[1:3].mean(0) + torch.tensor([steps / 255, 0, 0])[:, None, None]
-
-    return method
-
-
-def dims_short_ones(frames: Tensor) -> Tensor:
-    """Exact but for the window that begins at frame 1."""
-    return PEERS["blend"](frames) * (0.5 if frames[0, 0, 0, 0] * 255 == 1 else 1)
+def test_the_average_is_as_the_benchmark_defines_it(reported: Reported) -> None:
+    uneven = {"a": {"long": [10.0, 20.0, 30.0], "short": [40.0]}}
+    assert reported(uneven).mean("psnr", "a") == pytest.approx(25)
+    assert reported(uneven, by_sequence=True).mean("psnr", "a") == pytest.approx(30)
+    assert reported(uneven, by_sequence=True).mean("seconds", "a") == pytest.approx(0.25)
+    assert reported(uneven).mean("psnr", "a", "long") == pytest.approx(20)
+    assert "mean of the means of sequences of 4 samples in 2" in reported(uneven, by_sequence=True).markdown()
 
 
-def test_means_are_over_samples_and_per_sequence(two_clips: Benchmark) -> None:
-    report = evaluate({"exact": PEERS["blend"], "off": off_by(5), "partly": dims_short_ones}, two_clips)
-    assert report.sequences == ["long", "short"]
-    assert [score.sample for score in report.scores[::3]] == [
-        "long/00000",
-        "long/00002",
-        "long/00004",
-        "short/00001",
-    ]
-    assert report.mean("psnr", "exact") == pytest.approx(80)
-    by_hand = -10 * torch.log10(torch.tensor(25 / 3 / 255**2 + 1e-8)).item()
-    assert report.mean("psnr", "off") == pytest.approx(by_hand, abs=1e-4)
-    bad = report.mean("psnr", "partly", "short")
-    assert report.mean("psnr", "partly", "long") == pytest.approx(80)
-    assert report.mean("psnr", "partly") == pytest.approx((3 * 80 + bad) / 4)
-    assert all(score.size == (40, 24) and score.seconds > 0 for score in report.scores)
+def test_a_difference_inside_the_noise_is_shown_as_such(reported: Reported) -> None:
+    found = reported({"ours": BETTER, "worse": NINE, "level": LEVEL})
+    rows = [line for line in found.certainty().splitlines() if "PSNR" in line]
+    worse = next(row for row in rows if "worse" in row)
+    level = next(row for row in rows if "level" in row)
+    assert "+0.5" in worse
+    assert "0.0039" in worse
+    assert "noise" not in worse
+    assert "noise (" in next(
+        line for line in reported({"a": NINE, "b": LEVEL}).certainty().splitlines() if "| b" in line
+    )
+    assert "+" in level or "noise" in level
 
 
-def test_the_table(two_clips: Benchmark) -> None:
-    text = evaluate({"exact": PEERS["blend"], "off": off_by(5)}, two_clips).markdown()
+def test_the_tables_line_up_and_are_complete(reported: Reported) -> None:
+    text = reported({"ours": BETTER, "a | b": NINE}, note="12 of 20 sequences").markdown()
     lines = text.splitlines()
-    assert lines[0] == "**clips2**, mean of 4 samples in 2 sequences"
+    assert lines[0] == "**clips**: mean of 18 samples in 9 sequences; 12 of 20 sequences"
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "method", "PSNR (dB)", "SSIM", "s / frame", "CPU s / frame", "parameters",
     ]  # fmt: skip
-    assert lines[4].startswith("| exact  |     80.00 | 1.0000 |")
-    assert lines[5].startswith("| off    |     38.92 | 0.99")
-    assert "| long" in text
-    assert "torch" in lines[-1]
-    for table in (lines[2:6], lines[7:11]):
-        assert len({len(line) for line in table}) == 1
+    assert "| a \\| b |" in text
+    assert "| clip8" in text
+    assert "bootstrap over 9 sequences" in text
+    assert lines[-1] == "tweenlet 0.1.0, 2026-11-24T12:00:00+00:00, a machine"
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert [len({len(line) for line in table}) for table in tables] == [1, 1, 1]
 
 
-def test_json_holds_what_it_takes_to_repeat_the_run(two_clips: Benchmark) -> None:
-    report = evaluate({"exact": PEERS["blend"]}, two_clips)
-    values = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert values["benchmark"] == "clips2"
-    assert values["entrants"] == [{"name": "exact", "parameters": 0, "digest": ""}]
-    assert values["means"]["exact"]["psnr"] == pytest.approx(80)
-    assert len(values["scores"]) == 4
-    assert values["scores"][3]["sample"] == "short/00001"
-    assert values["version"].startswith("0.")
-    assert values["date"].endswith("+00:00")
-    assert "cores" in values["machine"]
+def test_rows_per_sequence_only_where_they_tell_something(reported: Reported) -> None:
+    single = {f"clip{i}": [30.0 + i] for i in range(9)}
+    assert not reported({"a": single}).sequences_tell
+    assert reported({"a": NINE}).sequences_tell
+    assert not reported({"a": {f"{i}": [1.0, 2.0] for i in range(101)}}).sequences_tell
 
 
-def test_the_same_run_gives_the_same_digits(two_clips: Benchmark) -> None:
-    def digits(report: Report) -> list[tuple[float, float]]:
-        return [(score.psnr, score.ssim) for score in report.scores]
-
-    runs = [digits(evaluate({"dis": PEERS["dis"], "off": off_by(3)}, two_clips)) for _ in range(2)]
-    assert runs[0] == runs[1]
+def test_two_frames_are_said(reported: Reported) -> None:
+    assert "two frames only" in reported({"a": NINE}, two_frames=True).markdown()
+    assert "two frames" not in reported({"a": NINE}).markdown()
 
 
-def test_progress_is_told(two_clips: Benchmark) -> None:
-    told: list[tuple[int, int | None]] = []
-    evaluate({"blend": PEERS["blend"]}, two_clips, lambda done, total: told.append((done, total)))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+def test_the_worst_are_by_the_first_metric(reported: Reported) -> None:
+    found = reported({"a": {"x": [30.0, 10.0, 20.0]}})
+    assert found.worst("a", 2) == ["x/1", "x/2"]
 
 
-def test_compare_takes_everything_by_name(two_clips: Benchmark, tmp_path: Path) -> None:
-    report = compare(["blend", "dis"], f"clips:{tmp_path / 'eval'}", part="1/2")
-    assert report.benchmark == "clips2, part 1/2"
-    assert [entrant.name for entrant in report.entrants] == ["blend", "dis"]
-    assert [score.sample for score in report.scores[::2]] == ["long/00000", "long/00004", "short/00001"]
+def test_json_goes_there_and_back(reported: Reported) -> None:
+    found = reported({"ours": BETTER, "worse": NINE}, skipped=(("x/1", "cut off"),))
+    values = json.loads(found.dumps())
+    assert values["means"]["ours"]["psnr"] == pytest.approx(found.mean("psnr", "ours"))
+    assert values["intervals"]["ours"]["psnr"] == list(found.interval("psnr", "ours") or ())
+    assert Report.from_json(values) == found
+    with pytest.raises(ValueError, match="expected the JSON of a report"):
+        Report.from_json({"benchmark": "x"})
+
+
+def test_every_published_number_has_a_source() -> None:
+    entries = published()
+    assert len(entries) == len(
+        {(e.method, e.benchmark, e.frames, e.source, *e.values.items()) for e in entries}
+    )
+    for entry in entries:
+        assert entry.source
+        assert entry.frames in (2, 4)
+        assert 20 < entry.values["psnr"] < 50
+    yardsticks = {(e.method, e.benchmark): e.values["psnr"] for e in entries if e.frames == 2}
+    assert yardsticks["compressed AdaCoF", "ucf101-dvf"] == 35.10
+    assert yardsticks["compressed AdaCoF", "middlebury"] == 35.43
+    assert yardsticks["CDFI", "ucf101-dvf"] == 35.21
+    assert yardsticks["CDFI", "middlebury"] == 37.14
+
+
+def test_two_and_four_frames_are_never_mixed() -> None:
+    assert {e.method for e in published("snufilm-hard", two_frames=False)} == {"ST-MFNet"}
+    assert {e.method for e in published("snufilm-hard", two_frames=True)} == {"CDFI"}
+    assert not published("clips")
 
 
 @pytest.mark.parametrize(
-    "broken", [lambda f: f[1, :, 1:], lambda f: f[1] * float("nan")], ids=["shape", "nan"]
+    ("gap", "said"), [(0.04, "agrees within 0.05 dB"), (0.05, "agrees"), (0.08, "DIFFERS by 0.08 dB")]
 )
-def test_a_broken_method_is_named(broken: Method, two_clips: Benchmark) -> None:
-    with pytest.raises(
-        ValueError, match=r"broken made a frame of shape .* for long/00000: expected \(3, 24, 40\)"
-    ):
-        evaluate({"broken": broken}, two_clips)
-
-
-def test_nothing_to_evaluate(two_clips: Benchmark) -> None:
-    for methods, samples in (({}, two_clips), ({"blend": PEERS["blend"]}, Benchmark("none", ()))):
-        with pytest.raises(ValueError, match=f"nothing to evaluate: {len(methods)} methods"):
-            evaluate(methods, samples)
+def test_whether_it_agrees_with_what_is_published(reported: Reported, gap: float, said: str) -> None:
+    entry = Published("ours", "davis", 4, {"psnr": 34.5 + gap}, "a paper")
+    flat = reported({"ours": {"x": [34.0, 35.0]}, "other": {"x": [1.0, 2.0]}})
+    (line,) = agreement(flat, [entry, Published("unknown", "davis", 4, {"psnr": 1.0}, "a paper")])
+    assert said in line
+    assert "measured 34.500 dB" in line
+    assert "ours (published)" in beside([entry])
+    (line,) = agreement(reported({"ours": {"x": [34.0, 35.0]}}, skipped=(("x/3", "gone"),)), [entry])
+    assert "not to be compared" in line

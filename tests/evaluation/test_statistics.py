@@ -54,6 +54,8 @@ def test_few_clips_are_cut_into_blocks() -> None:
     assert statistics.unit_name(clips(0)) == "9 sequences"
     low, high = statistics.interval(one) or (0, 0)
     assert 0 < low < 13 < high < 26
+    assert statistics.unit_count([[1.0] * 11]) == 11
+    assert statistics.unit_count([[1.0] * 50]) == 13
     assert statistics.interval([[1.0, 2.0]]) is None
 
 

@@ -2,7 +2,8 @@
 
     app        the app itself, how it ends, and what verbs share
     frames     interpolate, demo
-    networks   convert, cost, evaluate
+    networks   convert, cost
+    quality    evaluate, judge
     learning   pack, train, sparsify, compact, distill, compress
 
 Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, and exit code 1;
@@ -13,10 +14,10 @@ torch is imported by the verbs that need it only.
 
 from __future__ import annotations
 
-from tweenlet.cli import frames, learning, networks
+from tweenlet.cli import frames, learning, networks, quality
 from tweenlet.cli.app import app, main
 
-__all__ = ["app", "frames", "learning", "main", "networks"]
+__all__ = ["app", "frames", "learning", "main", "networks", "quality"]
 
 if __name__ == "__main__":
     main()

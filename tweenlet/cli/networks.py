@@ -1,11 +1,10 @@
-"""Verbs that look at networks: convert, cost, evaluate."""
+"""Verbs that look at networks: convert, cost."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tweenlet.cli.app import app, check_free
-from tweenlet.progress import bar
 
 
 @app.command
@@ -57,47 +56,3 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
         print(f"{'unused':10}{'':>14}{found.unused.multiply_adds / 1e9:>16.2f} G")
     total = found.multiply_adds_official if official else found.multiply_adds
     print(f"{'all':10}{found.parameters:>14,}{total / 1e9:>16.2f} G   run at {found.width}x{found.height}")
-
-
-@app.command
-def evaluate(
-    model: str,
-    /,
-    *against: str,
-    on: str,
-    part: str = "1/1",
-    device: str | None = None,
-    json: Path | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Score a model on frames hidden from it, beside blend, dis and minterpolate or other models.
-
-    Parameters
-    ----------
-    model
-        A name of shipped weights, a checkpoint's path, or one of blend, dis, minterpolate.
-    against
-        More of them, run on the same frames.
-    on
-        The benchmark: clips:FOLDER.
-    part
-        1/3 takes every third sample, beginning with the first.
-    device
-        cpu, cuda, ...; the CPU if not given.
-    json
-        A file for every single score.
-    overwrite
-        Replace that file if it exists.
-
-    """
-    from json import dumps
-
-    from tweenlet.evaluation import compare
-
-    if json is not None:
-        check_free(json, overwrite)
-    with bar(on, "samples") as progress:
-        report = compare([model, *against], on, part, device, progress)
-    print(report.markdown(), end="")
-    if json is not None:
-        json.write_text(dumps(report.to_json(), indent=1))

@@ -2,19 +2,23 @@
 
 ::
 
-    benchmarks ──> Sample(four frames, truth) ──┐
-    peers ───────> Method(four frames) ─────────┴─> evaluate ──> Report: table and JSON
-    metrics ─────> psnr, ssim ──────────────────────┘
+    samples, benchmarks ──> Sample(four frames, truth) ──┐
+    peers ───────────────> Method(four frames) ──────────┼─> run.evaluate ──> Report ──┬─> Markdown, JSON
+    metrics, lpips ──────> Metric(output, truth) ────────┘                             └─> pictures, page
+
+    statistics: how sure     published: what others measured     judge: on a clip of one's own
 """
 
 from __future__ import annotations
 
-from tweenlet.evaluation.benchmarks import Benchmark, Clip, Sample, benchmark, clips
-from tweenlet.evaluation.metrics import psnr, ssim
+from tweenlet.evaluation.benchmarks import benchmark
+from tweenlet.evaluation.metrics import METRICS, Metric, psnr, ssim
 from tweenlet.evaluation.peers import PEERS, Method, Network, methods
-from tweenlet.evaluation.report import Entrant, Report, Score, compare, evaluate
+from tweenlet.evaluation.report import Entrant, Report, Score
+from tweenlet.evaluation.run import evaluate
+from tweenlet.evaluation.samples import Benchmark, Clip, Damaged, Sample, Stills
 
 __all__ = [
-    "PEERS", "Benchmark", "Clip", "Entrant", "Method", "Network", "Report", "Sample", "Score",
-    "benchmark", "clips", "compare", "evaluate", "methods", "psnr", "ssim",
+    "METRICS", "PEERS", "Benchmark", "Clip", "Damaged", "Entrant", "Method", "Metric", "Network", "Report",
+    "Sample", "Score", "Stills", "benchmark", "evaluate", "methods", "psnr", "ssim",
 ]  # fmt: skip

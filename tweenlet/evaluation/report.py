@@ -1,51 +1,25 @@
-"""evaluate: every method on every sample of a benchmark, and the Report that comes of it.
+"""Report: all scores of one run, what they say, and what it takes to make them again.
 
-Every clip is decoded once, and the methods take turns on the same frames, so that what else the machine does
-falls on all alike.
-
-    Benchmark -> Sample --+
-                          +-> Score(psnr, ssim, seconds) -> Report -> markdown() for people
-    name -> Method -------+                                       `-> to_json() for machines
+Score, Score, ... --> Report --+--> markdown()            for people at a terminal
+                               +--> to_json(), from_json  for machines
+                               `--> page.page(report)     to look at
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
-import torch
+from tweenlet.evaluation import statistics
+from tweenlet.evaluation.metrics import METRICS
+from tweenlet.evaluation.statistics import Difference, Values
 
-from tweenlet.evaluation.benchmarks import Sample, benchmark
-from tweenlet.evaluation.metrics import psnr, ssim
-from tweenlet.evaluation.peers import Method, Network, methods
-
-_MEANS = ("psnr", "ssim", "seconds", "cpu_seconds")
-
-Progress = Callable[[int, int | None], None]
-"""Told after every sample how many are done, and of how many (None if only decoding can tell)."""
-
-
-class SampleList(Protocol):
-    """What can be evaluated on: a Benchmark, or anything that lists samples as one does."""
-
-    @property
-    def name(self) -> str:
-        """What the report calls it."""
-
-    @property
-    def count(self) -> int | None:
-        """How many samples there are; None where only decoding can tell."""
-
-    def __iter__(self) -> Iterator[Sample]: ...
+TIMES = ("seconds", "cpu_seconds")
+MOST_SEQUENCES = 100
+"""Sequences up to which they have rows of their own."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +31,8 @@ class Score:
     sequence: str
     size: tuple[int, int]
     """Width and height in pixels."""
-    psnr: float
-    """dB; 8-bit, at most 80 (:func:`tweenlet.evaluation.metrics.psnr`)."""
-    ssim: float
-    """Three-dimensional window (:func:`tweenlet.evaluation.metrics.ssim`)."""
+    values: Mapping[str, float]
+    """By the names of METRICS."""
     seconds: float
     """Wall time for the frame."""
     cpu_seconds: float
@@ -74,7 +46,9 @@ class Entrant:
     name: str
     parameters: int = 0
     digest: str = ""
-    """SHA-256 of the weights; empty for a method without."""
+    """SHA-256 of the weights, or of the file or command; empty for a method without."""
+    told: str = ""
+    """One line: the file, the command, what it is."""
 
 
 @dataclass(frozen=True)
@@ -83,153 +57,224 @@ class Report:
 
     benchmark: str
     entrants: tuple[Entrant, ...]
+    """The first is the one that the others are held against."""
+    metrics: tuple[str, ...]
+    """Names of METRICS; the first decides which samples are the worst."""
     scores: tuple[Score, ...]
+    """Sample by sample, in the order of the benchmark; for each, the methods in the order of the entrants."""
     version: str
     machine: str
     date: str
-
-    def mean(self, field: str, method: str, sequence: str | None = None) -> float:
-        """The mean of one field of Score over the samples of one method, in one sequence or all."""
-        chosen = [s for s in self.scores if s.method == method and sequence in (None, s.sequence)]
-        return fmean(getattr(score, field) for score in chosen)
+    two_frames: bool = False
+    by_sequence: bool = False
+    note: str = ""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Samples that could not be read, and why."""
 
     @property
     def sequences(self) -> list[str]:
         """Names of the sequences, in order of appearance."""
         return list(dict.fromkeys(score.sequence for score in self.scores))
 
-    def markdown(self) -> str:
-        """Two tables: the means of every method over all samples, and PSNR and SSIM per sequence."""
-        overall = [
+    @property
+    def names(self) -> list[str]:
+        """Names of the entrants."""
+        return [entrant.name for entrant in self.entrants]
+
+    @property
+    def count(self) -> int:
+        """How many samples were scored."""
+        return len(self.scores) // len(self.entrants)
+
+    @property
+    def sequences_tell(self) -> bool:
+        """Whether rows per sequence say more than the mean does, and are few enough to be read."""
+        return 1 < len(self.sequences) <= min(MOST_SEQUENCES, self.count - 1)
+
+    def values(self, field: str, method: str) -> Values:
+        """One metric (or "seconds", "cpu_seconds") of one method, sequence by sequence."""
+        found: dict[str, list[float]] = {sequence: [] for sequence in self.sequences}
+        for score in self.scores:
+            if score.method == method:
+                value = getattr(score, field) if field in TIMES else score.values[field]
+                found[score.sequence].append(value)
+        return list(found.values())
+
+    def mean(self, field: str, method: str, sequence: str | None = None) -> float:
+        """The mean of a metric or a time as the benchmark defines it, or the mean within one sequence."""
+        values = self.values(field, method)
+        if sequence is not None:
+            return fmean(values[self.sequences.index(sequence)])
+        return statistics.mean(values, self.by_sequence and field not in TIMES)
+
+    def interval(self, metric: str, method: str) -> tuple[float, float] | None:
+        """The 95 % interval of the mean (:func:`statistics.interval`)."""
+        return statistics.interval(self.values(metric, method), self.by_sequence)
+
+    def difference(self, metric: str, first: str, second: str) -> Difference:
+        """How far the second method is from the first (:func:`statistics.difference`)."""
+        pair = self.values(metric, first), self.values(metric, second)
+        return statistics.difference(*pair, self.by_sequence)
+
+    def worst(self, method: str, count: int) -> list[str]:
+        """Names of the samples that a method scored worst on by the first metric, the worst first."""
+        metric = self.metrics[0]
+        sign = 1 if METRICS[metric].better == "higher" else -1
+        own = [score for score in self.scores if score.method == method]
+        return [score.sample for score in sorted(own, key=lambda s: sign * s.values[metric])[:count]]
+
+    @property
+    def protocol(self) -> str:
+        """What was averaged, over what, from how many frames, in a line."""
+        average = "mean of the means of sequences" if self.by_sequence else "mean"
+        plural = "s" if len(self.sequences) > 1 else ""
+        said = [f"{average} of {self.count} samples in {len(self.sequences)} sequence{plural}"]
+        if self.two_frames:
+            said.append("two frames only: the outer ones are these, repeated")
+        if self.skipped:
+            said.append(f"{len(self.skipped)} SKIPPED, so no result of the whole benchmark")
+        return "; ".join([*said, self.note] if self.note else said)
+
+    @property
+    def notes(self) -> str:
+        """How the metrics are computed, in a line."""
+        told = (f"{METRICS[metric].label}: {METRICS[metric].note}" for metric in self.metrics)
+        return f"{'; '.join(told)}."
+
+    @property
+    def origin(self) -> str:
+        """By what, when and where it was made, in a line."""
+        return f"tweenlet {self.version}, {self.date}, {self.machine}"
+
+    def summary(self) -> str:
+        """The table of means, one row a method."""
+        head = (
+            "method",
+            *(METRICS[m].label for m in self.metrics),
+            "s / frame",
+            "CPU s / frame",
+            "parameters",
+        )
+        rows = [
             (
-                entrant.name,
-                f"{self.mean('psnr', entrant.name):.2f}",
-                f"{self.mean('ssim', entrant.name):.4f}",
-                f"{self.mean('seconds', entrant.name):.3f}",
-                f"{self.mean('cpu_seconds', entrant.name):.3f}",
+                cell(entrant.name),
+                *(_digits(m, self.mean(m, entrant.name)) for m in self.metrics),
+                *(f"{self.mean(time, entrant.name):.3f}" for time in TIMES),
                 f"{entrant.parameters:,}" if entrant.parameters else "-",
             )
             for entrant in self.entrants
         ]
-        names = [entrant.name for entrant in self.entrants]
-        by_sequence = [
-            (sequence, *(self._pair(name, sequence) for name in names)) for sequence in self.sequences
-        ]
-        count = len(self.scores) // len(names)
-        lines = [
-            f"**{self.benchmark}**, mean of {count} samples in {len(self.sequences)} sequences",
-            "",
-            *_table(("method", "PSNR (dB)", "SSIM", "s / frame", "CPU s / frame", "parameters"), overall),
-            "",
-            *_table(("PSNR / SSIM", *names), by_sequence),
-            "",
-            "PSNR and SSIM as in the official evaluation of ST-MFNet: 8 bits, a window across channels.",
-            f"tweenlet {self.version}, {self.date}, {self.machine}",
-        ]
-        return "\n".join(lines) + "\n"
+        return table(head, rows)
 
-    def _pair(self, method: str, sequence: str) -> str:
-        return f"{self.mean('psnr', method, sequence):.2f} / {self.mean('ssim', method, sequence):.4f}"
+    def certainty(self) -> str:
+        """The table of intervals, and of the differences from the first method, metric by metric."""
+        first, *others = self.names
+        rows = []
+        for metric in self.metrics:
+            shown = _Shown(metric)
+            rows.append((shown.label, cell(first), shown.interval(self.interval(metric, first)), "", "", ""))
+            for other in others:
+                apart = self.difference(metric, first, other)
+                rows.append((
+                    shown.label, cell(other), shown.interval(self.interval(metric, other)),
+                    f"noise ({shown.gap(apart.mean)})" if apart.noise else shown.gap(apart.mean),
+                    shown.interval(apart.interval), f"{apart.p:.2g}",
+                ))  # fmt: skip
+        head = ("metric", "method", "95 % interval", f"{cell(first)} minus it", "95 % interval ", "p")
+        return table(head, rows, names=2)
+
+    def per_sequence(self) -> str:
+        """The table of the first metric, one row a sequence."""
+        metric = self.metrics[0]
+        rows = [
+            (cell(sequence), *(_digits(metric, self.mean(metric, name, sequence)) for name in self.names))
+            for sequence in self.sequences
+        ]
+        return table((METRICS[metric].label, *map(cell, self.names)), rows)
+
+    def markdown(self) -> str:
+        """Everything but the single scores, for people."""
+        units = statistics.unit_name(self.values(self.metrics[0], self.names[0]))
+        parts = [
+            f"**{cell(self.benchmark)}**: {self.protocol}",
+            self.summary(),
+            f"How sure (bootstrap over {units}; paired sign-flip test):",
+            self.certainty(),
+        ]
+        if self.sequences_tell:
+            parts.append(self.per_sequence())
+        if self.skipped:
+            lines = [f"- {cell(name)}: {cell(why)}" for name, why in self.skipped]
+            parts.append("\n".join(["Skipped:", *lines]))
+        return "\n\n".join([*parts, f"{self.notes}\n{self.origin}"]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON types, the means beside the single scores."""
+        """Everything as plain JSON types, means and intervals beside the single scores."""
         means = {
-            entrant.name: {field: self.mean(field, entrant.name) for field in _MEANS}
-            for entrant in self.entrants
+            name: {field: self.mean(field, name) for field in (*self.metrics, *TIMES)} for name in self.names
         }
-        return {**asdict(self), "means": means}
+        intervals = {
+            name: {metric: self.interval(metric, name) for metric in self.metrics} for name in self.names
+        }
+        return {**asdict(self), "means": means, "intervals": intervals}
+
+    def dumps(self) -> str:
+        """:meth:`to_json` as text, with a line for each score."""
+        plain = self.to_json()
+        scores = ",\n".join(json.dumps(score) for score in plain.pop("scores"))
+        return f'{json.dumps(plain, indent=1)[:-2]},\n "scores": [\n{scores}\n ]\n}}\n'
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Report:
+        """What :meth:`to_json` gave; ValueError for anything else."""
+        try:
+            plain = {field.name: values[field.name] for field in fields(cls)}
+            plain["entrants"] = tuple(Entrant(**entrant) for entrant in plain["entrants"])
+            plain["scores"] = tuple(score_from(score) for score in plain["scores"])
+            plain["metrics"] = tuple(plain["metrics"])
+            plain["skipped"] = tuple((name, why) for name, why in plain["skipped"])
+            return cls(**plain)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"expected the JSON of a report, got something else: {error!r}") from error
 
 
-def compare(
-    names: Iterable[str],
-    on: str,
-    part: str = "1/1",
-    device: str | torch.device | None = None,
-    progress: Progress | None = None,
-) -> Report:
-    """What ``tweenlet evaluate`` does: models (names or files) and peers by name, on a benchmark by name.
-
-    ``on`` is for instance ``clips:FOLDER``; ``part`` 1/3 takes every third sample, beginning with the first.
-    ValueError or FileNotFoundError says what is not understood or not there, before anything is run.
-    """
-    samples = benchmark(on, part)
-    return evaluate(methods(names, device), samples, progress)
+def score_from(values: Mapping[str, Any]) -> Score:
+    """A Score from its JSON; TypeError for anything else."""
+    return Score(**{**values, "size": tuple(values["size"]), "values": dict(values["values"])})
 
 
-def evaluate(methods: Mapping[str, Method], samples: SampleList, progress: Progress | None = None) -> Report:
-    """Score and time every method on every sample.
+class _Shown:
+    """How numbers of one metric are written."""
 
-    Each method makes the first frame twice, since what runs first also sets up; the second run is timed.
-    ValueError for no method, no sample, or a frame of a wrong shape.
-    """
-    scores: list[Score] = []
-    for done, sample in enumerate(samples, 1):
-        for name, method in methods.items():
-            if done == 1:
-                method(sample.frames)
-            scores.append(_score(name, method, sample))
-        if progress is not None:
-            progress(done, samples.count)
-    if not scores:
-        raise ValueError(f"nothing to evaluate: {len(methods)} methods, and no sample in {samples.name}")
-    entrants = tuple(
-        Entrant(name, method.parameters, method.digest) if isinstance(method, Network) else Entrant(name)
-        for name, method in methods.items()
-    )
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(samples.name, entrants, tuple(scores), code_version(), machine(), date)
+    def __init__(self, metric: str) -> None:
+        self.label, self._metric = METRICS[metric].label, metric
+
+    def interval(self, ends: tuple[float, float] | None) -> str:
+        return "too few" if ends is None else " to ".join(_digits(self._metric, end) for end in ends)
+
+    def gap(self, value: float) -> str:
+        return f"{value:+.{METRICS[self._metric].digits}f}"
 
 
-def _score(name: str, method: Method, sample: Sample) -> Score:
-    wall, cpu = time.perf_counter(), _cpu_seconds()
-    made = method(sample.frames).cpu()
-    wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
-    if made.shape != sample.truth.shape or not made.isfinite().all():
-        wanted = f"expected {tuple(sample.truth.shape)}, all finite"
-        raise ValueError(f"{name} made a frame of shape {tuple(made.shape)} for {sample.name}: {wanted}")
-    height, width = made.shape[-2:]
-    quality = psnr(made, sample.truth).item(), ssim(made, sample.truth).item()
-    return Score(name, sample.name, sample.sequence, (width, height), *quality, wall, cpu)
+def _digits(metric: str, value: float) -> str:
+    return f"{value:.{METRICS[metric].digits}f}"
 
 
-def _cpu_seconds() -> float:
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
+def cell(text: str) -> str:
+    """Text for a Markdown table or line: on one line, with what would end a cell or begin markup escaped."""
+    flat = " ".join(text.split()).replace("\\", "\\\\")
+    for sign in "|<*`[":
+        flat = flat.replace(sign, f"\\{sign}")
+    return flat
 
 
-def code_version() -> str:
-    """The package's version, and in a checkout the commit, marked if files have changed since."""
-    release = version("tweenlet")
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return release
-    describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
-    try:
-        commit = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return release
-    return f"{release}+{commit}"
-
-
-def machine() -> str:
-    """Processor, cores, accelerator and torch, in one line."""
-    parts = [f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"]
-    parts.append(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name())
-    return ", ".join([*parts, f"torch {torch.__version__}"])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table that lines up as plain text too: names to the left, numbers to the right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """A Markdown table that lines up as plain text too: ``names`` columns to the left, then numbers."""
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-    lines = [
-        [
-            cells[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
-        ]
-        for cells in (head, *rows)
-    ]
-    rule = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
-    first, *others = (f"| {' | '.join(cells)} |" for cells in lines)
-    return [first, f"|{'|'.join(rule)}|", *others]
+
+    def line(cells: Sequence[str]) -> str:
+        columns = enumerate(zip(cells, widths, strict=True))
+        return f"| {' | '.join(c.ljust(w) if i < names else c.rjust(w) for i, (c, w) in columns)} |"
+
+    rule = ["-" * (width + 1) + ("-" if i < names else ":") for i, width in enumerate(widths)]
+    return "\n".join([line(head), f"|{'|'.join(rule)}|", *map(line, rows)])

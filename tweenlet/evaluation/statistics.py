@@ -5,7 +5,8 @@
 
 Frames of one clip resemble each other, so whole sequences are drawn, not frames: what is asked is what other
 clips like these would have given. Fewer than :data:`FEW` sequences are cut into blocks of consecutive samples
-(of the cube root of their number, as is usual for the block bootstrap), which answers for these clips only.
+(as long as the cube root of their number, which is usual for the block bootstrap, or shorter, for
+:data:`ENOUGH` blocks), which answers for these clips only.
 All random numbers are seeded: the same values give the same digits.
 """
 
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 FEW = 6
 """Sequences under which blocks of them are the units."""
+ENOUGH = 8
+"""Blocks that samples are cut into if there are so many."""
 LEAST = 3
 """Units under which nothing can be said."""
 LEVEL = 0.95
@@ -88,12 +91,17 @@ def difference(first: Values, second: Values, by_sequence: bool = False) -> Diff
     return Difference(mean(values, by_sequence), interval(values, by_sequence), p)
 
 
+def unit_count(values: Values) -> int:
+    """How many units the values make."""
+    return len(_units(values, False)[0])
+
+
 def unit_name(values: Values) -> str:
     """What the units are, in words: "9 sequences" or "12 blocks of samples"."""
     sequences = sum(1 for sequence in values if len(sequence))
     if sequences >= FEW:
         return f"{sequences} sequences"
-    return f"{len(_units(values, False)[0])} blocks of consecutive samples"
+    return f"{unit_count(values)} blocks of consecutive samples"
 
 
 def _parts(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -111,8 +119,9 @@ def _units(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDAr
     if len(sequences) >= FEW:
         return _parts(sequences, by_sequence)
     sums, weights = [], []
+    longest = max(1, sum(map(len, sequences)) // ENOUGH)
     for sequence in sequences:
-        length = math.ceil(len(sequence) ** (1 / 3) - 1e-9)
+        length = min(longest, math.ceil(len(sequence) ** (1 / 3) - 1e-9))
         blocks = [sequence[start : start + length] for start in range(0, len(sequence), length)]
         share = 1 / len(sequence) if by_sequence else 1.0
         sums += [sum(block) * share for block in blocks]

@@ -18,7 +18,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from torch import Tensor
 
 from tweenlet import weights
 from tweenlet.config import ModelConfig
-from tweenlet.evaluation.benchmarks import Sample
 from tweenlet.evaluation.metrics import psnr
 from tweenlet.evaluation.peers import Method, Network, blend
-from tweenlet.evaluation.report import SampleList, evaluate
+from tweenlet.evaluation.run import evaluate
+from tweenlet.evaluation.samples import Benchmark, Sample, everything
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import parallel
 from tweenlet.training.budget import Budget
@@ -61,7 +61,7 @@ def compress(
     course: Course | None = None,
     *,
     teaching: Teaching | None = None,
-    benchmark: SampleList | None = None,
+    benchmark: Benchmark | None = None,
     command: str = "",
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
@@ -112,13 +112,14 @@ def compress(
         return None
 
     methods: dict[str, Method] = {"teacher": Network(teacher), "student": Network(student), "blend": blend}
-    shown = benchmark or HeldOut(validation)
+    held_out = HeldOut(validation, range(len(validation)))
+    shown = benchmark or Benchmark("held-out crops", (held_out,))
     told = progress or (lambda *_: None)
-    quality = evaluate(methods, shown, lambda n, total: told("evaluating", n, total or 0))
+    quality = evaluate(methods, shown, progress=lambda n, total: told("evaluating", n, total or 0))
     table = compaction(teacher.config, student.config, found, timed=True)
     weights.save(folder / "student.safetensors", student)
     sparsify_log, distill_log = log_of(folder / "sparsify"), log_of(folder / "distill")
-    crops = _crops(methods, HeldOut(validation))
+    crops = _crops(methods, held_out)
     report = Compressed(table, found, quality, sparsify_log, distill_log, crops, command)
     write(report, folder)
     return report
@@ -134,20 +135,29 @@ def begin(sparse: STMFNet, after: ModelConfig, init: Init, seed: int = 0) -> STM
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out samples of a store, as a list of samples to evaluate on."""
+    """The held-out samples of a store, as a sequence to evaluate on."""
 
-    samples: Samples
+    store: Samples
+    numbers: range
+    """Which of them."""
     name: str = "held-out crops"
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.samples)
+        return len(self.numbers)
 
-    def __iter__(self) -> Iterator[Sample]:
-        for number, batch in enumerate(in_turn(self.samples, 1)):
-            clip = Path(batch.sources[0].rpartition("#")[0]).name
-            yield Sample(f"{number}: {batch.sources[0]}", clip, batch.frames[0], batch.truth[0])
+    def part(self, number: int, of: int) -> HeldOut:
+        """Every ``of``-th from the ``number``-th on, counted from 1."""
+        return replace(self, numbers=self.numbers[number - 1 :: of])
+
+    def samples(self, wanted: Callable[[str], bool] = everything) -> Iterator[Sample]:
+        """The samples as evaluation takes them."""
+        for number, batch in enumerate(in_turn(self.store, 1)):
+            name = f"{number}: {batch.sources[0]}"
+            if number in self.numbers and wanted(name):
+                clip = Path(batch.sources[0].rpartition("#")[0]).name
+                yield Sample(name, clip, batch.frames[0], batch.truth[0])
 
 
 def _claim(folder: Path, settled: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -201,7 +211,7 @@ def _psnr(made: Tensor, truth: Tensor) -> float:
 
 def _crops(methods: dict[str, Method], held_out: HeldOut) -> tuple[Crops, ...]:
     """Samples from the easiest to the hardest for blending, as every method makes them."""
-    ordered = sorted(held_out, key=lambda sample: -_psnr(blend(sample.frames), sample.truth))
+    ordered = sorted(held_out.samples(), key=lambda sample: -_psnr(blend(sample.frames), sample.truth))
     places = np.linspace(0, len(ordered) - 1, min(SHOWN, len(ordered))).round().astype(int)
     shown = []
     for sample in (ordered[place] for place in places):

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tweenlet.evaluation import METRICS, PEERS, Benchmark, Method, Report, benchmark, evaluate
+from tweenlet.evaluation.report import Score
+
+Footage = Callable[[Path, int], Path]
+
+
+@pytest.fixture
+def two_clips(tmp_path: Path, footage: Footage) -> Benchmark:
+    footage(tmp_path / "eval" / "long", 12)
+    footage(tmp_path / "eval" / "short", 8)
+    windows = {"windows": {"eval/long/": [0, 2, 4], "eval/short/": [1]}}
+    (tmp_path / "eval_windows.json").write_text(json.dumps(windows))
+    return benchmark(f"clips:{tmp_path / 'eval'}")
+
+
+def off_by(steps: int) -> Method:
+    """A method that misses the truth of the numbered frames by so many 8-bit steps, in red alone."""
+
+    def method(frames: Tensor) -> Tensor:
+        return frames[1:3].mean(0) + torch.tensor([steps / 255, 0, 0])[:, None, None]
+
+    return method
+
+
+def dims_short_ones(frames: Tensor) -> Tensor:
+    """Exact but for the window that begins at frame 1."""
+    return PEERS["blend"](frames) * (0.5 if round(frames[0, 0, 0, 0].item() * 255) == 1 else 1)
+
+
+def digits(report: Report) -> list[tuple[str, str, dict[str, float]]]:
+    return [(score.method, score.sample, dict(score.values)) for score in report.scores]
+
+
+def test_means_are_over_samples_and_per_sequence(two_clips: Benchmark) -> None:
+    report = evaluate({"exact": PEERS["blend"], "off": off_by(5), "partly": dims_short_ones}, two_clips)
+    assert report.sequences == ["long", "short"]
+    assert [score.sample for score in report.scores[::3]] == [
+        "long/00000", "long/00002", "long/00004", "short/00001",
+    ]  # fmt: skip
+    assert report.mean("psnr", "exact") == pytest.approx(80)
+    by_hand = -10 * torch.log10(torch.tensor(25 / 3 / 255**2 + 1e-8)).item()
+    assert report.mean("psnr", "off") == pytest.approx(by_hand, abs=1e-4)
+    bad = report.mean("psnr", "partly", "short")
+    assert report.mean("psnr", "partly", "long") == pytest.approx(80)
+    assert report.mean("psnr", "partly") == pytest.approx((3 * 80 + bad) / 4)
+    assert all(score.size == (40, 24) and score.seconds > 0 for score in report.scores)
+
+
+def test_only_what_is_asked_is_measured(two_clips: Benchmark) -> None:
+    report = evaluate({"off": off_by(2)}, two_clips, {"ssim": METRICS["ssim"]})
+    assert report.metrics == ("ssim",)
+    assert set(report.scores[0].values) == {"ssim"}
+
+
+def test_a_method_is_warmed_up_once_for_each_size(tmp_path: Path, two_clips: Benchmark) -> None:
+    seen: list[Tensor] = []
+
+    def counts(frames: Tensor) -> Tensor:
+        seen.append(frames)
+        return frames[1]
+
+    evaluate({"counts": counts}, two_clips)
+    assert len(seen) == 4 + 1
+
+
+def test_the_same_run_gives_the_same_digits(two_clips: Benchmark) -> None:
+    runs = [digits(evaluate({"dis": PEERS["dis"], "off": off_by(3)}, two_clips)) for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_progress_is_told(two_clips: Benchmark) -> None:
+    told: list[tuple[int, int | None]] = []
+    evaluate({"blend": PEERS["blend"]}, two_clips, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_what_is_in_the_ledger_is_not_made_again(two_clips: Benchmark, tmp_path: Path) -> None:
+    ledger, calls = tmp_path / "scores.jsonl", []
+
+    def dies_at(last: int) -> Method:
+        def method(frames: Tensor) -> Tensor:
+            calls.append(frames)
+            if len(calls) == last:
+                raise RuntimeError("died")
+            return off_by(4)(frames)
+
+        return method
+
+    whole = evaluate({"off": off_by(4)}, two_clips)
+    with pytest.raises(RuntimeError, match="died"):
+        evaluate({"off": dies_at(4)}, two_clips, ledger=ledger)
+    assert len(ledger.read_text().splitlines()) == 1 + 2
+    ledger.write_text(ledger.read_text() + '{"place": 0, "samp')  # a line that a kill cut off
+    calls.clear()
+    resumed = evaluate({"off": dies_at(99)}, two_clips, ledger=ledger)
+    assert len(calls) == 1 + 2
+    assert digits(resumed) == digits(whole)
+    calls.clear()
+    assert evaluate({"off": dies_at(99)}, two_clips, ledger=ledger) == resumed
+    assert not calls
+
+
+def _slow(frames: Tensor) -> Tensor:
+    time.sleep(0.2)
+    return off_by(1)(frames)
+
+
+def _evaluate_slowly(place: str, ledger: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    evaluate({"slow": _slow}, benchmark(place), ledger=ledger)
+
+
+def test_killed_at_any_point_it_goes_on(two_clips: Benchmark, tmp_path: Path) -> None:
+    ledger, place = tmp_path / "scores.jsonl", f"clips:{tmp_path / 'eval'}"
+    process = multiprocessing.get_context("spawn").Process(
+        target=_evaluate_slowly, args=(place, ledger, torch.get_num_threads())
+    )
+    process.start()
+    while not ledger.exists() or ledger.read_text().count("\n") < 2:
+        time.sleep(0.05)
+        assert process.is_alive()
+    os.kill(process.pid or 0, signal.SIGKILL)
+    process.join()
+    written = ledger.read_text().count("\n")
+    report = evaluate({"slow": _slow}, benchmark(place), ledger=ledger)
+    assert 2 <= written < 5
+    assert digits(report) == digits(evaluate({"slow": _slow}, benchmark(place)))
+
+
+def test_the_ledger_of_another_run_is_left_alone(two_clips: Benchmark, tmp_path: Path) -> None:
+    ledger = tmp_path / "scores.jsonl"
+    evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+    before = ledger.read_text()
+    with pytest.raises(ValueError, match=r"scores\.jsonl holds another run: expected entrants .*--overwrite"):
+        evaluate({"dis": PEERS["dis"]}, two_clips, ledger=ledger)
+    with pytest.raises(ValueError, match="another run: expected benchmark clips2, listing"):
+        evaluate({"blend": PEERS["blend"]}, two_clips.part(1, 2), ledger=ledger)
+    assert ledger.read_text() == before
+    ledger.write_text("not json\n")
+    with pytest.raises(ValueError, match="is not the ledger of an evaluation"):
+        evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+
+
+def test_a_damaged_sample_ends_the_run_or_is_listed(tmp_path: Path, footage: Footage) -> None:
+    footage(tmp_path / "eval" / "long", 12)
+    footage(tmp_path / "eval" / "short", 8)
+    windows = {"windows": {"eval/long/": [0, 2, 4], "eval/short/": [1, 5]}}
+    (tmp_path / "eval_windows.json").write_text(json.dumps(windows))
+    clips = benchmark(f"clips:{tmp_path / 'eval'}")
+    with pytest.raises(ValueError, match=r"short/00005 cannot be used: .* needs 12"):
+        evaluate({"blend": PEERS["blend"]}, clips)
+    ledger = tmp_path / "scores.jsonl"
+    for _ in range(2):  # the second time from the ledger
+        report = evaluate({"blend": PEERS["blend"]}, clips, skip_bad=True, ledger=ledger)
+        assert [name for name, _ in report.skipped] == ["short/00005"]
+        assert report.count == 4
+        assert "1 SKIPPED" in report.markdown()
+        assert "- short/00005: " in report.markdown()
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda f: f[1, :, 1:], lambda f: f[1] * float("nan")], ids=["shape", "nan"]
+)
+def test_a_broken_method_is_named(broken: Method, two_clips: Benchmark) -> None:
+    with pytest.raises(
+        ValueError, match=r"broken made a frame of shape .* for long/00000: expected \(3, 24, 40\)"
+    ):
+        evaluate({"broken": broken}, two_clips)
+
+
+def test_nothing_to_evaluate(two_clips: Benchmark) -> None:
+    for methods, samples in (({}, two_clips), ({"blend": PEERS["blend"]}, Benchmark("none", ()))):
+        with pytest.raises(ValueError, match=f"nothing to evaluate: {len(methods)} methods"):
+            evaluate(methods, samples)
+
+
+def test_what_runs_while_a_method_is_timed_is_the_method_alone(two_clips: Benchmark) -> None:
+    """Reading ahead would steal a core from what is timed, and count among its CPU seconds."""
+    sleeper: list[Score] = list(evaluate({"slow": _slow}, two_clips).scores)
+    assert all(score.seconds >= 0.2 for score in sleeper)
+    assert min(score.cpu_seconds for score in sleeper) < 0.1

@@ -1,0 +1,201 @@
+"""Verbs that say how good: evaluate, judge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from tweenlet.cli.app import app, check_free
+from tweenlet.progress import bar
+
+if TYPE_CHECKING:
+    from tweenlet.evaluation import Benchmark, Method, Report
+
+Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
+Peers = Annotated[tuple[str, ...], Parameter(name="--peer", negative="")]
+WORST = 10
+"""Samples that a page shows."""
+
+
+@app.command
+def evaluate(
+    model: str,
+    /,
+    *against: str,
+    on: Several,
+    part: str = "1/1",
+    peers: Peers = (),
+    metrics: Several = (),
+    lpips: Path | None = None,
+    published: bool = False,
+    skip_bad: Annotated[bool, Parameter(negative="")] = False,
+    device: str | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Score models and other methods on frames that are hidden from them, all on the same frames.
+
+    The first of them is held against the others: how far apart they are, and whether that may be chance.
+
+    Parameters
+    ----------
+    model
+        A name of shipped weights, a checkpoint (the authors' .pth too), an ONNX file, or one of blend, dis,
+        minterpolate; LABEL=FILE gives it a name of its own.
+    against
+        More of them.
+    on
+        Benchmarks, each KIND:PATH; the kinds: ucf101, ucf101-dvf, davis, snufilm-easy, -medium, -hard and
+        -extreme, vfitex, vimeo, middlebury, xiph-2k, xiph-4k; clips:PATH for any videos or folders of frames.
+    part
+        1/3 takes every third sample, beginning with the first.
+    peers
+        NAME="COMMAND {0} {1} {2} {3} {out}", run once a frame, four PNG files in, one out; what is wanted
+        lies half-way between {1} and {2}. Or NAME=FILE.py:FUNCTION or NAME=package.module:FUNCTION, from
+        (4, 3, H, W) to (3, H, W). May be given several times.
+    metrics
+        Of psnr, ssim, ssim_3d, ms_ssim, vmaf, flip, lpips; the first three if not given. ssim_3d is the SSIM
+        of ST-MFNet's official evaluation.
+    lpips
+        A file of AlexNet's, SqueezeNet's or VGG's weights as torchvision publishes them, for that metric.
+    published
+        Show what others have published beside it, and whether a method of the same name agrees.
+    skip_bad
+        Leave out samples that cannot be read, and list them; otherwise the first one ends the run.
+    device
+        cpu, cuda, ...; the CPU if not given.
+    out
+        A folder for the report as a page, Markdown and JSON, one folder in it per benchmark. With it a run
+        that was killed goes on where it was when the same is typed again.
+    overwrite
+        Begin anew, whatever the folder holds.
+
+    """
+    from tweenlet.evaluation import benchmark, methods
+    from tweenlet.evaluation.metrics import DEFAULT, chosen
+    from tweenlet.evaluation.page import write_files
+    from tweenlet.evaluation.published import agreement, beside
+    from tweenlet.evaluation.published import published as entries_of
+    from tweenlet.evaluation.run import evaluate as run
+
+    wanted = [*(metrics or DEFAULT), *(["lpips"] if lpips and "lpips" not in metrics else [])]
+    measured = chosen(wanted, lpips)
+    found = [benchmark(name, part) for name in on]
+    entrants = methods([model, *against], device, peers)
+    for name, samples in zip(on, found, strict=True):
+        folder = out / re.sub(r"[^\w.-]+", "-", samples.name) if out else None
+        ledger = _ledger(folder, overwrite) if folder else None
+        with bar(samples.name, "samples") as progress:
+            report = run(entrants, samples, measured, ledger=ledger, skip_bad=skip_bad, progress=progress)
+        entries = entries_of(name.partition(":")[0], samples.two_frames) if published else ()
+        more = [("Published, measured by others", beside(entries))] if entries else []
+        print(report.markdown(), end="")
+        for text in (*(table for _, table in more), *agreement(report, entries)):
+            print(f"\n{text}")
+        if published and not entries:
+            print(f"\nNothing published is known of {samples.name}.")
+        if folder:
+            worst = report.worst(report.names[0], WORST)
+            page = _page(
+                report, entrants, samples, worst, f"{samples.name}: {', '.join(report.names)}", "", more
+            )
+            files = {"report.json": report.dumps(), "report.md": report.markdown(), "report.html": page}
+            write_files(folder, {name: text.encode(errors="replace") for name, text in files.items()})
+            print(f"\n{folder / 'report.html'}")
+
+
+@app.command
+def judge(
+    clip: Path,
+    page: Path | None = None,
+    /,
+    *,
+    model: Several = ("default",),
+    against: Several = ("blend", "minterpolate", "dis"),
+    peers: Peers = (),
+    frames: int = 50,
+    metrics: Several = (),
+    device: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Tell whether a network is worth its time on a clip of yours.
+
+    Every other frame of it is hidden, made again by each method, and held against what was hidden. What comes
+    out is a table, and a page on which to look at the frames that each method fails on.
+
+    Parameters
+    ----------
+    clip
+        A video, or a folder of frames.
+    page
+        The page to write; holiday.judge.html beside holiday.mp4 if not given.
+    model
+        Names of shipped weights, checkpoints or ONNX files.
+    against
+        What to hold them against, of blend, minterpolate and dis.
+    peers
+        More methods, as in tweenlet evaluate.
+    frames
+        About so many hidden frames are made again, spread evenly over the clip.
+    metrics
+        As in tweenlet evaluate.
+    device
+        cpu, cuda, ...; the CPU if not given.
+    overwrite
+        Replace the page if it exists.
+
+    """
+    from tweenlet import video
+    from tweenlet.evaluation import judge as judging
+    from tweenlet.evaluation import methods
+    from tweenlet.evaluation.metrics import DEFAULT, chosen
+    from tweenlet.evaluation.page import write_files
+    from tweenlet.evaluation.run import evaluate as run
+
+    samples = judging.hidden(clip, frames)
+    page = page or clip.with_name(f"{clip.stem if clip.is_file() else clip.name}.judge.html")
+    check_free(page, overwrite)
+    measured = chosen(metrics or DEFAULT)
+    entrants = methods([*model, *against], device, peers)
+    with bar(clip.name, "frames") as progress:
+        report = run(entrants, samples, measured, progress=progress)
+    with video.read(clip) as reader:
+        rate = float(reader.rate) if reader.rate else None
+    said, where = judging.verdict(report), judging.where(report, rate)
+    html = _page(
+        report, entrants, samples, judging.failures(report, WORST), f"Which is best on {clip.name}?", said,
+        [("Where each fails", where)], lambda name: judging.moment(name, rate),
+    )  # fmt: skip
+    write_files(page.parent, {page.name: html.encode(errors="replace")})
+    print(f"{said}\n\n{report.summary()}\n\n{where}\n\n{report.protocol}\n{report.origin}\n\n{page}")
+
+
+def _page(
+    report: Report,
+    entrants: Mapping[str, Method],
+    samples: Benchmark,
+    names: Sequence[str],
+    title: str,
+    said: str,
+    tables: Sequence[tuple[str, str]],
+    note: Callable[[str], str] | None = None,
+) -> str:
+    """The report as a page, with pictures of the samples of these names."""
+    from tweenlet.evaluation.page import page
+    from tweenlet.evaluation.pictures import pictures
+
+    with bar("looking again", "samples") as progress:
+        shown = pictures(report, entrants, samples, names, note, progress)
+    return page(report, shown, title=title, verdict=said, extra_tables=tables)
+
+
+def _ledger(folder: Path, overwrite: bool) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = folder / "scores.jsonl"
+    if overwrite:
+        ledger.unlink(missing_ok=True)
+    return ledger

@@ -1,0 +1,49 @@
+"""Pictures: the samples that a report shows, read and made once more.
+
+report --names of samples--> read again -> every method again -> Shown, in the order of the names
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tweenlet.evaluation.metrics import eight_bit
+from tweenlet.evaluation.page import Shown
+from tweenlet.evaluation.peers import Method
+from tweenlet.evaluation.report import Report
+from tweenlet.evaluation.samples import Benchmark, Sample
+
+
+def pictures(
+    report: Report,
+    methods: Mapping[str, Method],
+    benchmark: Benchmark,
+    names: Sequence[str],
+    note: Callable[[str], str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Shown]:
+    """The named samples with what every method makes of them; ``note`` gives a line to tell of a sample."""
+    found: dict[str, Shown] = {}
+    for sequence in benchmark.sequences:
+        for sample in sequence.samples(lambda name: name in names and name not in found):
+            if isinstance(sample, Sample) and sample.name in names:
+                made = {name: _pixels(method(sample.frames).cpu()) for name, method in methods.items()}
+                values = {s.method: s.values for s in report.scores if s.sample == sample.name}
+                before, after, truth = map(_pixels, (sample.frames[1], sample.frames[2], sample.truth))
+                found[sample.name] = Shown(
+                    sample.name, note(sample.name) if note else "", before, after, truth, made, values
+                )
+                if progress is not None:
+                    progress(len(found), len(names))
+        if len(found) == len(names):
+            break
+    return [found[name] for name in names if name in found]
+
+
+def _pixels(picture: Tensor) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = eight_bit(picture).byte().numpy()
+    return pixels

@@ -1,0 +1,84 @@
+"""Published: what others measured, each number with its source, to stand beside ours and never among them.
+
+published.json holds one entry per method and benchmark:
+
+    {"method": "ST-MFNet", "benchmark": "davis", "frames": 4, "values": {"psnr": 28.29}, "source": "..."}
+
+``benchmark`` is a kind of :mod:`tweenlet.evaluation.benchmarks`, or a set that we have no kind for;
+``frames`` tells how many frames the method was given, since results from two and from four are never mixed.
+SSIM and LPIPS are those of the source's own code, so only PSNR is held against ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from tweenlet.evaluation.report import Report, cell, table
+
+AGREES = 0.05
+"""dB of PSNR within which a measured mean is that of the publication."""
+_LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One method on one benchmark, as its source has it."""
+
+    method: str
+    benchmark: str
+    frames: int
+    values: Mapping[str, float]
+    """"psnr" in dB, "ssim", "lpips"; as the source's own code computes them."""
+    source: str
+    parameters: int = 0
+
+
+def published(kind: str | None = None, two_frames: bool = False) -> tuple[Published, ...]:
+    """All entries, or those of one kind of benchmark that were made from as many frames."""
+    text = files("tweenlet.evaluation").joinpath("published.json").read_text()
+    entries: list[dict[str, Any]] = json.loads(text)
+    found = tuple(Published(**entry) for entry in entries)
+    if kind is None:
+        return found
+    return tuple(p for p in found if p.benchmark == kind and p.frames == (2 if two_frames else 4))
+
+
+def beside(entries: Sequence[Published]) -> str:
+    """The entries as a table in Markdown, marked as published."""
+    kinds = [kind for kind in _LABELS if any(kind in entry.values for entry in entries)]
+    rows = [
+        (
+            f"{cell(entry.method)} (published)",
+            *(f"{entry.values[kind]:g}" if kind in entry.values else "-" for kind in kinds),
+            f"{entry.parameters:,}" if entry.parameters else "-",
+            cell(entry.source),
+        )
+        for entry in entries
+    ]
+    return table(("method", *(_LABELS[kind] for kind in kinds), "parameters", "source"), rows)
+
+
+def agreement(report: Report, entries: Sequence[Published]) -> list[str]:
+    """A line for every published PSNR of a method that was measured under the same name.
+
+    A report of a part of a benchmark, or with samples left out, agrees with nothing.
+    """
+    lines = []
+    for entry in entries:
+        if entry.method not in report.names or "psnr" not in report.metrics or "psnr" not in entry.values:
+            continue
+        measured, told = report.mean("psnr", entry.method), entry.values["psnr"]
+        gap = abs(measured - told)
+        if report.skipped or ", part " in report.benchmark:
+            verdict = "not to be compared: samples were left out"
+        elif gap <= AGREES + 1e-9:
+            verdict = f"agrees within {AGREES} dB"
+        else:
+            verdict = f"DIFFERS by {gap:.2f} dB, more than {AGREES}"
+        both = f"measured {measured:.3f} dB, published {told:g} dB ({cell(entry.source)})"
+        lines.append(f"{cell(entry.method)}: {both}: {verdict}")
+    return lines

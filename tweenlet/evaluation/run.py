@@ -1,0 +1,249 @@
+"""Run: every method on every sample of a benchmark, and the Report that comes of it.
+
+    sequences -- read on all cores, one sample of each -+
+                                                        +-> each method in turn, timed -> metrics on all cores
+    methods --------------------------------------------+                                       |
+    ledger (a file of scores, a line a sample) <----- written as soon as known -----------------+--> Report
+
+Nothing is decoded or measured while a method is timed, and the methods take turns on the same frames, so that
+what else the machine does falls on all alike. Killed and run again with the same ledger it goes on where it
+was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
+from tweenlet.evaluation.peers import Method
+from tweenlet.evaluation.report import Entrant, Report, Score, score_from
+from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
+
+Progress = Callable[[int, int | None], None]
+"""Told after every sample how many are done, and of how many (None if only decoding can tell)."""
+
+
+def evaluate(
+    methods: Mapping[str, Method],
+    benchmark: Benchmark,
+    metrics: Mapping[str, Metric] | None = None,
+    *,
+    ledger: Path | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Score and time every method on every sample.
+
+    Each method makes the first frame of a size twice, since what runs first also sets up, and is timed then.
+    With a ``ledger`` every score is on disk as soon as it is known, and what is there is not made again.
+    ``skip_bad`` leaves out samples that cannot be read, and lists them; without it the first ends the run.
+    ValueError for no method, no sample, a damaged sample, a frame of a wrong shape, or another run's ledger.
+    """
+    metrics = metrics or {name: METRICS[name] for name in DEFAULT}
+    head = _head(methods, benchmark, tuple(metrics))
+    book = _Ledger(ledger, head)
+    pool = ThreadPoolExecutor(os.cpu_count())
+    warm: set[tuple[str, torch.Size]] = set()
+
+    def new(name: str) -> bool:
+        return name not in book.known
+
+    with pool:
+        for batch in _side_by_side(benchmark, new, pool):
+            for place, sample in batch:
+                if isinstance(sample, Damaged):
+                    if not skip_bad:
+                        raise ValueError(f"{sample.name} cannot be used: {sample.reason}")
+                    book.skip(place, sample)
+                else:
+                    book.add(place, sample.name, _scores(methods, sample, metrics, warm, pool))
+                if progress is not None:
+                    progress(len(book.known), benchmark.count)
+    if not (scores := book.scores()):
+        raise ValueError(f"nothing to evaluate: {len(methods)} methods, and no sample in {benchmark.name}")
+    return Report(
+        benchmark.name, head["entrants"], tuple(metrics), scores, head["version"], head["machine"], book.date,
+        benchmark.two_frames, benchmark.by_sequence, benchmark.note, book.skipped(),
+    )  # fmt: skip
+
+
+def _side_by_side(
+    benchmark: Benchmark, wanted: Callable[[str], bool], pool: ThreadPoolExecutor
+) -> Iterator[list[tuple[int, Sample | Damaged]]]:
+    """The samples with the place of their sequence, from as many sequences at a time as there are cores."""
+    waiting = ((place, iter(s.samples(wanted))) for place, s in enumerate(benchmark.sequences))
+    begun: list[tuple[int, Iterator[Sample | Damaged]]] = []
+    while True:
+        while len(begun) < (os.cpu_count() or 1) and (one := next(waiting, None)) is not None:
+            begun.append(one)
+        if not begun:
+            return
+        read = list(pool.map(lambda one: next(one[1], None), begun))
+        batch = [
+            (place, sample) for (place, _), sample in zip(begun, read, strict=True) if sample is not None
+        ]
+        begun = [one for one, sample in zip(begun, read, strict=True) if sample is not None]
+        if batch:
+            yield batch
+
+
+def _scores(
+    methods: Mapping[str, Method],
+    sample: Sample,
+    metrics: Mapping[str, Metric],
+    warm: set[tuple[str, torch.Size]],
+    pool: ThreadPoolExecutor,
+) -> list[Score]:
+    """Every method in turn, timed; then all metrics of all of them."""
+    made, times = {}, {}
+    for name, method in methods.items():
+        if (now := (name, sample.truth.shape)) not in warm:
+            method(sample.frames)
+            warm.add(now)
+        wall, cpu = time.perf_counter(), _cpu_seconds()
+        made[name] = method(sample.frames).cpu()
+        times[name] = time.perf_counter() - wall, _cpu_seconds() - cpu
+        _check(name, made[name], sample)
+    tasks = [(name, metric) for name in methods for metric in metrics]
+    found = pool.map(lambda task: metrics[task[1]].measure(made[task[0]], sample.truth), tasks)
+    values = dict(zip(tasks, found, strict=True))
+    height, width = sample.truth.shape[-2:]
+    return [
+        Score(
+            name, sample.name, sample.sequence, (width, height),
+            {metric: values[name, metric] for metric in metrics}, *times[name],
+        )
+        for name in methods
+    ]  # fmt: skip
+
+
+def _check(name: str, made: Tensor, sample: Sample) -> None:
+    if made.shape != sample.truth.shape or not made.isfinite().all():
+        wanted = f"expected {tuple(sample.truth.shape)}, all finite"
+        raise ValueError(f"{name} made a frame of shape {tuple(made.shape)} for {sample.name}: {wanted}")
+
+
+def entrant(name: str, method: Method) -> Entrant:
+    """What a method tells of itself."""
+    return Entrant(
+        name, getattr(method, "parameters", 0), getattr(method, "digest", ""), getattr(method, "told", "")
+    )
+
+
+def _head(methods: Mapping[str, Method], benchmark: Benchmark, metrics: tuple[str, ...]) -> dict[str, Any]:
+    """What scores of one report have in common."""
+    return {
+        "benchmark": benchmark.name,
+        "listing": _listing(benchmark),
+        "entrants": tuple(entrant(name, method) for name, method in methods.items()),
+        "metrics": metrics,
+        "version": code_version(),
+        "machine": machine(),
+    }
+
+
+def _listing(benchmark: Benchmark) -> str:
+    """A fingerprint of which samples are in a benchmark, as far as that is known before reading."""
+    listed = [(sequence.name, sequence.count) for sequence in benchmark.sequences]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+
+
+class _Ledger:
+    """The scores so far, in memory and, where there is a path, in a file: a head, then a line per sample."""
+
+    def __init__(self, path: Path | None, head: Mapping[str, Any]) -> None:
+        plain = json.loads(json.dumps(dict(head), default=asdict))
+        self.date = datetime.now(UTC).isoformat(timespec="seconds")
+        self._path = path
+        self._lines: list[dict[str, Any]] = []
+        if path is not None and path.exists():
+            held, *self._lines = _whole_lines(path)
+            if other := [name for name, value in plain.items() if held.get(name) != value]:
+                wanted = f"expected {', '.join(f'{name} {held.get(name)}' for name in other)}"
+                raise ValueError(
+                    f"{path} holds another run: {wanted} to go on with it; --overwrite begins anew"
+                )
+            self.date = held["date"]
+        if path is not None:  # written anew, without what a kill left of a last line
+            partial = path.with_suffix(".part")
+            partial.write_text(
+                "".join(json.dumps(line) + "\n" for line in ({**plain, "date": self.date}, *self._lines))
+            )
+            partial.replace(path)
+        self.known = {line["sample"] for line in self._lines}
+
+    def add(self, place: int, sample: str, scores: Sequence[Score]) -> None:
+        self._write({"place": place, "sample": sample, "scores": [asdict(score) for score in scores]})
+
+    def skip(self, place: int, sample: Damaged) -> None:
+        self._write({"place": place, "sample": sample.name, "reason": sample.reason})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._lines.append(line)
+        self.known.add(line["sample"])
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def scores(self) -> tuple[Score, ...]:
+        """In the order of the benchmark, however they came."""
+        return tuple(score_from(score) for line in self._ordered() for score in line.get("scores", ()))
+
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        return tuple((line["sample"], line["reason"]) for line in self._ordered() if "reason" in line)
+
+    def _ordered(self) -> list[dict[str, Any]]:
+        return sorted(self._lines, key=lambda line: line["place"])  # within a sequence they come in order
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ledger, less a last one that was cut off; ValueError for no ledger."""
+    lines = path.read_text().splitlines(keepends=True)
+    try:
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [{"date": found[0]["date"], **found[0]}, *found[1:]]
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the ledger of an evaluation: --overwrite begins anew") from error
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+def code_version() -> str:
+    """The package's version, and in a checkout the commit, marked if files have changed since."""
+    release = version("tweenlet")
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return release
+    describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        commit = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return release
+    return f"{release}+{commit}"
+
+
+def machine() -> str:
+    """Processor, cores, accelerator and torch, in one line."""
+    parts = [f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"]
+    parts.append(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join([*parts, f"torch {torch.__version__}"])
