@@ -13,7 +13,7 @@ HOUSE = Path(tweenlet.__file__).parent
 FLOORS = [
     ["config", "memory", "ops", "scenes", "threads", "video"],
     ["network"],
-    ["weights", "cost", "export", "reel", "schedule", "flows", "interpolate"],
+    ["weights", "cost", "export", "reel", "schedule", "flows", "tiles", "pipeline", "interpolate"],
     ["evaluation"],
     ["training"],
     ["progress", "demo", "cli", "__main__"],

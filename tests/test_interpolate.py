@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from tweenlet import flows, ops, scenes
 from tweenlet.config import ModelConfig
-from tweenlet.interpolate import Interpolator, padded
+from tweenlet.interpolate import Interpolator
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
+from tweenlet.tiles import padded
 
 
 class Mixture(nn.Module):

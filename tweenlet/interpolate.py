@@ -29,6 +29,7 @@ from tweenlet.flows import Flows
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
+from tweenlet.tiles import padded, tile_side, tiled
 from tweenlet.video.images import ImageEncoder, is_image
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
@@ -43,6 +44,8 @@ class Interpolator:
         device: where the model runs and is moved to; None = where it is.
         dtype: the precision it runs in; bfloat16 and float16 by autocast, the weights stay as they are.
         pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = to the stride.
+        tile: run large frames in overlapping tiles of so many pixels a side at most, so that memory has a
+            bound; "auto" = where they would take much memory; None = never. See :mod:`tweenlet.tiles`.
 
     """
 
@@ -53,6 +56,7 @@ class Interpolator:
         device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         pad_to: int | None = None,
+        tile: int | str | None = None,
     ) -> None:
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise ValueError(f"expected dtype float32, bfloat16 or float16, got {dtype}")
@@ -65,6 +69,7 @@ class Interpolator:
         self.model = model.to(self.device).eval()
         self.dtype = dtype
         self.multiple = pad_to or stride
+        self._side = tile_side(tile, self.model, self.device)
         classical = isinstance(model, STMFNet) and model.config.flow == "dis"
         self.flows = Flows() if classical else None
 
@@ -77,9 +82,12 @@ class Interpolator:
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
         half = self.dtype != torch.float32
+        height, width = frames[0].shape[-2:]
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype) if half else nullcontext():
+            if (side := self._side(height, width)) is not None:
+                moves = None if self.flows is None else self.flows.four(frames)
+                return tiled(self.model, frames, moves, side, self.multiple, self.device).clone()
             window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
-            height, width = frames[0].shape[-2:]
             flows: tuple[Tensor, ...] = ()
             if self.flows is not None:  # found on the frames as they are, and going on beyond their borders
                 beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
@@ -112,17 +120,6 @@ class Interpolator:
             yield (frame := reel.real(index))
             for k in range(1, factor if reel.has(index + 1) else 1):
                 yield _like(frame, reel.at(index + Fraction(k, factor)))
-
-
-def padded(frames: Tensor, multiple: int) -> Tensor:
-    """Frames (B, C, H, W) grown right and down to the least multiple: mirrored, or if too small, repeated."""
-    height, width = frames.shape[-2:]
-    right, down = -width % multiple, -height % multiple
-    if right:
-        frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
-    if down:
-        frames = F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
-    return frames
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,13 @@ from tweenlet import video, weights
 from tweenlet.config import MINI, STMFNET
 from tweenlet.cost import OFFICIAL_STRIDE
 from tweenlet.evaluation.metrics import eight_bit
-from tweenlet.interpolate import Interpolator, padded
+from tweenlet.interpolate import Interpolator
 from tweenlet.network.stmfnet import FRAMES
 from tweenlet.ops.dis import dis as dis_flow
 from tweenlet.ops.dis import grey
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import sample
+from tweenlet.tiles import padded
 
 Method = Callable[[Tensor], Tensor]
 """One that has more to say of itself has ``parameters`` (their number), ``digest`` (SHA-256 of weights, file

@@ -17,10 +17,12 @@ class Gate(nn.Module):
     def __init__(self, *layers: nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.Sigmoid())
+        self.means: Tensor | None = None
+        """Taken instead of the input's own (B, C, 1, ...): a whole frame's, for a piece of it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape."""
-        means = x.mean(tuple(range(2, x.dim())), keepdim=True)
+        means = x.mean(tuple(range(2, x.dim())), keepdim=True) if self.means is None else self.means
         scaled: Tensor = x * self.layers(means).reshape(means.shape)
         return scaled
 

@@ -1,0 +1,237 @@
+"""Tiles: a frame of any size through a network in pieces that overlap, so that memory has a bound.
+
+    frames ──cut──> tile and its margins ──> network ──> x weights ──add──> frame
+                                                │
+                    means of the gates <────────┘  in a pass before, where the network has gates
+
+    along one side      0 ────────────────────┐             a tile's weight is 0 in its margins, where the cut
+                            margin ╲╱ margin                shows, and rises smoothly where two tiles meet;
+                                ┌─────────────── length     the weights of all tiles sum to one everywhere
+
+Tiles begin at multiples of the network's stride, and the classical flow is found on the whole frame. So a
+network of convolutions gives what it gives without tiles, as long as the margins hold what its pixels depend
+on: SIGHT pixels, and as far as the flow of these very frames goes. A gate scales by the mean of a whole
+picture: its mean over all tiles is gathered first and given to each, so that they agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tweenlet.network.blocks import Gate
+from tweenlet.network.stmfnet import STMFNet
+
+SMALLEST = 256
+"""The least side of a tile in pixels."""
+SIGHT = 32
+"""How far classical motion looks beyond the flow, in pixels: in theory 140, but what lies further than this
+changed no pixel by more than 1e-4."""
+SIGHT_OF_KERNELS = 96
+"""How far networks with branches of another kind look, learnt motion included."""
+REACH = 0.75
+"""How far from a pixel its places and what is thrown there can lie, as a share of the longest flow."""
+MEETING = 32
+"""Pixels over which one tile fades into the next."""
+LIMIT = 3 * 2**29
+"""Bytes that a frame may take inside a network before "auto" cuts it into tiles."""
+UNKNOWN = 4000
+"""Bytes for each pixel of a frame in a network that is not known."""
+
+
+def padded(frames: Tensor, multiple: int) -> Tensor:
+    """Frames (B, C, H, W) grown right and down to the least multiple: mirrored, or if too small, repeated."""
+    height, width = frames.shape[-2:]
+    right, down = -width % multiple, -height % multiple
+    if right:
+        frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
+    if down:
+        frames = F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
+    return frames
+
+
+def tile_side(
+    tile: int | str | None, model: nn.Module, device: torch.device
+) -> Callable[[int, int], int | None]:
+    """Asked for a frame's height and width: the side of the tiles that it is cut into, None for none.
+
+    ``tile`` is that side in pixels, or None ("none"), or "auto": as large as fits into LIMIT. With gates,
+    where tiles take a second pass, half of the memory that is free now may be taken if that is more.
+    ValueError for anything else.
+    """
+    if tile is None or tile == "none":
+        return lambda *_: None
+    if tile == "auto":
+        gated = any(isinstance(part, Gate) for part in model.modules())
+        pixels = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(model)
+        return lambda height, width: None if height * width <= pixels else max(SMALLEST, math.isqrt(pixels))
+    side = int(tile) if str(tile).isdecimal() else 0
+    if side < SMALLEST:
+        raise ValueError(f'expected tile to be "auto", "none" or {SMALLEST} pixels or more, got {tile}')
+    return lambda height, width: None if max(height, width) <= side else side
+
+
+def bytes_per_pixel(model: nn.Module) -> int:
+    """What a network holds at its peak for each pixel of a frame in float32, measured on a CPU.
+
+    It follows the first widths: 700 bytes for the default network, 4,000 for MINI, 8,000 for ST-MFNet.
+    """
+    if not isinstance(model, STMFNet):
+        return UNKNOWN
+    config = model.config
+    moving = 22 * config.refine[0] if config.refine else 0
+    doubled = 125 if 2.0 in config.scales else 30
+    return moving + (doubled * config.features[0] if config.features else 0)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free for use on a device; 4 GiB where that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return 2**32
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one side: pixels `start` to `stop`, and the weight of each, adding up to 1 over tiles."""
+
+    start: int
+    stop: int
+    weight: Tensor
+
+
+def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
+    """Cut ``length`` pixels into the fewest tiles, of one size, at most ``side`` long.
+
+    Length, side and all starts are multiples of ``multiple``. Neighbours share two margins and MEETING or
+    more; the weights fade from one to the next in the middle of that.
+    """
+    if length <= side:
+        return [Span(0, length, torch.ones(length))]
+    shared = 2 * margin + MEETING + multiple
+    count = math.ceil((length - shared) / (side - shared))
+    side = math.ceil((length + (count - 1) * shared) / count / multiple) * multiple
+    starts = [(length - side) * i // (count - 1) // multiple * multiple for i in range(count)]
+    place = torch.arange(length) + 0.5
+    begun = [torch.ones(length)]  # by tile: 0 before it, 1 in it and after it
+    for before, after in pairwise(starts):
+        part = (place - (before + side + after) / 2) / MEETING
+        begun.append(0.5 + 0.5 * (math.pi * part.clamp(-0.5, 0.5)).sin())
+    begun.append(torch.zeros(length))
+    return [
+        Span(start, start + side, (here - next_one)[start : start + side])
+        for start, (here, next_one) in zip(starts, pairwise(begun), strict=True)
+    ]
+
+
+def margins(model: nn.Module, flows: Sequence[Tensor] | None, side: int) -> tuple[int, int]:
+    """How many pixels of a tile only serve as surroundings, above and below and left and right.
+
+    A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
+    """
+    moving = isinstance(model, STMFNet) and model.features is None and model.flow is None
+    sight = SIGHT if moving and model.texture is None and model.fusion is None else SIGHT_OF_KERNELS
+    reach = [0.0, 0.0]
+    if flows is not None:
+        reach = [max(float(flow[axis].abs().max()) for flow in flows) for axis in (1, 0)]
+    down, across = (min(sight + math.ceil(REACH * pixels), side // 4) for pixels in reach)
+    return down, across
+
+
+def tiled(
+    model: nn.Module,
+    frames: Sequence[Tensor],
+    flows: Sequence[Tensor] | None,
+    side: int,
+    multiple: int,
+    device: torch.device,
+) -> Tensor:
+    """What a network makes of four frames (3, H, W), by tiles of at most ``side`` pixels: (3, H, W).
+
+    Flows are the four (2, H, W) of `ops.dis.PAIRS` where the network takes any. ``multiple``: what the sides
+    of a network's input must be multiples of.
+    """
+    height, width = frames[0].shape[-2:]
+    side = max(side // multiple, 4) * multiple
+    rows, columns = (
+        spans(-(-length // multiple) * multiple, side, margin, multiple)
+        for length, margin in zip((height, width), margins(model, flows, side), strict=True)
+    )
+
+    def look(down: Span, across: Span) -> Tensor:
+        def cut(pictures: Sequence[Tensor]) -> Tensor:
+            part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
+            return torch.stack(part).to(device, torch.float32)
+
+        window = padded(cut(frames), multiple)
+        moves: tuple[Tensor, ...] = ()
+        if flows is not None:
+            right, below = max(across.stop - width, 0), max(down.stop - height, 0)
+            moves = (F.pad(cut(flows), (0, right, 0, below), "replicate").unsqueeze(0),)
+        made: Tensor = model(window.unsqueeze(0), *moves)[0]
+        return made
+
+    gates = [part for part in model.modules() if isinstance(part, Gate)]
+    whole = torch.zeros(3, height, width, device=device)
+    with means_of_all(gates, rows, columns, look):
+        for down, across in product(rows, columns):
+            weight = (down.weight[:, None] * across.weight).to(device)
+            part = whole[:, down.start : down.stop, across.start : across.stop]
+            part += (look(down, across) * weight)[:, : part.shape[1], : part.shape[2]]
+    return whole
+
+
+@contextmanager
+def means_of_all(
+    gates: Sequence[Gate], rows: Sequence[Span], columns: Sequence[Span], look: Callable[[Span, Span], Tensor]
+) -> Iterator[None]:
+    """Let the gates scale by means over all tiles, which a pass over them gathers, each pixel counted once.
+
+    In that pass a gate comes after gates that still go by their tile: what it gathers is near, not exact.
+    """
+    if not gates or len(rows) * len(columns) == 1:
+        yield
+        return
+    totals: dict[nn.Module, Tensor] = {}
+    height, width = rows[-1].stop, columns[-1].stop
+
+    def gather(gate: nn.Module, given: tuple[Tensor, ...]) -> None:
+        (x,) = given
+        down, across = (
+            F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device, torch.float32)
+            * len(span.weight)
+            / size
+            / length
+            for span, size, length in zip(now, x.shape[-2:], (height, width), strict=True)
+        )
+        slices = x.float().reshape(*x.shape[:2], -1, *x.shape[-2:])
+        mean = torch.einsum("bcthw,h,w->bct", slices, down, across).mean(2)
+        mean = mean.view(*x.shape[:2], *[1] * (x.dim() - 2))
+        totals[gate] = totals[gate] + mean if gate in totals else mean
+
+    hooks = [gate.register_forward_pre_hook(gather) for gate in gates]
+    try:
+        for now in product(rows, columns):
+            look(*now)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    try:
+        for gate in gates:
+            gate.means = totals.get(gate)
+        yield
+    finally:
+        for gate in gates:
+            gate.means = None
