@@ -151,6 +151,7 @@ def interpolate_video(
     dtype: torch.dtype = torch.float32,
     rate: float | str | Fraction | None = None,
     cuts: bool = True,
+    tile: int | str | None = "auto",
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Summary:
@@ -168,6 +169,7 @@ def interpolate_video(
         dtype: as in :class:`Interpolator`.
         rate: frames per second of a source of images (24 if not given); a video has its own.
         cuts: whether to look for cuts, and to make nothing across them.
+        tile: as in :class:`Interpolator`; "auto" cuts where whole frames would take much memory.
         overwrite: whether an existing `dst` may be replaced.
         progress: called with the frames written so far and an estimate of them all (None where unknown).
 
@@ -187,7 +189,7 @@ def interpolate_video(
     if fps is None and slow is None:
         _check_factor(factor := 2 if factor is None else factor)
     with video.read(src, None if rate is None else exact_rate(rate)) as reader:
-        interpolator = _interpolator(model, device, dtype)
+        interpolator = _interpolator(model, device, dtype, tile)
         rate_in = reader.rate or video.IMAGE_RATE
         reel = interpolator.reel(reader, lambda frame: torch.from_numpy(frame.rgb()), cuts)
         if not reel.has(1):
@@ -236,6 +238,7 @@ def interpolate_pair(
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    tile: int | str | None = "auto",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write the factor - 1 images between two, and return their paths.
@@ -254,7 +257,7 @@ def interpolate_pair(
     with video.read([before, after]) as reader:
         frames = [frame.rgb() for frame in reader]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
-    interpolator = _interpolator(model, device, dtype)
+    interpolator = _interpolator(model, device, dtype, tile)
     made = list(interpolator(frames, factor, cuts=False))[1:-1]
     with video.whole(targets) as partials:
         for partial, picture in zip(partials, made, strict=True):
@@ -263,7 +266,10 @@ def interpolate_pair(
 
 
 def _interpolator(
-    model: str | Path | nn.Module, device: str | torch.device | None, dtype: torch.dtype
+    model: str | Path | nn.Module,
+    device: str | torch.device | None,
+    dtype: torch.dtype,
+    tile: int | str | None,
 ) -> Interpolator:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -273,7 +279,7 @@ def _interpolator(
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"the device {device} cannot be used: {reason}") from None
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
-    return Interpolator(network, device=device, dtype=dtype)
+    return Interpolator(network, device=device, dtype=dtype, tile=tile)
 
 
 def _check_factor(factor: int) -> None:

@@ -17,8 +17,8 @@ picture: its mean over all tiles is gathered first and given to each, so that th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tweenlet.network.blocks import Gate
+from tweenlet.network.blocks import Enlarge, Gate
 from tweenlet.network.stmfnet import STMFNet
 
 SMALLEST = 256
@@ -35,7 +35,7 @@ SMALLEST = 256
 SIGHT = 32
 """How far classical motion looks beyond the flow, in pixels: in theory 140, but what lies further than this
 changed no pixel by more than 1e-4."""
-SIGHT_OF_KERNELS = 96
+SIGHT_OF_KERNELS = 64
 """How far networks with branches of another kind look, learnt motion included."""
 REACH = 0.75
 """How far from a pixel its places and what is thrown there can lie, as a share of the longest flow."""
@@ -111,6 +111,10 @@ class Span:
     stop: int
     weight: Tensor
 
+    def of(self, spans: Sequence[Span]) -> tuple[int, int, int]:
+        """Where it begins and ends, and how much there is in all."""
+        return self.start, self.stop, spans[-1].stop
+
 
 def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
     """Cut ``length`` pixels into the fewest tiles, of one size, at most ``side`` long.
@@ -141,8 +145,8 @@ def margins(model: nn.Module, flows: Sequence[Tensor] | None, side: int) -> tupl
 
     A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
     """
-    moving = isinstance(model, STMFNet) and model.features is None and model.flow is None
-    sight = SIGHT if moving and model.texture is None and model.fusion is None else SIGHT_OF_KERNELS
+    motion_alone = isinstance(model, STMFNet) and [*dict(model.named_children())] == ["motion"]
+    sight = SIGHT if motion_alone else SIGHT_OF_KERNELS
     reach = [0.0, 0.0]
     if flows is not None:
         reach = [max(float(flow[axis].abs().max()) for flow in flows) for axis in (1, 0)]
@@ -170,6 +174,9 @@ def tiled(
         for length, margin in zip((height, width), margins(model, flows, side), strict=True)
     )
 
+    gates = [part for part in model.modules() if isinstance(part, Gate)]
+    enlargements = [part for part in model.modules() if isinstance(part, Enlarge)]
+
     def look(down: Span, across: Span) -> Tensor:
         def cut(pictures: Sequence[Tensor]) -> Tensor:
             part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
@@ -180,58 +187,54 @@ def tiled(
         if flows is not None:
             right, below = max(across.stop - width, 0), max(down.stop - height, 0)
             moves = (F.pad(cut(flows), (0, right, 0, below), "replicate").unsqueeze(0),)
+        for part in enlargements:
+            part.piece = down.of(rows), across.of(columns)
         made: Tensor = model(window.unsqueeze(0), *moves)[0]
         return made
 
-    gates = [part for part in model.modules() if isinstance(part, Gate)]
     whole = torch.zeros(3, height, width, device=device)
-    with means_of_all(gates, rows, columns, look):
-        for down, across in product(rows, columns):
+    tiles = list(product(rows, columns))
+    try:
+        if len(tiles) > 1 and gates:
+            agree(gates, tiles, look)
+        for down, across in tiles:
             weight = (down.weight[:, None] * across.weight).to(device)
             part = whole[:, down.start : down.stop, across.start : across.stop]
             part += (look(down, across) * weight)[:, : part.shape[1], : part.shape[2]]
+    finally:
+        for gate in gates:
+            gate.means = None
+        for enlargement in enlargements:
+            enlargement.piece = None
     return whole
 
 
-@contextmanager
-def means_of_all(
-    gates: Sequence[Gate], rows: Sequence[Span], columns: Sequence[Span], look: Callable[[Span, Span], Tensor]
-) -> Iterator[None]:
-    """Let the gates scale by means over all tiles, which a pass over them gathers, each pixel counted once.
+def agree(
+    gates: Sequence[Gate], tiles: Sequence[tuple[Span, Span]], look: Callable[[Span, Span], Tensor]
+) -> None:
+    """Set the gates' means to those over all tiles, each pixel counted once, which a pass over them gathers.
 
     In that pass a gate comes after gates that still go by their tile: what it gathers is near, not exact.
     """
-    if not gates or len(rows) * len(columns) == 1:
-        yield
-        return
     totals: dict[nn.Module, Tensor] = {}
-    height, width = rows[-1].stop, columns[-1].stop
+    height, width = (span.stop for span in tiles[-1])
 
     def gather(gate: nn.Module, given: tuple[Tensor, ...]) -> None:
-        (x,) = given
-        down, across = (
-            F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device, torch.float32)
-            * len(span.weight)
-            / size
-            / length
-            for span, size, length in zip(now, x.shape[-2:], (height, width), strict=True)
+        x = given[0].float()
+        slices = x.reshape(*x.shape[:2], -1, *x.shape[-2:])
+        rows, columns = (
+            F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
+            for span, size in zip(now, x.shape[-2:], strict=True)
         )
-        slices = x.float().reshape(*x.shape[:2], -1, *x.shape[-2:])
-        mean = torch.einsum("bcthw,h,w->bct", slices, down, across).mean(2)
-        mean = mean.view(*x.shape[:2], *[1] * (x.dim() - 2))
-        totals[gate] = totals[gate] + mean if gate in totals else mean
+        mean = torch.einsum("bcthw,h,w->bct", slices, rows, columns).mean(2) / (height * width)
+        totals[gate] = totals.get(gate, 0) + mean.view(*x.shape[:2], *[1] * (x.dim() - 2))
 
     hooks = [gate.register_forward_pre_hook(gather) for gate in gates]
     try:
-        for now in product(rows, columns):
+        for now in tiles:
             look(*now)
     finally:
         for hook in hooks:
             hook.remove()
-    try:
-        for gate in gates:
-            gate.means = totals.get(gate)
-        yield
-    finally:
-        for gate in gates:
-            gate.means = None
+    for gate in gates:
+        gate.means = totals.get(gate)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tweenlet.network.blocks import Enlarge
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.pyramid import EIGHT_TAPS, double, gaussian_kernel, half
 
@@ -39,7 +40,7 @@ class Head(nn.Module):
             if enlarge > 1:
                 layers += [
                     nn.ReLU(),
-                    nn.Upsample(scale_factor=enlarge, mode="bilinear", align_corners=True),
+                    Enlarge(enlarge),
                     nn.Conv2d(taps, taps, 3, padding=1),
                 ]
             return nn.Sequential(*layers)
