@@ -27,9 +27,11 @@ from torch import Tensor, nn
 from tweenlet import video, weights
 from tweenlet.flows import Flows
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.pipeline import ahead, behind
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
 from tweenlet.tiles import padded, tile_side, tiled
+from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
@@ -188,10 +190,13 @@ def interpolate_video(
         raise ValueError(f"expected to slow down 2 times or more, got {slow}")
     if fps is None and slow is None:
         _check_factor(factor := 2 if factor is None else factor)
-    with video.read(src, None if rate is None else exact_rate(rate)) as reader:
+    with (
+        video.read(src, None if rate is None else exact_rate(rate)) as reader,
+        ahead(_ready(reader)) as source,
+    ):
         interpolator = _interpolator(model, device, dtype, tile)
         rate_in = reader.rate or video.IMAGE_RATE
-        reel = interpolator.reel(reader, lambda frame: torch.from_numpy(frame.rgb()), cuts)
+        reel = interpolator.reel(source, lambda ready: ready.picture, cuts)
         if not reel.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {reel.taken}")
         if slow is not None and slow & (slow - 1) == 0:
@@ -214,19 +219,46 @@ def interpolate_video(
         stretch = slow or 1
         rate_out = dense / stretch
         with video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None) as writer:
+
+            def write(shown: tuple[Ready | Tensor, Fraction, Fraction]) -> None:
+                what, now, duration = shown
+                frame = what.frame if isinstance(what, Ready) else what.cpu().numpy()
+                writer.write(frame, now * stretch, duration * stretch)
+
             written = 0
-            for written, (position, now, duration) in enumerate(schedule, start=1):
-                picture = reel.at(position)
-                if isinstance(picture, Tensor):
-                    picture = picture.cpu().numpy()
-                writer.write(picture, now * stretch, duration * stretch)
-                if progress is not None:
-                    progress(written, total)
+            with behind(write) as put:
+                for written, (position, now, duration) in enumerate(schedule, start=1):
+                    put((reel.at(position), now, duration))
+                    if progress is not None:
+                        progress(written, total)
     return Summary(
         frames_in=reel.taken, frames_out=written, frames_made=reel.made, cuts=reel.cuts,
         seconds=time.monotonic() - began, width=reader.width, height=reader.height,
         rate_in=rate_in, rate_out=rate_out,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A frame of a video, and its picture (3, H, W) for the network, made where it was read."""
+
+    frame: Frame
+    picture: Tensor
+
+    @property
+    def time(self) -> Fraction:
+        """When it is shown, in seconds."""
+        return self.frame.time
+
+    @property
+    def duration(self) -> Fraction:
+        """For how long, in seconds."""
+        return self.frame.duration
+
+
+def _ready(frames: Iterable[Frame]) -> Iterator[Ready]:
+    for frame in frames:
+        yield Ready(frame, torch.from_numpy(frame.rgb()))
 
 
 def interpolate_pair(
