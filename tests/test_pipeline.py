@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from torch import Tensor, nn
 
@@ -199,3 +204,37 @@ def test_a_failure_in_any_stage_surfaces_and_leaves_nothing(
     with pytest.raises(OSError, match=f"no {stage}|cannot write"):
         interpolate.interpolate_video(CLIP, tmp_path / "out.mp4", model=model, progress=progress)
     assert not list(tmp_path.iterdir())
+
+
+LONG = """
+import resource, sys
+from fractions import Fraction
+import torch
+torch.set_num_threads(1)
+from tweenlet import interpolate_video
+early = 0
+def progress(written, total):
+    global early
+    if written == 200:
+        early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+done = interpolate_video(sys.argv[1], sys.argv[2], progress=progress)
+print(done.frames_out, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts in other units elsewhere")
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
+    clip = tmp_path / "long.mp4"
+    with av.open(str(clip), "w") as output:
+        stream = output.add_stream("libx264", Fraction(25), {"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        for i in range(500):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(noise, i, 1)), "rgb24")
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    command = [sys.executable, "-c", LONG, str(clip), str(tmp_path / "out.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    frames, grown = map(int, done.stdout.split())
+    assert frames == 999
+    assert grown < 10  # MB; 800 frames take 40 as they are written

@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet import flows, ops, tiles, weights
+from tweenlet import flows, interpolate, ops, tiles, weights
+from tweenlet.cli import main
 from tweenlet.config import ModelConfig
 from tweenlet.interpolate import Interpolator
 from tweenlet.network.blocks import Enlarge, Gate
@@ -179,6 +181,14 @@ def test_free_memory_is_known() -> None:
     assert 2**24 < tiles.free_bytes(CPU) < 2**50
 
 
+def test_what_tiles_make_is_a_plain_tensor_and_a_stream_of_them_runs() -> None:
+    frames = moving(256, 264, 10)[:2]
+    made = list(Interpolator(weights.load("default"), tile=256)(frames))
+    assert len(made) == 3
+    assert not made[1].is_inference()
+    assert 0 <= made[1].min() <= made[1].max() <= 1
+
+
 def test_few_flows_of_large_frames_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows, "KEPT_BYTES", 3 * 2 * 32 * 32 * 4)
     found = flows.Flows()
@@ -213,3 +223,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 def test_a_4k_frame_takes_less_than_4_gigabytes() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 4e9
+
+
+def test_the_command_line_cuts_frames_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+    tile_side = interpolate.tile_side
+    monkeypatch.setattr(
+        interpolate, "tile_side", lambda tile, *rest: sides.append(tile) or tile_side(tile, *rest)
+    )
+    clip = Path(__file__).parent / "assets" / "learning-area-frog.mp4"
+    for options, code in (([], 0), (["--tile", "none"], 0), (["--tile", "512"], 0), (["--tile", "9"], 1)):
+        with pytest.raises(SystemExit) as ended:
+            main(["interpolate", str(clip), str(tmp_path / f"{len(sides)}.mp4"), *options])
+        assert ended.value.code == code
+    assert sides == ["auto", "none", "512", "9"]
+    assert not (tmp_path / "3.mp4").exists()

@@ -88,13 +88,14 @@ class Interpolator:
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype) if half else nullcontext():
             if (side := self._side(height, width)) is not None:
                 moves = None if self.flows is None else self.flows.four(frames)
-                return tiled(self.model, frames, moves, side, self.multiple, self.device).clone()
-            window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
-            flows: tuple[Tensor, ...] = ()
-            if self.flows is not None:  # found on the frames as they are, and going on beyond their borders
-                beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
-                flows = (F.pad(self.flows(frames)[0], beyond, "replicate").to(self.device).unsqueeze(0),)
-            made: Tensor = self.model(window.unsqueeze(0), *flows)[0, :, :height, :width]
+                made = tiled(self.model, frames, moves, side, self.multiple, self.device)
+            else:
+                window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
+                flows: tuple[Tensor, ...] = ()
+                if self.flows is not None:  # found on the frames as they are, going on beyond their borders
+                    beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
+                    flows = (F.pad(self.flows(frames)[0], beyond, "replicate").to(self.device).unsqueeze(0),)
+                made = self.model(window.unsqueeze(0), *flows)[0, :, :height, :width]
         return made.float().clone()  # a plain tensor, of use to autograd too
 
     def reel(self, frames: Iterable[Any], picture: Callable[[Any], Tensor], cuts: bool = True) -> Reel[Any]:
