@@ -166,6 +166,7 @@ def test_auto_cuts_what_would_take_much_memory_only(monkeypatch: pytest.MonkeyPa
     assert tile_side("none", default, CPU)(10**5, 10**5) is tile_side(None, default, CPU)(9, 9) is None
     assert tile_side("512", default, CPU)(513, 100) == tile_side(512, default, CPU)(513, 100) == 512
     assert tile_side(512, default, CPU)(512, 512) is None
+    assert tile_side("auto", nn.Identity(), CPU)(10**5, 10**5) is None  # nobody knows how far it looks
     monkeypatch.setattr(tiles, "free_bytes", lambda _: 2**40)
     assert tile_side("auto", gated(), CPU)(8640, 15360) is None  # a second pass costs more than memory
     assert auto(2160, 3840) == tile_side("auto", default, CPU)(2160, 3840)

@@ -1,12 +1,13 @@
 """Tiles: a frame of any size through a network in pieces that overlap, so that memory has a bound.
 
-    frames ──cut──> tile and its margins ──> network ──> x weights ──add──> frame
-                                                │
-                    means of the gates <────────┘  in a pass before, where the network has gates
+    frames ── cut ──> tiles ──> network ──> x weights ── add ──> frame
+                                   │
+                                   └── means of the gates: in a pass before, where the network has gates
 
-    along one side      0 ────────────────────┐             a tile's weight is 0 in its margins, where the cut
-                            margin ╲╱ margin                shows, and rises smoothly where two tiles meet;
-                                ┌─────────────── length     the weights of all tiles sum to one everywhere
+    one side       ├─────────── tile ──────────┤
+    of a frame                        ├─────────── tile ──────────┤
+    weights        1 1 1 1 1 1 1 1 1 1 1 1 ╲ 0 0
+                                      0 0 ╱ 1 1 1 1 1 1 1 1 1 1 1 1    0 in the margins, where the cut shows
 
 Tiles begin at multiples of the network's stride, and the classical flow is found on the whole frame. So a
 network of convolutions gives what it gives without tiles, as long as the margins hold what its pixels depend
@@ -27,8 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tweenlet.config import ModelConfig
 from tweenlet.network.blocks import Enlarge, Gate
-from tweenlet.network.stmfnet import STMFNet
 
 SMALLEST = 256
 """The least side of a tile in pixels."""
@@ -43,8 +44,6 @@ MEETING = 32
 """Pixels over which one tile fades into the next."""
 LIMIT = 3 * 2**29
 """Bytes that a frame may take inside a network before "auto" cuts it into tiles."""
-UNKNOWN = 4000
-"""Bytes for each pixel of a frame in a network that is not known."""
 
 
 def padded(frames: Tensor, multiple: int) -> Tensor:
@@ -64,14 +63,18 @@ def tile_side(
     """Asked for a frame's height and width: the side of the tiles that it is cut into, None for none.
 
     ``tile`` is that side in pixels, or None ("none"), or "auto": as large as fits into LIMIT. With gates,
-    where tiles take a second pass, half of the memory that is free now may be taken if that is more.
+    where tiles take a second pass, half of the memory that is free now may be taken if that is more. Of a
+    network without a ModelConfig nobody knows how far it looks, so that "auto" cuts nothing.
     ValueError for anything else.
     """
     if tile is None or tile == "none":
         return lambda *_: None
     if tile == "auto":
+        config = getattr(model, "config", None)
+        if not isinstance(config, ModelConfig):
+            return lambda *_: None
         gated = any(isinstance(part, Gate) for part in model.modules())
-        pixels = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(model)
+        pixels = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config)
         return lambda height, width: None if height * width <= pixels else max(SMALLEST, math.isqrt(pixels))
     side = int(tile) if str(tile).isdecimal() else 0
     if side < SMALLEST:
@@ -79,17 +82,17 @@ def tile_side(
     return lambda height, width: None if max(height, width) <= side else side
 
 
-def bytes_per_pixel(model: nn.Module) -> int:
+def bytes_per_pixel(config: ModelConfig) -> int:
     """What a network holds at its peak for each pixel of a frame in float32, measured on a CPU.
 
-    It follows the first widths: 700 bytes for the default network, 4,000 for MINI, 8,000 for ST-MFNet.
+    It follows the first widths: 700 bytes for the default network, 4,000 for MINI, 8,000 for ST-MFNet. For
+    networks with other branches alone it is a guess.
     """
-    if not isinstance(model, STMFNet):
-        return UNKNOWN
-    config = model.config
-    moving = 22 * config.refine[0] if config.refine else 0
-    doubled = 125 if 2.0 in config.scales else 30
-    return moving + (doubled * config.features[0] if config.features else 0)
+    total = 22 * config.refine[0] if config.refine else 0
+    if config.features is not None:
+        return total + (125 if 2.0 in config.scales else 30) * config.features[0]
+    others = 60 * sum(widths[0] for widths in (config.grid, config.texture) if widths is not None)
+    return total + others + (600 if isinstance(config.flow, tuple) else 0)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -145,7 +148,8 @@ def margins(model: nn.Module, flows: Sequence[Tensor] | None, side: int) -> tupl
 
     A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
     """
-    motion_alone = isinstance(model, STMFNet) and [*dict(model.named_children())] == ["motion"]
+    config = getattr(model, "config", None)
+    motion_alone = isinstance(config, ModelConfig) and config.grid is config.texture is None
     sight = SIGHT if motion_alone else SIGHT_OF_KERNELS
     reach = [0.0, 0.0]
     if flows is not None:
