@@ -93,7 +93,7 @@ def test_minterpolate_says_what_went_wrong(monkeypatch: pytest.MonkeyPatch, movi
     with pytest.raises(OSError, match="minterpolate failed on four frames of 160x128: "):
         PEERS["minterpolate"](moving)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(OSError, match="needs an ffmpeg: pip install imageio-ffmpeg"):
+    with pytest.raises(OSError, match="needs imageio-ffmpeg: pip install imageio-ffmpeg"):
         PEERS["minterpolate"](moving)
 
 

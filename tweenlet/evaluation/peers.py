@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from tweenlet import video, weights
 from tweenlet.config import MINI, STMFNET
 from tweenlet.cost import OFFICIAL_STRIDE
-from tweenlet.evaluation.metrics import eight_bit
+from tweenlet.evaluation.metrics import eight_bit, ffmpeg
 from tweenlet.interpolate import Interpolator, padded
 from tweenlet.network.stmfnet import FRAMES
 from tweenlet.ops.dis import dis as dis_flow
@@ -321,7 +321,7 @@ def minterpolate(frames: Tensor) -> Tensor:
     height, width = frames.shape[-2:]
     source = f"-f rawvideo -pix_fmt yuv444p -s {width}x{height} -r 3 -i -"
     target = "-fps_mode passthrough -f rawvideo -pix_fmt yuv444p -"
-    order = [_ffmpeg(), "-v", "error", *source.split(), "-vf", MINTERPOLATE, *target.split()]
+    order = [ffmpeg(), "-v", "error", *source.split(), "-vf", MINTERPOLATE, *target.split()]
     planes = eight_bit(frames[:, [1, 2, 0]]).byte().numpy()
     run = subprocess.run(order, input=planes.tobytes(), capture_output=True, check=False)
     if run.returncode or len(run.stdout) != 2 * planes[0].size:
@@ -501,15 +501,6 @@ def _imported(source: str) -> ModuleType:
 def _functions(module: ModuleType) -> str:
     own = [name for name, it in vars(module).items() if getattr(it, "__module__", "") == module.__name__]
     return ", ".join(own) or "none"
-
-
-def _ffmpeg() -> str:
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-    except ImportError:
-        raise OSError("minterpolate needs an ffmpeg: pip install imageio-ffmpeg") from None
-    path: str = get_ffmpeg_exe()
-    return path
 
 
 def _count(model: nn.Module) -> int:

@@ -127,8 +127,8 @@ class Report:
     def protocol(self) -> str:
         """What was averaged, over what, from how many frames, in a line."""
         average = "mean of the means of sequences" if self.by_sequence else "mean"
-        plural = "s" if len(self.sequences) > 1 else ""
-        said = [f"{average} of {self.count} samples in {len(self.sequences)} sequence{plural}"]
+        sequences = len(self.sequences)
+        said = [f"{average} of {_counted(self.count, 'sample')} in {_counted(sequences, 'sequence')}"]
         if self.two_frames:
             said.append("two frames only: the outer ones are these, repeated")
         if self.skipped:
@@ -254,6 +254,10 @@ class _Shown:
 
     def gap(self, value: float) -> str:
         return f"{value:+.{METRICS[self._metric].digits}f}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _digits(metric: str, value: float) -> str:
