@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tweenlet.evaluation import METRICS, PEERS, Benchmark, Method, Report, benchmark, evaluate
+from tweenlet.evaluation.benchmarks import MIDDLEBURY
 from tweenlet.evaluation.report import Score
 
 Footage = Callable[[Path, int], Path]
@@ -193,3 +196,28 @@ def test_what_runs_while_a_method_is_timed_is_the_method_alone(two_clips: Benchm
     sleeper: list[Score] = list(evaluate({"slow": _slow}, two_clips).scores)
     assert all(score.seconds >= 0.2 for score in sleeper)
     assert min(score.cpu_seconds for score in sleeper) < 0.1
+
+
+def test_the_yardsticks_are_scored_as_published_by_hand(tmp_path: Path) -> None:
+    """Middlebury OTHER as CDFI and AdaCoF score it: 8 bits, the mean of the PSNR of each picture."""
+    rng = np.random.default_rng(0)
+    by_hand = []
+    for i, name in enumerate(MIDDLEBURY):
+        before, after, truth = rng.integers(0, 256, (3, 6, 8, 3), np.uint8)
+        truth = (
+            truth if i % 2 else np.round((before.astype(float) + after) / 2 + i).clip(0, 255).astype(np.uint8)
+        )
+        for folder, file, picture in (
+            ("other-data", "frame10.png", before),
+            ("other-data", "frame11.png", after),
+            ("other-gt-interp", "frame10i11.png", truth),
+        ):
+            (tmp_path / folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / folder / name / file)
+        made = np.round((before.astype(np.float32) / 255 + after.astype(np.float32) / 255) / 2 * 255)
+        by_hand.append(10 * np.log10(255**2 / np.mean((made - truth) ** 2)))
+    yardstick = benchmark(f"middlebury:{tmp_path}")
+    found = evaluate({"blend": PEERS["blend"]}, yardstick, {"psnr": METRICS["psnr"]})
+    assert found.two_frames
+    assert found.count == 12
+    assert found.mean("psnr", "blend") == pytest.approx(np.mean(by_hand), abs=2e-3)
