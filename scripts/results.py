@@ -21,7 +21,7 @@ from tweenlet.evaluation.report import Report
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "weights/default.md")
-PARTS = ("protocol", "summary", "certainty", "per_sequence", "origin")
+PARTS = ("protocol", "summary", "certainty", "per_sequence", "notes", "origin")
 MARKED = re.compile(r"(<!-- results ([\w-]+): ([\w ]+) -->\n)(.*?)(<!-- end of results -->)", re.S)
 
 

@@ -134,7 +134,7 @@ def sparsify(
     from tweenlet.training.densities import densities
     from tweenlet.training.loop import log_of
     from tweenlet.training.prune import sparsify as prune
-    from tweenlet.training.report import write_files
+    from tweenlet.evaluation.document import write_files
     from tweenlet.training.state import device_of
 
     device_of(options.device)
