@@ -76,8 +76,8 @@ def evaluate(
 
     """
     from tweenlet.evaluation import benchmark, methods
-    from tweenlet.evaluation.metrics import DEFAULT, chosen
     from tweenlet.evaluation.document import write_files
+    from tweenlet.evaluation.metrics import DEFAULT, chosen
     from tweenlet.evaluation.published import agreement, beside
     from tweenlet.evaluation.published import published as entries_of
     from tweenlet.evaluation.run import evaluate as run
@@ -152,8 +152,8 @@ def judge(
     from tweenlet import video
     from tweenlet.evaluation import judge as judging
     from tweenlet.evaluation import methods
-    from tweenlet.evaluation.metrics import DEFAULT, chosen
     from tweenlet.evaluation.document import write_files
+    from tweenlet.evaluation.metrics import DEFAULT, chosen
     from tweenlet.evaluation.run import evaluate as run
 
     samples = judging.hidden(clip, frames)

@@ -166,11 +166,11 @@ class Report:
         ]
         return table(head, rows)
 
-    def certainty(self) -> str:
-        """The table of intervals, and of the differences from the first method, metric by metric."""
+    def certainty(self, metrics: Sequence[str] | None = None) -> str:
+        """The table of intervals, and of the differences from the first method, by metric (all of them)."""
         first, *others = self.names
         rows = []
-        for metric in self.metrics:
+        for metric in metrics or self.metrics:
             shown = _Shown(metric)
             rows.append((shown.label, cell(first), shown.interval(self.interval(metric, first)), "", "", ""))
             for other in others:
