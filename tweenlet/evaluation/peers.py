@@ -254,7 +254,9 @@ def command(text: str, patience: float = PATIENCE) -> Peer:
                     failed = str(error)
         raise OSError(f"`{text}` {failed}, given frames of {width}x{height}; its last words: {said}")
 
-    return Peer(make, f"the command {text}", _sha(text.encode()))
+    program = [Path(shutil.which(words[0]) or words[0]), *map(Path, words[1:])]
+    digest = _sha(text.encode(), *(file.read_bytes() for file in program if file.is_file()))
+    return Peer(make, f"the command {text}", digest)
 
 
 def function(place: str) -> Peer:
