@@ -169,8 +169,7 @@ class Metric:
 def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]:
     """Metrics by name, in that order, each tried once: what is missing is said before any work is done.
 
-    ``lpips`` is the file of backbone weights that the metric of this name needs (:func:`.lpips.load`), and asks
-    for it.
+    ``lpips`` is the file of weights that the metric of this name needs (:func:`.lpips.load`); it asks for it.
     ValueError listing the names for an unknown one, and for lpips without a file or with a wrong one; OSError
     naming the package to install where one is missing.
     """
