@@ -1,12 +1,12 @@
-"""The reference: what the official network computes, executed plainly. Slow on purpose; all else is measured by it.
+"""The reference: the official network, executed plainly. Slow on purpose; all else is measured by it.
 
     frames (4, 3, H, W)  ->  the frame between the middle two (3, H, W), by the weights of an ``STMFNet``
 
-    pad to 128 -> features -> 18 heads -> 6 AdaCoF -+-> grid, dead blocks and all -> draft -> 3-D U-net -> crop
+    pad to 128 -> features -> 18 heads -> 6 AdaCoF -+-> grid, dead blocks too -> draft -> 3-D U-net -> crop
                -> flow, pyramids made for each way -+
 
-One call for each convolution, in float32 and the default layout; batch norms by themselves; 3-D convolutions as
-such; AdaCoF gathers its four neighbours of all its taps at once. Nothing is shared, folded or left out.
+One call for each convolution, in float32 and the default layout; batch norms by themselves; 3-D convolutions
+as such; AdaCoF gathers its four neighbours of all its taps at once. Nothing is shared, folded or left out.
 """
 
 from __future__ import annotations
@@ -197,8 +197,7 @@ class Reference:
         for row in rows:
             grid[row] = self.lateral(f"lateral.{row}_1", grid[row])
             if row:
-                grid[row] = grid[row] + self.pair(f"fusion.down.{row - 1}_1", 0, finer, stride=2)
-            finer = grid[row]
+                grid[row] = grid[row] + self.pair(f"fusion.down.{row - 1}_1", 0, grid[row - 1], stride=2)
         for number, column in enumerate((2, 3)):
             for row in reversed(rows):
                 grid[row] = self.lateral(f"lateral.{row}_{column}", grid[row])
