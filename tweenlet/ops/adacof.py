@@ -12,6 +12,9 @@ the weights 1.3 and -0.3. Each of the four pixels is clamped to the frame by its
 To gather four neighbours at once, the frame is first turned into the four coefficients of the surface that
 runs through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  one nearest lookup per tap
 fetches them.
+
+Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
+pixel by pixel, as sums over rows of a table.
 """
 
 from __future__ import annotations
@@ -85,3 +88,41 @@ def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tens
     here, along_column, along_row, along_both = looked_up.chunk(4, 1)
     sample = here + part_column * along_column + part_row * (along_row + part_column * along_both)
     return weight[:, None].to(surface.dtype) * sample
+
+
+def bordered(frame: Tensor) -> Tensor:
+    """``frame`` (C, H, W) as ``adacof_pixels`` reads it: (H + 2, W + 2, C), its border repeated once."""
+    return F.pad(frame[None], (1, 1, 1, 1), mode="replicate")[0].permute(1, 2, 0).contiguous()
+
+
+def adacof_pixels(
+    pixels: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1
+) -> Tensor:
+    """Some rows of :func:`adacof`, those from ``top`` on, without a gradient.
+
+    ``pixels`` (H + 2, W + 2, C) are the frame, :func:`bordered`. The taps (h, W, k*k) are those of the h rows,
+    float32 or float64 like ``pixels``; ``rows`` and ``columns`` are overwritten. Returns (h, W, C).
+    """
+    wide = pixels.shape[1]
+    height, width, taps = weight.shape
+    side = math.isqrt(taps)
+    place = torch.arange(side, dtype=torch.int32, device=pixels.device) * dilation - (side - 1) * dilation // 2
+    tap_y, tap_x = place.repeat_interleave(side), place.repeat(side)
+    y = torch.arange(top, top + height, dtype=torch.int32, device=pixels.device)[:, None, None] + tap_y
+    x = torch.arange(width, dtype=torch.int32, device=pixels.device)[:, None] + tap_x
+    # the pixel before the four that a tap mixes, clamped; in the table, whose border makes it + 1
+    row = torch.maximum(torch.minimum(rows.int(), pixels.shape[0] - 3 - y), -1 - y)
+    column = torch.maximum(torch.minimum(columns.int(), wide - 3 - x), -1 - x)
+    index = column.add_(row, alpha=wide).add_(x + (y + 1) * wide + 1).view(-1, taps)
+    lower = weight * rows.frac_()
+    right = columns.frac_()
+    lower_right = lower * right
+    upper = weight - lower
+    upper_right = upper * right
+    shares = (upper - upper_right, upper_right, lower - lower_right, lower_right)
+    table = pixels.view(-1, pixels.shape[2])
+    sums = [
+        F.embedding_bag(index, table[start:], mode="sum", per_sample_weights=share.view(-1, taps))
+        for start, share in zip((0, 1, wide, wide + 1), shares, strict=True)
+    ]
+    return (sums[0] + sums[1] + sums[2] + sums[3]).view(height, width, -1)
