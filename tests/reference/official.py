@@ -6,7 +6,7 @@
                -> flow, pyramids made for each way -+
 
 One call for each convolution, in float32 and the default layout; batch norms by themselves; 3-D convolutions
-as such; AdaCoF gathers its four neighbours of all its taps at once. Nothing is shared, folded or left out.
+as such; AdaCoF gathers four neighbours for each tap. Nothing is shared, folded or left out.
 """
 
 from __future__ import annotations
@@ -250,21 +250,22 @@ class Reference:
 
 
 def gathered(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
-    """AdaCoF by gathering: frame (B, C, H, W), the rest (B, k*k, H, W) -> (B, C, H, W)."""
+    """AdaCoF by gathering, tap by tap: frame (B, C, H, W), the rest (B, k*k, H, W) -> (B, C, H, W)."""
     batch, channels, height, width = frame.shape
     side = round(weight.shape[1] ** 0.5)
-    steps = torch.arange(side) * dilation - (side - 1) * dilation // 2
-    y = torch.arange(height).view(1, 1, -1, 1) + steps.repeat_interleave(side).view(1, -1, 1, 1)
-    x = torch.arange(width).view(1, 1, 1, -1) + steps.repeat(side).view(1, -1, 1, 1)
-    whole_rows, whole_columns = rows.trunc(), columns.trunc()
-    part_rows, part_columns = rows - whole_rows, columns - whole_columns
+    reach = (side - 1) * dilation // 2
+    y, x = torch.arange(height)[:, None], torch.arange(width)
     flat = frame.flatten(2)
     out = torch.zeros_like(frame)
-    for row, by_row in ((0, 1 - part_rows), (1, part_rows)):
-        for column, by_column in ((0, 1 - part_columns), (1, part_columns)):
-            place_y = (y + whole_rows.long() + row).clamp(0, height - 1)
-            place_x = (x + whole_columns.long() + column).clamp(0, width - 1)
-            index = (place_y * width + place_x).view(batch, 1, -1).expand(-1, channels, -1)
-            picked = flat.gather(2, index).view(batch, channels, side**2, height, width)
-            out += (picked * (weight * by_row * by_column)[:, None]).sum(2)
+    for tap, (share, alpha, beta) in enumerate(
+        zip(weight.unbind(1), rows.unbind(1), columns.unbind(1), strict=True)
+    ):
+        place_y = y + tap // side * dilation - reach + alpha.trunc().long()
+        place_x = x + tap % side * dilation - reach + beta.trunc().long()
+        part_y, part_x = alpha - alpha.trunc(), beta - beta.trunc()
+        for row, by_row in ((0, 1 - part_y), (1, part_y)):
+            for column, by_column in ((0, 1 - part_x), (1, part_x)):
+                index = (place_y + row).clamp(0, height - 1) * width + (place_x + column).clamp(0, width - 1)
+                picked = flat.gather(2, index.view(batch, 1, -1).expand(-1, channels, -1))
+                out += picked.view_as(frame) * (share * by_row * by_column)[:, None]
     return out

@@ -25,7 +25,7 @@ from tweenlet.network.blocks import Gate
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.network.texture import SLICES, Residual, Texture
-from tweenlet.ops.adacof import adacof_pixels, bordered
+from tweenlet.ops.adacof import adacof_pixels, surface_table
 from tweenlet.ops.dis import window_flows
 
 STRIP = 32
@@ -87,7 +87,9 @@ class FastKernels(nn.Module):
         super().__init__()
         self.plain = _prepared(kernels)
         self.scales, self.dilation = kernels.scales, kernels.dilation
-        self.small = nn.ModuleDict()  # by head, then "weight", "rows", "columns": what runs at the features' size
+        self.small = (
+            nn.ModuleDict()
+        )  # by head, then "weight", "rows", "columns": what runs at the features' size
         self.large = nn.ModuleDict()  # the same: what runs after enlarging
         for name, head in kernels.heads.items():
             stacks = {kind: getattr(head, kind) for kind in ("weight", "rows", "columns")}
@@ -100,24 +102,27 @@ class FastKernels(nn.Module):
         """As :class:`Kernels`; candidates in float32, channels last."""
         candidates = {}
         for scale in self.scales:
-            frames = {name: self.plain.resize(x.float(), scale) for name, x in (("before", before), ("after", after))}
+            frames = {
+                name: self.plain.resize(x.float(), scale)
+                for name, x in (("before", before), ("after", after))
+            }
             batch, _, height, width = frames["before"].shape
             made = before.new_empty(batch, height, width, 6, dtype=torch.float32)
             for half, (name, frame) in enumerate(frames.items()):
                 head = f"{SCALE_NAMES[scale]}_{name}"
                 small = {kind: stack(features) for kind, stack in self.small[head].items()}
                 for sample in range(batch):
-                    pixels = bordered(frame[sample])
+                    table = surface_table(frame[sample])
                     for top in range(0, height, STRIP):
                         rows = slice(top, min(top + STRIP, height))
                         taps = {
-                            kind: self.large[head][kind](x[sample], rows, height, width)
+                            kind: self.large[head][kind](x[sample : sample + 1], rows, height, width)
                             if self.large[head]
                             else x[sample, :, rows].permute(1, 2, 0)
                             for kind, x in small.items()
                         }
                         made[sample, rows, :, 3 * half : 3 * half + 3] = adacof_pixels(
-                            pixels, top, taps["weight"].float().softmax(-1), taps["rows"].float(),
+                            table, top, taps["weight"].float().softmax(-1), taps["rows"].float(),
                             taps["columns"].float(), self.dilation,
                         )  # fmt: skip
             candidates[scale] = made.permute(0, 3, 1, 2)
@@ -130,7 +135,9 @@ class Enlarge(nn.Module):
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
         super().__init__()
         self.outputs = layer.out_channels
-        by_row = layer.weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]  # (3 outputs, inputs, 1, 3)
+        by_row = (
+            layer.weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]
+        )  # (3 outputs, inputs, 1, 3)
         self.weight = nn.Parameter(by_row.to(dtype).contiguous(memory_format=torch.channels_last), False)
         assert layer.bias is not None
         bias = torch.zeros(3, self.outputs)
@@ -138,18 +145,18 @@ class Enlarge(nn.Module):
         self.bias = nn.Parameter(bias.flatten().to(dtype), False)
 
     def forward(self, x: Tensor, rows: slice, height: int, width: int) -> Tensor:
-        """(C, h, w) -> these rows of (height, width, outputs)."""
-        step = (x.shape[1] - 1) / (height - 1)
+        """(1, C, h, w) -> these rows of (height, width, outputs)."""
+        step = (x.shape[2] - 1) / (height - 1)
         places = torch.arange(rows.start - 1, rows.stop + 1, dtype=torch.float64)
         inside = (places >= 0) & (places < height)
         places = places * step
         first = max(int(places[0]), 0)
-        last = min(int(places[-1]) + 1, x.shape[1] - 1)
+        last = min(int(places[-1]) + 1, x.shape[2] - 1)
         shares = (1 - (places[:, None] - torch.arange(first, last + 1)).abs()).clamp_min(0) * inside[:, None]
         # output row y takes row k of the kernel from enlarged row y + k - 1
         mix = torch.stack([shares[k : k + rows.stop - rows.start] for k in range(3)], 1).flatten(1)
         wide = F.interpolate(
-            x[None, :, first : last + 1], (last + 1 - first, width), mode="bilinear", align_corners=True
+            x[:, :, first : last + 1], (last + 1 - first, width), mode="bilinear", align_corners=True
         )
         by_row = F.conv2d(wide, self.weight, self.bias, 1, (0, 1))[0].unflatten(0, (3, self.outputs))
         by_row = by_row.permute(0, 2, 3, 1).reshape(mix.shape[1], -1)
@@ -187,7 +194,13 @@ class FastTexture(nn.Module):
 class Conv3d(nn.Module):
     """A 3-D convolution by oneDNN, which PyTorch does not ask for one sample in float32: ten times as fast."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, stride: Sequence[int] = (1, 1, 1), padding: Sequence[int] = (0, 0, 0)):
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int] = (1, 1, 1),
+        padding: Sequence[int] = (0, 0, 0),
+    ):
         super().__init__()
         self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last_3d), False)
         self.bias = None if bias is None else nn.Parameter(bias, False)
@@ -204,7 +217,7 @@ class Conv3d(nn.Module):
 
 
 class GateAndNorm(nn.Module):
-    """A gate, and the batch norm after it."""
+    """A gate and the batch norm after it, in place."""
 
     def __init__(self, gate: Gate, norm: nn.Module):
         super().__init__()
@@ -215,7 +228,7 @@ class GateAndNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same shape."""
-        return torch.addcmul(self.shift, x, self.gate.factors(x) * self.scale)
+        return x.mul_(self.gate.factors(x) * self.scale).add_(self.shift)
 
 
 class FastResidual(nn.Module):
@@ -224,13 +237,16 @@ class FastResidual(nn.Module):
     def __init__(self, plain: Residual):
         super().__init__()
         self.first, self.second, self.gate, self.shortcut = (
-            plain.first, plain.second, plain.gate, plain.shortcut
+            plain.first,
+            plain.second,
+            plain.gate,
+            plain.shortcut,
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """As the plain one."""
         inner = self.second(self.first(x).relu_())
-        return torch.addcmul(self.shortcut(x), inner, self.gate.factors(inner)).relu_()
+        return inner.mul_(self.gate.factors(inner)).add_(self.shortcut(x)).relu_()
 
 
 def _prepared(module: Module, dtype: torch.dtype = torch.float32) -> Module:

@@ -90,39 +90,38 @@ def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tens
     return weight[:, None].to(surface.dtype) * sample
 
 
-def bordered(frame: Tensor) -> Tensor:
-    """``frame`` (C, H, W) as ``adacof_pixels`` reads it: (H + 2, W + 2, C), its border repeated once."""
-    return F.pad(frame[None], (1, 1, 1, 1), mode="replicate")[0].permute(1, 2, 0).contiguous()
+def surface_table(frame: Tensor) -> Tensor:
+    """``frame`` (C, H, W) as :func:`adacof_pixels` reads it: its surface's four coefficients, (4, H + 1, W + 1, C)."""
+    return _surface(frame[None])[0].unflatten(0, (4, -1)).permute(0, 2, 3, 1).contiguous()
 
 
 def adacof_pixels(
-    pixels: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1
+    table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1
 ) -> Tensor:
     """Some rows of :func:`adacof`, those from ``top`` on, without a gradient.
 
-    ``pixels`` (H + 2, W + 2, C) are the frame, :func:`bordered`. The taps (h, W, k*k) are those of the h rows,
-    float32 or float64 like ``pixels``; ``rows`` and ``columns`` are overwritten. Returns (h, W, C).
+    The frame comes as a :func:`surface_table`. The taps (h, W, k*k) are those of the h rows, in the precision
+    of the table; ``rows`` and ``columns`` are overwritten. Returns (h, W, C).
     """
-    wide = pixels.shape[1]
-    height, width, taps = weight.shape
-    side = math.isqrt(taps)
-    place = torch.arange(side, dtype=torch.int32, device=pixels.device) * dilation - (side - 1) * dilation // 2
-    tap_y, tap_x = place.repeat_interleave(side), place.repeat(side)
-    y = torch.arange(top, top + height, dtype=torch.int32, device=pixels.device)[:, None, None] + tap_y
-    x = torch.arange(width, dtype=torch.int32, device=pixels.device)[:, None] + tap_x
-    # the pixel before the four that a tap mixes, clamped; in the table, whose border makes it + 1
-    row = torch.maximum(torch.minimum(rows.int(), pixels.shape[0] - 3 - y), -1 - y)
-    column = torch.maximum(torch.minimum(columns.int(), wide - 3 - x), -1 - x)
-    index = column.add_(row, alpha=wide).add_(x + (y + 1) * wide + 1).view(-1, taps)
-    lower = weight * rows.frac_()
-    right = columns.frac_()
-    lower_right = lower * right
-    upper = weight - lower
-    upper_right = upper * right
-    shares = (upper - upper_right, upper_right, lower - lower_right, lower_right)
-    table = pixels.view(-1, pixels.shape[2])
-    sums = [
-        F.embedding_bag(index, table[start:], mode="sum", per_sample_weights=share.view(-1, taps))
-        for start, share in zip((0, 1, wide, wide + 1), shares, strict=True)
-    ]
-    return (sums[0] + sums[1] + sums[2] + sums[3]).view(height, width, -1)
+    _, height, wide, channels = table.shape
+    side = math.isqrt(weight.shape[-1])
+    reach = (side - 1) * dilation // 2
+    steps = torch.arange(-reach, side * dilation - reach, dilation, dtype=torch.int32, device=table.device)
+    y = torch.arange(top, top + weight.shape[0], device=table.device)[
+        :, None, None
+    ] + steps.repeat_interleave(side)
+    x = torch.arange(weight.shape[1], device=table.device)[:, None] + steps.repeat(side)
+    y, x = y.int() + 1, x.int() + 1  # the surface begins one pixel outside of the frame
+    row = rows.int().clamp_(-y, height - 1 - y)
+    index = columns.int().clamp_(-x, wide - 1 - x).add_(row, alpha=wide).add_(y * wide + x)
+    along_column, along_row = columns.frac_(), rows.frac_().mul_(weight)
+    along_column_only = weight * along_column
+    shares = (weight, along_column_only, along_row, along_column.mul_(along_row))
+    taps = weight.shape[-1]
+    total = sum(
+        F.embedding_bag(
+            index.view(-1, taps), part.view(-1, channels), mode="sum", per_sample_weights=share.view(-1, taps)
+        )
+        for part, share in zip(table, shares, strict=True)
+    )
+    return total.view(*weight.shape[:2], channels)
