@@ -4,7 +4,7 @@
 
     everywhere    batch norms folded into the convolutions before them; channels last; activations in place
     kernels       one stack of a head after the other; what is enlarged, and AdaCoF, by strips of rows
-    texture       3-D convolutions by oneDNN; a gate and the norm after it as one product and sum
+    texture       3-D convolutions by oneDNN; gates in place
 
 A stack of a head enlarges its taps and convolves them after that. Both are linear, so the columns are enlarged
 first, then each row of the 3x3 kernel is applied by itself, and last the rows are enlarged and summed as one
@@ -159,8 +159,9 @@ class Enlarge(nn.Module):
             x[:, :, first : last + 1], (last + 1 - first, width), mode="bilinear", align_corners=True
         )
         by_row = F.conv2d(wide, self.weight, self.bias, 1, (0, 1))[0].unflatten(0, (3, self.outputs))
-        by_row = by_row.permute(0, 2, 3, 1).reshape(mix.shape[1], -1)
-        return (mix.to(by_row) @ by_row).view(-1, width, self.outputs)
+        precise = torch.promote_types(x.dtype, torch.float32)
+        by_row = by_row.permute(0, 2, 3, 1).to(precise, copy=True, memory_format=torch.contiguous_format)
+        return (mix.to(by_row) @ by_row.view(mix.shape[1], -1)).view(-1, width, self.outputs)
 
 
 class FastTexture(nn.Module):
@@ -217,18 +218,16 @@ class Conv3d(nn.Module):
 
 
 class GateAndNorm(nn.Module):
-    """A gate and the batch norm after it, in place."""
+    """A gate, in place, and the batch norm after it."""
 
-    def __init__(self, gate: Gate, norm: nn.Module):
+    def __init__(self, gate: Gate, norm: nn.BatchNorm3d):
         super().__init__()
-        self.gate = gate
-        scale, shift = _scale_and_shift(norm)
-        self.scale = nn.Parameter(scale.view(-1, 1, 1, 1), False)
-        self.shift = nn.Parameter(shift.view(-1, 1, 1, 1), False)
+        self.gate, self.norm = gate, norm
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same shape."""
-        return x.mul_(self.gate.factors(x) * self.scale).add_(self.shift)
+        normed: Tensor = self.norm(x.mul_(self.gate.factors(x)))
+        return normed
 
 
 class FastResidual(nn.Module):

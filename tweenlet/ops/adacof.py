@@ -26,6 +26,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+CACHED_ROWS = 8
+"""Rows of ``adacof_pixels`` made at once, so that what is between two steps is still in the cache."""
+
 
 def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1) -> Tensor:
     """Synthesise a picture from ``frame`` (B, C, H, W) with one kernel of free taps per pixel.
@@ -91,8 +94,9 @@ def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tens
 
 
 def surface_table(frame: Tensor) -> Tensor:
-    """``frame`` (C, H, W) as :func:`adacof_pixels` reads it: its surface's four coefficients, (4, H + 1, W + 1, C)."""
-    return _surface(frame[None])[0].unflatten(0, (4, -1)).permute(0, 2, 3, 1).contiguous()
+    """``frame`` (C, H, W) as ``adacof_pixels`` reads it: coefficients of its surface, (4, H + 1, W + 1, C)."""
+    coefficients = _surface(frame[None])
+    return coefficients.view(4, -1, *coefficients.shape[2:]).permute(0, 2, 3, 1).contiguous()
 
 
 def adacof_pixels(
@@ -103,25 +107,29 @@ def adacof_pixels(
     The frame comes as a :func:`surface_table`. The taps (h, W, k*k) are those of the h rows, in the precision
     of the table; ``rows`` and ``columns`` are overwritten. Returns (h, W, C).
     """
-    _, height, wide, channels = table.shape
-    side = math.isqrt(weight.shape[-1])
-    reach = (side - 1) * dilation // 2
-    steps = torch.arange(-reach, side * dilation - reach, dilation, dtype=torch.int32, device=table.device)
-    y = torch.arange(top, top + weight.shape[0], device=table.device)[
-        :, None, None
-    ] + steps.repeat_interleave(side)
-    x = torch.arange(weight.shape[1], device=table.device)[:, None] + steps.repeat(side)
-    y, x = y.int() + 1, x.int() + 1  # the surface begins one pixel outside of the frame
-    row = rows.int().clamp_(-y, height - 1 - y)
-    index = columns.int().clamp_(-x, wide - 1 - x).add_(row, alpha=wide).add_(y * wide + x)
-    along_column, along_row = columns.frac_(), rows.frac_().mul_(weight)
-    along_column_only = weight * along_column
-    shares = (weight, along_column_only, along_row, along_column.mul_(along_row))
-    taps = weight.shape[-1]
-    total = sum(
-        F.embedding_bag(
-            index.view(-1, taps), part.view(-1, channels), mode="sum", per_sample_weights=share.view(-1, taps)
-        )
-        for part, share in zip(table, shares, strict=True)
+    parts = zip(*(taps.split(CACHED_ROWS) for taps in (weight, rows, columns)), strict=True)
+    return torch.cat(
+        [_pixels(table, top + CACHED_ROWS * n, *part, dilation) for n, part in enumerate(parts)]
     )
-    return total.view(*weight.shape[:2], channels)
+
+
+def _pixels(
+    table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int
+) -> Tensor:
+    _, height, wide, channels = table.shape
+    taps = weight.shape[-1]
+    side = math.isqrt(taps)
+    place = torch.arange(side, dtype=torch.int32, device=table.device) * dilation - (side - 1) * dilation // 2
+    # in the table, that begins one pixel outside of the frame
+    y = torch.arange(top + 1, top + 1 + weight.shape[0], dtype=torch.int32, device=table.device)
+    x = torch.arange(1, weight.shape[1] + 1, dtype=torch.int32, device=table.device)
+    y, x = y[:, None, None] + place.repeat_interleave(side), x[:, None] + place.repeat(side)
+    row = rows.int().clamp_(-y, height - 1 - y)
+    index = columns.int().clamp_(-x, wide - 1 - x).add_(row, alpha=wide).add_(y * wide + x).view(-1, taps)
+    along_column, along_row = columns.frac_(), rows.frac_().mul_(weight)
+    shares = (weight, weight * along_column, along_row, along_column.mul_(along_row))
+    sums = [
+        F.embedding_bag(index, part.view(-1, channels), mode="sum", per_sample_weights=share.view(-1, taps))
+        for part, share in zip(table, shares, strict=True)
+    ]
+    return (sums[0].add_(sums[1]).add_(sums[2]).add_(sums[3])).view(*weight.shape[:2], channels)
