@@ -94,7 +94,7 @@ def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tens
 
 
 def surface_table(frame: Tensor) -> Tensor:
-    """``frame`` (C, H, W) as ``adacof_pixels`` reads it: coefficients of its surface, (4, H + 1, W + 1, C)."""
+    """``frame`` (C, H, W) as ``adacof_pixels`` reads it: its surface's coefficients, (4, H + 1, W + 1, C)."""
     coefficients = _surface(frame[None])
     return coefficients.view(4, -1, *coefficients.shape[2:]).permute(0, 2, 3, 1).contiguous()
 
@@ -107,15 +107,13 @@ def adacof_pixels(
     The frame comes as a :func:`surface_table`. The taps (h, W, k*k) are those of the h rows, in the precision
     of the table; ``rows`` and ``columns`` are overwritten. Returns (h, W, C).
     """
-    parts = zip(*(taps.split(CACHED_ROWS) for taps in (weight, rows, columns)), strict=True)
+    parts = zip(*(torch.split(taps, CACHED_ROWS) for taps in (weight, rows, columns)), strict=True)
     return torch.cat(
-        [_pixels(table, top + CACHED_ROWS * n, *part, dilation) for n, part in enumerate(parts)]
+        [_pixels(table, top + CACHED_ROWS * n, w, r, c, dilation) for n, (w, r, c) in enumerate(parts)]
     )
 
 
-def _pixels(
-    table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int
-) -> Tensor:
+def _pixels(table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
     _, height, wide, channels = table.shape
     taps = weight.shape[-1]
     side = math.isqrt(taps)
