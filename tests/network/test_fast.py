@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -100,6 +102,32 @@ def test_enlarges_and_convolves_by_strips(height, width, times):
         for top in range(0, size[0], 24):
             bottom = min(top + 24, size[0])
             torch.testing.assert_close(enlarge(x, top, bottom, *size), wanted[top:bottom], atol=1e-5, rtol=0)
+
+
+PEAK = """
+import re, sys, torch, tweenlet
+from tweenlet.config import MINI
+from tweenlet.network.fast import Fast
+from tweenlet.network.stmfnet import STMFNet
+torch.set_num_threads(1)
+model = STMFNet(MINI).eval()
+model = Fast(model) if sys.argv[1] == "fast" else model
+frames = torch.rand(1, 4, 3, 192, 320)
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+with torch.inference_mode():
+    model(frames)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_takes_half_of_the_memory():
+    fast, plain = (
+        int(subprocess.run([sys.executable, "-c", PEAK, which], check=True, capture_output=True).stdout)
+        for which in ("fast", "plain")
+    )
+    assert fast < 0.55 * plain
 
 
 def test_is_a_copy(lively):

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from tweenlet.network.blocks import Gate
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
+from tweenlet.network.motion import MERGED, Mend
 from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.network.texture import SLICES, Residual, Texture
 from tweenlet.ops.adacof import adacof_pixels, surface_table
@@ -243,6 +244,32 @@ class GateInPlace(nn.Module):
         return x.mul_(self.gate.factors(x))
 
 
+class FastMend(nn.Module):
+    """:class:`~tweenlet.network.motion.Mend` with its first layer split in two: nothing is joined.
+
+    A 3x3 kernel on unshuffled pixels is a 6x6 kernel on the pixels, two at a time.
+    """
+
+    def __init__(self, plain: Mend):
+        super().__init__()
+        first, self.last = plain
+        assert isinstance(first, nn.Sequential)
+        layer, self.activation = first
+        assert isinstance(layer, nn.Conv2d)
+        unshuffled, hints = layer.weight.tensor_split([4 * MERGED], 1)
+        outputs = layer.out_channels
+        by_pixel = unshuffled.reshape(outputs, MERGED, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
+        self.on_full = nn.Parameter(by_pixel.reshape(outputs, MERGED, 6, 6), False)
+        self.on_hints = nn.Parameter(hints.clone(), False)
+        self.bias = layer.bias
+
+    def forward(self, full: Tensor, hints: Tensor) -> Tensor:
+        """As the plain one's."""
+        x = F.conv2d(full, self.on_full, self.bias, stride=2, padding=2)
+        x = x.add_(F.conv2d(hints, self.on_hints, padding=1))
+        return F.pixel_shuffle(self.last(self.activation(x)), 2)
+
+
 def _prepared(module: Module, dtype: torch.dtype = torch.float32) -> Module:
     """A copy for inference: norms folded, channels last and in ``dtype``, activations in place."""
     made = deepcopy(module).eval().requires_grad_(False)
@@ -257,6 +284,8 @@ def _prepared(module: Module, dtype: torch.dtype = torch.float32) -> Module:
                 setattr(parent, name, Conv3d(child.weight, child.bias, child.stride, padding))
             elif isinstance(child, Residual):
                 setattr(parent, name, FastResidual(child))
+            elif isinstance(child, Mend):
+                setattr(parent, name, FastMend(child))
     for parameter in made.parameters():
         if parameter.dim() == 4:
             parameter.data = _channels_last(parameter.data)
