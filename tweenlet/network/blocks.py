@@ -18,11 +18,15 @@ class Gate(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.Sigmoid())
 
+    def factors(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> what each channel is scaled by, (B, C, 1, ...)."""
+        means = x.mean(tuple(range(2, x.dim())), keepdim=True)
+        factors: Tensor = self.layers(means)
+        return factors.reshape(means.shape)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape."""
-        means = x.mean(tuple(range(2, x.dim())), keepdim=True)
-        scaled: Tensor = x * self.layers(means).reshape(means.shape)
-        return scaled
+        return x * self.factors(x)
 
 
 class SliceConv(nn.Conv3d):
