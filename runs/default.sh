@@ -8,4 +8,4 @@ footage=$1 evaluation=$2 out=$3
 tweenlet train small "$footage" --out "$out" --steps 8300 --batch 4 --crop 192 --margin 24 --learning-rate 4e-4 \
   --precision bfloat16 --loss.psnr 1 --loss.laplacian 5
 tweenlet evaluate "$out/model.safetensors" blend dis minterpolate --on "clips:$evaluation" \
-  --json "$out/scores.json" --overwrite
+  --out "$out/scores"

@@ -31,4 +31,4 @@ $together compress "$out/teacher.safetensors" "$vimeo" "$bvi" -o "$out/compresse
 
 # 3. both beside classical methods
 tweenlet evaluate "$out/compressed/student.safetensors" "$out/teacher.safetensors" blend dis minterpolate \
-  --on "clips:$benchmark" --json "$out/scores.json" --overwrite
+  --on "clips:$benchmark" --out "$out/scores"

@@ -15,13 +15,21 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tweenlet.evaluation.report import Report
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "weights/default.md")
-PARTS = ("protocol", "summary", "certainty", "per_sequence", "origin")
+PARTS: dict[str, Callable[[Report], str]] = {
+    "summary": Report.summary,
+    "certainty": Report.certainty,
+    "psnr_certainty": lambda report: report.certainty(["psnr"]),
+    "per_sequence": Report.per_sequence,
+    "notes": lambda report: report.notes,
+    "origin": lambda report: report.origin,
+}
 MARKED = re.compile(r"(<!-- results ([\w-]+): ([\w ]+) -->\n)(.*?)(<!-- end of results -->)", re.S)
 
 
@@ -32,8 +40,7 @@ def filled(text: str, results: Path) -> str:
         report = Report.from_json(json.loads((results / f"{found[2]}.json").read_text()))
         if unknown := [name for name in found[3].split() if name not in PARTS]:
             raise ValueError(f"expected parts of {', '.join(PARTS)}; got {', '.join(unknown)}")
-        made = [getattr(report, name) for name in found[3].split()]
-        told = [value if isinstance(value, str) else value() for value in made]
+        told = [PARTS[name](report) for name in found[3].split()]
         return found[1] + "\n" + "\n\n".join(told) + "\n\n" + found[5]
 
     return MARKED.sub(part, text)

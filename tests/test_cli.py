@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -352,17 +353,88 @@ def test_cost_is_a_table_with_a_sum(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("\n") == 2
 
 
-def test_evaluate_prints_a_table_and_writes_its_scores(
+def test_evaluate_prints_a_table_and_writes_a_report(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("evaluate", "blend", "dis", "--on", f"clips:{clip}", "--json", "scores.json") == 0
+    line = ("evaluate", "blend", "dis", "--on", f"clips:{clip}", "--out", "scores", "--published")
+    assert run(*line) == 0
     said = capsys.readouterr().out
     assert "| blend" in said
     assert "| dis" in said
-    assert '"psnr"' in (tmp_path / "scores.json").read_text()
-    assert run("evaluate", "blend", "--on", "clips:nowhere") == 1
-    assert run("evaluate", "giant", "--on", f"clips:{clip}") == 1
-    assert capsys.readouterr().err.count("\n") == 2
+    assert "Nothing published is known of clips1." in said
+    folder = tmp_path / "scores" / "clips1"
+    assert {file.name for file in folder.iterdir()} == {
+        "report.html", "report.json", "report.md", "scores.jsonl",
+    }  # fmt: skip
+    first = json.loads((folder / "report.json").read_text())
+    assert first["means"]["dis"]["psnr"] > 10
+    assert (folder / "report.md").read_text() in said
+    assert run(*line) == 0  # nothing is scored again, so the times are the same
+    assert json.loads((folder / "report.json").read_text()) == first
+    capsys.readouterr()
+    assert run("evaluate", "blend", "--on", f"clips:{clip}", "--out", "scores") == 1
+    assert "holds another run" in capsys.readouterr().err
+    assert run("evaluate", "blend", "--on", f"clips:{clip}", "--out", "scores", "--overwrite") == 0
+
+
+def test_evaluate_says_what_is_wrong_before_it_runs(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    on = ("--on", f"clips:{clip}")
+    for words, told in (
+        (("blend", "--on", "clips:nowhere"), "nowhere"),
+        (("blend", *on, "--on", "davis:nowhere"), "nowhere"),
+        (("blend", "--on", "somewhere"), "expected a benchmark"),
+        (("giant", *on), "giant"),
+        (("blend", *on, "--metrics", "psnr", "beauty"), "expected a metric of psnr, ssim"),
+        (("blend", *on, "--metrics", "lpips"), "lpips needs the weights"),
+        (("blend", *on, "--peer", "other=cp {1} out.png"), "needs the place of its output, {out}"),
+    ):
+        assert run("evaluate", *words) == 1
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+
+
+def test_peers_and_several_benchmarks_in_one_run(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "--on",
+        f"clips:{clip}",
+        f"clips:{clip.parent}",
+        "--peer",
+        "copy=cp {1} {out}",
+        "--metrics",
+        "ssim",
+    )
+    assert run("evaluate", "middle=blend", *words) == 0
+    said = capsys.readouterr().out
+    assert said.count("**clips1**: mean of 1 sample in 1 sequence") == 2
+    assert said.count("| copy ") == 4
+    assert "PSNR" not in said
+
+
+def test_the_help_knows_every_kind_and_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    from tweenlet.evaluation.benchmarks import KINDS
+    from tweenlet.evaluation.metrics import ASKED
+
+    run("evaluate", "--help")
+    words = capsys.readouterr().out.replace("│", " ").split()
+    said = {word.strip(",.;:") for word in words}
+    assert {name.removeprefix("snufilm") for name in KINDS} - {"clips"} <= said | {"-easy"}
+    assert set(ASKED) <= said
+
+
+def test_judge_says_which_is_best_and_writes_a_page(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("judge", clip, "--model", "default") == 0
+    said = capsys.readouterr().out
+    assert "| default " in said
+    assert "frame 3 (0.12 s)" in said
+    page = (tmp_path / "clip.judge.html").read_text()
+    assert "Which is best on clip.mp4?" in page
+    assert run("judge", clip) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert run("judge", "nowhere.mp4") == 1
+    assert "nowhere.mp4" in capsys.readouterr().err
 
 
 def test_options_that_are_not_said_keep_the_defaults_of_their_stage():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +14,23 @@ import pytest
 
 from tweenlet import video
 from tweenlet.cli import app
+from tweenlet.evaluation.benchmarks import KINDS
+from tweenlet.evaluation.metrics import ASKED
 from tweenlet.video.images import ImageEncoder
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+EVALUATION = (ROOT / "docs/evaluation.md").read_text()
 
 
-def blocks(*languages: str) -> list[str]:
+def blocks(*languages: str, text: str = README) -> list[str]:
     return [
-        text for language, text in re.findall(r"```(\w*)\n(.*?)```", README, re.S) if language in languages
+        inside for language, inside in re.findall(r"```(\w*)\n(.*?)```", text, re.S) if language in languages
     ]
 
 
-def commands() -> list[str]:
-    lines = "\n".join(blocks("", "bash", "sh", "console")).replace("\\\n", " ").splitlines()
+def commands(text: str = README) -> list[str]:
+    lines = "\n".join(blocks("", "bash", "sh", "console", text=text)).replace("\\\n", " ").splitlines()
     parts = [part.strip().removeprefix("$ ") for line in lines for part in re.split(r"&&|\||#", line)]
     return [part for part in parts if part.startswith("tweenlet ")]
 
@@ -48,7 +55,7 @@ def test_python_in_the_readme_runs(snippet: str, tmp_path: Path, monkeypatch: py
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", commands() + commands(EVALUATION))
 def test_commands_in_the_readme_are_understood(command: str) -> None:
     app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
 
@@ -57,3 +64,29 @@ def test_the_readme_shows_both() -> None:
     assert blocks("python")
     assert any(command.startswith("tweenlet interpolate") for command in commands())
     assert "tweenlet demo" in commands()
+
+
+def test_the_tables_of_results_are_those_of_the_reports() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/results.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stale_table_is_found(tmp_path: Path) -> None:
+    for page in ("README.md", "weights/default.md", "docs/results/clips9.json", "scripts/results.py"):
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / page, tmp_path / page)
+    script = [sys.executable, tmp_path / "scripts/results.py"]
+    readme = tmp_path / "README.md"
+    readme.write_text(re.sub(r"\| default +\| +(\d)", r"| default | 9\1", README, count=1))
+    checked = subprocess.run([*script, "--check"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 1
+    assert "README.md is stale" in checked.stderr
+    subprocess.run(script, check=True, capture_output=True)
+    assert readme.read_text() == README
+
+
+def test_the_page_on_evaluation_knows_every_kind_and_metric() -> None:
+    kinds = {name.removeprefix("snufilm") for name in KINDS if name != "snufilm-easy"}
+    assert not [name for name in (*kinds, *ASKED) if f"`{name}`" not in EVALUATION]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from tweenlet import video, weights
 from tweenlet.flows import Flows
+from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.pipeline import ahead, behind
 from tweenlet.reel import Reel
@@ -69,6 +69,8 @@ class Interpolator:
             device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
+        if isinstance(model, STMFNet):
+            self.model = Fast(model, dtype)
         self.dtype = dtype
         self.multiple = pad_to or stride
         self._side = tile_side(tile, self.model, self.device)
@@ -83,9 +85,9 @@ class Interpolator:
         """
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
-        half = self.dtype != torch.float32
         height, width = frames[0].shape[-2:]
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype) if half else nullcontext():
+        half = self.dtype != torch.float32 and not isinstance(self.model, Fast)
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=half):
             if (side := self._side(height, width)) is not None:
                 moves = None if self.flows is None else self.flows.four(frames)
                 made = tiled(self.model, frames, moves, side, self.multiple, self.device)

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
-from tweenlet.network.blocks import Enlarge, Gate
+from tweenlet.network.blocks import Enlargement, Gate, mean
 
 SMALLEST = 256
 """The least side of a tile in pixels."""
@@ -179,7 +180,7 @@ def tiled(
     )
 
     gates = [part for part in model.modules() if isinstance(part, Gate)]
-    enlargements = [part for part in model.modules() if isinstance(part, Enlarge)]
+    enlargements = [part for part in model.modules() if isinstance(part, Enlargement)]
 
     def look(down: Span, across: Span) -> Tensor:
         def cut(pictures: Sequence[Tensor]) -> Tensor:
@@ -207,7 +208,7 @@ def tiled(
             part += (look(down, across) * weight)[:, : part.shape[1], : part.shape[2]]
     finally:
         for gate in gates:
-            gate.means = None
+            gate.mean = mean
         for enlargement in enlargements:
             enlargement.piece = None
     return whole
@@ -220,25 +221,27 @@ def agree(
 
     In that pass a gate comes after gates that still go by their tile: what it gathers is near, not exact.
     """
-    totals: dict[nn.Module, Tensor] = {}
+    totals: dict[Gate, Tensor] = {}
     height, width = (span.stop for span in tiles[-1])
 
-    def gather(gate: nn.Module, given: tuple[Tensor, ...]) -> None:
-        x = given[0].float()
-        slices = x.reshape(*x.shape[:2], -1, *x.shape[-2:])
+    def gather(gate: Gate, x: Tensor) -> Tensor:
+        slices = x.float().reshape(*x.shape[:2], -1, *x.shape[-2:])
         rows, columns = (
             F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
             for span, size in zip(now, x.shape[-2:], strict=True)
         )
-        mean = torch.einsum("bcthw,h,w->bct", slices, rows, columns).mean(2) / (height * width)
-        totals[gate] = totals.get(gate, 0) + mean.view(*x.shape[:2], *[1] * (x.dim() - 2))
+        own = mean(x)
+        share = torch.einsum("bcthw,h,w->bct", slices, rows, columns).mean(2) / (height * width)
+        totals[gate] = totals.get(gate, 0) + share.view(own.shape)
+        return own
 
-    hooks = [gate.register_forward_pre_hook(gather) for gate in gates]
-    try:
-        for now in tiles:
-            look(*now)
-    finally:
-        for hook in hooks:
-            hook.remove()
     for gate in gates:
-        gate.means = totals.get(gate)
+        gate.mean = partial(gather, gate)
+    for now in tiles:
+        look(*now)
+    for gate in gates:
+        gate.mean = partial(_of_all, totals.get(gate))
+
+
+def _of_all(total: Tensor | None, x: Tensor) -> Tensor:
+    return mean(x) if total is None else total.to(x.dtype)

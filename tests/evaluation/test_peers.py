@@ -93,7 +93,7 @@ def test_minterpolate_says_what_went_wrong(monkeypatch: pytest.MonkeyPatch, movi
     with pytest.raises(OSError, match="minterpolate failed on four frames of 160x128: "):
         PEERS["minterpolate"](moving)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(OSError, match="needs an ffmpeg: pip install imageio-ffmpeg"):
+    with pytest.raises(OSError, match="needs imageio-ffmpeg: pip install imageio-ffmpeg"):
         PEERS["minterpolate"](moving)
 
 
@@ -555,3 +555,13 @@ def test_a_published_checkpoint_is_run_as_its_authors_do(
     monkeypatch.setattr(weights, "convert", lambda path: published)
     monkeypatch.setattr("tweenlet.evaluation.peers.Network", lambda model, *_, **__: model)
     assert methods([str(path), f"theirs={path}"]) == {"ST-MFNet Mini": published, "theirs": published}
+
+
+def test_a_changed_program_is_another_peer(tmp_path: Path) -> None:
+    script = tmp_path / "peer.py"
+    script.write_text("print(1)")
+    text = f"{sys.executable} {script} {{1}} {{out}}"
+    before = command(text).digest
+    assert command(text).digest == before
+    script.write_text("print(2)")
+    assert command(text).digest != before

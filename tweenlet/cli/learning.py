@@ -128,13 +128,13 @@ def sparsify(
 
     """
     from tweenlet import weights
+    from tweenlet.evaluation.document import write_files
     from tweenlet.training import parallel
     from tweenlet.training.charts import density_chart, density_course
     from tweenlet.training.course import batches_of, samples_of
     from tweenlet.training.densities import densities
     from tweenlet.training.loop import log_of
     from tweenlet.training.prune import sparsify as prune
-    from tweenlet.training.report import write_files
     from tweenlet.training.state import device_of
 
     device_of(options.device)

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from tweenlet.evaluation.benchmarks import benchmark
-from tweenlet.evaluation.metrics import METRICS, Metric, psnr, ssim
+from tweenlet.evaluation.metrics import METRICS, Metric, psnr, ssim, ssim_3d
 from tweenlet.evaluation.peers import PEERS, Method, Network, methods
 from tweenlet.evaluation.report import Entrant, Report, Score
 from tweenlet.evaluation.run import evaluate
@@ -20,5 +20,5 @@ from tweenlet.evaluation.samples import Benchmark, Clip, Damaged, Sample, Stills
 
 __all__ = [
     "METRICS", "PEERS", "Benchmark", "Clip", "Damaged", "Entrant", "Method", "Metric", "Network", "Report",
-    "Sample", "Score", "Stills", "benchmark", "evaluate", "methods", "psnr", "ssim",
+    "Sample", "Score", "Stills", "benchmark", "evaluate", "methods", "psnr", "ssim", "ssim_3d",
 ]  # fmt: skip

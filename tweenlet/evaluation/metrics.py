@@ -1,14 +1,30 @@
-"""PSNR and SSIM of a frame against the truth, as the official ST-MFNet evaluation computes them.
+"""Metrics: how near a frame comes to the truth, in one number, by name.
 
-Both look at 8-bit pictures: values are clipped to [0, 1], scaled by 255 and rounded first, however the
-network counted. Shapes (..., 3, H, W) in RGB, [0, 1]; one score per picture comes back, shape (...).
+All look at 8-bit pictures: RGB in [0, 1] is clipped, scaled by 255 and rounded first, however the network
+counted. LPIPS has a file of its own, lpips.py.
 
-    output, truth -> eight_bit -+-> mean squared error over all values -------> psnr (dB)
-                                +-> means, variances and covariance under a
-                                    Gaussian of channels x rows x columns ----> ssim
+    output, truth -> eight_bit -+-> mean squared error over all values -----> psnr (dB)
+                                +-> means, variances and covariance under
+                                |   a Gaussian of rows x columns -----------> ssim
+                                |              ... x channels --------------> ssim_3d
+                                +-> the same at five scales (torchmetrics) -> ms_ssim
+                                +-> luma -> ffmpeg's libvmaf ---------------> vmaf
+                                +-> what an eye sees (flip_evaluator) ------> flip
+                                `-> features of a trained network ----------> lpips
+
+``psnr``, ``ssim`` and ``ssim_3d`` need nothing but torch and take batches, (..., 3, H, W) -> (...). The
+others take two pictures (3, H, W), need packages of the extra ``evaluate``, and import them when first used.
 """
 
 from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,11 +35,22 @@ _SIGMA = 1.5
 _C1 = (0.01 * 255) ** 2
 _C2 = (0.03 * 255) ** 2
 
+MS_SSIM_LEAST = 176
+"""Pixels that each side needs for five scales: the coarsest, a sixteenth, still holds a window of 11."""
+
+VMAF_MODEL = "vmaf_v0.6.1"
+VMAF_LEAST = 33
+"""Pixels that each side needs. From 17 to 32 libvmaf scores even equal pictures low, and at 16 it crashes."""
+
+FLIP_PIXELS_PER_DEGREE = 0.7 * (3840 / 0.7) * torch.pi / 180
+"""FLIP's own default, 67.02: a screen 0.7 m wide, with 3840 pixels to the line, seen from 0.7 m."""
+
 
 def psnr(output: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB over all three channels; equal pictures score 80.
 
     ``-10 log10(mse / 255^2 + 1e-8)``: the small constant is the official evaluation's, and caps the scale.
+    The usual PSNR has none and is higher, by 0.0002 dB at 37 dB, less below, 0.004 dB at 50, 0.4 dB at 70.
     """
     difference = (eight_bit(output) - eight_bit(truth)).double()
     error = difference.square().mean(dim=(-3, -2, -1)) / 255**2
@@ -31,21 +58,89 @@ def psnr(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def ssim(output: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity under a window of three dimensions, at most 1.
+    """Structural similarity of each channel, averaged; at most 1 (Wang et al., 2004).
 
-    The official evaluation takes a colour picture for a volume: the Gaussian window (11 taps, sigma 1.5)
-    runs over channels as well as rows and columns, the outermost values are repeated beyond every border,
-    and no border is cropped from the mean. The usual SSIM works channel by channel; its numbers are others
-    and must not stand beside these.
+    The usual one: a Gaussian window of 11 x 11 pixels, sigma 1.5, population variances, and only windows that
+    lie within the picture. scikit-image agrees to 1e-6 (``gaussian_weights``, ``sigma=1.5``,
+    ``use_sample_covariance=False``); torchmetrics also counts windows that reach over the border, into a
+    mirrored picture, which moves frames of 480 lines by up to 0.008. ValueError for a side under 11 pixels.
     """
-    x, y = eight_bit(output), eight_bit(truth)
-    x, y = x.expand_as(x + y), y.expand_as(x + y)
-    mean_x, mean_y, mean_squares, mean_product = _window_means(torch.stack((x, y, x * x + y * y, x * y)))
-    squares, product = mean_x.square() + mean_y.square(), mean_x * mean_y
-    luminance = (2 * product + _C1) / (squares + _C1)
-    structure = (2 * (mean_product - product) + _C2) / (mean_squares - squares + _C2)
-    similarity: Tensor = luminance * structure
-    return similarity.mean(dim=(-3, -2, -1), dtype=torch.float64)
+    moments = _moments(output, truth)
+    _refuse_small(moments, "ssim", 2 * _REACH + 1)
+    return _similarity(_window_means(moments))
+
+
+def ssim_3d(output: Tensor, truth: Tensor) -> Tensor:
+    """The SSIM of the official evaluation, under a window of three dimensions; at most 1.
+
+    It takes a colour picture for a volume: the Gaussian window (11 taps, sigma 1.5) runs over channels as
+    well as rows and columns, the outermost values are repeated beyond every border, and no border is cropped
+    from the mean. Its numbers are others than those of :func:`ssim` and must not stand beside them.
+    """
+    moments = _moments(output, truth)
+    channels = torch.arange(3, device=moments.device)
+    reached = (channels[:, None] + _offsets(moments)).clamp(0, 2)  # from each channel, by each tap
+    mixing = (F.one_hot(reached, 3) * _taps(moments)[:, None]).sum(1)
+    mixed = torch.einsum("ij,...jhw->...ihw", mixing, moments)
+    padded = F.pad(mixed.flatten(0, -4), [_REACH] * 4, mode="replicate")
+    return _similarity(_window_means(padded.view(*mixed.shape[:-2], *padded.shape[-2:])))
+
+
+def ms_ssim(output: Tensor, truth: Tensor) -> float:
+    """Multi-scale SSIM of two pictures (3, H, W), from 0 to 1 (Wang et al., 2003), as torchmetrics has it.
+
+    Contrast and structure at five scales, each half as large, and luminance at the coarsest, to the powers of
+    the paper; at each scale the mean over pixels and channels, negative ones cut to 0. At the coarsest scale
+    torchmetrics also counts windows that reach over the border, into a mirrored picture; the paper, and
+    programs that follow it, count none of these, which moves frames of 480 lines by up to 0.02. ValueError
+    for a side under 176 pixels; OSError without torchmetrics.
+    """
+    x, y = pair(output, truth, "ms_ssim", MS_SSIM_LEAST)
+    judge = package("torchmetrics.functional.image", "torchmetrics")
+    score = judge.multiscale_structural_similarity_index_measure(x[None], y[None], data_range=255.0)
+    return float(score)
+
+
+def vmaf(output: Tensor, truth: Tensor) -> float:
+    """VMAF of two pictures (3, H, W), from 0 to 100: the model vmaf_v0.6.1 in ffmpeg's libvmaf.
+
+    VMAF is made for video: of a single picture its motion feature is 0, and equal pictures score 97.43.
+    Scores of whole videos are others, and a picture sharper than the truth may score more than the truth
+    itself. Only luma counts: BT.709 in the limited range, rounded, made here so that ffmpeg converts nothing.
+    ValueError for a side under 33 pixels; OSError without imageio-ffmpeg, and with ffmpeg's own words if it
+    fails.
+    """
+    luma = torch.cat([_luma(picture) for picture in pair(output, truth, "vmaf", VMAF_LEAST)])
+    height, width = luma.shape[0] // 2, luma.shape[1]
+    halves = ";".join(f"[{i}]crop={width}:{height}:0:{i * height}[half{i}]" for i in range(2))
+    judge = f"split[0][1];{halves};[half0][half1]libvmaf=model=version={VMAF_MODEL}"
+    source = f"-f rawvideo -pix_fmt yuv444p -s {width}x{2 * height} -i -"
+    command = [ffmpeg(), "-hide_banner", "-nostats", *source.split(), "-lavfi", judge, "-f", "null", "-"]
+    planes = torch.cat((luma, torch.full((4 * height, width), 128, dtype=torch.uint8)))
+    run = subprocess.run(command, input=planes.numpy().tobytes(), capture_output=True, check=False)
+    said = run.stderr.decode(errors="replace").strip()
+    score = re.search(r"VMAF score: (\S+)", said)
+    if run.returncode or score is None:
+        reason = said or f"it ended with {run.returncode}"
+        raise OSError(f"ffmpeg's libvmaf failed on two pictures of {width}x{height}: {reason}")
+    return float(score[1])
+
+
+def flip(output: Tensor, truth: Tensor) -> float:
+    """The mean FLIP error of two pictures (3, H, W), from 0 for equal ones to 1 (Andersson et al., 2020).
+
+    How much a viewer would notice who flips between the two: LDR, sRGB, at 67 pixels to the degree. OSError
+    without flip-evaluator.
+    """
+    made, wanted = (
+        (picture / 255).permute(1, 2, 0).contiguous().numpy() for picture in pair(output, truth, "flip")
+    )
+    settings = {"ppd": FLIP_PIXELS_PER_DEGREE}
+    judge = package("flip_evaluator", "flip-evaluator")
+    errors, *_ = judge.evaluate(
+        wanted, made, "LDR", applyMagma=False, computeMeanError=False, parameters=settings
+    )
+    return float(errors.mean(dtype="float64"))
 
 
 def eight_bit(picture: Tensor) -> Tensor:
@@ -55,17 +150,161 @@ def eight_bit(picture: Tensor) -> Tensor:
     return picture.float().clamp(0, 1).mul(255).round()
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A metric as evaluation uses it."""
+
+    label: str
+    """What a table calls it."""
+    digits: int
+    """Decimals that are worth printing."""
+    better: Literal["higher", "lower"]
+    measure: Callable[[Tensor, Tensor], float]
+    """Output and truth, each (3, H, W), RGB in [0, 1] -> the score, always the same for the same pictures and
+    from any thread. ValueError for pictures it cannot measure, OSError where a package is missing."""
+    note: str = ""
+    """How it is computed, in a few words for the foot of a report."""
+
+
+def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]:
+    """Metrics by name, in that order, each tried once: what is missing is said before any work is done.
+
+    ``lpips`` is the file of weights that the metric of this name needs (:func:`.lpips.load`); it asks for it.
+    ValueError listing the names for an unknown one, and for lpips without a file or with a wrong one; OSError
+    naming the package to install where one is missing.
+    """
+    found: dict[str, Metric] = {}
+    for name in dict.fromkeys([*names, *(["lpips"] if lpips else [])]):
+        if name not in ASKED:
+            raise ValueError(f"expected a metric of {', '.join(ASKED)}; got {name}")
+        if name == "lpips":
+            from tweenlet.evaluation.lpips import HOW_TO_GET, load  # which stands on this file
+
+            if lpips is None:
+                raise ValueError(
+                    f"lpips needs the weights of a trained network, which are not shipped; {HOW_TO_GET}"
+                )
+            distance = load(lpips)
+            name = f"lpips_{distance.backbone}"
+            found[name] = replace(METRICS[name], measure=distance)
+        else:
+            found[name] = METRICS[name]
+    grey = torch.full((3, MS_SSIM_LEAST, MS_SSIM_LEAST), 0.5)
+    for metric in found.values():
+        metric.measure(grey, grey)
+    return found
+
+
+def _one(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], float]:
+    """A metric of batches as one of two pictures."""
+
+    def measure(output: Tensor, truth: Tensor) -> float:
+        _same_shape(output, truth)
+        return metric(output, truth).item()
+
+    return measure
+
+
+def _no_lpips(_output: Tensor, _truth: Tensor) -> float:
+    raise ValueError("LPIPS needs a file of weights: chosen(['lpips'], lpips=FILE)")
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric("PSNR (dB)", 2, "higher", _one(psnr), "as ST-MFNet's evaluation has it, 80 dB at most"),
+    "ssim": Metric(
+        "SSIM", 4, "higher", _one(ssim), "channel by channel, a Gaussian window of 11 x 11 pixels"
+    ),
+    "ssim_3d": Metric(
+        "SSIM 3-D", 4, "higher", _one(ssim_3d), "as ST-MFNet's evaluation has it, a window across channels"
+    ),
+    "ms_ssim": Metric("MS-SSIM", 4, "higher", ms_ssim, "five scales, as torchmetrics has it"),
+    "vmaf": Metric("VMAF", 2, "higher", vmaf, f"{VMAF_MODEL} of single pictures, without motion"),
+    "flip": Metric("FLIP", 4, "lower", flip, "mean error, 67 pixels to the degree"),
+    **{
+        f"lpips_{backbone}": Metric(f"LPIPS ({backbone})", 4, "lower", _no_lpips, "version 0.1")
+        for backbone in ("alex", "squeeze", "vgg")
+    },
+}
+"""By the names that reports use."""
+
+ASKED = (*(name for name in METRICS if not name.startswith("lpips")), "lpips")
+"""The names that are asked for: which LPIPS it is, the file of weights tells."""
+
+DEFAULT = ("psnr", "ssim", "ssim_3d")
+"""What needs no package and no file."""
+
+
+def pair(output: Tensor, truth: Tensor, metric: str, least: int = 1) -> tuple[Tensor, Tensor]:
+    """Two pictures (3, H, W) in 8 bits, on the CPU."""
+    _same_shape(output, truth)
+    _refuse_small(output, metric, least)
+    return eight_bit(output.detach().cpu()), eight_bit(truth.detach().cpu())
+
+
+def _same_shape(output: Tensor, truth: Tensor) -> None:
+    if output.ndim != 3 or output.shape != truth.shape:
+        got = f"{tuple(output.shape)} and {tuple(truth.shape)}"
+        raise ValueError(f"expected two pictures of one shape (3, H, W), got {got}")
+
+
+def _refuse_small(picture: Tensor, metric: str, least: int) -> None:
+    height, width = picture.shape[-2:]
+    if min(height, width) < least:
+        raise ValueError(f"{metric} needs pictures of at least {least}x{least}, got {width}x{height}")
+
+
+def _moments(output: Tensor, truth: Tensor) -> Tensor:
+    """What a window averages for SSIM: (4, ..., 3, H, W)."""
+    x, y = eight_bit(output), eight_bit(truth)
+    squares = x * x + y * y
+    return torch.stack((x.expand_as(squares), y.expand_as(squares), squares, x * y))
+
+
+def _similarity(means: Tensor) -> Tensor:
+    """The mean SSIM of each picture, from the window means of its moments (4, ..., 3, H, W)."""
+    mean_x, mean_y, mean_squares, mean_product = means
+    squares, product = mean_x.square() + mean_y.square(), mean_x * mean_y
+    luminance = (2 * product + _C1) / (squares + _C1)
+    structure = (2 * (mean_product - product) + _C2) / (mean_squares - squares + _C2)
+    similarity: Tensor = luminance * structure
+    return similarity.mean(dim=(-3, -2, -1), dtype=torch.float64)
+
+
+def _offsets(values: Tensor) -> Tensor:
+    return torch.arange(-_REACH, _REACH + 1, device=values.device)
+
+
+def _taps(values: Tensor) -> Tensor:
+    """The Gaussian window along one axis: 11 shares of 1."""
+    taps = torch.exp(-_offsets(values).square() / (2 * _SIGMA**2))
+    return taps / taps.sum()
+
+
 def _window_means(values: Tensor) -> Tensor:
-    """The Gaussian mean around every element of (..., 3, H, W), one axis after the other."""
-    offsets = torch.arange(-_REACH, _REACH + 1, device=values.device)
-    taps = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    taps = taps / taps.sum()
-    channels = torch.arange(3, device=values.device)
-    reached = (channels[:, None] + offsets).clamp(0, 2)  # from each channel, by each tap
-    mixing = (F.one_hot(reached, 3) * taps[:, None]).sum(1)
-    planes = torch.einsum("ij,...jhw->...ihw", mixing, values).reshape(1, -1, *values.shape[-2:])
+    """The Gaussian mean in every window that lies within (..., H, W): (..., H - 10, W - 10)."""
+    planes = values.reshape(1, -1, *values.shape[-2:])
     count = planes.shape[1]
-    for shape, border in (((1, 1, -1, 1), (0, 0, _REACH, _REACH)), ((1, 1, 1, -1), (_REACH, _REACH, 0, 0))):
-        window = taps.view(shape).repeat(count, 1, 1, 1)
-        planes = F.conv2d(F.pad(planes, border, mode="replicate"), window, groups=count)
-    return planes.view(values.shape)
+    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
+        planes = F.conv2d(planes, _taps(values).view(shape).repeat(count, 1, 1, 1), groups=count)
+    return planes.view(*values.shape[:-2], *planes.shape[-2:])
+
+
+def _luma(picture: Tensor) -> Tensor:
+    """R'G'B' from 0 to 255, (3, H, W) -> Y' of BT.709 from 16 to 235, bytes (H, W)."""
+    shares = torch.tensor((0.2126, 0.7152, 0.0722), dtype=torch.float64)
+    luma = torch.einsum("c,chw->hw", shares, picture.double())
+    return (16 + luma * 219 / 255).round().byte()
+
+
+def package(module: str, name: str) -> Any:
+    """A module of a package that need not be installed; OSError says how to install it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise OSError(f"this needs {name}: pip install {name}") from None
+
+
+def ffmpeg() -> str:
+    """The path of the ffmpeg that imageio-ffmpeg carries; OSError without that package."""
+    path: str = package("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
+    return path

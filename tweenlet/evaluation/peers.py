@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from tweenlet import video, weights
 from tweenlet.config import MINI, STMFNET
 from tweenlet.cost import OFFICIAL_STRIDE
-from tweenlet.evaluation.metrics import eight_bit
+from tweenlet.evaluation.metrics import eight_bit, ffmpeg
 from tweenlet.interpolate import Interpolator
 from tweenlet.network.stmfnet import FRAMES
 from tweenlet.ops.dis import dis as dis_flow
@@ -255,7 +255,9 @@ def command(text: str, patience: float = PATIENCE) -> Peer:
                     failed = str(error)
         raise OSError(f"`{text}` {failed}, given frames of {width}x{height}; its last words: {said}")
 
-    return Peer(make, f"the command {text}", _sha(text.encode()))
+    program = [Path(shutil.which(words[0]) or words[0]), *map(Path, words[1:])]
+    digest = _sha(text.encode(), *(file.read_bytes() for file in program if file.is_file()))
+    return Peer(make, f"the command {text}", digest)
 
 
 def function(place: str) -> Peer:
@@ -322,7 +324,7 @@ def minterpolate(frames: Tensor) -> Tensor:
     height, width = frames.shape[-2:]
     source = f"-f rawvideo -pix_fmt yuv444p -s {width}x{height} -r 3 -i -"
     target = "-fps_mode passthrough -f rawvideo -pix_fmt yuv444p -"
-    order = [_ffmpeg(), "-v", "error", *source.split(), "-vf", MINTERPOLATE, *target.split()]
+    order = [ffmpeg(), "-v", "error", *source.split(), "-vf", MINTERPOLATE, *target.split()]
     planes = eight_bit(frames[:, [1, 2, 0]]).byte().numpy()
     run = subprocess.run(order, input=planes.tobytes(), capture_output=True, check=False)
     if run.returncode or len(run.stdout) != 2 * planes[0].size:
@@ -502,15 +504,6 @@ def _imported(source: str) -> ModuleType:
 def _functions(module: ModuleType) -> str:
     own = [name for name, it in vars(module).items() if getattr(it, "__module__", "") == module.__name__]
     return ", ".join(own) or "none"
-
-
-def _ffmpeg() -> str:
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-    except ImportError:
-        raise OSError("minterpolate needs an ffmpeg: pip install imageio-ffmpeg") from None
-    path: str = get_ffmpeg_exe()
-    return path
 
 
 def _count(model: nn.Module) -> int:

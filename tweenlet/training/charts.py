@@ -21,13 +21,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tweenlet.config import ModelConfig
+from tweenlet.evaluation.charts import PALETTE
 from tweenlet.training.compact import PARTS
 from tweenlet.training.densities import Densities, widths_of
 
 Log = Sequence[Mapping[str, Any]]
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""A colour for each part of a network, in the order of the parts."""
 INK, LOSS, QUALITY = "#222222", PALETTE[0], PALETTE[5]
 WIDTH = 7.0
 """Inches: narrow, with large letters, so that nothing is lost when a phone scales it down."""

@@ -1,0 +1,293 @@
+"""The page of an evaluation: one HTML file to read, and to look at where each method fails.
+
+    Report --+-> summary table, charts (charts.py), tables of Markdown --+
+             |                                                           +-> document (document.py) -> page
+    Shown ---+-> WebP pictures and error maps, as JSON --> viewer.html --+
+                                                           page.js
+
+The viewer lays two pictures of one sample over each other, parted by a line that can be dragged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+from tweenlet.evaluation import charts, published, statistics
+from tweenlet.evaluation.charts import Point, series
+from tweenlet.evaluation.document import asset, document, embedded, markdown_html, table, template
+from tweenlet.evaluation.metrics import METRICS
+from tweenlet.evaluation.report import Report
+
+Picture = NDArray[np.uint8]
+Errors = NDArray[np.float32]
+
+LARGEST = (1280, 720)
+"""Pixels of the longer and the shorter side of a picture on the page; what is larger is cut."""
+QUALITY, ROUGH = 90, 80
+"""Of WebP, for what is compared; and for error maps and the frames before and after."""
+FULL_ERROR = 64
+"""Of 255: the mean error of the three channels from which on a map is brightest."""
+FOCUS = 6
+"""One zooms to the worst window of 1 / FOCUS of width and height, and may go elsewhere from there."""
+_HEAT: Picture = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample, as it was and as every method made it; ValueError for pictures that do not go together."""
+
+    name: str
+    note: str
+    """A line about it, such as when it is in a clip; may be empty."""
+    before: Picture
+    """RGB (3, h, w), as all the others."""
+    after: Picture
+    truth: Picture
+    made: Mapping[str, Picture]
+    """By method. The first is the one whose errors are looked for."""
+    values: Mapping[str, Mapping[str, float]]
+    """Metrics by method."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be laid over each other."""
+        if not self.made:
+            raise ValueError(f"expected pictures of {self.name} that a method made, got none")
+        pictures = {"truth": self.truth, "before": self.before, "after": self.after, **self.made}
+        size = self.truth.shape[1:]
+        for label, picture in pictures.items():
+            if picture.dtype != np.uint8 or picture.shape != (3, *size) or not picture.size:
+                wanted = f"expected uint8 (3, {', '.join(map(str, size))})"
+                raise ValueError(f"{wanted} for {label} of {self.name}, got {picture.dtype} {picture.shape}")
+
+
+def page(
+    report: Report,
+    shown: Sequence[Shown],
+    *,
+    title: str,
+    verdict: str = "",
+    extra_tables: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The whole page. ``verdict`` is Markdown; ``extra_tables`` are headings, each with Markdown below it.
+
+    Rows whose name ends in "(published)" are set apart from what was measured.
+    """
+    units = statistics.unit_name(report.values(report.metrics[0], report.names[0]))
+    sure = f"Bootstrap over {units}; the p value is that of a paired sign-flip test.\n\n{report.certainty()}"
+    tables = [*extra_tables, ("How sure is that?", sure)]
+    if report.published:
+        told = "\n\n".join((published.table(report.published), *report.agreement()))
+        tables.insert(0, ("Published, measured by others", told))
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="protocol"><strong>{escape(report.benchmark)}</strong>: {escape(report.protocol)}</p>',
+        f'<div class="verdict">{markdown_html(verdict)}</div>' if verdict else "",
+        _summary(report),
+        _scatters(report),
+        _viewer(report, shown) if shown else "",
+        _sequences(report),
+        *(f"<h2>{escape(heading)}</h2>\n{markdown_html(text)}" for heading, text in tables),
+        _skipped(report),
+        f"<footer>{escape(report.notes)}<br>\n{escape(report.origin)}</footer>",
+    ]
+    return document(title, "\n".join(filter(None, parts)), asset("page.js") if shown else "")
+
+
+def _summary(report: Report) -> str:
+    """The means of every method; the best of each column is marked, and what may be as good."""
+    times = {"ms / frame": "seconds", "CPU ms / frame": "cpu_seconds"}
+    columns = {METRICS[metric].label: _quality_column(report, metric) for metric in report.metrics}
+    for label, time in times.items():
+        values = [1000 * report.mean(time, name) for name in report.names]
+        columns[label] = _cost_column(values, lambda ms: f"{ms:,.0f}" if ms >= 10 else f"{ms:.1f}")
+    sizes = [entrant.parameters or None for entrant in report.entrants]
+    columns["parameters"] = _cost_column(sizes, lambda count: f"{count:,.0f}")
+    rows = []
+    for number, (entrant, *cells) in enumerate(zip(report.entrants, *columns.values(), strict=True)):
+        said = escape(entrant.told)
+        told = f'<span class="told" title="{said}">{said}</span>' if said else ""
+        name = f'<span class="key {series(number)}"></span>{escape(entrant.name)}{told}'
+        rows.append(f'<tr><th scope="row" class="text">{name}</th>{"".join(cells)}</tr>')
+    heads = "".join(f'<th class="number">{escape(label)}</th>' for label in columns)
+    legend = "<mark>Marked</mark>: the best of its column."
+    if any("≈" in cell for column in columns.values() for cell in column):
+        legend += " ≈: so near to the best that the difference may be chance."
+    return f'{table(f"<tr><th>method</th>{heads}</tr>", rows)}\n<p class="legend">{legend}</p>'
+
+
+def _quality_column(report: Report, metric: str) -> list[str]:
+    sign = 1 if METRICS[metric].better == "higher" else -1
+    means = {name: report.mean(metric, name) for name in report.names}
+    best = max(means, key=lambda name: sign * means[name])
+    others = [name for name in means if name != best]
+    level = {name for name in others if not report.difference(metric, best, name).sure}
+    texts = {name: f"{mean:.{METRICS[metric].digits}f}" for name, mean in means.items()}
+    return [
+        _cell(text, text == texts[best] and len(means) > 1, name in level) for name, text in texts.items()
+    ]
+
+
+def _cost_column(values: Sequence[float | None], text: Callable[[float], str]) -> list[str]:
+    """Of values of which the smallest is the best."""
+    known = [value for value in values if value is not None]
+    best = text(min(known)) if len(known) > 1 else ""
+    texts = ["–" if value is None else text(value) for value in values]
+    return [_cell(written, written == best) for written in texts]
+
+
+def _cell(text: str, best: bool, level: bool = False) -> str:
+    if best:
+        return f'<td class="number"><mark>{text}</mark></td>'
+    near = '<span class="near" title="the difference from the best may be chance">≈</span> ' if level else ""
+    return f'<td class="number">{near}{text}</td>'
+
+
+def _scatters(report: Report) -> str:
+    """Quality against time, and against parameters where there is a method that has any."""
+    metric = _main_metric(report)
+    higher = METRICS[metric].better == "higher"
+    label = f"{METRICS[metric].label}, {'higher' if higher else 'lower'} is better"
+    places: dict[str, list[float | None]] = {
+        "milliseconds per frame; left is faster": [
+            max(1000 * report.mean("seconds", name), 1e-3) for name in report.names
+        ],
+        "parameters; left is smaller": [float(entrant.parameters) or None for entrant in report.entrants],
+    }
+    means = [report.mean(metric, name) for name in report.names]
+    drawn = []
+    for across, found in places.items():
+        points = [Point(name, x, y) for name, x, y in zip(report.names, found, means, strict=True)]
+        if any(point.x for point in points):
+            drawn.append(f"<figure>{charts.scatter(points, across, label, higher=higher)}</figure>")
+    return f'<div class="charts">{"".join(drawn)}</div>'
+
+
+def _sequences(report: Report) -> str:
+    """The first metric per sequence, the hardest first; or, of a single one, its course."""
+    first = report.metrics[0]
+    metric, higher = METRICS[first], METRICS[first].better == "higher"
+    if report.sequences_tell:
+        ours = report.names[0]
+        groups = {
+            sequence: {name: report.mean(first, name, sequence) for name in report.names}
+            for sequence in report.sequences
+        }
+        hardest = sorted(groups, key=lambda sequence: groups[sequence][ours], reverse=not higher)
+        drawn, start = charts.bars({sequence: groups[sequence] for sequence in hardest}, metric.digits)
+        told = f"{metric.label}, the hardest for {ours} first. Bars begin at {start:g}."
+        return f"<h2>Sequence by sequence</h2>\n<p>{escape(told)}</p>\n{drawn}"
+    if len(report.sequences) == 1 and report.count > 1:
+        lines = {name: report.values(first, name)[0] for name in report.names}
+        drawn = charts.course(lines, "samples, in the order of time", metric.label, higher=higher)
+        return f'<h2>Along the clip</h2>\n<figure class="course">{drawn}</figure>'
+    return ""
+
+
+def _skipped(report: Report) -> str:
+    rows = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in report.skipped)
+    return f"<h2>Skipped</h2>\n<ul>{rows}</ul>" if rows else ""
+
+
+def _main_metric(report: Report) -> str:
+    return "psnr" if "psnr" in report.metrics else report.metrics[0]
+
+
+def _viewer(report: Report, shown: Sequence[Shown]) -> str:
+    metric = _main_metric(report)
+    samples = json.dumps([_sample(one, metric) for one in shown])
+    for sign in "<>&":  # what could end the element that holds it
+        samples = samples.replace(sign, f"\\u{ord(sign):04x}")
+    return template("viewer.html").substitute(
+        samples=samples,
+        metric=escape(METRICS[metric].label.partition(" (")[0]),
+        colours=", ".join("#{:02x}{:02x}{:02x}".format(*_HEAT[place]) for place in range(0, 256, 51)),
+        full=FULL_ERROR,
+        quality=QUALITY,
+    )
+
+
+def _sample(shown: Shown, metric: str) -> dict[str, Any]:
+    """What page.js is told of a sample: texts, size, where one zooms to, and the pictures in their order."""
+    first = next(iter(shown.made))
+    error = _error(shown.made[first], shown.truth)
+    height, width = error.shape
+    limits = sorted(LARGEST, reverse=height > width)
+    rows, columns = _worst(error, min(height, limits[0]), min(width, limits[1]))
+    seen = error[rows, columns]
+    notes = [shown.note] if shown.note else []
+    if seen.size < error.size:
+        sizes = f"{seen.shape[1]}x{seen.shape[0]} of {width}x{height} pixels"
+        notes.append(f"cut to {sizes}, around the largest error of {first}")
+
+    def picture(key: str, label: str, pixels: Picture, quality: int, value: str = "") -> dict[str, str]:
+        seen = pixels[:, rows, columns].transpose(1, 2, 0)
+        return {"key": key, "label": label, "value": value, "source": _webp(seen, quality)}
+
+    pictures = [
+        picture("before", "frame before", shown.before, ROUGH),
+        picture("truth", "truth", shown.truth, QUALITY),
+        picture("after", "frame after", shown.after, ROUGH),
+    ]
+    for name, made in shown.made.items():
+        value = _value(metric, shown.values.get(name, {}))
+        heat = _webp(_heat(_error(made, shown.truth)[rows, columns]), ROUGH)
+        pictures.append(picture(f"made {name}", name, made, QUALITY, value))
+        pictures.append({"key": f"error {name}", "label": f"error of {name}", "value": "", "source": heat})
+    inner_rows, inner_columns = _worst(seen, *(max(1, side // FOCUS) for side in seen.shape))
+    return {
+        "name": shown.name,
+        "note": "; ".join(notes),
+        "width": seen.shape[1],
+        "height": seen.shape[0],
+        "focus": [(side.start + side.stop) / 2 for side in (inner_columns, inner_rows)],
+        "first": f"made {first}",
+        "pictures": pictures,
+    }
+
+
+def _value(metric: str, values: Mapping[str, float]) -> str:
+    """A value with its unit, such as 25.30 dB; empty where it is not known."""
+    if metric not in values:
+        return ""
+    _, _, unit = METRICS[metric].label.removesuffix(")").partition(" (")
+    return f"{values[metric]:.{METRICS[metric].digits}f} {unit}".rstrip()
+
+
+def _error(made: Picture, truth: Picture) -> Errors:
+    """(h, w), 0 to 255: how far the three channels are off, in the mean."""
+    error: Errors = np.abs(made.astype(np.float32) - truth).mean(0)
+    return error
+
+
+def _worst(error: Errors, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of the window of a size in which the sum of errors is largest."""
+    sums = np.pad(error.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    bands = sums[height:] - sums[:-height]
+    totals = bands[:, width:] - bands[:, :-width]
+    top, left = (int(place) for place in np.unravel_index(totals.argmax(), totals.shape))
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _heat(error: Errors) -> Picture:
+    """Errors as colours, (h / 2, w / 2, 3): half the size shows where they are, in a quarter of the bytes."""
+    height, width = error.shape
+    halves = Image.fromarray(error).resize(((width + 1) // 2, (height + 1) // 2), Image.Resampling.BOX)
+    levels = (np.asarray(halves) * (255 / FULL_ERROR)).round().clip(0, 255).astype(np.uint8)
+    heat: Picture = _HEAT[levels]
+    return heat
+
+
+def _webp(pixels: Picture, quality: int) -> str:
+    content = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "WEBP", quality=quality)
+    return embedded(content.getvalue(), "webp")
