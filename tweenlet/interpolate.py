@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
@@ -24,9 +23,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tweenlet import video, weights
+from tweenlet import engines, video, weights
+from tweenlet.config import ModelConfig
 from tweenlet.flows import Flows
-from tweenlet.network.stmfnet import STMFNet
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
 from tweenlet.video.images import ImageEncoder, is_image
@@ -42,6 +41,8 @@ class Interpolator:
             and W must be multiples of. It is put into evaluation mode.
         device: where the model runs and is moved to; None = where it is.
         dtype: the precision it runs in; bfloat16 and float16 by autocast, the weights stay as they are.
+        engine: what runs the model: "eager" (PyTorch), "compile", "onnxruntime", "openvino"; or "auto", the
+            fastest here, found once on the first frames. See :mod:`tweenlet.engines`.
         pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = to the stride.
 
     """
@@ -52,6 +53,7 @@ class Interpolator:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
+        engine: str = "eager",
         pad_to: int | None = None,
     ) -> None:
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
@@ -62,11 +64,11 @@ class Interpolator:
         if device is None:
             device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        self.model = engines.start(engine, model.to(self.device).eval(), dtype)
         self.dtype = dtype
         self.multiple = pad_to or stride
-        classical = isinstance(model, STMFNet) and model.config.flow == "dis"
-        self.flows = Flows() if classical else None
+        config = getattr(model, "config", None)
+        self.flows = Flows() if isinstance(config, ModelConfig) and config.flow == "dis" else None
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
         """The frame in the middle of four, each (3, H, W), of any size; not clamped.
@@ -76,8 +78,7 @@ class Interpolator:
         """
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
-        half = self.dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype) if half else nullcontext():
+        with torch.inference_mode():
             window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
             height, width = frames[0].shape[-2:]
             flows: tuple[Tensor, ...] = ()
@@ -152,6 +153,7 @@ def interpolate_video(
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    engine: str = "eager",
     rate: float | str | Fraction | None = None,
     cuts: bool = True,
     overwrite: bool = False,
@@ -169,6 +171,7 @@ def interpolate_video(
         model: a shipped name, a checkpoint's path, or a network.
         device: None = a CUDA device if there is one, else the CPU.
         dtype: as in :class:`Interpolator`.
+        engine: as in :class:`Interpolator`.
         rate: frames per second of a source of images (24 if not given); a video has its own.
         cuts: whether to look for cuts, and to make nothing across them.
         overwrite: whether an existing `dst` may be replaced.
@@ -176,8 +179,8 @@ def interpolate_video(
 
     Raises:
         OSError: (FileNotFoundError, FileExistsError, ...) files that cannot be read or written.
-        ValueError: options that do not go together, an unknown model or device, and a source that is no
-            video, has under two frames or frames of several sizes.
+        ValueError: options that do not go together, an unknown model, device or engine, and a source that is
+            no video, has under two frames or frames of several sizes.
 
     """
     began = time.monotonic()
@@ -190,7 +193,7 @@ def interpolate_video(
     if fps is None and slow is None:
         _check_factor(factor := 2 if factor is None else factor)
     with video.read(src, None if rate is None else exact_rate(rate)) as reader:
-        interpolator = _interpolator(model, device, dtype)
+        interpolator = _interpolator(model, device, dtype, engine)
         rate_in = reader.rate or video.IMAGE_RATE
         reel = interpolator.reel(reader, lambda frame: torch.from_numpy(frame.rgb()), cuts)
         if not reel.has(1):
@@ -239,6 +242,7 @@ def interpolate_pair(
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    engine: str = "eager",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write the factor - 1 images between two, and return their paths.
@@ -257,7 +261,7 @@ def interpolate_pair(
     with video.read([before, after]) as reader:
         frames = [frame.rgb() for frame in reader]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
-    interpolator = _interpolator(model, device, dtype)
+    interpolator = _interpolator(model, device, dtype, engine)
     made = list(interpolator(frames, factor, cuts=False))[1:-1]
     with video.whole(targets) as partials:
         for partial, picture in zip(partials, made, strict=True):
@@ -266,7 +270,7 @@ def interpolate_pair(
 
 
 def _interpolator(
-    model: str | Path | nn.Module, device: str | torch.device | None, dtype: torch.dtype
+    model: str | Path | nn.Module, device: str | torch.device | None, dtype: torch.dtype, engine: str
 ) -> Interpolator:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -276,7 +280,7 @@ def _interpolator(
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"the device {device} cannot be used: {reason}") from None
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
-    return Interpolator(network, device=device, dtype=dtype)
+    return Interpolator(network, device=device, dtype=dtype, engine=engine)
 
 
 def _check_factor(factor: int) -> None:
