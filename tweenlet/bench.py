@@ -4,15 +4,14 @@
                                -- the same in a fresh process -----> peak memory
     a convolution, a copy ---------------------------------------> the two ceilings
 
-Times are medians of several windows of a running stream, after one that warms up: what a stream can use again
-from window to window, it uses. On a busy machine only ratios mean something: :func:`race` lets several subjects
-take turns, window by window, and compares them pair by pair.
+Times are medians of several windows of a running stream, after one that warms up: what a stream can use
+again from window to window, it uses. On a busy machine only ratios mean something: :func:`race` lets several
+subjects take turns, window by window, and compares them pair by pair.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import subprocess
@@ -26,15 +25,14 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet.cost import cost
-from tweenlet.engines import ENGINES, processor
+from tweenlet.engines import ENGINES, Eager, processor
 from tweenlet.evaluation.peers import Onnx
 from tweenlet.export import OnnxFile
 from tweenlet.interpolate import Interpolator
-from tweenlet.network.stmfnet import STMFNet
 from tweenlet.weights import network_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -121,7 +119,9 @@ class Report:
 
     def dumps(self) -> str:
         """The report as JSON."""
-        return json.dumps({**asdict(self), "results": [_plain(r, self.ceilings) for r in self.results]}, indent=1)
+        return json.dumps(
+            {**asdict(self), "results": [_plain(r, self.ceilings) for r in self.results]}, indent=1
+        )
 
     def table(self) -> str:
         """The report for people."""
@@ -141,11 +141,13 @@ class Report:
             ]
             for name, took in {**result.parts, "all": result.whole}.items():
                 wall, cpu = took.median
-                work, share = result.multiply_adds.get(name), result.share(name, self.ceilings[result.subject.dtype])
-                lines.append(
-                    f"  {name:16}{1e3 * wall:>10.1f}{1e3 * cpu:>10.1f}"
-                    f"{'' if not work else f'{work / 1e9:.2f} G':>16}{'' if share is None else f'{share:.0%}':>12}"
+                work, share = (
+                    result.multiply_adds.get(name),
+                    result.share(name, self.ceilings[result.subject.dtype]),
                 )
+                counted = f"{work / 1e9:.2f} G" if work else ""
+                reached = "" if share is None else f"{share:.0%}"
+                lines.append(f"  {name:16}{1e3 * wall:>10.1f}{1e3 * cpu:>10.1f}{counted:>16}{reached:>12}")
         lines += [f"\n{subject}: {reason}" for subject, reason in self.failures.items()]
         return "\n".join(lines) + "\n"
 
@@ -167,7 +169,9 @@ class Race:
 
     def dumps(self) -> str:
         """The race as JSON."""
-        ratios = {other: dict(zip(("wall", "cpu"), self.ratios(other), strict=True)) for other in self.subjects[1:]}
+        ratios = {
+            other: dict(zip(("wall", "cpu"), self.ratios(other), strict=True)) for other in self.subjects[1:]
+        }
         return json.dumps({**asdict(self), "ratios": ratios}, indent=1)
 
     def table(self) -> str:
@@ -177,7 +181,9 @@ class Race:
             lines.append(f"{other} / {self.subjects[0]}, time against time")
             for kind, found in zip(("wall", "CPU"), self.ratios(other), strict=True):
                 pairs = " ".join(f"{ratio:.2f}" for ratio in found)
-                lines.append(f"  {kind:5}{pairs}   median {median(found):.2f} ({min(found):.2f} to {max(found):.2f})")
+                lines.append(
+                    f"  {kind:5}{pairs}   median {median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+                )
         return "\n".join(lines) + "\n"
 
 
@@ -216,7 +222,9 @@ def race(subjects: Sequence[Subject], size: tuple[int, int], runs: int = 5) -> R
         for name, make in zip(names, makers, strict=True):
             with _clock(*taken[name]):
                 make(frames[turn : turn + 4])
-    return Race(names, {name: Seconds(tuple(wall[1:]), tuple(cpu[1:])) for name, (wall, cpu) in taken.items()})
+    return Race(
+        names, {name: Seconds(tuple(wall[1:]), tuple(cpu[1:])) for name, (wall, cpu) in taken.items()}
+    )
 
 
 def ceilings(dtype: torch.dtype = torch.float32, rounds: int = 8) -> Ceilings:
@@ -316,8 +324,8 @@ def _watched(
     if interpolator is None:
         yield
         return
-    network: nn.Module = interpolator.model
-    while not hasattr(network, "texture") and hasattr(network, "model"):
+    network = interpolator.model
+    if isinstance(network, Eager):
         network = network.model
     begun: dict[str, tuple[float, float]] = {}
 
@@ -356,7 +364,10 @@ def _work(interpolator: Interpolator | None, size: tuple[int, int]) -> dict[str,
     if config is None:
         return {}
     counted = cost(config, size[1], size[0])
-    return {**{name: part.multiply_adds for name, part in counted.parts.items()}, "all": counted.multiply_adds}
+    return {
+        **{name: part.multiply_adds for name, part in counted.parts.items()},
+        "all": counted.multiply_adds,
+    }
 
 
 @contextmanager

@@ -40,6 +40,7 @@ AUTO_CANDIDATES = ("onnxruntime", "openvino")
 WORTH = 0.9
 """Share of eager's time that another engine may take at most to be chosen."""
 ROUNDS = 3
+USERS_INDUCTOR = os.environ.get("TORCHINDUCTOR_CACHE_DIR")  # now: torch sets it, too
 
 
 def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -84,7 +85,7 @@ class Compiled(Eager):
 
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
         super().__init__(model, dtype)
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "inductor"))
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = USERS_INDUCTOR or str(folder() / "inductor")
         self.model: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
 
 
@@ -276,6 +277,7 @@ def _version(package: str) -> str:
 
 
 def processor() -> str:
+    """The name of the processor."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

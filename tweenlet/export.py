@@ -72,18 +72,27 @@ def write(model: STMFNet, path: Path, size: tuple[int, int] | None) -> None:
     import onnx
 
     height, width = (2 * model.stride, 3 * model.stride) if size is None else padded_size(model, size)
-    inputs = examples(model, height, width)
-    free: dict[str, Any] = {}
-    if size is None:
-        tall, wide = (torch.export.Dim(name, min=2, max=1 << 12) for name in ("tall", "wide"))
-        free = {"dynamic_shapes": tuple({3: model.stride * tall, 4: model.stride * wide} for _ in inputs)}
-    names = ["frames", "flows"][: len(inputs)]
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        proto = _graph(model, height, width, fixed=size is not None)
+    for key, value in (("tweenlet", "1"), ("config", json.dumps(model.config.to_json()))):
+        proto.metadata_props.append(onnx.StringStringEntryProto(key=key, value=value))
+    path.write_bytes(proto.SerializeToString())
+
+
+def _graph(model: STMFNet, height: int, width: int, fixed: bool) -> Any:
+    """The network as an ONNX ModelProto."""
     model = deepcopy(model).cpu().eval()
     for layer in model.modules():
         if isinstance(layer, nn.Conv3d) and layer.bias is None:  # without one, what is written does not run
             layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
+    inputs = examples(model, height, width)
+    free: dict[str, Any] = {}
+    if not fixed:
+        tall, wide = (torch.export.Dim(name, min=2, max=1 << 12) for name in ("tall", "wide"))
+        free = {"dynamic_shapes": tuple({3: model.stride * tall, 4: model.stride * wide} for _ in inputs)}
+    names = ["frames", "flows"][: len(inputs)]
     try:
-        with _quiet(), torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with _quiet():
             graph = torch.export.export(model, inputs, strict=False, **free)
             # the optimiser of torch 2.13 made a graph of the default network that could not be loaded;
             # ONNX Runtime and OpenVINO have their own
@@ -94,10 +103,7 @@ def write(model: STMFNet, path: Path, size: tuple[int, int] | None) -> None:
     except Exception as error:  # of many kinds, as there are operators
         raise ValueError(f"this network cannot be exported to ONNX: {str(error)[:300]}") from error
     assert made is not None
-    proto = made.model_proto
-    for key, value in (("tweenlet", "1"), ("config", json.dumps(model.config.to_json()))):
-        proto.metadata_props.append(onnx.StringStringEntryProto(key=key, value=value))
-    path.write_bytes(proto.SerializeToString())
+    return made.model_proto
 
 
 class OnnxFile(nn.Module):

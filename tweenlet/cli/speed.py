@@ -28,14 +28,14 @@ def bench(
 ) -> None:
     """Time a network here, part by part, beside the most that this machine can do.
 
-    Seconds are medians, for one new frame of a running video. Memory is the peak of a process of its own, less
-    what it had with the network loaded.
+    Seconds are medians, for one new frame of a running video. Memory is the peak of a process of its own,
+    less what it had with the network loaded.
 
     Parameters
     ----------
     model
-        A name of shipped weights, a checkpoint, a JSON file of a ModelConfig, an ONNX file; or stmfnet, mini or
-        small.
+        A name of shipped weights, a checkpoint, a JSON file of a ModelConfig, an ONNX file; or stmfnet, mini
+        or small.
     size
         Width x height of the frames, or 480p, 720p, 1080p, 4k.
     engines
@@ -43,8 +43,8 @@ def bench(
     dtype
         float32 or bfloat16.
     vs
-        Others to take turns with MODEL and its first engine, each MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or an
-        ONNX file. What is told then is how many times longer they take, pair by pair.
+        Others to take turns with MODEL and its first engine, as MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or
+        an ONNX file. What is told then is how many times longer they take, pair by pair.
     runs
         Frames that are timed.
     memory
@@ -85,8 +85,8 @@ def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: boo
     target
         The file to write, FILE.onnx.
     size
-        Width x height of the frames, or 480p, 720p, 1080p, 4k; padded up to what the network wants. Or dynamic,
-        for frames of any size, which takes minutes to export.
+        Width x height of the frames, or 480p, 720p, 1080p, 4k; padded up to what the network wants. Or
+        dynamic, for frames of any size, which takes minutes to export.
     overwrite
         Replace the target if it exists.
 
