@@ -312,7 +312,9 @@ def _maker(subject: Subject) -> Callable[[list[Tensor]], Tensor]:
         except ValueError:
             foreign = Onnx(subject.source)
             return lambda frames: foreign(torch.stack(frames))
-    model = network_of(subject.source)
+    with torch.random.fork_rng(devices=()):  # a network fresh from its config: the same one every time
+        torch.manual_seed(0)
+        model = network_of(subject.source)
     return Interpolator(model, engine=subject.engine, dtype=DTYPES[subject.dtype]).middle
 
 
