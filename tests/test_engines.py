@@ -162,6 +162,16 @@ def test_auto_stays_with_eager_where_nothing_is_clearly_faster(
     assert list(json.loads((empty_cache / "engines.json").read_text()).values()) == ["eager"]
 
 
+@pytest.mark.parametrize(("config", "by"), [(SMALL, "openvino"), (TINY, "eager")])
+def test_tiles_that_must_agree_run_eager(
+    config: ModelConfig, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = moving_picture((320, 32), 4)
+    started(monkeypatch, eager=quick, openvino=wrong)
+    made = Interpolator(network(config), engine="openvino", tile=256).middle(frames)
+    torch.testing.assert_close(made, frames[1] + (0.1 if by == "openvino" else 0.0))
+
+
 def test_what_was_remembered_may_be_gone(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started(monkeypatch, eager=quick, onnxruntime=quick, openvino=absent)
     auto = engines.Auto(network(TINY), torch.float32)

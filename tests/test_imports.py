@@ -13,7 +13,7 @@ HOUSE = Path(tweenlet.__file__).parent
 FLOORS = [
     ["config", "memory", "ops", "scenes", "threads", "video"],
     ["network"],
-    ["weights", "cost", "export", "engines", "reel", "schedule", "flows", "interpolate"],
+    ["weights", "cost", "export", "engines", "reel", "schedule", "flows", "tiles", "pipeline", "interpolate"],
     ["evaluation"],
     ["training"],
     ["progress", "demo", "bench", "cli", "__main__"],

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from tweenlet import flows, ops, scenes
 from tweenlet.config import ModelConfig
-from tweenlet.interpolate import Interpolator, padded
+from tweenlet.interpolate import Interpolator
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
+from tweenlet.tiles import padded
 
 
 class Mixture(nn.Module):
@@ -251,10 +252,10 @@ def test_flow_is_found_once_for_a_pair_and_as_the_network_would_find_it(
 
 def test_flow_is_found_on_the_frames_without_their_padding() -> None:
     seen: list[torch.Tensor] = []
-    model = STMFNet(CLASSICAL)
-    model.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    interpolator = Interpolator(STMFNet(CLASSICAL), pad_to=64)
+    interpolator.model.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
     frames = [torch.from_numpy(frame) for frame in drifting(4, 50, 70)]
-    Interpolator(model, pad_to=64).middle(frames)
+    interpolator.middle(frames)
     found = ops.dis.window_flows(torch.stack(frames)[None])
     assert seen[0].shape == (1, 4, 2, 64, 128)
     assert torch.equal(seen[0][..., :50, :70], found)

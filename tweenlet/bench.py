@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet.cost import cost
-from tweenlet.engines import ENGINES, Eager, processor
+from tweenlet.engines import ENGINES, processor
 from tweenlet.evaluation.peers import Onnx
 from tweenlet.export import OnnxFile
 from tweenlet.interpolate import Interpolator
@@ -326,9 +326,6 @@ def _watched(
     if interpolator is None:
         yield
         return
-    network = interpolator.model
-    if isinstance(network, Eager):
-        network = network.model
     begun: dict[str, tuple[float, float]] = {}
 
     def start(name: str) -> None:
@@ -342,21 +339,23 @@ def _watched(
     hooks = []
     find = interpolator.flows
     if find is not None:
+        look = find.four
 
-        def timed(frames: Sequence[Tensor]) -> Tensor:
+        def timed(frames: Sequence[Tensor]) -> list[Tensor]:
             start(FLOW)
-            found = find(frames)
+            found = look(frames)
             stop(FLOW)
             return found
 
-        interpolator.flows = timed  # type: ignore[assignment]
-    for name, part in network.named_children():
+        find.four = timed  # type: ignore[method-assign]
+    for name, part in interpolator.model.named_children():
         hooks.append(part.register_forward_pre_hook(lambda *_, name=name: start(name)))
         hooks.append(part.register_forward_hook(lambda *_, name=name: stop(name)))
     try:
         yield
     finally:
-        interpolator.flows = find
+        if find is not None:
+            find.four = look  # type: ignore[method-assign]
         for hook in hooks:
             hook.remove()
 

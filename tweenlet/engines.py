@@ -2,7 +2,7 @@
 
     start(name, model, dtype) -> a module that is called as the model is
 
-    eager         the network as it is written; the default
+    eager         PyTorch, by the network's fast copy; the default
     compile       torch.compile, for each frame size anew: minutes on a CPU, kept in the cache
     onnxruntime   from an ONNX file, written once for a network and a frame size and kept in the cache
     openvino      from the same file
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from tweenlet import weights
 from tweenlet.export import TOLERANCE, Session, called, need, write
+from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 
 ENGINES = ("eager", "compile", "onnxruntime", "openvino")
@@ -52,7 +53,9 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     OSError for an engine that is not installed.
     """
     if name == "eager":
-        return model if dtype == torch.float32 else Eager(model, dtype)
+        if isinstance(model, STMFNet):
+            return Fast(model, dtype)
+        return model if dtype == torch.float32 else Autocast(model, dtype)
     if name not in (*ENGINES, "auto"):
         raise ValueError(f"expected an engine of {', '.join((*ENGINES, 'auto'))}; got {name!r}")
     if not isinstance(model, STMFNet):
@@ -64,7 +67,7 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     return makers[name](model, dtype)
 
 
-class Eager(nn.Module):
+class Autocast(nn.Module):
     """A model in half precision, by autocast."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
@@ -80,7 +83,7 @@ class Eager(nn.Module):
         return made
 
 
-class Compiled(Eager):
+class Compiled(Autocast):
     """A network by torch.compile, for each frame size anew; what it compiles is kept in the cache."""
 
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:

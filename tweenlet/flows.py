@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tweenlet.ops.dis import PAIRS, dis, grey, steady
+from tweenlet.ops.dis import PAIRS, dis, four_flows, grey
+
+KEPT_BYTES = 2**29
+"""What the flows that are kept may take, but that one window's are always kept: 4K frames leave seven."""
 
 
 class Flows:
@@ -31,18 +35,24 @@ class Flows:
 
         What is known of a pair of frames is known by their identity.
         """
+        return torch.stack(self.four(frames)).unsqueeze(0).to(frames[0].device)
+
+    def four(self, frames: Sequence[Tensor]) -> list[Tensor]:
+        """The same flows one by one, (2, H, W) each, on the CPU."""
 
         @cache
         def look(i: int) -> NDArray[np.uint8]:
             return grey(frames[i])
 
-        flows = []
-        for a, b in PAIRS:
+        def find(a: int, b: int) -> Tensor:
             key = id(frames[a]), id(frames[b])
             if key not in self._known:  # the frames stay alive with it, so that their ids stay theirs
                 self._known[key] = frames[a], frames[b], dis(look(a), look(b))
             self._known.move_to_end(key)
-            flows.append(self._known[key][2])
-        while len(self._known) > self._kept:
+            return self._known[key][2]
+
+        flows = four_flows(frames, find)
+        kept = min(self._kept, max(len(PAIRS), KEPT_BYTES // flows[0].nbytes))
+        while len(self._known) > kept:
             self._known.popitem(last=False)
-        return steady(flows, frames).unsqueeze(0).to(frames[0].device)
+        return flows

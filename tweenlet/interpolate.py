@@ -26,8 +26,12 @@ from torch import Tensor, nn
 from tweenlet import engines, video, weights
 from tweenlet.config import ModelConfig
 from tweenlet.flows import Flows
+from tweenlet.network.blocks import Enlargement, Gate
+from tweenlet.pipeline import ahead, behind
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
+from tweenlet.tiles import padded, tile_side, tiled
+from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
@@ -42,8 +46,11 @@ class Interpolator:
         device: where the model runs and is moved to; None = where it is.
         dtype: the precision it runs in; bfloat16 and float16 by autocast, the weights stay as they are.
         engine: what runs the model: "eager" (PyTorch), "compile", "onnxruntime", "openvino"; or "auto", the
-            fastest here, found once on the first frames. See :mod:`tweenlet.engines`.
+            fastest here, found once on the first frames. See :mod:`tweenlet.engines`. Tiles of a network with
+            gates or enlarged kernels run eager, whatever is said here.
         pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = to the stride.
+        tile: run large frames in overlapping tiles of so many pixels a side at most, so that memory has a
+            bound; "auto" = where they would take much memory; None = never. See :mod:`tweenlet.tiles`.
 
     """
 
@@ -55,6 +62,7 @@ class Interpolator:
         dtype: torch.dtype = torch.float32,
         engine: str = "eager",
         pad_to: int | None = None,
+        tile: int | str | None = None,
     ) -> None:
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise ValueError(f"expected dtype float32, bfloat16 or float16, got {dtype}")
@@ -65,8 +73,14 @@ class Interpolator:
             device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.device = torch.device(device)
         self.model = engines.start(engine, model.to(self.device).eval(), dtype)
+        # tiles agree on some of what is inside a network, which other engines do not show
+        agreeing = any(isinstance(part, Gate | Enlargement) for part in model.modules())
+        self._piecewise = (
+            engines.start("eager", model, dtype) if agreeing and engine != "eager" else self.model
+        )
         self.dtype = dtype
         self.multiple = pad_to or stride
+        self._side = tile_side(tile, self._piecewise, self.device)
         config = getattr(model, "config", None)
         self.flows = Flows() if isinstance(config, ModelConfig) and config.flow == "dis" else None
 
@@ -78,14 +92,18 @@ class Interpolator:
         """
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
+        height, width = frames[0].shape[-2:]
         with torch.inference_mode():
-            window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
-            height, width = frames[0].shape[-2:]
-            flows: tuple[Tensor, ...] = ()
-            if self.flows is not None:  # found on the frames as they are, and going on beyond their borders
-                beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
-                flows = (F.pad(self.flows(frames)[0], beyond, "replicate").to(self.device).unsqueeze(0),)
-            made: Tensor = self.model(window.unsqueeze(0), *flows)[0, :, :height, :width]
+            if (side := self._side(height, width)) is not None:
+                moves = None if self.flows is None else self.flows.four(frames)
+                made = tiled(self._piecewise, frames, moves, side, self.multiple, self.device)
+            else:
+                window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
+                flows: tuple[Tensor, ...] = ()
+                if self.flows is not None:  # found on the frames as they are, going on beyond their borders
+                    beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
+                    flows = (F.pad(self.flows(frames)[0], beyond, "replicate").to(self.device).unsqueeze(0),)
+                made = self.model(window.unsqueeze(0), *flows)[0, :, :height, :width]
         return made.float().clone()  # a plain tensor, of use to autograd too
 
     def reel(self, frames: Iterable[Any], picture: Callable[[Any], Tensor], cuts: bool = True) -> Reel[Any]:
@@ -113,17 +131,6 @@ class Interpolator:
             yield (frame := reel.real(index))
             for k in range(1, factor if reel.has(index + 1) else 1):
                 yield _like(frame, reel.at(index + Fraction(k, factor)))
-
-
-def padded(frames: Tensor, multiple: int) -> Tensor:
-    """Frames (B, C, H, W) grown right and down to the least multiple: mirrored, or if too small, repeated."""
-    height, width = frames.shape[-2:]
-    right, down = -width % multiple, -height % multiple
-    if right:
-        frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
-    if down:
-        frames = F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
-    return frames
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,7 @@ def interpolate_video(
     engine: str = "eager",
     rate: float | str | Fraction | None = None,
     cuts: bool = True,
+    tile: int | str | None = "auto",
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Summary:
@@ -174,6 +182,7 @@ def interpolate_video(
         engine: as in :class:`Interpolator`.
         rate: frames per second of a source of images (24 if not given); a video has its own.
         cuts: whether to look for cuts, and to make nothing across them.
+        tile: as in :class:`Interpolator`; "auto" cuts where whole frames would take much memory.
         overwrite: whether an existing `dst` may be replaced.
         progress: called with the frames written so far and an estimate of them all (None where unknown).
 
@@ -192,10 +201,13 @@ def interpolate_video(
         raise ValueError(f"expected to slow down 2 times or more, got {slow}")
     if fps is None and slow is None:
         _check_factor(factor := 2 if factor is None else factor)
-    with video.read(src, None if rate is None else exact_rate(rate)) as reader:
-        interpolator = _interpolator(model, device, dtype, engine)
+    with (
+        video.read(src, None if rate is None else exact_rate(rate)) as reader,
+        ahead(_ready(reader)) as source,
+    ):
+        interpolator = _interpolator(model, device, dtype, engine, tile)
         rate_in = reader.rate or video.IMAGE_RATE
-        reel = interpolator.reel(reader, lambda frame: torch.from_numpy(frame.rgb()), cuts)
+        reel = interpolator.reel(source, lambda ready: ready.picture, cuts)
         if not reel.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {reel.taken}")
         if slow is not None and slow & (slow - 1) == 0:
@@ -218,19 +230,46 @@ def interpolate_video(
         stretch = slow or 1
         rate_out = dense / stretch
         with video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None) as writer:
+
+            def write(shown: tuple[Ready | Tensor, Fraction, Fraction]) -> None:
+                what, now, duration = shown
+                frame = what.frame if isinstance(what, Ready) else what.cpu().numpy()
+                writer.write(frame, now * stretch, duration * stretch)
+
             written = 0
-            for written, (position, now, duration) in enumerate(schedule, start=1):
-                picture = reel.at(position)
-                if isinstance(picture, Tensor):
-                    picture = picture.cpu().numpy()
-                writer.write(picture, now * stretch, duration * stretch)
-                if progress is not None:
-                    progress(written, total)
+            with behind(write) as put:
+                for written, (position, now, duration) in enumerate(schedule, start=1):
+                    put((reel.at(position), now, duration))
+                    if progress is not None:
+                        progress(written, total)
     return Summary(
         frames_in=reel.taken, frames_out=written, frames_made=reel.made, cuts=reel.cuts,
         seconds=time.monotonic() - began, width=reader.width, height=reader.height,
         rate_in=rate_in, rate_out=rate_out,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A frame of a video, and its picture (3, H, W) for the network, made where it was read."""
+
+    frame: Frame
+    picture: Tensor
+
+    @property
+    def time(self) -> Fraction:
+        """When it is shown, in seconds."""
+        return self.frame.time
+
+    @property
+    def duration(self) -> Fraction:
+        """For how long, in seconds."""
+        return self.frame.duration
+
+
+def _ready(frames: Iterable[Frame]) -> Iterator[Ready]:
+    for frame in frames:
+        yield Ready(frame, torch.from_numpy(frame.rgb()))
 
 
 def interpolate_pair(
@@ -243,6 +282,7 @@ def interpolate_pair(
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     engine: str = "eager",
+    tile: int | str | None = "auto",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write the factor - 1 images between two, and return their paths.
@@ -261,7 +301,7 @@ def interpolate_pair(
     with video.read([before, after]) as reader:
         frames = [frame.rgb() for frame in reader]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
-    interpolator = _interpolator(model, device, dtype, engine)
+    interpolator = _interpolator(model, device, dtype, engine, tile)
     made = list(interpolator(frames, factor, cuts=False))[1:-1]
     with video.whole(targets) as partials:
         for partial, picture in zip(partials, made, strict=True):
@@ -270,7 +310,11 @@ def interpolate_pair(
 
 
 def _interpolator(
-    model: str | Path | nn.Module, device: str | torch.device | None, dtype: torch.dtype, engine: str
+    model: str | Path | nn.Module,
+    device: str | torch.device | None,
+    dtype: torch.dtype,
+    engine: str,
+    tile: int | str | None,
 ) -> Interpolator:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -280,7 +324,7 @@ def _interpolator(
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"the device {device} cannot be used: {reason}") from None
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
-    return Interpolator(network, device=device, dtype=dtype, engine=engine)
+    return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)
 
 
 def _check_factor(factor: int) -> None:

@@ -390,7 +390,10 @@ def test_without_it_every_clip_counts_and_every_second_frame(tmp_path: Path, foo
     (tmp_path / "notes.txt").touch()
     found = clips(tmp_path)
     assert (found.name, found.count) == ("clips2", None)
-    assert [sample.name for sample in found] == ["one/00000", "one/00002"]
+    samples = [sample for sequence in found.sequences for sample in sequence.samples()]
+    assert [sample.name for sample in samples] == ["one/00000", "one/00002", "short/00000"]
+    assert isinstance(short := samples[-1], Damaged)
+    assert "has 6 frames, but its window at 0 needs 7" in short.reason
     assert [sample.name for sample in clips(tmp_path / "one")] == ["one/00000", "one/00002"]
 
 

@@ -555,3 +555,13 @@ def test_a_published_checkpoint_is_run_as_its_authors_do(
     monkeypatch.setattr(weights, "convert", lambda path: published)
     monkeypatch.setattr("tweenlet.evaluation.peers.Network", lambda model, *_, **__: model)
     assert methods([str(path), f"theirs={path}"]) == {"ST-MFNet Mini": published, "theirs": published}
+
+
+def test_a_changed_program_is_another_peer(tmp_path: Path) -> None:
+    script = tmp_path / "peer.py"
+    script.write_text("print(1)")
+    text = f"{sys.executable} {script} {{1}} {{out}}"
+    before = command(text).digest
+    assert command(text).digest == before
+    script.write_text("print(2)")
+    assert command(text).digest != before

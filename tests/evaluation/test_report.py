@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tweenlet.evaluation import Report
-from tweenlet.evaluation.published import Published, agreement, beside, published
+from tweenlet.evaluation.published import Published, published
 
 Reported = Callable[..., Report]
 
@@ -108,11 +108,27 @@ def test_two_and_four_frames_are_never_mixed() -> None:
     ("gap", "said"), [(0.04, "agrees within 0.05 dB"), (0.05, "agrees"), (0.08, "DIFFERS by 0.08 dB")]
 )
 def test_whether_it_agrees_with_what_is_published(reported: Reported, gap: float, said: str) -> None:
-    entry = Published("ours", "davis", 4, {"psnr": 34.5 + gap}, "a paper")
-    flat = reported({"ours": {"x": [34.0, 35.0]}, "other": {"x": [1.0, 2.0]}})
-    (line,) = agreement(flat, [entry, Published("unknown", "davis", 4, {"psnr": 1.0}, "a paper")])
+    theirs = (
+        Published("ours", "davis", 4, {"psnr": 34.5 + gap}, "a paper"),
+        Published("unknown", "davis", 4, {"psnr": 1.0}, "a paper"),
+    )
+    flat = {"ours": {"x": [34.0, 35.0]}, "other": {"x": [1.0, 2.0]}}
+    found = reported(flat, published=theirs)
+    (line,) = found.agreement()
     assert said in line
     assert "measured 34.500 dB" in line
-    assert "ours (published)" in beside([entry])
-    (line,) = agreement(reported({"ours": {"x": [34.0, 35.0]}}, skipped=(("x/3", "gone"),)), [entry])
-    assert "not to be compared" in line
+    assert line in found.markdown()
+    assert "ours (published)" in found.markdown()
+    assert Report.from_json(json.loads(found.dumps())) == found
+    for part in ({"whole": False}, {"skipped": (("x/3", "gone"),)}):
+        (line,) = reported(flat, published=theirs, **part).agreement()
+        assert "not to be compared" in line
+    (line,) = reported({"mine": {"x": [34.0]}}, published=theirs).agreement()
+    assert "Nothing measured has the name of a published method (ours, unknown)" in line
+
+
+def test_of_too_few_samples_nothing_is_called_noise(reported: Reported) -> None:
+    rows = reported({"a": {"x": [30.0, 31.0]}, "b": {"x": [10.0, 11.0]}}).certainty().splitlines()
+    assert "too few" in rows[3]
+    assert "noise" not in rows[3]
+    assert "+20.00" in rows[3]

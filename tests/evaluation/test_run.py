@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tweenlet.evaluation import METRICS, PEERS, Benchmark, Method, Report, benchmark, evaluate
+from tweenlet.evaluation import METRICS, PEERS, Benchmark, Method, Metric, Report, benchmark, evaluate
 from tweenlet.evaluation.benchmarks import MIDDLEBURY
 from tweenlet.evaluation.report import Score
 
@@ -148,9 +149,9 @@ def test_the_ledger_of_another_run_is_left_alone(two_clips: Benchmark, tmp_path:
     ledger = tmp_path / "scores.jsonl"
     evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
     before = ledger.read_text()
-    with pytest.raises(ValueError, match=r"scores\.jsonl holds another run: expected entrants .*--overwrite"):
+    with pytest.raises(ValueError, match=r"scores\.jsonl holds another run: it differs in methods; --over"):
         evaluate({"dis": PEERS["dis"]}, two_clips, ledger=ledger)
-    with pytest.raises(ValueError, match="another run: expected benchmark clips2, listing"):
+    with pytest.raises(ValueError, match="another run: it differs in benchmark, data"):
         evaluate({"blend": PEERS["blend"]}, two_clips.part(1, 2), ledger=ledger)
     assert ledger.read_text() == before
     ledger.write_text("not json\n")
@@ -173,16 +174,49 @@ def test_a_damaged_sample_ends_the_run_or_is_listed(tmp_path: Path, footage: Foo
         assert report.count == 4
         assert "1 SKIPPED" in report.markdown()
         assert "- short/00005: " in report.markdown()
-
-
-@pytest.mark.parametrize(
-    "broken", [lambda f: f[1, :, 1:], lambda f: f[1] * float("nan")], ids=["shape", "nan"]
-)
-def test_a_broken_method_is_named(broken: Method, two_clips: Benchmark) -> None:
     with pytest.raises(
-        ValueError, match=r"broken made a frame of shape .* for long/00000: expected \(3, 24, 40\)"
+        ValueError, match="short/00005 cannot be used"
+    ):  # what was skipped once is not forgiven
+        evaluate({"blend": PEERS["blend"]}, clips, ledger=ledger)
+
+
+def test_changed_data_is_another_run(two_clips: Benchmark, tmp_path: Path, footage: Footage) -> None:
+    ledger = tmp_path / "scores.jsonl"
+    evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+    image = tmp_path / "eval" / "short" / "00003.png"
+    shutil.copy(tmp_path / "eval" / "short" / "00005.png", image)
+    with pytest.raises(ValueError, match="holds another run: it differs in data"):
+        evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+
+
+def test_two_runs_do_not_write_into_one_folder(two_clips: Benchmark, tmp_path: Path) -> None:
+    ledger = tmp_path / "scores.jsonl"
+
+    def once_more(frames: Tensor) -> Tensor:
+        with pytest.raises(OSError, match="another evaluation is writing into"):
+            evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+        return off_by(1)(frames)
+
+    evaluate({"nested": once_more}, two_clips, ledger=ledger)
+    evaluate({"nested": once_more}, two_clips, ledger=ledger)  # the first has let go of it
+
+
+def test_a_metric_that_is_no_number_is_named(two_clips: Benchmark) -> None:
+    lost = Metric("LOST", 2, "higher", lambda *_: float("nan"))
+    with pytest.raises(ValueError, match="lost of long/00000 made by blend is nan"):
+        evaluate({"blend": PEERS["blend"]}, two_clips, {"lost": lost})
+    with pytest.raises(ValueError, match="long/00000: ms_ssim needs pictures of at least"):
+        evaluate({"blend": PEERS["blend"]}, two_clips, {"ms_ssim": METRICS["ms_ssim"]})
+
+
+def test_a_broken_method_is_named(two_clips: Benchmark) -> None:
+    shape = r"broken made a frame of shape \(3, 23, 40\) for long/00000: expected \(3, 24, 40\)"
+    with pytest.raises(ValueError, match=shape):
+        evaluate({"broken": lambda frames: frames[1, :, 1:]}, two_clips)
+    with pytest.raises(
+        ValueError, match="broken made a frame with 2880 values that are not finite for long/0"
     ):
-        evaluate({"broken": broken}, two_clips)
+        evaluate({"broken": lambda frames: frames[1] * float("nan")}, two_clips)
 
 
 def test_nothing_to_evaluate(two_clips: Benchmark) -> None:

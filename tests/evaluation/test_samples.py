@@ -286,3 +286,20 @@ def test_names_tell_samples_apart(tmp_path: Path) -> None:
         Benchmark("twice", (Stills("a", ()), Stills("b", ()), Stills("a", ())))
     with pytest.raises(ValueError, match="twice lists x more than once"):
         Benchmark("twice", (Stills("a", (file,)), Stills("b", (file,))))
+
+
+def test_a_truth_that_is_not_half_way_in_time_is_none(tmp_path: Path, footage: Footage) -> None:
+    """Of a clip that lost its frame 9: the frames around it are there, but not where they should be."""
+    clip = tmp_path / "clip.mkv"
+    with (
+        video.read(footage(tmp_path / "frames", 20)) as reader,
+        video.write(clip, reader, rate=Fraction(24)) as writer,
+    ):
+        for number, frame in enumerate(reader):
+            if number != 9:
+                writer.write(frame, frame.time, frame.duration)
+    samples = list(Clip(clip, range(100)).samples())
+    damaged = [sample for sample in samples if isinstance(sample, Damaged)]
+    assert [sample.name for sample in damaged] == ["clip.mkv/00005", "clip.mkv/00006"]
+    assert all("not half-way in time" in sample.reason for sample in damaged)
+    assert len(samples) == 19 - 6

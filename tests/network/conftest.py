@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tweenlet.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.pyramid import EIGHT_TAPS, gaussian_kernel
 from tweenlet.weights import from_official
@@ -75,6 +76,22 @@ def golden_weights():
             for key, shape, _ in expected_json(f"manifest_{net}")
         }
         return from_official(state)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def lively():
+    """The network of a config with weights and batch statistics by the golden rule, by our names."""
+
+    def build(config: ModelConfig) -> STMFNet:
+        model = STMFNet(config)
+        state = {
+            name: torch.from_numpy(fill(name, tuple(tensor.shape)))
+            for name, tensor in model.state_dict().items()
+        }
+        model.load_state_dict(state)
+        return model.eval()
 
     return build
 

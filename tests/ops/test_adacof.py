@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tweenlet.ops.adacof import adacof
+from tweenlet.ops.adacof import CACHED_ROWS, adacof, adacof_pixels, surface_table
 
 
 def by_hand(frame, weight, rows, columns, dilation):
@@ -45,6 +45,16 @@ def example(side=3, height=5, width=7, batch=2, spread=3.0, channels=3):
 def test_is_what_the_definition_says(side, dilation, height, width):
     inputs = example(side, height, width)
     torch.testing.assert_close(adacof(*inputs, dilation), by_hand(*inputs, dilation))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("side", "dilation"), [(3, 1), (5, 1), (3, 2), (1, 1), (2, 1)])
+def test_rows_of_pixels_are_the_same(side, dilation, dtype):
+    frame, *taps = (x.to(dtype) for x in example(side, 2 * CACHED_ROWS + 3, 9, batch=1))
+    wanted = adacof(frame, *taps, dilation)[0].permute(1, 2, 0)
+    table, top = surface_table(frame[0]), 2
+    rows = [x[0, :, top:].permute(1, 2, 0).contiguous() for x in taps]
+    torch.testing.assert_close(adacof_pixels(table, top, *rows, dilation), wanted[top:])
 
 
 @pytest.mark.parametrize("dilation", [1, 2])

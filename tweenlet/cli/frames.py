@@ -50,6 +50,7 @@ def interpolate(
     engine: str = "eager",
     rate: str | None = None,
     cuts: bool = True,
+    tile: str = "auto",
     overwrite: bool = False,
 ) -> None:
     """Make a video smoother or slower.
@@ -82,6 +83,9 @@ def interpolate(
         Frames per second of IN where that is images; 24 if not given.
     cuts
         Look for cuts between scenes, and make nothing across them.
+    tile
+        Run frames in overlapping tiles of so many pixels a side, so that memory has a bound; "auto" where
+        whole frames would take much of it, "none" never.
     overwrite
         Replace OUT if it exists.
 
@@ -89,7 +93,8 @@ def interpolate(
     origin, target = _source_and_target(
         [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor}x" if factor else "2x"
     )
-    chosen: dict[str, Any] = {"model": model, "device": device, "engine": engine, "overwrite": overwrite}
+    chosen: dict[str, Any] = {"model": model, "device": device, "engine": engine}
+    chosen |= {"tile": tile, "overwrite": overwrite}
     if isinstance(origin, list) and len(origin) == 2:
         if fps or slow:
             raise ValueError("--fps and --slow are for videos: between two images say --factor")

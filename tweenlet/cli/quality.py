@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,31 +80,30 @@ def evaluate(
     from tweenlet.evaluation import benchmark, methods
     from tweenlet.evaluation.document import write_files
     from tweenlet.evaluation.metrics import DEFAULT, chosen
-    from tweenlet.evaluation.published import agreement, beside
     from tweenlet.evaluation.published import published as entries_of
     from tweenlet.evaluation.run import evaluate as run
 
-    wanted = [*(metrics or DEFAULT), *(["lpips"] if lpips and "lpips" not in metrics else [])]
-    measured = chosen(wanted, lpips)
+    measured = chosen(metrics or DEFAULT, lpips)
     found = [benchmark(name, part) for name in on]
+    folders = [re.sub(r"[^\w.-]+", "-", samples.name) for samples in found]
+    if out and len(set(folders)) < len(folders):
+        raise ValueError(
+            f"two benchmarks are called {max(folders, key=folders.count)}: give each an --out of its own"
+        )
     entrants = methods([model, *against], device, peers)
-    for name, samples in zip(on, found, strict=True):
-        folder = out / re.sub(r"[^\w.-]+", "-", samples.name) if out else None
+    for name, samples, own in zip(on, found, folders, strict=True):
+        folder = out / own if out else None
         ledger = _ledger(folder, overwrite) if folder else None
         with bar(samples.name, "samples") as progress:
             report = run(entrants, samples, measured, ledger=ledger, skip_bad=skip_bad, progress=progress)
-        entries = entries_of(name.partition(":")[0], samples.two_frames) if published else ()
-        more = [("Published, measured by others", beside(entries))] if entries else []
+        if published:
+            report = replace(report, published=entries_of(name.partition(":")[0], samples.two_frames))
         print(report.markdown(), end="")
-        for text in (*(table for _, table in more), *agreement(report, entries)):
-            print(f"\n{text}")
-        if published and not entries:
+        if published and not report.published:
             print(f"\nNothing published is known of {samples.name}.")
         if folder:
             worst = report.worst(report.names[0], WORST)
-            page = _page(
-                report, entrants, samples, worst, f"{samples.name}: {', '.join(report.names)}", "", more
-            )
+            page = _page(report, entrants, samples, worst, f"{samples.name}: {', '.join(report.names)}")
             files = {"report.json": report.dumps(), "report.md": report.markdown(), "report.html": page}
             write_files(folder, {name: text.encode(errors="replace") for name, text in files.items()})
             print(f"\n{folder / 'report.html'}")
@@ -119,20 +120,22 @@ def judge(
     peers: Peers = (),
     frames: int = 50,
     metrics: Several = (),
+    lpips: Path | None = None,
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Tell whether a network is worth its time on a clip of yours.
 
     Every other frame of it is hidden, made again by each method, and held against what was hidden. What comes
-    out is a table, and a page on which to look at the frames that each method fails on.
+    out is a table, and a page on which to look at the frames that each method fails on. What is given is
+    twice as far apart as when the whole clip is interpolated, so that real use is easier than this.
 
     Parameters
     ----------
     clip
         A video, or a folder of frames.
     page
-        The page to write; holiday.judge.html beside holiday.mp4 if not given.
+        The page to write, an .html file; holiday.judge.html beside holiday.mp4 if not given.
     model
         Names of shipped weights, checkpoints or ONNX files.
     against
@@ -140,8 +143,11 @@ def judge(
     peers
         More methods, as in tweenlet evaluate.
     frames
-        About so many hidden frames are made again, spread evenly over the clip.
+        At most so many hidden frames are made again, spread evenly over the clip; those at cuts, among
+        repeated frames and in uneven time are left out.
     metrics
+        As in tweenlet evaluate.
+    lpips
         As in tweenlet evaluate.
     device
         cpu, cuda, ...; the CPU if not given.
@@ -149,29 +155,33 @@ def judge(
         Replace the page if it exists.
 
     """
-    from tweenlet import video
     from tweenlet.evaluation import judge as judging
     from tweenlet.evaluation import methods
     from tweenlet.evaluation.document import write_files
     from tweenlet.evaluation.metrics import DEFAULT, chosen
     from tweenlet.evaluation.run import evaluate as run
 
-    samples = judging.hidden(clip, frames)
-    page = page or clip.with_name(f"{clip.stem if clip.is_file() else clip.name}.judge.html")
+    clip = judging.located(clip)
+    page = page or clip.parent / f"{clip.stem if clip.is_file() else clip.name}.judge.html"
+    if page.suffix.lower() not in (".html", ".htm") or page.is_dir():
+        raise ValueError(f"expected the name of a page to write, such as {clip.stem}.html; got {page}")
     check_free(page, overwrite)
-    measured = chosen(metrics or DEFAULT)
+    if not os.access(page.parent, os.W_OK):
+        raise PermissionError(f"cannot write into {page.parent}: pass another page to write")
+    measured = chosen(metrics or DEFAULT, lpips)
     entrants = methods([*model, *against], device, peers)
+    with bar("looking for frames to hide", "frames") as progress:
+        hidden = judging.hidden(clip, frames, progress)
     with bar(clip.name, "frames") as progress:
-        report = run(entrants, samples, measured, progress=progress)
-    with video.read(clip) as reader:
-        rate = float(reader.rate) if reader.rate else None
-    said, where = judging.verdict(report), judging.where(report, rate)
+        report = run(entrants, hidden.benchmark, measured, progress=progress)
+    said, where = judging.verdict(report), judging.where(report, hidden.moment)
+    print(f"{said}\n\n{report.summary()}\n\n{where}\n\n{report.protocol}\n{report.origin}", flush=True)
     html = _page(
-        report, entrants, samples, judging.failures(report, WORST), f"Which is best on {clip.name}?", said,
-        [("Where each fails", where)], lambda name: judging.moment(name, rate),
+        report, entrants, hidden.benchmark, judging.failures(report, WORST),
+        f"Which is best on {clip.name}?", said, [("Where each fails", where)], hidden.moment,
     )  # fmt: skip
     write_files(page.parent, {page.name: html.encode(errors="replace")})
-    print(f"{said}\n\n{report.summary()}\n\n{where}\n\n{report.protocol}\n{report.origin}\n\n{page}")
+    print(f"\n{page}")
 
 
 def _page(
@@ -180,8 +190,8 @@ def _page(
     samples: Benchmark,
     names: Sequence[str],
     title: str,
-    said: str,
-    tables: Sequence[tuple[str, str]],
+    said: str = "",
+    tables: Sequence[tuple[str, str]] = (),
     note: Callable[[str], str] | None = None,
 ) -> str:
     """The report as a page, with pictures of the samples of these names."""

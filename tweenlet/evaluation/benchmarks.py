@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import index
 from pathlib import Path, PurePosixPath
@@ -68,7 +69,10 @@ XIPH = (
 SNUFILM = {"easy": 2, "medium": 4, "hard": 8, "extreme": 16}
 """Frames of SNU-FILM from one input to the next."""
 
-_VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m"}
+_VIDEOS = {
+    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
+    ".ts", ".webm", ".wmv", ".y4m",
+}  # fmt: skip
 _TOLD = 5  # names in a message
 
 
@@ -84,7 +88,10 @@ def benchmark(name: str, part: str = "1/1") -> Benchmark:
     match = re.fullmatch(r"(\d+)/(\d+)", part)
     if match is None:
         raise ValueError(f"expected a part such as 1/3, got {part}")
-    found = KINDS[kind].build(Path(path).expanduser())
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    found = KINDS[kind].build(place)
     return found if part == "1/1" else found.part(int(match[1]), int(match[2]))
 
 
@@ -106,7 +113,7 @@ def ucf101(path: Path) -> Benchmark:
         for folder in _folders(path, "frame0.png to frame3.png and framet.png")
     )
     _all_there("ucf101", path, sequences)
-    return Benchmark("ucf101", sequences, note=_count(len(sequences), 100, "samples"))
+    return _counted(Benchmark("ucf101", sequences), len(sequences), 100, "samples")
 
 
 def ucf101_dvf(path: Path) -> Benchmark:
@@ -161,10 +168,10 @@ def snufilm(difficulty: str, path: Path) -> Benchmark:
     sequences = tuple(Stills(names[folder], tuple(files)) for folder, files in found.items() if files)
     _all_there(kind, path, sequences)
     left_out = len(triplets) - sum(sequence.count for sequence in sequences)
-    notes = [_count(len(triplets), 310, "triplets")]
+    note = ""
     if left_out:
-        notes.append(f"{left_out} of {len(triplets)} triplets left out: no frame before or after them")
-    return Benchmark(kind, sequences, note="; ".join(filter(None, notes)))
+        note = f"{left_out} of {len(triplets)} triplets left out: no frame before or after them"
+    return _counted(Benchmark(kind, sequences, note=note), len(triplets), 310, "triplets")
 
 
 def vfitex(path: Path) -> Benchmark:
@@ -177,7 +184,7 @@ def vfitex(path: Path) -> Benchmark:
     sequences = _windows(
         "vfitex", path, names, "%03d.png", 1, lambda name: middle if "4K" in name else as_it_is
     )
-    return Benchmark("vfitex", sequences, by_sequence=True, note=_count(len(sequences), 20, "sequences"))
+    return _counted(Benchmark("vfitex", sequences, by_sequence=True), len(sequences), 20, "sequences")
 
 
 def vimeo(path: Path) -> Benchmark:
@@ -192,7 +199,7 @@ def vimeo(path: Path) -> Benchmark:
         found.setdefault(line.partition("/")[0], []).append(files)
     sequences = tuple(Stills(name, tuple(files)) for name, files in found.items())
     _all_there("vimeo", path, sequences)
-    return Benchmark("vimeo", sequences, note=_count(sum(s.count for s in sequences), 7824, "samples"))
+    return _counted(Benchmark("vimeo", sequences), sum(s.count for s in sequences), 7824, "samples")
 
 
 def middlebury(path: Path) -> Benchmark:
@@ -408,9 +415,12 @@ def _none_missing(kind: str, what: str, home: Path, missing: Sequence[str], tota
         raise FileNotFoundError(f"{kind}: {len(missing)} of {total} {what} are missing in {home}: {told}")
 
 
-def _count(found: int, published: int, what: str) -> str:
-    """A note where a set has another number of things than was published."""
-    return "" if found == published else f"{found} {what} where {published} are published"
+def _counted(benchmark: Benchmark, found: int, published: int, what: str) -> Benchmark:
+    """The benchmark; with a note, and not whole, where it has another number of things than was published."""
+    if found == published:
+        return benchmark
+    told = f"{found} {what} where {published} are published"
+    return replace(benchmark, whole=False, note="; ".join(filter(None, (told, benchmark.note))))
 
 
 def _short_names(paths: Iterable[Path]) -> dict[Path, str]:

@@ -169,12 +169,12 @@ class Metric:
 def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]:
     """Metrics by name, in that order, each tried once: what is missing is said before any work is done.
 
-    ``lpips`` is the file of backbone weights that the metric of this name needs (:func:`.lpips.load`).
+    ``lpips`` is the file of weights that the metric of this name needs (:func:`.lpips.load`); it asks for it.
     ValueError listing the names for an unknown one, and for lpips without a file or with a wrong one; OSError
     naming the package to install where one is missing.
     """
     found: dict[str, Metric] = {}
-    for name in names:
+    for name in dict.fromkeys([*names, *(["lpips"] if lpips else [])]):
         if name not in ASKED:
             raise ValueError(f"expected a metric of {', '.join(ASKED)}; got {name}")
         if name == "lpips":

@@ -22,7 +22,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from tweenlet.evaluation import charts, statistics
+from tweenlet.evaluation import charts, published, statistics
 from tweenlet.evaluation.charts import Point, series
 from tweenlet.evaluation.document import asset, document, embedded, markdown_html, table, template
 from tweenlet.evaluation.metrics import METRICS
@@ -85,6 +85,9 @@ def page(
     units = statistics.unit_name(report.values(report.metrics[0], report.names[0]))
     sure = f"Bootstrap over {units}; the p value is that of a paired sign-flip test.\n\n{report.certainty()}"
     tables = [*extra_tables, ("How sure is that?", sure)]
+    if report.published:
+        told = "\n\n".join((published.table(report.published), *report.agreement()))
+        tables.insert(0, ("Published, measured by others", told))
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="protocol"><strong>{escape(report.benchmark)}</strong>: {escape(report.protocol)}</p>',
@@ -127,7 +130,7 @@ def _quality_column(report: Report, metric: str) -> list[str]:
     means = {name: report.mean(metric, name) for name in report.names}
     best = max(means, key=lambda name: sign * means[name])
     others = [name for name in means if name != best]
-    level = {name for name in others if report.difference(metric, best, name).noise}
+    level = {name for name in others if not report.difference(metric, best, name).sure}
     texts = {name: f"{mean:.{METRICS[metric].digits}f}" for name, mean in means.items()}
     return [
         _cell(text, text == texts[best] and len(means) > 1, name in level) for name, text in texts.items()

@@ -47,12 +47,13 @@ from tweenlet import video, weights
 from tweenlet.config import MINI, STMFNET
 from tweenlet.cost import OFFICIAL_STRIDE
 from tweenlet.evaluation.metrics import eight_bit, ffmpeg
-from tweenlet.interpolate import Interpolator, padded
+from tweenlet.interpolate import Interpolator
 from tweenlet.network.stmfnet import FRAMES
 from tweenlet.ops.dis import dis as dis_flow
 from tweenlet.ops.dis import grey
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import sample
+from tweenlet.tiles import padded
 
 Method = Callable[[Tensor], Tensor]
 """One that has more to say of itself has ``parameters`` (their number), ``digest`` (SHA-256 of weights, file
@@ -254,7 +255,9 @@ def command(text: str, patience: float = PATIENCE) -> Peer:
                     failed = str(error)
         raise OSError(f"`{text}` {failed}, given frames of {width}x{height}; its last words: {said}")
 
-    return Peer(make, f"the command {text}", _sha(text.encode()))
+    program = [Path(shutil.which(words[0]) or words[0]), *map(Path, words[1:])]
+    digest = _sha(text.encode(), *(file.read_bytes() for file in program if file.is_file()))
+    return Peer(make, f"the command {text}", digest)
 
 
 def function(place: str) -> Peer:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from tweenlet.evaluation.report import Report, cell, table
+from tweenlet.evaluation import tables
+from tweenlet.evaluation.tables import cell
 
 AGREES = 0.05
 """dB of PSNR within which a measured mean is that of the publication."""
@@ -36,6 +37,16 @@ class Published:
     source: str
     parameters: int = 0
 
+    def verdict(self, measured: float | None) -> str:
+        """Whether a measured PSNR agrees, in a line of Markdown; None where it is not of the whole set."""
+        told = f"{cell(self.method)}: published {self.values['psnr']:g} dB ({cell(self.source)})"
+        if measured is None:
+            return f"{told}: not to be compared with what was measured, which is not of the whole benchmark"
+        gap = abs(measured - self.values["psnr"])
+        agrees = gap <= AGREES + 1e-9
+        verdict = f"agrees within {AGREES} dB" if agrees else f"DIFFERS by {gap:.2f} dB, more than {AGREES}"
+        return f"{told}, measured {measured:.3f} dB: {verdict}"
+
 
 def published(kind: str | None = None, two_frames: bool = False) -> tuple[Published, ...]:
     """All entries, or those of one kind of benchmark that were made from as many frames."""
@@ -47,8 +58,10 @@ def published(kind: str | None = None, two_frames: bool = False) -> tuple[Publis
     return tuple(p for p in found if p.benchmark == kind and p.frames == (2 if two_frames else 4))
 
 
-def beside(entries: Sequence[Published]) -> str:
-    """The entries as a table in Markdown, marked as published."""
+def table(entries: Sequence[Published]) -> str:
+    """The entries as a table in Markdown, marked as published; empty without any."""
+    if not entries:
+        return ""
     kinds = [kind for kind in _LABELS if any(kind in entry.values for entry in entries)]
     rows = [
         (
@@ -59,26 +72,4 @@ def beside(entries: Sequence[Published]) -> str:
         )
         for entry in entries
     ]
-    return table(("method", *(_LABELS[kind] for kind in kinds), "parameters", "source"), rows)
-
-
-def agreement(report: Report, entries: Sequence[Published]) -> list[str]:
-    """A line for every published PSNR of a method that was measured under the same name.
-
-    A report of a part of a benchmark, or with samples left out, agrees with nothing.
-    """
-    lines = []
-    for entry in entries:
-        if entry.method not in report.names or "psnr" not in report.metrics or "psnr" not in entry.values:
-            continue
-        measured, told = report.mean("psnr", entry.method), entry.values["psnr"]
-        gap = abs(measured - told)
-        if report.skipped or ", part " in report.benchmark:
-            verdict = "not to be compared: samples were left out"
-        elif gap <= AGREES + 1e-9:
-            verdict = f"agrees within {AGREES} dB"
-        else:
-            verdict = f"DIFFERS by {gap:.2f} dB, more than {AGREES}"
-        both = f"measured {measured:.3f} dB, published {told:g} dB ({cell(entry.source)})"
-        lines.append(f"{cell(entry.method)}: {both}: {verdict}")
-    return lines
+    return tables.table(("method", *(_LABELS[kind] for kind in kinds), "parameters", "source"), rows)

@@ -15,7 +15,10 @@ from typing import Any
 
 from tweenlet.evaluation import statistics
 from tweenlet.evaluation.metrics import METRICS
+from tweenlet.evaluation.published import Published
+from tweenlet.evaluation.published import table as published_table
 from tweenlet.evaluation.statistics import Difference, Values
+from tweenlet.evaluation.tables import cell, table
 
 TIMES = ("seconds", "cpu_seconds")
 MOST_SEQUENCES = 100
@@ -70,6 +73,10 @@ class Report:
     note: str = ""
     skipped: tuple[tuple[str, str], ...] = ()
     """Samples that could not be read, and why."""
+    whole: bool = True
+    """Whether all samples of the benchmark as published were scored."""
+    published: tuple[Published, ...] = ()
+    """What others measured on it, to be shown beside."""
 
     @property
     def sequences(self) -> list[str]:
@@ -132,7 +139,7 @@ class Report:
         if self.two_frames:
             said.append("two frames only: the outer ones are these, repeated")
         if self.skipped:
-            said.append(f"{len(self.skipped)} SKIPPED, so no result of the whole benchmark")
+            said.append(f"{len(self.skipped)} SKIPPED, so this is no result of the whole benchmark")
         return "; ".join([*said, self.note] if self.note else said)
 
     @property
@@ -177,11 +184,24 @@ class Report:
                 apart = self.difference(metric, first, other)
                 rows.append((
                     shown.label, cell(other), shown.interval(self.interval(metric, other)),
-                    f"noise ({shown.gap(apart.mean)})" if apart.noise else shown.gap(apart.mean),
-                    shown.interval(apart.interval), f"{apart.p:.2g}",
+                    shown.gap(apart), shown.interval(apart.interval),
+                    "too few" if apart.p is None else f"{apart.p:.2g}",
                 ))  # fmt: skip
-        head = ("metric", "method", "95 % interval", f"{cell(first)} minus it", "95 % interval ", "p")
+        head = ("metric", "method", "mean, 95 %", f"{cell(first)} minus it", "minus, 95 %", "p")
         return table(head, rows, names=2)
+
+    def agreement(self) -> list[str]:
+        """Of every published PSNR, whether what was measured under its name agrees; lines of Markdown."""
+        comparable = self.whole and not self.skipped and "psnr" in self.metrics
+        lines = []
+        for entry in self.published:
+            if entry.method in self.names and "psnr" in entry.values:
+                measured = self.mean("psnr", entry.method) if comparable else None
+                lines.append(entry.verdict(measured))
+        if self.published and not lines:
+            known = ", ".join(dict.fromkeys(cell(entry.method) for entry in self.published))
+            lines = [f"Nothing measured has the name of a published method ({known}); LABEL=FILE gives one."]
+        return lines
 
     def per_sequence(self) -> str:
         """The table of the first metric, one row a sequence."""
@@ -203,6 +223,7 @@ class Report:
         ]
         if self.sequences_tell:
             parts.append(self.per_sequence())
+        parts += filter(None, (published_table(self.published), "\n".join(self.agreement())))
         if self.skipped:
             lines = [f"- {cell(name)}: {cell(why)}" for name, why in self.skipped]
             parts.append("\n".join(["Skipped:", *lines]))
@@ -216,13 +237,18 @@ class Report:
         intervals = {
             name: {metric: self.interval(metric, name) for metric in self.metrics} for name in self.names
         }
-        return {**asdict(self), "means": means, "intervals": intervals}
+        first, *others = self.names
+        apart = {
+            name: {metric: asdict(self.difference(metric, first, name)) for metric in self.metrics}
+            for name in others
+        }
+        return {**asdict(self), "means": means, "intervals": intervals, "first_minus": apart}
 
     def dumps(self) -> str:
         """:meth:`to_json` as text, with a line for each score."""
         plain = self.to_json()
-        scores = ",\n".join(json.dumps(score) for score in plain.pop("scores"))
-        return f'{json.dumps(plain, indent=1)[:-2]},\n "scores": [\n{scores}\n ]\n}}\n'
+        scores = ",\n".join(json.dumps(score, allow_nan=False) for score in plain.pop("scores"))
+        return f'{json.dumps(plain, indent=1, allow_nan=False)[:-2]},\n "scores": [\n{scores}\n ]\n}}\n'
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Report:
@@ -233,6 +259,7 @@ class Report:
             plain["scores"] = tuple(score_from(score) for score in plain["scores"])
             plain["metrics"] = tuple(plain["metrics"])
             plain["skipped"] = tuple((name, why) for name, why in plain["skipped"])
+            plain["published"] = tuple(Published(**entry) for entry in plain["published"])
             return cls(**plain)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"expected the JSON of a report, got something else: {error!r}") from error
@@ -252,8 +279,10 @@ class _Shown:
     def interval(self, ends: tuple[float, float] | None) -> str:
         return "too few" if ends is None else " to ".join(_digits(self._metric, end) for end in ends)
 
-    def gap(self, value: float) -> str:
-        return f"{value:+.{METRICS[self._metric].digits}f}"
+    def gap(self, apart: Difference) -> str:
+        """A difference, marked as noise where it may be; p shows where nothing can be said."""
+        value = f"{apart.mean:+.{METRICS[self._metric].digits}f}"
+        return value if apart.sure or apart.p is None else f"noise ({value})"
 
 
 def _counted(count: int, what: str) -> str:
@@ -262,23 +291,3 @@ def _counted(count: int, what: str) -> str:
 
 def _digits(metric: str, value: float) -> str:
     return f"{value:.{METRICS[metric].digits}f}"
-
-
-def cell(text: str) -> str:
-    """Text for a Markdown table or line: on one line, with what would end a cell or begin markup escaped."""
-    flat = " ".join(text.split()).replace("\\", "\\\\")
-    for sign in "|<*`[":
-        flat = flat.replace(sign, f"\\{sign}")
-    return flat
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """A Markdown table that lines up as plain text too: ``names`` columns to the left, then numbers."""
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        columns = enumerate(zip(cells, widths, strict=True))
-        return f"| {' | '.join(c.ljust(w) if i < names else c.rjust(w) for i, (c, w) in columns)} |"
-
-    rule = ["-" * (width + 1) + ("-" if i < names else ":") for i, width in enumerate(widths)]
-    return "\n".join([line(head), f"|{'|'.join(rule)}|", *map(line, rows)])

@@ -12,10 +12,13 @@ was.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,15 +58,15 @@ def evaluate(
     ValueError for no method, no sample, a damaged sample, a frame of a wrong shape, or another run's ledger.
     """
     metrics = metrics or {name: METRICS[name] for name in DEFAULT}
-    head = _head(methods, benchmark, tuple(metrics))
-    book = _Ledger(ledger, head)
+    entrants = tuple(entrant(name, method) for name, method in methods.items())
+    book = _Ledger(ledger, _head(entrants, benchmark, metrics) if ledger else {})
     pool = ThreadPoolExecutor(os.cpu_count())
     warm: set[tuple[str, torch.Size]] = set()
 
     def new(name: str) -> bool:
         return name not in book.known
 
-    with pool:
+    with book, pool:
         for batch in _side_by_side(benchmark, new, pool):
             for place, sample in batch:
                 if isinstance(sample, Damaged):
@@ -77,8 +80,8 @@ def evaluate(
     if not (scores := book.scores()):
         raise ValueError(f"nothing to evaluate: {len(methods)} methods, and no sample in {benchmark.name}")
     return Report(
-        benchmark.name, head["entrants"], tuple(metrics), scores, head["version"], head["machine"], book.date,
-        benchmark.two_frames, benchmark.by_sequence, benchmark.note, book.skipped(),
+        benchmark.name, entrants, tuple(metrics), scores, code_version(), machine(), book.date,
+        benchmark.two_frames, benchmark.by_sequence, benchmark.note, book.skipped(), benchmark.whole,
     )  # fmt: skip
 
 
@@ -119,9 +122,19 @@ def _scores(
         made[name] = method(sample.frames).cpu()
         times[name] = time.perf_counter() - wall, _cpu_seconds() - cpu
         _check(name, made[name], sample)
+
+    def measured(task: tuple[str, str]) -> float:
+        name, metric = task
+        try:
+            value = metrics[metric].measure(made[name], sample.truth)
+        except ValueError as error:
+            raise ValueError(f"{sample.name}: {error}") from error
+        if not math.isfinite(value):
+            raise ValueError(f"{metric} of {sample.name} made by {name} is {value}: expected a finite number")
+        return value
+
     tasks = [(name, metric) for name in methods for metric in metrics]
-    found = pool.map(lambda task: metrics[task[1]].measure(made[task[0]], sample.truth), tasks)
-    values = dict(zip(tasks, found, strict=True))
+    values = dict(zip(tasks, pool.map(measured, tasks), strict=True))
     height, width = sample.truth.shape[-2:]
     return [
         Score(
@@ -133,9 +146,11 @@ def _scores(
 
 
 def _check(name: str, made: Tensor, sample: Sample) -> None:
-    if made.shape != sample.truth.shape or not made.isfinite().all():
-        wanted = f"expected {tuple(sample.truth.shape)}, all finite"
-        raise ValueError(f"{name} made a frame of shape {tuple(made.shape)} for {sample.name}: {wanted}")
+    got, wanted = tuple(made.shape), tuple(sample.truth.shape)
+    if got != wanted:
+        raise ValueError(f"{name} made a frame of shape {got} for {sample.name}: expected {wanted}")
+    if wrong := int((~made.isfinite()).sum()):
+        raise ValueError(f"{name} made a frame with {wrong} values that are not finite for {sample.name}")
 
 
 def entrant(name: str, method: Method) -> Entrant:
@@ -145,47 +160,78 @@ def entrant(name: str, method: Method) -> Entrant:
     )
 
 
-def _head(methods: Mapping[str, Method], benchmark: Benchmark, metrics: tuple[str, ...]) -> dict[str, Any]:
-    """What scores of one report have in common."""
+def _head(
+    entrants: tuple[Entrant, ...], benchmark: Benchmark, metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
+    """What scores of one report have in common, so that those of another run are not mixed among them."""
     return {
         "benchmark": benchmark.name,
-        "listing": _listing(benchmark),
-        "entrants": tuple(entrant(name, method) for name, method in methods.items()),
-        "metrics": metrics,
-        "version": code_version(),
+        "data": _data(benchmark),
+        "methods": {entrant.name: entrant.digest or entrant.told for entrant in entrants},
+        "metrics": list(metrics),
+        "code": _code(),
         "machine": machine(),
     }
 
 
-def _listing(benchmark: Benchmark) -> str:
-    """A fingerprint of which samples are in a benchmark, as far as that is known before reading."""
-    listed = [(sequence.name, sequence.count) for sequence in benchmark.sequences]
+def _data(benchmark: Benchmark) -> str:
+    """A fingerprint of the samples: the sequences, which windows, and name, size and date of every file."""
+    listed = []
+    for sequence in benchmark.sequences:
+        known = [(path.name, path.stat()) for path in sequence.paths if path.exists()]
+        files = [(name, told.st_size, told.st_mtime_ns) for name, told in known]
+        listed.append((sequence.name, sequence.count, repr(getattr(sequence, "windows", "")), files))
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
 
 
+def _code() -> str:
+    """A fingerprint of the package's own Python."""
+    home = Path(__file__).parents[1]
+    total = hashlib.sha256()
+    for file in sorted(home.rglob("*.py")):
+        total.update(f"{file.relative_to(home)}\n".encode() + file.read_bytes())
+    return total.hexdigest()[:16]
+
+
 class _Ledger:
-    """The scores so far, in memory and, where there is a path, in a file: a head, then a line per sample."""
+    """The scores so far, in memory and, where there is a path, in a file: a head, then a line per sample.
+
+    Samples that were skipped are not known when a run goes on: they may have been mended.
+    """
 
     def __init__(self, path: Path | None, head: Mapping[str, Any]) -> None:
-        plain = json.loads(json.dumps(dict(head), default=asdict))
         self.date = datetime.now(UTC).isoformat(timespec="seconds")
-        self._path = path
-        self._lines: list[dict[str, Any]] = []
-        if path is not None and path.exists():
-            held, *self._lines = _whole_lines(path)
-            if other := [name for name, value in plain.items() if held.get(name) != value]:
-                wanted = f"expected {', '.join(f'{name} {held.get(name)}' for name in other)}"
+        self._path, self._lines = path, list[dict[str, Any]]()
+        self._lock = _locked(path.parent) if path else None
+        try:
+            if path is not None:
+                self._read(path, head)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.known = {line["sample"] for line in self._lines}
+
+    def _read(self, path: Path, head: Mapping[str, Any]) -> None:
+        """Take over what is there, and write it anew without what a kill left of a last line."""
+        if path.exists():
+            held, *lines = _whole_lines(path)
+            if other := [name for name, value in head.items() if held.get(name) != value]:
                 raise ValueError(
-                    f"{path} holds another run: {wanted} to go on with it; --overwrite begins anew"
+                    f"{path} holds another run: it differs in {', '.join(other)}; --overwrite begins anew"
                 )
             self.date = held["date"]
-        if path is not None:  # written anew, without what a kill left of a last line
-            partial = path.with_suffix(".part")
-            partial.write_text(
-                "".join(json.dumps(line) + "\n" for line in ({**plain, "date": self.date}, *self._lines))
-            )
-            partial.replace(path)
-        self.known = {line["sample"] for line in self._lines}
+            self._lines = [line for line in lines if "scores" in line]
+        partial = path.with_suffix(".part")
+        written = ({**head, "date": self.date}, *self._lines)
+        partial.write_text("".join(json.dumps(line) + "\n" for line in written))
+        partial.replace(path)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
 
     def add(self, place: int, sample: str, scores: Sequence[Score]) -> None:
         self._write({"place": place, "sample": sample, "scores": [asdict(score) for score in scores]})
@@ -209,6 +255,17 @@ class _Ledger:
 
     def _ordered(self) -> list[dict[str, Any]]:
         return sorted(self._lines, key=lambda line: line["place"])  # within a sequence they come in order
+
+
+def _locked(folder: Path) -> int:
+    """A lock on a folder that ends with this process at the latest; OSError where another run has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise OSError(f"another evaluation is writing into {folder}") from None
+    return handle
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
@@ -242,8 +299,17 @@ def code_version() -> str:
 
 def machine() -> str:
     """Processor, cores, accelerator and torch, in one line."""
-    parts = [f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"]
+    parts = [f"{_processor()} ({platform.system()}, {torch.backends.cpu.get_cpu_capability()})"]
     parts.append(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return ", ".join([*parts, f"torch {torch.__version__}"])
+
+
+def _processor() -> str:
+    """What the processor is called, where the system tells; else its kind."""
+    try:
+        told = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        told = None
+    return told[1].strip() if told else platform.processor() or platform.machine()

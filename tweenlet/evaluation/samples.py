@@ -16,8 +16,9 @@ A sequence is opened when its samples are asked for and read once, with a few fr
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -31,6 +32,8 @@ from tweenlet import video
 
 SPAN = 7
 """Consecutive frames in a window."""
+UNEVEN = 0.25
+"""How far from half-way the truth may lie in time, as a share of the way to its neighbours."""
 INPUTS = (0, 2, 4, 6)
 """Which of them are given."""
 TRUTH = 3
@@ -88,6 +91,10 @@ class SampleSequence(Protocol):
     def count(self) -> int | None:
         """How many samples there are; None where only decoding can tell."""
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+
     def part(self, number: int, of: int) -> Self:
         """Every ``of``-th sample from the ``number``-th on, counted from 1."""
 
@@ -116,6 +123,11 @@ class Clip:
         """How many samples there are; None where only decoding can tell."""
         return None if isinstance(self.windows, range) else len(self.windows)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The video, or the images of the folder."""
+        return tuple(sorted(self.path.iterdir())) if self.path.is_dir() else (self.path,)
+
     def part(self, number: int, of: int) -> Clip:
         """Every ``of``-th window from the ``number``-th on, counted from 1."""
         return replace(self, windows=self.windows[number - 1 :: of])
@@ -124,7 +136,9 @@ class Clip:
         """The samples in the order of time; only frames of wanted ones are made RGB.
 
         Where the clip turns out damaged, every window that was still to come is :class:`Damaged`: each one of
-        a tuple, the first of a range. So are the windows of a tuple that reach beyond the end of the clip.
+        a tuple, the first of a range. So are windows of a tuple that reach beyond the end of the clip, the
+        first of a range for which the clip is too short, and those in which the truth does not lie half-way
+        in time, as where frames are lost or the rate varies.
         """
         windows = self.windows
         if not isinstance(windows, range):
@@ -140,13 +154,17 @@ class Clip:
                     recent.append(frame)
                     start = count - SPAN
                     if start in windows and wanted(self._named(start)):
-                        pictures = {
-                            start + i: pictures[start + i] if start + i in pictures else recent[i].rgb()
-                            for i in (*INPUTS, TRUTH)
-                        }
-                        frames = torch.from_numpy(np.stack([pictures[start + i] for i in INPUTS]))
-                        truth = torch.from_numpy(np.array(pictures[start + TRUTH]))
-                        yield Sample(self._named(start), self.name, frames, truth)
+                        if not half_way([frame.time for frame in recent]):
+                            uneven = f"{self.path}: the frame to be made is not half-way in time"
+                            yield Damaged(self._named(start), self.name, uneven)
+                        else:
+                            pictures = {
+                                start + i: pictures[start + i] if start + i in pictures else recent[i].rgb()
+                                for i in (*INPUTS, TRUTH)
+                            }
+                            frames = torch.from_numpy(np.stack([pictures[start + i] for i in INPUTS]))
+                            truth = torch.from_numpy(np.array(pictures[start + TRUTH]))
+                            yield Sample(self._named(start), self.name, frames, truth)
                     if start == windows[-1]:
                         return
         except (OSError, ValueError) as error:
@@ -160,7 +178,7 @@ class Clip:
         ahead: Iterable[int] = windows
         if isinstance(windows, range):
             passed = max(-(-(count - SPAN + 1 - windows.start) // windows.step), 0)
-            ahead = windows[passed : passed + 1] if trouble else ()
+            ahead = windows[passed : passed + 1] if trouble or not passed else ()
         for start in ahead:
             if start + SPAN > count and wanted(self._named(start)):
                 beyond = f"{self.path} has {count} frames, but its window at {start} needs {start + SPAN}"
@@ -197,6 +215,11 @@ class Stills:
     def count(self) -> int:
         """How many samples there are."""
         return len(self.files)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The images of all samples."""
+        return tuple(path for files in self.files for path in files.paths)
 
     def part(self, number: int, of: int) -> Stills:
         """Every ``of``-th sample from the ``number``-th on, counted from 1."""
@@ -237,6 +260,8 @@ class Benchmark:
     """Whether its mean is the mean of the means of its sequences, and not that of all samples."""
     note: str = ""
     """What its table must tell: samples that are left out, a number other than the published one."""
+    whole: bool = True
+    """Whether these are all samples that were published, so that a mean may stand beside a published one."""
 
     def __post_init__(self) -> None:
         sequences = [sequence.name for sequence in self.sequences]
@@ -271,7 +296,13 @@ class Benchmark:
         single = all(sequence.count == 1 for sequence in self.sequences)
         parts = (sequence.part(number, of) for sequence in self.sequences)
         chosen = self.sequences[number - 1 :: of] if single else tuple(s for s in parts if s.count != 0)
-        return replace(self, name=f"{self.name}, part {number}/{of}", sequences=chosen)
+        return replace(self, name=f"{self.name}, part {number}/{of}", sequences=chosen, whole=False)
+
+
+def half_way(times: Sequence[Fraction]) -> bool:
+    """Whether the truth of a window of seven frames lies half-way in time between its neighbours."""
+    before, truth, after = (times[place] for place in (INPUTS[1], TRUTH, INPUTS[2]))
+    return after > before and abs(truth - (before + after) / 2) <= UNEVEN * (after - before) / 2
 
 
 def _picture(path: Path, fit: Fit) -> Pixels:

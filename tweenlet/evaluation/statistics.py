@@ -4,9 +4,8 @@
                                                            `-> signs turned at random -> p value
 
 Frames of one clip resemble each other, so whole sequences are drawn, not frames: what is asked is what other
-clips like these would have given. Fewer than :data:`FEW` sequences are cut into blocks of consecutive samples
-(as long as the cube root of their number, which is usual for the block bootstrap, or shorter, for
-:data:`ENOUGH` blocks), which answers for these clips only.
+clips like these would have given. Fewer than :data:`FEW` sequences are cut into blocks of consecutive
+samples, as long as makes them about independent; what comes out then is about these clips only.
 All random numbers are seeded: the same values give the same digits.
 """
 
@@ -15,22 +14,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 FEW = 6
-"""Sequences under which blocks of them are the units."""
-ENOUGH = 8
-"""Blocks that samples are cut into if there are so many."""
-LEAST = 3
-"""Units under which nothing can be said."""
+"""Sequences under which blocks of them are the units, and units under which nothing can be said."""
 LEVEL = 0.95
 NOISE = 0.05
 """A p value from which on a difference counts as noise."""
 _DRAWS = 10_000
 _ALL_SIGNS = 13
 """Units up to which every way to turn the signs is tried (2^13)."""
+_HIGHEST = 0.95
+"""Of the correlation of one sample with the next: no more is believed."""
 
 Values = Sequence[Sequence[float]]
 """One number per sample, sequence by sequence, in the order of time."""
@@ -43,13 +41,14 @@ class Difference:
     mean: float
     """First minus second."""
     interval: tuple[float, float] | None
-    p: float
-    """Of a difference at least so large, either way, if the two were equally good."""
+    """None where there are too few units to say."""
+    p: float | None
+    """Of a difference at least so large, either way, if the two were equally good; None as above."""
 
     @property
-    def noise(self) -> bool:
-        """Whether it may be chance."""
-        return self.p >= NOISE
+    def sure(self) -> bool:
+        """Whether it is more than chance would give."""
+        return self.p is not None and self.p < NOISE
 
 
 def mean(values: Values, by_sequence: bool = False) -> float:
@@ -59,29 +58,34 @@ def mean(values: Values, by_sequence: bool = False) -> float:
 
 
 def interval(values: Values, by_sequence: bool = False) -> tuple[float, float] | None:
-    """The 95 % interval of :func:`mean` by the percentile bootstrap; None for too few units.
+    """The 95 % interval of :func:`mean`; None for fewer than six units. ValueError for no value.
 
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; ValueError for no value.
+    The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13),
+    widened as the t distribution asks of so few units (Hesterberg, What Teachers Should Know About the
+    Bootstrap, 2015, "expanded percentile interval").
     """
     sums, weights = _units(values, by_sequence)
-    if (count := len(sums)) < LEAST:
+    if (count := len(sums)) < FEW:
         return None
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _DRAWS)
-    low, high = np.quantile(drawn @ sums / (drawn @ weights), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    middle = sums.sum() / weights.sum()
+    tail = NormalDist().cdf(-_t(count - 1) * math.sqrt(count / (count - 1)))
+    low, high = np.quantile(drawn @ sums / (drawn @ weights), [tail, 1 - tail])
+    return min(float(low), float(middle)), max(float(high), float(middle))
 
 
 def difference(first: Values, second: Values, by_sequence: bool = False) -> Difference:
     """First minus second, sample by sample, with a paired test: were they equal, each sign could be turned.
 
-    The p value is that of the sign-flip permutation test, exact for up to 13 units; with fewer than six it
-    cannot fall under 0.05. ValueError where the two do not pair.
+    The p value is that of the sign-flip permutation test over the units, exact for up to 13 of them.
+    ValueError where the two do not pair.
     """
     if [len(a) for a in first] != [len(b) for b in second]:
         raise ValueError("expected as many values of the second as of the first in every sequence")
     values = [[x - y for x, y in zip(a, b, strict=True)] for a, b in zip(first, second, strict=True)]
     sums, _ = _units(values, by_sequence)
-    count = len(sums)
+    if (count := len(sums)) < FEW:
+        return Difference(mean(values, by_sequence), None, None)
     if count <= _ALL_SIGNS:
         signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
     else:
@@ -91,17 +95,10 @@ def difference(first: Values, second: Values, by_sequence: bool = False) -> Diff
     return Difference(mean(values, by_sequence), interval(values, by_sequence), p)
 
 
-def unit_count(values: Values) -> int:
-    """How many units the values make."""
-    return len(_units(values, False)[0])
-
-
 def unit_name(values: Values) -> str:
-    """What the units are, in words: "9 sequences" or "12 blocks of samples"."""
+    """What is drawn, in words: "9 sequences", or "blocks of consecutive samples"."""
     sequences = sum(1 for sequence in values if len(sequence))
-    if sequences >= FEW:
-        return f"{sequences} sequences"
-    return f"{unit_count(values)} blocks of consecutive samples"
+    return f"{sequences} sequences" if sequences >= FEW else "blocks of consecutive samples"
 
 
 def _parts(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -115,17 +112,39 @@ def _parts(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDAr
 
 def _units(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """As :func:`_parts`, of the sequences, or where these are few of their blocks."""
-    sequences = [sequence for sequence in values if len(sequence)]
-    if len(sequences) >= FEW:
-        return _parts(sequences, by_sequence)
+    sequences = [np.asarray(sequence, np.float64) for sequence in values if len(sequence)]
+    if len(sequences) >= FEW or not sequences:
+        return _parts(values, by_sequence)
+    length = _block(sequences)
     sums, weights = [], []
-    longest = max(1, sum(map(len, sequences)) // ENOUGH)
     for sequence in sequences:
-        length = min(longest, math.ceil(len(sequence) ** (1 / 3) - 1e-9))
-        blocks = [sequence[start : start + length] for start in range(0, len(sequence), length)]
         share = 1 / len(sequence) if by_sequence else 1.0
-        sums += [sum(block) * share for block in blocks]
-        weights += [len(block) * share for block in blocks]
-    if not sums:
-        raise ValueError("expected values, got none")
+        for block in np.array_split(sequence, max(1, len(sequence) // length)):
+            sums.append(block.sum() * share)
+            weights.append(len(block) * share)
     return np.array(sums), np.array(weights)
+
+
+def _block(sequences: Sequence[NDArray[np.float64]]) -> int:
+    """Samples that count as one: (1 + r) / (1 - r), where r is the correlation of a sample with the next.
+
+    That is by how much the variance of a mean grows where each sample depends on the one before; r is
+    corrected for its bias in short series (Kendall, 1954).
+    """
+    apart = [sequence - sequence.mean() for sequence in sequences]
+    power = sum(float((series * series).sum()) for series in apart)
+    if not power:
+        return 1
+    r = sum(float((series[1:] * series[:-1]).sum()) for series in apart) / power
+    r += (1 + 3 * max(r, 0.0)) / sum(map(len, apart))
+    r = min(max(r, 0.0), _HIGHEST)
+    return math.ceil((1 + r) / (1 - r) - 0.5)
+
+
+def _t(freedom: int) -> float:
+    """The quantile of Student's t that leaves (1 - LEVEL) / 2 above it (Cornish and Fisher, 1938)."""
+    z, v = NormalDist().inv_cdf((1 + LEVEL) / 2), freedom
+    first = (z**3 + z) / (4 * v)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    return z + first + second + third

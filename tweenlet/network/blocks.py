@@ -1,10 +1,13 @@
 """Small parts that several boxes of the network are made of.
 
 Gate        x -> x * sigmoid(layers(mean of x over space))    which channels matter in this picture
+Enlarge     (B, C, h, w) -> (B, C, k h, k w)                  bilinear, corners on corners
 SliceConv   (B, C, T, H, W) -> (B, C', T, H', W')             3-D convolution, computed as a 2-D one
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +20,67 @@ class Gate(nn.Module):
     def __init__(self, *layers: nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.Sigmoid())
+        self.mean: Callable[[Tensor], Tensor] = mean
+        """May be another's than the input's own: for a piece of a frame, the mean of the whole."""
+
+    def factors(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> what each channel is scaled by, (B, C, 1, ...)."""
+        means = self.mean(x)
+        factors: Tensor = self.layers(means)
+        return factors.reshape(means.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape."""
-        means = x.mean(tuple(range(2, x.dim())), keepdim=True)
-        scaled: Tensor = x * self.layers(means).reshape(means.shape)
-        return scaled
+        return x * self.factors(x)
+
+
+def mean(x: Tensor) -> Tensor:
+    """(B, C, ...) -> the mean of each channel, (B, C, 1, ...)."""
+    return x.mean(tuple(range(2, x.dim())), keepdim=True)
+
+
+class Enlargement(nn.Module):
+    """What puts corners on corners: where a pixel lands depends on how large the whole is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.piece: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
+        """Where the input lies in the whole that it is a piece of, if it is: for rows and for columns the
+        first, the one after the last, and how many there are, in any unit."""
+
+    def places(self, axis: int, size: int, longer: int) -> Tensor:
+        """Where ``longer`` rows (axis 0) or columns (1) lie among ``size``: (longer,) float64."""
+        start, stop, whole = (0, size, size) if self.piece is None else self.piece[axis]
+        first, full = (round(n * size / (stop - start)) for n in (start, whole))
+        factor = longer // size
+        rows = torch.arange(longer, dtype=torch.float64) + first * factor
+        return (rows * ((full - 1) / (full * factor - 1)) - first).clamp(0, size - 1)
+
+
+def spread(x: Tensor, places: Tensor, dim: int) -> Tensor:
+    """Fetch from between the entries along ``dim`` (-2 or -1), linearly."""
+    if x.shape[dim] == 1:
+        return x.expand(*x.shape[:dim], len(places), *x.shape[dim:][1:])
+    left = places.long().clamp(max=x.shape[dim] - 2)
+    share = (places - left).to(x).view(-1, *[1] * (-1 - dim))
+    left = left.to(x.device)
+    return x.index_select(dim, left).lerp(x.index_select(dim, left + 1), share)
+
+
+class Enlarge(Enlargement):
+    """Bilinear, by a whole number."""
+
+    def __init__(self, factor: int):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, k h, k w)."""
+        if self.piece is None:
+            return F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=True)
+        for axis, dim in enumerate((-2, -1)):
+            x = spread(x, self.places(axis, x.shape[dim], self.factor * x.shape[dim]), dim)
+        return x
 
 
 class SliceConv(nn.Conv3d):

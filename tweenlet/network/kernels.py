@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tweenlet.network.blocks import Enlarge
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.pyramid import EIGHT_TAPS, double, gaussian_kernel, half
 
@@ -39,7 +40,7 @@ class Head(nn.Module):
             if enlarge > 1:
                 layers += [
                     nn.ReLU(),
-                    nn.Upsample(scale_factor=enlarge, mode="bilinear", align_corners=True),
+                    Enlarge(enlarge),
                     nn.Conv2d(taps, taps, 3, padding=1),
                 ]
             return nn.Sequential(*layers)
@@ -81,11 +82,12 @@ class Kernels(nn.Module):
             made = []
             for name, frame in (("before", before), ("after", after)):
                 weight, rows, columns = self.heads[f"{SCALE_NAMES[scale]}_{name}"](features)
-                made.append(adacof(self._resize(frame, scale), weight, rows, columns, self.dilation))
+                made.append(adacof(self.resize(frame, scale), weight, rows, columns, self.dilation))
             candidates[scale] = torch.cat(made, 1)
         return candidates
 
-    def _resize(self, frame: Tensor, scale: float) -> Tensor:
+    def resize(self, frame: Tensor, scale: float) -> Tensor:
+        """A frame (B, 3, H, W) at ``scale``, as AdaCoF samples it."""
         if scale == 1.0:
             return frame
         return half(frame, self.gaussian) if scale < 1 else double(frame, self.eight_taps)

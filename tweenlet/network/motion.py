@@ -71,6 +71,17 @@ class Refine(nn.Module):
         return x, self.predict(x).to(places.dtype)
 
 
+class Mend(nn.ModuleList):
+    """What to add to the blend: layers at half the frame's size, on all that is known at full and at half."""
+
+    def forward(self, full: Tensor, hints: Tensor) -> Tensor:
+        """Full (B, MERGED, H, W), hints (B, C, H/2, W/2) -> addition (B, 3, H, W)."""
+        x = torch.cat((F.pixel_unshuffle(full, 2), hints), 1)
+        for layer in self:
+            x = layer(x)
+        return F.pixel_shuffle(x, 2)
+
+
 class Motion(nn.Module):
     """Readings of the flow, refined by levels of ``widths`` (finest first, from 1/2 of the frame's size)."""
 
@@ -86,8 +97,8 @@ class Motion(nn.Module):
             Refine(f, width, c, 8 if level else 8 + len(VIEWS), matches=level == len(widths) - 1)
             for level, (f, width, c) in enumerate(zip(features, widths, (*coarser, 0), strict=True))
         )
-        self.mend = nn.Sequential(
-            _conv(4 * MERGED + widths[0], widths[0]), _silent(nn.Conv2d(widths[0], 4 * 3, 3, padding=1))
+        self.mend = Mend(
+            (_conv(4 * MERGED + widths[0], widths[0]), _silent(nn.Conv2d(widths[0], 4 * 3, 3, padding=1)))
         )
         self.enlarge = nn.ModuleList(
             nn.Conv2d(width, 4 * c, 1) for width, c in zip(widths[1:], coarser, strict=True)
@@ -123,7 +134,7 @@ class Motion(nn.Module):
             torch.zeros_like(before),
         )
         full = torch.cat((*(view - blend for view in there), blend - 0.5), 1)
-        mended = F.pixel_shuffle(self.mend(torch.cat((F.pixel_unshuffle(full, 2), hints), 1)), 2)
+        mended = self.mend(full, hints)
         return Merged(blend + mended.to(blend.dtype), {1.0: full, 0.5: hints})
 
 

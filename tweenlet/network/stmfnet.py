@@ -66,25 +66,30 @@ class STMFNet(nn.Module):
         :func:`~tweenlet.ops.dis.window_flows` makes them) or finds them itself; others take none. The result
         is not clamped. ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
-        if frames.dim() != 5 or frames.shape[1:3] != (FRAMES, 3):
-            raise ValueError(f"expected frames of shape (B, {FRAMES}, 3, H, W), got {tuple(frames.shape)}")
-        height, width = frames.shape[-2:]
-        if height % self.stride or width % self.stride:
-            raise ValueError(f"height and width must be multiples of {self.stride}, got {height}x{width}")
+        check(frames, self.stride)
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
             made |= self.kernels(self.features(before, after), before, after)
         if self.flow is not None:
-            _join(made, {1.0: self.flow(before, after)})
+            join(made, {1.0: self.flow(before, after)})
         draft = frames.new_zeros(())
         if self.motion is not None:
             merged = self.motion(frames, window_flows(frames) if flows is None else flows)
-            _join(made, merged.candidates)
+            join(made, merged.candidates)
             draft = merged.frame
         if self.fusion is not None:
             draft = draft + self.fusion(made)
         return draft if self.texture is None else draft + self.texture(frames, draft)
+
+
+def check(frames: Tensor, stride: int) -> None:
+    """Refuse in words what the network does not take."""
+    if frames.dim() != 5 or frames.shape[1:3] != (FRAMES, 3):
+        raise ValueError(f"expected frames of shape (B, {FRAMES}, 3, H, W), got {tuple(frames.shape)}")
+    height, width = frames.shape[-2:]
+    if height % stride or width % stride:
+        raise ValueError(f"height and width must be multiples of {stride}, got {height}x{width}")
 
 
 def candidates(config: ModelConfig) -> dict[float, int]:
@@ -99,6 +104,7 @@ def candidates(config: ModelConfig) -> dict[float, int]:
     return channels
 
 
-def _join(candidates: dict[float, Tensor], more: Mapping[float, Tensor]) -> None:
+def join(candidates: dict[float, Tensor], more: Mapping[float, Tensor]) -> None:
+    """Add more candidates to those of each scale."""
     for scale, tensor in more.items():
         candidates[scale] = torch.cat((candidates[scale], tensor), 1) if scale in candidates else tensor

@@ -12,6 +12,9 @@ the weights 1.3 and -0.3. Each of the four pixels is clamped to the frame by its
 To gather four neighbours at once, the frame is first turned into the four coefficients of the surface that
 runs through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  one nearest lookup per tap
 fetches them.
+
+Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
+pixel by pixel, as sums over rows of a table.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+CACHED_ROWS = 8
+"""Rows of ``adacof_pixels`` made at once, so that what is between two steps is still in the cache."""
 
 
 def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1) -> Tensor:
@@ -85,3 +91,43 @@ def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tens
     here, along_column, along_row, along_both = looked_up.chunk(4, 1)
     sample = here + part_column * along_column + part_row * (along_row + part_column * along_both)
     return weight[:, None].to(surface.dtype) * sample
+
+
+def surface_table(frame: Tensor) -> Tensor:
+    """``frame`` (C, H, W) as ``adacof_pixels`` reads it: its surface's coefficients, (4, H + 1, W + 1, C)."""
+    coefficients = _surface(frame[None])
+    return coefficients.view(4, -1, *coefficients.shape[2:]).permute(0, 2, 3, 1).contiguous()
+
+
+def adacof_pixels(
+    table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1
+) -> Tensor:
+    """Some rows of :func:`adacof`, those from ``top`` on, without a gradient.
+
+    The frame comes as a :func:`surface_table`. The taps (h, W, k*k) are those of the h rows, in the precision
+    of the table; ``rows`` and ``columns`` are overwritten. Returns (h, W, C).
+    """
+    parts = zip(*(torch.split(taps, CACHED_ROWS) for taps in (weight, rows, columns)), strict=True)
+    return torch.cat(
+        [_pixels(table, top + CACHED_ROWS * n, w, r, c, dilation) for n, (w, r, c) in enumerate(parts)]
+    )
+
+
+def _pixels(table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
+    _, height, wide, channels = table.shape
+    taps = weight.shape[-1]
+    side = math.isqrt(taps)
+    place = torch.arange(side, dtype=torch.int32, device=table.device) * dilation - (side - 1) * dilation // 2
+    # in the table, that begins one pixel outside of the frame
+    y = torch.arange(top + 1, top + 1 + weight.shape[0], dtype=torch.int32, device=table.device)
+    x = torch.arange(1, weight.shape[1] + 1, dtype=torch.int32, device=table.device)
+    y, x = y[:, None, None] + place.repeat_interleave(side), x[:, None] + place.repeat(side)
+    row = rows.int().clamp_(-y, height - 1 - y)
+    index = columns.int().clamp_(-x, wide - 1 - x).add_(row, alpha=wide).add_(y * wide + x).view(-1, taps)
+    along_column, along_row = columns.frac_(), rows.frac_().mul_(weight)
+    shares = (weight, weight * along_column, along_row, along_column.mul_(along_row))
+    sums = [
+        F.embedding_bag(index, part.view(-1, channels), mode="sum", per_sample_weights=share.view(-1, taps))
+        for part, share in zip(table, shares, strict=True)
+    ]
+    return (sums[0].add_(sums[1]).add_(sums[2]).add_(sums[3])).view(*weight.shape[:2], channels)

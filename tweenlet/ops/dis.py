@@ -9,7 +9,7 @@ for a flow between frames of 854x480.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -49,21 +49,28 @@ def window_flows(frames: Tensor) -> Tensor:
     An outer frame that repeats its neighbour, as at the ends of a clip, tells nothing of the motion there: it
     is taken to be steady.
     """
-    flows = []
-    for window in frames:
-        looks = [grey(frame) for frame in window]
-        flows.append(steady([dis(looks[a], looks[b]) for a, b in PAIRS], window))
-    return torch.stack(flows).to(frames.device)
+    return torch.stack([_flows_of(window) for window in frames]).to(frames.device)
 
 
-def steady(flows: Sequence[Tensor], window: Sequence[Tensor] | Tensor) -> Tensor:
-    """The four flows of PAIRS, (2, H, W) each, as one; to an outer frame that repeats by steady motion.
+def _flows_of(window: Tensor) -> Tensor:
+    looks = [grey(frame) for frame in window]
+    return torch.stack(four_flows(window, lambda a, b: dis(looks[a], looks[b])))
 
-    Window: four frames (3, H, W). Returns (4, 2, H, W).
+
+def four_flows(window: Sequence[Tensor] | Tensor, find: Callable[[int, int], Tensor]) -> list[Tensor]:
+    """The flows of PAIRS between four frames (3, H, W), (2, H, W) each, by ``find(first, second)``.
+
+    To an outer frame that repeats none is looked for: motion is taken to be steady.
     """
-    back_1, on_1, back_2, on_2 = flows
-    if torch.equal(window[0], window[1]):
-        back_1 = -on_1
-    if torch.equal(window[2], window[3]):
-        on_2 = -back_2
-    return torch.stack((back_1, on_1, back_2, on_2))
+    across, back = find(1, 2), find(2, 1)
+    return [
+        -across if same(window[0], window[1]) else find(1, 0),
+        across,
+        back,
+        -back if same(window[2], window[3]) else find(2, 3),
+    ]
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two frames are equal."""
+    return a is b or torch.equal(a, b)

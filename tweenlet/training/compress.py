@@ -147,6 +147,11 @@ class HeldOut:
         """How many there are."""
         return len(self.numbers)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """None: they lie in a store."""
+        return ()
+
     def part(self, number: int, of: int) -> HeldOut:
         """Every ``of``-th from the ``number``-th on, counted from 1."""
         return replace(self, numbers=self.numbers[number - 1 :: of])

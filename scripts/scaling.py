@@ -1,0 +1,175 @@
+"""Cost grows as the work grows: time and memory against pixels, factor and length, measured and plotted.
+
+    python scripts/scaling.py docs [--runs 3] [--only length]    writes docs/scaling.json and .png
+
+Every point is a clip made on the spot and `tweenlet.interpolate_video` in a process of its own, with one
+thread for the network; the table printed is the one of docs/scaling.md. CPU seconds are those of the whole
+process between opening the clip and closing the result: decoding, flow, network, encoding. Peak memory is the
+process's, Python and torch included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+
+import av
+import matplotlib
+import numpy as np
+import torch
+
+import tweenlet
+
+SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
+LENGTHS = (100, 300, 1000, 3000, 10000)
+SWEEPS = {  # name -> what grows, and the points: (width, height, frames, factor)
+    "pixels": ("pixels of a frame", [(w, h, 3, 2) for w, h in SIZES]),
+    "factor": ("frames made", [(320, 180, 5, factor) for factor in (2, 4, 8, 16, 32)]),
+    "length": ("frames made", [(64, 64, count, 2) for count in LENGTHS]),
+}
+LONG = 20.0
+"""CPU seconds from which one run is enough."""
+
+
+def make_clip(path: Path, width: int, height: int, count: int) -> None:
+    """A clip of a smooth texture that wanders."""
+    coarse = torch.rand(1, 3, 9, 16, generator=torch.Generator().manual_seed(0))
+    size = (height + 32, width + 32)
+    wide = torch.nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 1)[0]
+    texture = (255 * wide).to(torch.uint8).permute(1, 2, 0).numpy()
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", Fraction(24), {"preset": "ultrafast", "crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(count):
+            x, y = (round(16 + 15 * f(i / 9)) for f in (np.sin, np.cos))
+            picture = np.ascontiguousarray(texture[y : y + height, x : x + width])
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        output.mux(stream.encode(None))
+
+
+def measure(clip: str, factor: int) -> dict[str, float]:
+    """One run in this process."""
+    torch.set_num_threads(1)
+    model = tweenlet.load("default")
+    wall, cpu = time.perf_counter(), time.process_time()
+    done = tweenlet.interpolate_video(clip, f"{clip}.out.mp4", factor=factor, model=model, overwrite=True)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"made": done.frames_made, "wall": wall, "cpu": cpu, "peak_mb": peak}
+
+
+def sweep(name: str, runs: int) -> list[dict[str, float]]:
+    """All points of one sweep, medians over the runs."""
+    points = []
+    for width, height, count, factor in SWEEPS[name][1]:
+        found: list[dict[str, float]] = []
+        with tempfile.TemporaryDirectory() as folder:
+            clip = Path(folder, "clip.mp4")
+            make_clip(clip, width, height, count)
+            while len(found) < runs and (not found or found[0]["cpu"] < LONG):
+                command = [sys.executable, __file__, "point", str(clip), str(factor)]
+                said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                found.append(json.loads(said))
+        point = {key: median(run[key] for run in found) for key in found[0]}
+        point |= {"width": width, "height": height, "frames": count, "factor": factor, "runs": len(found)}
+        point["grows"] = width * height if name == "pixels" else point["made"]
+        points.append(point)
+        print(f"| {row(point)} |", flush=True)
+    return points
+
+
+def row(point: dict[str, float]) -> str:
+    """One row of the table."""
+    p = {key: round(value) for key, value in point.items()}
+    each = point["cpu"] / point["made"]
+    return (
+        f"{p['width']}x{p['height']} | {p['frames']:,} | {p['factor']} | {p['made']:,} | "
+        f"{point['wall']:.1f} | {point['cpu']:.1f} | {each:.3f} | {p['peak_mb']:,}"
+    )
+
+
+HEAD = (
+    "| size | frames in | factor | frames made | wall s | CPU s | CPU s for each | peak MB |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|"
+)
+
+
+def slope(points: list[dict[str, float]], key: str) -> float:
+    """The power with which a cost grows, by least squares on logarithms of the larger half."""
+    larger = points[len(points) // 2 - 1 :]
+    x, y = (np.log([p[k] for p in larger]) for k in ("grows", key))
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def plot(sweeps: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Time above, memory below, one column for each sweep, all on logarithmic axes."""
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    figure, axes = pyplot.subplots(
+        2, len(sweeps), figsize=(9.6, 5.2), sharex="col", sharey="row", squeeze=False
+    )
+    for column, (name, points) in enumerate(sweeps.items()):
+        x = [p["grows"] for p in points]
+        for axis, key, colour, title in (
+            (axes[0, column], "cpu", "#2563a8", "CPU seconds"),
+            (axes[1, column], "peak_mb", "#b45309", "peak MB"),
+        ):
+            y = [p[key] for p in points]
+            axis.loglog(x, y, "o-", color=colour, lw=1.6, ms=4.5)
+            axis.grid(which="major", color="#e5e7eb", lw=0.7)
+            axis.set_axisbelow(True)
+            axis.annotate(
+                f"slope {slope(points, key):.2f}", (0.05, 0.9), xycoords="axes fraction", color=colour
+            )
+            if key == "cpu":
+                axis.plot(x, [y[-1] * a / x[-1] for a in x], ":", color="#9ca3af", lw=1.2, zorder=0)
+            if not column:
+                axis.set_ylabel(title)
+        axes[0, column].set_title(f"against {name}", fontsize=10, loc="left")
+        axes[1, column].set_xlabel(SWEEPS[name][0])
+    axes[1, 0].set_ylim(100, 10_000)
+    axes[0, 0].annotate("dotted: slope 1", (0.05, 0.8), xycoords="axes fraction", color="#6b7280")
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+
+
+def main() -> None:
+    """Measure what was asked for, keep the rest of an earlier run, plot all."""
+    if sys.argv[1:2] == ["point"]:
+        print(json.dumps(measure(sys.argv[2], int(sys.argv[3]))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=[*SWEEPS], action="append")
+    options = parser.parse_args()
+    file = options.folder / "scaling.json"
+    known = json.loads(file.read_text()) if file.exists() else {"sweeps": {}}
+    known |= {"date": f"{datetime.date.today()}", "machine": platform.platform(), "torch": torch.__version__}
+    print(HEAD)
+    for name in options.only or SWEEPS:
+        known["sweeps"][name] = sweep(name, options.runs)
+        file.write_text(json.dumps(known, indent=1) + "\n")
+    sweeps = {name: known["sweeps"][name] for name in SWEEPS if name in known["sweeps"]}
+    for name, points in sweeps.items():
+        print(
+            f"{name}: CPU time grows with power {slope(points, 'cpu'):.2f}, "
+            f"memory with power {slope(points, 'peak_mb'):.2f}"
+        )
+    plot(sweeps, options.folder / "scaling.png")
+
+
+if __name__ == "__main__":
+    main()

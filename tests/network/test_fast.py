@@ -1,0 +1,147 @@
+"""Fast against the plain network and the reference: the same frames."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.network.test_stmfnet import FAMILY
+from tests.reference.official import Reference
+from tweenlet.config import MINI, SMALL, TINY
+from tweenlet.interpolate import Interpolator
+from tweenlet.network.fast import Enlarge, Fast
+from tweenlet.network.stmfnet import STMFNet
+
+EXACT = {"atol": 1e-4, "rtol": 0}
+CONFIGS = FAMILY | {
+    "default": SMALL,
+    "motion and fusion": replace(SMALL, refine=(8, 8), scales=(1.0, 0.5), grid=(4, 4)),
+    "motion and texture": replace(SMALL, refine=(8, 8), texture=(4, 4, 6, 6), texture_out=4),
+    "mini": MINI,
+}
+
+
+@pytest.mark.parametrize("net", ["mini", "teacher"])
+def test_gives_the_golden_outputs(net, golden_weights, film, official_output):
+    interpolator = Interpolator(golden_weights(net), pad_to=128)
+    out = interpolator.middle(film(range(4), 128, 160)[0])
+    torch.testing.assert_close(out[None, :, ::4, ::4], official_output[net], **EXACT)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gives_the_same_frames(name, lively):
+    model = lively(CONFIGS[name])
+    frames = torch.rand(2, 4, 3, 2 * model.stride + 32, 3 * model.stride + 32)
+    flows = (
+        None
+        if model.motion is None
+        else (4 * torch.randn(2, 4, 2, 1, 1)).expand(-1, -1, -1, *frames.shape[3:])
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(Fast(model)(frames, flows), model(frames, flows), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(17, 23), (40, 53), (1, 1)], ids=str)
+def test_gives_the_same_frames_of_odd_sizes(size, lively):
+    model = lively(TINY)
+    frames = torch.rand(4, 3, *size)
+    wanted = Interpolator(Plain(model)).middle(frames)
+    torch.testing.assert_close(Interpolator(model).middle(frames), wanted, atol=1e-5, rtol=0)
+
+
+class Plain(torch.nn.Module):
+    """Hides from the Interpolator what it could run faster."""
+
+    def __init__(self, model: STMFNet):
+        super().__init__()
+        self.model, self.stride = model, model.stride
+
+    def forward(self, frames):
+        return self.model(frames)
+
+
+def test_large_offsets_and_uneven_kernels(lively):
+    model = lively(TINY)
+    with torch.no_grad():  # offsets of several pixels, kernels far from uniform
+        for name, parameter in model.kernels.named_parameters():
+            if name.endswith(("7.weight", "coarse_before.rows.4.weight")):
+                parameter.mul_(64 if "rows" in name or "columns" in name else 32)
+    frames = torch.rand(4, 3, 32, 48)
+    wanted = Reference(model, pad_to=16)(frames)
+    made = Fast(model)(frames[None])[0]
+    apart = (made - wanted).abs()
+    assert (apart < 1e-4).float().mean() > 0.999  # AdaCoF jumps where an offset is a negative integer
+    assert apart.max() < 2e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_near(dtype, lively):
+    model = lively(MINI)
+    frames = torch.rand(1, 4, 3, 48, 64)
+    with torch.no_grad():
+        wanted = model(frames)
+    made = Fast(model, dtype)(frames)
+    assert made.dtype == torch.float32
+    assert (made - wanted).square().mean().sqrt() < 0.02 * wanted.std()
+
+
+@pytest.mark.parametrize(("height", "width", "times"), [(8, 12, 4), (33, 5, 2), (1, 7, 2), (40, 9, 4)])
+def test_enlarges_and_convolves_by_strips(height, width, times):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(5, 4, 3, padding=1)
+    x = torch.rand(1, 5, height, width)
+    large = torch.nn.Upsample(scale_factor=times, mode="bilinear", align_corners=True)(x)
+    size = large.shape[-2:]
+    with torch.no_grad():
+        wanted = layer(large)[0].permute(1, 2, 0)
+        enlarge = Enlarge(layer, torch.float32)
+        for top in range(0, size[0], 24):
+            bottom = min(top + 24, size[0])
+            torch.testing.assert_close(enlarge(x, top, bottom, *size), wanted[top:bottom], atol=1e-5, rtol=0)
+
+
+PEAK = """
+import re, sys, torch, tweenlet
+from tweenlet.config import MINI
+from tweenlet.network.fast import Fast
+from tweenlet.network.stmfnet import STMFNet
+torch.set_num_threads(1)
+model = STMFNet(MINI).eval()
+model = Fast(model) if sys.argv[1] == "fast" else model
+frames = torch.rand(1, 4, 3, 192, 320)
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+with torch.inference_mode():
+    model(frames)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_takes_half_of_the_memory():
+    fast, plain = (
+        int(subprocess.run([sys.executable, "-c", PEAK, which], check=True, capture_output=True).stdout)
+        for which in ("fast", "plain")
+    )
+    assert fast < 0.55 * plain
+
+
+def test_is_a_copy(lively):
+    model = lively(TINY)
+    frames = torch.rand(1, 4, 3, 16, 16)
+    made = Fast(model)
+    before = made(frames)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(made(frames), before)
+    assert all(p.requires_grad for p in model.features.parameters())
+
+
+def test_refuses_what_the_network_refuses():
+    with pytest.raises(ValueError, match="multiples of 8"):
+        Fast(STMFNet(TINY))(torch.zeros(1, 4, 3, 20, 16))

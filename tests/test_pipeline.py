@@ -1,0 +1,240 @@
+"""Reading ahead and writing behind: order, bounds, failures, and that no thread stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from tweenlet import interpolate
+from tweenlet.pipeline import AHEAD, BEHIND, ahead, behind
+from tweenlet.video.frame import Frame
+from tweenlet.video.write import VideoWriter
+
+CLIP = Path(__file__).parent / "assets" / "learning-area-frog.mp4"
+
+
+class Blend(nn.Module):
+    """A network's stand-in."""
+
+    stride = 16
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames[:, 1:3].mean(1)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def soon(happened: Callable[[], bool]) -> bool:
+    """Whether it happens within some seconds."""
+    until = time.monotonic() + 10
+    while not happened() and time.monotonic() < until:
+        time.sleep(0.002)
+    return happened()
+
+
+def test_items_come_in_order_and_are_read_before_they_are_asked_for() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            taken.append(i)
+            yield i
+
+    with ahead(items()) as source:
+        assert not taken  # nothing is read that nobody wants
+        assert next(source) == 0
+        assert soon(lambda: len(taken) == 1 + AHEAD)
+        time.sleep(0.02)
+        assert len(taken) == 1 + AHEAD  # and no more
+        assert list(source) == list(range(1, 20))
+    with ahead(items()) as source:
+        pass
+    assert len(taken) == 20
+
+
+def test_a_source_that_fails_gives_what_came_before() -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("cut short")
+
+    with ahead(items()) as source:
+        assert [next(source) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(ValueError, match="cut short"):
+            next(source)
+    with ahead(items()) as source:
+        assert [next(source) for _ in range(3)] == [0, 1, 2]  # who asks for no more does not hear of it
+
+
+def test_the_caller_may_leave_early_and_by_an_exception() -> None:
+    with ahead(iter(range(10**9))) as source:
+        assert next(source) == 0
+
+    def stopped() -> None:
+        with ahead(iter(range(10**9))) as source:
+            next(source)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+
+
+def test_writing_goes_on_behind_in_order_and_within_bounds() -> None:
+    written: list[int] = []
+    go = threading.Semaphore(0)
+
+    def write(item: int) -> None:
+        go.acquire()
+        written.append(item)
+
+    with behind(write) as put:
+        for i in range(BEHIND):
+            put(i)
+        assert written == []  # the caller did not wait
+        late = threading.Thread(target=put, args=(BEHIND,))
+        late.start()
+        late.join(0.05)
+        assert late.is_alive()  # but has to, where too much waits
+        for _ in range(10):
+            go.release()
+        late.join()
+        for i in range(BEHIND + 1, 10):
+            put(i)
+    assert written == list(range(10))
+
+
+def test_what_fails_behind_comes_out_at_the_next_step_or_at_the_end() -> None:
+    def write(item: int) -> None:
+        tried.append(item)
+        raise OSError("the disk is full")
+
+    tried: list[int] = []
+    with pytest.raises(OSError, match="full"), behind(write) as put:
+        put(0)
+
+    def many() -> None:
+        with behind(write) as put:
+            for i in range(1, 10**6):
+                put(i)
+
+    with pytest.raises(OSError, match="full"):
+        many()
+    assert tried == [0, 1]  # after a failure nothing more is tried
+
+
+def test_after_an_exception_what_waits_is_dropped() -> None:
+    written: list[int] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def write(item: int) -> None:
+        begun.set()
+        go.wait()
+        written.append(item)
+
+    def stopped() -> None:
+        with behind(write) as put:
+            put(0)
+            put(1)
+            begun.wait()
+            threading.Timer(0.05, go.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert written == [0]
+
+
+@contextmanager
+def plainly(given: Iterable[object]) -> Iterator[object]:
+    """No thread."""
+    yield given if callable(given) else iter(given)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_the_file_is_the_same_to_the_byte_as_without_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: int
+) -> None:
+    def run(name: str) -> tuple[bytes, interpolate.Summary]:
+        done = interpolate.interpolate_video(CLIP, tmp_path / name, factor=factor, model=Blend())
+        return (tmp_path / name).read_bytes(), done
+
+    threaded, done = run("threads.mp4")
+    monkeypatch.setattr(interpolate, "ahead", plainly)
+    monkeypatch.setattr(interpolate, "behind", plainly)
+    plain, too = run("plain.mp4")
+    assert threaded == plain
+    assert (done.frames_in, done.frames_out, done.frames_made) == (
+        too.frames_in,
+        too.frames_out,
+        too.frames_made,
+    )
+
+
+@pytest.mark.parametrize("stage", ["decode", "network", "encode", "user"])
+def test_a_failure_in_any_stage_surfaces_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(f"no {stage}")
+
+    model, progress = Blend(), None
+    if stage == "decode":
+        monkeypatch.setattr(Frame, "rgb", fail)
+    elif stage == "network":
+        model.forward = fail
+    elif stage == "encode":
+        monkeypatch.setattr(VideoWriter, "_mux", fail)
+    else:
+        progress = fail
+    with pytest.raises(OSError, match=f"no {stage}|cannot write"):
+        interpolate.interpolate_video(CLIP, tmp_path / "out.mp4", model=model, progress=progress)
+    assert not list(tmp_path.iterdir())
+
+
+LONG = """
+import resource, sys
+from fractions import Fraction
+import torch
+torch.set_num_threads(1)
+from tweenlet import interpolate_video
+early = 0
+def progress(written, total):
+    global early
+    if written == 200:
+        early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+done = interpolate_video(sys.argv[1], sys.argv[2], progress=progress)
+print(done.frames_out, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts in other units elsewhere")
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
+    clip = tmp_path / "long.mp4"
+    with av.open(str(clip), "w") as output:
+        stream = output.add_stream("libx264", Fraction(25), {"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        for i in range(500):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(noise, i, 1)), "rgb24")
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    command = [sys.executable, "-c", LONG, str(clip), str(tmp_path / "out.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    frames, grown = map(int, done.stdout.split())
+    assert frames == 999
+    assert grown < 10  # MB; 800 frames take 40 as they are written

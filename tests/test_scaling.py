@@ -1,0 +1,41 @@
+"""scripts/scaling.py, in small: it measures, prints a table, plots, and finds the power of a law."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "scaling.py"
+
+
+@pytest.fixture
+def scaling(monkeypatch: pytest.MonkeyPatch):
+    spec = importlib.util.spec_from_file_location("scaling", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_measures_and_draws(scaling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setitem(scaling.SWEEPS, "length", ("frames made", [(64, 64, n, 2) for n in (2, 3)]))
+    monkeypatch.setattr(sys, "argv", ["scaling.py", str(tmp_path), "--runs", "1", "--only", "length"])
+    scaling.main()
+    kept = json.loads((tmp_path / "scaling.json").read_text())
+    assert [point["made"] for point in kept["sweeps"]["length"]] == [1, 2]
+    assert all(point["cpu"] > 0 and 50 < point["peak_mb"] < 5000 for point in kept["sweeps"]["length"])
+    assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"
+    said = capsys.readouterr().out
+    assert "| 64x64 | 3 | 2 | 2 |" in said
+    assert "length: CPU time grows with power" in said
+
+
+def test_the_slope_is_the_power(scaling) -> None:
+    points = [{"grows": n, "cpu": 3 * n**1.5, "peak_mb": 200.0} for n in (1, 10, 100, 1000)]
+    assert scaling.slope(points, "cpu") == pytest.approx(1.5)
+    assert scaling.slope(points, "peak_mb") == pytest.approx(0, abs=1e-9)

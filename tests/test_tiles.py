@@ -1,0 +1,248 @@
+"""Tiles: they cover each pixel once, give what the whole frame gives, show no seams, and bound memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet import flows, interpolate, ops, tiles, weights
+from tweenlet.cli import main
+from tweenlet.config import ModelConfig
+from tweenlet.interpolate import Interpolator
+from tweenlet.network.blocks import Enlarge, Enlargement, Gate, mean
+from tweenlet.network.fast import Fast
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.tiles import MEETING, SMALLEST, spans, tile_side
+
+CPU = torch.device("cpu")
+
+
+def moving(height: int, width: int, grain: int, step: int = 4) -> list[Tensor]:
+    """Four frames of a random picture, smooth over ``grain`` pixels, that moves right by ``step``."""
+    noise = torch.rand(1, 3, height // grain + 2, width // grain + 2, generator=torch.manual_seed(5))
+    wide = F.interpolate(noise, (height, width + 4 * step), mode="bicubic").clamp(0, 1)[0]
+    return [wide[:, :, step * k : step * k + width].contiguous() for k in (3, 2, 1, 0)]
+
+
+@pytest.mark.parametrize("multiple", [8, 16, 64])
+@pytest.mark.parametrize("margin", [0, 40, 64])
+def test_tiles_cover_each_pixel_once_and_meet_outside_their_margins(margin: int, multiple: int) -> None:
+    for length in range(256, 4000, 320):
+        cut = spans(length, 256, margin, multiple)
+        assert cut[0].start == 0
+        assert cut[-1].stop == length
+        total = torch.zeros(length)
+        for span in cut:
+            assert span.stop - span.start == len(span.weight) <= 256
+            assert span.start % multiple == span.stop % multiple == 0
+            total[span.start : span.stop] += span.weight
+        torch.testing.assert_close(total, torch.ones(length))
+        for before, after in pairwise(cut):
+            assert before.stop - after.start >= 2 * margin + MEETING
+            assert before.weight.diff().abs().max() < 2 / MEETING
+            assert margin == 0 or before.weight[-margin:].max() == after.weight[:margin].max() == 0
+
+
+@pytest.mark.parametrize("grain", [4, 80], ids=["textured", "smooth"])
+def test_the_default_network_gives_the_same_with_tiles_and_without(grain: int) -> None:
+    frames = moving(363, 501, grain)
+    model = weights.load("default")
+    for pad_to in (None, 64):
+        whole = Interpolator(model, pad_to=pad_to).middle(frames)
+        made = Interpolator(model, tile=256, pad_to=pad_to).middle(frames)
+        assert made.shape == whole.shape
+        assert not torch.equal(made, whole)  # it was cut
+        assert (made - whole).abs().max() < 1e-4
+
+
+def test_margins_reach_as_far_as_the_flow() -> None:
+    model = weights.load("default")
+    frames = moving(288, 640, 12, step=40)
+    whole = Interpolator(model).middle(frames)
+    assert (Interpolator(model, tile=320).middle(frames) - whole).abs().max() < 2e-4
+    found = Interpolator(model).flows.four(frames)
+    down, across = tiles.margins(model, found, 1024)
+    assert down < across <= tiles.SIGHT + 120
+    assert tiles.margins(model, found, 256)[1] == 64
+
+
+GATED = ModelConfig(
+    scales=(1.0,), features=(32, 32), kernel_hidden=4, kernel_size=1, flow=None,
+    grid=(4,), texture=(4, 4, 4, 4), texture_out=4,
+)  # fmt: skip
+
+
+def gated() -> STMFNet:
+    torch.manual_seed(1)
+    model = STMFNet(GATED).eval()
+    for gate in model.modules():  # strong ones, so that it shows where they disagree
+        if isinstance(gate, Gate):
+            for parameter in gate.parameters():
+                parameter.data *= 3
+    return model
+
+
+def excess(made: Tensor, whole: Tensor) -> Tensor:
+    """How much steeper columns are than they should be, (W - 1,): the mean of the absolute differences."""
+    return (made.diff(dim=2) - whole.diff(dim=2)).abs().mean((0, 1))
+
+
+@pytest.mark.parametrize("grain", [4, 80], ids=["textured", "smooth"])
+def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = moving(256, 408, grain)
+    frames = [frame * torch.linspace(0.2, 1, 408) for frame in frames]  # so that tiles differ in their means
+    model = gated()
+    whole = Interpolator(model).middle(frames)
+    interpolator = Interpolator(model, tile=256)
+    made = interpolator.middle(frames)
+    assert all(gate.mean is mean for gate in interpolator.model.modules() if isinstance(gate, Gate))
+    monkeypatch.setattr(tiles, "agree", lambda *_: None)
+    alone = interpolator.middle(frames)
+    assert (made - whole).abs().max() < 0.01
+    assert (made - whole).abs().mean() < (alone - whole).abs().mean() / 4
+    cut = spans(408, 256, tiles.SIGHT_OF_KERNELS, 8)
+    steeper = excess(made, whole)
+    seams = torch.zeros(407, dtype=torch.bool)
+    for before, after in pairwise(cut):
+        middle = (before.stop + after.start) // 2
+        seams[middle - MEETING // 2 : middle + MEETING // 2] = True
+    assert steeper[seams].max() <= 2 * steeper[~seams].max()
+    assert steeper.max() < 1 / 255 / 4
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, interpolator = moving(256, 408, 10), Interpolator(gated(), tile=256)
+    if not fast:
+        interpolator.model = gated()
+    gates = [gate for gate in interpolator.model.modules() if isinstance(gate, Gate)]
+    means: dict[Gate, Tensor] = {}
+
+    def note(gate: Gate, x: Tensor) -> Tensor:
+        means[gate] = mean(x)
+        return means[gate]
+
+    for gate in gates:
+        gate.mean = partial(note, gate)
+    with torch.no_grad():
+        whole = interpolator.model(torch.stack(frames)[None])[0]
+
+    def exact(gates: list[Gate], *_: object) -> None:
+        for gate in gates:
+            gate.mean = partial(lambda known, x: known, means[gate])
+
+    monkeypatch.setattr(tiles, "agree", exact)
+    assert (interpolator.middle(frames) - whole[..., :256, :408]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_piece_is_enlarged_as_it_lies_in_the_whole(factor: int) -> None:
+    enlarge, whole = Enlarge(factor), torch.rand(1, 5, 48, 40)
+    full = enlarge(whole)
+    enlarge.piece = (32, 80, 96), (0, 80, 80)  # in pixels of a frame of twice the size
+    part = enlarge(whole[:, :, 16:40])
+    inside = part[:, :, factor:-factor]
+    torch.testing.assert_close(inside, full[:, :, 17 * factor : 39 * factor], atol=1e-4, rtol=0)
+
+
+def test_a_network_that_fails_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    interpolator = Interpolator(gated(), tile=256)
+    monkeypatch.setattr(Fast, "forward", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        interpolator.middle(moving(256, 408, 10))
+    parts = list(interpolator.model.modules())
+    assert all(part.mean is mean for part in parts if isinstance(part, Gate))
+    assert all(part.piece is None for part in parts if isinstance(part, Enlargement))
+
+
+def test_auto_cuts_what_would_take_much_memory_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = weights.load("default")
+    auto = tile_side("auto", default, CPU)
+    assert auto(1080, 1920) is None
+    assert 1000 < auto(2160, 3840) < 2160
+    assert tile_side("none", default, CPU)(10**5, 10**5) is tile_side(None, default, CPU)(9, 9) is None
+    assert tile_side("512", default, CPU)(513, 100) == tile_side(512, default, CPU)(513, 100) == 512
+    assert tile_side(512, default, CPU)(512, 512) is None
+    assert tile_side("auto", nn.Identity(), CPU)(10**5, 10**5) is None  # nobody knows how far it looks
+    monkeypatch.setattr(tiles, "free_bytes", lambda _: 2**40)
+    assert tile_side("auto", gated(), CPU)(8640, 15360) is None  # a second pass costs more than memory
+    assert auto(2160, 3840) == tile_side("auto", default, CPU)(2160, 3840)
+
+
+@pytest.mark.parametrize("tile", ["some", SMALLEST - 1, "0", -512, "512.5", ""])
+def test_other_tiles_are_refused_in_words(tile: int | str) -> None:
+    with pytest.raises(ValueError, match=f'"auto", "none" or {SMALLEST} pixels or more, got'):
+        Interpolator(gated(), tile=tile)
+
+
+def test_free_memory_is_known() -> None:
+    assert 2**24 < tiles.free_bytes(CPU) < 2**50
+
+
+def test_what_tiles_make_is_a_plain_tensor_and_a_stream_of_them_runs() -> None:
+    frames = moving(256, 264, 10)[:2]
+    made = list(Interpolator(weights.load("default"), tile=256)(frames))
+    assert len(made) == 3
+    assert not made[1].is_inference()
+    assert 0 <= made[1].min() <= made[1].max() <= 1
+
+
+def test_few_flows_of_large_frames_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "KEPT_BYTES", 3 * 2 * 32 * 32 * 4)
+    found = flows.Flows()
+    for _ in range(3):
+        found([torch.rand(3, 32, 32) for _ in range(4)])
+    assert len(found._known) == 4
+
+
+def test_no_flow_is_looked_for_where_the_outer_frames_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = []
+    monkeypatch.setattr(flows, "dis", lambda a, b: pairs.append(0) or ops.dis.dis(a, b))
+    a, b = moving(32, 48, 8)[:2]
+    found = flows.Flows()([a, a, b, b])
+    assert len(pairs) == 2
+    assert torch.equal(found, ops.dis.window_flows(torch.stack([a, a, b, b])[None]))
+
+
+PROGRAM = """
+import resource, torch
+torch.set_num_threads(2)
+from tweenlet import weights
+from tweenlet.interpolate import Interpolator
+wide = torch.nn.functional.interpolate(torch.rand(1, 3, 120, 220), (2160, 3960), mode="bilinear")[0]
+frames = [wide[:, :, k : k + 3840].contiguous() for k in (0, 12, 24, 36)]
+made = Interpolator(weights.load("default"), tile="auto").middle(frames)
+assert made.shape == (3, 2160, 3840)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts in other units elsewhere")
+def test_a_4k_frame_takes_less_than_4_gigabytes() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 4e9
+
+
+def test_the_command_line_cuts_frames_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+    tile_side = interpolate.tile_side
+    monkeypatch.setattr(
+        interpolate, "tile_side", lambda tile, *rest: sides.append(tile) or tile_side(tile, *rest)
+    )
+    clip = Path(__file__).parent / "assets" / "learning-area-frog.mp4"
+    for options, code in (([], 0), (["--tile", "none"], 0), (["--tile", "512"], 0), (["--tile", "9"], 1)):
+        with pytest.raises(SystemExit) as ended:
+            main(["interpolate", str(clip), str(tmp_path / f"{len(sides)}.mp4"), *options])
+        assert ended.value.code == code
+    assert sides == ["auto", "none", "512", "9"]
+    assert not (tmp_path / "3.mp4").exists()

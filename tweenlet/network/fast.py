@@ -1,0 +1,340 @@
+"""Fast: the network for inference alone. The same frames but for rounding, in a fraction of time and memory.
+
+    Fast(model, dtype):  frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
+
+    everywhere    batch norms folded into the convolutions before them; channels last; activations in place
+    kernels       one stack of a head after the other; what is enlarged, and AdaCoF, by strips of rows
+    texture       3-D convolutions by oneDNN; gates in place
+
+A stack of a head enlarges its taps and convolves them after that. Both are linear, so the columns are
+enlarged first, then each row of the 3x3 kernel is applied by itself, and last the rows are enlarged and
+summed as one small matrix product: a third of the multiply-adds.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.network.blocks import Enlargement, Gate, spread
+from tweenlet.network.kernels import SCALE_NAMES, Kernels
+from tweenlet.network.motion import MERGED, Mend
+from tweenlet.network.stmfnet import STMFNet, check, join
+from tweenlet.network.texture import SLICES, Residual, Texture
+from tweenlet.ops.adacof import adacof_pixels, surface_table
+from tweenlet.ops.dis import window_flows
+
+STRIP = 32
+"""Rows made at once of what is enlarged: few enough for a cache, enough for their borders not to count."""
+KINDS = ("weight", "rows", "columns")
+"""The stacks of a head."""
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class Fast(nn.Module):
+    """A copy of ``model`` for inference: what the model learns later, it does not know.
+
+    With bfloat16 or float16 as ``dtype`` the convolutions run in it; pictures, the places where they are
+    sampled, and the last layers of the fusion stay float32.
+    """
+
+    def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.config, self.stride, self.dtype = model.config, model.stride, dtype
+        self.features = None if model.features is None else _prepared(model.features, dtype)
+        self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype)
+        self.flow = None if model.flow is None else _prepared(model.flow)
+        self.motion = None if model.motion is None else _prepared(model.motion)
+        self.fusion = None
+        if model.fusion is not None:
+            self.fusion = _prepared(model.fusion, dtype)
+            self.fusion.final = _prepared(model.fusion.final)
+            self.fusion.final.register_forward_pre_hook(_in_float32)
+        self.texture = None if model.texture is None else FastTexture(model.texture, dtype)
+
+    @torch.no_grad()
+    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
+        """As the model's own."""
+        check(frames, self.stride)
+        before, after = frames[:, 1], frames[:, 2]
+        made: dict[float, Tensor] = {}
+        if self.features is not None and self.kernels is not None:
+            features = self.features(*(_channels_last(x.to(self.dtype)) for x in (before, after)))
+            made |= self.kernels(features, before, after)
+        draft = frames.new_zeros(())
+        with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            if self.flow is not None:
+                join(made, {1.0: self.flow(_channels_last(before), _channels_last(after))})
+            if self.motion is not None:
+                merged = self.motion(frames, window_flows(frames) if flows is None else flows)
+                join(made, merged.candidates)
+                draft = merged.frame
+        if self.fusion is not None:
+            draft = draft + self.fusion(
+                {scale: _channels_last(x.to(self.dtype)) for scale, x in made.items()}
+            )
+        return draft if self.texture is None else draft + self.texture(frames, draft)
+
+
+class FastKernels(nn.Module):
+    """:class:`~tweenlet.network.kernels.Kernels` one head at a time, what is large in strips."""
+
+    def __init__(self, kernels: Kernels, dtype: torch.dtype):
+        super().__init__()
+        self.scales, self.dilation = kernels.scales, kernels.dilation
+        self.plain = _prepared(kernels)
+        self.small = nn.ModuleDict()  # by head and kind: what runs at the size of the features
+        self.large = nn.ModuleDict()  # by head and kind: the layer after enlarging, where there is one
+        for name, head in kernels.heads.items():
+            for kind in KINDS:
+                stack: nn.Sequential = getattr(head, kind)
+                self.small[f"{name}_{kind}"] = _prepared(stack[:6], dtype)
+                for layer in list(stack)[7:]:
+                    assert isinstance(layer, nn.Conv2d)
+                    self.large[f"{name}_{kind}"] = Enlarge(layer, dtype)
+
+    def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
+        """As the plain one's; candidates are float32, channels last."""
+        candidates = {}
+        for scale in self.scales:
+            made = [
+                self._synthesised(
+                    f"{SCALE_NAMES[scale]}_{name}", features, self.plain.resize(x.float(), scale)
+                )
+                for name, x in (("before", before), ("after", after))
+            ]
+            candidates[scale] = torch.cat(made, -1).permute(0, 3, 1, 2)
+        return candidates
+
+    def _synthesised(self, head: str, features: Tensor, frames: Tensor) -> Tensor:
+        """Frames (B, 3, h, w) as their taps see them, (B, h, w, 3)."""
+        height, width = frames.shape[-2:]
+        small = [self.small[f"{head}_{kind}"](features) for kind in KINDS]
+        pictures = []
+        for number, frame in enumerate(frames):
+            table, strips = surface_table(frame), []
+            for top in range(0, height, STRIP):
+                bottom = min(top + STRIP, height)
+                weight, rows, columns = (
+                    self._taps(f"{head}_{kind}", x[number : number + 1], top, bottom, height, width).float()
+                    for kind, x in zip(KINDS, small, strict=True)
+                )
+                strips.append(adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation))
+            pictures.append(torch.cat(strips))
+        return torch.stack(pictures)
+
+    def _taps(self, name: str, x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
+        """A strip of one kind of taps, (bottom - top, width, taps), that may be overwritten."""
+        if name not in self.large:
+            return x[0, :, top:bottom].permute(1, 2, 0)
+        taps: Tensor = self.large[name](x, top, bottom, height, width)
+        return taps
+
+
+class Enlarge(Enlargement):
+    """Enlarge taps, corners on corners, and convolve them by ``layer`` (3x3), one strip of rows at a time."""
+
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
+        super().__init__()
+        self.outputs = layer.out_channels
+        by_row = (
+            layer.weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]
+        )  # (3 outputs, inputs, 1, 3)
+        self.weight = nn.Parameter(_channels_last(by_row.to(dtype)), False)
+        bias = torch.zeros_like(by_row[:, 0, 0, 0])
+        if layer.bias is not None:
+            bias[self.outputs : 2 * self.outputs] = layer.bias.detach()  # once: with the row in the middle
+        self.bias = nn.Parameter(bias.to(dtype), False)
+
+    def forward(self, x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
+        """Taps (1, C, h, w) -> rows from top to bottom of (height, width, outputs)."""
+        rows = torch.arange(top - 1, bottom + 1, dtype=torch.float64)
+        inside = (rows >= 0) & (rows < height)
+        places = self.places(0, x.shape[2], height)[rows.long().clamp(0, height - 1)]
+        first, last = max(int(places[0]), 0), min(int(places[-1]) + 1, x.shape[2] - 1)
+        shares = (1 - (places[:, None] - torch.arange(first, last + 1)).abs()).clamp_min(0) * inside[:, None]
+        # output row y takes row k of the kernel from enlarged row y + k - 1
+        mix = torch.stack([shares[k : k + bottom - top] for k in range(3)], 1).flatten(1)
+        size = (last + 1 - first, width)
+        if self.piece is None:
+            wide = F.interpolate(x[:, :, first : last + 1], size, mode="bilinear", align_corners=True)
+        else:
+            wide = spread(x[:, :, first : last + 1], self.places(1, x.shape[3], width), -1)
+        by_row = F.conv2d(wide, self.weight, self.bias, padding=(0, 1))
+        by_row = by_row.view(3, self.outputs, *size).permute(0, 2, 3, 1).reshape(3 * size[0], -1)
+        return torch.mm(mix.to(by_row), by_row).view(-1, width, self.outputs)
+
+
+class FastTexture(nn.Module):
+    """:class:`~tweenlet.network.texture.Texture`, channels last throughout."""
+
+    def __init__(self, texture: Texture, dtype: torch.dtype):
+        super().__init__()
+        self.dtype = dtype
+        plain = _prepared(texture, dtype)
+        self.stem, self.stages, self.decoder, self.out = plain.stem, plain.stages, plain.decoder, plain.out
+        fuse = plain.fuse[0]  # over the channels of all slices, slice by slice
+        assert isinstance(fuse, nn.Conv2d)
+        over_slices = fuse.weight.view(fuse.out_channels, SLICES, -1, 1, 1).transpose(1, 2)
+        self.fuse = Conv3d(over_slices, fuse.bias, (1, 1, 1), (0, 0, 0))
+
+    def forward(self, frames: Tensor, draft: Tensor) -> Tensor:
+        """As the plain one's."""
+        slices = torch.cat((frames[:, :2], draft[:, None], frames[:, 2:]), 1).transpose(1, 2)
+        x = self.stem(slices.to(self.dtype).contiguous(memory_format=torch.channels_last_3d)).relu_()
+        levels = [x]
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        levels.pop()
+        x = F.leaky_relu_(self.decoder[0](x), 0.2)
+        for block in self.decoder[1:]:
+            x = F.leaky_relu_(block(torch.cat((x, levels.pop()), 1)), 0.2)
+        x = F.leaky_relu_(self.fuse(x)[:, :, 0], 0.2)
+        added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
+        return added
+
+
+class Conv3d(nn.Module):
+    """A 3-D convolution by oneDNN, which PyTorch does not ask for one float32 sample: ten times as fast."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...]
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last_3d), False)
+        self.bias = None if bias is None else nn.Parameter(bias, False)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, C', T', H', W')."""
+        if x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn:
+            made: Tensor = torch.ops.aten.mkldnn_convolution(
+                x, self.weight, self.bias, self.padding, self.stride, (1, 1, 1), 1
+            )
+            return made
+        return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+class FastResidual(nn.Module):
+    """:class:`~tweenlet.network.texture.Residual`, in place."""
+
+    def __init__(self, plain: Residual):
+        super().__init__()
+        self.first, self.second = plain.first, plain.second
+        self.gate, self.shortcut = plain.gate, plain.shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain one's."""
+        inner: Tensor = self.second(self.first(x).relu_())
+        return inner.mul_(self.gate.factors(inner)).add_(self.shortcut(x)).relu_()
+
+
+class GateInPlace(nn.Module):
+    """A gate that overwrites what it scales."""
+
+    def __init__(self, gate: Gate):
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> the same tensor."""
+        return x.mul_(self.gate.factors(x))
+
+
+class FastMend(nn.Module):
+    """:class:`~tweenlet.network.motion.Mend` with its first layer split in two: nothing is joined.
+
+    A 3x3 kernel on unshuffled pixels is a 6x6 kernel on the pixels, two at a time.
+    """
+
+    def __init__(self, plain: Mend):
+        super().__init__()
+        first, self.last = plain
+        assert isinstance(first, nn.Sequential)
+        layer, self.activation = first
+        assert isinstance(layer, nn.Conv2d)
+        unshuffled, hints = layer.weight.tensor_split([4 * MERGED], 1)
+        outputs = layer.out_channels
+        by_pixel = unshuffled.reshape(outputs, MERGED, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
+        self.on_full = nn.Parameter(by_pixel.reshape(outputs, MERGED, 6, 6), False)
+        self.on_hints = nn.Parameter(hints.clone(), False)
+        self.bias = layer.bias
+
+    def forward(self, full: Tensor, hints: Tensor) -> Tensor:
+        """As the plain one's."""
+        x = F.conv2d(full, self.on_full, self.bias, stride=2, padding=2)
+        x = x.add_(F.conv2d(hints, self.on_hints, padding=1))
+        return F.pixel_shuffle(self.last(self.activation(x)), 2)
+
+
+def _prepared(module: Module, dtype: torch.dtype = torch.float32) -> Module:
+    """A copy for inference: norms folded, channels last and in ``dtype``, activations in place."""
+    made = deepcopy(module).eval().requires_grad_(False)
+    for part in list(made.modules()):
+        if isinstance(part, nn.Sequential):
+            _fold(part)
+    made = made.to(dtype)
+    for parent in list(made.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv3d):
+                padding = tuple(size // 2 for size in child.kernel_size)
+                setattr(parent, name, Conv3d(child.weight, child.bias, child.stride, padding))
+            elif isinstance(child, Residual):
+                setattr(parent, name, FastResidual(child))
+            elif isinstance(child, Mend):
+                setattr(parent, name, FastMend(child))
+    for parameter in made.parameters():
+        if parameter.dim() == 4:
+            parameter.data = _channels_last(parameter.data)
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    return made
+
+
+def _fold(layers: nn.Sequential) -> None:
+    """Fold norms into the convolutions before them, and let what comes after a convolution work in place."""
+    for index in range(1, len(layers)):
+        before, layer = layers[index - 1], layers[index]
+        if not isinstance(before, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            continue
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+            _fold_norm(before, layer)
+            layers[index] = nn.Identity()
+        elif isinstance(layer, Gate):
+            layers[index] = GateInPlace(layer)
+        elif isinstance(layer, nn.ReLU | nn.LeakyReLU):
+            layer.inplace = True
+        elif isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+            layers[index] = nn.LeakyReLU(layer.weight.item(), inplace=True)
+
+
+def _fold_norm(
+    layer: nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d,
+    norm: nn.BatchNorm2d | nn.BatchNorm3d,
+) -> None:
+    """Let a convolution without bias do what the norm after it does in evaluation mode."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    groups, rest = layer.groups, layer.weight.shape[1:]
+    if layer.transposed:  # (groups * inputs, outputs, ...)
+        scales = scale.view(groups, 1, -1, *[1] * (len(rest) - 1))
+        weight = (layer.weight.view(groups, -1, *rest) * scales).flatten(0, 1)
+    else:  # (outputs, ...)
+        weight = layer.weight * scale.view(-1, *[1] * len(rest))
+    layer.weight = nn.Parameter(weight, False)
+    layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale, False)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _in_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.float() for x in inputs)

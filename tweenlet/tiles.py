@@ -1,0 +1,247 @@
+"""Tiles: a frame of any size through a network in pieces that overlap, so that memory has a bound.
+
+    frames ── cut ──> tiles ──> network ──> x weights ── add ──> frame
+                                   │
+                                   └── means of the gates: in a pass before, where the network has gates
+
+    one side       ├─────────── tile ──────────┤
+    of a frame                        ├─────────── tile ──────────┤
+    weights        1 1 1 1 1 1 1 1 1 1 1 1 ╲ 0 0
+                                      0 0 ╱ 1 1 1 1 1 1 1 1 1 1 1 1    0 in the margins, where the cut shows
+
+Tiles begin at multiples of the network's stride, and the classical flow is found on the whole frame. So a
+network of convolutions gives what it gives without tiles, as long as the margins hold what its pixels depend
+on: SIGHT pixels, and as far as the flow of these very frames goes. A gate scales by the mean of a whole
+picture: its mean over all tiles is gathered first and given to each, so that they agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, product
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tweenlet.config import ModelConfig
+from tweenlet.network.blocks import Enlargement, Gate, mean
+
+SMALLEST = 256
+"""The least side of a tile in pixels."""
+SIGHT = 32
+"""How far classical motion looks beyond the flow, in pixels: in theory 140, but what lies further than this
+changed no pixel by more than 1e-4."""
+SIGHT_OF_KERNELS = 64
+"""How far networks with branches of another kind look, learnt motion included."""
+REACH = 0.75
+"""How far from a pixel its places and what is thrown there can lie, as a share of the longest flow."""
+MEETING = 32
+"""Pixels over which one tile fades into the next."""
+LIMIT = 3 * 2**29
+"""Bytes that a frame may take inside a network before "auto" cuts it into tiles."""
+
+
+def padded(frames: Tensor, multiple: int) -> Tensor:
+    """Frames (B, C, H, W) grown right and down to the least multiple: mirrored, or if too small, repeated."""
+    height, width = frames.shape[-2:]
+    right, down = -width % multiple, -height % multiple
+    if right:
+        frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
+    if down:
+        frames = F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
+    return frames
+
+
+def tile_side(
+    tile: int | str | None, model: nn.Module, device: torch.device
+) -> Callable[[int, int], int | None]:
+    """Asked for a frame's height and width: the side of the tiles that it is cut into, None for none.
+
+    ``tile`` is that side in pixels, or None ("none"), or "auto": as large as fits into LIMIT. With gates,
+    where tiles take a second pass, half of the memory that is free now may be taken if that is more. Of a
+    network without a ModelConfig nobody knows how far it looks, so that "auto" cuts nothing.
+    ValueError for anything else.
+    """
+    if tile is None or tile == "none":
+        return lambda *_: None
+    if tile == "auto":
+        config = getattr(model, "config", None)
+        if not isinstance(config, ModelConfig):
+            return lambda *_: None
+        gated = any(isinstance(part, Gate) for part in model.modules())
+        pixels = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config)
+        return lambda height, width: None if height * width <= pixels else max(SMALLEST, math.isqrt(pixels))
+    side = int(tile) if str(tile).isdecimal() else 0
+    if side < SMALLEST:
+        raise ValueError(f'expected tile to be "auto", "none" or {SMALLEST} pixels or more, got {tile}')
+    return lambda height, width: None if max(height, width) <= side else side
+
+
+def bytes_per_pixel(config: ModelConfig) -> int:
+    """What a network holds at its peak for each pixel of a frame in float32, measured on a CPU.
+
+    It goes by the first widths: 660 bytes for the default network (640 measured), 2,600 for MINI (2,600),
+    5,100 for ST-MFNet (3,500). For networks with other branches alone it is a guess.
+    """
+    total = 20.5 * config.refine[0] if config.refine else 0
+    if config.features is not None:
+        return round(total + (80 if 2.0 in config.scales else 15) * config.features[0])
+    others = 60 * sum(widths[0] for widths in (config.grid, config.texture) if widths is not None)
+    return round(total + others + (600 if isinstance(config.flow, tuple) else 0))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free for use on a device; 4 GiB where that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return 2**32
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one side: pixels `start` to `stop`, and the weight of each, adding up to 1 over tiles."""
+
+    start: int
+    stop: int
+    weight: Tensor
+
+    def of(self, spans: Sequence[Span]) -> tuple[int, int, int]:
+        """Where it begins and ends, and how much there is in all."""
+        return self.start, self.stop, spans[-1].stop
+
+
+def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
+    """Cut ``length`` pixels into the fewest tiles, of one size, at most ``side`` long.
+
+    Length, side and all starts are multiples of ``multiple``. Neighbours share two margins and MEETING or
+    more; the weights fade from one to the next in the middle of that.
+    """
+    if length <= side:
+        return [Span(0, length, torch.ones(length))]
+    shared = 2 * margin + MEETING + multiple
+    count = math.ceil((length - shared) / (side - shared))
+    side = math.ceil((length + (count - 1) * shared) / count / multiple) * multiple
+    starts = [(length - side) * i // (count - 1) // multiple * multiple for i in range(count)]
+    place = torch.arange(length) + 0.5
+    begun = [torch.ones(length)]  # by tile: 0 before it, 1 in it and after it
+    for before, after in pairwise(starts):
+        part = (place - (before + side + after) / 2) / MEETING
+        begun.append(0.5 + 0.5 * (math.pi * part.clamp(-0.5, 0.5)).sin())
+    begun.append(torch.zeros(length))
+    return [
+        Span(start, start + side, (here - next_one)[start : start + side])
+        for start, (here, next_one) in zip(starts, pairwise(begun), strict=True)
+    ]
+
+
+def margins(model: nn.Module, flows: Sequence[Tensor] | None, side: int) -> tuple[int, int]:
+    """How many pixels of a tile only serve as surroundings, above and below and left and right.
+
+    A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
+    """
+    config = getattr(model, "config", None)
+    motion_alone = isinstance(config, ModelConfig) and config.grid is config.texture is None
+    sight = SIGHT if motion_alone else SIGHT_OF_KERNELS
+    reach = [0.0, 0.0]
+    if flows is not None:
+        reach = [max(float(flow[axis].abs().max()) for flow in flows) for axis in (1, 0)]
+    down, across = (min(sight + math.ceil(REACH * pixels), side // 4) for pixels in reach)
+    return down, across
+
+
+def tiled(
+    model: nn.Module,
+    frames: Sequence[Tensor],
+    flows: Sequence[Tensor] | None,
+    side: int,
+    multiple: int,
+    device: torch.device,
+) -> Tensor:
+    """What a network makes of four frames (3, H, W), by tiles of at most ``side`` pixels: (3, H, W).
+
+    Flows are the four (2, H, W) of `ops.dis.PAIRS` where the network takes any. ``multiple``: what the sides
+    of a network's input must be multiples of.
+    """
+    height, width = frames[0].shape[-2:]
+    side = max(side // multiple, 4) * multiple
+    rows, columns = (
+        spans(-(-length // multiple) * multiple, side, margin, multiple)
+        for length, margin in zip((height, width), margins(model, flows, side), strict=True)
+    )
+
+    gates = [part for part in model.modules() if isinstance(part, Gate)]
+    enlargements = [part for part in model.modules() if isinstance(part, Enlargement)]
+
+    def look(down: Span, across: Span) -> Tensor:
+        def cut(pictures: Sequence[Tensor]) -> Tensor:
+            part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
+            return torch.stack(part).to(device, torch.float32)
+
+        window = padded(cut(frames), multiple)
+        moves: tuple[Tensor, ...] = ()
+        if flows is not None:
+            right, below = max(across.stop - width, 0), max(down.stop - height, 0)
+            moves = (F.pad(cut(flows), (0, right, 0, below), "replicate").unsqueeze(0),)
+        for part in enlargements:
+            part.piece = down.of(rows), across.of(columns)
+        made: Tensor = model(window.unsqueeze(0), *moves)[0]
+        return made
+
+    whole = torch.zeros(3, height, width, device=device)
+    tiles = list(product(rows, columns))
+    try:
+        if len(tiles) > 1 and gates:
+            agree(gates, tiles, look)
+        for down, across in tiles:
+            weight = (down.weight[:, None] * across.weight).to(device)
+            part = whole[:, down.start : down.stop, across.start : across.stop]
+            part += (look(down, across) * weight)[:, : part.shape[1], : part.shape[2]]
+    finally:
+        for gate in gates:
+            gate.mean = mean
+        for enlargement in enlargements:
+            enlargement.piece = None
+    return whole
+
+
+def agree(
+    gates: Sequence[Gate], tiles: Sequence[tuple[Span, Span]], look: Callable[[Span, Span], Tensor]
+) -> None:
+    """Set the gates' means to those over all tiles, each pixel counted once, which a pass over them gathers.
+
+    In that pass a gate comes after gates that still go by their tile: what it gathers is near, not exact.
+    """
+    totals: dict[Gate, Tensor] = {}
+    height, width = (span.stop for span in tiles[-1])
+
+    def gather(gate: Gate, x: Tensor) -> Tensor:
+        slices = x.float().reshape(*x.shape[:2], -1, *x.shape[-2:])
+        rows, columns = (
+            F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
+            for span, size in zip(now, x.shape[-2:], strict=True)
+        )
+        own = mean(x)
+        share = torch.einsum("bcthw,h,w->bct", slices, rows, columns).mean(2) / (height * width)
+        totals[gate] = totals.get(gate, 0) + share.view(own.shape)
+        return own
+
+    for gate in gates:
+        gate.mean = partial(gather, gate)
+    for now in tiles:
+        look(*now)
+    for gate in gates:
+        gate.mean = partial(_of_all, totals.get(gate))
+
+
+def _of_all(total: Tensor | None, x: Tensor) -> Tensor:
+    return mean(x) if total is None else total.to(x.dtype)
