@@ -75,12 +75,10 @@ class Interpolator:
         self.model = engines.start(engine, model.to(self.device).eval(), dtype)
         # tiles agree on some of what is inside a network, which other engines do not show
         agreeing = any(isinstance(part, Gate | Enlargement) for part in model.modules())
-        self._piecewise = (
-            engines.start("eager", model, dtype) if agreeing and engine != "eager" else self.model
-        )
+        self._for_tiles = engines.start("eager", model, dtype) if agreeing and engine != "eager" else None
         self.dtype = dtype
         self.multiple = pad_to or stride
-        self._side = tile_side(tile, self._piecewise, self.device)
+        self._side = tile_side(tile, self._for_tiles or self.model, self.device)
         config = getattr(model, "config", None)
         self.flows = Flows() if isinstance(config, ModelConfig) and config.flow == "dis" else None
 
@@ -96,7 +94,8 @@ class Interpolator:
         with torch.inference_mode():
             if (side := self._side(height, width)) is not None:
                 moves = None if self.flows is None else self.flows.four(frames)
-                made = tiled(self._piecewise, frames, moves, side, self.multiple, self.device)
+                model = self._for_tiles or self.model
+                made = tiled(model, frames, moves, side, self.multiple, self.device)
             else:
                 window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
                 flows: tuple[Tensor, ...] = ()
