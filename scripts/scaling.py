@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 import tweenlet
+from tweenlet import memory
 
 SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
 LENGTHS = (100, 300, 1000, 3000, 10000)
@@ -63,13 +64,8 @@ def measure(clip: str, factor: int) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     done = tweenlet.interpolate_video(clip, f"{clip}.out.mp4", factor=factor, model=model, overwrite=True)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"made": done.frames_made, "wall": wall, "cpu": cpu, "peak_mb": peak_mb()}
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held; Linux alone tells (ru_maxrss counts its parent's too)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    peak = memory.peak() / 2**20
+    return {"made": done.frames_made, "wall": wall, "cpu": cpu, "peak_mb": peak}
 
 
 def sweep(name: str, runs: int) -> list[dict[str, float]]:

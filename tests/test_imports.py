@@ -13,10 +13,10 @@ HOUSE = Path(tweenlet.__file__).parent
 FLOORS = [
     ["config", "memory", "ops", "scenes", "threads", "video"],
     ["network"],
-    ["weights", "cost", "export", "reel", "schedule", "flows", "tiles", "pipeline", "interpolate"],
+    ["weights", "cost", "export", "engines", "reel", "schedule", "flows", "tiles", "pipeline", "interpolate"],
     ["evaluation"],
     ["training"],
-    ["progress", "demo", "cli", "__main__"],
+    ["progress", "demo", "bench", "cli", "__main__"],
 ]
 """From the ground up. Within a floor a room may use those before it."""
 ALONE = {"ops", "video", "config", "memory", "scenes", "threads"}

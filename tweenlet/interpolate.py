@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tweenlet import video, weights
+from tweenlet import engines, video, weights
+from tweenlet.config import ModelConfig
 from tweenlet.flows import Flows
-from tweenlet.network.fast import Fast
-from tweenlet.network.stmfnet import STMFNet
+from tweenlet.network.blocks import Enlargement, Gate
 from tweenlet.pipeline import ahead, behind
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
@@ -45,6 +45,9 @@ class Interpolator:
             and W must be multiples of. It is put into evaluation mode.
         device: where the model runs and is moved to; None = where it is.
         dtype: the precision it runs in; bfloat16 and float16 by autocast, the weights stay as they are.
+        engine: what runs the model: "eager" (PyTorch), "compile", "onnxruntime", "openvino"; or "auto", the
+            fastest here, found once on the first frames. See :mod:`tweenlet.engines`. Tiles of a network with
+            gates or enlarged kernels run eager, whatever is said here.
         pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = to the stride.
         tile: run large frames in overlapping tiles of so many pixels a side at most, so that memory has a
             bound; "auto" = where they would take much memory; None = never. See :mod:`tweenlet.tiles`.
@@ -57,6 +60,7 @@ class Interpolator:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
+        engine: str = "eager",
         pad_to: int | None = None,
         tile: int | str | None = None,
     ) -> None:
@@ -68,14 +72,15 @@ class Interpolator:
         if device is None:
             device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
-        if isinstance(model, STMFNet):
-            self.model = Fast(model, dtype)
+        self.model = engines.start(engine, model.to(self.device).eval(), dtype)
+        # tiles agree on some of what is inside a network, which other engines do not show
+        agreeing = any(isinstance(part, Gate | Enlargement) for part in model.modules())
+        self._for_tiles = engines.start("eager", model, dtype) if agreeing and engine != "eager" else None
         self.dtype = dtype
         self.multiple = pad_to or stride
-        self._side = tile_side(tile, self.model, self.device)
-        classical = isinstance(model, STMFNet) and model.config.flow == "dis"
-        self.flows = Flows() if classical else None
+        self._side = tile_side(tile, self._for_tiles or self.model, self.device)
+        config = getattr(model, "config", None)
+        self.flows = Flows() if isinstance(config, ModelConfig) and config.flow == "dis" else None
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
         """The frame in the middle of four, each (3, H, W), of any size; not clamped.
@@ -86,11 +91,11 @@ class Interpolator:
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
         height, width = frames[0].shape[-2:]
-        half = self.dtype != torch.float32 and not isinstance(self.model, Fast)
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=half):
+        with torch.inference_mode():
             if (side := self._side(height, width)) is not None:
                 moves = None if self.flows is None else self.flows.four(frames)
-                made = tiled(self.model, frames, moves, side, self.multiple, self.device)
+                model = self._for_tiles or self.model
+                made = tiled(model, frames, moves, side, self.multiple, self.device)
             else:
                 window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
                 flows: tuple[Tensor, ...] = ()
@@ -154,6 +159,7 @@ def interpolate_video(
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    engine: str = "eager",
     rate: float | str | Fraction | None = None,
     cuts: bool = True,
     tile: int | str | None = "auto",
@@ -172,6 +178,7 @@ def interpolate_video(
         model: a shipped name, a checkpoint's path, or a network.
         device: None = a CUDA device if there is one, else the CPU.
         dtype: as in :class:`Interpolator`.
+        engine: as in :class:`Interpolator`.
         rate: frames per second of a source of images (24 if not given); a video has its own.
         cuts: whether to look for cuts, and to make nothing across them.
         tile: as in :class:`Interpolator`; "auto" cuts where whole frames would take much memory.
@@ -180,8 +187,8 @@ def interpolate_video(
 
     Raises:
         OSError: (FileNotFoundError, FileExistsError, ...) files that cannot be read or written.
-        ValueError: options that do not go together, an unknown model or device, and a source that is no
-            video, has under two frames or frames of several sizes.
+        ValueError: options that do not go together, an unknown model, device or engine, and a source that is
+            no video, has under two frames or frames of several sizes.
 
     """
     began = time.monotonic()
@@ -197,7 +204,7 @@ def interpolate_video(
         video.read(src, None if rate is None else exact_rate(rate)) as reader,
         ahead(_ready(reader)) as source,
     ):
-        interpolator = _interpolator(model, device, dtype, tile)
+        interpolator = _interpolator(model, device, dtype, engine, tile)
         rate_in = reader.rate or video.IMAGE_RATE
         reel = interpolator.reel(source, lambda ready: ready.picture, cuts)
         if not reel.has(1):
@@ -273,6 +280,7 @@ def interpolate_pair(
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    engine: str = "eager",
     tile: int | str | None = "auto",
     overwrite: bool = False,
 ) -> list[Path]:
@@ -292,7 +300,7 @@ def interpolate_pair(
     with video.read([before, after]) as reader:
         frames = [frame.rgb() for frame in reader]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
-    interpolator = _interpolator(model, device, dtype, tile)
+    interpolator = _interpolator(model, device, dtype, engine, tile)
     made = list(interpolator(frames, factor, cuts=False))[1:-1]
     with video.whole(targets) as partials:
         for partial, picture in zip(partials, made, strict=True):
@@ -304,6 +312,7 @@ def _interpolator(
     model: str | Path | nn.Module,
     device: str | torch.device | None,
     dtype: torch.dtype,
+    engine: str,
     tile: int | str | None,
 ) -> Interpolator:
     if device is None:
@@ -314,7 +323,7 @@ def _interpolator(
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"the device {device} cannot be used: {reason}") from None
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
-    return Interpolator(network, device=device, dtype=dtype, tile=tile)
+    return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)
 
 
 def _check_factor(factor: int) -> None:

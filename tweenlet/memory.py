@@ -1,4 +1,4 @@
-"""Memory: glibc told to keep the memory it frees.
+"""Memory: glibc told to keep the memory it frees, and how much a process held at its peak.
 
 By default glibc maps every large block anew and gives it back at once, so that a network on a CPU spends
 more than half of its time in the kernel on page faults: 2.0 to 2.5 times the CPU time, measured. Cost:
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
 
@@ -24,3 +26,14 @@ def keep_freed() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def peak() -> int:
+    """The most bytes of memory that this process has held at once, by Linux's VmHWM; OSError elsewhere.
+
+    Not ru_maxrss, in which a process begins at what its parent held.
+    """
+    told = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if told is None:
+        raise OSError("this system does not tell the peak of a process's memory")
+    return 1024 * int(told[1])

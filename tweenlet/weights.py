@@ -7,6 +7,7 @@ ST-MFNet published.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -92,6 +93,15 @@ def network_of(source: str) -> STMFNet:
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(f"{source} is not the config of a network that can be built: {error}") from error
     return load(source)
+
+
+def digest(model: STMFNet) -> str:
+    """A fingerprint (SHA-256) of the config and all tensors: the same for the same network."""
+    total = hashlib.sha256(json.dumps(model.config.to_json(), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
 
 def convert(path: str | Path) -> STMFNet:

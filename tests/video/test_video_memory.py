@@ -6,14 +6,13 @@ import subprocess
 import sys
 
 PROGRAM = """
-import resource
-from tweenlet import video
+from tweenlet import memory, video
 with video.read({source!r}) as reader, video.write({target!r}, reader, reader.rate) as writer:
     for index, frame in enumerate(reader):
         writer.write(frame.rgb(), frame.time, frame.duration)
         if index == 119:
-            early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(index + 1, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early) // 1024)
+            early = memory.peak()
+print(index + 1, (memory.peak() - early) >> 20)
 """
 
 

@@ -3,6 +3,7 @@
     app        the app itself, how it ends, and what verbs share
     frames     interpolate, demo
     networks   convert, cost
+    speed      bench, export
     quality    evaluate, judge
     learning   pack, train, sparsify, compact, distill, compress
 
@@ -14,10 +15,10 @@ torch is imported by the verbs that need it only.
 
 from __future__ import annotations
 
-from tweenlet.cli import frames, learning, networks, quality
+from tweenlet.cli import frames, learning, networks, quality, speed
 from tweenlet.cli.app import app, main
 
-__all__ = ["app", "frames", "learning", "main", "networks", "quality"]
+__all__ = ["app", "frames", "learning", "main", "networks", "quality", "speed"]
 
 if __name__ == "__main__":
     main()

@@ -47,6 +47,7 @@ def interpolate(
     depth: int = 3,
     model: str = "default",
     device: str | None = None,
+    engine: str = "eager",
     rate: str | None = None,
     cuts: bool = True,
     tile: str = "auto",
@@ -75,6 +76,9 @@ def interpolate(
         A name of shipped weights, or a checkpoint's path.
     device
         cpu, cuda, cuda:1, ...; CUDA if there is any, else the CPU.
+    engine
+        What runs the network: eager (PyTorch), compile, onnxruntime, openvino; or auto, the fastest of eager,
+        onnxruntime and openvino on this machine: raced once, which takes a minute, and remembered.
     rate
         Frames per second of IN where that is images; 24 if not given.
     cuts
@@ -89,7 +93,8 @@ def interpolate(
     origin, target = _source_and_target(
         [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor}x" if factor else "2x"
     )
-    chosen: dict[str, Any] = {"model": model, "device": device, "tile": tile, "overwrite": overwrite}
+    chosen: dict[str, Any] = {"model": model, "device": device, "engine": engine}
+    chosen |= {"tile": tile, "overwrite": overwrite}
     if isinstance(origin, list) and len(origin) == 2:
         if fps or slow:
             raise ValueError("--fps and --slow are for videos: between two images say --factor")

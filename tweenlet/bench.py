@@ -1,0 +1,431 @@
+"""Bench: how fast a network makes frames here, part by part, beside what this machine can do at all.
+
+    frames of a moving picture -- Interpolator, window by window --> seconds, CPU seconds, by part
+                               -- the same in a fresh process -----> peak memory
+    a convolution, a copy ---------------------------------------> the two ceilings
+
+Times are medians of several windows of a running stream, after one that warms up: what a stream can use
+again from window to window, it uses. On a busy machine only ratios mean something: :func:`race` lets several
+subjects take turns, window by window, and compares them pair by pair.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tweenlet.cost import cost
+from tweenlet.engines import ENGINES, processor
+from tweenlet.evaluation.peers import Onnx
+from tweenlet.export import OnnxFile
+from tweenlet.interpolate import Interpolator
+from tweenlet.weights import network_of
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FLOW = "classical flow"
+REST = "the rest"
+"""Padding, copies, and what else is in no part."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed: a network as :func:`tweenlet.weights.network_of` takes it, or an ONNX file; and how."""
+
+    source: str
+    engine: str = "eager"
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return self.source if self.source.endswith(".onnx") else f"{self.source}:{self.engine}:{self.dtype}"
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The times of one thing, run by run."""
+
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
+    """Of all threads of the process."""
+
+    @property
+    def median(self) -> tuple[float, float]:
+        """Medians of wall and CPU seconds."""
+        return median(self.wall), median(self.cpu)
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the machine can do at most, measured just now."""
+
+    convolution: float
+    """10^9 multiply-adds a second of a 3x3 convolution, 64 to 64 channels, channels_last, 240x432."""
+    copy: float
+    """10^9 bytes a second, read and written, of a copy of 128 MB."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How fast one subject is at one frame size."""
+
+    subject: Subject
+    width: int
+    height: int
+    threads: int
+    first: float
+    """Wall seconds of the first frame, with all that is prepared for it."""
+    whole: Seconds
+    """For one new frame."""
+    parts: Mapping[str, Seconds]
+    """By part, where the engine runs them one by one: eager only."""
+    multiply_adds: Mapping[str, int]
+    """By part, for one new frame, and of all; none for a foreign network."""
+    peak: int | None = None
+    """Bytes that one frame takes at most, beyond the process with the network and the frames loaded."""
+
+    def share(self, part: str, ceilings: Ceilings) -> float | None:
+        """The rate of multiply-adds of a part, or "all", as a share of the ceiling; None if it has none."""
+        work = self.multiply_adds.get(part)
+        took = self.whole if part == "all" else self.parts.get(part)
+        if not work or took is None:
+            return None
+        return work / 1e9 / took.median[0] / ceilings.convolution
+
+
+@dataclass(frozen=True)
+class Report:
+    """Results of one run on one machine, as a table and as JSON."""
+
+    machine: str
+    torch: str
+    ceilings: Mapping[str, Ceilings]
+    """By dtype."""
+    results: tuple[Result, ...]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """By subject: why it could not be run."""
+
+    def dumps(self) -> str:
+        """The report as JSON."""
+        return json.dumps(
+            {**asdict(self), "results": [_plain(r, self.ceilings) for r in self.results]}, indent=1
+        )
+
+    def table(self) -> str:
+        """The report for people."""
+        lines = [f"{self.machine}; torch {self.torch}"]
+        for dtype, found in self.ceilings.items():
+            lines.append(
+                f"ceilings in {dtype}: {found.convolution:.1f} G multiply-adds/s in a convolution, "
+                f"{found.copy:.1f} GB/s in a copy (read and written)"
+            )
+        for result in self.results:
+            peak = "" if result.peak is None else f", peak memory {result.peak / 1e6:.0f} MB"
+            lines += [
+                "",
+                f"{result.subject}   {result.width}x{result.height}, {result.threads} threads, "
+                f"median of {len(result.whole.wall)}, first frame {result.first:.2f} s{peak}",
+                f"  {'part':16}{'wall ms':>10}{'CPU ms':>10}{'multiply-adds':>16}{'of ceiling':>12}",
+            ]
+            for name, took in {**result.parts, "all": result.whole}.items():
+                wall, cpu = took.median
+                work, share = (
+                    result.multiply_adds.get(name),
+                    result.share(name, self.ceilings[result.subject.dtype]),
+                )
+                counted = f"{work / 1e9:.2f} G" if work else ""
+                reached = "" if share is None else f"{share:.0%}"
+                lines.append(f"  {name:16}{1e3 * wall:>10.1f}{1e3 * cpu:>10.1f}{counted:>16}{reached:>12}")
+        lines += [f"\n{subject}: {reason}" for subject, reason in self.failures.items()]
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Race:
+    """Subjects that took turns: the first of them against the others."""
+
+    subjects: tuple[str, ...]
+    times: Mapping[str, Seconds]
+
+    def ratios(self, other: str) -> tuple[list[float], list[float]]:
+        """How many times longer ``other`` took than the first, pair by pair: by wall and by CPU time."""
+        first, second = self.times[self.subjects[0]], self.times[other]
+        return (
+            [b / a for a, b in zip(first.wall, second.wall, strict=True)],
+            [b / a for a, b in zip(first.cpu, second.cpu, strict=True)],
+        )
+
+    def dumps(self) -> str:
+        """The race as JSON."""
+        ratios = {
+            other: dict(zip(("wall", "cpu"), self.ratios(other), strict=True)) for other in self.subjects[1:]
+        }
+        return json.dumps({**asdict(self), "ratios": ratios}, indent=1)
+
+    def table(self) -> str:
+        """For people: every pair, then the median and how far the pairs spread."""
+        lines = []
+        for other in self.subjects[1:]:
+            lines.append(f"{other} / {self.subjects[0]}, time against time")
+            for kind, found in zip(("wall", "CPU"), self.ratios(other), strict=True):
+                pairs = " ".join(f"{ratio:.2f}" for ratio in found)
+                lines.append(
+                    f"  {kind:5}{pairs}   median {median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+                )
+        return "\n".join(lines) + "\n"
+
+
+def bench(subjects: Sequence[Subject], size: tuple[int, int], runs: int = 5, memory: bool = True) -> Report:
+    """Time each subject on frames of ``size`` (width, height).
+
+    A subject that cannot be run is among the failures. ValueError if none can, and for under one run.
+    """
+    _check(runs)
+    results, failures = [], dict[str, str]()
+    for subject in subjects:
+        try:
+            result = _measure(subject, size, runs)
+            results.append(replace(result, peak=peak(subject, size)) if memory else result)
+        except (ValueError, OSError) as error:
+            failures[str(subject)] = str(error)
+    if not results:
+        raise ValueError("; ".join(failures.values()) or "expected something to time, got nothing")
+    dtypes = dict.fromkeys(result.subject.dtype for result in results)
+    return Report(
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()}", torch.__version__,
+        {name: ceilings(DTYPES[name]) for name in dtypes}, tuple(results), failures,
+    )  # fmt: skip
+
+
+def race(subjects: Sequence[Subject], size: tuple[int, int], runs: int = 5) -> Race:
+    """Let two or more subjects take turns, ``runs`` times each, in this process."""
+    _check(runs)
+    names = tuple(map(str, subjects))
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise ValueError(f"expected two or more different subjects, got {', '.join(names) or 'none'}")
+    makers = [_maker(subject) for subject in subjects]
+    frames = moving_picture(size, runs + 4)
+    taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
+    for turn in range(runs + 1):
+        for name, make in zip(names, makers, strict=True):
+            with _clock(*taken[name]):
+                make(frames[turn : turn + 4])
+    return Race(
+        names, {name: Seconds(tuple(wall[1:]), tuple(cpu[1:])) for name, (wall, cpu) in taken.items()}
+    )
+
+
+def ceilings(dtype: torch.dtype = torch.float32, rounds: int = 8) -> Ceilings:
+    """The best of ``rounds`` of a convolution in ``dtype`` and of a copy."""
+    channels, height, width = 64, 240, 432
+    x = torch.rand(1, channels, height, width).to(dtype, memory_format=torch.channels_last)
+    weight = torch.rand(channels, channels, 3, 3).to(dtype, memory_format=torch.channels_last)
+    source = torch.rand(1 << 25)
+    target = torch.empty_like(source)
+
+    def best(work: Callable[[], object]) -> float:
+        wall: list[float] = []
+        for _ in range(rounds):
+            with _clock(wall, []):
+                work()
+        return min(wall)
+
+    with torch.inference_mode():
+        convolution = best(lambda: F.conv2d(x, weight, padding=1))
+        copy = best(lambda: target.copy_(source))
+    work = 9 * channels * channels * height * width
+    return Ceilings(work / convolution / 1e9, 2 * source.nbytes / copy / 1e9)
+
+
+def peak(subject: Subject, size: tuple[int, int]) -> int | None:
+    """Bytes that ``subject`` takes at most for frames of ``size``, measured in a process of its own.
+
+    It is the highest resident memory while two frames are made, less the resident memory before, with the
+    network and the frames loaded: an engine's own graph counts. From Linux's VmHWM, set back before the first
+    frame; not ru_maxrss, in which a process begins at what its parent had. None on other systems.
+    """
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    words = [subject.source, subject.engine, subject.dtype, *map(str, size), str(torch.get_num_threads())]
+    done = subprocess.run(
+        [sys.executable, "-c", "from tweenlet.bench import _peak_here; _peak_here()", *words],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise OSError(f"{subject} could not be run to see its memory: {done.stderr.strip()[-300:]}")
+    return int(done.stdout)
+
+
+def moving_picture(size: tuple[int, int], count: int) -> list[Tensor]:
+    """``count`` frames (3, H, W) in [0, 1] of a soft texture that moves (4, 2) pixels from frame to frame."""
+    width, height = size
+    noise = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=torch.Generator().manual_seed(0))
+    picture = F.interpolate(noise, size=(height, width), mode="bicubic", align_corners=False)[0].clamp(0, 1)
+    return [picture.roll((2 * k, 4 * k), (1, 2)).contiguous() for k in range(count)]
+
+
+def _measure(subject: Subject, size: tuple[int, int], runs: int) -> Result:
+    width, height = size
+    make = _maker(subject)
+    taken: dict[str, tuple[list[float], list[float]]] = {}
+    wall, cpu = list[float](), list[float]()
+    frames = moving_picture(size, runs + 4)
+    interpolator = make.__self__ if hasattr(make, "__self__") else None
+    with _watched(interpolator, taken) if subject.engine == "eager" else nullcontext():
+        for turn in range(runs + 1):
+            with _clock(wall, cpu):
+                make(frames[turn : turn + 4])
+    parts = {name: Seconds(tuple(w[1:]), tuple(c[1:])) for name, (w, c) in taken.items()}
+    whole = Seconds(tuple(wall[1:]), tuple(cpu[1:]))
+    if parts:
+        rest = [
+            tuple(all_ - sum(part[i] for part in those) for i, all_ in enumerate(total))
+            for total, those in (
+                (whole.wall, [p.wall for p in parts.values()]), (whole.cpu, [p.cpu for p in parts.values()]),
+            )
+        ]  # fmt: skip
+        parts[REST] = Seconds(*rest)
+    return Result(
+        subject, width, height, torch.get_num_threads(), wall[0], whole, parts, _work(interpolator, size)
+    )
+
+
+def _maker(subject: Subject) -> Callable[[list[Tensor]], Tensor]:
+    """Four frames -> the one in their middle."""
+    if subject.dtype not in DTYPES:
+        raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {subject.dtype}")
+    if subject.source.endswith(".onnx"):
+        try:
+            return Interpolator(OnnxFile(subject.source)).middle
+        except ValueError:
+            foreign = Onnx(subject.source)
+            return lambda frames: foreign(torch.stack(frames))
+    with torch.random.fork_rng(devices=()):  # a network fresh from its config: the same one every time
+        torch.manual_seed(0)
+        model = network_of(subject.source)
+    return Interpolator(model, engine=subject.engine, dtype=DTYPES[subject.dtype]).middle
+
+
+@contextmanager
+def _watched(
+    interpolator: Interpolator | None, taken: dict[str, tuple[list[float], list[float]]]
+) -> Iterator[None]:
+    """Time the parts of the network that the interpolator runs, and the flow that it finds before."""
+    if interpolator is None:
+        yield
+        return
+    begun: dict[str, tuple[float, float]] = {}
+
+    def start(name: str) -> None:
+        begun[name] = time.perf_counter(), time.process_time()
+
+    def stop(name: str) -> None:
+        wall, cpu = taken.setdefault(name, ([], []))
+        wall.append(time.perf_counter() - begun[name][0])
+        cpu.append(time.process_time() - begun[name][1])
+
+    hooks = []
+    find = interpolator.flows
+    if find is not None:
+        look = find.four
+
+        def timed(frames: Sequence[Tensor]) -> list[Tensor]:
+            start(FLOW)
+            found = look(frames)
+            stop(FLOW)
+            return found
+
+        find.four = timed  # type: ignore[method-assign]
+    for name, part in interpolator.model.named_children():
+        hooks.append(part.register_forward_pre_hook(lambda *_, name=name: start(name)))
+        hooks.append(part.register_forward_hook(lambda *_, name=name: stop(name)))
+    try:
+        yield
+    finally:
+        if find is not None:
+            find.four = look  # type: ignore[method-assign]
+        for hook in hooks:
+            hook.remove()
+
+
+def _work(interpolator: Interpolator | None, size: tuple[int, int]) -> dict[str, int]:
+    config = getattr(interpolator.model, "config", None) if interpolator is not None else None
+    if config is None:
+        return {}
+    counted = cost(config, size[1], size[0])
+    return {
+        **{name: part.multiply_adds for name, part in counted.parts.items()},
+        "all": counted.multiply_adds,
+    }
+
+
+@contextmanager
+def _clock(wall: list[float], cpu: list[float]) -> Iterator[None]:
+    begun = time.perf_counter(), time.process_time()
+    yield
+    wall.append(time.perf_counter() - begun[0])
+    cpu.append(time.process_time() - begun[1])
+
+
+def _peak_here() -> None:
+    """In a process of its own: print what two frames took. See :func:`peak`."""
+    source, engine, dtype, width, height, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    make = _maker(Subject(source, engine, dtype))
+    frames = moving_picture((int(width), int(height)), 5)
+    before = _kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
+    for turn in range(2):
+        make(frames[turn : turn + 4])
+    print(1024 * (_kilobytes("VmHWM") - before))
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def _plain(result: Result, found: Mapping[str, Ceilings]) -> dict[str, Any]:
+    names = [*result.parts, "all"]
+    shares = {name: result.share(name, found[result.subject.dtype]) for name in names}
+    wall, cpu = result.whole.median
+    return {**asdict(result), "seconds": wall, "cpu_seconds": cpu, "share_of_ceiling": shares}
+
+
+def _check(runs: int) -> None:
+    if runs < 1:
+        raise ValueError(f"expected one run or more, got {runs}")
+
+
+def subjects_of(model: str, engines: Sequence[str], dtype: str = "float32") -> list[Subject]:
+    """A network by each engine, or an ONNX file. ValueError for an unknown engine or dtype."""
+    for name in engines:
+        if name not in (*ENGINES, "auto"):
+            raise ValueError(f"expected engines of {', '.join((*ENGINES, 'auto'))}; got {name!r}")
+    if dtype not in DTYPES:
+        raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {dtype!r}")
+    if model.endswith(".onnx"):
+        return [subject_of(model)]
+    return [Subject(model, engine, dtype) for engine in engines]
+
+
+def subject_of(text: str, dtype: str = "float32") -> Subject:
+    """MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or FILE.onnx, for :func:`race`."""
+    if text.endswith(".onnx"):
+        return Subject(text, "onnxruntime")
+    source, engine, kind = ([*text.split(":"), "", ""])[:3]
+    if text.count(":") > 2 or (engine and engine not in (*ENGINES, "auto")) or not source:
+        raise ValueError(f"expected MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or FILE.onnx, got {text!r}")
+    return Subject(source, engine or "eager", kind or dtype)

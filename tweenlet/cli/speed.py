@@ -1,0 +1,107 @@
+"""Verbs about speed: bench, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tweenlet.cli.app import app, check_free
+
+Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
+
+
+@app.command
+def bench(
+    model: str = "default",
+    /,
+    *,
+    size: str = "854x480",
+    engines: str = "eager",
+    dtype: str = "float32",
+    vs: Several = (),
+    runs: int = 5,
+    memory: bool = True,
+    json: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Time a network here, part by part, beside the most that this machine can do.
+
+    Seconds are medians, for one new frame of a running video. Memory is the peak of a process of its own,
+    less what it had with the network loaded.
+
+    Parameters
+    ----------
+    model
+        A name of shipped weights, a checkpoint, a JSON file of a ModelConfig, an ONNX file; or stmfnet, mini
+        or small.
+    size
+        Width x height of the frames, or 480p, 720p, 1080p, 4k.
+    engines
+        Of eager, compile, onnxruntime, openvino and auto, with commas between them.
+    dtype
+        float32 or bfloat16.
+    vs
+        Others to take turns with MODEL and its first engine, as MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or
+        an ONNX file. What is told then is how many times longer they take, pair by pair.
+    runs
+        Frames that are timed.
+    memory
+        Measure the peak too.
+    json
+        A file for the result as JSON.
+    overwrite
+        Replace that file if it exists.
+
+    """
+    from tweenlet import bench as benches
+    from tweenlet.cost import size_of
+
+    if json:
+        check_free(json, overwrite)
+    subjects = benches.subjects_of(model, engines.split(","), dtype)
+    if vs:
+        others = [benches.subject_of(text, dtype) for text in vs]
+        done: benches.Race | benches.Report = benches.race([*subjects, *others], size_of(size), runs)
+    else:
+        done = benches.bench(subjects, size_of(size), runs, memory)
+    print(done.table(), end="")
+    if json:
+        json.write_text(done.dumps())
+
+
+@app.command
+def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: bool = False) -> None:
+    """Write a network as an ONNX file, run it, and say how far its frames are from the network's.
+
+    It takes frames (1, 4, 3, H, W), RGB in [0, 1]; one with classical flow, as the default, also takes flows
+    (1, 4, 2, H, W), found between the frames 1 and 0, 1 and 2, 2 and 1, 2 and 3.
+
+    Parameters
+    ----------
+    model
+        A name of shipped weights, a checkpoint, a JSON file of a ModelConfig; or stmfnet, mini or small.
+    target
+        The file to write, FILE.onnx.
+    size
+        Width x height of the frames, or 480p, 720p, 1080p, 4k; padded up to what the network wants. Or
+        dynamic, for frames of any size, which takes minutes to export.
+    overwrite
+        Replace the target if it exists.
+
+    """
+    from tweenlet.cost import size_of
+    from tweenlet.export import export as write
+    from tweenlet.export import padded_size
+    from tweenlet.weights import network_of
+
+    if target.suffix != ".onnx":
+        raise ValueError(f"expected the name of an .onnx file to write, got {target}")
+    check_free(target, overwrite)
+    network = network_of(model).eval()
+    wanted = None if size == "dynamic" else size_of(size)
+    off = write(network, target, wanted)
+    height, width = padded_size(network, wanted) if wanted else (0, 0)
+    takes = f"frames of {width}x{height}" if wanted else f"frames of any multiple of {network.stride}"
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, takes {takes}; off by {off:.1g} at most")
