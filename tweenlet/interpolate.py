@@ -42,9 +42,10 @@ class Interpolator:
 
     Args:
         model: maps frames (1, 4, 3, H, W) to the frame in their middle (1, 3, H, W); its `stride` is what H
-            and W must be multiples of. It is put into evaluation mode.
+            and W must be multiples of. It is put into evaluation mode. Of a network of ours a copy made for
+            inference is run (:mod:`tweenlet.network.fast`): what the network learns later, it does not know.
         device: where the model runs and is moved to; None = where it is.
-        dtype: the precision it runs in; bfloat16 and float16 by autocast, the weights stay as they are.
+        dtype: the precision it runs in, bfloat16 or float16 where that is safe, the rest in float32.
         engine: what runs the model: "eager" (PyTorch), "compile", "onnxruntime", "openvino"; or "auto", the
             fastest here, found once on the first frames. See :mod:`tweenlet.engines`. Tiles of a network with
             gates or enlarged kernels run eager, whatever is said here.
