@@ -33,6 +33,8 @@ from tweenlet.engines import ENGINES, processor
 from tweenlet.evaluation.peers import Onnx
 from tweenlet.export import OnnxFile
 from tweenlet.interpolate import Interpolator
+from tweenlet.memory import peak as held_at_most
+from tweenlet.memory import resident
 from tweenlet.weights import network_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -385,16 +387,11 @@ def _peak_here() -> None:
     torch.set_num_threads(int(threads))
     make = _maker(Subject(source, engine, dtype))
     frames = moving_picture((int(width), int(height)), 5)
-    before = _kilobytes("VmRSS")
+    before = resident()
     Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
     for turn in range(2):
         make(frames[turn : turn + 4])
-    print(1024 * (_kilobytes("VmHWM") - before))
-
-
-def _kilobytes(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    print(held_at_most() - before)
 
 
 def _plain(result: Result, found: Mapping[str, Ceilings]) -> dict[str, Any]:

@@ -33,7 +33,16 @@ def peak() -> int:
 
     Not ru_maxrss, in which a process begins at what its parent held.
     """
-    told = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return _told("VmHWM")
+
+
+def resident() -> int:
+    """The bytes of memory that this process holds now, by Linux's VmRSS; OSError elsewhere."""
+    return _told("VmRSS")
+
+
+def _told(name: str) -> int:
+    told = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if told is None:
-        raise OSError("this system does not tell the peak of a process's memory")
+        raise OSError(f"this system does not tell {name} of a process")
     return 1024 * int(told[1])
