@@ -18,7 +18,6 @@ import json
 import math
 import os
 import platform
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tweenlet.engines import processor
 from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.peers import Method
 from tweenlet.evaluation.report import Entrant, Report, Score, score_from
@@ -299,17 +299,8 @@ def code_version() -> str:
 
 def machine() -> str:
     """Processor, cores, accelerator and torch, in one line."""
-    parts = [f"{_processor()} ({platform.system()}, {torch.backends.cpu.get_cpu_capability()})"]
+    parts = [f"{processor()} ({platform.system()}, {torch.backends.cpu.get_cpu_capability()})"]
     parts.append(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return ", ".join([*parts, f"torch {torch.__version__}"])
-
-
-def _processor() -> str:
-    """What the processor is called, where the system tells; else its kind."""
-    try:
-        told = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        told = None
-    return told[1].strip() if told else platform.processor() or platform.machine()
