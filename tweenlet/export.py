@@ -139,14 +139,15 @@ class Session:
         self.path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while others are timed
         options.log_severity_level = 4  # what goes wrong is raised, too
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its own exceptions share no class but this
-            raise ValueError(f"ONNX Runtime cannot run {path}: {error}") from error
+            raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can run: {error}") from error
+        self.inputs: list[Any] = self._session.get_inputs()
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run_with_names(self, inputs: dict[str, Any]) -> Any:

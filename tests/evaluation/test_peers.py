@@ -481,7 +481,7 @@ def test_onnx_files_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match=r"has the shape \(1, 6, 16, 16\), expected \(1, 3, 16, 16\)"):
         Onnx(six)(torch.rand(4, 3, 16, 16))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(OSError, match=r"needs ONNX Runtime: pip install 'tweenlet\[onnx\]'"):
+    with pytest.raises(OSError, match=r"ONNX Runtime is not installed: pip install 'tweenlet\[onnx\]'"):
         Onnx(six)
 
 

@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,6 +48,7 @@ from tweenlet import video, weights
 from tweenlet.config import MINI, STMFNET
 from tweenlet.cost import OFFICIAL_STRIDE
 from tweenlet.evaluation.metrics import eight_bit, ffmpeg
+from tweenlet.export import Session, need
 from tweenlet.interpolate import Interpolator
 from tweenlet.network.stmfnet import FRAMES
 from tweenlet.ops.dis import dis as dis_flow
@@ -137,21 +139,9 @@ class Onnx:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-        try:
-            import onnxruntime
-        except ImportError:
-            raise OSError("an ONNX file needs ONNX Runtime: pip install 'tweenlet[onnx]'") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while others are timed
-        options.log_severity_level = 4  # what goes wrong is raised, too
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its own exceptions share no class but this
-            raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can run: {error}") from error
-        inputs = self._session.get_inputs()
+        need("onnxruntime", "ONNX Runtime", "onnx")
+        self._session = Session(self.path)
+        inputs = self._session.inputs
         self._names = [given.name for given in inputs]
         self._shape = inputs[0].shape if inputs else []
         arrange = _arrangement(len(inputs), self._shape)
@@ -163,9 +153,8 @@ class Onnx:
             )
         self._arrange = arrange
         self._multiple = 1
-        self.told = (
-            f"{path}, run by ONNX Runtime {onnxruntime.__version__} on the CPU, padded where it must be"
-        )
+        runtime = version("onnxruntime")
+        self.told = f"{path}, run by ONNX Runtime {runtime} on the CPU, padded where it must be"
 
     def __call__(self, frames: Tensor) -> Tensor:
         """The frame in the middle, not clamped; ValueError for a size that cannot be run."""
@@ -180,7 +169,7 @@ class Onnx:
             window = window.view(len(frames), FRAMES, 3, *window.shape[-2:])
             try:
                 made = self._run(window)
-            except Exception as error:  # as above
+            except ValueError as error:
                 trouble = trouble or str(error)
                 continue
             if made.shape == (len(frames), 3, *window.shape[-2:]):
@@ -196,11 +185,11 @@ class Onnx:
         )
 
     def _run(self, window: Tensor) -> Tensor:
-        """One run, or where the file is for single samples, one for each; ONNX Runtime's own exceptions."""
+        """One run, or where the file is for single samples, one for each; ValueError as of a Session."""
         made = []
         for part in window.chunk(len(window) if self._shape[0] == 1 else 1):
             arrays = [tensor.contiguous().numpy() for tensor in self._arrange(part)]
-            made.append(self._session.run(None, dict(zip(self._names, arrays, strict=True)))[0])
+            made.append(self._session.run_with_names(dict(zip(self._names, arrays, strict=True))))
         return torch.from_numpy(np.concatenate(made)).float()
 
     @cached_property
