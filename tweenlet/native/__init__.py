@@ -1,11 +1,11 @@
 """Native: C for the inner loops that PyTorch has no fast way of, compiled once for this machine.
 
-    *.c of this folder -- the machine's cc --> cache/native-<fingerprint>.so -- ctypes --> library()
+    *.c of this folder -- the machine's cc --> cache/native-FINGERPRINT.so -- ctypes --> library()
 
 The code is plain C with GCC's vectors, which GCC and Clang compile for any processor. Where there is no
-compiler, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same results, slower.
-Threads are those of OpenMP that PyTorch has already started, where it can be told: two pools would wait for
-each other.
+compiler, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same results, but
+slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told: two pools would
+wait for each other.
 """
 
 from __future__ import annotations

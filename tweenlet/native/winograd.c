@@ -19,14 +19,13 @@ A block's 36 matrices stay in the cache of one core. Slices in time, three taps 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-struct convolution {
+struct convolution { /* bias, before and after: for each channel, rounded up to LANES */
     int inputs, outputs, taps;  /* taps: over slices, 1 or 3 */
-    float slope_before, slope_after;  /* of what is below zero; 1 = no activation */
     const float *kernels;  /* [point][group of outputs][tap][input][outputs of the group] */
-    const float *bias;  /* outputs rounded up to LANES */
+    const float *bias, *before, *after;  /* before, after: what is below zero is multiplied by, or null */
 };
 
-ALWAYS vec rectified(vec x, float slope) {
+ALWAYS vec rectified(vec x, vec slope) {
     mask positive = x > 0;
     return (vec)((positive & (mask)x) | (~positive & (mask)(x * slope)));
 }
@@ -70,7 +69,7 @@ ALWAYS void from_points(const vec m[SEEN], vec y[TILE]) {
 
 /* One tile's 16 channels from x, whose rows and columns outside of the picture are zero -> 36 points. */
 ALWAYS void enter(const float *x, int channels, int stride, int height, int width, int top, int left,
-                  float slope, float *points, long apart, int inside) {
+                  const float *slope, float *points, long apart, int inside) {
     vec half[SEEN][SEEN]; /* [point along columns][row] */
     for (int row = 0; row < SEEN; row++) {
         vec d[SEEN], p[SEEN];
@@ -83,7 +82,7 @@ ALWAYS void enter(const float *x, int channels, int stride, int height, int widt
                 d[column] = load(line + column * stride, channels);
             else
                 d[column] = (vec){0};
-            if (slope != 1) d[column] = rectified(d[column], slope);
+            if (slope) d[column] = rectified(d[column], *(const vec *)slope);
         }
         to_points(d, p);
         for (int point = 0; point < SEEN; point++) half[point][row] = p[point];
@@ -96,8 +95,8 @@ ALWAYS void enter(const float *x, int channels, int stride, int height, int widt
 }
 
 /* 36 points -> one tile's 16 channels of y. */
-ALWAYS void leave(const float *points, long apart, vec bias, float slope, const float *added, float *y, int channels,
-                  int stride, int height, int width, int top, int left) {
+ALWAYS void leave(const float *points, long apart, vec bias, const float *slope, const float *added, float *y,
+                  int channels, int stride, int height, int width, int top, int left) {
     vec half[TILE][SEEN];
     for (int column = 0; column < SEEN; column++) {
         vec m[SEEN], p[TILE];
@@ -111,7 +110,7 @@ ALWAYS void leave(const float *points, long apart, vec bias, float slope, const 
         for (int column = 0; column < TILE && left + column < width; column++) {
             long place = ((long)(top + row) * width + left + column) * stride;
             vec value = made[column] + bias;
-            if (slope != 1) value = rectified(value, slope);
+            if (slope) value = rectified(value, *(const vec *)slope);
             if (added) value += load(added + place, channels);
             store(y + place, value, channels);
         }
@@ -193,11 +192,12 @@ int convolve(const struct convolution *of, const float *x, float *y, const float
                         int left = (first + tile) * TILE;
                         /* reading on behind a pixel's last channel is safe but in the last row */
                         int inside = top > 0 && left > 0 && top + TILE + 1 < height && left + TILE < width;
+                        const float *slope = of->before ? of->before + channel : 0;
                         if (inside)
-                            enter(from, LANES, inputs, height, width, top - 1, left - 1, of->slope_before, to, v_point, 1);
+                            enter(from, LANES, inputs, height, width, top - 1, left - 1, slope, to, v_point, 1);
                         else
                             enter(from, at_most(inputs - channel, LANES), inputs, height, width, top - 1, left - 1,
-                                  of->slope_before, to, v_point, 0);
+                                  slope, to, v_point, 0);
                     }
             const float *kernels = of->kernels;
             for (int point = 0; point < POINTS; point++)
@@ -214,7 +214,7 @@ int convolve(const struct convolution *of, const float *x, float *y, const float
                 for (int tile = 0; tile < count; tile++)
                     for (int channel = 0; channel < outputs; channel += LANES)
                         leave(m + slice * m_slice + tile * out + channel, m_point, *(const vec *)(of->bias + channel),
-                              of->slope_after, added ? added + place + channel : 0, y + place + channel,
+                              of->after ? of->after + channel : 0, added ? added + place + channel : 0, y + place + channel,
                               at_most(outputs - channel, LANES), outputs, height, width, top, (first + tile) * TILE);
             }
         }
