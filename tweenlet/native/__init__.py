@@ -4,8 +4,8 @@
 
 The code is plain C with GCC's vectors, which GCC and Clang compile for any processor. Where there is no
 compiler, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same results, but
-slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told: two pools would
-wait for each other.
+slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told: two pools
+would wait for each other.
 """
 
 from __future__ import annotations
