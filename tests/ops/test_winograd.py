@@ -54,6 +54,20 @@ def test_slices_in_time(slices, channels):
     torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (8, 8), (9, 14)], ids=str)
+@pytest.mark.parametrize("channels", [(16, 16), (7, 24), (30, 40)], ids=str)
+def test_transposed(size, channels):
+    inputs, outputs = channels
+    x, weight, bias = random(2, inputs, *size), weights(inputs, outputs, 4, 4), torch.randn(outputs)
+    made = winograd.convolve(x, winograd.transposed_kernels(weight, bias))
+    truth = F.conv_transpose2d(x.double(), weight.double(), bias.double(), 2, 1)
+    torch.testing.assert_close(made.double(), truth, **CLOSE)
+    x, weight = random(1, inputs, 3, *size), weights(inputs, outputs, 3, 4, 4)
+    made = winograd.convolve(x, winograd.transposed_kernels(weight, None))
+    truth = F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
+    torch.testing.assert_close(made.double(), truth, **CLOSE)
+
+
 @pytest.mark.parametrize("slopes", [1, 20], ids=["one slope", "a slope for each channel"])
 def test_what_is_around_it(slopes):
     x, weight, bias = random(1, 20, 14, 19), weights(20, 20, 3, 3), torch.randn(20)

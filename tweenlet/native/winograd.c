@@ -21,6 +21,7 @@ typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 struct convolution { /* bias, before and after: for each channel, rounded up to LANES */
     int inputs, outputs, taps;  /* taps: over slices, 1 or 3 */
+    int enlarge;  /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
     const float *kernels;  /* [point][group of outputs][tap][input][outputs of the group] */
     const float *bias, *before, *after;  /* before, after: what is below zero is multiplied by, or null */
 };
@@ -94,9 +95,9 @@ ALWAYS void enter(const float *x, int channels, int stride, int height, int widt
     }
 }
 
-/* 36 points -> one tile's 16 channels of y. */
+/* 36 points -> one tile's 16 channels of y, whose pixels and lines are so far apart. */
 ALWAYS void leave(const float *points, long apart, vec bias, const float *slope, const float *added, float *y,
-                  int channels, int stride, int height, int width, int top, int left) {
+                  int channels, long pixel, long line, int height, int width) {
     vec half[TILE][SEEN];
     for (int column = 0; column < SEEN; column++) {
         vec m[SEEN], p[TILE];
@@ -104,11 +105,11 @@ ALWAYS void leave(const float *points, long apart, vec bias, const float *slope,
         from_points(m, p);
         for (int row = 0; row < TILE; row++) half[row][column] = p[row];
     }
-    for (int row = 0; row < TILE && top + row < height; row++) {
+    for (int row = 0; row < height; row++) {
         vec made[TILE];
         from_points(half[row], made);
-        for (int column = 0; column < TILE && left + column < width; column++) {
-            long place = ((long)(top + row) * width + left + column) * stride;
+        for (int column = 0; column < width; column++) {
+            long place = row * line + column * pixel;
             vec value = made[column] + bias;
             if (slope) value = rectified(value, *(const vec *)slope);
             if (added) value += load(added + place, channels);
@@ -157,19 +158,22 @@ static void products(int vectors, const float *v, long row_apart, long slice_apa
 
 static int at_most(int a, int b) { return a < b ? a : b; }
 
-/* x (slices, height, width, inputs) -> y (slices, height, width, outputs), + added where it is given. */
+/* x (slices, height, width, inputs) -> y (slices, enlarge height, enlarge width, outputs), + added, if given. */
 int convolve(const struct convolution *of, const float *x, float *y, const float *added, int slices, int height,
              int width, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2;
-    const long in = (inputs + LANES - 1) / LANES * LANES, out = (outputs + LANES - 1) / LANES * LANES;
+    const int enlarge = of->enlarge, copies = enlarge * enlarge;
+    const long in = (inputs + LANES - 1) / LANES * LANES, part = (outputs + LANES - 1) / LANES * LANES;
+    const long out = copies * part, pixel = enlarge * outputs, line = pixel * enlarge * width;
     const int tall = (height + TILE - 1) / TILE, wide = (width + TILE - 1) / TILE;
     const long of_tile = 4 * POINTS * ((slices + 2 * border) * in + slices * out);
     int most = at_most(CACHE / of_tile, wide) / ROWS * ROWS;
     if (most < ROWS) most = ROWS;
     const int blocks = (wide + most - 1) / most;
     const int tiles = ((wide + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS; /* in a block, evenly */
-    const long v_slice = tiles * in, v_point = v_slice * (slices + 2 * border);
-    const long m_slice = tiles * out, m_point = m_slice * slices;
+    /* an odd number of cache lines apart, so that the points of a tile do not fight for the same few */
+    const long v_slice = tiles * in, v_point = v_slice * (slices + 2 * border) / LANES / 2 * 2 * LANES + LANES * 3;
+    const long m_slice = tiles * out, m_point = m_slice * slices / LANES / 2 * 2 * LANES + LANES * 3;
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {
@@ -209,14 +213,19 @@ int convolve(const struct convolution *of, const float *x, float *y, const float
                                  m + point * m_point + slice * m_slice + output, out, tiles);
                     kernels += (long)taps * inputs * vectors * LANES;
                 }
-            for (int slice = 0; slice < slices; slice++) {
-                long place = (long)slice * height * width * outputs;
+            for (int slice = 0; slice < slices; slice++)
                 for (int tile = 0; tile < count; tile++)
-                    for (int channel = 0; channel < outputs; channel += LANES)
-                        leave(m + slice * m_slice + tile * out + channel, m_point, *(const vec *)(of->bias + channel),
-                              of->after ? of->after + channel : 0, added ? added + place + channel : 0, y + place + channel,
-                              at_most(outputs - channel, LANES), outputs, height, width, top, (first + tile) * TILE);
-            }
+                    for (int copy = 0; copy < copies; copy++) {
+                        int left = (first + tile) * TILE;
+                        long place = ((long)slice * height + top) * line + left * pixel +
+                                     (copy / enlarge * enlarge * width + copy % enlarge) * (long)outputs;
+                        const float *from = m + slice * m_slice + tile * out + copy * part;
+                        for (int channel = 0; channel < outputs; channel += LANES)
+                            leave(from + channel, m_point, *(const vec *)(of->bias + channel),
+                                  of->after ? of->after + channel : 0, added ? added + place + channel : 0,
+                                  y + place + channel, at_most(outputs - channel, LANES), pixel, line,
+                                  at_most(height - top, TILE), at_most(width - left, TILE));
+                    }
         }
         free(v);
         free(m);

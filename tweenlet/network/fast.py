@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +30,25 @@ from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.network.texture import SLICES, Residual, Texture
 from tweenlet.ops import winograd
 from tweenlet.ops.adacof import adacof_pixels, surface_table
+from tweenlet.ops.affine import affine_
 from tweenlet.ops.dis import window_flows
 
 STRIP = 32
 """Rows made at once of what is enlarged: few enough for a cache, enough for their borders not to count."""
 NARROWEST = 8
 """Input channels from which on Winograd's method pays."""
+SHAPES = (
+    ((3, 3), (1, 1), (1, 1), (1, 1), 1, (0, 0)),
+    ((4, 4), (2, 2), (1, 1), (1, 1), 1, (0, 0)),
+    ((3, 4, 4), (1, 2, 2), (1, 1, 1), (1, 1, 1), 1, (0, 0, 0)),
+)
+"""What Winograd's method is for here: kernel, stride, padding, dilation, groups, padding of the output."""
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 KINDS = ("weight", "rows", "columns")
 """The stacks of a head."""
 
 Module = TypeVar("Module", bound=nn.Module)
+Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
 
 
 class Fast(nn.Module):
@@ -182,7 +190,8 @@ class FastTexture(nn.Module):
         super().__init__()
         self.dtype = dtype
         plain = _prepared(texture, dtype)
-        self.stem, self.stages, self.decoder, self.out = plain.stem, plain.stages, plain.decoder, plain.out
+        self.stem, self.stages, self.out = plain.stem, plain.stages, plain.out
+        self.decoder = nn.ModuleList(FastDecoder(block) for block in plain.decoder)
         fuse = plain.fuse[0]  # over the channels of all slices, slice by slice
         assert isinstance(fuse, nn.Conv2d)
         over_slices = fuse.weight.view(fuse.out_channels, SLICES, -1, 1, 1).transpose(1, 2)
@@ -197,9 +206,9 @@ class FastTexture(nn.Module):
             x = stage(x)
             levels.append(x)
         levels.pop()
-        x = F.leaky_relu_(self.decoder[0](x), 0.2)
+        x = self.decoder[0](x)
         for block in self.decoder[1:]:
-            x = F.leaky_relu_(block(torch.cat((x, levels.pop()), 1)), 0.2)
+            x = block(torch.cat((x, levels.pop()), 1))
         x = F.leaky_relu_(self.fuse(x)[:, :, 0], 0.2)
         added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
         return added
@@ -226,24 +235,26 @@ class Conv3d(nn.Module):
         return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
 
 
-class Conv3x3(nn.Module):
+class Winograd(nn.Module):
     """A convolution of 3x3 or 3x3x3, the leaky activations before and after it, and a sum after that.
 
-    In float32 on a CPU by Winograd's method, where there is a compiler for it.
+    Or a transposed one of 4x4 or 3x4x4 that enlarges by 2. In float32 on a CPU by Winograd's method, where
+    there is a compiler for it.
     """
 
-    def __init__(self, layer: nn.Conv2d | Conv3d, before: Tensor | None = None, after: Tensor | None = None):
+    def __init__(self, layer: Layer, before: Tensor | None = None, after: Tensor | None = None):
         super().__init__()
         self.layer, self.before, self.after = layer, before, after
         self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
+        self.transposed = isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)
         self._kernels: winograd.Kernels | None = None
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``."""
         if self._at_home(x):
             if self._kernels is None:
-                layer = self.layer
-                self._kernels = winograd.kernels(layer.weight, layer.bias, self.before, self.after)
+                made_of = winograd.transposed_kernels if self.transposed else winograd.kernels
+                self._kernels = made_of(self.layer.weight, self.layer.bias, self.before, self.after)
             added = None if added is None else added.contiguous(memory_format=self.form)
             made = winograd.convolve(x.contiguous(memory_format=self.form), self._kernels, added)
             if made is not None:
@@ -327,7 +338,7 @@ def _summed(layers: nn.Module, x: Tensor, added: Tensor | None = None) -> Tensor
     *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
     for layer in first:
         x = layer(x)
-    if isinstance(last, Conv3x3):
+    if isinstance(last, Winograd):
         made: Tensor = last(x, added)
         return made
     made = last(x)
@@ -345,7 +356,25 @@ class FastResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the plain one's."""
         inner: Tensor = self.second(self.first(x))
-        return inner.mul_(self.gate.factors(inner)).add_(self.shortcut(x)).relu_()
+        return affine_(inner, self.gate.factors(inner), added=self.shortcut(x), slope=0)
+
+
+class FastDecoder(nn.Module):
+    """A block of the texture's decoder, and its activation: gate, norm and that in one pass."""
+
+    def __init__(self, plain: nn.Module):
+        super().__init__()
+        assert isinstance(plain, nn.Sequential)
+        self.layer, gate, norm = plain
+        assert isinstance(gate, GateInPlace)
+        assert isinstance(norm, nn.BatchNorm3d)
+        self.gate = gate.gate
+        self.scale, self.shift = _affine_of(norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, h, w) -> (B, C', T, h', w')."""
+        x = self.layer(x)
+        return affine_(x, self.gate.factors(x).flatten(1) * self.scale, self.shift, slope=0.2)
 
 
 class GateInPlace(nn.Module):
@@ -424,10 +453,10 @@ def _replaced(part: nn.Module) -> nn.Module:
         # which pads by itself if it is a SliceConv
         padding = tuple(size // 2 for size in part.kernel_size)
         plain = Conv3d(part.weight, part.bias, part.stride, padding)
-        return Conv3x3(plain) if set(part.kernel_size) == {3} and set(part.stride) == {1} else plain
-    if isinstance(part, nn.Conv2d) and part.in_channels >= NARROWEST:
-        shape = (part.kernel_size, part.stride, part.padding, part.dilation, part.groups)
-        return Conv3x3(part) if shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1) else part
+        return Winograd(plain) if set(part.kernel_size) == {3} and set(part.stride) == {1} else plain
+    if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        shape = (part.kernel_size, part.stride, part.padding, part.dilation, part.groups, part.output_padding)
+        return Winograd(part) if part.in_channels >= NARROWEST and shape in SHAPES else part
     return part
 
 
@@ -447,10 +476,10 @@ def _fold_activations(layers: nn.Sequential) -> None:
             continue
         before = layers[index - 1] if index else None
         after = layers[index + 1] if index + 1 < len(layers) else None
-        if isinstance(before, Conv3x3):
+        if isinstance(before, Winograd):
             before.after = slope
             del layers[index]
-        elif isinstance(after, Conv3x3):
+        elif isinstance(after, Winograd):
             after.before = slope
             del layers[index]
         elif slope.numel() == 1:
@@ -471,9 +500,7 @@ def _fold_norm(
     norm: nn.BatchNorm2d | nn.BatchNorm3d,
 ) -> None:
     """Let a convolution without bias do what the norm after it does in evaluation mode."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    scale, shift = _affine_of(norm)
     groups, rest = layer.groups, layer.weight.shape[1:]
     if layer.transposed:  # (groups * inputs, outputs, ...)
         scales = scale.view(groups, 1, -1, *[1] * (len(rest) - 1))
@@ -481,7 +508,15 @@ def _fold_norm(
     else:  # (outputs, ...)
         weight = layer.weight * scale.view(-1, *[1] * len(rest))
     layer.weight = nn.Parameter(weight, False)
-    layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale, False)
+    layer.bias = nn.Parameter(shift, False)
+
+
+def _affine_of(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    """By what a norm multiplies in evaluation mode, and what it adds then, for each channel."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class _Convolution(ctypes.Structure):
     """``struct convolution`` of winograd.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps")),
+        *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps", "enlarge")),
         *((name, ctypes.c_void_p) for name in ("kernels", "bias", "before", "after")),
     )
 
@@ -44,6 +44,8 @@ class Kernels:
     outputs: int
     taps: int
     """Slices of the layer's reach in time: 1 or 3."""
+    enlarge: int
+    """How many times larger the outputs are, 1 or 2."""
     points: Tensor
     """The weights' products with the points."""
     bias: Tensor
@@ -61,14 +63,40 @@ def kernels(
     ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel.
     """
     outputs, inputs = weight.shape[:2]
-    by_slice = weight.double().cpu().view(outputs, inputs, -1, 3, 3)
+    by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
+    return _prepared(by_slice, bias, before, after, enlarge=1)
+
+
+def transposed_kernels(
+    weight: Tensor, bias: Tensor | None, before: Tensor | None = None, after: Tensor | None = None
+) -> Kernels:
+    """The same for a transposed layer of ``weight`` (C, K, 4, 4) or (C, K, 3, 4, 4) that enlarges by 2.
+
+    Its stride is 2 and its padding 1 in space, 1 and 1 in time. Each of the four output pixels that an input
+    pixel becomes is a convolution with 2x2 of the 4x4, which lie somewhere in 3x3.
+    """
+    inputs, outputs = weight.shape[:2]
+    by_slice = weight.reshape(inputs, outputs, -1, 4, 4).transpose(0, 1).flip(2)
+    parts = []
+    for y in (0, 1):
+        for x in (0, 1):
+            part = by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]]  # of pixels y - 1 and y, in order
+            parts.append(F.pad(part, (x, 1 - x, y, 1 - y)))
+    return _prepared(torch.stack(parts), bias, before, after, enlarge=2)
+
+
+def _prepared(
+    weight: Tensor, bias: Tensor | None, before: Tensor | None, after: Tensor | None, enlarge: int
+) -> Kernels:
+    """``weight``: (enlarge^2, K, C, T, 3, 3)."""
+    _, outputs, inputs, taps = weight.shape[:4]
     matrix = torch.tensor(
         [[p**k / prod(p - q for q in POINTS if q != p) for k in range(3)] for p in POINTS]
         + [[0.0, 0.0, 1.0]],
         dtype=torch.float64,
     )
-    points = torch.einsum("ay,bx,kctyx->abtck", matrix, matrix, by_slice).flatten(0, 1)
-    points = F.pad(points, (0, -outputs % LANES)).float()
+    points = torch.einsum("ay,bx,ekctyx->abtcek", matrix, matrix, weight.double().cpu())
+    points = F.pad(points, (0, -outputs % LANES)).float().flatten(-2).flatten(0, 1)
     left, groups = points.shape[-1] // LANES, []
     while left:  # as winograd.c takes them
         groups.append(2 if left == 4 else min(left, 3))
@@ -77,7 +105,8 @@ def kernels(
     return Kernels(
         inputs,
         outputs,
-        by_slice.shape[2],
+        taps,
+        enlarge,
         torch.cat([part.flatten(1) for part in grouped], 1).contiguous(),
         _padded(torch.zeros(outputs) if bias is None else bias, outputs),
         None if before is None else _padded(before, inputs),
@@ -90,7 +119,7 @@ def _padded(numbers: Tensor, channels: int) -> Tensor:
 
 
 def convolve(x: Tensor, of: Kernels, added: Tensor | None = None) -> Tensor | None:
-    """(B, C, H, W) or (1, C, T, H, W) -> (..., K, ...), plus ``added``, without a gradient.
+    """(B, C, H, W) or (1, C, T, H, W) -> (B, K, H', W') or (1, K, T, H', W'), plus ``added``; no gradient.
 
     All float32, on a CPU, channels last; ``added`` has the shape of what is made. None where there is no
     compiled code to do it. ValueError for other tensors.
@@ -99,7 +128,9 @@ def convolve(x: Tensor, of: Kernels, added: Tensor | None = None) -> Tensor | No
     if library is None:
         return None
     form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-    made = torch.empty(x.shape[0], of.outputs, *x.shape[2:], memory_format=form)
+    batch, _, *times, height, width = x.shape
+    size = (of.enlarge * height, of.enlarge * width)
+    made = torch.empty(batch, of.outputs, *times, *size, memory_format=form)
     for name, given, shape in (("x", x, (x.shape[0], of.inputs, *x.shape[2:])), ("added", added, made.shape)):
         if given is not None and not (
             given.shape == shape
@@ -111,13 +142,12 @@ def convolve(x: Tensor, of: Kernels, added: Tensor | None = None) -> Tensor | No
                 f"expected {name} of shape {tuple(shape)}, float32, on the CPU, channels last; "
                 f"got {tuple(given.shape)}, {given.dtype}, {given.device}, strides {given.stride()}"
             )
-    batch, _, *times, height, width = x.shape
     if times and batch != 1:
         raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
     if of.taps != (3 if times else 1):
         raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
     tensors = (None if t is None else t.data_ptr() for t in (of.points, of.bias, of.before, of.after))
-    told = _Convolution(of.inputs, of.outputs, of.taps, *tensors)
+    told = _Convolution(of.inputs, of.outputs, of.taps, of.enlarge, *tensors)
     failed = library.convolve(
         ctypes.byref(told),
         ctypes.c_void_p(x.data_ptr()),
