@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tweenlet import engines, export, weights
 from tweenlet.bench import moving_picture
+from tweenlet.cache import folder
 from tweenlet.config import SMALL, TINY, ModelConfig
 from tweenlet.interpolate import Interpolator
 from tweenlet.network.stmfnet import STMFNet
@@ -182,7 +183,7 @@ def test_what_was_remembered_may_be_gone(empty_cache: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("broken", ["", "[1]", "{", '{"key": "abacus"}', '{"key": 3}', "\udcff"])
 def test_a_broken_memory_is_no_memory(broken: str, empty_cache: Path) -> None:
-    engines.folder()
+    folder()
     (empty_cache / "engines.json").write_bytes(broken.encode(errors="surrogateescape"))
     assert engines.recall("key") is None
     engines.remember("key", "openvino")
@@ -192,7 +193,7 @@ def test_a_broken_memory_is_no_memory(broken: str, empty_cache: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert tmp_path not in engines.folder().parents
+    assert tmp_path not in folder().parents
     engines.remember("key", "eager")
     assert engines.recall("key") == "eager"
 

@@ -10,8 +10,8 @@
     auto          eager, onnxruntime and openvino raced once on the first frames; remembered in the cache.
                   On a CUDA device cudagraph, which runs what eager does
 
-The cache is $XDG_CACHE_HOME/tweenlet or ~/.cache/tweenlet; where that cannot be written, a folder that lives
-as long as the process. Shapes are static: a video has one frame size, and every engine is faster so.
+The cache is that of :mod:`tweenlet.cache`. Shapes are static: a video has one frame size, and every engine is
+faster so.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -33,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import weights
+from tweenlet.cache import folder
 from tweenlet.export import TOLERANCE, Session, called, need, write
 from tweenlet.network.fast import Fast
 from tweenlet.network.fast_cuda import FastCuda, Recorded
@@ -238,22 +237,6 @@ class Auto(nn.Module):
         parts.append(torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
         parts += [f"{name} {_version(name)}" for name in ("tweenlet", "torch", "onnxruntime", "openvino")]
         return ", ".join(parts)
-
-
-@cache
-def _spare() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tweenlet-")
-
-
-def folder() -> Path:
-    """The cache, which is there and can be written."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    place = Path(home) / "tweenlet"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(_spare().name)
-    return place if os.access(place, os.W_OK) else Path(_spare().name)
 
 
 def recall(key: str) -> str | None:

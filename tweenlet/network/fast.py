@@ -2,7 +2,8 @@
 
     Fast(model, dtype):  frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
 
-    everywhere    batch norms folded into the convolutions before them; channels last; activations in place
+    everywhere    batch norms folded into the convolutions before them; 3x3 convolutions by Winograd's method,
+                  with the activations around them and the sum after them; channels last; the rest in place
     kernels       one stack of a head after the other; what is enlarged, and AdaCoF, by strips of rows
     texture       3-D convolutions by oneDNN; gates in place
 
@@ -13,27 +14,41 @@ summed as one small matrix product: a third of the multiply-adds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.blocks import Enlargement, Gate, spread
+from tweenlet.network.fusion import Fusion, Lateral
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.motion import MERGED, Mend
 from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.network.texture import SLICES, Residual, Texture
+from tweenlet.ops import winograd
 from tweenlet.ops.adacof import adacof_pixels, surface_table
+from tweenlet.ops.affine import affine_
 from tweenlet.ops.dis import window_flows
 
 STRIP = 32
 """Rows made at once of what is enlarged: few enough for a cache, enough for their borders not to count."""
+NARROWEST = 8
+"""Input channels from which on Winograd's method pays."""
+SHAPES = (
+    ((3, 3), (1, 1), (1, 1), (1, 1), 1, (0, 0)),
+    ((4, 4), (2, 2), (1, 1), (1, 1), 1, (0, 0)),
+    ((3, 4, 4), (1, 2, 2), (1, 1, 1), (1, 1, 1), 1, (0, 0, 0)),
+)
+"""What Winograd's method is for here: kernel, stride, padding, dilation, groups, padding of the output."""
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 KINDS = ("weight", "rows", "columns")
 """The stacks of a head."""
 
 Module = TypeVar("Module", bound=nn.Module)
+Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
 
 
 class Fast(nn.Module):
@@ -52,9 +67,7 @@ class Fast(nn.Module):
         self.motion = None if model.motion is None else _prepared(model.motion)
         self.fusion = None
         if model.fusion is not None:
-            self.fusion = _prepared(model.fusion, dtype)
-            self.fusion.final = _prepared(model.fusion.final)
-            self.fusion.final.register_forward_pre_hook(_in_float32)
+            self.fusion = FastFusion(model.fusion, dtype)
         self.texture = None if model.texture is None else FastTexture(model.texture, dtype)
 
     @torch.no_grad()
@@ -177,7 +190,8 @@ class FastTexture(nn.Module):
         super().__init__()
         self.dtype = dtype
         plain = _prepared(texture, dtype)
-        self.stem, self.stages, self.decoder, self.out = plain.stem, plain.stages, plain.decoder, plain.out
+        self.stem, self.stages, self.out = plain.stem, plain.stages, plain.out
+        self.decoder = nn.ModuleList(FastDecoder(block) for block in plain.decoder)
         fuse = plain.fuse[0]  # over the channels of all slices, slice by slice
         assert isinstance(fuse, nn.Conv2d)
         over_slices = fuse.weight.view(fuse.out_channels, SLICES, -1, 1, 1).transpose(1, 2)
@@ -192,9 +206,9 @@ class FastTexture(nn.Module):
             x = stage(x)
             levels.append(x)
         levels.pop()
-        x = F.leaky_relu_(self.decoder[0](x), 0.2)
+        x = self.decoder[0](x)
         for block in self.decoder[1:]:
-            x = F.leaky_relu_(block(torch.cat((x, levels.pop()), 1)), 0.2)
+            x = block(torch.cat((x, levels.pop()), 1))
         x = F.leaky_relu_(self.fuse(x)[:, :, 0], 0.2)
         added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
         return added
@@ -221,6 +235,116 @@ class Conv3d(nn.Module):
         return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
 
 
+class Winograd(nn.Module):
+    """A convolution of 3x3 or 3x3x3, the leaky activations before and after it, and a sum after that.
+
+    Or a transposed one of 4x4 or 3x4x4 that enlarges by 2. In float32 on a CPU by Winograd's method, where
+    there is a compiler for it.
+    """
+
+    def __init__(self, layer: Layer, before: Tensor | None = None, after: Tensor | None = None):
+        super().__init__()
+        self.layer, self.before, self.after = layer, before, after
+        self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
+        self.transposed = isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)
+        self._kernels: winograd.Kernels | None = None
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``."""
+        if self._at_home(x):
+            if self._kernels is None:
+                made_of = winograd.transposed_kernels if self.transposed else winograd.kernels
+                self._kernels = made_of(self.layer.weight, self.layer.bias, self.before, self.after)
+            added = None if added is None else added.contiguous(memory_format=self.form)
+            made = winograd.convolve(x.contiguous(memory_format=self.form), self._kernels, added)
+            if made is not None:
+                return made
+        made = _activated_(self.layer(x if self.before is None else _activated(x, self.before)), self.after)
+        return made if added is None else made.add_(added)
+
+    def _at_home(self, x: Tensor) -> bool:
+        """Whether the native code takes this."""
+        return (
+            x.device.type == "cpu"
+            and x.dtype == self.layer.weight.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and (x.dim() == 4 or x.shape[0] == 1)
+        )
+
+
+def _activated(x: Tensor, slope: Tensor) -> Tensor:
+    if slope.numel() > 1:
+        return F.prelu(x, slope.to(x))
+    return F.leaky_relu(x, slope.item())
+
+
+def _activated_(x: Tensor, slope: Tensor | None) -> Tensor:
+    """In place, where that can be."""
+    if slope is None:
+        return x
+    return F.leaky_relu_(x, slope.item()) if slope.numel() == 1 else F.prelu(x, slope.to(x))
+
+
+class FastLateral(nn.Module):
+    """:class:`~tweenlet.network.fusion.Lateral`, and a sum after it."""
+
+    def __init__(self, plain: Lateral):
+        super().__init__()
+        self.path, self.shortcut = plain.path, plain.shortcut
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """As the plain one's, plus ``added``, which may be overwritten."""
+        if isinstance(self.shortcut, nn.Identity):
+            added = x if added is None else added.add_(x)
+        else:
+            added = _summed(self.shortcut, x, added)
+        return _summed(self.path, x, added)
+
+
+class FastFusion(nn.Module):
+    """:class:`~tweenlet.network.fusion.Fusion`, whose sums are made by the convolutions before them."""
+
+    def __init__(self, plain: Fusion, dtype: torch.dtype):
+        super().__init__()
+        self.scales, self.out_row = plain.scales, plain.out_row
+        prepared = _prepared(plain, dtype)
+        self.lateral, self.down, self.up = prepared.lateral, prepared.down, prepared.up
+        self.final = FastLateral(_prepared(plain.final))
+
+    def forward(self, candidates: Mapping[float, Tensor]) -> Tensor:
+        """As the plain one's; float32."""
+        rows: list[Tensor] = []
+        for row, scale in enumerate(self.scales):
+            above = _summed(self.down[f"{row - 1}_0"], rows[-1]) if row else None
+            if f"{row}_0" in self.lateral:
+                rows.append(self.lateral[f"{row}_0"](candidates[scale], above))
+            else:
+                assert above is not None
+                rows.append(above)
+        for row in range(len(rows)):
+            above = _summed(self.down[f"{row - 1}_1"], rows[row - 1]) if row else None
+            rows[row] = self.lateral[f"{row}_1"](rows[row], above)
+        for number, column in enumerate((2, 3)):
+            for row in reversed(range(self.out_row, len(rows))):
+                last = row + 1 == len(rows)
+                below = None if last else _summed(self.up[f"{row}_{number}"], rows[row + 1])
+                rows[row] = self.lateral[f"{row}_{column}"](rows[row], below)
+        draft: Tensor = self.final(rows[self.out_row].float())
+        return draft
+
+
+def _summed(layers: nn.Module, x: Tensor, added: Tensor | None = None) -> Tensor:
+    """What ``layers`` make of ``x``, plus ``added``."""
+    *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
+    for layer in first:
+        x = layer(x)
+    if isinstance(last, Winograd):
+        made: Tensor = last(x, added)
+        return made
+    made = last(x)
+    return made if added is None else made.add_(added)
+
+
 class FastResidual(nn.Module):
     """:class:`~tweenlet.network.texture.Residual`, in place."""
 
@@ -231,8 +355,26 @@ class FastResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the plain one's."""
-        inner: Tensor = self.second(self.first(x).relu_())
-        return inner.mul_(self.gate.factors(inner)).add_(self.shortcut(x)).relu_()
+        inner: Tensor = self.second(self.first(x))
+        return affine_(inner, self.gate.factors(inner), added=self.shortcut(x), slope=0)
+
+
+class FastDecoder(nn.Module):
+    """A block of the texture's decoder, and its activation: gate, norm and that in one pass."""
+
+    def __init__(self, plain: nn.Module):
+        super().__init__()
+        assert isinstance(plain, nn.Sequential)
+        self.layer, gate, norm = plain
+        assert isinstance(gate, GateInPlace)
+        assert isinstance(norm, nn.BatchNorm3d)
+        self.gate = gate.gate
+        self.scale, self.shift = _affine_of(norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, h, w) -> (B, C', T, h', w')."""
+        x = self.layer(x)
+        return affine_(x, self.gate.factors(x).flatten(1) * self.scale, self.shift, slope=0.2)
 
 
 class GateInPlace(nn.Module):
@@ -274,44 +416,83 @@ class FastMend(nn.Module):
 
 
 def _prepared(module: Module, dtype: torch.dtype = torch.float32) -> Module:
-    """A copy for inference: norms folded, channels last and in ``dtype``, activations in place."""
+    """A copy for inference: norms and activations folded, channels last and in ``dtype``."""
     made = deepcopy(module).eval().requires_grad_(False)
-    for part in list(made.modules()):
+    parts = list(made.modules())
+    for part in parts:
+        if isinstance(part, Residual):
+            part.first.append(nn.ReLU())
         if isinstance(part, nn.Sequential):
-            _fold(part)
+            _fold_norms(part)
     made = made.to(dtype)
-    for parent in list(made.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Conv3d):
-                padding = tuple(size // 2 for size in child.kernel_size)
-                setattr(parent, name, Conv3d(child.weight, child.bias, child.stride, padding))
-            elif isinstance(child, Residual):
-                setattr(parent, name, FastResidual(child))
-            elif isinstance(child, Mend):
-                setattr(parent, name, FastMend(child))
     for parameter in made.parameters():
         if parameter.dim() == 4:
             parameter.data = _channels_last(parameter.data)
         if parameter.dim() == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    for part in parts:
+        for name, child in part.named_children():
+            setattr(part, name, _replaced(child))
+    for part in parts:
+        if isinstance(part, nn.Sequential):
+            _fold_activations(part)
     return made
 
 
-def _fold(layers: nn.Sequential) -> None:
-    """Fold norms into the convolutions before them, and let what comes after a convolution work in place."""
-    for index in range(1, len(layers)):
-        before, layer = layers[index - 1], layers[index]
-        if not isinstance(before, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+def _replaced(part: nn.Module) -> nn.Module:
+    """What does the same faster, or the part itself."""
+    if isinstance(part, Residual):
+        return FastResidual(part)
+    if isinstance(part, Lateral):
+        return FastLateral(part)
+    if isinstance(part, Mend):
+        return FastMend(part)
+    if isinstance(part, Gate):
+        return GateInPlace(part)
+    if isinstance(part, nn.Conv3d):
+        # which pads by itself if it is a SliceConv
+        padding = tuple(size // 2 for size in part.kernel_size)
+        plain = Conv3d(part.weight, part.bias, part.stride, padding)
+        return Winograd(plain) if set(part.kernel_size) == {3} and set(part.stride) == {1} else plain
+    if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        shape = (part.kernel_size, part.stride, part.padding, part.dilation, part.groups, part.output_padding)
+        return Winograd(part) if part.in_channels >= NARROWEST and shape in SHAPES else part
+    return part
+
+
+def _fold_norms(layers: nn.Sequential) -> None:
+    """Fold norms into the convolutions right before them."""
+    for index in reversed(range(1, len(layers))):
+        layer, norm = layers[index - 1], layers[index]
+        if isinstance(layer, CONVOLUTIONS) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+            _fold_norm(layer, norm)
+            del layers[index]
+
+
+def _fold_activations(layers: nn.Sequential) -> None:
+    """Give activations to the convolutions beside them, or let them work in place."""
+    for index in reversed(range(len(layers))):
+        if (slope := _slope(layers[index])) is None:
             continue
-        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
-            _fold_norm(before, layer)
-            layers[index] = nn.Identity()
-        elif isinstance(layer, Gate):
-            layers[index] = GateInPlace(layer)
-        elif isinstance(layer, nn.ReLU | nn.LeakyReLU):
-            layer.inplace = True
-        elif isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
-            layers[index] = nn.LeakyReLU(layer.weight.item(), inplace=True)
+        before = layers[index - 1] if index else None
+        after = layers[index + 1] if index + 1 < len(layers) else None
+        if isinstance(before, Winograd):
+            before.after = slope
+            del layers[index]
+        elif isinstance(after, Winograd):
+            after.before = slope
+            del layers[index]
+        elif slope.numel() == 1:
+            layers[index] = nn.LeakyReLU(slope.item(), inplace=before is not None)
+
+
+def _slope(layer: nn.Module) -> Tensor | None:
+    """By how much an activation multiplies what is below zero; None for another layer."""
+    if isinstance(layer, nn.ReLU):
+        return torch.zeros(1)
+    if isinstance(layer, nn.LeakyReLU):
+        return torch.tensor([layer.negative_slope])
+    return layer.weight.detach().float() if isinstance(layer, nn.PReLU) else None
 
 
 def _fold_norm(
@@ -319,9 +500,7 @@ def _fold_norm(
     norm: nn.BatchNorm2d | nn.BatchNorm3d,
 ) -> None:
     """Let a convolution without bias do what the norm after it does in evaluation mode."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    scale, shift = _affine_of(norm)
     groups, rest = layer.groups, layer.weight.shape[1:]
     if layer.transposed:  # (groups * inputs, outputs, ...)
         scales = scale.view(groups, 1, -1, *[1] * (len(rest) - 1))
@@ -329,7 +508,15 @@ def _fold_norm(
     else:  # (outputs, ...)
         weight = layer.weight * scale.view(-1, *[1] * len(rest))
     layer.weight = nn.Parameter(weight, False)
-    layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale, False)
+    layer.bias = nn.Parameter(shift, False)
+
+
+def _affine_of(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    """By what a norm multiplies in evaluation mode, and what it adds then, for each channel."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -1,0 +1,39 @@
+"""Affine, in native code and by PyTorch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tweenlet import native
+from tweenlet.ops.affine import affine_
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
+@pytest.mark.parametrize("shape", [(1, 5, 7, 3), (1, 16, 4, 4), (1, 24, 3, 6, 5), (2, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("given", ["all", "factors"])
+def test_it_scales_shifts_adds_and_cuts(compiled, shape, given, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("no C compiler")
+    x, added = torch.randn(2, *shape)
+    form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    x, added = x.contiguous(memory_format=form), added.contiguous(memory_format=form)
+    factors, shifts = torch.randn(2, shape[1])
+    here = (shape[1], *[1] * (x.dim() - 2))
+    wanted = x * factors.view(here)
+    if given == "all":
+        wanted = F.leaky_relu(wanted + shifts.view(here) + added, 0.2)
+        made = affine_(x, factors, shifts, added, 0.2)
+    else:
+        made = affine_(x, factors.view(1, *here))
+    assert made is x
+    torch.testing.assert_close(made, wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_added_of_another_layout_is_added_all_the_same():
+    x = torch.randn(1, 8, 6, 7).contiguous(memory_format=torch.channels_last)
+    added, ones = torch.randn(1, 8, 6, 7), torch.ones(8)
+    torch.testing.assert_close(affine_(x.clone(), ones, added=added), x + added)

@@ -1,0 +1,120 @@
+"""Winograd against PyTorch's own convolutions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tweenlet import native
+from tweenlet.ops import winograd
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+
+CLOSE = {"atol": 2e-5, "rtol": 0}
+LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def wanted(x, weight, bias, before=None, after=None, added=None):
+    x = x.double() if before is None else F.prelu(x.double(), before.double())
+    convolution = F.conv2d if x.dim() == 4 else F.conv3d
+    y = convolution(x, weight.double(), None if bias is None else bias.double(), padding=1)
+    y = y if after is None else F.prelu(y, after.double())
+    return y if added is None else y + added
+
+
+def weights(outputs, inputs, *size):
+    """Of a layer whose outputs are about as large as its inputs."""
+    kernel = torch.randn(outputs, inputs, *size)
+    return kernel / kernel[0].numel() ** 0.5
+
+
+def random(*shape):
+    return torch.randn(shape).contiguous(memory_format=LAST[len(shape)])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 9), (16, 16), (33, 131)], ids=str)
+@pytest.mark.parametrize(
+    "channels", [(1, 1), (16, 16), (17, 31), (3, 48), (30, 25), (46, 64), (5, 100)], ids=str
+)
+def test_any_size_and_any_channels(size, channels):
+    inputs, outputs = channels
+    x, weight, bias = random(2, inputs, *size), weights(outputs, inputs, 3, 3), torch.randn(outputs)
+    made = winograd.convolve(x, winograd.kernels(weight, bias))
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(made.double(), wanted(x, weight, bias), **CLOSE)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5])
+@pytest.mark.parametrize("channels", [(16, 16), (5, 33)], ids=str)
+def test_slices_in_time(slices, channels):
+    inputs, outputs = channels
+    x, weight = random(1, inputs, slices, 18, 23), weights(outputs, inputs, 3, 3, 3)
+    made = winograd.convolve(x, winograd.kernels(weight, None))
+    torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (8, 8), (9, 14)], ids=str)
+@pytest.mark.parametrize("channels", [(16, 16), (7, 24), (30, 40)], ids=str)
+def test_transposed(size, channels):
+    inputs, outputs = channels
+    x, weight, bias = random(2, inputs, *size), weights(inputs, outputs, 4, 4), torch.randn(outputs)
+    made = winograd.convolve(x, winograd.transposed_kernels(weight, bias))
+    truth = F.conv_transpose2d(x.double(), weight.double(), bias.double(), 2, 1)
+    torch.testing.assert_close(made.double(), truth, **CLOSE)
+    x, weight = random(1, inputs, 3, *size), weights(inputs, outputs, 3, 4, 4)
+    made = winograd.convolve(x, winograd.transposed_kernels(weight, None))
+    truth = F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
+    torch.testing.assert_close(made.double(), truth, **CLOSE)
+
+
+@pytest.mark.parametrize("slopes", [1, 20], ids=["one slope", "a slope for each channel"])
+def test_what_is_around_it(slopes):
+    x, weight, bias = random(1, 20, 14, 19), weights(20, 20, 3, 3), torch.randn(20)
+    before, after, added = torch.randn(slopes), torch.randn(slopes), random(1, 20, 14, 19)
+    made = winograd.convolve(x, winograd.kernels(weight, bias, before, after), added)
+    torch.testing.assert_close(made.double(), wanted(x, weight, bias, before, after, added), **CLOSE)
+
+
+def test_it_reads_nothing_beyond_its_input():
+    """What lies behind the tensor in memory is NaN, and never reaches the output."""
+    for height, width in ((9, 9), (12, 13), (10, 20)):
+        memory = torch.full((height * width * 5 + 64,), torch.nan)
+        x = (
+            memory[: height * width * 5]
+            .view(1, height, width, 5)
+            .permute(0, 3, 1, 2)
+            .copy_(torch.randn(5, height, width))
+        )
+        weight = weights(16, 5, 3, 3)
+        made = winograd.convolve(x, winograd.kernels(weight, None))
+        torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
+
+
+def test_several_threads_agree():
+    x, layer = random(1, 24, 70, 90), winograd.kernels(weights(24, 24, 3, 3), None)
+    one = winograd.convolve(x, layer)
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(winograd.convolve(x, layer), one)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_says_what_it_does_not_take():
+    layer = winograd.kernels(weights(16, 16, 3, 3), None)
+    for x, said in (
+        (random(1, 15, 8, 8), "expected x of shape"),
+        (random(1, 16, 8, 8).double(), "float64"),
+        (torch.randn(1, 16, 8, 8), "strides"),
+        (random(1, 16, 2, 8, 8), "expected kernels over 3"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            winograd.convolve(x, layer)
+    with pytest.raises(ValueError, match="expected added of shape"):
+        winograd.convolve(random(1, 16, 8, 8), layer, random(1, 16, 8, 4))
+
+
+def test_without_a_compiler_there_is_none(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert winograd.convolve(random(1, 16, 8, 8), winograd.kernels(weights(16, 16, 3, 3), None)) is None

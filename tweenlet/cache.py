@@ -1,0 +1,28 @@
+"""Cache: where tweenlet keeps what it makes once for this machine, compiled code and exported networks.
+
+$XDG_CACHE_HOME/tweenlet or ~/.cache/tweenlet; where that cannot be written, a folder that lives as long as
+the process. All of it can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+
+def folder() -> Path:
+    """The cache, which is there and can be written."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    place = Path(home) / "tweenlet"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(_spare().name)
+    return place if os.access(place, os.W_OK) else Path(_spare().name)
+
+
+@cache
+def _spare() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tweenlet-")
