@@ -1,6 +1,6 @@
 """Fast on a CUDA device: whole frames instead of strips; a frame's work recorded once and replayed.
 
-    FastCuda(model, dtype)      as Fast, but kernels --> heads, channels last --> adacof, a kernel of its own
+    FastCuda(model, dtype)      frames (B, 4, 3, H, W), flows  ->  (B, 3, H, W), like the model itself
     Recorded(network)           frames (B, 4, 3, H, W), flows --> copied to where the recording reads them
                                                                     |
                                 (B, 3, H, W) <-- copied <-- replay of the CUDA graph for these shapes
@@ -19,7 +19,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from tweenlet.network.fast import KINDS, Fast, _prepared
+from tweenlet.network.blocks import SliceConv
+from tweenlet.network.fast import CONVOLUTIONS, KINDS, Conv3d, _fold_norms
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
@@ -27,34 +28,60 @@ from tweenlet.ops.dis import window_flows
 
 WARM_UPS = 3
 """Runs before a recording: kernels are compiled, convolutions choose their algorithms."""
+FORMS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""How the weights of a convolution lie, by their dimensions; what it makes lies likewise."""
 KEPT = 4
 """Recordings that are kept, each with the memory of one frame: a video and its tiles have few shapes."""
 
 
-class FastCuda(Fast):
-    """:class:`~tweenlet.network.fast.Fast` for a CUDA device; elsewhere it runs too, only slower."""
+class FastCuda(STMFNet):
+    """A copy of ``model`` for inference on a CUDA device: what the model learns later, it does not know.
+
+    The plain network with its norms folded, its convolutions in ``dtype`` and channels last, and the heads'
+    taps given to AdaCoF's own kernel. The rest goes as under autocast; pictures, the places where they are
+    sampled, and the last layers of the fusion stay float32. It runs on other devices too, only slower.
+    """
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
-        super().__init__(model, dtype)
-        if model.kernels is not None:
-            self.kernels = WholeKernels(model.kernels, dtype)  # type: ignore[assignment]
+        super().__init__(model.config)
+        self.dtype = dtype
+        self.load_state_dict(model.state_dict())
+        self.to(next(model.parameters()).device).eval().requires_grad_(False)
+        parts = list(self.modules())
+        for part in parts:
+            if isinstance(part, nn.Sequential):
+                _fold_norms(part)
+            for name, child in part.named_children():
+                if isinstance(child, SliceConv):  # computed as a 2-D one only for the sake of CPUs
+                    padding = tuple(size // 2 for size in child.kernel_size)
+                    setattr(part, name, Conv3d(child.weight, child.bias, child.stride, padding))
+        for layer in self.modules():
+            if isinstance(layer, (*CONVOLUTIONS, Conv3d)):
+                for parameter in layer.parameters(recurse=False):
+                    form = FORMS.get(parameter.dim(), torch.contiguous_format)
+                    parameter.data = parameter.data.to(dtype, memory_format=form)
+        if self.fusion is not None:
+            self.fusion.final = InFloat32(self.fusion.final)  # type: ignore[assignment]
+        if self.kernels is not None:
+            self.kernels = WholeKernels(self.kernels)  # type: ignore[assignment]
 
+    @torch.no_grad()
     def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
-        """As the model's own."""
-        with _tried_convolutions():
-            return super().forward(frames, flows)
+        """As the model's own; float32."""
+        half = self.dtype != torch.float32
+        with _tried_convolutions(), torch.autocast(frames.device.type, self.dtype, enabled=half):
+            return super().forward(frames, flows).float()
 
 
 class WholeKernels(nn.Module):
-    """:class:`~tweenlet.network.kernels.Kernels` with heads in ``dtype`` and pictures in float32.
+    """:class:`~tweenlet.network.kernels.Kernels` by heads that leave the softmax to AdaCoF.
 
-    A head leaves its taps channels last, which is how AdaCoF's own kernel likes them; the softmax is its own.
+    A head leaves its taps channels last, which is how AdaCoF's own kernel likes them.
     """
 
-    def __init__(self, kernels: Kernels, dtype: torch.dtype):
+    def __init__(self, plain: Kernels):
         super().__init__()
-        self.plain = _prepared(kernels)
-        self.plain.heads.to(dtype)
+        self.plain = plain
 
     def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
         """As the plain one's; candidates are float32."""
@@ -64,16 +91,31 @@ class WholeKernels(nn.Module):
             for name, frame in (("before", before), ("after", after)):
                 head = self.plain.heads[f"{SCALE_NAMES[scale]}_{name}"]
                 weight, rows, columns = (getattr(head, kind)(features) for kind in KINDS)
-                picture = self.plain.resize(frame.float(), scale)
-                made.append(adacof(picture, weight, rows, columns, self.plain.dilation, softmax=True))
+                with torch.autocast(frame.device.type, enabled=False):
+                    picture = self.plain.resize(frame.float(), scale)
+                    made.append(adacof(picture, weight, rows, columns, self.plain.dilation, softmax=True))
             candidates[scale] = torch.cat(made, 1)
         return candidates
+
+
+class InFloat32(nn.Module):
+    """Layers that stay in float32 under autocast."""
+
+    def __init__(self, layers: nn.Module):
+        super().__init__()
+        self.layers = layers.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the layers'."""
+        with torch.autocast(x.device.type, enabled=False):
+            made: Tensor = self.layers(x.float())
+        return made
 
 
 class Recorded(nn.Module):
     """A network on a CUDA device, recorded as a CUDA graph when first given inputs of some shape."""
 
-    def __init__(self, network: Fast):
+    def __init__(self, network: STMFNet):
         super().__init__()
         self.network, self.config, self.stride = network, network.config, network.stride
         self._recordings: OrderedDict[tuple[torch.Size, ...], _Recording] = OrderedDict()
