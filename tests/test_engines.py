@@ -201,7 +201,9 @@ def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch:
 
 def test_what_an_engine_does_not_take_is_said(cache: Path) -> None:
     model = network(TINY)
-    with pytest.raises(ValueError, match="expected an engine of eager, cudagraph, compile, onnxruntime, openvino, auto"):
+    with pytest.raises(
+        ValueError, match="expected an engine of eager, cudagraph, compile, onnxruntime, openvino, auto"
+    ):
         Interpolator(model, engine="steam")
     for name in ("onnxruntime", "openvino"):
         pytest.importorskip(name)

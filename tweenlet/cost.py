@@ -179,14 +179,15 @@ def _unused(model: STMFNet, height: int, width: int) -> PartCost:
     return PartCost(parameters, multiply_adds)
 
 
-def _numbers(*inputs: Any, out_shape: Any = None, **_: Any) -> int:
+def _numbers(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
     """How many numbers an operation reads and writes, by the shapes of its inputs and of what it makes."""
-    return sum(math.prod(x) for x in (*inputs, out_shape) if isinstance(x, torch.Size))
+    return sum(x.numel() for x in (*inputs, out_shape) if isinstance(x, torch.Size))
 
 
-def _quarter(*inputs: Any, out_shape: Any = None, **_: Any) -> int:
+def _quarter(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
     """What one of the four sums adds to what a splat reads and writes: its source, and once the result."""
-    return (math.prod(inputs[3]) + math.prod(out_shape)) // 4
+    source: torch.Size = inputs[3]
+    return (source.numel() + out_shape.numel()) // 4
 
 
 MOVED: dict[Any, Callable[..., int]] = {

@@ -152,7 +152,8 @@ class _Recording:
                 network(*self.inputs)
         torch.cuda.current_stream(device).wait_stream(beside)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(device), torch.cuda.graph(self.graph):
+        # other threads may go on: they copy frames to the device and back (tweenlet.pipeline)
+        with torch.cuda.device(device), torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.output: Tensor = network(*self.inputs)
 
     def __call__(self, inputs: list[Tensor]) -> Tensor:
