@@ -253,7 +253,7 @@ def interpolate_video(
 
 @dataclass(frozen=True)
 class Ready:
-    """A frame of a video, and its picture (3, H, W) for the network, on its device; made where it was read."""
+    """A frame of a video, and its picture (3, H, W) on the network's device; made where it was read."""
 
     frame: Frame
     picture: Tensor

@@ -67,7 +67,7 @@ def adacof(
 
         return triton_adacof.adacof(frame, weight, rows, columns, dilation, softmax=softmax)
     if softmax:
-        weight = weight.softmax(1)
+        weight = weight.softmax(1, dtype=torch.promote_types(weight.dtype, torch.float32))
     precise = torch.promote_types(frame.dtype, torch.float32)
     surface = _surface(frame.to(precise))
     reach = (side - 1) * dilation // 2

@@ -31,6 +31,8 @@ SAMPLES = 2048
 """Values that a program holds of each of the four neighbours: pixels x taps x channels."""
 MOST_PIXELS = 256
 """Of a block."""
+WARPS = 4
+"""Of 32 threads each, to a program."""
 
 
 def adacof(
@@ -53,16 +55,21 @@ def adacof(
     wide = triton.next_power_of_2(channels)
     table = F.pad(frame.permute(0, 2, 3, 1), (0, wide - channels)).contiguous()
     out = torch.empty((batch, height, width, channels), dtype=frame.dtype, device=frame.device)
-    together = triton.next_power_of_2(taps) if weight.stride(1) == 1 else 1
+    together = _together(weight)
     pixels = min(max(SAMPLES // (together * wide), 1), MOST_PIXELS)
     precise = tl.float64 if frame.dtype == torch.float64 else tl.float32
     _kernel[(triton.cdiv(height * width, pixels), batch)](
         table, weight, rows, columns, out,
         height, width, *weight.stride(), *rows.stride(), *columns.stride(),
         CHANNELS=channels, WIDE=wide, SIDE=math.isqrt(taps), DILATION=dilation, PIXELS=pixels,
-        TOGETHER=together, SOFTMAX=softmax, PRECISE=precise,
+        TOGETHER=together, SOFTMAX=softmax, PRECISE=precise, num_warps=WARPS,
     )  # fmt: skip
     return out.permute(0, 3, 1, 2)
+
+
+def _together(weight: Tensor) -> int:
+    """How many taps of a pixel are read at once: all, where they lie side by side; else one."""
+    return int(triton.next_power_of_2(weight.shape[1])) if weight.stride(1) == 1 else 1
 
 
 @triton.jit

@@ -24,6 +24,8 @@ from torch import Tensor
 
 PIXELS = 128
 """Of a program."""
+WARPS = 4
+"""Of 32 threads each, to a program."""
 
 
 def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ def _thrown(values: Tensor, flow: Tensor, metric: Tensor | None) -> Tensor:
         values, flow, weight, total, height, width, *values.stride(), *flow.stride(),
         weight.stride(0), weight.stride(2), weight.stride(3), PIXELS=PIXELS,
         CHANNELS=channels, WIDE=wide, WEIGHTED=metric is not None,
-        PRECISE=tl.float64 if precise == torch.float64 else tl.float32,
+        PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
     )  # fmt: skip
     return total[..., :outputs].permute(0, 3, 1, 2)
 
