@@ -9,6 +9,9 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #define LANES 16
 #define KINDS 3 /* weight, rows, columns */
@@ -63,21 +66,23 @@ ALWAYS int lane(int taps, int row, int tap) {
 ALWAYS int at_most(int a, int b) { return a < b ? a : b; }
 ALWAYS int at_least(int a, int b) { return a > b ? a : b; }
 
-/* The second is taken where one is not a number. */
-ALWAYS vec larger(vec a, vec b) {
-    for (int i = 0; i < LANES; i++) a[i] = a[i] > b[i] ? a[i] : b[i];
-    return a;
-}
+ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
 
-ALWAYS vec smaller(vec a, vec b) {
-    for (int i = 0; i < LANES; i++) a[i] = a[i] < b[i] ? a[i] : b[i];
-    return a;
-}
-
+/* The second where one is not a number. GCC makes one instruction of neither of these by itself. */
+#ifdef __AVX512F__
+ALWAYS vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
+ALWAYS vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
+ALWAYS vec whole(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }
+#define HOLD(x) __asm__("" : "+v"(x)) /* in a register: do not load it again for each use */
+#else
+ALWAYS vec larger(vec a, vec b) { return chosen(a > b, a, b); }
+ALWAYS vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
 ALWAYS vec whole(vec a) {
     for (int i = 0; i < LANES; i++) a[i] = __builtin_truncf(a[i]);
     return a;
 }
+#define HOLD(x)
+#endif
 
 ALWAYS vec all(float x) { return (vec){0} + x; }
 
@@ -141,8 +146,10 @@ ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int 
             float *sums = to + ((long)(column - left) * KINDS + kind) * wide;
             for (int lane = 0; lane < wide; lane += LANES) {
                 vec sum = {0};
-                for (int k = 0; k < SIDE; k++)
-                    sum += share_a[k] * *(const vec *)(a[k] + lane) + share_b[k] * *(const vec *)(b[k] + lane);
+                for (int k = 0; k < SIDE; k++) {
+                    sum += share_a[k] * *(const vec *)(a[k] + lane);
+                    sum += share_b[k] * *(const vec *)(b[k] + lane);
+                }
                 *(vec *)(sums + lane) = sum;
             }
         }
@@ -169,7 +176,8 @@ ALWAYS void enlarge_rows(const struct job *job, const int taps, int row, int col
                 vec sum = *(const vec *)(job->bias + kind * lanes(taps) + tap);
                 for (int k = 0; k < SIDE; k++) {
                     long place = (long)(i * KINDS + kind) * wide + lane(taps, k, tap);
-                    sum += share_a[k] * *(const vec *)(a[k] + place) + share_b[k] * *(const vec *)(b[k] + place);
+                    sum += share_a[k] * *(const vec *)(a[k] + place);
+                    sum += share_b[k] * *(const vec *)(b[k] + place);
                 }
                 *(vec *)(taken + (kind * CHUNK + i) * lanes(taps) + tap) = sum;
             }
@@ -185,12 +193,13 @@ ALWAYS void take(const struct job *job, const int taps, int row, int column, int
 
 /* Powers of two instead of weights, the largest of each pixel one. */
 ALWAYS void weigh(const int taps, int count, float scale, float *weight) {
+    const mask count_up = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     for (int i = 0; i < count; i++, weight += lanes(taps)) {
         vec most = all(-__builtin_inff());
         for (int tap = 0; tap < taps; tap += LANES) {
             vec x = *(const vec *)(weight + tap);
-            for (int lane = 0; lane < LANES; lane++) x[lane] = tap + lane < taps ? x[lane] : -__builtin_inff();
-            most = larger(most, x);
+            if (taps - tap < LANES) x = chosen(count_up < taps - tap, x, most);
+            most = larger(x, most);
         }
         most = larger(most, SHUFFLE(mask, most, most, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
         most = larger(most, SHUFFLE(mask, most, most, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
@@ -204,7 +213,7 @@ ALWAYS void weigh(const int taps, int count, float scale, float *weight) {
 /* Taps -> the upper left of each one's four pixels, and their shares: of four taps the left ones, the right ones. */
 ALWAYS void place(const struct job *job, const int taps, int row, int column, int count, const float *taken,
                   const float *starts, unsigned *index, float *upper, float *lower) {
-    const int pitch = job->columns.large + 2;
+    const int pitch = 2 * (job->columns.large + 2);
     for (int i = 0; i < count; i++)
         for (int tap = 0; tap < taps; tap += LANES) {
             const float *from = taken + i * lanes(taps) + tap;
@@ -218,7 +227,7 @@ ALWAYS void place(const struct job *job, const int taps, int row, int column, in
             top = smaller(larger(top, all(0)), all(job->rows.large));
             left = smaller(larger(left, all(0)), all(job->columns.large));
             *(mask *)(index + i * lanes(taps) + tap) =
-                __builtin_convertvector(top, mask) * pitch + __builtin_convertvector(left, mask);
+                __builtin_convertvector(top, mask) * pitch + __builtin_convertvector(left + left, mask);
             vec below = weight * y, above = weight - below, b = above * x, a = above - b, d = below * x, c = below - d;
             float *to = upper + 2 * (i * lanes(taps) + tap);
             *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
@@ -231,7 +240,7 @@ ALWAYS void place(const struct job *job, const int taps, int row, int column, in
 
 #define SAMPLE(n)                                                                                                 \
     if (tap + n < taps) {                                                                                         \
-        const float *pixels = job->frame + 4 * (size_t)index[tap + n];                                            \
+        const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                            \
         sum[n % 2] += SHUFFLE(two_mask, left_right, left_right, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *         \
                       *(const two *)pixels;                                                                       \
         sum[n % 2 + 2] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
@@ -247,6 +256,8 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
         #pragma GCC unroll 8
         for (int tap = 0; tap < taps; tap += 4) {
             two left_right = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
+            HOLD(left_right);
+            HOLD(below);
             SAMPLE(0)
             SAMPLE(1)
             SAMPLE(2)
