@@ -4,7 +4,8 @@
 
     everywhere    batch norms folded into the convolutions before them; 3x3 convolutions by Winograd's method,
                   with the activations around them and the sum after them; channels last; the rest in place
-    kernels       one stack of a head after the other; what is enlarged, and AdaCoF, by strips of rows
+    kernels       one stack of a head after the other; what is enlarged, and AdaCoF, pixel by pixel in native
+                  code, or by strips of rows where there is none
     texture       3-D convolutions by oneDNN; gates in place
 
 A stack of a head enlarges its taps and convolves them after that. Both are linear, so the columns are
@@ -28,7 +29,7 @@ from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.motion import MERGED, Mend
 from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.network.texture import SLICES, Residual, Texture
-from tweenlet.ops import winograd
+from tweenlet.ops import heads, winograd
 from tweenlet.ops.adacof import adacof_pixels, surface_table
 from tweenlet.ops.affine import affine_
 from tweenlet.ops.dis import window_flows
@@ -108,6 +109,7 @@ class FastKernels(nn.Module):
         self.plain = _prepared(kernels)
         self.small = nn.ModuleDict()  # by head and kind: what runs at the size of the features
         self.large = nn.ModuleDict()  # by head and kind: the layer after enlarging, where there is one
+        self._layers: dict[str, heads.Layers] = {}  # by head: the three of them, for native code
         for name, head in kernels.heads.items():
             for kind in KINDS:
                 stack: nn.Sequential = getattr(head, kind)
@@ -120,37 +122,58 @@ class FastKernels(nn.Module):
         """As the plain one's; candidates are float32, channels last."""
         candidates = {}
         for scale in self.scales:
-            made = [
-                self._synthesised(
-                    f"{SCALE_NAMES[scale]}_{name}", features, self.plain.resize(x.float(), scale)
-                )
-                for name, x in (("before", before), ("after", after))
-            ]
-            candidates[scale] = torch.cat(made, -1).permute(0, 3, 1, 2)
+            both = [self.plain.resize(x.float(), scale) for x in (before, after)]
+            made = both[0].new_empty(len(before), *both[0].shape[2:], 2 * 3)
+            for name, frames, into in zip(("before", "after"), both, made.split(3, -1), strict=True):
+                self._synthesise(f"{SCALE_NAMES[scale]}_{name}", features, frames, into)
+            candidates[scale] = made.permute(0, 3, 1, 2)
         return candidates
 
-    def _synthesised(self, head: str, features: Tensor, frames: Tensor) -> Tensor:
-        """Frames (B, 3, h, w) as their taps see them, (B, h, w, 3)."""
-        height, width = frames.shape[-2:]
+    def _synthesise(self, head: str, features: Tensor, frames: Tensor, made: Tensor) -> None:
+        """Frames (B, 3, h, w) as their taps see them, into ``made`` (B, h, w, 3)."""
         small = [self.small[f"{head}_{kind}"](features) for kind in KINDS]
-        pictures = []
-        for number, frame in enumerate(frames):
-            table, strips = surface_table(frame), []
-            for top in range(0, height, STRIP):
-                bottom = min(top + STRIP, height)
-                weight, rows, columns = (
-                    self._taps(f"{head}_{kind}", x[number : number + 1], top, bottom, height, width).float()
-                    for kind, x in zip(KINDS, small, strict=True)
-                )
-                strips.append(adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation))
-            pictures.append(torch.cat(strips))
-        return torch.stack(pictures)
+        for number, (frame, into) in enumerate(zip(frames, made, strict=True)):
+            taps = [x[number : number + 1] for x in small]
+            if frame.device.type != "cpu" or self._in_native_code(head, frame, taps, into) is None:
+                self._in_strips(head, frame, taps, into)
+
+    def _in_native_code(self, head: str, frame: Tensor, small: list[Tensor], into: Tensor) -> Tensor | None:
+        """Whole, and returned; None where there is no native code."""
+        weight, rows, columns = (x[0].permute(1, 2, 0).float() for x in small)
+        if f"{head}_weight" not in self.large:
+            return heads.adacof_taps(frame, weight, rows, columns, self.dilation, softmax=True, into=into)
+        enlarge = [self._enlarge(f"{head}_{kind}") for kind in KINDS]
+        if head not in self._layers:
+            layers = [x.layer for x in enlarge]
+            self._layers[head] = heads.layers([x.weight for x in layers], [x.bias for x in layers])
+        places = (
+            enlarge[0].places(0, weight.shape[0], frame.shape[1]),
+            enlarge[0].places(1, weight.shape[1], frame.shape[2]),
+        )
+        return heads.enlarged(frame, weight, rows, columns, self._layers[head], places, self.dilation, into)
+
+    def _enlarge(self, name: str) -> Enlarge:
+        layer = self.large[name]
+        assert isinstance(layer, Enlarge)
+        return layer
+
+    def _in_strips(self, head: str, frame: Tensor, small: list[Tensor], into: Tensor) -> None:
+        """By PyTorch, some rows at a time."""
+        height, width = frame.shape[-2:]
+        table = surface_table(frame)
+        for top in range(0, height, STRIP):
+            bottom = min(top + STRIP, height)
+            weight, rows, columns = (
+                self._taps(f"{head}_{kind}", x, top, bottom, height, width).float()
+                for kind, x in zip(KINDS, small, strict=True)
+            )
+            into[top:bottom] = adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation)
 
     def _taps(self, name: str, x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
         """A strip of one kind of taps, (bottom - top, width, taps), that may be overwritten."""
         if name not in self.large:
             return x[0, :, top:bottom].permute(1, 2, 0)
-        taps: Tensor = self.large[name](x, top, bottom, height, width)
+        taps: Tensor = self._enlarge(name)(x, top, bottom, height, width)
         return taps
 
 
@@ -159,7 +182,7 @@ class Enlarge(Enlargement):
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
         super().__init__()
-        self.outputs = layer.out_channels
+        self.layer, self.outputs = layer, layer.out_channels
         by_row = (
             layer.weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]
         )  # (3 outputs, inputs, 1, 3)
