@@ -124,7 +124,7 @@ class FastKernels(nn.Module):
         for scale in self.scales:
             both = [self.plain.resize(x.float(), scale) for x in (before, after)]
             made = both[0].new_empty(len(before), *both[0].shape[2:], 2 * 3)
-            for name, frames, into in zip(("before", "after"), both, made.split(3, -1), strict=True):
+            for name, frames, into in zip(("before", "after"), both, torch.split(made, 3, -1), strict=True):
                 self._synthesise(f"{SCALE_NAMES[scale]}_{name}", features, frames, into)
             candidates[scale] = made.permute(0, 3, 1, 2)
         return candidates
