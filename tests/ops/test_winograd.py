@@ -68,6 +68,20 @@ def test_transposed(size, channels):
     torch.testing.assert_close(made.double(), truth, **CLOSE)
 
 
+@pytest.mark.skipif(not winograd.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.parametrize("channels", [(16, 16), (17, 31), (30, 48), (5, 100)], ids=str)
+def test_products_of_bfloat16(channels):
+    inputs, outputs = channels
+    x, weight, bias = random(2, inputs, 19, 30), weights(outputs, inputs, 3, 3), torch.randn(outputs)
+    made = winograd.convolve(x, winograd.kernels(weight, bias, dtype=torch.bfloat16))
+    apart = made.double() - wanted(x, weight, bias)
+    assert 1e-3 < apart.std() < 2e-2
+    x, weight = random(1, inputs, 3, 11, 12), weights(inputs, outputs, 3, 4, 4)
+    made = winograd.convolve(x, winograd.transposed_kernels(weight, None, dtype=torch.bfloat16))
+    apart = made.double() - F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
+    assert apart.std() < 2e-2
+
+
 @pytest.mark.parametrize("slopes", [1, 20], ids=["one slope", "a slope for each channel"])
 def test_what_is_around_it(slopes):
     x, weight, bias = random(1, 20, 14, 19), weights(20, 20, 3, 3), torch.randn(20)

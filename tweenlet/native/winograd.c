@@ -7,6 +7,9 @@ A block's 36 matrices stay in the cache of one core. Slices in time, three taps 
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #define LANES 16
 #define TILE 4 /* output pixels a side */
@@ -21,8 +24,9 @@ typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 struct convolution { /* bias, before and after: for each channel, rounded up to LANES */
     int inputs, outputs, taps;  /* taps: over slices, 1 or 3 */
+    int half;     /* whether the products are of bfloat16, in pairs of inputs; their sums are float32 */
     int enlarge;  /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
-    const float *kernels;  /* [point][group of outputs][tap][input][outputs of the group] */
+    const void *kernels;  /* [point][group of outputs][tap][input (pair)][outputs of the group] ([of pair]) */
     const float *bias, *before, *after;  /* before, after: what is below zero is multiplied by, or null */
 };
 
@@ -68,9 +72,21 @@ ALWAYS void from_points(const vec m[SEEN], vec y[TILE]) {
     y[3] = 0.5f * odd_a + 2 * odd_b + m[5];
 }
 
+/* x into an array of float, or of bfloat16. */
+ALWAYS void put(void *to, long place, vec x, int half) {
+#ifdef __AVX512BF16__
+    if (half) {
+        __m256bh rounded = _mm512_cvtneps_pbh((__m512)x);
+        memcpy((short *)to + place, &rounded, 2 * LANES);
+        return;
+    }
+#endif
+    *(vec *)((float *)to + place) = x;
+}
+
 /* One tile's 16 channels from x, whose rows and columns outside of the picture are zero -> 36 points. */
 ALWAYS void enter(const float *x, int channels, int stride, int height, int width, int top, int left,
-                  const float *slope, float *points, long apart, int inside) {
+                  const float *slope, void *points, long apart, int inside, int half_precision) {
     vec half[SEEN][SEEN]; /* [point along columns][row] */
     for (int row = 0; row < SEEN; row++) {
         vec d[SEEN], p[SEEN];
@@ -91,7 +107,7 @@ ALWAYS void enter(const float *x, int channels, int stride, int height, int widt
     for (int column = 0; column < SEEN; column++) {
         vec p[SEEN];
         to_points(half[column], p);
-        for (int row = 0; row < SEEN; row++) *(vec *)(points + (row * SEEN + column) * apart) = p[row];
+        for (int row = 0; row < SEEN; row++) put(points, (row * SEEN + column) * apart, p[row], half_precision);
     }
 }
 
@@ -142,18 +158,68 @@ ALWAYS void product(const int rows, const int vectors, const float *v, long row_
         for (int j = 0; j < vectors; j++) *(vec *)(m + i * m_apart + j * LANES) = sum[i * vectors + j];
 }
 
+#ifdef __AVX512BF16__
+ALWAYS void product_of_halves(const int rows, const int vectors, const short *v, long row_apart, long slice_apart,
+                              int taps, int inputs, const short *kernels, float *m, long m_apart) {
+    __m512 sum[24];
+    #pragma GCC unroll 24
+    for (int i = 0; i < rows * vectors; i++) sum[i] = _mm512_setzero_ps();
+    for (int tap = 0; tap < taps; tap++, v += slice_apart)
+        for (int input = 0; input < inputs; input += 2, kernels += 2 * vectors * LANES) {
+            __m512bh kernel[3];
+            #pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++) kernel[j] = (__m512bh)_mm512_loadu_si512(kernels + 2 * j * LANES);
+            #pragma GCC unroll 24
+            for (int i = 0; i < rows; i++) {
+                int pair;
+                memcpy(&pair, v + i * row_apart + input, 4);
+                __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
+                #pragma GCC unroll 3
+                for (int j = 0; j < vectors; j++)
+                    sum[i * vectors + j] = _mm512_dpbf16_ps(sum[i * vectors + j], x, kernel[j]);
+            }
+        }
+    #pragma GCC unroll 24
+    for (int i = 0; i < rows; i++)
+        #pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) _mm512_storeu_ps(m + i * m_apart + j * LANES, sum[i * vectors + j]);
+}
+#endif
+
 #define ROWS 8 /* of a product, and so of tiles in a block: a multiple */
+
+#define FOR_ALL_ROWS(product)                                                                       \
+    for (int row = 0; row < rows; row += ROWS, v += ROWS * row_apart, m += ROWS * m_apart) {         \
+        if (vectors == 3)                                                                            \
+            product(ROWS, 3, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);          \
+        else if (vectors == 2)                                                                       \
+            product(ROWS, 2, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);          \
+        else                                                                                         \
+            product(ROWS, 1, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);          \
+    }
 
 static void products(int vectors, const float *v, long row_apart, long slice_apart, int taps, int inputs,
                      const float *kernels, float *m, long m_apart, int rows) {
-    for (int row = 0; row < rows; row += ROWS, v += ROWS * row_apart, m += ROWS * m_apart) {
-        if (vectors == 3)
-            product(ROWS, 3, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);
-        else if (vectors == 2)
-            product(ROWS, 2, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);
-        else
-            product(ROWS, 1, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);
-    }
+    FOR_ALL_ROWS(product)
+}
+
+static void products_of_halves(int vectors, const short *v, long row_apart, long slice_apart, int taps, int inputs,
+                               const short *kernels, float *m, long m_apart, int rows) {
+#ifdef __AVX512BF16__
+    FOR_ALL_ROWS(product_of_halves)
+#else
+    (void)vectors, (void)v, (void)row_apart, (void)slice_apart, (void)taps, (void)inputs, (void)kernels, (void)m;
+    (void)m_apart, (void)rows;
+#endif
+}
+
+/* Whether this processor multiplies bfloat16. */
+int has_halves(void) {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
 }
 
 static int at_most(int a, int b) { return a < b ? a : b; }
@@ -162,11 +228,11 @@ static int at_most(int a, int b) { return a < b ? a : b; }
 int convolve(const struct convolution *of, const float *x, float *y, const float *added, int slices, int height,
              int width, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2;
-    const int enlarge = of->enlarge, copies = enlarge * enlarge;
+    const int half = of->half, bytes = half ? 2 : 4, enlarge = of->enlarge, copies = enlarge * enlarge;
     const long in = (inputs + LANES - 1) / LANES * LANES, part = (outputs + LANES - 1) / LANES * LANES;
     const long out = copies * part, pixel = enlarge * outputs, line = pixel * enlarge * width;
     const int tall = (height + TILE - 1) / TILE, wide = (width + TILE - 1) / TILE;
-    const long of_tile = 4 * POINTS * ((slices + 2 * border) * in + slices * out);
+    const long of_tile = POINTS * (bytes * (slices + 2 * border) * in + 4 * slices * out);
     int most = at_most(CACHE / of_tile, wide) / ROWS * ROWS;
     if (most < ROWS) most = ROWS;
     const int blocks = (wide + most - 1) / most;
@@ -177,12 +243,13 @@ int convolve(const struct convolution *of, const float *x, float *y, const float
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {
-        float *v = aligned_alloc(64, 4 * POINTS * v_point), *m = aligned_alloc(64, 4 * POINTS * m_point);
+        char *v = aligned_alloc(64, bytes * POINTS * v_point);
+        float *m = aligned_alloc(64, 4 * POINTS * m_point);
         if (!v || !m) {
             #pragma omp atomic write
             failed = 1;
         } else
-            memset(v, 0, 4 * POINTS * v_point); /* slices before the first and after the last, unused rows */
+            memset(v, 0, bytes * POINTS * v_point); /* slices before the first and after the last, unused rows */
         #pragma omp barrier
         #pragma omp for schedule(dynamic)
         for (int block = 0; block < tall * blocks; block++) {
@@ -192,26 +259,32 @@ int convolve(const struct convolution *of, const float *x, float *y, const float
                 for (int tile = 0; tile < count; tile++)
                     for (int channel = 0; channel < inputs; channel += LANES) {
                         const float *from = x + (long)slice * height * width * inputs + channel;
-                        float *to = v + (slice + border) * v_slice + tile * in + channel;
-                        int left = (first + tile) * TILE;
-                        /* reading on behind a pixel's last channel is safe but in the last row */
-                        int inside = top > 0 && left > 0 && top + TILE + 1 < height && left + TILE < width;
+                        void *to = v + bytes * ((slice + border) * v_slice + tile * in + channel);
                         const float *slope = of->before ? of->before + channel : 0;
-                        if (inside)
-                            enter(from, LANES, inputs, height, width, top - 1, left - 1, slope, to, v_point, 1);
-                        else
-                            enter(from, at_most(inputs - channel, LANES), inputs, height, width, top - 1, left - 1,
-                                  slope, to, v_point, 0);
+                        int left = (first + tile) * TILE, channels = at_most(inputs - channel, LANES);
+                        /* reading on behind a pixel's last channel is safe but in the last row */
+                        if (top > 0 && left > 0 && top + TILE + 1 < height && left + TILE < width) {
+                            if (half)
+                                enter(from, LANES, inputs, height, width, top - 1, left - 1, slope, to, v_point, 1, 1);
+                            else
+                                enter(from, LANES, inputs, height, width, top - 1, left - 1, slope, to, v_point, 1, 0);
+                        } else
+                            enter(from, channels, inputs, height, width, top - 1, left - 1, slope, to, v_point, 0, half);
                     }
-            const float *kernels = of->kernels;
+            const char *kernels = of->kernels;
             for (int point = 0; point < POINTS; point++)
                 for (int output = 0, vectors; output < out; output += vectors * LANES) {
                     int left = (out - output) / LANES;
                     vectors = left == 4 ? 2 : at_most(left, 3);
-                    for (int slice = 0; slice < slices; slice++)
-                        products(vectors, v + point * v_point + slice * v_slice, in, v_slice, taps, inputs, kernels,
-                                 m + point * m_point + slice * m_slice + output, out, tiles);
-                    kernels += (long)taps * inputs * vectors * LANES;
+                    for (int slice = 0; slice < slices; slice++) {
+                        const void *from = v + bytes * (point * v_point + slice * v_slice);
+                        float *to = m + point * m_point + slice * m_slice + output;
+                        if (half)
+                            products_of_halves(vectors, from, in, v_slice, taps, inputs, (const short *)kernels, to, out, tiles);
+                        else
+                            products(vectors, from, in, v_slice, taps, inputs, (const float *)kernels, to, out, tiles);
+                    }
+                    kernels += (long)bytes * taps * (half ? (inputs + 1) / 2 * 2 : inputs) * vectors * LANES;
                 }
             for (int slice = 0; slice < slices; slice++)
                 for (int tile = 0; tile < count; tile++)

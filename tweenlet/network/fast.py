@@ -4,7 +4,8 @@
 
     everywhere    batch norms folded into the convolutions before them; 3x3 convolutions by Winograd's method,
                   with the activations around them and the sum after them; channels last; the rest in place
-    kernels       one stack of a head after the other; what is enlarged, and AdaCoF, by strips of rows
+    kernels       one stack of a head after the other; what is enlarged, and AdaCoF, pixel by pixel in native
+                  code, or by strips of rows where there is none
     texture       3-D convolutions by oneDNN; gates in place
 
 A stack of a head enlarges its taps and convolves them after that. Both are linear, so the columns are
@@ -28,7 +29,7 @@ from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.motion import MERGED, Mend
 from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.network.texture import SLICES, Residual, Texture
-from tweenlet.ops import winograd
+from tweenlet.ops import heads, winograd
 from tweenlet.ops.adacof import adacof_pixels, surface_table
 from tweenlet.ops.affine import affine_
 from tweenlet.ops.dis import window_flows
@@ -55,20 +56,25 @@ class Fast(nn.Module):
     """A copy of ``model`` for inference: what the model learns later, it does not know.
 
     With bfloat16 or float16 as ``dtype`` the convolutions run in it; pictures, the places where they are
-    sampled, and the last layers of the fusion stay float32.
+    sampled, and the last layers of the fusion stay float32. On a CPU whose native code multiplies bfloat16,
+    only the products of Winograd's method are in it.
     """
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.config, self.stride, self.dtype = model.config, model.stride, dtype
-        self.features = None if model.features is None else _prepared(model.features, dtype)
-        self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype)
-        self.flow = None if model.flow is None else _prepared(model.flow)
-        self.motion = None if model.motion is None else _prepared(model.motion)
+        self.config, self.stride = model.config, model.stride
+        products = torch.float32
+        if next(model.parameters()).device.type == "cpu" and winograd.takes(dtype):
+            dtype, products = torch.float32, dtype
+        self.dtype = dtype
+        self.features = None if model.features is None else _prepared(model.features, dtype, products)
+        self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype, products)
+        self.flow = None if model.flow is None else _prepared(model.flow, products=products)
+        self.motion = None if model.motion is None else _prepared(model.motion, products=products)
         self.fusion = None
         if model.fusion is not None:
-            self.fusion = FastFusion(model.fusion, dtype)
-        self.texture = None if model.texture is None else FastTexture(model.texture, dtype)
+            self.fusion = FastFusion(model.fusion, dtype, products)
+        self.texture = None if model.texture is None else FastTexture(model.texture, dtype, products)
 
     @torch.no_grad()
     def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
@@ -97,16 +103,17 @@ class Fast(nn.Module):
 class FastKernels(nn.Module):
     """:class:`~tweenlet.network.kernels.Kernels` one head at a time, what is large in strips."""
 
-    def __init__(self, kernels: Kernels, dtype: torch.dtype):
+    def __init__(self, kernels: Kernels, dtype: torch.dtype, products: torch.dtype):
         super().__init__()
         self.scales, self.dilation = kernels.scales, kernels.dilation
         self.plain = _prepared(kernels)
         self.small = nn.ModuleDict()  # by head and kind: what runs at the size of the features
         self.large = nn.ModuleDict()  # by head and kind: the layer after enlarging, where there is one
+        self._layers: dict[str, heads.Layers] = {}  # by head: the three of them, for native code
         for name, head in kernels.heads.items():
             for kind in KINDS:
                 stack: nn.Sequential = getattr(head, kind)
-                self.small[f"{name}_{kind}"] = _prepared(stack[:6], dtype)
+                self.small[f"{name}_{kind}"] = _prepared(stack[:6], dtype, products)
                 for layer in list(stack)[7:]:
                     assert isinstance(layer, nn.Conv2d)
                     self.large[f"{name}_{kind}"] = Enlarge(layer, dtype)
@@ -115,37 +122,58 @@ class FastKernels(nn.Module):
         """As the plain one's; candidates are float32, channels last."""
         candidates = {}
         for scale in self.scales:
-            made = [
-                self._synthesised(
-                    f"{SCALE_NAMES[scale]}_{name}", features, self.plain.resize(x.float(), scale)
-                )
-                for name, x in (("before", before), ("after", after))
-            ]
-            candidates[scale] = torch.cat(made, -1).permute(0, 3, 1, 2)
+            both = [self.plain.resize(x.float(), scale) for x in (before, after)]
+            made = both[0].new_empty(len(before), *both[0].shape[2:], 2 * 3)
+            for name, frames, into in zip(("before", "after"), both, torch.split(made, 3, -1), strict=True):
+                self._synthesise(f"{SCALE_NAMES[scale]}_{name}", features, frames, into)
+            candidates[scale] = made.permute(0, 3, 1, 2)
         return candidates
 
-    def _synthesised(self, head: str, features: Tensor, frames: Tensor) -> Tensor:
-        """Frames (B, 3, h, w) as their taps see them, (B, h, w, 3)."""
-        height, width = frames.shape[-2:]
+    def _synthesise(self, head: str, features: Tensor, frames: Tensor, made: Tensor) -> None:
+        """Frames (B, 3, h, w) as their taps see them, into ``made`` (B, h, w, 3)."""
         small = [self.small[f"{head}_{kind}"](features) for kind in KINDS]
-        pictures = []
-        for number, frame in enumerate(frames):
-            table, strips = surface_table(frame), []
-            for top in range(0, height, STRIP):
-                bottom = min(top + STRIP, height)
-                weight, rows, columns = (
-                    self._taps(f"{head}_{kind}", x[number : number + 1], top, bottom, height, width).float()
-                    for kind, x in zip(KINDS, small, strict=True)
-                )
-                strips.append(adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation))
-            pictures.append(torch.cat(strips))
-        return torch.stack(pictures)
+        for number, (frame, into) in enumerate(zip(frames, made, strict=True)):
+            taps = [x[number : number + 1] for x in small]
+            if frame.device.type != "cpu" or self._in_native_code(head, frame, taps, into) is None:
+                self._in_strips(head, frame, taps, into)
+
+    def _in_native_code(self, head: str, frame: Tensor, small: list[Tensor], into: Tensor) -> Tensor | None:
+        """Whole, and returned; None where there is no native code."""
+        weight, rows, columns = (x[0].permute(1, 2, 0).float() for x in small)
+        if f"{head}_weight" not in self.large:
+            return heads.adacof_taps(frame, weight, rows, columns, self.dilation, softmax=True, into=into)
+        enlarge = [self._enlarge(f"{head}_{kind}") for kind in KINDS]
+        if head not in self._layers:
+            layers = [x.layer for x in enlarge]
+            self._layers[head] = heads.layers([x.weight for x in layers], [x.bias for x in layers])
+        places = (
+            enlarge[0].places(0, weight.shape[0], frame.shape[1]),
+            enlarge[0].places(1, weight.shape[1], frame.shape[2]),
+        )
+        return heads.enlarged(frame, weight, rows, columns, self._layers[head], places, self.dilation, into)
+
+    def _enlarge(self, name: str) -> Enlarge:
+        layer = self.large[name]
+        assert isinstance(layer, Enlarge)
+        return layer
+
+    def _in_strips(self, head: str, frame: Tensor, small: list[Tensor], into: Tensor) -> None:
+        """By PyTorch, some rows at a time."""
+        height, width = frame.shape[-2:]
+        table = surface_table(frame)
+        for top in range(0, height, STRIP):
+            bottom = min(top + STRIP, height)
+            weight, rows, columns = (
+                self._taps(f"{head}_{kind}", x, top, bottom, height, width).float()
+                for kind, x in zip(KINDS, small, strict=True)
+            )
+            into[top:bottom] = adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation)
 
     def _taps(self, name: str, x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
         """A strip of one kind of taps, (bottom - top, width, taps), that may be overwritten."""
         if name not in self.large:
             return x[0, :, top:bottom].permute(1, 2, 0)
-        taps: Tensor = self.large[name](x, top, bottom, height, width)
+        taps: Tensor = self._enlarge(name)(x, top, bottom, height, width)
         return taps
 
 
@@ -154,7 +182,7 @@ class Enlarge(Enlargement):
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
         super().__init__()
-        self.outputs = layer.out_channels
+        self.layer, self.outputs = layer, layer.out_channels
         by_row = (
             layer.weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]
         )  # (3 outputs, inputs, 1, 3)
@@ -186,10 +214,10 @@ class Enlarge(Enlargement):
 class FastTexture(nn.Module):
     """:class:`~tweenlet.network.texture.Texture`, channels last throughout."""
 
-    def __init__(self, texture: Texture, dtype: torch.dtype):
+    def __init__(self, texture: Texture, dtype: torch.dtype, products: torch.dtype):
         super().__init__()
         self.dtype = dtype
-        plain = _prepared(texture, dtype)
+        plain = _prepared(texture, dtype, products)
         self.stem, self.stages, self.out = plain.stem, plain.stages, plain.out
         self.decoder = nn.ModuleList(FastDecoder(block) for block in plain.decoder)
         fuse = plain.fuse[0]  # over the channels of all slices, slice by slice
@@ -239,12 +267,14 @@ class Winograd(nn.Module):
     """A convolution of 3x3 or 3x3x3, the leaky activations before and after it, and a sum after that.
 
     Or a transposed one of 4x4 or 3x4x4 that enlarges by 2. In float32 on a CPU by Winograd's method, where
-    there is a compiler for it.
+    there is a compiler for it, with its products in the type ``products``.
     """
 
-    def __init__(self, layer: Layer, before: Tensor | None = None, after: Tensor | None = None):
+    def __init__(self, layer: Layer, products: torch.dtype):
         super().__init__()
-        self.layer, self.before, self.after = layer, before, after
+        self.layer, self.products = layer, products
+        self.before: Tensor | None = None
+        self.after: Tensor | None = None
         self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
         self.transposed = isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)
         self._kernels: winograd.Kernels | None = None
@@ -254,7 +284,9 @@ class Winograd(nn.Module):
         if self._at_home(x):
             if self._kernels is None:
                 made_of = winograd.transposed_kernels if self.transposed else winograd.kernels
-                self._kernels = made_of(self.layer.weight, self.layer.bias, self.before, self.after)
+                self._kernels = made_of(
+                    self.layer.weight, self.layer.bias, self.before, self.after, self.products
+                )
             added = None if added is None else added.contiguous(memory_format=self.form)
             made = winograd.convolve(x.contiguous(memory_format=self.form), self._kernels, added)
             if made is not None:
@@ -304,10 +336,10 @@ class FastLateral(nn.Module):
 class FastFusion(nn.Module):
     """:class:`~tweenlet.network.fusion.Fusion`, whose sums are made by the convolutions before them."""
 
-    def __init__(self, plain: Fusion, dtype: torch.dtype):
+    def __init__(self, plain: Fusion, dtype: torch.dtype, products: torch.dtype):
         super().__init__()
         self.scales, self.out_row = plain.scales, plain.out_row
-        prepared = _prepared(plain, dtype)
+        prepared = _prepared(plain, dtype, products)
         self.lateral, self.down, self.up = prepared.lateral, prepared.down, prepared.up
         self.final = FastLateral(_prepared(plain.final))
 
@@ -415,7 +447,9 @@ class FastMend(nn.Module):
         return F.pixel_shuffle(self.last(self.activation(x)), 2)
 
 
-def _prepared(module: Module, dtype: torch.dtype = torch.float32) -> Module:
+def _prepared(
+    module: Module, dtype: torch.dtype = torch.float32, products: torch.dtype = torch.float32
+) -> Module:
     """A copy for inference: norms and activations folded, channels last and in ``dtype``."""
     made = deepcopy(module).eval().requires_grad_(False)
     parts = list(made.modules())
@@ -432,14 +466,14 @@ def _prepared(module: Module, dtype: torch.dtype = torch.float32) -> Module:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     for part in parts:
         for name, child in part.named_children():
-            setattr(part, name, _replaced(child))
+            setattr(part, name, _replaced(child, products))
     for part in parts:
         if isinstance(part, nn.Sequential):
             _fold_activations(part)
     return made
 
 
-def _replaced(part: nn.Module) -> nn.Module:
+def _replaced(part: nn.Module, products: torch.dtype) -> nn.Module:
     """What does the same faster, or the part itself."""
     if isinstance(part, Residual):
         return FastResidual(part)
@@ -453,10 +487,12 @@ def _replaced(part: nn.Module) -> nn.Module:
         # which pads by itself if it is a SliceConv
         padding = tuple(size // 2 for size in part.kernel_size)
         plain = Conv3d(part.weight, part.bias, part.stride, padding)
-        return Winograd(plain) if set(part.kernel_size) == {3} and set(part.stride) == {1} else plain
+        return (
+            Winograd(plain, products) if set(part.kernel_size) == {3} and set(part.stride) == {1} else plain
+        )
     if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         shape = (part.kernel_size, part.stride, part.padding, part.dilation, part.groups, part.output_padding)
-        return Winograd(part) if part.in_channels >= NARROWEST and shape in SHAPES else part
+        return Winograd(part, products) if part.in_channels >= NARROWEST and shape in SHAPES else part
     return part
 
 

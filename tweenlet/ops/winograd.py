@@ -31,7 +31,7 @@ class _Convolution(ctypes.Structure):
     """``struct convolution`` of winograd.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps", "enlarge")),
+        *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps", "half", "enlarge")),
         *((name, ctypes.c_void_p) for name in ("kernels", "bias", "before", "after")),
     )
 
@@ -55,20 +55,38 @@ class Kernels:
     """The same for the outputs, before something is added."""
 
 
+def takes(dtype: torch.dtype) -> bool:
+    """Whether products can be made in ``dtype`` here: float32, bfloat16 where the processor has it."""
+    library = native.library()
+    if library is None:
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(library.has_halves()))
+
+
 def kernels(
-    weight: Tensor, bias: Tensor | None, before: Tensor | None = None, after: Tensor | None = None
+    weight: Tensor,
+    bias: Tensor | None,
+    before: Tensor | None = None,
+    after: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Kernels:
     """Prepare a layer of ``weight`` (K, C, 3, 3) or (K, C, 3, 3, 3) and ``bias`` (K,), padded by one pixel.
 
-    ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel.
+    ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel. The
+    products are made in ``dtype``, of those that :func:`takes` says yes to; their sums, and all that goes in
+    and comes out, are float32.
     """
     outputs, inputs = weight.shape[:2]
     by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
-    return _prepared(by_slice, bias, before, after, enlarge=1)
+    return _prepared(by_slice, bias, before, after, dtype, enlarge=1)
 
 
 def transposed_kernels(
-    weight: Tensor, bias: Tensor | None, before: Tensor | None = None, after: Tensor | None = None
+    weight: Tensor,
+    bias: Tensor | None,
+    before: Tensor | None = None,
+    after: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Kernels:
     """The same for a transposed layer of ``weight`` (C, K, 4, 4) or (C, K, 3, 4, 4) that enlarges by 2.
 
@@ -82,11 +100,16 @@ def transposed_kernels(
         for x in (0, 1):
             part = by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]]  # of pixels y - 1 and y, in order
             parts.append(F.pad(part, (x, 1 - x, y, 1 - y)))
-    return _prepared(torch.stack(parts), bias, before, after, enlarge=2)
+    return _prepared(torch.stack(parts), bias, before, after, dtype, enlarge=2)
 
 
 def _prepared(
-    weight: Tensor, bias: Tensor | None, before: Tensor | None, after: Tensor | None, enlarge: int
+    weight: Tensor,
+    bias: Tensor | None,
+    before: Tensor | None,
+    after: Tensor | None,
+    dtype: torch.dtype,
+    enlarge: int,
 ) -> Kernels:
     """``weight``: (enlarge^2, K, C, T, 3, 3)."""
     _, outputs, inputs, taps = weight.shape[:4]
@@ -96,12 +119,17 @@ def _prepared(
         dtype=torch.float64,
     )
     points = torch.einsum("ay,bx,ekctyx->abtcek", matrix, matrix, weight.double().cpu())
-    points = F.pad(points, (0, -outputs % LANES)).float().flatten(-2).flatten(0, 1)
-    left, groups = points.shape[-1] // LANES, []
+    points = F.pad(points, (0, -outputs % LANES)).to(dtype).flatten(-2).flatten(0, 1)
+    pair = 1
+    if dtype == torch.bfloat16:  # two inputs side by side for each output
+        pair = 2
+        points = F.pad(points, (0, 0, 0, inputs % 2))
+        points = points.view(len(points), taps, -1, 2, points.shape[-1]).transpose(-1, -2).flatten(-2)
+    left, groups = points.shape[-1] // LANES // pair, []
     while left:  # as winograd.c takes them
         groups.append(2 if left == 4 else min(left, 3))
         left -= groups[-1]
-    grouped = torch.split(points, [LANES * vectors for vectors in groups], -1)
+    grouped = torch.split(points, [pair * LANES * vectors for vectors in groups], -1)
     return Kernels(
         inputs,
         outputs,
@@ -147,7 +175,9 @@ def convolve(x: Tensor, of: Kernels, added: Tensor | None = None) -> Tensor | No
     if of.taps != (3 if times else 1):
         raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
     tensors = (None if t is None else t.data_ptr() for t in (of.points, of.bias, of.before, of.after))
-    told = _Convolution(of.inputs, of.outputs, of.taps, of.enlarge, *tensors)
+    told = _Convolution(
+        of.inputs, of.outputs, of.taps, of.points.dtype == torch.bfloat16, of.enlarge, *tensors
+    )
     failed = library.convolve(
         ctypes.byref(told),
         ctypes.c_void_p(x.data_ptr()),

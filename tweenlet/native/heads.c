@@ -1,0 +1,394 @@
+/* The heads' last steps: taps are enlarged, convolved, made weights, and sample a frame. ops/heads.py calls it.
+
+    small taps -- 9 products a pixel --> columns enlarged, summed over the kernel's --> the same with rows --> taps
+    taps of some pixels, or given ones --> weights, indices and shares --> sums of the frame's pixels
+
+Enlarging and convolving are linear, so what is large is only two sums of six terms. A task is a block of columns of
+a band of rows: its last three enlarged rows of small taps stay in the cache of one core.
+*/
+
+#include <stdlib.h>
+#include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+#define LANES 16
+#define KINDS 3 /* weight, rows, columns */
+#define SIDE 3 /* of the convolution's kernel */
+#define SLOTS 3 /* rows of small taps that a row of large ones is made of */
+#define SMALL 32 /* columns of small taps in a block, about */
+#define BAND 64 /* rows of small taps in a band, at most about */
+#define ROWS 8 /* of a product */
+#define CHUNK 16 /* pixels that go through each step together */
+
+#define ALWAYS static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float two __attribute__((vector_size(32), aligned(4), may_alias)); /* pixels */
+typedef int two_mask __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float one __attribute__((vector_size(16), aligned(4), may_alias));
+
+#ifdef __clang__
+#define SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif
+
+struct places { /* where each of the large rows or columns lies, one before and one after them included */
+    int small, large;
+    const int *first; /* of the two small ones that it lies between */
+    const float *shares; /* of both */
+};
+
+struct job {
+    int side, dilation; /* of AdaCoF */
+    int weigh; /* whether the weights are yet to be made: powers of two that sum to one */
+    const float *taps[KINDS]; /* (small rows, small columns, side * side) each */
+    const float *kernels; /* [kind][three vectors][input][lanes]; none: the taps are those of the pixels */
+    const float *bias; /* [kind][lanes of taps] */
+    struct places rows, columns;
+    const float *frame; /* (rows + 2, columns + 2, 4), its border repeated, a one behind each colour */
+    float *made; /* (rows, columns, apart) */
+    int apart;
+};
+
+/* Lanes of a number of taps: full vectors, and the rest of taps. */
+ALWAYS int full(int taps) { return taps / LANES * LANES; }
+ALWAYS int lanes(int taps) { return (taps + LANES - 1) / LANES * LANES; }
+
+/* Three rows of the kernel side by side: their full vectors first, so that most of them are aligned. */
+ALWAYS int lane(int taps, int row, int tap) {
+    return tap < full(taps) ? row * full(taps) + tap : SIDE * full(taps) + row * (taps - full(taps)) + tap - full(taps);
+}
+
+ALWAYS int at_most(int a, int b) { return a < b ? a : b; }
+ALWAYS int at_least(int a, int b) { return a > b ? a : b; }
+
+ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
+
+/* The second where one is not a number. GCC makes one instruction of neither of these by itself. */
+#ifdef __AVX512F__
+ALWAYS vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
+ALWAYS vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
+ALWAYS vec whole(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }
+#define HOLD(x) __asm__("" : "+v"(x)) /* in a register: do not load it again for each use */
+#else
+ALWAYS vec larger(vec a, vec b) { return chosen(a > b, a, b); }
+ALWAYS vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
+ALWAYS vec whole(vec a) {
+    for (int i = 0; i < LANES; i++) a[i] = __builtin_truncf(a[i]);
+    return a;
+}
+#define HOLD(x)
+#endif
+
+ALWAYS vec all(float x) { return (vec){0} + x; }
+
+/* 2 to the power of x, which is not above zero; relative error 2e-7. */
+ALWAYS vec power(vec x) {
+    const float shift = 12582912 + 127; /* 1.5 * 2^23: what is added to it is rounded; the last bits are an exponent */
+    x = larger(all(-126), x);
+    vec shifted = x + shift, part = x - (shifted - shift);
+    vec sum = 0.0013276472f * part + 0.0096755419f;
+    sum = sum * part + 0.0555071309f;
+    sum = sum * part + 0.2402212024f;
+    sum = sum * part + 0.6931469440f;
+    sum = sum * part + 1.0000000745f;
+    return sum * (vec)((mask)shifted << 23);
+}
+
+/* ROWS pixels' inputs times three vectors of kernels. */
+ALWAYS void product(const float *x, const int inputs, const float *kernels, float *z, long apart) {
+    vec sum[ROWS * 3];
+    #pragma GCC unroll 24
+    for (int i = 0; i < ROWS * 3; i++) sum[i] = (vec){0};
+    for (int input = 0; input < inputs; input++, kernels += 3 * LANES) {
+        vec kernel[3];
+        #pragma GCC unroll 3
+        for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + j * LANES);
+        #pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++) {
+            vec value = all(x[i * inputs + input]);
+            #pragma GCC unroll 3
+            for (int j = 0; j < 3; j++) sum[i * 3 + j] += value * kernel[j];
+        }
+    }
+    #pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++)
+        #pragma GCC unroll 3
+        for (int j = 0; j < 3; j++) *(vec *)(z + i * apart + j * LANES) = sum[i * 3 + j];
+}
+
+/* One row of small taps -> its products, their columns enlarged and summed over the kernel's: to[column][kind]. */
+ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int left, int right, float *strip, float *z,
+                            float *to) {
+    const struct places *columns = &job->columns;
+    const int wide = lanes(SIDE * taps), last = columns->small - 1;
+    const int from = columns->first[left], count = at_most(columns->first[right + 1] + 1, last) + 1 - from;
+    for (int kind = 0; kind < KINDS; kind++) {
+        memcpy(strip, job->taps[kind] + ((long)row * columns->small + from) * taps, 4L * count * taps);
+        const float *kernels = job->kernels + (long)kind * SIDE * wide * taps;
+        for (int lane = 0; lane < SIDE * wide; lane += 3 * LANES, kernels += 3 * LANES * taps)
+            for (int i = 0; i < count; i += ROWS)
+                product(strip + i * taps, taps, kernels, z + (long)i * SIDE * wide + lane, SIDE * wide);
+        for (int column = left; column < right; column++) {
+            const float *a[SIDE], *b[SIDE];
+            vec share_a[SIDE], share_b[SIDE];
+            for (int k = 0; k < SIDE; k++) {
+                int first = columns->first[column + k], second = at_most(first + 1, last);
+                a[k] = z + ((long)(first - from) * SIDE + k) * wide;
+                b[k] = z + ((long)(second - from) * SIDE + k) * wide;
+                share_a[k] = all(columns->shares[2 * (column + k)]);
+                share_b[k] = all(columns->shares[2 * (column + k) + 1]);
+            }
+            float *sums = to + ((long)(column - left) * KINDS + kind) * wide;
+            for (int lane = 0; lane < wide; lane += LANES) {
+                vec sum = {0};
+                for (int k = 0; k < SIDE; k++) {
+                    sum += share_a[k] * *(const vec *)(a[k] + lane);
+                    sum += share_b[k] * *(const vec *)(b[k] + lane);
+                }
+                *(vec *)(sums + lane) = sum;
+            }
+        }
+    }
+}
+
+/* Rows enlarged and summed: the taps of some pixels of one row, taken[kind][pixel]. */
+ALWAYS void enlarge_rows(const struct job *job, const int taps, int row, int column, int count, const float *ring,
+                         long slot, float *taken) {
+    const struct places *rows = &job->rows;
+    const int wide = lanes(SIDE * taps);
+    const float *a[SIDE], *b[SIDE];
+    vec share_a[SIDE], share_b[SIDE];
+    for (int k = 0; k < SIDE; k++) {
+        int first = rows->first[row + k], second = at_most(first + 1, rows->small - 1);
+        a[k] = ring + first % SLOTS * slot + (long)column * KINDS * wide;
+        b[k] = ring + second % SLOTS * slot + (long)column * KINDS * wide;
+        share_a[k] = all(rows->shares[2 * (row + k)]);
+        share_b[k] = all(rows->shares[2 * (row + k) + 1]);
+    }
+    for (int i = 0; i < count; i++)
+        for (int kind = 0; kind < KINDS; kind++)
+            for (int tap = 0; tap < taps; tap += LANES) {
+                vec sum = *(const vec *)(job->bias + kind * lanes(taps) + tap);
+                for (int k = 0; k < SIDE; k++) {
+                    long place = (long)(i * KINDS + kind) * wide + lane(taps, k, tap);
+                    sum += share_a[k] * *(const vec *)(a[k] + place);
+                    sum += share_b[k] * *(const vec *)(b[k] + place);
+                }
+                *(vec *)(taken + (kind * CHUNK + i) * lanes(taps) + tap) = sum;
+            }
+}
+
+/* Given taps of some pixels of one row: taken[kind][pixel]. */
+ALWAYS void take(const struct job *job, const int taps, int row, int column, int count, float *taken) {
+    for (int kind = 0; kind < KINDS; kind++)
+        for (int i = 0; i < count; i++)
+            memcpy(taken + (kind * CHUNK + i) * lanes(taps),
+                   job->taps[kind] + ((long)row * job->columns.large + column + i) * taps, 4 * taps);
+}
+
+/* Powers of two instead of weights, the largest of each pixel one. */
+ALWAYS void weigh(const int taps, int count, float scale, float *weight) {
+    const mask count_up = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (int i = 0; i < count; i++, weight += lanes(taps)) {
+        vec most = all(-__builtin_inff());
+        for (int tap = 0; tap < taps; tap += LANES) {
+            vec x = *(const vec *)(weight + tap);
+            if (taps - tap < LANES) x = chosen(count_up < taps - tap, x, most);
+            most = larger(x, most);
+        }
+        most = larger(most, SHUFFLE(mask, most, most, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+        most = larger(most, SHUFFLE(mask, most, most, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+        most = larger(most, SHUFFLE(mask, most, most, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+        most = larger(most, SHUFFLE(mask, most, most, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+        for (int tap = 0; tap < taps; tap += LANES)
+            *(vec *)(weight + tap) = power((*(const vec *)(weight + tap) - most) * scale);
+    }
+}
+
+/* Taps -> the upper left of each one's four pixels, and their shares: of four taps the left ones, the right ones. */
+ALWAYS void place(const struct job *job, const int taps, int row, int column, int count, const float *taken,
+                  const float *starts, unsigned *index, float *upper, float *lower) {
+    const int pitch = 2 * (job->columns.large + 2);
+    for (int i = 0; i < count; i++)
+        for (int tap = 0; tap < taps; tap += LANES) {
+            const float *from = taken + i * lanes(taps) + tap;
+            vec weight = *(const vec *)from, y = *(const vec *)(from + CHUNK * lanes(taps)),
+                x = *(const vec *)(from + 2 * CHUNK * lanes(taps));
+            vec top = whole(y), left = whole(x);
+            y -= top;
+            x -= left;
+            top += *(const vec *)(starts + tap) + (float)(row + 1);
+            left += *(const vec *)(starts + lanes(taps) + tap) + (float)(column + i + 1);
+            top = smaller(larger(top, all(0)), all(job->rows.large));
+            left = smaller(larger(left, all(0)), all(job->columns.large));
+            *(mask *)(index + i * lanes(taps) + tap) =
+                __builtin_convertvector(top, mask) * pitch + __builtin_convertvector(left + left, mask);
+            vec below = weight * y, above = weight - below, b = above * x, a = above - b, d = below * x, c = below - d;
+            float *to = upper + 2 * (i * lanes(taps) + tap);
+            *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+            *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+            to = lower + 2 * (i * lanes(taps) + tap);
+            *(vec *)to = SHUFFLE(mask, c, d, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+            *(vec *)(to + LANES) = SHUFFLE(mask, c, d, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+        }
+}
+
+#define SAMPLE(n)                                                                                                 \
+    if (tap + n < taps) {                                                                                         \
+        const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                            \
+        sum[n % 2] += SHUFFLE(two_mask, left_right, left_right, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *         \
+                      *(const two *)pixels;                                                                       \
+        sum[n % 2 + 2] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
+                          *(const two *)(pixels + pitch);                                                         \
+    }
+
+/* Sums over the taps. */
+ALWAYS void sample(const struct job *job, const int taps, int count, const unsigned *index, const float *upper,
+                   const float *lower, float *made) {
+    const long pitch = 4 * (job->columns.large + 2L);
+    for (int i = 0; i < count; i++, made += job->apart) {
+        two sum[4] = {{0}};
+        #pragma GCC unroll 8
+        for (int tap = 0; tap < taps; tap += 4) {
+            two left_right = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
+            HOLD(left_right);
+            HOLD(below);
+            SAMPLE(0)
+            SAMPLE(1)
+            SAMPLE(2)
+            SAMPLE(3)
+        }
+        two halves = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        one total = *(const one *)&halves + *((const one *)&halves + 1);
+        if (job->weigh) total /= total[3];
+        memcpy(made, &total, 12);
+        index += lanes(taps);
+        upper += 2 * lanes(taps);
+        lower += 2 * lanes(taps);
+    }
+}
+
+/* All of a row's steps for some columns of it. */
+ALWAYS void pixels(const struct job *job, const int taps, int row, int left, int right, const float *ring, long slot,
+                   int begin, float *work) {
+    float *starts = work, *taken = starts + 2 * lanes(taps), *upper = taken + KINDS * CHUNK * lanes(taps),
+          *lower = upper + 2 * CHUNK * lanes(taps);
+    unsigned *index = (unsigned *)(lower + 2 * CHUNK * lanes(taps));
+    int count = right - left;
+    if (job->kernels)
+        enlarge_rows(job, taps, row, left - begin, count, ring, slot, taken);
+    else
+        take(job, taps, row, left, count, taken);
+    if (job->weigh) weigh(taps, count, job->kernels ? 1 : 1.44269504f, taken); /* kernels are scaled already */
+    place(job, taps, row, left, count, taken, starts, index, upper, lower);
+    sample(job, taps, count, index, upper, lower, job->made + ((long)row * job->columns.large + left) * job->apart);
+}
+
+static int ceiling(int a, int b) { return (a + b - 1) / b; }
+
+/* A block of columns of a band of rows. */
+ALWAYS void task(const struct job *job, const int taps, int top, int bottom, int left, int right, float *strip,
+                 float *z, float *ring, float *work) {
+    const struct places *rows = &job->rows;
+    const long slot = (long)(right - left) * KINDS * lanes(SIDE * taps);
+    int done = job->kernels ? rows->first[top] : 0; /* rows of small taps that went through the ring */
+    for (int row = top, next; row < bottom; row = next) {
+        next = bottom;
+        if (job->kernels) {
+            int last = at_most(rows->first[row + 2] + 1, rows->small - 1);
+            for (; done <= last; done++)
+                enlarge_columns(job, taps, done, left, right, strip, z, ring + done % SLOTS * slot);
+            for (next = row + 1; next < bottom && rows->first[next + 2] < done - 1; next++) continue;
+            if (done == rows->small) next = bottom;
+        }
+        for (int column = left; column < right; column += CHUNK)
+            for (int y = row; y < next; y++)
+                pixels(job, taps, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
+    }
+}
+
+static void task_of_9(const struct job *job, int top, int bottom, int left, int right, float *strip, float *z,
+                      float *ring, float *work) {
+    task(job, 9, top, bottom, left, right, strip, z, ring, work);
+}
+
+static void task_of_25(const struct job *job, int top, int bottom, int left, int right, float *strip, float *z,
+                       float *ring, float *work) {
+    task(job, 25, top, bottom, left, right, strip, z, ring, work);
+}
+
+static void task_of_any(const struct job *job, int top, int bottom, int left, int right, float *strip, float *z,
+                        float *ring, float *work) {
+    task(job, job->side * job->side, top, bottom, left, right, strip, z, ring, work);
+}
+
+/* A frame by its strides -> (height + 2, width + 2, 4), its border repeated, a one behind each colour. */
+void border(const float *frame, long by_colour, long by_row, long by_column, int height, int width, float *to,
+            int threads) {
+    #pragma omp parallel for num_threads(threads)
+    for (int row = 0; row < height + 2; row++) {
+        const float *from = frame + at_least(0, at_most(row - 1, height - 1)) * by_row;
+        float *line = to + (long)row * (width + 2) * 4;
+        for (int column = 0; column < width; column++) {
+            one pixel = {from[column * by_column], from[column * by_column + by_colour],
+                         from[column * by_column + 2 * by_colour], 1};
+            *(one *)(line + 4 * (column + 1)) = pixel;
+        }
+        memcpy(line, line + 4, 16);
+        memcpy(line + 4 * (width + 1), line + 4 * width, 16);
+    }
+}
+
+/* 1 where there is too little memory. */
+int synthesise(const struct job *job, int threads) {
+    const int taps = job->side * job->side, enlarged = job->kernels != 0;
+    const int height = job->rows.large, width = job->columns.large;
+    int most = SMALL * 4;
+    if (enlarged) most = at_least((SMALL - 3) * (width / job->columns.small), 1);
+    const int blocks = ceiling(width, most), wide = ceiling(width, blocks);
+    const int rows = job->rows.small;
+    const int bands = at_least(at_most(ceiling(4 * threads, blocks), ceiling(rows, 8)), ceiling(rows, BAND));
+    const int tall = ceiling(height, bands);
+    int small = 0; /* columns of small taps in the largest block */
+    for (int left = 0; enlarged && left < width; left += wide) {
+        int right = at_most(left + wide, width);
+        small = at_least(small, job->columns.first[right + 1] + 2 - job->columns.first[left]);
+    }
+    small = ceiling(small, ROWS) * ROWS;
+    const long strip = ceiling(small * taps, LANES) * LANES, z = (long)small * SIDE * lanes(SIDE * taps);
+    const long ring = enlarged ? (long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES : 0;
+    const long work = lanes(taps) * (2 + CHUNK * (KINDS + 5));
+    int failed = 0;
+    #pragma omp parallel num_threads(threads)
+    {
+        float *memory = aligned_alloc(64, 4 * (strip + z + ring + work));
+        if (!memory) {
+            #pragma omp atomic write
+            failed = 1;
+        } else {
+            memset(memory, 0, 4 * (strip + z + ring + work));
+            float *starts = memory + strip + z + ring;
+            for (int tap = 0; tap < taps; tap++) {
+                int reach = (job->side - 1) * job->dilation / 2;
+                starts[tap] = tap / job->side * job->dilation - reach;
+                starts[lanes(taps) + tap] = tap % job->side * job->dilation - reach;
+            }
+        }
+        #pragma omp barrier
+        #pragma omp for schedule(dynamic)
+        for (int i = 0; i < blocks * bands; i++) {
+            int top = i / blocks * tall, left = i % blocks * wide;
+            int bottom = at_most(top + tall, height), right = at_most(left + wide, width);
+            if (failed || top >= bottom || left >= right) continue;
+            (taps == 25 ? task_of_25 : taps == 9 ? task_of_9 : task_of_any)(
+                job, top, bottom, left, right, memory, memory + strip, memory + strip + z, memory + strip + z + ring);
+        }
+        free(memory);
+    }
+    return failed;
+}
