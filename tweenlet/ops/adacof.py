@@ -14,7 +14,7 @@ runs through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  
 fetches them.
 
 Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
-pixel by pixel, as sums over rows of a table. On a CUDA device a kernel does it all (``triton_adacof``).
+pixel by pixel, as sums over rows of a table.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def adacof(
     softmax: bool = False,
 ) -> Tensor:
     """Synthesise a picture from ``frame`` (B, C, H, W) with one kernel of free taps per pixel.
+
+    On a CUDA device, without a gradient, by a Triton kernel (``triton_adacof``).
 
     ``weight``, ``rows`` and ``columns`` (B, k*k, H, W) hold the taps row by row: their weights and their
     offsets in pixels from the places of a plain k x k convolution with ``dilation``. With ``softmax`` the
