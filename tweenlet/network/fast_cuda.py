@@ -127,10 +127,8 @@ class Recorded(nn.Module):
             flows = window_flows(frames)
         inputs = [frames] if flows is None else [frames, flows.to(frames.device)]
         shapes = tuple(x.shape for x in inputs)
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-        ):  # a recording outlives the mode that it was made in
+        # a recording outlives the mode that it was made in
+        with torch.inference_mode(False), torch.no_grad():
             if shapes not in self._recordings:
                 while len(self._recordings) >= KEPT:
                     self._recordings.popitem(last=False)

@@ -58,12 +58,14 @@ def adacof(
     together = _together(weight)
     pixels = min(max(SAMPLES // (together * wide), 1), MOST_PIXELS)
     precise = tl.float64 if frame.dtype == torch.float64 else tl.float32
-    _kernel[(triton.cdiv(height * width, pixels), batch)](
-        table, weight, rows, columns, out,
-        height, width, *weight.stride(), *rows.stride(), *columns.stride(),
-        CHANNELS=channels, WIDE=wide, SIDE=math.isqrt(taps), DILATION=dilation, PIXELS=pixels,
-        TOGETHER=together, SOFTMAX=softmax, PRECISE=precise, num_warps=WARPS,
-    )  # fmt: skip
+    # Triton launches on the device that PyTorch is at
+    with torch.cuda.device_of(frame):  # type: ignore[no-untyped-call]
+        _kernel[(triton.cdiv(height * width, pixels), batch)](
+            table, weight, rows, columns, out,
+            height, width, *weight.stride(), *rows.stride(), *columns.stride(),
+            CHANNELS=channels, WIDE=wide, SIDE=math.isqrt(taps), DILATION=dilation, PIXELS=pixels,
+            TOGETHER=together, SOFTMAX=softmax, PRECISE=precise, num_warps=WARPS,
+        )  # fmt: skip
     return out.permute(0, 3, 1, 2)
 
 

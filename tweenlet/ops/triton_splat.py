@@ -48,12 +48,14 @@ def _thrown(values: Tensor, flow: Tensor, metric: Tensor | None) -> Tensor:
     outputs = channels if metric is None else channels + 1
     wide = triton.next_power_of_2(outputs)
     total = torch.zeros((batch, height, width, wide), dtype=precise, device=values.device)
-    _kernel[(triton.cdiv(height * width, PIXELS), batch)](
-        values, flow, weight, total, height, width, *values.stride(), *flow.stride(),
-        weight.stride(0), weight.stride(2), weight.stride(3), PIXELS=PIXELS,
-        CHANNELS=channels, WIDE=wide, WEIGHTED=metric is not None,
-        PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
-    )  # fmt: skip
+    # Triton launches on the device that PyTorch is at
+    with torch.cuda.device_of(values):  # type: ignore[no-untyped-call]
+        _kernel[(triton.cdiv(height * width, PIXELS), batch)](
+            values, flow, weight, total, height, width, *values.stride(), *flow.stride(),
+            weight.stride(0), weight.stride(2), weight.stride(3), PIXELS=PIXELS,
+            CHANNELS=channels, WIDE=wide, WEIGHTED=metric is not None,
+            PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
+        )  # fmt: skip
     return total[..., :outputs].permute(0, 3, 1, 2)
 
 
