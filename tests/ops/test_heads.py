@@ -17,6 +17,11 @@ NEAR = 1e-4
 """To a negative integer: there AdaCoF jumps, and rounding decides where an offset is truncated to."""
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def small_taps(side, height, width):
     return [torch.randn(height, width, side * side).relu() for _ in heads.KINDS]
 
@@ -63,7 +68,7 @@ def test_taps_are_enlarged_convolved_and_used(side, dilation, lively, factor, si
     places = enlarge.places(0, height, factor * height), enlarge.places(1, width, factor * width)
     made = heads.enlarged(frame, *small, prepared, places, dilation)
     taps = precisely(layers, enlarge, small)
-    assert_the_same(made, synthesised(frame, taps, dilation), taps)
+    assert_the_same(made, synthesised(frame, taps, dilation), taps, atol=max(1e-5, 2e-6 * lively))
 
 
 @needs_native

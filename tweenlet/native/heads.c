@@ -19,8 +19,8 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 #define SLOTS 3 /* rows of small taps that a row of large ones is made of */
 #define SMALL 32 /* columns of small taps in a block, about */
 #define BAND 64 /* rows of small taps in a band, at most about */
-#define ROWS 8 /* of a product */
-#define CHUNK 16 /* pixels that go through each step together */
+#define ROWS 4 /* of a product */
+#define CHUNK 8 /* pixels that go through each step together */
 
 #define ALWAYS static inline __attribute__((always_inline))
 
@@ -99,15 +99,29 @@ ALWAYS vec power(vec x) {
     return sum * (vec)((mask)shifted << 23);
 }
 
-/* ROWS pixels' inputs times three vectors of kernels. */
-ALWAYS void product(const float *x, const int inputs, const float *kernels, float *z, long apart) {
+/* Which inputs of ROWS pixels are not all zero: behind a ReLU about a half. Returns how many. */
+ALWAYS int find(const float *x, const int inputs, int *found) {
+    int count = 0;
+    for (int input = 0; input < inputs; input++) {
+        int some = 0;
+        for (int i = 0; i < ROWS; i++) some |= x[i * inputs + input] != 0;
+        found[count] = input;
+        count += some;
+    }
+    return count;
+}
+
+/* ROWS pixels' inputs, those found, times three vectors of kernels. */
+ALWAYS void product(const float *x, const int inputs, const int *found, int count, const float *kernels, float *z,
+                    long apart) {
     vec sum[ROWS * 3];
     #pragma GCC unroll 24
     for (int i = 0; i < ROWS * 3; i++) sum[i] = (vec){0};
-    for (int input = 0; input < inputs; input++, kernels += 3 * LANES) {
+    for (int n = 0; n < count; n++) {
+        const int input = found[n];
         vec kernel[3];
         #pragma GCC unroll 3
-        for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + j * LANES);
+        for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + (3 * input + j) * LANES);
         #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++) {
             vec value = all(x[i * inputs + input]);
@@ -127,12 +141,16 @@ ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int 
     const struct places *columns = &job->columns;
     const int wide = lanes(SIDE * taps), last = columns->small - 1;
     const int from = columns->first[left], count = at_most(columns->first[right + 1] + 1, last) + 1 - from;
+    int found[taps];
     for (int kind = 0; kind < KINDS; kind++) {
         memcpy(strip, job->taps[kind] + ((long)row * columns->small + from) * taps, 4L * count * taps);
         const float *kernels = job->kernels + (long)kind * SIDE * wide * taps;
-        for (int lane = 0; lane < SIDE * wide; lane += 3 * LANES, kernels += 3 * LANES * taps)
-            for (int i = 0; i < count; i += ROWS)
-                product(strip + i * taps, taps, kernels, z + (long)i * SIDE * wide + lane, SIDE * wide);
+        for (int i = 0; i < count; i += ROWS) {
+            int some = find(strip + i * taps, taps, found);
+            for (int lane = 0; lane < SIDE * wide; lane += 3 * LANES)
+                product(strip + i * taps, taps, found, some, kernels + lane * taps, z + (long)i * SIDE * wide + lane,
+                        SIDE * wide);
+        }
         for (int column = left; column < right; column++) {
             const float *a[SIDE], *b[SIDE];
             vec share_a[SIDE], share_b[SIDE];
@@ -241,9 +259,9 @@ ALWAYS void place(const struct job *job, const int taps, int row, int column, in
 #define SAMPLE(n)                                                                                                 \
     if (tap + n < taps) {                                                                                         \
         const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                            \
-        sum[n % 2] += SHUFFLE(two_mask, left_right, left_right, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *         \
+        sum[n] += SHUFFLE(two_mask, left_right, left_right, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *         \
                       *(const two *)pixels;                                                                       \
-        sum[n % 2 + 2] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
+        sum[n + 4] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
                           *(const two *)(pixels + pitch);                                                         \
     }
 
@@ -252,7 +270,7 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
                    const float *lower, float *made) {
     const long pitch = 4 * (job->columns.large + 2L);
     for (int i = 0; i < count; i++, made += job->apart) {
-        two sum[4] = {{0}};
+        two sum[8] = {{0}};
         #pragma GCC unroll 8
         for (int tap = 0; tap < taps; tap += 4) {
             two left_right = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
@@ -263,7 +281,7 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
             SAMPLE(2)
             SAMPLE(3)
         }
-        two halves = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        two halves = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
         one total = *(const one *)&halves + *((const one *)&halves + 1);
         if (job->weigh) total /= total[3];
         memcpy(made, &total, 12);
