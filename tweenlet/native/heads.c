@@ -9,11 +9,17 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
+#if defined(__AVX512F__)
 #define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
 #define KINDS 3 /* weight, rows, columns */
 #define SIDE 3 /* of the convolution's kernel */
 #define SLOTS 3 /* rows of small taps that a row of large ones is made of */
@@ -68,12 +74,15 @@ ALWAYS int at_least(int a, int b) { return a > b ? a : b; }
 
 ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
 
-/* The second where one is not a number. GCC makes one instruction of neither of these by itself. */
-#ifdef __AVX512F__
+/* The second where one is not a number. GCC makes one instruction of none of these by itself. */
+#if LANES == 16
 ALWAYS vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
 ALWAYS vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
 ALWAYS vec whole(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }
-#define HOLD(x) __asm__("" : "+v"(x)) /* in a register: do not load it again for each use */
+#elif LANES == 8
+ALWAYS vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
+ALWAYS vec smaller(vec a, vec b) { return _mm256_min_ps(a, b); }
+ALWAYS vec whole(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 #else
 ALWAYS vec larger(vec a, vec b) { return chosen(a > b, a, b); }
 ALWAYS vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
@@ -81,8 +90,45 @@ ALWAYS vec whole(vec a) {
     for (int i = 0; i < LANES; i++) a[i] = __builtin_truncf(a[i]);
     return a;
 }
+#endif
+
+/* What is wanted again is held in a register instead of loaded for each use. */
+#ifdef __AVX2__
+#define HOLD(x) __asm__("" : "+x"(x))
+#else
 #define HOLD(x)
 #endif
+
+/* The largest number in all lanes. */
+ALWAYS vec largest(vec x) {
+#if LANES == 16
+    x = larger(x, SHUFFLE(mask, x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = larger(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+#elif LANES == 8
+    x = larger(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5));
+    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6));
+#else
+    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1));
+    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2));
+#endif
+}
+
+/* Two vectors by fours: four of a, four of b, the next four of a, and so on. */
+ALWAYS void store_by_fours(vec a, vec b, float *to) {
+#if LANES == 16
+    *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+#elif LANES == 8
+    *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+    *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+    *(vec *)to = a;
+    *(vec *)(to + LANES) = b;
+#endif
+}
 
 ALWAYS vec all(float x) { return (vec){0} + x; }
 
@@ -115,21 +161,21 @@ ALWAYS int find(const float *x, const int inputs, int *found) {
 ALWAYS void product(const float *x, const int inputs, const int *found, int count, const float *kernels, float *z,
                     long apart) {
     vec sum[ROWS * 3];
-    #pragma GCC unroll 24
+    #pragma GCC unroll 12
     for (int i = 0; i < ROWS * 3; i++) sum[i] = (vec){0};
     for (int n = 0; n < count; n++) {
         const int input = found[n];
         vec kernel[3];
         #pragma GCC unroll 3
         for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + (3 * input + j) * LANES);
-        #pragma GCC unroll 8
+        #pragma GCC unroll 4
         for (int i = 0; i < ROWS; i++) {
             vec value = all(x[i * inputs + input]);
             #pragma GCC unroll 3
             for (int j = 0; j < 3; j++) sum[i * 3 + j] += value * kernel[j];
         }
     }
-    #pragma GCC unroll 8
+    #pragma GCC unroll 4
     for (int i = 0; i < ROWS; i++)
         #pragma GCC unroll 3
         for (int j = 0; j < 3; j++) *(vec *)(z + i * apart + j * LANES) = sum[i * 3 + j];
@@ -211,7 +257,8 @@ ALWAYS void take(const struct job *job, const int taps, int row, int column, int
 
 /* Powers of two instead of weights, the largest of each pixel one. */
 ALWAYS void weigh(const int taps, int count, float scale, float *weight) {
-    const mask count_up = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    mask count_up;
+    for (int lane = 0; lane < LANES; lane++) count_up[lane] = lane;
     for (int i = 0; i < count; i++, weight += lanes(taps)) {
         vec most = all(-__builtin_inff());
         for (int tap = 0; tap < taps; tap += LANES) {
@@ -219,10 +266,7 @@ ALWAYS void weigh(const int taps, int count, float scale, float *weight) {
             if (taps - tap < LANES) x = chosen(count_up < taps - tap, x, most);
             most = larger(x, most);
         }
-        most = larger(most, SHUFFLE(mask, most, most, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-        most = larger(most, SHUFFLE(mask, most, most, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-        most = larger(most, SHUFFLE(mask, most, most, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-        most = larger(most, SHUFFLE(mask, most, most, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+        most = largest(most);
         for (int tap = 0; tap < taps; tap += LANES)
             *(vec *)(weight + tap) = power((*(const vec *)(weight + tap) - most) * scale);
     }
@@ -247,12 +291,8 @@ ALWAYS void place(const struct job *job, const int taps, int row, int column, in
             *(mask *)(index + i * lanes(taps) + tap) =
                 __builtin_convertvector(top, mask) * pitch + __builtin_convertvector(left + left, mask);
             vec below = weight * y, above = weight - below, b = above * x, a = above - b, d = below * x, c = below - d;
-            float *to = upper + 2 * (i * lanes(taps) + tap);
-            *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-            *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-            to = lower + 2 * (i * lanes(taps) + tap);
-            *(vec *)to = SHUFFLE(mask, c, d, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-            *(vec *)(to + LANES) = SHUFFLE(mask, c, d, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+            store_by_fours(a, b, upper + 2 * (i * lanes(taps) + tap));
+            store_by_fours(c, d, lower + 2 * (i * lanes(taps) + tap));
         }
 }
 
@@ -308,6 +348,7 @@ ALWAYS void pixels(const struct job *job, const int taps, int row, int left, int
 }
 
 static int ceiling(int a, int b) { return (a + b - 1) / b; }
+static long whole_lines(long numbers) { return (numbers + 15) / 16 * 16; } /* of a cache */
 
 /* A block of columns of a band of rows. */
 ALWAYS void task(const struct job *job, const int taps, int top, int bottom, int left, int right, float *strip,
@@ -345,6 +386,9 @@ static void task_of_any(const struct job *job, int top, int bottom, int left, in
     task(job, job->side * job->side, top, bottom, left, right, strip, z, ring, work);
 }
 
+/* How many numbers a vector of this machine has: kernels and bias are prepared for it. */
+int heads_lanes(void) { return LANES; }
+
 /* A frame by its strides -> (height + 2, width + 2, 4), its border repeated, a one behind each colour. */
 void border(const float *frame, long by_colour, long by_row, long by_column, int height, int width, float *to,
             int threads) {
@@ -378,9 +422,9 @@ int synthesise(const struct job *job, int threads) {
         small = at_least(small, job->columns.first[right + 1] + 2 - job->columns.first[left]);
     }
     small = ceiling(small, ROWS) * ROWS;
-    const long strip = ceiling(small * taps, LANES) * LANES, z = (long)small * SIDE * lanes(SIDE * taps);
-    const long ring = enlarged ? (long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES : 0;
-    const long work = lanes(taps) * (2 + CHUNK * (KINDS + 5));
+    const long strip = whole_lines((long)small * taps), z = whole_lines((long)small * SIDE * lanes(SIDE * taps));
+    const long ring = enlarged ? whole_lines((long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES) : 0;
+    const long work = whole_lines(lanes(taps) * (2L + CHUNK * (KINDS + 5)));
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {

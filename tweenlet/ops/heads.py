@@ -27,8 +27,6 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
-LANES = 16
-"""Numbers of one vector; the native code pads taps to a multiple."""
 SIDE = 3
 """Of the kernels of the layers."""
 KINDS = ("weight", "rows", "columns")
@@ -79,8 +77,10 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
         raise ValueError(
             f"expected three weights of shape (K, K, 3, 3), got {[tuple(weight.shape) for weight in weights]}"
         )
-    full = taps // LANES * LANES
-    lanes = _rounded(SIDE * taps)
+    library = native.library()
+    vector = 1 if library is None else library.heads_lanes()  # the native code pads taps to a multiple
+    full = taps // vector * vector
+    lanes = -(-SIDE * taps // vector) * vector
     kernels = torch.zeros(len(KINDS), taps, SIDE, lanes, dtype=torch.float64)  # kind, input, column, lane
     for kind, weight in enumerate(weights):
         by_row = weight.detach().double().cpu().permute(2, 1, 3, 0)  # row, input, column, output
@@ -88,20 +88,14 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
             kernels[kind, ..., row * full : (row + 1) * full] = by_row[row, ..., :full]
             start = SIDE * full + row * (taps - full)
             kernels[kind, ..., start : start + taps - full] = by_row[row, ..., full:]
-    bias = torch.zeros(len(KINDS), _rounded(taps), dtype=torch.float64)
+    bias = torch.zeros(len(KINDS), -(-taps // vector) * vector, dtype=torch.float64)
     for kind, numbers in enumerate(biases):
         if numbers is not None:
             bias[kind, :taps] = numbers.detach()
     for numbers in (kernels, bias):
         numbers[0] /= math.log(2)  # powers of two instead of e
-    grouped = kernels.view(len(KINDS), taps, -1, 3 * LANES).transpose(
-        1, 2
-    )  # kind, three vectors, input, lane
-    return Layers(taps, grouped.float().contiguous(), bias.float())
-
-
-def _rounded(taps: int) -> int:
-    return -(-taps // LANES) * LANES
+    by_group = kernels.view(len(KINDS), taps, -1, 3 * vector).transpose(1, 2)  # kind, group, input, lane
+    return Layers(taps, by_group.float().contiguous(), bias.float())
 
 
 def enlarged(
