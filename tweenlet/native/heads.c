@@ -220,67 +220,78 @@ ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int 
     }
 }
 
-/* Rows enlarged and summed: the taps of some pixels of one row, taken[kind][pixel]. */
-ALWAYS void enlarge_rows(const struct job *job, const int taps, int row, int column, int count, const float *ring,
-                         long slot, float *taken) {
-    const struct places *rows = &job->rows;
-    const int wide = lanes(SIDE * taps);
-    const float *a[SIDE], *b[SIDE];
-    vec share_a[SIDE], share_b[SIDE];
+struct terms { /* of which a row's taps are sums */
+    const float *first[SIDE], *second[SIDE]; /* [pixel][kind]; the first also for each kind, where taps are given */
+    vec share_of_first[SIDE], share_of_second[SIDE];
+};
+
+/* The terms of a row, from a column of a block on. */
+ALWAYS void enlarge_rows(struct terms *terms, const struct job *job, const int taps, int row, int column,
+                         const float *ring, long slot) {
+    const long start = (long)column * KINDS * lanes(SIDE * taps);
     for (int k = 0; k < SIDE; k++) {
-        int first = rows->first[row + k], second = at_most(first + 1, rows->small - 1);
-        a[k] = ring + first % SLOTS * slot + (long)column * KINDS * wide;
-        b[k] = ring + second % SLOTS * slot + (long)column * KINDS * wide;
-        share_a[k] = all(rows->shares[2 * (row + k)]);
-        share_b[k] = all(rows->shares[2 * (row + k) + 1]);
+        int first = job->rows.first[row + k], second = at_most(first + 1, job->rows.small - 1);
+        terms->first[k] = ring + first % SLOTS * slot + start;
+        terms->second[k] = ring + second % SLOTS * slot + start;
+        terms->share_of_first[k] = all(job->rows.shares[2 * (row + k)]);
+        terms->share_of_second[k] = all(job->rows.shares[2 * (row + k) + 1]);
     }
-    for (int i = 0; i < count; i++)
-        for (int kind = 0; kind < KINDS; kind++)
-            for (int tap = 0; tap < taps; tap += LANES) {
-                vec sum = *(const vec *)(job->bias + kind * lanes(taps) + tap);
-                for (int k = 0; k < SIDE; k++) {
-                    long place = (long)(i * KINDS + kind) * wide + lane(taps, k, tap);
-                    sum += share_a[k] * *(const vec *)(a[k] + place);
-                    sum += share_b[k] * *(const vec *)(b[k] + place);
-                }
-                *(vec *)(taken + (kind * CHUNK + i) * lanes(taps) + tap) = sum;
-            }
 }
 
-/* Given taps of some pixels of one row: taken[kind][pixel]. */
-ALWAYS void take(const struct job *job, const int taps, int row, int column, int count, float *taken) {
-    for (int kind = 0; kind < KINDS; kind++)
-        for (int i = 0; i < count; i++)
-            memcpy(taken + (kind * CHUNK + i) * lanes(taps),
-                   job->taps[kind] + ((long)row * job->columns.large + column + i) * taps, 4 * taps);
+/* Given taps of some pixels of one row, as whole vectors. */
+ALWAYS void take(struct terms *terms, const struct job *job, const int taps, int row, int column, int count,
+                 float *taken) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        const float *from = job->taps[kind] + ((long)row * job->columns.large + column) * taps;
+        terms->first[kind] = taken;
+        for (int i = 0; i < count; i++, taken += lanes(taps)) memcpy(taken, from + (long)i * taps, 4 * taps);
+    }
 }
 
-/* Powers of two instead of weights, the largest of each pixel one. */
-ALWAYS void weigh(const int taps, int count, float scale, float *weight) {
+/* One vector of taps: their rows enlarged and summed, or as they are given. */
+ALWAYS vec vector_of(const struct terms *terms, const struct job *job, const int taps, const int given, int i,
+                     int kind, int tap) {
+    if (given) return *(const vec *)(terms->first[kind] + i * lanes(taps) + tap);
+    const long start = (long)(i * KINDS + kind) * lanes(SIDE * taps);
+    vec sum = *(const vec *)(job->bias + kind * lanes(taps) + tap);
+    for (int k = 0; k < SIDE; k++) {
+        sum += terms->share_of_first[k] * *(const vec *)(terms->first[k] + start + lane(taps, k, tap));
+        sum += terms->share_of_second[k] * *(const vec *)(terms->second[k] + start + lane(taps, k, tap));
+    }
+    return sum;
+}
+
+/* The weights of some pixels, or powers of two in their place. */
+ALWAYS void weigh(const struct terms *terms, const struct job *job, const int taps, const int given, int count,
+                  float *weight) {
+    const float scale = given ? 1.44269504f : 1; /* kernels are scaled already */
     mask count_up;
     for (int lane = 0; lane < LANES; lane++) count_up[lane] = lane;
     for (int i = 0; i < count; i++, weight += lanes(taps)) {
         vec most = all(-__builtin_inff());
         for (int tap = 0; tap < taps; tap += LANES) {
-            vec x = *(const vec *)(weight + tap);
+            vec x = vector_of(terms, job, taps, given, i, 0, tap);
+            *(vec *)(weight + tap) = x;
             if (taps - tap < LANES) x = chosen(count_up < taps - tap, x, most);
             most = larger(x, most);
         }
-        most = largest(most);
+        if (!job->weigh) continue;
+        most = largest(most) * scale;
         for (int tap = 0; tap < taps; tap += LANES)
-            *(vec *)(weight + tap) = power((*(const vec *)(weight + tap) - most) * scale);
+            *(vec *)(weight + tap) = power(*(const vec *)(weight + tap) * scale - most);
     }
 }
 
-/* Taps -> the upper left of each one's four pixels, and their shares: of four taps the left ones, the right ones. */
-ALWAYS void place(const struct job *job, const int taps, int row, int column, int count, const float *taken,
-                  const float *starts, unsigned *index, float *upper, float *lower) {
+/* Taps -> the upper left one of each one's four pixels, in eights of bytes, and the shares of the upper and the lower
+   two: of four taps for the left ones, then for the right ones. */
+ALWAYS void place(const struct terms *terms, const struct job *job, const int taps, const int given, int row,
+                  int column, int count, const float *weights, const float *starts, unsigned *index, float *upper,
+                  float *lower) {
     const int pitch = 2 * (job->columns.large + 2);
     for (int i = 0; i < count; i++)
         for (int tap = 0; tap < taps; tap += LANES) {
-            const float *from = taken + i * lanes(taps) + tap;
-            vec weight = *(const vec *)from, y = *(const vec *)(from + CHUNK * lanes(taps)),
-                x = *(const vec *)(from + 2 * CHUNK * lanes(taps));
+            vec weight = *(const vec *)(weights + i * lanes(taps) + tap);
+            vec y = vector_of(terms, job, taps, given, i, 1, tap), x = vector_of(terms, job, taps, given, i, 2, tap);
             vec top = whole(y), left = whole(x);
             y -= top;
             x -= left;
@@ -296,13 +307,13 @@ ALWAYS void place(const struct job *job, const int taps, int row, int column, in
         }
 }
 
-#define SAMPLE(n)                                                                                                 \
-    if (tap + n < taps) {                                                                                         \
-        const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                            \
-        sum[n] += SHUFFLE(two_mask, left_right, left_right, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *         \
-                      *(const two *)pixels;                                                                       \
-        sum[n + 4] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
-                          *(const two *)(pixels + pitch);                                                         \
+#define SAMPLE(n)                                                                                         \
+    if (tap + n < taps) {                                                                                 \
+        const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                    \
+        sum[n] += SHUFFLE(two_mask, above, above, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
+                  *(const two *)pixels;                                                                   \
+        sum[n + 4] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *           \
+                      *(const two *)(pixels + pitch);                                                     \
     }
 
 /* Sums over the taps. */
@@ -313,8 +324,8 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
         two sum[8] = {{0}};
         #pragma GCC unroll 8
         for (int tap = 0; tap < taps; tap += 4) {
-            two left_right = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
-            HOLD(left_right);
+            two above = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
+            HOLD(above);
             HOLD(below);
             SAMPLE(0)
             SAMPLE(1)
@@ -332,18 +343,20 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
 }
 
 /* All of a row's steps for some columns of it. */
-ALWAYS void pixels(const struct job *job, const int taps, int row, int left, int right, const float *ring, long slot,
-                   int begin, float *work) {
-    float *starts = work, *taken = starts + 2 * lanes(taps), *upper = taken + KINDS * CHUNK * lanes(taps),
-          *lower = upper + 2 * CHUNK * lanes(taps);
-    unsigned *index = (unsigned *)(lower + 2 * CHUNK * lanes(taps));
+ALWAYS void pixels(const struct job *job, const int taps, const int given, int row, int left, int right,
+                   const float *ring, long slot, int begin, float *work) {
+    const int part = CHUNK * lanes(taps);
+    float *starts = work, *taken = starts + 2 * lanes(taps), *weights = taken + KINDS * part;
+    float *upper = weights + part, *lower = upper + 2 * part;
+    unsigned *index = (unsigned *)(lower + 2 * part);
     int count = right - left;
-    if (job->kernels)
-        enlarge_rows(job, taps, row, left - begin, count, ring, slot, taken);
+    struct terms terms;
+    if (given)
+        take(&terms, job, taps, row, left, count, taken);
     else
-        take(job, taps, row, left, count, taken);
-    if (job->weigh) weigh(taps, count, job->kernels ? 1 : 1.44269504f, taken); /* kernels are scaled already */
-    place(job, taps, row, left, count, taken, starts, index, upper, lower);
+        enlarge_rows(&terms, job, taps, row, left - begin, ring, slot);
+    weigh(&terms, job, taps, given, count, weights);
+    place(&terms, job, taps, given, row, left, count, weights, starts, index, upper, lower);
     sample(job, taps, count, index, upper, lower, job->made + ((long)row * job->columns.large + left) * job->apart);
 }
 
@@ -367,7 +380,10 @@ ALWAYS void task(const struct job *job, const int taps, int top, int bottom, int
         }
         for (int column = left; column < right; column += CHUNK)
             for (int y = row; y < next; y++)
-                pixels(job, taps, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
+                if (job->kernels)
+                    pixels(job, taps, 0, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
+                else
+                    pixels(job, taps, 1, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
     }
 }
 
@@ -424,7 +440,7 @@ int synthesise(const struct job *job, int threads) {
     small = ceiling(small, ROWS) * ROWS;
     const long strip = whole_lines((long)small * taps), z = whole_lines((long)small * SIDE * lanes(SIDE * taps));
     const long ring = enlarged ? whole_lines((long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES) : 0;
-    const long work = whole_lines(lanes(taps) * (2L + CHUNK * (KINDS + 5)));
+    const long work = whole_lines(lanes(taps) * (2L + CHUNK * (KINDS + 6)));
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {
