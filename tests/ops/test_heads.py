@@ -188,6 +188,8 @@ def test_says_what_is_wrong():
         heads.enlarged(frame, taps[0], taps[1][:3], taps[2], of, places)
     with pytest.raises(ValueError, match="places of 8 rows and 8 columns"):
         heads.enlarged(frame, *taps, of, (places[0], places[1][1:]))
+    with pytest.raises(ValueError, match="ascending order"):
+        heads.enlarged(frame, *taps, of, (places[0], places[1].flip(0)))
     with pytest.raises(ValueError, match="at least two large rows"):
         heads.enlarged(torch.rand(3, 4, 8), *taps, of, (torch.arange(4).double(), places[1]))
     with pytest.raises(ValueError, match="follow on each other"):

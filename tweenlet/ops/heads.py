@@ -111,8 +111,8 @@ def enlarged(
     """Enlarge small taps, convolve them by ``of``, and synthesise a picture from ``frame``; no gradient.
 
     The frame is (3, H, W), the taps are (h, w, k*k) each, all float32 on a CPU. ``places`` say
-    where the H rows and the W columns lie among the h and w small ones, two or more large ones for a small
-    one. Returns (H, W, 3), written ``into`` a tensor whose last stride is one and whose rows follow on each
+    where the H rows and the W columns lie among the h and w small ones (``Enlargement.places``), two or more
+    large ones for a small one. Returns (H, W, 3), written ``into`` a tensor whose last stride is one and whose rows follow on each
     other, where it is given; None where there is no compiled code. ValueError for tensors that do not match.
     """
     height, width = frame.shape[1:]
@@ -122,6 +122,8 @@ def enlarged(
         raise ValueError(
             f"expected places of {height} rows and {width} columns, got {[len(p) for p in places]}"
         )
+    if any(int(first.diff().min()) < 0 for first, _ in tables):
+        raise ValueError("expected places in ascending order")
     if int((tables[0][0][2:] - tables[0][0][:-2]).max()) > 1:
         raise ValueError("expected at least two large rows for a small one")
     return _synthesised(frame, (weight, rows, columns), small, of, tables, dilation, True, into)
