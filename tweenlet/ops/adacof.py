@@ -14,7 +14,8 @@ runs through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  
 fetches them.
 
 Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
-pixel by pixel, as sums over rows of a table.
+pixel by pixel, as sums over rows of a table. Native code, where there is a compiler, is faster still:
+``ops.heads.adacof_taps``.
 """
 
 from __future__ import annotations
