@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tweenlet import bench
-from tweenlet.bench import Race, Seconds, Subject
+from tweenlet.bench import Ceilings, Race, Report, Result, Seconds, Subject
 from tweenlet.cli import main
 from tweenlet.config import SMALL
+from tweenlet.cost import cost
 
 SIZE = (48, 32)
 
@@ -19,7 +20,7 @@ SIZE = (48, 32)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = bench.ceilings
-    monkeypatch.setattr(bench, "ceilings", lambda dtype: measure(dtype, rounds=2))
+    monkeypatch.setattr(bench, "ceilings", lambda dtype, device: measure(dtype, 2, device))
 
 
 def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
@@ -37,10 +38,53 @@ def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
         assert result.share("all", ceilings) == pytest.approx(rate / ceilings.convolution)
         assert result.share("motion", ceilings) > result.share("all", ceilings)
         assert result.share(bench.FLOW, ceilings) is None
+        assert result.moved["all"] == cost(SMALL, SIZE[1], SIZE[0]).moved * (
+            2 if result.subject.dtype == "bfloat16" else 4
+        )
     told = json.loads(report.dumps())
+    assert told["results"][0]["share_of_roofline"]["all"] > 0
     assert told["results"][0]["seconds"] == report.results[0].whole.median[0]
     assert "small:eager:bfloat16" in report.table()
     assert report.table().count("motion") == 2
+
+
+def test_the_roofline_is_the_longer_of_two_times() -> None:
+    result = Result(
+        Subject("mini"), 8, 8, 1, 1.0, Seconds((4.0,), (4.0,)), {"a": Seconds((2.0,), (2.0,))},
+        {"a": 6 * 10**9, "all": 8 * 10**9}, {"a": 2 * 10**9, "all": 30 * 10**9},
+    )  # fmt: skip
+    ceilings = Ceilings(convolution=4, copy=10)
+    assert (result.floor("a", ceilings), result.reached("a", ceilings)) == (1.5, 0.75)  # by arithmetic
+    assert (result.floor("all", ceilings), result.reached("all", ceilings)) == (3, 0.75)  # by memory
+    assert result.share("all", ceilings) == 0.5
+    assert result.floor(bench.REST, ceilings) is result.reached(bench.REST, ceilings) is None
+    table = Report("here", "2", {"float32": ceilings}, (result,)).table()
+    assert "0.25 frames/s" in table
+    lines = [line.split() for line in table.splitlines()]
+    assert ["a", "2000.0", "2000.0", "6.00", "G", "75%", "2.00", "GB", "1500.00", "75%"] in lines
+    assert ["all", "4000.0", "4000.0", "8.00", "G", "50%", "30.00", "GB", "3000.00", "75%"] in lines
+
+
+def test_a_device_that_is_not_there_is_told() -> None:
+    for call in (bench.bench, bench.race):
+        with pytest.raises(ValueError, match="the device cuda:77 cannot be used"):
+            call([Subject("small"), Subject("mini")], SIZE, device="cuda:77")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("model", ["small", "mini"])
+def test_on_a_device_parts_are_timed_there_and_a_graph_as_a_whole(model: str) -> None:
+    subjects = [Subject(model, engine, "float16") for engine in ("eager", "cudagraph")]
+    report = bench.bench(subjects, (256, 128), runs=3, device="cuda")
+    eager, graph = report.results
+    assert report.failures == {}
+    assert torch.cuda.get_device_name() in report.machine
+    assert eager.parts.keys() > set(graph.parts) == set()
+    assert all(min(part.wall) > 0 for name, part in eager.parts.items() if name != bench.REST)
+    assert eager.peak > 0
+    assert 0 < eager.reached("all", report.ceilings["float16"]) < 1
+    assert report.ceilings["float16"].copy > 100
+    assert len(bench.race(subjects, (256, 128), 2, "cuda").ratios(str(subjects[1]))[0]) == 2
 
 
 def test_what_cannot_be_run_is_told_and_the_rest_is_timed() -> None:
@@ -84,6 +128,21 @@ def test_a_picture_moves_by_whole_pixels() -> None:
 def test_a_subject_that_is_not_understood(text: str) -> None:
     with pytest.raises(ValueError, match="expected MODEL, MODEL:ENGINE"):
         bench.subject_of(text)
+
+
+def test_functions_and_commands_take_turns_too(tmp_path: Path) -> None:
+    file = tmp_path / "peers.py"
+    file.write_text("def mean(frames):\n    return frames[1:3].mean(0)\n")
+    subjects = [bench.subject_of(text) for text in ("small", f"{file}:mean", "cp {1} {out}")]
+    assert [subject.engine for subject in subjects] == ["eager", "function", "command"]
+    assert [str(subject) for subject in subjects[1:]] == [f"{file}:mean", "cp {1} {out}"]
+    done = bench.race(subjects, SIZE, runs=2)
+    assert max(done.ratios(f"{file}:mean")[0]) < 1
+    report = bench.bench(subjects[1:], SIZE, runs=1, memory=False)
+    assert report.results[0].multiply_adds == {}
+    assert "peers.py:mean" in report.table()
+    with pytest.raises(ValueError, match="expected a function median in"):
+        bench.bench([bench.subject_of(f"{file}:median")], SIZE)
 
 
 def test_a_subject_as_it_is_typed() -> None:

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 
 import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tweenlet.config import MINI, SMALL, STMFNET, TINY
-from tweenlet.cost import OFFICIAL_STRIDE, cost
+from tweenlet.cost import MOVED, OFFICIAL_STRIDE, cost
+from tweenlet.network import kernels
+from tweenlet.network.blocks import SliceConv
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.ops.adacof import adacof
+from tweenlet.ops.splat import splat_sum
 
 count = cache(cost)
 
@@ -63,3 +72,49 @@ def test_a_frame_is_padded_to_the_least_that_the_network_needs():
     assert (count(TINY, 1, 9).height, count(TINY, 1, 9).width) == (8, 16)
     with pytest.raises(ValueError, match="at least one pixel"):
         cost(TINY, 0, 16)
+
+
+def numbers(*tensors):
+    return sum(x.numel() for x in tensors if isinstance(x, torch.Tensor))
+
+
+def test_numbers_moved_are_those_that_the_layers_are_given_and_make():
+    """Counted again on real tensors."""
+    model, seen = STMFNet(TINY).eval(), Counter()
+
+    def look(name):
+        def count_layer(layer, given, out):
+            side_by_side = 3 if isinstance(layer, SliceConv) and layer.kernel_size[0] == 3 else 1
+            seen[name] += side_by_side * numbers(*given) + numbers(out, *layer.parameters())
+
+        return count_layer
+
+    for name in ("fusion", "texture"):
+        for layer in getattr(model, name).modules():
+            if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+                layer.register_forward_hook(look(name))
+    with torch.no_grad():
+        model(torch.rand(1, 4, 3, 32, 48))
+    parts = count(TINY, 32, 48).parts
+    assert {name: parts[name].moved for name in seen} == seen
+    assert count(TINY, 32, 48).moved == sum(part.moved for part in parts.values())
+
+
+def test_numbers_moved_by_the_kernels_grow_by_what_adacof_is_given(monkeypatch):
+    seen = Counter()
+
+    def watched(frame, *taps):
+        seen["numbers"] += numbers(frame, *taps, out := adacof(frame, *taps))
+        return out
+
+    monkeypatch.setattr(kernels, "adacof", watched)
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=MOVED) as counter:
+        STMFNet(TINY).eval()(torch.rand(1, 4, 3, 32, 48))
+    layers = counter.get_flop_counts()["STMFNet.kernels"][torch.ops.aten.convolution]
+    assert count(TINY, 32, 48).parts["kernels"].moved == seen["numbers"] + layers
+
+
+def test_a_splat_reads_its_values_and_writes_its_sums_once():
+    with FlopCounterMode(display=False, custom_mapping=MOVED) as counter:
+        splat_sum(torch.rand(1, 5, 6, 7), torch.rand(1, 2, 6, 7))
+    assert counter.get_total_flops() == 2 * 5 * 6 * 7

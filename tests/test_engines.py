@@ -18,6 +18,7 @@ from tweenlet.bench import moving_picture
 from tweenlet.cache import folder
 from tweenlet.config import SMALL, TINY, ModelConfig
 from tweenlet.interpolate import Interpolator
+from tweenlet.network.fast_cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
 
 WIDTH, HEIGHT = 44, 26
@@ -200,7 +201,9 @@ def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch:
 
 def test_what_an_engine_does_not_take_is_said(cache: Path) -> None:
     model = network(TINY)
-    with pytest.raises(ValueError, match="expected an engine of eager, compile, onnxruntime, openvino, auto"):
+    with pytest.raises(
+        ValueError, match="expected an engine of eager, cudagraph, compile, onnxruntime, openvino, auto"
+    ):
         Interpolator(model, engine="steam")
     for name in ("onnxruntime", "openvino"):
         pytest.importorskip(name)
@@ -212,6 +215,22 @@ def test_what_an_engine_does_not_take_is_said(cache: Path) -> None:
             engines.start(name, nn.Identity())
     assert isinstance(engines.start("auto", same := nn.Identity()), nn.Identity)
     assert engines.start("auto", same) is same
+
+
+def test_a_graph_needs_a_cuda_device() -> None:
+    with pytest.raises(ValueError, match="CUDA graphs run on a CUDA device, and the network is on cpu"):
+        Interpolator(network(TINY), engine="cudagraph")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_device_auto_is_a_graph_and_gives_the_same_frames() -> None:
+    model, frames = network(CONFIGS["default"]), moving_picture((WIDTH, HEIGHT), 5)
+    eager, auto = (Interpolator(model, device="cuda", engine=name) for name in ("eager", "auto"))
+    assert isinstance(eager.model, FastCuda)
+    assert isinstance(auto.model, Recorded)
+    auto.flows = eager.flows  # DIS may find other flows when it looks a second time
+    for window in (frames[:4], frames[1:]):
+        torch.testing.assert_close(auto.middle(window), eager.middle(window), atol=export.TOLERANCE, rtol=0)
 
 
 def test_an_engine_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from tweenlet import interpolate
-from tweenlet.pipeline import AHEAD, BEHIND, ahead, behind
+from tweenlet.pipeline import AHEAD, BEHIND, Ferry, ahead, behind
 from tweenlet.video.frame import Frame
 from tweenlet.video.write import VideoWriter
 
@@ -238,3 +239,25 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None
     frames, grown = map(int, done.stdout.split())
     assert frames == 999
     assert grown < 10  # MB; 800 frames take 40 as they are written
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_ferry_carries_what_is_there_when_it_leaves(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    ferry = Ferry(torch.device(device))
+    pictures = [torch.rand(3, 270, 480) for _ in range(6)]
+
+    def work(pictures: list[Tensor]) -> Iterator[Callable[[], Tensor]]:
+        with ahead(ferry.over(picture) for picture in pictures) as there:
+            for picture in there:
+                assert picture.device.type == device
+                made = picture
+                for _ in range(50):  # so that the device is busy when the copy is asked for
+                    made = (made + picture) / 2
+                yield ferry.back(made * 2)
+
+    for picture, wait in zip(pictures, list(work(pictures)), strict=True):
+        landed = wait()
+        assert landed.device.type == "cpu"
+        torch.testing.assert_close(landed, 2 * picture)

@@ -1,8 +1,13 @@
-"""Cost: parameters, multiply-adds and milliseconds of a network, part by part.
+"""Cost: parameters, multiply-adds, numbers moved and milliseconds of a network, part by part.
 
 A multiply-add is one product and one sum in a convolution or a linear layer, counted on tensors without data,
 so that any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent
 together), activations, and the classical optical flow of a network that uses it.
+
+Numbers moved are what each layer reads, its weights included, and writes, once each: convolutions, AdaCoF,
+samples fetched and pixels thrown. What goes value by value (activations, sums, resizing, cost volumes) can be
+done along with the layer before or after, so that it is free here. Times the bytes of a number, this is what
+the memory must carry at the least if layers run one after the other.
 """
 
 from __future__ import annotations
@@ -10,9 +15,10 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,6 +38,8 @@ class PartCost:
     parameters: int
     multiply_adds: int
     """For one new frame."""
+    moved: int = 0
+    """Numbers that its layers read and write for one new frame."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,11 @@ class Cost:
         return sum(part.multiply_adds for part in self.parts.values())
 
     @property
+    def moved(self) -> int:
+        """Numbers that the layers read and write for one new frame."""
+        return sum(part.moved for part in self.parts.values())
+
+    @property
     def multiply_adds_official(self) -> int:
         """Multiply-adds for one new frame as the official code runs it, unused blocks included."""
         return self.multiply_adds + self.unused.multiply_adds
@@ -77,11 +90,17 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
         height, width = (-(-side // stride) * stride for side in (height, width))
         frames = torch.empty(1, FRAMES, 3, height, width)
         flows = None if model.motion is None else torch.empty(1, FRAMES, 2, height, width)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    traffic = FlopCounterMode(display=False, custom_mapping=MOVED)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, traffic:
         model(frames, flows)
-    counted = counter.get_flop_counts()
+    counted, moved = counter.get_flop_counts(), traffic.get_flop_counts()
     parts = {
-        name: PartCost(_parameters(part), sum(counted[f"STMFNet.{name}"].values()) // 2)
+        name: PartCost(
+            _parameters(part),
+            sum(counted[f"STMFNet.{name}"].values()) // 2,
+            sum(n for op, n in moved[f"STMFNet.{name}"].items() if op in MOVED)
+            + (_moved_by_adacof(config, height, width) if part is model.kernels else 0),
+        )
         for name, part in model.named_children()
     }
     return Cost(height, width, parts, _unused(model, height, width))
@@ -158,6 +177,34 @@ def _unused(model: STMFNet, height: int, width: int) -> PartCost:
             parameters += _parameters(block)
             multiply_adds += weights * round(scale**2 * height * width)
     return PartCost(parameters, multiply_adds)
+
+
+def _numbers(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
+    """How many numbers an operation reads and writes, by the shapes of its inputs and of what it makes."""
+    return sum(x.numel() for x in (*inputs, out_shape) if isinstance(x, torch.Size))
+
+
+def _quarter(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
+    """What one of the four sums adds to what a splat reads and writes: its source, and once the result."""
+    source: torch.Size = inputs[3]
+    return (source.numel() + out_shape.numel()) // 4
+
+
+MOVED: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.convolution: _numbers,
+    torch.ops.aten.addmm: _numbers,
+    torch.ops.aten.mm: _numbers,
+    torch.ops.aten.bmm: _numbers,
+    torch.ops.aten.grid_sampler_2d: _numbers,
+    torch.ops.aten.index_add: _quarter,
+}
+"""The layers whose numbers are counted, as PyTorch calls them, and how; AdaCoF besides."""
+
+
+def _moved_by_adacof(config: ModelConfig, height: int, width: int) -> int:
+    """Three numbers for each tap, the frame and what is made of it: of two frames, at each scale."""
+    pixels = sum(round(scale**2 * height * width) for scale in config.scales)
+    return 2 * pixels * (3 * config.kernel_size**2 + 3 + 3)
 
 
 def _parameters(part: nn.Module) -> int:

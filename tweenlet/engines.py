@@ -1,12 +1,14 @@
-"""Engines: the same network run by eager PyTorch, torch.compile, ONNX Runtime or OpenVINO.
+"""Engines: the same network run by eager PyTorch, a CUDA graph, torch.compile, ONNX Runtime or OpenVINO.
 
     start(name, model, dtype) -> a module that is called as the model is
 
     eager         PyTorch, by the network's fast copy; the default
+    cudagraph     the same on a CUDA device, recorded for each frame size and replayed in one go
     compile       torch.compile, for each frame size anew: minutes on a CPU, kept in the cache
     onnxruntime   from an ONNX file, written once for a network and a frame size and kept in the cache
     openvino      from the same file
-    auto          eager, onnxruntime and openvino raced once on the first frames; remembered in the cache
+    auto          eager, onnxruntime and openvino raced once on the first frames; remembered in the cache.
+                  On a CUDA device cudagraph, which runs what eager does
 
 The cache is that of :mod:`tweenlet.cache`. Shapes are static: a video has one frame size, and every engine is
 faster so.
@@ -32,9 +34,10 @@ from tweenlet import weights
 from tweenlet.cache import folder
 from tweenlet.export import TOLERANCE, Session, called, need, write
 from tweenlet.network.fast import Fast
+from tweenlet.network.fast_cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
 
-ENGINES = ("eager", "compile", "onnxruntime", "openvino")
+ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")
 AUTO_CANDIDATES = ("onnxruntime", "openvino")
 """What `auto` holds against eager. Not compile: on a CPU it prepares for minutes, for each frame size."""
 WORTH = 0.9
@@ -51,9 +54,12 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     with it. ValueError for an unknown name, and for a network, device or dtype that the engine does not take;
     OSError for an engine that is not installed.
     """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if name == "auto" and device.type == "cuda" and isinstance(model, STMFNet):
+        name = "cudagraph"
     if name == "eager":
         if isinstance(model, STMFNet):
-            return Fast(model, dtype)
+            return (FastCuda if device.type == "cuda" else Fast)(model, dtype)
         return model if dtype == torch.float32 else Autocast(model, dtype)
     if name not in (*ENGINES, "auto"):
         raise ValueError(f"expected an engine of {', '.join((*ENGINES, 'auto'))}; got {name!r}")
@@ -61,6 +67,10 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
         if name == "auto":
             return start("eager", model, dtype)
         raise ValueError(f"the engine {name} runs tweenlet's own networks, got {type(model).__name__}")
+    if name == "cudagraph":
+        if device.type != "cuda":
+            raise ValueError(f"CUDA graphs run on a CUDA device, and the network is on {device}")
+        return Recorded(FastCuda(model, dtype))
     makers: dict[str, Callable[[STMFNet, torch.dtype], nn.Module]]
     makers = {"compile": Compiled, "onnxruntime": OnnxRuntime, "openvino": OpenVino, "auto": Auto}
     return makers[name](model, dtype)

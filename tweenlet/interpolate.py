@@ -27,7 +27,7 @@ from tweenlet import engines, video, weights
 from tweenlet.config import ModelConfig
 from tweenlet.flows import Flows
 from tweenlet.network.blocks import Enlargement, Gate
-from tweenlet.pipeline import ahead, behind
+from tweenlet.pipeline import Ferry, ahead, behind
 from tweenlet.reel import Reel
 from tweenlet.schedule import by_factor, by_rate, exact_rate
 from tweenlet.tiles import padded, tile_side, tiled
@@ -201,9 +201,10 @@ def interpolate_video(
         raise ValueError(f"expected to slow down 2 times or more, got {slow}")
     if fps is None and slow is None:
         _check_factor(factor := 2 if factor is None else factor)
+    ferry = Ferry(_device(device))
     with (
         video.read(src, None if rate is None else exact_rate(rate)) as reader,
-        ahead(_ready(reader)) as source,
+        ahead(_ready(reader, ferry)) as source,
     ):
         interpolator = _interpolator(model, device, dtype, engine, tile)
         rate_in = reader.rate or video.IMAGE_RATE
@@ -231,15 +232,16 @@ def interpolate_video(
         rate_out = dense / stretch
         with video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None) as writer:
 
-            def write(shown: tuple[Ready | Tensor, Fraction, Fraction]) -> None:
+            def write(shown: tuple[Ready | Callable[[], Tensor], Fraction, Fraction]) -> None:
                 what, now, duration = shown
-                frame = what.frame if isinstance(what, Ready) else what.cpu().numpy()
+                frame = what.frame if isinstance(what, Ready) else what().numpy()
                 writer.write(frame, now * stretch, duration * stretch)
 
             written = 0
             with behind(write) as put:
                 for written, (position, now, duration) in enumerate(schedule, start=1):
-                    put((reel.at(position), now, duration))
+                    frame = reel.at(position)
+                    put((frame if isinstance(frame, Ready) else ferry.back(frame), now, duration))
                     if progress is not None:
                         progress(written, total)
     return Summary(
@@ -251,7 +253,7 @@ def interpolate_video(
 
 @dataclass(frozen=True)
 class Ready:
-    """A frame of a video, and its picture (3, H, W) for the network, made where it was read."""
+    """A frame of a video, and its picture (3, H, W) on the network's device; made where it was read."""
 
     frame: Frame
     picture: Tensor
@@ -267,9 +269,9 @@ class Ready:
         return self.frame.duration
 
 
-def _ready(frames: Iterable[Frame]) -> Iterator[Ready]:
+def _ready(frames: Iterable[Frame], ferry: Ferry) -> Iterator[Ready]:
     for frame in frames:
-        yield Ready(frame, torch.from_numpy(frame.rgb()))
+        yield Ready(frame, ferry.over(torch.from_numpy(frame.rgb())))
 
 
 def interpolate_pair(
@@ -316,15 +318,25 @@ def _interpolator(
     engine: str,
     tile: int | str | None,
 ) -> Interpolator:
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device(device)
+    network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
+    return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)
+
+
+def _device(asked: str | torch.device | None) -> torch.device:
+    """The device that is asked for; if none is, a CUDA device if there is one."""
+    return usable(("cuda" if torch.cuda.is_available() else "cpu") if asked is None else asked)
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """The device, if tensors can be made there; ValueError if not, and for an unknown one."""
     try:
-        torch.zeros(1, device=device).cpu()
+        tried = torch.zeros(1, device=device)
+        tried.cpu()
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"the device {device} cannot be used: {reason}") from None
-    network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
-    return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)
+    return tried.device
 
 
 def _check_factor(factor: int) -> None:

@@ -20,6 +20,7 @@ def bench(
     size: str = "854x480",
     engines: str = "eager",
     dtype: str = "float32",
+    device: str = "cpu",
     vs: Several = (),
     runs: int = 5,
     memory: bool = True,
@@ -39,12 +40,15 @@ def bench(
     size
         Width x height of the frames, or 480p, 720p, 1080p, 4k.
     engines
-        Of eager, compile, onnxruntime, openvino and auto, with commas between them.
+        Of eager, cudagraph, compile, onnxruntime, openvino and auto, with commas between them.
     dtype
-        float32 or bfloat16.
+        float32, bfloat16 or float16.
+    device
+        cpu, cuda, cuda:1, ...; a CUDA device has the frames already, as in a running video.
     vs
-        Others to take turns with MODEL and its first engine, as MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or
-        an ONNX file. What is told then is how many times longer they take, pair by pair.
+        Others to take turns with MODEL and its engines, as MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or an ONNX
+        file; FILE.py:FUNCTION, a Python function of four frames (4, 3, H, W); or "CMD {1} {2} {out}". What
+        is told then is how many times longer they take, pair by pair.
     runs
         Frames that are timed.
     memory
@@ -63,9 +67,9 @@ def bench(
     subjects = benches.subjects_of(model, engines.split(","), dtype)
     if vs:
         others = [benches.subject_of(text, dtype) for text in vs]
-        done: benches.Race | benches.Report = benches.race([*subjects, *others], size_of(size), runs)
+        done: benches.Race | benches.Report = benches.race([*subjects, *others], size_of(size), runs, device)
     else:
-        done = benches.bench(subjects, size_of(size), runs, memory)
+        done = benches.bench(subjects, size_of(size), runs, memory, device)
     print(done.table(), end="")
     if json:
         json.write_text(done.dumps())

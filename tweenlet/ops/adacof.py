@@ -27,17 +27,30 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from tweenlet.ops.triton import wanted
+
 CACHED_ROWS = 8
 """Rows of ``adacof_pixels`` made at once, so that what is between two steps is still in the cache."""
 
 
-def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1) -> Tensor:
+def adacof(
+    frame: Tensor,
+    weight: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    dilation: int = 1,
+    *,
+    softmax: bool = False,
+) -> Tensor:
     """Synthesise a picture from ``frame`` (B, C, H, W) with one kernel of free taps per pixel.
 
+    On a CUDA device, without a gradient, by a Triton kernel (``triton_adacof``).
+
     ``weight``, ``rows`` and ``columns`` (B, k*k, H, W) hold the taps row by row: their weights and their
-    offsets in pixels from the places of a plain k x k convolution with ``dilation``. Positions are float32 at
-    least. Differentiable in all four; for the gradient each tap is computed a second time instead of being
-    kept in memory. ValueError for shapes that do not match.
+    offsets in pixels from the places of a plain k x k convolution with ``dilation``. With ``softmax`` the
+    weights go through a softmax over the taps first. Positions are float32 at least. Differentiable in all
+    four; for the gradient each tap is computed a second time instead of being kept in memory. ValueError for
+    shapes that do not match.
     """
     batch, _, height, width = frame.shape
     side = math.isqrt(weight.shape[1])
@@ -52,6 +65,12 @@ def adacof(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilatio
         )
     if frame.is_meta:  # only the shape is asked for; walking the taps would take seconds
         return torch.empty_like(frame)
+    if wanted(frame, weight, rows, columns):
+        from tweenlet.ops import triton_adacof
+
+        return triton_adacof.adacof(frame, weight, rows, columns, dilation, softmax=softmax)
+    if softmax:
+        weight = weight.softmax(1, dtype=torch.promote_types(weight.dtype, torch.float32))
     precise = torch.promote_types(frame.dtype, torch.float32)
     surface = _surface(frame.to(precise))
     reach = (side - 1) * dilation // 2

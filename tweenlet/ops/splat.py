@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tweenlet.ops.triton import wanted
+
 
 def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
     """Softmax-splat ``frame`` (B, C, H, W) along ``flow`` (B, 2, H, W; pixels, x then y) by exp(``metric``).
@@ -25,6 +27,10 @@ def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
             f"expected a flow {(batch, 2, height, width)} and a metric {(batch, 1, height, width)}, "
             f"got {tuple(flow.shape)} and {tuple(metric.shape)}"
         )
+    if wanted(frame, flow, metric):
+        from tweenlet.ops import triton_splat
+
+        return triton_splat.splat(frame, flow, metric)
     precise = torch.promote_types(frame.dtype, torch.float32)
     importance = metric.to(precise).exp()
     weighted = torch.cat((frame.to(precise) * importance, importance), 1)
@@ -35,6 +41,10 @@ def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
 
 def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
     """Add every pixel of ``values`` (B, C, H, W) to the four around its target; both inputs of one dtype."""
+    if wanted(values, flow):
+        from tweenlet.ops import triton_splat
+
+        return triton_splat.splat_sum(values, flow)
     batch, channels, height, width = values.shape
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]

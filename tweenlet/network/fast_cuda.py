@@ -1,0 +1,174 @@
+"""Fast on a CUDA device: whole frames instead of strips; a frame's work recorded once and replayed.
+
+    FastCuda(model, dtype)      frames (B, 4, 3, H, W), flows  ->  (B, 3, H, W), like the model itself
+    Recorded(network)           frames (B, 4, 3, H, W), flows --> copied to where the recording reads them
+                                                                    |
+                                (B, 3, H, W) <-- copied <-- replay of the CUDA graph for these shapes
+
+A device computes a frame in fewer milliseconds than Python needs to ask for its hundreds of operations; a
+CUDA graph asks once. It reads and writes the same memory each time, so that nothing in between may depend on
+numbers the device must first send back: the classical flow, found on the CPU, goes in as an input.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.network.blocks import SliceConv
+from tweenlet.network.fast import CONVOLUTIONS, KINDS, Conv3d, _fold_norms
+from tweenlet.network.kernels import SCALE_NAMES, Kernels
+from tweenlet.network.stmfnet import STMFNet, check
+from tweenlet.ops.adacof import adacof
+from tweenlet.ops.dis import window_flows
+
+WARM_UPS = 3
+"""Runs before a recording: kernels are compiled, convolutions choose their algorithms."""
+FORMS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""How the weights of a convolution lie, by their dimensions; what it makes lies likewise."""
+KEPT = 4
+"""Recordings that are kept, each with the memory of one frame: a video and its tiles have few shapes."""
+
+
+class FastCuda(STMFNet):
+    """A copy of ``model`` for inference on a CUDA device: what the model learns later, it does not know.
+
+    The plain network with its norms folded, its convolutions in ``dtype`` and channels last, and the heads'
+    taps given to AdaCoF's own kernel. The rest goes as under autocast; pictures, the places where they are
+    sampled, and the last layers of the fusion stay float32. It runs on other devices too, only slower.
+    """
+
+    def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
+        super().__init__(model.config)
+        self.dtype = dtype
+        self.load_state_dict(model.state_dict())
+        self.to(next(model.parameters()).device).eval().requires_grad_(False)
+        parts = list(self.modules())
+        for part in parts:
+            if isinstance(part, nn.Sequential):
+                _fold_norms(part)
+            for name, child in part.named_children():
+                if isinstance(child, SliceConv):  # computed as a 2-D one only for the sake of CPUs
+                    padding = tuple(size // 2 for size in child.kernel_size)
+                    setattr(part, name, Conv3d(child.weight, child.bias, child.stride, padding))
+        for layer in self.modules():
+            if isinstance(layer, (*CONVOLUTIONS, Conv3d)):
+                for parameter in layer.parameters(recurse=False):
+                    form = FORMS.get(parameter.dim(), torch.contiguous_format)
+                    parameter.data = parameter.data.to(dtype, memory_format=form)
+        if self.fusion is not None:
+            self.fusion.final = InFloat32(self.fusion.final)  # type: ignore[assignment]
+        if self.kernels is not None:
+            self.kernels = WholeKernels(self.kernels)  # type: ignore[assignment]
+
+    @torch.no_grad()
+    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
+        """As the model's own; float32."""
+        half = self.dtype != torch.float32
+        with _tried_convolutions(), torch.autocast(frames.device.type, self.dtype, enabled=half):
+            return super().forward(frames, flows).float()
+
+
+class WholeKernels(nn.Module):
+    """:class:`~tweenlet.network.kernels.Kernels` by heads that leave the softmax to AdaCoF.
+
+    A head leaves its taps channels last, which is how AdaCoF's own kernel likes them.
+    """
+
+    def __init__(self, plain: Kernels):
+        super().__init__()
+        self.plain = plain
+
+    def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
+        """As the plain one's; candidates are float32."""
+        candidates = {}
+        for scale in self.plain.scales:
+            made = []
+            for name, frame in (("before", before), ("after", after)):
+                head = self.plain.heads[f"{SCALE_NAMES[scale]}_{name}"]
+                weight, rows, columns = (getattr(head, kind)(features) for kind in KINDS)
+                with torch.autocast(frame.device.type, enabled=False):
+                    picture = self.plain.resize(frame.float(), scale)
+                    made.append(adacof(picture, weight, rows, columns, self.plain.dilation, softmax=True))
+            candidates[scale] = torch.cat(made, 1)
+        return candidates
+
+
+class InFloat32(nn.Module):
+    """Layers that stay in float32 under autocast."""
+
+    def __init__(self, layers: nn.Module):
+        super().__init__()
+        self.layers = layers.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the layers'."""
+        with torch.autocast(x.device.type, enabled=False):
+            made: Tensor = self.layers(x.float())
+        return made
+
+
+class Recorded(nn.Module):
+    """A network on a CUDA device, recorded as a CUDA graph when first given inputs of some shape."""
+
+    def __init__(self, network: STMFNet):
+        super().__init__()
+        self.network, self.config, self.stride = network, network.config, network.stride
+        self._recordings: OrderedDict[tuple[torch.Size, ...], _Recording] = OrderedDict()
+
+    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
+        """As the network's own."""
+        check(frames, self.stride)
+        if flows is None and self.network.motion is not None:
+            flows = window_flows(frames)
+        inputs = [frames] if flows is None else [frames, flows.to(frames.device)]
+        shapes = tuple(x.shape for x in inputs)
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):  # a recording outlives the mode that it was made in
+            if shapes not in self._recordings:
+                while len(self._recordings) >= KEPT:
+                    self._recordings.popitem(last=False)
+                self._recordings[shapes] = _Recording(self.network, inputs)
+            self._recordings.move_to_end(shapes)
+            return self._recordings[shapes](inputs)
+
+
+class _Recording:
+    """What a network does for inputs of one shape, and the memory that it does it in."""
+
+    def __init__(self, network: nn.Module, inputs: list[Tensor]):
+        device = inputs[0].device
+        self.inputs = [x.clone() for x in inputs]
+        beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UPS):
+                network(*self.inputs)
+        torch.cuda.current_stream(device).wait_stream(beside)
+        self.graph = torch.cuda.CUDAGraph()
+        # other threads may go on: they copy frames to the device and back (tweenlet.pipeline)
+        with torch.cuda.device(device), torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.output: Tensor = network(*self.inputs)
+
+    def __call__(self, inputs: list[Tensor]) -> Tensor:
+        for mine, given in zip(self.inputs, inputs, strict=True):
+            mine.copy_(given)
+        self.graph.replay()
+        return self.output.clone()
+
+
+@contextmanager
+def _tried_convolutions() -> Iterator[None]:
+    """Let cuDNN try its algorithms on the first convolution of each shape, and keep to the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
