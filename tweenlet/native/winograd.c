@@ -11,7 +11,17 @@ A block's 36 matrices stay in the cache of one core. Slices in time, three taps 
 #include <immintrin.h>
 #endif
 
+/* Numbers of a vector, and rows of a product: as many sums as registers hold. */
+#if defined(__AVX512F__)
 #define LANES 16
+#define ROWS 8
+#elif defined(__AVX__)
+#define LANES 8
+#define ROWS 4
+#else
+#define LANES 4
+#define ROWS 4
+#endif
 #define TILE 4 /* output pixels a side */
 #define SEEN 6 /* input pixels a side */
 #define POINTS 36
@@ -190,8 +200,6 @@ ALWAYS void product_of_halves(const int rows, const int vectors, const short *v,
 }
 #endif
 
-#define ROWS 8 /* of a product, and so of tiles in a block: a multiple */
-
 #define FOR_ALL_ROWS(product)                                                                       \
     for (int row = 0; row < rows; row += ROWS, v += ROWS * row_apart, m += ROWS * m_apart) {         \
         if (vectors == 3)                                                                            \
@@ -216,6 +224,8 @@ static void products_of_halves(int vectors, const short *v, long row_apart, long
     (void)m_apart, (void)rows;
 #endif
 }
+
+int lanes(void) { return LANES; }
 
 /* Whether this processor multiplies bfloat16. */
 int has_halves(void) {

@@ -21,8 +21,6 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
-LANES = 16
-"""Numbers of one vector; the native code pads channels to a multiple."""
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
 """Where the polynomials of F(4, 3) are evaluated, beside infinity."""
 
@@ -125,17 +123,18 @@ def _prepared(
         dtype=torch.float64,
     )
     points = torch.einsum("ay,bx,ekctyx->abtcek", matrix, matrix, weight.double().cpu())
-    points = F.pad(points, (0, -outputs % LANES)).to(dtype).flatten(-2).flatten(0, 1)
+    lanes = _lanes()
+    points = F.pad(points, (0, -outputs % lanes)).to(dtype).flatten(-2).flatten(0, 1)
     pair = 1
     if dtype == torch.bfloat16:  # two inputs side by side for each output
         pair = 2
         points = F.pad(points, (0, 0, 0, inputs % 2))
         points = points.view(len(points), taps, -1, 2, points.shape[-1]).transpose(-1, -2).flatten(-2)
-    left, groups = points.shape[-1] // LANES // pair, []
+    left, groups = points.shape[-1] // lanes // pair, []
     while left:  # as winograd.c takes them
         groups.append(2 if left == 4 else min(left, 3))
         left -= groups[-1]
-    grouped = torch.split(points, [pair * LANES * vectors for vectors in groups], -1)
+    grouped = torch.split(points, [pair * lanes * vectors for vectors in groups], -1)
     return Kernels(
         inputs,
         outputs,
@@ -148,8 +147,14 @@ def _prepared(
     )
 
 
+def _lanes() -> int:
+    """Numbers of one vector, to whose multiples the native code pads channels; any, where there is none."""
+    library = native.library()
+    return 1 if library is None else int(library.lanes())
+
+
 def _padded(numbers: Tensor, channels: int) -> Tensor:
-    return F.pad(numbers.float().cpu().expand(channels), (0, -channels % LANES)).contiguous()
+    return F.pad(numbers.float().cpu().expand(channels), (0, -channels % _lanes())).contiguous()
 
 
 def convolve(
