@@ -8,8 +8,8 @@
 
 Two cases, each a whole step of batch 4 (batch made, forward, loss, backward, optimiser, average) on one
 thread: `distill` teaches MINI by a frozen ST-MFNet on crops of 128, `train` the default network on crops of
-192, its flow given. Weights are fresh and the samples synthetic, the same for both. The two take turns step by step; told are
-medians, and the median of the ratios step by step. By how much the losses of the two differ is told too.
+192, its flow given. Weights are fresh and the samples synthetic, the same for both. The two take turns step
+by step; told are medians, the median of the ratios step by step, and how far the losses of the two are apart.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def main() -> None:
             places[asked.against] = folder / "against"
             git("worktree", "add", "--detach", str(folder / "against"), asked.against)
             at_end.callback(git, "worktree", "remove", "--force", str(folder / "against"))
-        print(f"{'':20}{'':12}{'samples/s':>10}{'wall s':>8}{'CPU s':>8}{'wall, times':>13}{'CPU, times':>12}")
+        print(
+            f"{'':20}{'':12}{'samples/s':>10}{'wall s':>8}{'CPU s':>8}{'wall, times':>13}{'CPU, times':>12}"
+        )
         for case in asked.cases:
             for precision in asked.precisions:
                 compare(case, precision, folder, places, asked.steps)
@@ -100,9 +102,7 @@ def compare(case: str, precision: str, folder: Path, places: dict[str, Path], st
                 print(f"{ratio:{width}.2f}", end="")
             print()
     for name in list(places)[1:]:
-        first, last = (
-            abs(told["here"][step]["loss"] / told[name][step]["loss"] - 1) for step in (0, -1)
-        )
+        first, last = (abs(told["here"][step]["loss"] / told[name][step]["loss"] - 1) for step in (0, -1))
         print(f"{'':20}losses differ by {first:.1e} at the first step, {last:.1e} at the last")
 
 
