@@ -85,6 +85,52 @@ def test_gradient_is_true_for_all_four_inputs():
     assert torch.autograd.gradcheck(adacof, inputs, fast_mode=True)
 
 
+def of_taps(adacof_of, frame, taps, dilation, gradient):
+    """The picture, and the gradients of the taps alone."""
+    taps = [t.detach().requires_grad_() for t in taps]
+    out = adacof_of(frame, *taps, dilation)
+    return out.detach(), torch.autograd.grad(out, taps, gradient)
+
+
+def by_learnt_frame(frame, weight, rows, columns, dilation):
+    """By the plain path, tap by tap, that a gradient of the frame asks for."""
+    return adacof(frame.detach().requires_grad_(), weight, rows, columns, dilation)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("side", "dilation"), [(3, 1), (5, 1), (3, 2), (1, 1), (2, 1)])
+def test_learns_taps_alone_as_it_learns_all(side, dilation, dtype):
+    frame, *taps = (x.to(dtype) for x in example(side, 2 * CACHED_ROWS + 3, 9))
+    taps[0] = taps[0].contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(frame.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    wanted, wanted_grads = of_taps(by_learnt_frame, frame, taps, dilation, gradient)
+    out, grads = of_taps(adacof, frame, taps, dilation, gradient)
+    torch.testing.assert_close(out, wanted)
+    for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
+        assert grad.abs().max() > 0
+        torch.testing.assert_close(grad, wanted_grad)
+
+
+def test_gradient_is_true_for_taps_alone():
+    frame, weight, rows, columns = example(3, spread=1.7, height=2, width=3, batch=2, channels=2)
+    rows, columns = (
+        (t.abs() % 1 * 0.8 + 0.1) * t.sign() + t.trunc() % 4 for t in (rows + 0.3, columns + 0.3)
+    )
+    taps = [t.requires_grad_() for t in (weight, rows, columns)]
+    assert torch.autograd.gradcheck(lambda *t: adacof(frame, *t), taps)
+
+
+def test_taps_in_half_precision_learn_in_float32():
+    frame, *taps = (x.float() for x in example(5, 20, 30))
+    halves = [t.bfloat16() for t in taps]
+    gradient = torch.ones_like(frame)
+    out, grads = of_taps(adacof, frame, halves, 1, gradient)
+    wanted, wanted_grads = of_taps(adacof, frame, [t.float() for t in halves], 1, gradient)
+    assert torch.equal(out, wanted)
+    for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
+        assert torch.equal(grad, wanted_grad.bfloat16())
+
+
 def test_half_precision_places_taps_in_float32(device):
     frame, weight, rows, columns = (t.to(device, torch.bfloat16) for t in example(5, 20, 300, batch=1))
     out = adacof(frame, weight, rows, columns)
@@ -93,7 +139,8 @@ def test_half_precision_places_taps_in_float32(device):
     torch.testing.assert_close(out.float(), precise, atol=0.02, rtol=0.01)
 
 
-def test_keeps_nothing_per_tap_for_the_gradient():
+@pytest.mark.parametrize("learnt", ["all", "taps"])
+def test_keeps_nothing_per_tap_for_the_gradient(learnt):
     kept = {}
 
     def keep(t):
@@ -101,6 +148,7 @@ def test_keeps_nothing_per_tap_for_the_gradient():
         return t
 
     inputs = [t.float().requires_grad_() for t in example(5, 32, 32)]
+    inputs[0].requires_grad_(learnt == "all")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         adacof(*inputs)
     assert sum(kept.values()) < 2 * sum(t.nbytes for t in inputs)

@@ -8,6 +8,7 @@ from torch import nn
 
 from tweenlet import native
 from tweenlet.network.blocks import Enlarge
+from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.ops import heads
 from tweenlet.ops.adacof import adacof
 
@@ -15,6 +16,11 @@ needs_native = pytest.mark.skipif(native.library() is None, reason="no C compile
 
 NEAR = 1e-4
 """To a negative integer: there AdaCoF jumps, and rounding decides where an offset is truncated to."""
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
 
 
 def small_taps(side, height, width):
@@ -63,7 +69,7 @@ def test_taps_are_enlarged_convolved_and_used(side, dilation, lively, factor, si
     places = enlarge.places(0, height, factor * height), enlarge.places(1, width, factor * width)
     made = heads.enlarged(frame, *small, prepared, places, dilation)
     taps = precisely(layers, enlarge, small)
-    assert_the_same(made, synthesised(frame, taps, dilation), taps)
+    assert_the_same(made, synthesised(frame, taps, dilation), taps, atol=max(1e-5, 2e-6 * lively))
 
 
 @needs_native
@@ -77,6 +83,30 @@ def test_taps_are_given(side, dilation, size):
     planes = [x.permute(2, 0, 1)[None] for x in taps]
     wanted = adacof(frame[None], *planes, dilation)[0].permute(1, 2, 0)
     torch.testing.assert_close(heads.adacof_taps(frame, *taps, dilation), wanted, atol=1e-4, rtol=1e-5)
+
+
+@needs_native
+@torch.no_grad()
+@pytest.mark.parametrize("side", [3, 5])
+def test_whole_heads_are_the_plain_ones(side):
+    kernels = Kernels(6, 8, side, 1, (2.0, 1.0, 0.5))
+    features, before, after = torch.randn(2, 6, 16, 22), torch.rand(2, 3, 32, 44), torch.rand(2, 3, 32, 44)
+    for scale, wanted in kernels(features, before, after).items():
+        made = torch.empty(wanted.shape).permute(0, 2, 3, 1).contiguous()
+        for start, (name, frames) in zip((0, 3), (("before", before), ("after", after)), strict=True):
+            head, resized = kernels.heads[f"{SCALE_NAMES[scale]}_{name}"], kernels.resize(frames, scale)
+            stacks = [getattr(head, kind) for kind in heads.KINDS]
+            small = [stack[:6](features).permute(0, 2, 3, 1) for stack in stacks]
+            for number, frame in enumerate(resized):
+                taps, into = [x[number] for x in small], made[number, ..., start : start + 3]
+                if scale == 0.5:
+                    heads.adacof_taps(frame, *taps, softmax=True, into=into)
+                    continue
+                last = [stack[7] for stack in stacks]
+                of = heads.layers([layer.weight for layer in last], [layer.bias for layer in last])
+                places = [stacks[0][6].places(n, size, frame.shape[n + 1]) for n, size in enumerate((16, 22))]
+                heads.enlarged(frame, *taps, of, places, into=into)
+        torch.testing.assert_close(made.permute(0, 3, 1, 2), wanted, atol=1e-5, rtol=0)
 
 
 @needs_native
@@ -158,6 +188,8 @@ def test_says_what_is_wrong():
         heads.enlarged(frame, taps[0], taps[1][:3], taps[2], of, places)
     with pytest.raises(ValueError, match="places of 8 rows and 8 columns"):
         heads.enlarged(frame, *taps, of, (places[0], places[1][1:]))
+    with pytest.raises(ValueError, match="ascending order"):
+        heads.enlarged(frame, *taps, of, (places[0], places[1].flip(0)))
     with pytest.raises(ValueError, match="at least two large rows"):
         heads.enlarged(torch.rand(3, 4, 8), *taps, of, (torch.arange(4).double(), places[1]))
     with pytest.raises(ValueError, match="follow on each other"):

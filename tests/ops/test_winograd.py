@@ -105,6 +105,18 @@ def test_it_reads_nothing_beyond_its_input():
         torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
 
 
+def test_views_of_some_channels_and_of_every_so_many_pixels():
+    wide = random(1, 40, 33, 29)
+    x, weight = wide[:, 7:24, 1::2, ::3], weights(20, 17, 3, 3)
+    into = random(1, 50, 2 * x.shape[2], 3 * x.shape[3])
+    before = into.clone()
+    made = winograd.convolve(x, winograd.kernels(weight, None), into=into[:, 5:25, ::2, ::3])
+    assert made.data_ptr() == into[:, 5:].data_ptr()
+    torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
+    before[:, 5:25, ::2, ::3] = made
+    assert torch.equal(into, before)  # nothing else was touched
+
+
 def test_several_threads_agree():
     x, layer = random(1, 24, 70, 90), winograd.kernels(weights(24, 24, 3, 3), None)
     one = winograd.convolve(x, layer)

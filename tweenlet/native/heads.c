@@ -9,18 +9,24 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
+#if defined(__AVX512F__)
 #define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
 #define KINDS 3 /* weight, rows, columns */
 #define SIDE 3 /* of the convolution's kernel */
 #define SLOTS 3 /* rows of small taps that a row of large ones is made of */
 #define SMALL 32 /* columns of small taps in a block, about */
 #define BAND 64 /* rows of small taps in a band, at most about */
-#define ROWS 8 /* of a product */
-#define CHUNK 16 /* pixels that go through each step together */
+#define ROWS 4 /* of a product */
+#define CHUNK 8 /* pixels that go through each step together */
 
 #define ALWAYS static inline __attribute__((always_inline))
 
@@ -68,12 +74,15 @@ ALWAYS int at_least(int a, int b) { return a > b ? a : b; }
 
 ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
 
-/* The second where one is not a number. GCC makes one instruction of neither of these by itself. */
-#ifdef __AVX512F__
+/* The second where one is not a number. GCC makes one instruction of none of these by itself. */
+#if LANES == 16
 ALWAYS vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
 ALWAYS vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
 ALWAYS vec whole(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }
-#define HOLD(x) __asm__("" : "+v"(x)) /* in a register: do not load it again for each use */
+#elif LANES == 8
+ALWAYS vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
+ALWAYS vec smaller(vec a, vec b) { return _mm256_min_ps(a, b); }
+ALWAYS vec whole(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 #else
 ALWAYS vec larger(vec a, vec b) { return chosen(a > b, a, b); }
 ALWAYS vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
@@ -81,8 +90,45 @@ ALWAYS vec whole(vec a) {
     for (int i = 0; i < LANES; i++) a[i] = __builtin_truncf(a[i]);
     return a;
 }
+#endif
+
+/* What is wanted again is held in a register instead of loaded for each use. */
+#ifdef __AVX2__
+#define HOLD(x) __asm__("" : "+x"(x))
+#else
 #define HOLD(x)
 #endif
+
+/* The largest number in all lanes. */
+ALWAYS vec largest(vec x) {
+#if LANES == 16
+    x = larger(x, SHUFFLE(mask, x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = larger(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+#elif LANES == 8
+    x = larger(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5));
+    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6));
+#else
+    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1));
+    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2));
+#endif
+}
+
+/* Two vectors by fours: four of a, four of b, the next four of a, and so on. */
+ALWAYS void store_by_fours(vec a, vec b, float *to) {
+#if LANES == 16
+    *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+#elif LANES == 8
+    *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+    *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+    *(vec *)to = a;
+    *(vec *)(to + LANES) = b;
+#endif
+}
 
 ALWAYS vec all(float x) { return (vec){0} + x; }
 
@@ -99,23 +145,37 @@ ALWAYS vec power(vec x) {
     return sum * (vec)((mask)shifted << 23);
 }
 
-/* ROWS pixels' inputs times three vectors of kernels. */
-ALWAYS void product(const float *x, const int inputs, const float *kernels, float *z, long apart) {
+/* Which inputs of ROWS pixels are not all zero: behind a ReLU about a half. Returns how many. */
+ALWAYS int find(const float *x, const int inputs, int *found) {
+    int count = 0;
+    for (int input = 0; input < inputs; input++) {
+        int some = 0;
+        for (int i = 0; i < ROWS; i++) some |= x[i * inputs + input] != 0;
+        found[count] = input;
+        count += some;
+    }
+    return count;
+}
+
+/* ROWS pixels' inputs, those found, times three vectors of kernels. */
+ALWAYS void product(const float *x, const int inputs, const int *found, int count, const float *kernels, float *z,
+                    long apart) {
     vec sum[ROWS * 3];
-    #pragma GCC unroll 24
+    #pragma GCC unroll 12
     for (int i = 0; i < ROWS * 3; i++) sum[i] = (vec){0};
-    for (int input = 0; input < inputs; input++, kernels += 3 * LANES) {
+    for (int n = 0; n < count; n++) {
+        const int input = found[n];
         vec kernel[3];
         #pragma GCC unroll 3
-        for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + j * LANES);
-        #pragma GCC unroll 8
+        for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + (3 * input + j) * LANES);
+        #pragma GCC unroll 4
         for (int i = 0; i < ROWS; i++) {
             vec value = all(x[i * inputs + input]);
             #pragma GCC unroll 3
             for (int j = 0; j < 3; j++) sum[i * 3 + j] += value * kernel[j];
         }
     }
-    #pragma GCC unroll 8
+    #pragma GCC unroll 4
     for (int i = 0; i < ROWS; i++)
         #pragma GCC unroll 3
         for (int j = 0; j < 3; j++) *(vec *)(z + i * apart + j * LANES) = sum[i * 3 + j];
@@ -127,12 +187,16 @@ ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int 
     const struct places *columns = &job->columns;
     const int wide = lanes(SIDE * taps), last = columns->small - 1;
     const int from = columns->first[left], count = at_most(columns->first[right + 1] + 1, last) + 1 - from;
+    int found[taps];
     for (int kind = 0; kind < KINDS; kind++) {
         memcpy(strip, job->taps[kind] + ((long)row * columns->small + from) * taps, 4L * count * taps);
         const float *kernels = job->kernels + (long)kind * SIDE * wide * taps;
-        for (int lane = 0; lane < SIDE * wide; lane += 3 * LANES, kernels += 3 * LANES * taps)
-            for (int i = 0; i < count; i += ROWS)
-                product(strip + i * taps, taps, kernels, z + (long)i * SIDE * wide + lane, SIDE * wide);
+        for (int i = 0; i < count; i += ROWS) {
+            int some = find(strip + i * taps, taps, found);
+            for (int lane = 0; lane < SIDE * wide; lane += 3 * LANES)
+                product(strip + i * taps, taps, found, some, kernels + lane * taps, z + (long)i * SIDE * wide + lane,
+                        SIDE * wide);
+        }
         for (int column = left; column < right; column++) {
             const float *a[SIDE], *b[SIDE];
             vec share_a[SIDE], share_b[SIDE];
@@ -156,69 +220,78 @@ ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int 
     }
 }
 
-/* Rows enlarged and summed: the taps of some pixels of one row, taken[kind][pixel]. */
-ALWAYS void enlarge_rows(const struct job *job, const int taps, int row, int column, int count, const float *ring,
-                         long slot, float *taken) {
-    const struct places *rows = &job->rows;
-    const int wide = lanes(SIDE * taps);
-    const float *a[SIDE], *b[SIDE];
-    vec share_a[SIDE], share_b[SIDE];
+struct terms { /* of which a row's taps are sums */
+    const float *first[SIDE], *second[SIDE]; /* [pixel][kind]; the first also for each kind, where taps are given */
+    vec share_of_first[SIDE], share_of_second[SIDE];
+};
+
+/* The terms of a row, from a column of a block on. */
+ALWAYS void enlarge_rows(struct terms *terms, const struct job *job, const int taps, int row, int column,
+                         const float *ring, long slot) {
+    const long start = (long)column * KINDS * lanes(SIDE * taps);
     for (int k = 0; k < SIDE; k++) {
-        int first = rows->first[row + k], second = at_most(first + 1, rows->small - 1);
-        a[k] = ring + first % SLOTS * slot + (long)column * KINDS * wide;
-        b[k] = ring + second % SLOTS * slot + (long)column * KINDS * wide;
-        share_a[k] = all(rows->shares[2 * (row + k)]);
-        share_b[k] = all(rows->shares[2 * (row + k) + 1]);
+        int first = job->rows.first[row + k], second = at_most(first + 1, job->rows.small - 1);
+        terms->first[k] = ring + first % SLOTS * slot + start;
+        terms->second[k] = ring + second % SLOTS * slot + start;
+        terms->share_of_first[k] = all(job->rows.shares[2 * (row + k)]);
+        terms->share_of_second[k] = all(job->rows.shares[2 * (row + k) + 1]);
     }
-    for (int i = 0; i < count; i++)
-        for (int kind = 0; kind < KINDS; kind++)
-            for (int tap = 0; tap < taps; tap += LANES) {
-                vec sum = *(const vec *)(job->bias + kind * lanes(taps) + tap);
-                for (int k = 0; k < SIDE; k++) {
-                    long place = (long)(i * KINDS + kind) * wide + lane(taps, k, tap);
-                    sum += share_a[k] * *(const vec *)(a[k] + place);
-                    sum += share_b[k] * *(const vec *)(b[k] + place);
-                }
-                *(vec *)(taken + (kind * CHUNK + i) * lanes(taps) + tap) = sum;
-            }
 }
 
-/* Given taps of some pixels of one row: taken[kind][pixel]. */
-ALWAYS void take(const struct job *job, const int taps, int row, int column, int count, float *taken) {
-    for (int kind = 0; kind < KINDS; kind++)
-        for (int i = 0; i < count; i++)
-            memcpy(taken + (kind * CHUNK + i) * lanes(taps),
-                   job->taps[kind] + ((long)row * job->columns.large + column + i) * taps, 4 * taps);
+/* Given taps of some pixels of one row, as whole vectors. */
+ALWAYS void take(struct terms *terms, const struct job *job, const int taps, int row, int column, int count,
+                 float *taken) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        const float *from = job->taps[kind] + ((long)row * job->columns.large + column) * taps;
+        terms->first[kind] = taken;
+        for (int i = 0; i < count; i++, taken += lanes(taps)) memcpy(taken, from + (long)i * taps, 4 * taps);
+    }
 }
 
-/* Powers of two instead of weights, the largest of each pixel one. */
-ALWAYS void weigh(const int taps, int count, float scale, float *weight) {
-    const mask count_up = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+/* One vector of taps: their rows enlarged and summed, or as they are given. */
+ALWAYS vec vector_of(const struct terms *terms, const struct job *job, const int taps, const int given, int i,
+                     int kind, int tap) {
+    if (given) return *(const vec *)(terms->first[kind] + i * lanes(taps) + tap);
+    const long start = (long)(i * KINDS + kind) * lanes(SIDE * taps);
+    vec sum = *(const vec *)(job->bias + kind * lanes(taps) + tap);
+    for (int k = 0; k < SIDE; k++) {
+        sum += terms->share_of_first[k] * *(const vec *)(terms->first[k] + start + lane(taps, k, tap));
+        sum += terms->share_of_second[k] * *(const vec *)(terms->second[k] + start + lane(taps, k, tap));
+    }
+    return sum;
+}
+
+/* The weights of some pixels, or powers of two in their place. */
+ALWAYS void weigh(const struct terms *terms, const struct job *job, const int taps, const int given, int count,
+                  float *weight) {
+    const float scale = given ? 1.44269504f : 1; /* kernels are scaled already */
+    mask count_up;
+    for (int lane = 0; lane < LANES; lane++) count_up[lane] = lane;
     for (int i = 0; i < count; i++, weight += lanes(taps)) {
         vec most = all(-__builtin_inff());
         for (int tap = 0; tap < taps; tap += LANES) {
-            vec x = *(const vec *)(weight + tap);
+            vec x = vector_of(terms, job, taps, given, i, 0, tap);
+            *(vec *)(weight + tap) = x;
             if (taps - tap < LANES) x = chosen(count_up < taps - tap, x, most);
             most = larger(x, most);
         }
-        most = larger(most, SHUFFLE(mask, most, most, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-        most = larger(most, SHUFFLE(mask, most, most, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-        most = larger(most, SHUFFLE(mask, most, most, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-        most = larger(most, SHUFFLE(mask, most, most, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+        if (!job->weigh) continue;
+        most = largest(most) * scale;
         for (int tap = 0; tap < taps; tap += LANES)
-            *(vec *)(weight + tap) = power((*(const vec *)(weight + tap) - most) * scale);
+            *(vec *)(weight + tap) = power(*(const vec *)(weight + tap) * scale - most);
     }
 }
 
-/* Taps -> the upper left of each one's four pixels, and their shares: of four taps the left ones, the right ones. */
-ALWAYS void place(const struct job *job, const int taps, int row, int column, int count, const float *taken,
-                  const float *starts, unsigned *index, float *upper, float *lower) {
+/* Taps -> the upper left one of each one's four pixels, in eights of bytes, and the shares of the upper and the lower
+   two: of four taps for the left ones, then for the right ones. */
+ALWAYS void place(const struct terms *terms, const struct job *job, const int taps, const int given, int row,
+                  int column, int count, const float *weights, const float *starts, unsigned *index, float *upper,
+                  float *lower) {
     const int pitch = 2 * (job->columns.large + 2);
     for (int i = 0; i < count; i++)
         for (int tap = 0; tap < taps; tap += LANES) {
-            const float *from = taken + i * lanes(taps) + tap;
-            vec weight = *(const vec *)from, y = *(const vec *)(from + CHUNK * lanes(taps)),
-                x = *(const vec *)(from + 2 * CHUNK * lanes(taps));
+            vec weight = *(const vec *)(weights + i * lanes(taps) + tap);
+            vec y = vector_of(terms, job, taps, given, i, 1, tap), x = vector_of(terms, job, taps, given, i, 2, tap);
             vec top = whole(y), left = whole(x);
             y -= top;
             x -= left;
@@ -229,22 +302,18 @@ ALWAYS void place(const struct job *job, const int taps, int row, int column, in
             *(mask *)(index + i * lanes(taps) + tap) =
                 __builtin_convertvector(top, mask) * pitch + __builtin_convertvector(left + left, mask);
             vec below = weight * y, above = weight - below, b = above * x, a = above - b, d = below * x, c = below - d;
-            float *to = upper + 2 * (i * lanes(taps) + tap);
-            *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-            *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-            to = lower + 2 * (i * lanes(taps) + tap);
-            *(vec *)to = SHUFFLE(mask, c, d, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-            *(vec *)(to + LANES) = SHUFFLE(mask, c, d, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+            store_by_fours(a, b, upper + 2 * (i * lanes(taps) + tap));
+            store_by_fours(c, d, lower + 2 * (i * lanes(taps) + tap));
         }
 }
 
-#define SAMPLE(n)                                                                                                 \
-    if (tap + n < taps) {                                                                                         \
-        const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                            \
-        sum[n % 2] += SHUFFLE(two_mask, left_right, left_right, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *         \
-                      *(const two *)pixels;                                                                       \
-        sum[n % 2 + 2] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
-                          *(const two *)(pixels + pitch);                                                         \
+#define SAMPLE(n)                                                                                         \
+    if (tap + n < taps) {                                                                                 \
+        const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                    \
+        sum[n] += SHUFFLE(two_mask, above, above, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
+                  *(const two *)pixels;                                                                   \
+        sum[n + 4] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *           \
+                      *(const two *)(pixels + pitch);                                                     \
     }
 
 /* Sums over the taps. */
@@ -252,18 +321,18 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
                    const float *lower, float *made) {
     const long pitch = 4 * (job->columns.large + 2L);
     for (int i = 0; i < count; i++, made += job->apart) {
-        two sum[4] = {{0}};
+        two sum[8] = {{0}};
         #pragma GCC unroll 8
         for (int tap = 0; tap < taps; tap += 4) {
-            two left_right = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
-            HOLD(left_right);
+            two above = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
+            HOLD(above);
             HOLD(below);
             SAMPLE(0)
             SAMPLE(1)
             SAMPLE(2)
             SAMPLE(3)
         }
-        two halves = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        two halves = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
         one total = *(const one *)&halves + *((const one *)&halves + 1);
         if (job->weigh) total /= total[3];
         memcpy(made, &total, 12);
@@ -274,22 +343,25 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
 }
 
 /* All of a row's steps for some columns of it. */
-ALWAYS void pixels(const struct job *job, const int taps, int row, int left, int right, const float *ring, long slot,
-                   int begin, float *work) {
-    float *starts = work, *taken = starts + 2 * lanes(taps), *upper = taken + KINDS * CHUNK * lanes(taps),
-          *lower = upper + 2 * CHUNK * lanes(taps);
-    unsigned *index = (unsigned *)(lower + 2 * CHUNK * lanes(taps));
+ALWAYS void pixels(const struct job *job, const int taps, const int given, int row, int left, int right,
+                   const float *ring, long slot, int begin, float *work) {
+    const int part = CHUNK * lanes(taps);
+    float *starts = work, *taken = starts + 2 * lanes(taps), *weights = taken + KINDS * part;
+    float *upper = weights + part, *lower = upper + 2 * part;
+    unsigned *index = (unsigned *)(lower + 2 * part);
     int count = right - left;
-    if (job->kernels)
-        enlarge_rows(job, taps, row, left - begin, count, ring, slot, taken);
+    struct terms terms;
+    if (given)
+        take(&terms, job, taps, row, left, count, taken);
     else
-        take(job, taps, row, left, count, taken);
-    if (job->weigh) weigh(taps, count, job->kernels ? 1 : 1.44269504f, taken); /* kernels are scaled already */
-    place(job, taps, row, left, count, taken, starts, index, upper, lower);
+        enlarge_rows(&terms, job, taps, row, left - begin, ring, slot);
+    weigh(&terms, job, taps, given, count, weights);
+    place(&terms, job, taps, given, row, left, count, weights, starts, index, upper, lower);
     sample(job, taps, count, index, upper, lower, job->made + ((long)row * job->columns.large + left) * job->apart);
 }
 
 static int ceiling(int a, int b) { return (a + b - 1) / b; }
+static long whole_lines(long numbers) { return (numbers + 15) / 16 * 16; } /* of a cache */
 
 /* A block of columns of a band of rows. */
 ALWAYS void task(const struct job *job, const int taps, int top, int bottom, int left, int right, float *strip,
@@ -308,7 +380,10 @@ ALWAYS void task(const struct job *job, const int taps, int top, int bottom, int
         }
         for (int column = left; column < right; column += CHUNK)
             for (int y = row; y < next; y++)
-                pixels(job, taps, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
+                if (job->kernels)
+                    pixels(job, taps, 0, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
+                else
+                    pixels(job, taps, 1, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
     }
 }
 
@@ -326,6 +401,9 @@ static void task_of_any(const struct job *job, int top, int bottom, int left, in
                         float *ring, float *work) {
     task(job, job->side * job->side, top, bottom, left, right, strip, z, ring, work);
 }
+
+/* How many numbers a vector of this machine has: kernels and bias are prepared for it. */
+int heads_lanes(void) { return LANES; }
 
 /* A frame by its strides -> (height + 2, width + 2, 4), its border repeated, a one behind each colour. */
 void border(const float *frame, long by_colour, long by_row, long by_column, int height, int width, float *to,
@@ -360,9 +438,9 @@ int synthesise(const struct job *job, int threads) {
         small = at_least(small, job->columns.first[right + 1] + 2 - job->columns.first[left]);
     }
     small = ceiling(small, ROWS) * ROWS;
-    const long strip = ceiling(small * taps, LANES) * LANES, z = (long)small * SIDE * lanes(SIDE * taps);
-    const long ring = enlarged ? (long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES : 0;
-    const long work = lanes(taps) * (2 + CHUNK * (KINDS + 5));
+    const long strip = whole_lines((long)small * taps), z = whole_lines((long)small * SIDE * lanes(SIDE * taps));
+    const long ring = enlarged ? whole_lines((long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES) : 0;
+    const long work = whole_lines(lanes(taps) * (2L + CHUNK * (KINDS + 6)));
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {

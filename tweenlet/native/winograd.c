@@ -11,7 +11,17 @@ A block's 36 matrices stay in the cache of one core. Slices in time, three taps 
 #include <immintrin.h>
 #endif
 
+/* Numbers of a vector, and rows of a product: as many sums as registers hold. */
+#if defined(__AVX512F__)
 #define LANES 16
+#define ROWS 8
+#elif defined(__AVX__)
+#define LANES 8
+#define ROWS 4
+#else
+#define LANES 4
+#define ROWS 4
+#endif
 #define TILE 4 /* output pixels a side */
 #define SEEN 6 /* input pixels a side */
 #define POINTS 36
@@ -21,6 +31,10 @@ A block's 36 matrices stay in the cache of one core. Slices in time, three taps 
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+struct layout { /* floats from one to the next */
+    long slice, line, pixel;
+};
 
 struct convolution { /* bias, before and after: for each channel, rounded up to LANES */
     int inputs, outputs, taps;  /* taps: over slices, 1 or 3 */
@@ -85,18 +99,18 @@ ALWAYS void put(void *to, long place, vec x, int half) {
 }
 
 /* One tile's 16 channels from x, whose rows and columns outside of the picture are zero -> 36 points. */
-ALWAYS void enter(const float *x, int channels, int stride, int height, int width, int top, int left,
+ALWAYS void enter(const float *x, int channels, long pixel, long a_line, int height, int width, int top, int left,
                   const float *slope, void *points, long apart, int inside, int half_precision) {
     vec half[SEEN][SEEN]; /* [point along columns][row] */
     for (int row = 0; row < SEEN; row++) {
         vec d[SEEN], p[SEEN];
         int there = inside || (top + row >= 0 && top + row < height);
-        const float *line = x + ((long)(top + row) * width + left) * stride;
+        const float *line = x + (top + row) * a_line + left * pixel;
         for (int column = 0; column < SEEN; column++) {
             if (inside)
-                d[column] = *(const vec *)(line + column * stride);
+                d[column] = *(const vec *)(line + column * pixel);
             else if (there && left + column >= 0 && left + column < width)
-                d[column] = load(line + column * stride, channels);
+                d[column] = load(line + column * pixel, channels);
             else
                 d[column] = (vec){0};
             if (slope) d[column] = rectified(d[column], *(const vec *)slope);
@@ -186,8 +200,6 @@ ALWAYS void product_of_halves(const int rows, const int vectors, const short *v,
 }
 #endif
 
-#define ROWS 8 /* of a product, and so of tiles in a block: a multiple */
-
 #define FOR_ALL_ROWS(product)                                                                       \
     for (int row = 0; row < rows; row += ROWS, v += ROWS * row_apart, m += ROWS * m_apart) {         \
         if (vectors == 3)                                                                            \
@@ -213,6 +225,8 @@ static void products_of_halves(int vectors, const short *v, long row_apart, long
 #endif
 }
 
+int lanes(void) { return LANES; }
+
 /* Whether this processor multiplies bfloat16. */
 int has_halves(void) {
 #ifdef __AVX512BF16__
@@ -224,13 +238,15 @@ int has_halves(void) {
 
 static int at_most(int a, int b) { return a < b ? a : b; }
 
-/* x (slices, height, width, inputs) -> y (slices, enlarge height, enlarge width, outputs), + added, if given. */
-int convolve(const struct convolution *of, const float *x, float *y, const float *added, int slices, int height,
-             int width, int threads) {
+/* x (slices, height, width, inputs) -> y (slices, enlarge height, enlarge width, outputs); where it is given, + added,
+   which lies as y. */
+int convolve(const struct convolution *of, const float *x, const struct layout *of_x, float *y,
+             const struct layout *of_y, const float *added, int slices, int height, int width, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2;
     const int half = of->half, bytes = half ? 2 : 4, enlarge = of->enlarge, copies = enlarge * enlarge;
     const long in = (inputs + LANES - 1) / LANES * LANES, part = (outputs + LANES - 1) / LANES * LANES;
-    const long out = copies * part, pixel = enlarge * outputs, line = pixel * enlarge * width;
+    const long out = copies * part, pixel = enlarge * of_y->pixel, line = enlarge * of_y->line;
+    const long x_pixel = of_x->pixel, x_line = of_x->line;
     const int tall = (height + TILE - 1) / TILE, wide = (width + TILE - 1) / TILE;
     const long of_tile = POINTS * (bytes * (slices + 2 * border) * in + 4 * slices * out);
     int most = at_most(CACHE / of_tile, wide) / ROWS * ROWS;
@@ -258,18 +274,19 @@ int convolve(const struct convolution *of, const float *x, float *y, const float
             for (int slice = 0; slice < slices; slice++)
                 for (int tile = 0; tile < count; tile++)
                     for (int channel = 0; channel < inputs; channel += LANES) {
-                        const float *from = x + (long)slice * height * width * inputs + channel;
+                        const float *from = x + slice * of_x->slice + channel;
                         void *to = v + bytes * ((slice + border) * v_slice + tile * in + channel);
                         const float *slope = of->before ? of->before + channel : 0;
                         int left = (first + tile) * TILE, channels = at_most(inputs - channel, LANES);
-                        /* reading on behind a pixel's last channel is safe but in the last row */
-                        if (top > 0 && left > 0 && top + TILE + 1 < height && left + TILE < width) {
+                        /* reading on behind a pixel's last channel is safe where a line follows */
+                        if (top > 0 && left > 0 && top + TILE + 1 < height && left + TILE < width && x_line > LANES) {
                             if (half)
-                                enter(from, LANES, inputs, height, width, top - 1, left - 1, slope, to, v_point, 1, 1);
+                                enter(from, LANES, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 1, 1);
                             else
-                                enter(from, LANES, inputs, height, width, top - 1, left - 1, slope, to, v_point, 1, 0);
+                                enter(from, LANES, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 1, 0);
                         } else
-                            enter(from, channels, inputs, height, width, top - 1, left - 1, slope, to, v_point, 0, half);
+                            enter(from, channels, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 0,
+                                  half);
                     }
             const char *kernels = of->kernels;
             for (int point = 0; point < POINTS; point++)
@@ -290,8 +307,8 @@ int convolve(const struct convolution *of, const float *x, float *y, const float
                 for (int tile = 0; tile < count; tile++)
                     for (int copy = 0; copy < copies; copy++) {
                         int left = (first + tile) * TILE;
-                        long place = ((long)slice * height + top) * line + left * pixel +
-                                     (copy / enlarge * enlarge * width + copy % enlarge) * (long)outputs;
+                        long place = slice * of_y->slice + top * line + left * pixel + copy / enlarge * of_y->line +
+                                     copy % enlarge * of_y->pixel;
                         const float *from = m + slice * m_slice + tile * out + copy * part;
                         for (int channel = 0; channel < outputs; channel += LANES)
                             leave(from + channel, m_point, *(const vec *)(of->bias + channel),

@@ -24,14 +24,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.blocks import Enlargement, Gate, spread
+from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Fusion, Lateral
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
-from tweenlet.network.motion import MERGED, Mend
+from tweenlet.network.motion import MERGED, Mend, Refine, views
 from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.network.texture import SLICES, Residual, Texture
 from tweenlet.ops import heads, winograd
 from tweenlet.ops.adacof import adacof_pixels, surface_table
 from tweenlet.ops.affine import affine_
+from tweenlet.ops.correlation import correlation
 from tweenlet.ops.dis import window_flows
 
 STRIP = 32
@@ -39,7 +41,7 @@ STRIP = 32
 NARROWEST = 8
 """Input channels from which on Winograd's method pays."""
 SHAPES = (
-    ((3, 3), (1, 1), (1, 1), (1, 1), 1, (0, 0)),
+    *(((3, 3), (1, 1), (apart, apart), (apart, apart), 1, (0, 0)) for apart in (1, 2, 4, 8)),
     ((4, 4), (2, 2), (1, 1), (1, 1), 1, (0, 0)),
     ((3, 4, 4), (1, 2, 2), (1, 1, 1), (1, 1, 1), 1, (0, 0, 0)),
 )
@@ -277,22 +279,40 @@ class Winograd(nn.Module):
         self.after: Tensor | None = None
         self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
         self.transposed = isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)
+        self.apart = layer.dilation[0] if isinstance(layer, nn.Conv2d) else 1
         self._kernels: winograd.Kernels | None = None
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``."""
+    def forward(self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``; written ``into`` that if given."""
         if self._at_home(x):
             if self._kernels is None:
                 made_of = winograd.transposed_kernels if self.transposed else winograd.kernels
                 self._kernels = made_of(
                     self.layer.weight, self.layer.bias, self.before, self.after, self.products
                 )
-            added = None if added is None else added.contiguous(memory_format=self.form)
-            made = winograd.convolve(x.contiguous(memory_format=self.form), self._kernels, added)
-            if made is not None:
+            if (made := self._convolved(x, self._kernels, added, into)) is not None:
                 return made
         made = _activated_(self.layer(x if self.before is None else _activated(x, self.before)), self.after)
-        return made if added is None else made.add_(added)
+        made = made if added is None else made.add_(added)
+        return made if into is None else into.copy_(made)
+
+    def _convolved(
+        self, x: Tensor, kernels: winograd.Kernels, added: Tensor | None, into: Tensor | None
+    ) -> Tensor | None:
+        if x.stride(1) != 1 and x.shape[1] > 1:
+            x = x.contiguous(memory_format=self.form)
+        if self.apart == 1:
+            added = None if added is None else added.contiguous(memory_format=self.form)
+            return winograd.convolve(x, kernels, added, into)
+        # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
+        made = x.new_empty(len(x), kernels.outputs, *x.shape[2:]).contiguous(memory_format=self.form)
+        for top in range(min(self.apart, x.shape[2])):
+            for left in range(min(self.apart, x.shape[3])):
+                grid = (..., slice(top, None, self.apart), slice(left, None, self.apart))
+                if winograd.convolve(x[grid], kernels, into=made[grid]) is None:
+                    return None
+        made = made if added is None else made.add_(added)
+        return made if into is None else into.copy_(made)
 
     def _at_home(self, x: Tensor) -> bool:
         """Whether the native code takes this."""
@@ -382,8 +402,9 @@ class FastResidual(nn.Module):
 
     def __init__(self, plain: Residual):
         super().__init__()
-        self.first, self.second = plain.first, plain.second
-        self.gate, self.shortcut = plain.gate, plain.shortcut
+        self.first, self.second, self.shortcut = plain.first, plain.second, plain.shortcut
+        assert isinstance(plain.gate, GateInPlace)
+        self.gate = plain.gate.gate
 
     def forward(self, x: Tensor) -> Tensor:
         """As the plain one's."""
@@ -422,29 +443,71 @@ class GateInPlace(nn.Module):
 
 
 class FastMend(nn.Module):
-    """:class:`~tweenlet.network.motion.Mend` with its first layer split in two: nothing is joined.
-
-    A 3x3 kernel on unshuffled pixels is a 6x6 kernel on the pixels, two at a time.
-    """
+    """:class:`~tweenlet.network.motion.Mend`, channels last: pixels are unshuffled two at a time."""
 
     def __init__(self, plain: Mend):
         super().__init__()
-        first, self.last = plain
-        assert isinstance(first, nn.Sequential)
-        layer, self.activation = first
-        assert isinstance(layer, nn.Conv2d)
-        unshuffled, hints = layer.weight.tensor_split([4 * MERGED], 1)
-        outputs = layer.out_channels
-        by_pixel = unshuffled.reshape(outputs, MERGED, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
-        self.on_full = nn.Parameter(by_pixel.reshape(outputs, MERGED, 6, 6), False)
-        self.on_hints = nn.Parameter(hints.clone(), False)
-        self.bias = layer.bias
+        self.plain = plain
+        first = plain[0][0].layer if isinstance(plain[0][0], Winograd) else plain[0][0]  # type: ignore[index]
+        by_channel, hints = first.weight.detach().tensor_split([4 * MERGED], 1)
+        by_pixel = by_channel.unflatten(1, (MERGED, 4)).transpose(1, 2).flatten(1, 2)
+        first.weight.data = _channels_last(torch.cat((by_pixel, hints), 1))
 
     def forward(self, full: Tensor, hints: Tensor) -> Tensor:
         """As the plain one's."""
-        x = F.conv2d(full, self.on_full, self.bias, stride=2, padding=2)
-        x = x.add_(F.conv2d(hints, self.on_hints, padding=1))
-        return F.pixel_shuffle(self.last(self.activation(x)), 2)
+        batch, channels, height, width = full.shape
+        rows = full.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2 * channels)
+        x = full.new_empty(batch, height // 2, width // 2, 4 * channels + hints.shape[1])
+        x[..., : 4 * channels].view(batch, height // 2, width // 2, 2, -1).copy_(rows.transpose(2, 3))
+        x = x.permute(0, 3, 1, 2)
+        x[:, 4 * channels :] = hints
+        for layer in self.plain:
+            x = layer(x)
+        return F.pixel_shuffle(x, 2)
+
+
+class FastRefine(nn.Module):
+    """:class:`~tweenlet.network.motion.Refine`, channels last."""
+
+    def __init__(self, plain: Refine):
+        super().__init__()
+        self.matches, self.enter, self.middle = plain.matches, plain.enter, plain.middle
+        self.leave, self.predict = plain.leave, plain.predict
+
+    def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        """As the plain one's."""
+        there = views(before, after, places)
+        matches = [correlation(*there[k : k + 2]) for k in (0, 2)] if self.matches else []
+        known = torch.cat([_channels_last(x) for x in (*there, *matches, places / 8, *rest)], 1)
+        x = self.enter(known.to(before.dtype))
+        x = self.leave(_summed(self.middle, x, x))
+        return x, self.predict(x).to(places.dtype)
+
+
+class FastFlowDecoder(nn.Module):
+    """:class:`~tweenlet.network.flow.Decoder`, whose layers write beside what they read."""
+
+    def __init__(self, plain: Decoder):
+        super().__init__()
+        self.plain, self.outputs, self.predict = plain, plain.outputs, plain.predict
+        self.dense = [layer for layer in plain.dense if isinstance(layer, Winograd)]
+        assert len(self.dense) == len(plain.dense)
+        for layer in self.dense:
+            layer.after = torch.tensor([0.1])
+
+    def forward(
+        self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """As the plain one's."""
+        known = self.plain.known(first, second, coarser)
+        start = self.outputs - sum(x.shape[1] for x in known)
+        batch, _, height, width = first.shape
+        x = first.new_empty(batch, height, width, self.outputs).permute(0, 3, 1, 2)
+        torch.cat(known, 1, out=x[:, start:])
+        for layer, width in zip(self.dense, DENSE, strict=True):
+            end, start = start, start - width
+            layer(x[:, end:], into=x[:, start:end])
+        return self.predict(x), x
 
 
 def _prepared(
@@ -464,7 +527,7 @@ def _prepared(
             parameter.data = _channels_last(parameter.data)
         if parameter.dim() == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    for part in parts:
+    for part in reversed(parts):  # those inside first
         for name, child in part.named_children():
             setattr(part, name, _replaced(child, products))
     for part in parts:
@@ -481,6 +544,10 @@ def _replaced(part: nn.Module, products: torch.dtype) -> nn.Module:
         return FastLateral(part)
     if isinstance(part, Mend):
         return FastMend(part)
+    if isinstance(part, Refine):
+        return FastRefine(part)
+    if isinstance(part, Decoder):
+        return FastFlowDecoder(part)
     if isinstance(part, Gate):
         return GateInPlace(part)
     if isinstance(part, nn.Conv3d):

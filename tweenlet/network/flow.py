@@ -53,16 +53,20 @@ class Decoder(nn.Module):
         self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         """Feature maps (B, width, h, w) and (flow, features) of the level below -> those of this level."""
-        if coarser is None:
-            x = F.leaky_relu(correlation(first, second), 0.1)
-        else:
-            flow = self.enlarge_flow(coarser[0])
-            features = self.enlarge_features(coarser[1])
-            matches = correlation(first, backwarp(second, flow * self.pixels_per_unit))
-            x = torch.cat((F.leaky_relu(matches, 0.1), first, flow, features), 1)
+        x = torch.cat(self.known(first, second, coarser), 1)
         for layer in self.dense:
             x = torch.cat((F.leaky_relu(layer(x), 0.1), x), 1)
         return self.predict(x), x
+
+    def known(
+        self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, ...]:
+        """What the convolutions begin with: matches, and what the level below tells."""
+        if coarser is None:
+            return (F.leaky_relu(correlation(first, second), 0.1),)
+        flow, features = self.enlarge_flow(coarser[0]), self.enlarge_features(coarser[1])
+        matches = correlation(first, backwarp(second, flow * self.pixels_per_unit))
+        return F.leaky_relu(matches, 0.1), first, flow, features
 
 
 class Flow(nn.Module):

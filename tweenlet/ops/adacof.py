@@ -14,15 +14,21 @@ runs through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  
 fetches them.
 
 Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
-pixel by pixel, as sums over rows of a table.
+pixel by pixel, as sums over rows of a table. Native code, where there is a compiler, is faster still:
+``ops.heads.adacof_taps``. While a network learns on a CPU and the frame does not, ``adacof`` sums over the
+table, too, and its gradient is written out:
+
+    gradient of a pixel  .  (a, b, c, d) that a tap reads  ->  gradient of the tap's weight, row and column
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -71,11 +77,16 @@ def adacof(
     if softmax:
         weight = weight.softmax(1, dtype=torch.promote_types(weight.dtype, torch.float32))
     precise = torch.promote_types(frame.dtype, torch.float32)
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in (frame, weight, rows, columns))
+    if training and not frame.requires_grad and frame.device.type == "cpu":
+        made: Tensor = _LearntTaps.apply(  # type: ignore[no-untyped-call]
+            frame.to(precise), weight, rows, columns, dilation
+        )
+        return made.to(frame.dtype)
     surface = _surface(frame.to(precise))
     reach = (side - 1) * dilation // 2
     y = torch.arange(height, dtype=precise, device=frame.device)[:, None]
     x = torch.arange(width, dtype=precise, device=frame.device)
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in (frame, weight, rows, columns))
     total = torch.zeros_like(frame, dtype=precise)
     # unbind, because its gradient is one stack; the gradient of weight[:, tap] would be as large as weight
     for tap, taken in enumerate(zip(weight.unbind(1), rows.unbind(1), columns.unbind(1), strict=True)):
@@ -133,16 +144,8 @@ def adacof_pixels(
 
 
 def _pixels(table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
-    _, height, wide, channels = table.shape
-    taps = weight.shape[-1]
-    side = math.isqrt(taps)
-    place = torch.arange(side, dtype=torch.int32, device=table.device) * dilation - (side - 1) * dilation // 2
-    # in the table, that begins one pixel outside of the frame
-    y = torch.arange(top + 1, top + 1 + weight.shape[0], dtype=torch.int32, device=table.device)
-    x = torch.arange(1, weight.shape[1] + 1, dtype=torch.int32, device=table.device)
-    y, x = y[:, None, None] + place.repeat_interleave(side), x[:, None] + place.repeat(side)
-    row = rows.int().clamp_(-y, height - 1 - y)
-    index = columns.int().clamp_(-x, wide - 1 - x).add_(row, alpha=wide).add_(y * wide + x).view(-1, taps)
+    channels, taps = table.shape[-1], weight.shape[-1]
+    index = _places(table, top, rows, columns, dilation).view(-1, taps)
     along_column, along_row = columns.frac_(), rows.frac_().mul_(weight)
     shares = (weight, weight * along_column, along_row, along_column.mul_(along_row))
     sums = [
@@ -150,3 +153,71 @@ def _pixels(table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tens
         for part, share in zip(table, shares, strict=True)
     ]
     return (sums[0].add_(sums[1]).add_(sums[2]).add_(sums[3])).view(*weight.shape[:2], channels)
+
+
+def _places(table: Tensor, top: int, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
+    """Which row of a part of the table each tap reads: (h, W, k*k) int32, of offsets of that shape."""
+    _, height, wide, _ = table.shape
+    side = math.isqrt(rows.shape[-1])
+    place = torch.arange(side, dtype=torch.int32, device=table.device) * dilation - (side - 1) * dilation // 2
+    # in the table, that begins one pixel outside of the frame
+    y = torch.arange(top + 1, top + 1 + rows.shape[0], dtype=torch.int32, device=table.device)
+    x = torch.arange(1, rows.shape[1] + 1, dtype=torch.int32, device=table.device)
+    y, x = y[:, None, None] + place.repeat_interleave(side), x[:, None] + place.repeat(side)
+    row = rows.int().clamp_(-y, height - 1 - y)
+    return columns.int().clamp_(-x, wide - 1 - x).add_(row, alpha=wide).add_(y * wide + x)
+
+
+class _LearntTaps(torch.autograd.Function):
+    """:func:`adacof` on a CPU with a gradient for the taps alone, which are read pixel by pixel."""
+
+    @staticmethod
+    def forward(
+        context: Any, frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int
+    ) -> Tensor:
+        context.save_for_backward(frame, weight, rows, columns)
+        context.dilation = dilation
+        out = frame.new_empty(frame.permute(0, 2, 3, 1).shape)
+        for number, picture in enumerate(frame):
+            table = surface_table(picture)
+            for top in range(0, frame.shape[2], CACHED_ROWS):
+                w, r, c = (_strip(x, number, top).to(frame.dtype) for x in (weight, rows, columns))
+                out[number, top : top + CACHED_ROWS] = _pixels(table, top, w, r, c, dilation)
+        return out.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        frame, *taps = context.saved_tensors
+        height, width = frame.shape[-2:]
+        learnt = [x.new_empty((len(x), height, width, x.shape[1])) for x in taps]
+        for number, picture in enumerate(frame):
+            table = surface_table(picture)
+            by_colour = table.permute(3, 1, 2, 0).flatten(1, 2).contiguous()
+            for top in range(0, height, CACHED_ROWS):
+                weight, rows, columns = (_strip(x, number, top).to(frame.dtype) for x in taps)
+                index = _places(table, top, rows, columns, context.dilation).flatten()
+                slopes = _slopes(by_colour, index, _strip(gradient, number, top).flatten(0, 1))
+                here, along_column, along_row, along_both = slopes.view(*weight.shape, 4).unbind(-1)
+                part_row, part_column = rows.frac_(), columns.frac_()
+                on_row = torch.addcmul(along_row, part_column, along_both)
+                on_column = torch.addcmul(along_column, part_row, along_both)
+                on_weight = torch.addcmul(here, part_column, along_column).addcmul_(part_row, on_row)
+                found = on_weight, on_row.mul_(weight), on_column.mul_(weight)
+                for whole, part in zip(learnt, found, strict=True):
+                    whole[number, top : top + CACHED_ROWS] = part
+        return None, *(x.permute(0, 3, 1, 2) for x in learnt), None
+
+
+def _strip(x: Tensor, number: int, top: int) -> Tensor:
+    """A copy of a few rows of one of (B, C, H, W), pixel by pixel: (h, W, C)."""
+    return x[number, :, top : top + CACHED_ROWS].permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
+
+
+def _slopes(by_colour: Tensor, index: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient (P, C) of pixels times the coefficients that each of their taps reads: (P, taps * 4)."""
+    total = gradient.new_zeros((len(gradient), 4 * len(index) // len(gradient)))
+    for number, coefficients in enumerate(by_colour):
+        read = coefficients.index_select(0, index).view_as(total)
+        total.addcmul_(read, gradient[:, number, None])
+    return total

@@ -27,8 +27,6 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
-LANES = 16
-"""Numbers of one vector; the native code pads taps to a multiple."""
 SIDE = 3
 """Of the kernels of the layers."""
 KINDS = ("weight", "rows", "columns")
@@ -79,8 +77,10 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
         raise ValueError(
             f"expected three weights of shape (K, K, 3, 3), got {[tuple(weight.shape) for weight in weights]}"
         )
-    full = taps // LANES * LANES
-    lanes = _rounded(SIDE * taps)
+    library = native.library()
+    vector = 1 if library is None else library.heads_lanes()  # the native code pads taps to a multiple
+    full = taps // vector * vector
+    lanes = -(-SIDE * taps // vector) * vector
     kernels = torch.zeros(len(KINDS), taps, SIDE, lanes, dtype=torch.float64)  # kind, input, column, lane
     for kind, weight in enumerate(weights):
         by_row = weight.detach().double().cpu().permute(2, 1, 3, 0)  # row, input, column, output
@@ -88,20 +88,14 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
             kernels[kind, ..., row * full : (row + 1) * full] = by_row[row, ..., :full]
             start = SIDE * full + row * (taps - full)
             kernels[kind, ..., start : start + taps - full] = by_row[row, ..., full:]
-    bias = torch.zeros(len(KINDS), _rounded(taps), dtype=torch.float64)
+    bias = torch.zeros(len(KINDS), -(-taps // vector) * vector, dtype=torch.float64)
     for kind, numbers in enumerate(biases):
         if numbers is not None:
             bias[kind, :taps] = numbers.detach()
     for numbers in (kernels, bias):
         numbers[0] /= math.log(2)  # powers of two instead of e
-    grouped = kernels.view(len(KINDS), taps, -1, 3 * LANES).transpose(
-        1, 2
-    )  # kind, three vectors, input, lane
-    return Layers(taps, grouped.float().contiguous(), bias.float())
-
-
-def _rounded(taps: int) -> int:
-    return -(-taps // LANES) * LANES
+    by_group = kernels.view(len(KINDS), taps, -1, 3 * vector).transpose(1, 2)  # kind, group, input, lane
+    return Layers(taps, by_group.float().contiguous(), bias.float())
 
 
 def enlarged(
@@ -116,10 +110,11 @@ def enlarged(
 ) -> Tensor | None:
     """Enlarge small taps, convolve them by ``of``, and synthesise a picture from ``frame``; no gradient.
 
-    The frame is (3, H, W), the taps are (h, w, k*k) each, all float32 on a CPU. ``places`` say
-    where the H rows and the W columns lie among the h and w small ones, two or more large ones for a small
-    one. Returns (H, W, 3), written ``into`` a tensor whose last stride is one and whose rows follow on each
-    other, where it is given; None where there is no compiled code. ValueError for tensors that do not match.
+    The frame is (3, H, W), the taps are (h, w, k*k) each, all float32 on a CPU. ``places`` say where the H
+    rows and the W columns lie among the h and w small ones (``Enlargement.places``), two or more large ones
+    for a small one. Returns (H, W, 3), written ``into`` a tensor whose last stride is one and whose rows
+    follow on each other, where it is given; None where there is no compiled code. ValueError for what does
+    not match.
     """
     height, width = frame.shape[1:]
     small = (len(weight), weight.shape[1], of.taps)
@@ -128,6 +123,8 @@ def enlarged(
         raise ValueError(
             f"expected places of {height} rows and {width} columns, got {[len(p) for p in places]}"
         )
+    if any(int(first.diff().min()) < 0 for first, _ in tables):
+        raise ValueError("expected places in ascending order")
     if int((tables[0][0][2:] - tables[0][0][:-2]).max()) > 1:
         raise ValueError("expected at least two large rows for a small one")
     return _synthesised(frame, (weight, rows, columns), small, of, tables, dilation, True, into)

@@ -21,8 +21,6 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
-LANES = 16
-"""Numbers of one vector; the native code pads channels to a multiple."""
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
 """Where the polynomials of F(4, 3) are evaluated, beside infinity."""
 
@@ -34,6 +32,12 @@ class _Convolution(ctypes.Structure):
         *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps", "half", "enlarge")),
         *((name, ctypes.c_void_p) for name in ("kernels", "bias", "before", "after")),
     )
+
+
+class _Layout(ctypes.Structure):
+    """``struct layout`` of winograd.c."""
+
+    _fields_ = tuple((name, ctypes.c_long) for name in ("slice", "line", "pixel"))
 
 
 @dataclass(frozen=True)
@@ -119,17 +123,18 @@ def _prepared(
         dtype=torch.float64,
     )
     points = torch.einsum("ay,bx,ekctyx->abtcek", matrix, matrix, weight.double().cpu())
-    points = F.pad(points, (0, -outputs % LANES)).to(dtype).flatten(-2).flatten(0, 1)
+    lanes = _lanes()
+    points = F.pad(points, (0, -outputs % lanes)).to(dtype).flatten(-2).flatten(0, 1)
     pair = 1
     if dtype == torch.bfloat16:  # two inputs side by side for each output
         pair = 2
         points = F.pad(points, (0, 0, 0, inputs % 2))
         points = points.view(len(points), taps, -1, 2, points.shape[-1]).transpose(-1, -2).flatten(-2)
-    left, groups = points.shape[-1] // LANES // pair, []
+    left, groups = points.shape[-1] // lanes // pair, []
     while left:  # as winograd.c takes them
         groups.append(2 if left == 4 else min(left, 3))
         left -= groups[-1]
-    grouped = torch.split(points, [pair * LANES * vectors for vectors in groups], -1)
+    grouped = torch.split(points, [pair * lanes * vectors for vectors in groups], -1)
     return Kernels(
         inputs,
         outputs,
@@ -142,46 +147,50 @@ def _prepared(
     )
 
 
+def _lanes() -> int:
+    """Numbers of one vector, to whose multiples the native code pads channels; any, where there is none."""
+    library = native.library()
+    return 1 if library is None else int(library.lanes())
+
+
 def _padded(numbers: Tensor, channels: int) -> Tensor:
-    return F.pad(numbers.float().cpu().expand(channels), (0, -channels % LANES)).contiguous()
+    return F.pad(numbers.float().cpu().expand(channels), (0, -channels % _lanes())).contiguous()
 
 
-def convolve(x: Tensor, of: Kernels, added: Tensor | None = None) -> Tensor | None:
+def convolve(
+    x: Tensor, of: Kernels, added: Tensor | None = None, into: Tensor | None = None
+) -> Tensor | None:
     """(B, C, H, W) or (1, C, T, H, W) -> (B, K, H', W') or (1, K, T, H', W'), plus ``added``; no gradient.
 
-    All float32, on a CPU, channels last; ``added`` has the shape of what is made. None where there is no
-    compiled code to do it. ValueError for other tensors.
+    All float32, on a CPU, the channels of a pixel side by side; ``x`` and ``into``, where the result is
+    written if it is given, may be views of every so many pixels and of some of their channels. ``added`` lies
+    as what is made. None where there is no compiled code to do it. ValueError for other tensors.
     """
     library = native.library()
     if library is None:
         return None
-    form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
     batch, _, *times, height, width = x.shape
-    size = (of.enlarge * height, of.enlarge * width)
-    made = torch.empty(batch, of.outputs, *times, *size, memory_format=form)
-    for name, given, shape in (("x", x, (x.shape[0], of.inputs, *x.shape[2:])), ("added", added, made.shape)):
-        if given is not None and not (
-            given.shape == shape
-            and given.dtype == torch.float32
-            and given.device.type == "cpu"
-            and given.is_contiguous(memory_format=form)
-        ):
-            raise ValueError(
-                f"expected {name} of shape {tuple(shape)}, float32, on the CPU, channels last; "
-                f"got {tuple(given.shape)}, {given.dtype}, {given.device}, strides {given.stride()}"
-            )
+    shape = (batch, of.outputs, *times, of.enlarge * height, of.enlarge * width)
+    form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    made = torch.empty(shape, memory_format=form) if into is None else into
+    for name, given, wanted in (("x", x, (batch, of.inputs, *x.shape[2:])), ("the result", made, shape)):
+        if not (_fits(given, wanted) and (given.shape[1] == 1 or given.stride(1) == 1)):
+            raise ValueError(_expected(name, wanted, "the channels of a pixel side by side", given))
+    if added is not None and not (_fits(added, shape) and _alike(added, made)):
+        raise ValueError(_expected("added", shape, f"strides {made.stride()}", added))
     if times and batch != 1:
         raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
     if of.taps != (3 if times else 1):
         raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
     tensors = (None if t is None else t.data_ptr() for t in (of.points, of.bias, of.before, of.after))
-    told = _Convolution(
-        of.inputs, of.outputs, of.taps, of.points.dtype == torch.bfloat16, of.enlarge, *tensors
-    )
+    half = of.points.dtype == torch.bfloat16
+    told = _Convolution(of.inputs, of.outputs, of.taps, half, of.enlarge, *tensors)
     failed = library.convolve(
         ctypes.byref(told),
         ctypes.c_void_p(x.data_ptr()),
+        ctypes.byref(_layout(x)),
         ctypes.c_void_p(made.data_ptr()),
+        ctypes.byref(_layout(made)),
         ctypes.c_void_p(None if added is None else added.data_ptr()),
         times[0] if times else batch,
         height,
@@ -191,3 +200,23 @@ def convolve(x: Tensor, of: Kernels, added: Tensor | None = None) -> Tensor | No
     if failed:
         raise MemoryError("not enough memory for a convolution")
     return made
+
+
+def _fits(given: Tensor, shape: tuple[int, ...]) -> bool:
+    return given.shape == shape and given.dtype == torch.float32 and given.device.type == "cpu"
+
+
+def _alike(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors of one shape lie alike in memory."""
+    return all(a == b for a, b, size in zip(x.stride(), y.stride(), x.shape, strict=True) if size > 1)
+
+
+def _layout(x: Tensor) -> _Layout:
+    return _Layout(x.stride(0 if x.dim() == 4 else 2), x.stride(-2), x.stride(-1))
+
+
+def _expected(name: str, shape: tuple[int, ...], how: str, given: Tensor) -> str:
+    return (
+        f"expected {name} of shape {tuple(shape)}, float32, on the CPU, {how}; "
+        f"got {tuple(given.shape)}, {given.dtype}, {given.device}, strides {given.stride()}"
+    )

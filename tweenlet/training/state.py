@@ -210,10 +210,11 @@ def predict(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _channels_last(model: nn.Module) -> nn.Module:
-    """The model with its 2-D kernels laid out channels last, which most convolutions like best."""
+    """The model with its kernels laid out channels last, which most convolutions like best."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if parameter.dim() in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
     return model
 
 

@@ -1,0 +1,180 @@
+"""How many samples a training learns from in a second: this checkout, and another revision in turn with it.
+
+    python scripts/training_speed.py [--against REV] [--steps 9] [--cases distill train] [--precisions ...]
+
+                +--"step"--> a process of this checkout -------------> wall and CPU seconds, loss
+    this script |
+                +--"step"--> a process of REV, from a git worktree --> wall and CPU seconds, loss
+
+Two cases, each a whole step of batch 4 (batch made, forward, loss, backward, optimiser, average) on one
+thread: `distill` teaches MINI by a frozen ST-MFNet on crops of 128, `train` the default network on crops of
+192, its flow given. Weights are fresh and the samples synthetic, the same for both. The two take turns step
+by step; told are medians, the median of the ratios step by step, and how far the losses of the two are apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+
+import tweenlet
+from tweenlet.config import MINI, SMALL, STMFNET
+from tweenlet.evaluation.run import code_version, machine
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data import Batches, ahead
+from tweenlet.training.distill import Distillation, network
+from tweenlet.training.harvest import flows_of
+from tweenlet.training.losses import supervised
+from tweenlet.training.motion import moving_scene
+from tweenlet.training.options import TrainOptions
+from tweenlet.training.state import TrainingState
+from tweenlet.training.store import Samples
+
+HERE = Path(__file__).parents[1]
+BATCH = 4
+CROPS = {"distill": 128, "train": 192}
+WARM_UP = 2
+"""First steps that are not counted: buffers, kernels and caches are made in them."""
+
+
+def main() -> None:
+    """Run what was asked for, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--against", metavar="REV", help="revision of git to compare with")
+    parser.add_argument("--steps", type=int, default=9, help="steps that are counted")
+    parser.add_argument("--cases", nargs="+", choices=CROPS, default=list(CROPS))
+    precisions = ("float32", "bfloat16")
+    parser.add_argument("--precisions", nargs="+", choices=precisions, default=list(precisions))
+    parser.add_argument("--learn", nargs=3, metavar=("CASE", "PRECISION", "FOLDER"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.learn:
+        learn(*asked.learn)
+        return
+    with ExitStack() as at_end:
+        folder = Path(at_end.enter_context(tempfile.TemporaryDirectory()))
+        make_samples(folder)
+        places = {"here": HERE}
+        if asked.against:
+            places[asked.against] = folder / "against"
+            git("worktree", "add", "--detach", str(folder / "against"), asked.against)
+            at_end.callback(git, "worktree", "remove", "--force", str(folder / "against"))
+        print(
+            f"{'':20}{'':12}{'samples/s':>10}{'wall s':>8}{'CPU s':>8}{'wall, times':>13}{'CPU, times':>12}"
+        )
+        for case in asked.cases:
+            for precision in asked.precisions:
+                compare(case, precision, folder, places, asked.steps)
+    print(f"medians of {asked.steps} steps of {BATCH} samples, tweenlet {code_version()}, {machine()}")
+
+
+def compare(case: str, precision: str, folder: Path, places: dict[str, Path], steps: int) -> None:
+    """Time one case in every place, in turn, and print a line for each."""
+    told: dict[str, list[dict[str, float]]] = {name: [] for name in places}
+    with ExitStack() as at_end:
+        learners = {
+            name: at_end.enter_context(Learner(place, case, precision, folder))
+            for name, place in places.items()
+        }
+        for turn in range(WARM_UP + steps):
+            for name in list(learners)[:: 1 if turn % 2 else -1]:
+                told[name].append(learners[name].step())
+    mine, *others = (told[name][WARM_UP:] for name in places)
+    for name, found in told.items():
+        wall, cpu = (median(step[what] for step in found[WARM_UP:]) for what in ("wall", "cpu"))
+        line = f"{case + ' ' + precision:20}{name:12}{BATCH / wall:10.2f}{wall:8.2f}{cpu:8.2f}"
+        print(line, end="\n" if name != "here" or not others else "")
+        for other in others if name == "here" else ():
+            for width, what in ((13, "wall"), (12, "cpu")):
+                ratio = median(theirs[what] / ours[what] for ours, theirs in zip(mine, other, strict=True))
+                print(f"{ratio:{width}.2f}", end="")
+            print()
+    for name in list(places)[1:]:
+        first, last = (abs(told["here"][step]["loss"] / told[name][step]["loss"] - 1) for step in (0, -1))
+        print(f"{'':20}losses differ by {first:.1e} at the first step, {last:.1e} at the last")
+
+
+class Learner:
+    """A process that trains, one step whenever it is asked to."""
+
+    def __init__(self, place: Path, case: str, precision: str, folder: Path) -> None:
+        environment = os.environ | {"PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, __file__, "--learn", case, precision, str(folder)]
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._place = place
+
+    def step(self) -> dict[str, float]:
+        """Take a step; its "wall" and "cpu" seconds, and its "loss". RuntimeError where the process ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("step\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the training of {self._place} ended early: see above")
+        told: dict[str, float] = json.loads(answer)
+        return told
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+def learn(case: str, precision: Any, folder: str) -> None:
+    """Train, in a process of its own: one step for each line that is read, and a line of JSON about it."""
+    if not Path(tweenlet.__file__).is_relative_to(os.environ["PYTHONPATH"]):
+        raise RuntimeError(f"expected tweenlet from {os.environ['PYTHONPATH']}, got {tweenlet.__file__}")
+    cv2.setNumThreads(1)
+    torch.manual_seed(0)
+    options = TrainOptions(steps=10_000, warmup=0, learning_rate=1e-4, precision=precision, device="cpu")
+    objective = supervised(options)
+    if case == "distill":
+        objective = Distillation(options, [network(STMFNet(STMFNET))])
+    with tempfile.TemporaryDirectory() as out:
+        state = TrainingState(STMFNet(MINI if case == "distill" else SMALL), options, Path(out))
+        batches = ahead(Batches(Samples(Path(folder)), BATCH, CROPS[case]), 0, options.steps)
+        for _ in sys.stdin:
+            wall, cpu = time.perf_counter(), time.process_time()
+            values = state.learn(next(batches), objective)
+            took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+            print(json.dumps({**took, "loss": values["loss"]}), flush=True)
+
+
+def make_samples(folder: Path, count: int = 16, size: int = 224) -> None:
+    """A store of synthetic scenes, (count, 5, 3, size, size), and their flows."""
+    random = np.random.default_rng(0)
+    stills = [
+        cv2.resize(random.uniform(0, 255, (60, 60, 3)), (360, 360), interpolation=cv2.INTER_CUBIC)
+        .clip(0, 255)
+        .astype(np.uint8)
+        for _ in range(4)
+    ]
+    scenes = [moving_scene(stills, size, random) for _ in range(count)]
+    np.save(folder / "frames.npy", np.stack(scenes).transpose(0, 1, 4, 2, 3))
+    np.save(folder / "flows.npy", np.stack([flows_of(scene) for scene in scenes]).astype(np.float16))
+    (folder / "sources.json").write_text(json.dumps([f"scene {number}" for number in range(count)]))
+
+
+def git(*arguments: str) -> None:
+    """Run git on this checkout."""
+    subprocess.run(["git", "-C", str(HERE), *arguments], check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()
