@@ -90,6 +90,8 @@ def test_a_teacher_says_what_it_would_by_itself(samples, config):
     model, batch = STMFNet(config), Batches(samples, 2, 32).at(0)
     teacher = network(model)
     with torch.no_grad():
+        for parameter in model.parameters():  # some say nothing at first
+            parameter.add_(torch.randn_like(parameter), alpha=0.01)
         wanted = predict(model.eval(), batch)
     torch.testing.assert_close(teacher(batch), wanted, atol=1e-5, rtol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):

@@ -119,8 +119,8 @@ def believed(picture: Tensor, batch: Batch) -> Tensor:
 def network(model: nn.Module) -> Teacher:
     """A network of ours as a teacher: in eval mode, without gradients, so that nothing of it changes.
 
-    On a CPU its copy for inference teaches, as it is when first asked; in bfloat16 under such an autocast. But
-    where something watches its parts, as :class:`Attention` does, it teaches itself.
+    On a CPU its copy for inference teaches, as it is when first asked; in bfloat16 under such an autocast.
+    But where something watches its parts, as :class:`Attention` does, it teaches itself.
     """
     copies: dict[torch.dtype, Fast] = {}
 
