@@ -130,8 +130,8 @@ def test_training_step(net, golden_weights, film, training_step, official_output
     assert {name for name, grad in gradients.items() if grad is None} == {
         name for name, norm in wanted.items() if norm is None
     }
-    # slopes, and biases before a batch norm, sum large terms that cancel: float64 differs by 1 % too; the worst
-    # sums terms of 153,000 in all to 9.5
+    # slopes, and biases before a batch norm, sum large terms that cancel: float64 differs by 1 % too; those
+    # of the worst are 153,000 in all and sum to 9.5
     errors = [
         abs(gradients[name].norm().item() - norm) / (norm + 0.01) for name, norm in wanted.items() if norm
     ]

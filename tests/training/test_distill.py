@@ -17,6 +17,7 @@ from tweenlet.training.distill import Attention, Distillation, believed, distill
 from tweenlet.training.distill import onnx as onnx_teacher
 from tweenlet.training.losses import laplacian
 from tweenlet.training.options import TrainOptions
+from tweenlet.training.state import predict
 from tweenlet.training.taught import keep, made_by
 
 OPTIONS = TrainOptions(steps=3, learning_rate=1e-3, warmup=1, log_every=1, save_every=1)
@@ -81,6 +82,30 @@ def test_a_teacher_stays_as_it_is_and_the_student_comes_nearer(samples, tmp_path
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
     assert all(p.grad is None for p in teacher.parameters())
     assert distance(student) < 0.9 * far
+
+
+@pytest.mark.parametrize("config", [TINY, SMALL])
+def test_a_teacher_says_what_it_would_by_itself(samples, config):
+    torch.manual_seed(0)
+    model, batch = STMFNet(config), Batches(samples, 2, 32).at(0)
+    teacher = network(model)
+    with torch.no_grad():
+        for parameter in model.parameters():  # some say nothing at first
+            parameter.add_(torch.randn_like(parameter), alpha=0.01)
+        wanted = predict(model.eval(), batch)
+    torch.testing.assert_close(teacher(batch), wanted, atol=1e-5, rtol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = teacher(batch).float()
+    assert 0 < (half - wanted).abs().max() < 0.05
+    torch.testing.assert_close(teacher(batch), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_teacher_that_is_watched_teaches_itself():
+    teacher, batch = network(model := STMFNet(TINY)), some_batch()
+    unwatched, seen = teacher(batch), []
+    model.texture.register_forward_hook(lambda *_: seen.append(True))
+    torch.testing.assert_close(teacher(batch), unwatched, atol=1e-5, rtol=1e-5)
+    assert seen == [True]
 
 
 def test_what_was_kept_beforehand_teaches_the_same(samples, tmp_path):

@@ -39,6 +39,14 @@ def mean(x: Tensor) -> Tensor:
     return x.mean(tuple(range(2, x.dim())), keepdim=True)
 
 
+def joined(*parts: Tensor) -> Tensor:
+    """(B, C, H, W) of one size side by side, (B, C + C' + ..., H, W), channels last.
+
+    Laid out one by one: turning what is joined takes twice as long, once more for the gradient.
+    """
+    return torch.cat([part.contiguous(memory_format=torch.channels_last) for part in parts], 1)
+
+
 class Enlargement(nn.Module):
     """What puts corners on corners: where a pixel lands depends on how large the whole is."""
 

@@ -41,8 +41,8 @@ class Branch(nn.Module):
         self.reduce = nn.Sequential(nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner))
         self.grouped = nn.Sequential(resize(inner, inner, kernel, GROUPS), nn.BatchNorm2d(inner))
         self.expand = nn.Sequential(nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-        # a strided 1x1 is a plain one of every other pixel: so written because oneDNN writes beyond its memory
-        # in the gradient of a strided one, channels last, with fewer than 16 inputs
+        # a strided 1x1 is a plain one on every other pixel: so written because oneDNN writes beyond its
+        # memory in the gradient of a strided one, channels last, with fewer than 16 inputs
         self.every = 1 if up else stride
         fetch = resize(inputs, outputs, 2, 1) if up else nn.Conv2d(inputs, outputs, 1, bias=False)
         self.shortcut = nn.Sequential(fetch, nn.BatchNorm2d(outputs))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.network.blocks import joined
 from tweenlet.ops.correlation import MATCHES, correlation
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import sample
@@ -66,7 +67,7 @@ class Refine(nn.Module):
         """Features (B, C, h, w), readings (B, 8, h, w), what reached, coarser hints -> hints, corrections."""
         there = views(before, after, places)
         matches = [correlation(*there[k : k + 2]) for k in (0, 2)] if self.matches else []
-        x = self.enter(torch.cat((*there, *matches, places / 8, *rest), 1).to(before.dtype))
+        x = self.enter(joined(*there, *matches, places / 8, *rest).to(before.dtype))
         x = self.leave(x + self.middle(x))
         return x, self.predict(x).to(places.dtype)
 
@@ -76,7 +77,7 @@ class Mend(nn.ModuleList):
 
     def forward(self, full: Tensor, hints: Tensor) -> Tensor:
         """Full (B, MERGED, H, W), hints (B, C, H/2, W/2) -> addition (B, 3, H, W)."""
-        x = torch.cat((F.pixel_unshuffle(full, 2), hints), 1)
+        x = joined(F.pixel_unshuffle(full, 2), hints)
         for layer in self:
             x = layer(x)
         return F.pixel_shuffle(x, 2)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.evaluation.peers import Onnx
+from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batch, Batches
 from tweenlet.training.loop import Result, Tick, train
@@ -116,11 +117,25 @@ def believed(picture: Tensor, batch: Batch) -> Tensor:
 
 
 def network(model: nn.Module) -> Teacher:
-    """A network of ours as a teacher: in eval mode, without gradients, so that nothing of it changes."""
+    """A network of ours as a teacher: in eval mode, without gradients, so that nothing of it changes.
+
+    On a CPU its copy for inference teaches, as it is when first asked; in bfloat16 under such an autocast.
+    But where something watches its parts, as :class:`Attention` does, it teaches itself.
+    """
+    copies: dict[torch.dtype, Fast] = {}
 
     def teacher(batch: Batch) -> Tensor:
-        with torch.no_grad():
-            return predict(model.to(batch.frames.device).eval(), batch)
+        device = batch.frames.device.type
+        asked: nn.Module = model.to(batch.frames.device).eval()
+        watched = any(module._forward_hooks for module in asked.modules())
+        if watched or device != "cpu" or not isinstance(asked, STMFNet):
+            with torch.no_grad():
+                return predict(asked, batch)
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        if dtype not in copies:
+            copies[dtype] = Fast(asked, dtype)
+        with torch.no_grad(), torch.autocast(device, enabled=False):
+            return predict(copies[dtype], batch)
 
     return teacher
 

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from tweenlet import weights
+from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import parallel
 from tweenlet.training.data import Batch
@@ -202,7 +203,7 @@ def device_of(name: str | None) -> torch.device:
 def predict(model: nn.Module, batch: Batch) -> Tensor:
     """The model's (B, 3, h, w) for a batch, with the batch's flows where its config asks for them."""
     network = model.module if isinstance(model, DistributedDataParallel) else model
-    if isinstance(network, STMFNet) and network.config.flow == "dis":
+    if isinstance(network, STMFNet | Fast) and network.config.flow == "dis":
         if batch.flows is None:
             raise ValueError("this network needs optical flow, and the samples were stored without")
         return model(batch.frames, batch.flows)  # type: ignore[no-any-return]
