@@ -3,8 +3,23 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tweenlet import native
 from tweenlet.ops.correlation import correlation
 from tweenlet.ops.warp import backwarp
+
+needs_native = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+
+
+@pytest.fixture
+def by_pytorch(monkeypatch):
+    """The correlation that PyTorch computes."""
+
+    def compute(*maps):
+        with monkeypatch.context() as without:
+            without.setattr(native, "library", lambda: None)
+            return correlation(*maps)
+
+    return compute
 
 
 def test_backwarp_meets_the_official_one(expected, device):
@@ -50,6 +65,55 @@ def test_correlation_channel_is_a_displacement(dtype):
     out = correlation(first, second)
     assert out[0, (4 - 2) * 9 + 4 + 3, 5, 5] == 1
     assert out.sum() == 1
+
+
+@needs_native
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last], ids=["planes", "pixels"])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1, 1), (1, 16, 1, 1), (2, 3, 5, 7), (1, 33, 12, 40), (3, 20, 9, 16), (1, 196, 4, 17)],
+    ids=str,
+)
+def test_native_correlation_is_that_of_pytorch(shape, form, threads, by_pytorch):
+    first, second = (x.contiguous(memory_format=form) for x in torch.randn(2, *shape))
+    torch.set_num_threads(threads)
+    try:
+        made = correlation(first, second)
+    finally:
+        torch.set_num_threads(1)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(made, by_pytorch(first, second), atol=2e-6, rtol=1e-5)
+
+
+@needs_native
+def test_native_correlation_takes_any_strides_and_reads_nothing_else(by_pytorch):
+    """A crop, upright and turned round, and one map for a whole batch; what lies around them is NaN."""
+    around = torch.full((2, 7, 30, 29), torch.nan)
+    around[..., 6:25, 5:18] = torch.randn(2, 7, 19, 13)
+    for form in (torch.contiguous_format, torch.channels_last):
+        maps = around.contiguous(memory_format=form)[..., 6:25, 5:18]
+        for first, second in (maps[:1], maps[1:]), (maps.mT, maps[:1].expand_as(maps).mT):
+            made = correlation(first, second)
+            assert made.isfinite().all()
+            torch.testing.assert_close(made, by_pytorch(first, second), atol=2e-6, rtol=1e-5)
+
+
+@needs_native
+def test_native_correlation_keeps_nan_and_infinity_where_they_are(by_pytorch):
+    first, second = torch.randn(2, 1, 3, 11, 18)
+    first[..., 2, 3], second[..., 9, 17], second[..., 0, 0] = torch.nan, torch.inf, -torch.inf
+    torch.testing.assert_close(correlation(first, second), by_pytorch(first, second), equal_nan=True)
+
+
+@needs_native
+def test_a_gradient_is_left_to_pytorch():
+    first, second = torch.randn(2, 1, 3, 4, 5)
+    second.requires_grad_()
+    made = correlation(first, second)
+    assert made.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(correlation(first, second), made)
 
 
 def test_refuse_shapes_that_do_not_match():

@@ -5,9 +5,13 @@ first, second (B, C, H, W)  ->  (B, 81, H, W), channel t = displacement (t % 9 -
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from tweenlet import native
 
 REACH = 4
 """Furthest displacement in pixels, each way."""
@@ -15,15 +19,24 @@ MATCHES = (2 * REACH + 1) ** 2
 """Displacements looked at, and so channels of the result."""
 
 
+class _Map(ctypes.Structure):
+    """``struct map`` of native/correlation.c."""
+
+    _fields_ = (("values", ctypes.c_void_p), *((name, ctypes.c_long) for name in ("b", "c", "y", "x")))
+
+
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Mean over channels of first(p) * second(p + d) for the 81 displacements d; zero outside the frame.
 
-    Shapes (B, C, H, W) twice -> (B, 81, H, W). ValueError when the two shapes differ.
+    Shapes (B, C, H, W) twice -> (B, 81, H, W). ValueError when the two shapes differ. float32 on a CPU that
+    needs no gradient is matched in native code, and the result's channels lie side by side.
     """
     if first.shape != second.shape:
         raise ValueError(
             f"expected two feature maps of one shape, got {tuple(first.shape)} and {tuple(second.shape)}"
         )
+    if _is_for_native_code(first) and _is_for_native_code(second):
+        return _by_native_code(first, second)
     height, width = first.shape[-2:]
     around = F.pad(second, (REACH,) * 4)
     return torch.stack(
@@ -34,3 +47,34 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
         ],
         1,
     )
+
+
+def _is_for_native_code(x: Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()  # nor exporting: what C does is not seen
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.dim() == 4
+        and x.numel() > 0
+        and not (torch.is_grad_enabled() and x.requires_grad)
+        and native.library() is not None
+    )
+
+
+def _by_native_code(first: Tensor, second: Tensor) -> Tensor:
+    library = native.library()
+    assert library is not None  # asked before
+    batch, channels, height, width = first.shape
+    made = torch.empty(batch, height, width, MATCHES)
+    maps = [_Map(x.data_ptr(), *x.stride()) for x in (first, second)]
+    if library.correlate(
+        *(ctypes.byref(x) for x in maps),
+        ctypes.c_void_p(made.data_ptr()),
+        batch,
+        channels,
+        height,
+        width,
+        torch.get_num_threads(),
+    ):
+        raise MemoryError("not enough memory for a cost volume")
+    return made.permute(0, 3, 1, 2)

@@ -1,0 +1,158 @@
+/* Each pixel of one map times the 81 around it in another: means over channels. ops/correlation.py calls it.
+
+    second  -> rows of [channel][pixel], zeros around
+    first   -> LANES pixels of a few rows, [row][channel][pixel]
+    both    -> a row of second, moved by nine steps, times each row of first -> [match][pixel] -> [pixel][match]
+*/
+
+#include <stdlib.h>
+#include <string.h>
+
+#define REACH 4
+#define SIDE (2 * REACH + 1)
+#define MATCHES (SIDE * SIDE)
+#ifdef __AVX512F__ /* LANES pixels of ROWS rows at once: SIDE * ROWS sums, as many as there are registers for */
+#define LANES 16
+#define ROWS 3
+#else
+#define LANES 8
+#define ROWS 1
+#endif
+
+#define ALWAYS static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int four_places __attribute__((vector_size(16)));
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (four_places){__VA_ARGS__})
+#endif
+
+struct map {
+    const float *values;
+    long sample, channel, row, pixel; /* how far apart, in floats */
+};
+
+static int at_most(int a, int b) { return a < b ? a : b; }
+
+/* So many pixels of a row -> [channel][pixel], channels so far apart. */
+ALWAYS void pack(const struct map *map, long place, float *to, long apart, int channels, int pixels) {
+    const float *from = map->values + place;
+    if (map->pixel == 1)
+        for (int channel = 0; channel < channels; channel++)
+            memcpy(to + channel * apart, from + channel * map->channel, 4 * pixels);
+    else
+        for (int pixel = 0; pixel < pixels; pixel++)
+            for (int channel = 0; channel < channels; channel++)
+                to[channel * apart + pixel] = from[pixel * map->pixel + channel * map->channel];
+}
+
+/* Rows of first times the nine of second; each row of first is one match further up than the one before. */
+ALWAYS void products(const int rows, const float *first, const float *second, long apart, int channels,
+                     float (*made)[MATCHES][LANES]) {
+    const float share = 1.0f / channels;
+    vec sum[ROWS][SIDE];
+    #pragma GCC unroll 3
+    for (int row = 0; row < rows; row++)
+        #pragma GCC unroll 9
+        for (int step = 0; step < SIDE; step++) sum[row][step] = (vec){0};
+    for (int channel = 0; channel < channels; channel++, second += apart) {
+        vec here[ROWS];
+        #pragma GCC unroll 3
+        for (int row = 0; row < rows; row++) here[row] = *(const vec *)(first + ((long)row * channels + channel) * LANES);
+        #pragma GCC unroll 9
+        for (int step = 0; step < SIDE; step++) {
+            vec there = *(const vec *)(second + step);
+            #pragma GCC unroll 3
+            for (int row = 0; row < rows; row++) sum[row][step] += here[row] * there;
+        }
+    }
+    #pragma GCC unroll 3
+    for (int row = 0; row < rows; row++)
+        #pragma GCC unroll 9
+        for (int step = 0; step < SIDE; step++)
+            *(vec *)((float *)(made + row) + (step - row * SIDE) * LANES) = share * sum[row][step];
+}
+
+/* [match][pixel] -> [pixel][match] */
+static void turn(const float (*from)[LANES], float *to, int pixels) {
+    int pixel = 0;
+    for (; pixel + 4 <= pixels; pixel += 4, to += 4 * MATCHES) {
+        for (int match = 0; match + 4 <= MATCHES; match += 4) {
+            four a = *(const four *)(from[match] + pixel), b = *(const four *)(from[match + 1] + pixel);
+            four c = *(const four *)(from[match + 2] + pixel), d = *(const four *)(from[match + 3] + pixel);
+            four ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
+            *(four *)(to + match) = SHUFFLE(ab, cd, 0, 1, 4, 5);
+            *(four *)(to + match + MATCHES) = SHUFFLE(ab, cd, 2, 3, 6, 7);
+            ab = SHUFFLE(a, b, 2, 6, 3, 7), cd = SHUFFLE(c, d, 2, 6, 3, 7);
+            *(four *)(to + match + 2 * MATCHES) = SHUFFLE(ab, cd, 0, 1, 4, 5);
+            *(four *)(to + match + 3 * MATCHES) = SHUFFLE(ab, cd, 2, 3, 6, 7);
+        }
+        for (int i = 0; i < 4; i++) to[i * MATCHES + MATCHES - 1] = from[MATCHES - 1][pixel + i];
+    }
+    for (; pixel < pixels; pixel++, to += MATCHES)
+        for (int match = 0; match < MATCHES; match++) to[match] = from[match][pixel];
+}
+
+/* Means over channels of first (p) second (p + d): (batch, height, width, MATCHES). 1: no memory. */
+int correlate(const struct map *first, const struct map *second, float *made, int batch, int channels, int height,
+              int width, int threads) {
+    const int wide = (width + LANES - 1) / LANES * LANES, tall = height + SIDE - 1, groups = (height + ROWS - 1) / ROWS;
+    /* an odd number of cache lines apart, so that the channels of a pixel do not fight for the same few */
+    const long apart = ((wide + SIDE - 1 + 15) / 16 | 1) * 16, line = channels * apart;
+    float *around = aligned_alloc(64, 4 * line * tall * batch);
+    int failed = !around;
+    #pragma omp parallel num_threads(threads)
+    {
+        float *few = aligned_alloc(64, (size_t)4 * 16 * ROWS * channels);
+        if (!few) {
+            #pragma omp atomic write
+            failed = 1;
+        } else
+            memset(few, 0, (size_t)4 * 16 * ROWS * channels);
+        #pragma omp barrier
+        #pragma omp for schedule(dynamic)
+        for (int row = 0; row < batch * tall; row++) {
+            if (failed) continue;
+            int y = row % tall - REACH;
+            float *to = around + row * line;
+            memset(to, 0, 4 * line);
+            if (y >= 0 && y < height)
+                pack(second, row / tall * second->sample + y * second->row, to + REACH, apart, channels, width);
+        }
+        #pragma omp for schedule(dynamic)
+        for (int group = 0; group < batch * groups; group++) {
+            if (failed) continue;
+            int sample = group / groups, y = group % groups * ROWS, rows = at_most(ROWS, height - y);
+            for (int x = 0; x < width; x += LANES) {
+                float matches[ROWS][MATCHES][LANES] __attribute__((aligned(64)));
+                int pixels = at_most(LANES, width - x);
+                for (int row = 0; row < rows; row++)
+                    pack(first, sample * first->sample + (y + row) * first->row + x * first->pixel,
+                         few + (long)row * channels * LANES, LANES, channels, pixels);
+                const float *there = around + ((long)sample * tall + y) * line + x;
+                for (int down = 0; down < SIDE - 1 + rows; down++, there += line) {
+                    int top = down < SIDE ? 0 : down - SIDE + 1, count = at_most(down + 1, rows) - top;
+                    const float *here = few + (long)top * channels * LANES;
+                    float(*to)[MATCHES][LANES] = (void *)matches[top][(down - top) * SIDE];
+#if ROWS > 1
+                    if (count == 3)
+                        products(3, here, there, apart, channels, to);
+                    else if (count == 2)
+                        products(2, here, there, apart, channels, to);
+                    else
+#endif
+                        products(1, here, there, apart, channels, to);
+                }
+                for (int row = 0; row < rows; row++)
+                    turn(matches[row], made + (((long)sample * height + y + row) * width + x) * MATCHES, pixels);
+            }
+        }
+        free(few);
+    }
+    free(around);
+    return failed;
+}
