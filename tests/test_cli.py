@@ -233,7 +233,11 @@ BAD = {
     "no depth": (lambda clip: clip, ["--fps", "60", "--depth", "0"], "expected a depth from 1 to 8"),
     "beyond depth": (lambda clip: clip, ["--fps", "1e9"], "depth 3 gives 8 times as many frames at most"),
     "unknown device": (lambda clip: clip, ["--device", "abacus"], "device abacus cannot be used"),
-    "unknown engine": (lambda clip: clip, ["--engine", "steam"], "expected an engine of eager, compile"),
+    "unknown engine": (
+        lambda clip: clip,
+        ["--engine", "steam"],
+        "expected an engine of eager, cudagraph, compile",
+    ),
     "no device": (lambda clip: clip, ["--device", "meta"], "device meta cannot be used"),
     "pair and fps": (lambda clip: _resized(clip) / "0.png", ["mixed/1.png", "--fps", "60"], "say --factor"),
     "pair of sizes": (lambda clip: _resized(clip) / "0.png", ["mixed/3.png", "x.png"], "52x32"),

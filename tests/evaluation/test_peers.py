@@ -125,6 +125,15 @@ def small() -> STMFNet:
     return STMFNet(SMALL).eval()
 
 
+def test_a_network_runs_in_half_precision(moving: Tensor) -> None:
+    found = methods(["default", "half=default:bfloat16"])
+    assert found["half"].told == "the shipped weights default, in bfloat16"
+    apart = (found["half"](moving) - found["default"](moving)).abs()
+    assert 0 < apart.max() < 0.05
+    with pytest.raises(ValueError, match="expected a checkpoint"):
+        methods(["default:int8"])
+
+
 def test_repeated_outer_frames_are_steady_motion_to_a_network(moving: Tensor) -> None:
     """As good as with the steady outer frames, and better than with stills that are not equal to the bit."""
     network, inner = Network(small()), (..., slice(16, -16), slice(24, -24))

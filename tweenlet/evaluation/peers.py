@@ -102,7 +102,7 @@ class Peer:
 class Network:
     """A network as a Method; how many ``parameters`` it has, and the ``digest`` (SHA-256) of its weights.
 
-    ``pad_to`` as in :class:`~tweenlet.interpolate.Interpolator`.
+    ``pad_to`` and ``dtype`` as in :class:`~tweenlet.interpolate.Interpolator`.
     """
 
     def __init__(
@@ -111,12 +111,16 @@ class Network:
         device: str | torch.device | None = None,
         *,
         pad_to: int | None = None,
+        dtype: torch.dtype = torch.float32,
         told: str = "",
     ) -> None:
-        self.interpolator = Interpolator(model, device=device, pad_to=pad_to)
+        self.interpolator = Interpolator(model, device=device, pad_to=pad_to, dtype=dtype)
         self.parameters = _count(model)
         self.digest = _digest(model)
         self.told = told
+        if dtype != torch.float32:
+            precision = str(dtype).removeprefix("torch.")
+            self.told, self.digest = f"{told}, in {precision}", f"{self.digest}, {precision}"
 
     def __call__(self, frames: Tensor) -> Tensor:
         """The frame in the middle, not clamped; nothing is known of the frames from an earlier call."""
@@ -338,6 +342,7 @@ def methods(
 
     A name is one of :data:`PEERS`, one of shipped weights, or the path of a checkpoint, of a file that the
     authors of ST-MFNet published (.pth; padded to multiples of 128, as their code does) or of an ONNX file.
+    A network of ours runs in half precision as NAME:bfloat16 or NAME:float16.
     LABEL=NAME gives it a label, unless a file has just that name; else its label is what was typed, the end
     of it where it is long, and for a .pth what publications call it. A peer is NAME=CMD (:func:`command`),
     NAME=FILE.py:FUNCTION, NAME=package.module:function (:func:`function`) or NAME=FILE.onnx (:class:`Onnx`).
@@ -360,13 +365,14 @@ def _named(text: str, device: str | torch.device | None) -> tuple[str, Method]:
     label, equals, name = text.partition("=")
     if not equals or Path(text).exists():
         label, name = _readable(text), text
+    name, dtype = _precision_of(name)
     kind = Path(name).suffix
     if kind in (".onnx", ".pth", ".safetensors") and not Path(name).is_file():
         raise FileNotFoundError(f"no such file: {name}" + (f", asked for as {text}" if equals else ""))
     if name in PEERS:
         return label, PEERS[name]
     if name in weights.names():
-        return label, Network(weights.load(name), device, told=f"the shipped weights {name}")
+        return label, Network(weights.load(name), device, dtype=dtype, told=f"the shipped weights {name}")
     if kind == ".onnx":
         return label, Onnx(name)
     if kind == ".pth":
@@ -374,11 +380,18 @@ def _named(text: str, device: str | torch.device | None) -> tuple[str, Method]:
         if name == text:
             label = _PUBLISHED.get(model.config, label)
         told = f"the published checkpoint {name}, frames padded to multiples of {OFFICIAL_STRIDE}"
-        return label, Network(model, device, pad_to=OFFICIAL_STRIDE, told=told)
+        return label, Network(model, device, pad_to=OFFICIAL_STRIDE, dtype=dtype, told=told)
     if Path(name).is_file():
-        return label, Network(weights.load(name), device, told=f"the checkpoint {name}")
+        return label, Network(weights.load(name), device, dtype=dtype, told=f"the checkpoint {name}")
     known = ", ".join([*weights.names(), *PEERS])
     raise ValueError(f"expected a checkpoint or ONNX file or one of {known}; got {text}")
+
+
+def _precision_of(name: str) -> tuple[str, torch.dtype]:
+    """A network's name without what may be said behind it, and the precision that this is."""
+    before, _, last = name.rpartition(":")
+    halves = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    return (before, halves[last]) if last in halves and not Path(name).exists() else (name, torch.float32)
 
 
 def _peer(text: str) -> tuple[str, Method]:
