@@ -38,19 +38,42 @@ struct map {
 
 static int at_most(int a, int b) { return a < b ? a : b; }
 
+/* [row][column] -> [column][row], rows so far apart before, columns so far apart after. */
+static void turn(const float *from, long from_apart, float *to, long to_apart, int rows, int columns) {
+    const int whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+    for (int column = 0; column < whole_columns; column += 4)
+        for (int row = 0; row < whole_rows; row += 4) {
+            const float *here = from + row * from_apart + column;
+            float *there = to + column * to_apart + row;
+            four a = *(const four *)here, b = *(const four *)(here + from_apart);
+            four c = *(const four *)(here + 2 * from_apart), d = *(const four *)(here + 3 * from_apart);
+            four ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
+            *(four *)there = SHUFFLE(ab, cd, 0, 1, 4, 5);
+            *(four *)(there + to_apart) = SHUFFLE(ab, cd, 2, 3, 6, 7);
+            ab = SHUFFLE(a, b, 2, 6, 3, 7), cd = SHUFFLE(c, d, 2, 6, 3, 7);
+            *(four *)(there + 2 * to_apart) = SHUFFLE(ab, cd, 0, 1, 4, 5);
+            *(four *)(there + 3 * to_apart) = SHUFFLE(ab, cd, 2, 3, 6, 7);
+        }
+    for (int column = 0; column < columns; column++)
+        for (int row = column < whole_columns ? whole_rows : 0; row < rows; row++)
+            to[column * to_apart + row] = from[row * from_apart + column];
+}
+
 /* So many pixels of a row -> [channel][pixel], channels so far apart. */
 ALWAYS void pack(const struct map *map, long place, float *to, long apart, int channels, int pixels) {
     const float *from = map->values + place;
     if (map->pixel == 1)
         for (int channel = 0; channel < channels; channel++)
             memcpy(to + channel * apart, from + channel * map->channel, 4 * pixels);
+    else if (map->channel == 1)
+        turn(from, map->pixel, to, apart, pixels, channels);
     else
         for (int pixel = 0; pixel < pixels; pixel++)
             for (int channel = 0; channel < channels; channel++)
                 to[channel * apart + pixel] = from[pixel * map->pixel + channel * map->channel];
 }
 
-/* Rows of first times the nine of second; each row of first is one match further up than the one before. */
+/* Rows of first times a row of second, at nine steps: the lower a row of first, the further up this is for it. */
 ALWAYS void products(const int rows, const float *first, const float *second, long apart, int channels,
                      float (*made)[MATCHES][LANES]) {
     const float share = 1.0f / channels;
@@ -62,10 +85,14 @@ ALWAYS void products(const int rows, const float *first, const float *second, lo
     for (int channel = 0; channel < channels; channel++, second += apart) {
         vec here[ROWS];
         #pragma GCC unroll 3
-        for (int row = 0; row < rows; row++) here[row] = *(const vec *)(first + ((long)row * channels + channel) * LANES);
+        for (int row = 0; row < rows; row++)
+            here[row] = *(const vec *)(first + ((long)row * channels + channel) * LANES);
         #pragma GCC unroll 9
         for (int step = 0; step < SIDE; step++) {
             vec there = *(const vec *)(second + step);
+#ifdef __AVX512F__
+            __asm__("" : "+v"(there)); /* loaded once: across two cache lines, it costs two loads */
+#endif
             #pragma GCC unroll 3
             for (int row = 0; row < rows; row++) sum[row][step] += here[row] * there;
         }
@@ -75,26 +102,6 @@ ALWAYS void products(const int rows, const float *first, const float *second, lo
         #pragma GCC unroll 9
         for (int step = 0; step < SIDE; step++)
             *(vec *)((float *)(made + row) + (step - row * SIDE) * LANES) = share * sum[row][step];
-}
-
-/* [match][pixel] -> [pixel][match] */
-static void turn(const float (*from)[LANES], float *to, int pixels) {
-    int pixel = 0;
-    for (; pixel + 4 <= pixels; pixel += 4, to += 4 * MATCHES) {
-        for (int match = 0; match + 4 <= MATCHES; match += 4) {
-            four a = *(const four *)(from[match] + pixel), b = *(const four *)(from[match + 1] + pixel);
-            four c = *(const four *)(from[match + 2] + pixel), d = *(const four *)(from[match + 3] + pixel);
-            four ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
-            *(four *)(to + match) = SHUFFLE(ab, cd, 0, 1, 4, 5);
-            *(four *)(to + match + MATCHES) = SHUFFLE(ab, cd, 2, 3, 6, 7);
-            ab = SHUFFLE(a, b, 2, 6, 3, 7), cd = SHUFFLE(c, d, 2, 6, 3, 7);
-            *(four *)(to + match + 2 * MATCHES) = SHUFFLE(ab, cd, 0, 1, 4, 5);
-            *(four *)(to + match + 3 * MATCHES) = SHUFFLE(ab, cd, 2, 3, 6, 7);
-        }
-        for (int i = 0; i < 4; i++) to[i * MATCHES + MATCHES - 1] = from[MATCHES - 1][pixel + i];
-    }
-    for (; pixel < pixels; pixel++, to += MATCHES)
-        for (int match = 0; match < MATCHES; match++) to[match] = from[match][pixel];
 }
 
 /* Means over channels of first (p) second (p + d): (batch, height, width, MATCHES). 1: no memory. */
@@ -138,17 +145,18 @@ int correlate(const struct map *first, const struct map *second, float *made, in
                     int top = down < SIDE ? 0 : down - SIDE + 1, count = at_most(down + 1, rows) - top;
                     const float *here = few + (long)top * channels * LANES;
                     float(*to)[MATCHES][LANES] = (void *)matches[top][(down - top) * SIDE];
-#if ROWS > 1
-                    if (count == 3)
-                        products(3, here, there, apart, channels, to);
+                    if (count == 1)
+                        products(1, here, there, apart, channels, to);
+#if ROWS == 3
                     else if (count == 2)
                         products(2, here, there, apart, channels, to);
                     else
+                        products(3, here, there, apart, channels, to);
 #endif
-                        products(1, here, there, apart, channels, to);
                 }
                 for (int row = 0; row < rows; row++)
-                    turn(matches[row], made + (((long)sample * height + y + row) * width + x) * MATCHES, pixels);
+                    turn(matches[row][0], LANES, made + (((long)sample * height + y + row) * width + x) * MATCHES,
+                         MATCHES, MATCHES, pixels);
             }
         }
         free(few);

@@ -65,7 +65,7 @@ def _by_native_code(first: Tensor, second: Tensor) -> Tensor:
     library = native.library()
     assert library is not None  # asked before
     batch, channels, height, width = first.shape
-    made = torch.empty(batch, height, width, MATCHES)
+    made = first.new_empty(batch, height, width, MATCHES)
     maps = [_Map(x.data_ptr(), *x.stride()) for x in (first, second)]
     if library.correlate(
         *(ctypes.byref(x) for x in maps),
