@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tweenlet import native
 from tweenlet.cost import cost
 from tweenlet.engines import ENGINES, processor
 from tweenlet.evaluation.peers import Method, Onnx, command, function
@@ -252,8 +253,9 @@ def bench(
     if not results:
         raise ValueError("; ".join(failures.values()) or "expected something to time, got nothing")
     dtypes = dict.fromkeys(result.subject.dtype for result in results)
+    machine = f"{_name(device)}{processor()}, {os.cpu_count()} cores, {platform.system()}, {native.told()}"
     return Report(
-        f"{_name(device)}{processor()}, {os.cpu_count()} cores, {platform.system()}", torch.__version__,
+        machine, torch.__version__,
         {name: ceilings(DTYPES[name], device=device) for name in dtypes}, tuple(results), failures,
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tweenlet import native
 from tweenlet.engines import processor
 from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.peers import Method
@@ -298,9 +299,9 @@ def code_version() -> str:
 
 
 def machine() -> str:
-    """Processor, cores, accelerator and torch, in one line."""
+    """Processor, cores, accelerator, torch, and whether there is native code, in one line."""
     parts = [f"{processor()} ({platform.system()}, {torch.backends.cpu.get_cpu_capability()})"]
     parts.append(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
-    return ", ".join([*parts, f"torch {torch.__version__}"])
+    return ", ".join([*parts, f"torch {torch.__version__}", native.told()])

@@ -45,6 +45,11 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def told() -> str:
+    """Whether there is native code, for people."""
+    return "no native code" if library() is None else "native code"
+
+
 def compile_to(made: Path, compiler: str) -> None:
     """Write the library. CalledProcessError, with what the compiler said, where it cannot be compiled."""
     with tempfile.TemporaryDirectory(dir=made.parent) as work:

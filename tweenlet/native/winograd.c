@@ -95,6 +95,7 @@ ALWAYS void put(void *to, long place, vec x, int half) {
         return;
     }
 #endif
+    (void)half;
     *(vec *)((float *)to + place) = x;
 }
 
