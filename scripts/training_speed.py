@@ -2,14 +2,15 @@
 
     python scripts/training_speed.py [--against REV] [--steps 9] [--cases distill train] [--precisions ...]
 
-                +--"step"--> a process of this checkout -------------> wall and CPU seconds, loss
+                +--"step"--> a process of this checkout -------------> wall and CPU seconds, loss, gradient
     this script |
-                +--"step"--> a process of REV, from a git worktree --> wall and CPU seconds, loss
+                +--"step"--> a process of REV, from a git worktree --> wall and CPU seconds, loss, gradient
 
 Two cases, each a whole step of batch 4 (batch made, forward, loss, backward, optimiser, average) on one
 thread: `distill` teaches MINI by a frozen ST-MFNet on crops of 128, `train` the default network on crops of
 192, its flow given. Weights are fresh and the samples synthetic, the same for both. The two take turns step
-by step; told are medians, the median of the ratios step by step, and how far the losses of the two are apart.
+by step; told are medians, the median of the ratios step by step, and how far the two are apart in what they
+learn: in the loss and in the norm of its gradient, at the step where they are furthest.
 """
 
 from __future__ import annotations
@@ -102,8 +103,13 @@ def compare(case: str, precision: str, folder: Path, places: dict[str, Path], st
                 print(f"{ratio:{width}.2f}", end="")
             print()
     for name in list(places)[1:]:
-        first, last = (abs(told["here"][step]["loss"] / told[name][step]["loss"] - 1) for step in (0, -1))
-        print(f"{'':20}losses differ by {first:.1e} at the first step, {last:.1e} at the last")
+        apart = {
+            what: max(abs(a[what] / b[what] - 1) for a, b in zip(told["here"], told[name], strict=True))
+            for what in ("loss", "gradient")
+        }
+        print(
+            f"{'':20}apart by at most {apart['loss']:.0e} (loss), {apart['gradient']:.0e} (its gradient's norm)"
+        )
 
 
 class Learner:
@@ -118,7 +124,7 @@ class Learner:
         self._place = place
 
     def step(self) -> dict[str, float]:
-        """Take a step; its "wall" and "cpu" seconds, and its "loss". RuntimeError where the process ended."""
+        """Take a step; its "wall" and "cpu" seconds, "loss" and "gradient". RuntimeError where it ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("step\n")
@@ -153,7 +159,8 @@ def learn(case: str, precision: Any, folder: str) -> None:
             wall, cpu = time.perf_counter(), time.process_time()
             values = state.learn(next(batches), objective)
             took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-            print(json.dumps({**took, "loss": values["loss"]}), flush=True)
+            learnt = {what: values[what] for what in ("loss", "gradient")}
+            print(json.dumps(took | learnt), flush=True)
 
 
 def make_samples(folder: Path, count: int = 16, size: int = 224) -> None:

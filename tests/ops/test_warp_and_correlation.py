@@ -58,6 +58,12 @@ def test_correlation_meets_the_official_kernel(expected, gradients, device):
     torch.testing.assert_close(grads[1], golden["grad_second"], atol=1e-6, rtol=1e-5)
 
 
+def test_correlation_gradient():
+    torch.manual_seed(0)
+    maps = [torch.rand(2, 3, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert torch.autograd.gradcheck(correlation, maps)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_correlation_channel_is_a_displacement(dtype):
     first, second = torch.zeros(1, 3, 12, 12, dtype=dtype), torch.zeros(1, 3, 12, 12, dtype=dtype)

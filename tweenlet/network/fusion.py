@@ -19,6 +19,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from tweenlet.network.blocks import PReLU
+
 
 class Lateral(nn.Module):
     """PReLU, convolution, PReLU, convolution, plus the input (convolved where the width changes)."""
@@ -93,8 +95,8 @@ class Fusion(nn.Module):
 
 def _pair(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     return [
-        nn.PReLU(),
+        PReLU(),
         nn.Conv2d(inputs, outputs, 3, stride, 1),
-        nn.PReLU(),
+        PReLU(),
         nn.Conv2d(outputs, outputs, 3, padding=1),
     ]

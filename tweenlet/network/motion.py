@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.blocks import joined
+from tweenlet.network.blocks import PReLU, joined
 from tweenlet.ops.correlation import MATCHES, correlation
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import sample
@@ -60,7 +60,7 @@ class Refine(nn.Module):
         inputs = len(VIEWS) * features + 10 + coarser + (2 * MATCHES if matches else 0)
         self.enter = _conv(inputs, width)
         self.middle = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
-        self.leave = nn.Sequential(nn.PReLU(width), _conv(width, width))
+        self.leave = nn.Sequential(PReLU(width), _conv(width, width))
         self.predict = _silent(nn.Conv2d(width, outputs, 3, padding=1))
 
     def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +172,7 @@ def views(before: Tensor, after: Tensor, places: Tensor) -> list[Tensor]:
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.PReLU(outputs))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), PReLU(outputs))
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:

@@ -6,9 +6,11 @@ first, second (B, C, H, W)  ->  (B, 81, H, W), channel t = displacement (t % 9 -
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tweenlet import native
@@ -37,16 +39,40 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
         )
     if _is_for_native_code(first) and _is_for_native_code(second):
         return _by_native_code(first, second)
-    height, width = first.shape[-2:]
     around = F.pad(second, (REACH,) * 4)
-    return torch.stack(
-        [
-            (first * around[..., y : y + height, x : x + width]).mean(1)
-            for y in range(2 * REACH + 1)
-            for x in range(2 * REACH + 1)
-        ],
-        1,
-    )
+    if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
+        made: Tensor = _Learnt.apply(first, around)  # type: ignore[no-untyped-call]
+        return made
+    return torch.stack([(first * there).mean(1) for there in _displaced(around)], 1)
+
+
+def _displaced(around: Tensor) -> list[Tensor]:
+    """What lies at each displacement from every pixel: 81 views (B, C, H, W) of (B, C, H + 8, W + 8)."""
+    height, width = (side - 2 * REACH for side in around.shape[-2:])
+    steps = range(2 * REACH + 1)
+    return [around[..., y : y + height, x : x + width] for y in steps for x in steps]
+
+
+class _Learnt(torch.autograd.Function):
+    """The plain cost volume of (B, C, H, W) and what is around, its gradients summed up in place."""
+
+    @staticmethod
+    def forward(context: Any, first: Tensor, around: Tensor) -> Tensor:
+        context.save_for_backward(first, around)
+        return torch.stack([(first * there).mean(1) for there in _displaced(around)], 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        saved = context.saved_tensors
+        precise = torch.promote_types(gradient.dtype, torch.float32)
+        first, around = (x.to(precise).contiguous() for x in saved)
+        shares = (gradient.to(precise) / first.shape[1]).contiguous().split(1, 1)
+        for_first, for_around = torch.zeros_like(first), torch.zeros_like(around)
+        for share, there, for_there in zip(shares, _displaced(around), _displaced(for_around), strict=True):
+            for_first.addcmul_(share, there)
+            for_there.addcmul_(share, first)
+        return for_first.to(saved[0].dtype), for_around.to(saved[1].dtype)
 
 
 def _is_for_native_code(x: Tensor) -> bool:
