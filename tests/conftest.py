@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
+if not torch.cuda.is_available():  # Triton asks once, when it is first imported, by whatever test
+    os.environ["TRITON_INTERPRET"] = "1"
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 

@@ -12,8 +12,6 @@ import sys
 import pytest
 import torch
 
-if not torch.cuda.is_available():  # before anything imports Triton, which asks once
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="the extra gpu is not installed")
 
 from tests.ops import test_adacof as plain_adacof
