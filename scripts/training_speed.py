@@ -107,9 +107,8 @@ def compare(case: str, precision: str, folder: Path, places: dict[str, Path], st
             what: max(abs(a[what] / b[what] - 1) for a, b in zip(told["here"], told[name], strict=True))
             for what in ("loss", "gradient")
         }
-        print(
-            f"{'':20}apart by at most {apart['loss']:.0e} (loss), {apart['gradient']:.0e} (its gradient's norm)"
-        )
+        loss, gradient = apart["loss"], apart["gradient"]
+        print(f"{'':20}apart by at most {loss:.0e} in the loss, {gradient:.0e} in the gradient's norm")
 
 
 class Learner:

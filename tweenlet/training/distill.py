@@ -119,23 +119,23 @@ def believed(picture: Tensor, batch: Batch) -> Tensor:
 def network(model: nn.Module) -> Teacher:
     """A network of ours as a teacher: in eval mode, without gradients, so that nothing of it changes.
 
-    On a CPU its copy for inference teaches, as it is when first asked; in bfloat16 under such an autocast.
-    But where something watches its parts, as :class:`Attention` does, it teaches itself.
+    In float32 on a CPU its copy for inference teaches, as it is when first asked. But where something watches
+    its parts, as :class:`Attention` does, it teaches itself; and under autocast, for which the copy in
+    bfloat16 would lose the flow of an untrained ST-MFNet.
     """
-    copies: dict[torch.dtype, Fast] = {}
+    copies: list[Fast] = []
 
     def teacher(batch: Batch) -> Tensor:
         device = batch.frames.device.type
         asked: nn.Module = model.to(batch.frames.device).eval()
         watched = any(module._forward_hooks for module in asked.modules())
-        if watched or device != "cpu" or not isinstance(asked, STMFNet):
+        if watched or device != "cpu" or torch.is_autocast_enabled(device) or not isinstance(asked, STMFNet):
             with torch.no_grad():
                 return predict(asked, batch)
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        if dtype not in copies:
-            copies[dtype] = Fast(asked, dtype)
-        with torch.no_grad(), torch.autocast(device, enabled=False):
-            return predict(copies[dtype], batch)
+        if not copies:
+            copies.append(Fast(asked))
+        with torch.no_grad():
+            return predict(copies[0], batch)
 
     return teacher
 
