@@ -159,8 +159,7 @@ def batch_of(
     taught, uint8 (B, K, 3, h, w).
     """
     pictures = torch.from_numpy(frames).float().div_(255)
-    by_pixel = pictures[:, [0, 1, 3, 4]].permute(0, 1, 3, 4, 2).contiguous()  # as convolutions like it
-    inputs = by_pixel.permute(0, 1, 4, 2, 3)
+    inputs = pictures[:, [0, 1, 3, 4]]
     motion = None if flows is None else torch.from_numpy(flows).float()
     said = None if taught is None else torch.from_numpy(taught).float().div_(255)
     return Batch(inputs, pictures[:, 2].contiguous(), motion, sources, said)
