@@ -117,6 +117,16 @@ def test_views_of_some_channels_and_of_every_so_many_pixels():
     assert torch.equal(into, before)  # nothing else was touched
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_lies_between_pixels_does_not_matter(dtype):
+    if not winograd.takes(dtype):
+        pytest.skip("a processor without bfloat16")
+    wide = torch.full((1, 20, 22, 40), torch.nan).permute(0, 3, 1, 2)
+    wide[:, 3:20] = torch.randn(1, 17, 20, 22)
+    made = winograd.convolve(wide[:, 3:20], winograd.kernels(weights(16, 17, 3, 3), None, dtype=dtype))
+    assert made.isfinite().all()
+
+
 def test_several_threads_agree():
     x, layer = random(1, 24, 70, 90), winograd.kernels(weights(24, 24, 3, 3), None)
     one = winograd.convolve(x, layer)

@@ -108,7 +108,7 @@ ALWAYS void enter(const float *x, int channels, long pixel, long a_line, int hei
         int there = inside || (top + row >= 0 && top + row < height);
         const float *line = x + (top + row) * a_line + left * pixel;
         for (int column = 0; column < SEEN; column++) {
-            if (inside)
+            if (inside && !(half_precision && channels < LANES)) /* in pairs, an odd one meets what is behind it */
                 d[column] = *(const vec *)(line + column * pixel);
             else if (there && left + column >= 0 && left + column < width)
                 d[column] = load(line + column * pixel, channels);
@@ -282,7 +282,7 @@ int convolve(const struct convolution *of, const float *x, const struct layout *
                         /* reading on behind a pixel's last channel is safe where a line follows */
                         if (top > 0 && left > 0 && top + TILE + 1 < height && left + TILE < width && x_line > LANES) {
                             if (half)
-                                enter(from, LANES, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 1, 1);
+                                enter(from, channels, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 1, 1);
                             else
                                 enter(from, LANES, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 1, 0);
                         } else
