@@ -15,7 +15,6 @@ summed as one small matrix product: a third of the multiply-adds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import TypeAlias, TypeVar
 
@@ -96,9 +95,8 @@ class Fast(nn.Module):
                 join(made, merged.candidates)
                 draft = merged.frame
         if self.fusion is not None:
-            draft = draft + self.fusion(
-                {scale: _channels_last(x.to(self.dtype)) for scale, x in made.items()}
-            )
+            made = {scale: _channels_last(x.to(self.dtype)) for scale, x in made.items()}
+            draft = draft + self.fusion(made)
         return draft if self.texture is None else draft + self.texture(frames, draft)
 
 
@@ -302,7 +300,9 @@ class Winograd(nn.Module):
         if x.stride(1) != 1 and x.shape[1] > 1:
             x = x.contiguous(memory_format=self.form)
         if self.apart == 1:
-            added = None if added is None else added.contiguous(memory_format=self.form)
+            if added is not None:
+                over, added = into is added, added.contiguous(memory_format=self.form)
+                into = added if over else into
             return winograd.convolve(x, kernels, added, into)
         # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
         made = x.new_empty(len(x), kernels.outputs, *x.shape[2:]).contiguous(memory_format=self.form)
@@ -345,7 +345,7 @@ class FastLateral(nn.Module):
         self.path, self.shortcut = plain.path, plain.shortcut
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """As the plain one's, plus ``added``, which may be overwritten."""
+        """As the plain one's, plus ``added``; both may be overwritten."""
         if isinstance(self.shortcut, nn.Identity):
             added = x if added is None else added.add_(x)
         else:
@@ -363,18 +363,20 @@ class FastFusion(nn.Module):
         self.lateral, self.down, self.up = prepared.lateral, prepared.down, prepared.up
         self.final = FastLateral(_prepared(plain.final))
 
-    def forward(self, candidates: Mapping[float, Tensor]) -> Tensor:
-        """As the plain one's; float32."""
+    def forward(self, candidates: dict[float, Tensor]) -> Tensor:
+        """As the plain one's, float32; empties ``candidates``, and drops rows that are not needed any more."""
         rows: list[Tensor] = []
         for row, scale in enumerate(self.scales):
             above = _summed(self.down[f"{row - 1}_0"], rows[-1]) if row else None
             if f"{row}_0" in self.lateral:
-                rows.append(self.lateral[f"{row}_0"](candidates[scale], above))
+                rows.append(self.lateral[f"{row}_0"](candidates.pop(scale), above))
             else:
                 assert above is not None
                 rows.append(above)
         for row in range(len(rows)):
             above = _summed(self.down[f"{row - 1}_1"], rows[row - 1]) if row else None
+            if 0 < row <= self.out_row:
+                rows[row - 1] = rows[row].new_empty(0)  # never reaches the draft
             rows[row] = self.lateral[f"{row}_1"](rows[row], above)
         for number, column in enumerate((2, 3)):
             for row in reversed(range(self.out_row, len(rows))):
@@ -386,12 +388,12 @@ class FastFusion(nn.Module):
 
 
 def _summed(layers: nn.Module, x: Tensor, added: Tensor | None = None) -> Tensor:
-    """What ``layers`` make of ``x``, plus ``added``."""
+    """What ``layers`` make of ``x``, plus ``added``, which is overwritten (and may be ``x``)."""
     *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
     for layer in first:
         x = layer(x)
     if isinstance(last, Winograd):
-        made: Tensor = last(x, added)
+        made: Tensor = last(x, added, into=added)
         return made
     made = last(x)
     return made if added is None else made.add_(added)
