@@ -364,7 +364,7 @@ class FastFusion(nn.Module):
         self.final = FastLateral(_prepared(plain.final))
 
     def forward(self, candidates: dict[float, Tensor]) -> Tensor:
-        """As the plain one's, float32; empties ``candidates``, and drops rows that are not needed any more."""
+        """As the plain one's, float32; empties ``candidates``, and drops rows when they are done with."""
         rows: list[Tensor] = []
         for row, scale in enumerate(self.scales):
             above = _summed(self.down[f"{row - 1}_0"], rows[-1]) if row else None
