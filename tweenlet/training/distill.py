@@ -120,8 +120,7 @@ def network(model: nn.Module) -> Teacher:
     """A network of ours as a teacher: in eval mode, without gradients, so that nothing of it changes.
 
     In float32 on a CPU its copy for inference teaches, as it is when first asked. But where something watches
-    its parts, as :class:`Attention` does, it teaches itself; and under autocast, for which the copy in
-    bfloat16 would lose the flow of an untrained ST-MFNet.
+    its parts, as :class:`Attention` does, it teaches itself; and under autocast, where the copy is untried.
     """
     copies: list[Fast] = []
 
