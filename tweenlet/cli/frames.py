@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from cyclopts import Group, Parameter, Token, validators
 
 import tweenlet
@@ -95,6 +94,8 @@ def interpolate(
         Replace OUT if it exists.
 
     """
+    import torch
+
     origin, target = _source_and_target(
         [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor}x" if factor else "2x"
     )
