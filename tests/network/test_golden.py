@@ -130,12 +130,11 @@ def test_training_step(net, golden_weights, film, training_step, official_output
     assert {name for name, grad in gradients.items() if grad is None} == {
         name for name, norm in wanted.items() if norm is None
     }
-    # slopes, and biases before a batch norm, sum large terms that cancel: float64 differs by 1 % too; those
-    # of the worst are 153,000 in all and sum to 9.5
+    # slopes, and biases before a batch norm, sum large terms that cancel: float64 differs by 1 % too
     errors = [
         abs(gradients[name].norm().item() - norm) / (norm + 0.01) for name, norm in wanted.items() if norm
     ]
-    assert max(errors) < 0.1
+    assert max(errors) < 0.05
     assert sorted(errors)[len(errors) * 9 // 10] < 2e-3
     buffers = {official_name(name): buffer for name, buffer in model.named_buffers() if ".mean" not in name}
     for name, norm in golden["bn_buffer_l2_after_step"].items():

@@ -123,8 +123,8 @@ class _Slope(torch.autograd.Function):
         above: Tensor = torch.ops.aten.threshold_backward(gradient, x, 0)
         for_x = torch.addcmul(above, gradient - above, slope.to(gradient.dtype).view(shape))
         others = [axis for axis in range(x.dim()) if axis != 1 or len(slope) == 1]
-        for_slope = (gradient * x.clamp_max(0)).sum(others, dtype=slope.dtype)
-        return for_x, for_slope.view_as(slope)
+        for_slope = (gradient * x.clamp_max(0)).sum(others, dtype=torch.float64)  # large terms that cancel
+        return for_x, for_slope.to(slope.dtype).view_as(slope)
 
 
 class SliceConv(nn.Conv3d):

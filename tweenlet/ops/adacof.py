@@ -15,8 +15,8 @@ fetches them.
 
 Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
 pixel by pixel, as sums over rows of a table. Native code, where there is a compiler, is faster still:
-``ops.heads.adacof_taps``. While a network learns on a CPU and the frame does not, ``adacof`` sums over the
-table, too, and its gradient is written out:
+``ops.heads.adacof_taps``. While a network learns on a CPU and the frame does not, ``adacof``'s gradient is
+written out:
 
     gradient of a pixel  .  (a, b, c, d) that a tap reads  ->  gradient of the tap's weight, row and column
 """
@@ -177,13 +177,7 @@ class _LearntTaps(torch.autograd.Function):
     ) -> Tensor:
         context.save_for_backward(frame, weight, rows, columns)
         context.dilation = dilation
-        out = frame.new_empty(frame.permute(0, 2, 3, 1).shape)
-        for number, picture in enumerate(frame):
-            table = surface_table(picture)
-            for top in range(0, frame.shape[2], CACHED_ROWS):
-                w, r, c = (_strip(x, number, top).to(frame.dtype) for x in (weight, rows, columns))
-                out[number, top : top + CACHED_ROWS] = _pixels(table, top, w, r, c, dilation)
-        return out.permute(0, 3, 1, 2)
+        return adacof(frame, weight, rows, columns, dilation)  # as without a gradient, to the last bit
 
     @staticmethod
     @once_differentiable
