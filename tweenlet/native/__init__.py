@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tweenlet.cache import folder
 
-SOURCES = sorted(Path(__file__).parent.glob("*.c"))
+SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (
     *("-O3", "-march=native", "-fPIC", "-fopenmp", "-Wall", "-Wno-psabi"),
     # sums may be fused; infinities and NaN stay as they are
@@ -78,7 +78,7 @@ def _fingerprint(compiler: str) -> str:
     """Of all that the library depends on: the code, how it is compiled, by what, for which processor."""
     told = hashlib.sha256("\n".join((*FLAGS, *_openmp(), platform.machine())).encode())
     told.update(subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout)
-    for source in SOURCES:
+    for source in (*SOURCES, *HEADERS):
         told.update(source.read_bytes())
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

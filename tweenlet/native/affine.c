@@ -2,18 +2,28 @@
 
    ops/affine.py calls it. */
 
-#include <stddef.h>
+#include "vectors.h"
 
-int affine(float *x, const float *factors, const float *shifts, const float *added, float slope, long pixels, int channels,
-           int threads) {
+ALWAYS void affine_by(const int half, char *x, const float *factors, const float *shifts, const char *added, float slope,
+                      long pixels, int channels, int threads) {
+    const int bytes = half ? 2 : 4;
     #pragma omp parallel for schedule(static) num_threads(threads)
-    for (long pixel = 0; pixel < pixels; pixel++) {
-        float *here = x + pixel * channels;
-        const float *more = added ? added + pixel * channels : NULL;
-        for (int channel = 0; channel < channels; channel++) {
-            float value = here[channel] * factors[channel] + shifts[channel] + (more ? more[channel] : 0);
-            here[channel] = value > 0 ? value : slope * value;
+    for (long pixel = 0; pixel < pixels; pixel++)
+        for (int channel = 0; channel < channels; channel += LANES) {
+            const some these = first(channels - channel);
+            const long place = bytes * (pixel * channels + channel);
+            vec value = load(x + place, these, half) * load_floats((const char *)(factors + channel), these) +
+                        load_floats((const char *)(shifts + channel), these);
+            if (added) value += load(added + place, these, half);
+            store(x + place, rectified(value, (vec){0} + slope), these, half);
         }
-    }
-    return 0;
+}
+
+/* half: whether x and added are bfloat16, which the processor must know. */
+void affine(int half, char *x, const float *factors, const float *shifts, const char *added, float slope, long pixels,
+           int channels, int threads) {
+    if (half)
+        affine_by(1, x, factors, shifts, added, slope, pixels, channels, threads);
+    else
+        affine_by(0, x, factors, shifts, added, slope, pixels, channels, threads);
 }

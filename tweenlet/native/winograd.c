@@ -1,151 +1,203 @@
-/* 3x3 convolutions by Winograd's F(4x4, 3x3), for pixels whose channels lie side by side. ops/winograd.py calls it.
+/* 3x3 convolutions by Winograd's method, for pixels whose channels lie side by side. ops/winograd.py calls it.
 
-    block of tiles:  6x6 pixels each -> B' d B -> 36 small matrix products with the kernels -> A' m A -> 4x4 pixels
+    block of tiles:  seen x seen pixels each -> B' d B -> a small matrix product for each point -> A' m A -> tile x tile
 
-A block's 36 matrices stay in the cache of one core. Slices in time, three taps over them, are one longer product.
+    F(4x4, 3x3)  6 seen, a tile of 4
+    F(6x6, 3x3)  8 seen, a tile of 6: a fifth fewer products, four times the rounding errors
+    F(5x5, 2x2)  6 seen, a tile of 5: one of the four 2x2 kernels of a transposed convolution of 4x4
+
+A block's matrices stay in the cache of one core. Slices in time, three taps over them, are one longer product.
 */
 
 #include <stdlib.h>
-#include <string.h>
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
 
-/* Numbers of a vector, and rows of a product: as many sums as registers hold. */
-#if defined(__AVX512F__)
-#define LANES 16
-#define ROWS 8
-#elif defined(__AVX__)
-#define LANES 8
-#define ROWS 4
-#else
-#define LANES 4
-#define ROWS 4
-#endif
-#define TILE 4 /* output pixels a side */
-#define SEEN 6 /* input pixels a side */
-#define POINTS 36
-#define CACHE (400 * 1024) /* bytes for the 36 matrices of a block, both sides */
+#include "vectors.h"
 
-#define ALWAYS static inline __attribute__((always_inline))
+#define ROWS (LANES == 16 ? 8 : 4) /* of a product: as many sums as registers hold */
+#define MOST 8 /* seen pixels a side */
+#define CACHE (400 * 1024) /* bytes for the matrices of a block, both sides */
+#define LARGE (16L << 20) /* bytes of a result that no cache keeps until it is read */
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-struct layout { /* floats from one to the next */
+struct layout { /* numbers from one to the next */
     long slice, line, pixel;
+    int half; /* whether they are bfloat16 */
 };
 
 struct convolution { /* bias, before and after: for each channel, rounded up to LANES */
-    int inputs, outputs, taps;  /* taps: over slices, 1 or 3 */
-    int half;     /* whether the products are of bfloat16, in pairs of inputs; their sums are float32 */
-    int enlarge;  /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
-    const void *kernels;  /* [point][group of outputs][tap][input (pair)][outputs of the group] ([of pair]) */
-    const float *bias, *before, *after;  /* before, after: what is below zero is multiplied by, or null */
+    int inputs, outputs, taps; /* taps: over slices, 1 or 3 */
+    int seen, tile; /* input and output pixels of a tile, a side */
+    int half; /* whether the products are of bfloat16, in pairs of inputs; their sums are float32 */
+    int enlarge; /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
+    const void *kernels; /* [point][group of outputs][tap][input (pair)][outputs of the group] ([of pair]) */
+    const float *bias, *before, *after; /* before, after: what is below zero is multiplied by, or null */
 };
 
-ALWAYS vec rectified(vec x, vec slope) {
-    mask positive = x > 0;
-    return (vec)((positive & (mask)x) | (~positive & (mask)(x * slope)));
-}
+/* Points 0, +-p, ... and infinity. The errors of these for 6 are half of those of 0, +-1, +-2. */
+static const double OF_6[] = {0.70710678118654752, 1.41421356237309505}, OF_8[] = {0.5, 1, 2};
 
-ALWAYS vec load(const float *from, int channels) {
-    vec x = {0};
-    if (channels >= LANES) return *(const vec *)from;
-    memcpy(&x, from, 4 * channels);
-    return x;
-}
-
-ALWAYS void store(float *to, vec x, int channels) {
-    if (channels >= LANES)
-        *(vec *)to = x;
-    else
-        memcpy(to, &x, 4 * channels);
-}
-
-/* Points 0, +-sqrt(1/2), +-sqrt(2), infinity: their errors are a third of those of 0, +-1, +-2. */
-static const float A = 0.70710678118654752f, B = 1.41421356237309505f;
-
-ALWAYS void to_points(const vec d[SEEN], vec p[SEEN]) {
-    vec even = d[4] - 2 * d[2], odd = A * (d[3] - 2 * d[1]);
-    p[0] = d[0] - 2.5f * d[2] + d[4];
-    p[1] = even + odd;
-    p[2] = even - odd;
-    even = d[4] - 0.5f * d[2];
-    odd = B * (d[3] - 0.5f * d[1]);
-    p[3] = even + odd;
-    p[4] = even - odd;
-    p[5] = d[1] - 2.5f * d[3] + d[5];
-}
-
-ALWAYS void from_points(const vec m[SEEN], vec y[TILE]) {
-    vec even_a = m[1] + m[2], odd_a = A * (m[1] - m[2]), even_b = m[3] + m[4], odd_b = B * (m[3] - m[4]);
-    y[0] = m[0] + even_a + even_b;
-    y[1] = odd_a + odd_b;
-    y[2] = 0.5f * even_a + 2 * even_b;
-    y[3] = 0.5f * odd_a + 2 * odd_b + m[5];
-}
-
-/* x into an array of float, or of bfloat16. */
-ALWAYS void put(void *to, long place, vec x, int half) {
-#ifdef __AVX512BF16__
-    if (half) {
-        __m256bh rounded = _mm512_cvtneps_pbh((__m512)x);
-        memcpy((short *)to + place, &rounded, 2 * LANES);
-        return;
+/* The product of (x^2 - p^2) of all points but one: what each x^2k is multiplied by. */
+ALWAYS void to_points(const int seen, const vec *d, vec *p) {
+    if (seen == 6) {
+        p[0] = d[0] - 2.5f * d[2] + d[4];
+        p[5] = d[1] - 2.5f * d[3] + d[5];
+    } else {
+        p[0] = 5.25f * (d[2] - d[4]) + d[6] - d[0];
+        p[7] = 5.25f * (d[3] - d[5]) + d[7] - d[1];
     }
-#endif
-    (void)half;
-    *(vec *)((float *)to + place) = x;
+    #pragma GCC unroll 3
+    for (int pair = 0; pair < seen / 2 - 1; pair++) {
+        vec even, odd;
+        if (seen == 6) {
+            const float other = pair ? 0.5f : 2;
+            even = d[4] - other * d[2], odd = (float)OF_6[pair] * (d[3] - other * d[1]);
+        } else {
+            const float one = pair == 0 ? 4 : pair == 1 ? 1 : 0.25f, sum = 5.25f - 1 / one;
+            even = d[6] - sum * d[4] + one * d[2], odd = (float)OF_8[pair] * (d[5] - sum * d[3] + one * d[1]);
+        }
+        p[2 * pair + 1] = even + odd;
+        p[2 * pair + 2] = even - odd;
+    }
 }
 
-/* One tile's 16 channels from x, whose rows and columns outside of the picture are zero -> 36 points. */
-ALWAYS void enter(const float *x, int channels, long pixel, long a_line, int height, int width, int top, int left,
-                  const float *slope, void *points, long apart, int inside, int half_precision) {
-    vec half[SEEN][SEEN]; /* [point along columns][row] */
-    for (int row = 0; row < SEEN; row++) {
-        vec d[SEEN], p[SEEN];
-        int there = inside || (top + row >= 0 && top + row < height);
-        const float *line = x + (top + row) * a_line + left * pixel;
-        for (int column = 0; column < SEEN; column++) {
-            if (inside && !(half_precision && channels < LANES)) /* in pairs, an odd one meets what is behind it */
-                d[column] = *(const vec *)(line + column * pixel);
-            else if (there && left + column >= 0 && left + column < width)
-                d[column] = load(line + column * pixel, channels);
+ALWAYS void from_points(const int seen, const int tile, const vec *m, vec *y) {
+    #pragma GCC unroll 6
+    for (int k = 0; k < tile; k++) y[k] = k ? (vec){0} : m[0];
+    #pragma GCC unroll 3
+    for (int pair = 0; pair < seen / 2 - 1; pair++) {
+        vec sum = m[2 * pair + 1] + m[2 * pair + 2], difference = m[2 * pair + 1] - m[2 * pair + 2];
+        double power = 1;
+        #pragma GCC unroll 6
+        for (int k = 0; k < tile; k++, power *= (seen == 6 ? OF_6 : OF_8)[pair])
+            y[k] += (float)power * (k % 2 ? difference : sum);
+    }
+    y[tile - 1] += m[seen - 1];
+}
+
+/* Channels of one vector that a tile is made of, and where. */
+struct source {
+    const char *x;
+    long line, pixel; /* bytes */
+    int channels, height, width, top, left; /* of the picture, outside of which all is zero */
+    const float *slope;
+};
+
+ALWAYS void enter(const int seen, const int inside, const int half_x, const int half_points, struct source from,
+                  const float *slope, char *points, long apart) {
+    const some these = first(from.channels), all = first(LANES);
+    vec half[MOST][MOST]; /* [point along columns][row] */
+    for (int row = 0; row < seen; row++) {
+        vec d[MOST], p[MOST];
+        int there = inside || (from.top + row >= 0 && from.top + row < from.height);
+        const char *line = from.x + (from.top + row) * from.line + from.left * from.pixel;
+        for (int column = 0; column < seen; column++) {
+            const char *pixel = line + column * from.pixel;
+            if (inside || (there && from.left + column >= 0 && from.left + column < from.width))
+                d[column] = load(pixel, these, half_x);
             else
                 d[column] = (vec){0};
             if (slope) d[column] = rectified(d[column], *(const vec *)slope);
         }
-        to_points(d, p);
-        for (int point = 0; point < SEEN; point++) half[point][row] = p[point];
+        to_points(seen, d, p);
+        for (int point = 0; point < seen; point++) half[point][row] = p[point];
     }
-    for (int column = 0; column < SEEN; column++) {
-        vec p[SEEN];
-        to_points(half[column], p);
-        for (int row = 0; row < SEEN; row++) put(points, (row * SEEN + column) * apart, p[row], half_precision);
+    for (int column = 0; column < seen; column++) {
+        vec p[MOST];
+        to_points(seen, half[column], p);
+        for (int row = 0; row < seen; row++) store(points + (row * seen + column) * apart, p[row], all, half_points);
     }
 }
 
-/* 36 points -> one tile's 16 channels of y, whose pixels and lines are so far apart. */
-ALWAYS void leave(const float *points, long apart, vec bias, const float *slope, const float *added, float *y,
-                  int channels, long pixel, long line, int height, int width) {
-    vec half[TILE][SEEN];
-    for (int column = 0; column < SEEN; column++) {
-        vec m[SEEN], p[TILE];
-        for (int row = 0; row < SEEN; row++) m[row] = *(const vec *)(points + (row * SEEN + column) * apart);
-        from_points(m, p);
-        for (int row = 0; row < TILE; row++) half[row][column] = p[row];
+struct part { int from, to; }; /* of the rows or columns of a tile */
+
+/* Channels of one vector that a tile becomes, and where. */
+struct result {
+    char *y;
+    const char *added;
+    long line, pixel; /* bytes */
+    int channels;
+    struct part rows, columns; /* in the picture */
+    const float *bias, *slope;
+};
+
+ALWAYS void leave(const int seen, const int tile, const int half_y, const int large, const float *points, long apart,
+                  struct result to, struct part rows, struct part columns, const char *added) {
+    const some these = first(to.channels);
+    vec half[MOST][MOST]; /* [row][point along columns] */
+    for (int column = 0; column < seen; column++) {
+        vec m[MOST], p[MOST];
+        for (int row = 0; row < seen; row++) m[row] = *(const vec *)(points + (row * seen + column) * apart);
+        from_points(seen, tile, m, p);
+        for (int row = 0; row < tile; row++) half[row][column] = p[row];
     }
-    for (int row = 0; row < height; row++) {
-        vec made[TILE];
-        from_points(half[row], made);
-        for (int column = 0; column < width; column++) {
-            long place = row * line + column * pixel;
-            vec value = made[column] + bias;
-            if (slope) value = rectified(value, *(const vec *)slope);
-            if (added) value += load(added + place, channels);
-            store(y + place, value, channels);
+    #pragma GCC unroll 6
+    for (int row = rows.from; row < rows.to; row++) {
+        vec made[MOST];
+        from_points(seen, tile, half[row], made);
+        #pragma GCC unroll 6
+        for (int column = columns.from; column < columns.to; column++) {
+            long place = row * to.line + column * to.pixel;
+            vec value = made[column] + *(const vec *)to.bias;
+            if (to.slope) value = rectified(value, *(const vec *)to.slope);
+            if (added) value += load(added + place, these, half_y);
+            if (large)
+                past_caches(to.y + place, value);
+            else
+                store(to.y + place, value, these, half_y);
         }
+    }
+}
+
+/* Each in functions of their own, with all that can be known: inside of larger ones compilers leave the loops, eight
+   times slower. */
+typedef void entering(const struct source *from, char *points, long apart);
+typedef void leaving(const float *points, long apart, const struct result *to);
+#define ENTER(name, ...)                                               \
+    ALONE void name(const struct source *from, char *points, long apart) {    \
+        if (from->slope)                                                \
+            enter(__VA_ARGS__, *from, from->slope, points, apart);       \
+        else                                                           \
+            enter(__VA_ARGS__, *from, NULL, points, apart);             \
+    }
+#define LEAVE(name, seen, tile, ...)                                                                \
+    ALONE void name(const float *points, long apart, const struct result *to) {                            \
+        const struct part all = {0, tile};                                                          \
+        if (to->rows.from || to->columns.from || to->rows.to < tile || to->columns.to < tile)           \
+            leave(seen, tile, __VA_ARGS__, points, apart, *to, to->rows, to->columns, to->added);       \
+        else if (to->added)                                                                          \
+            leave(seen, tile, __VA_ARGS__, points, apart, *to, all, all, to->added);                  \
+        else                                                                                        \
+            leave(seen, tile, __VA_ARGS__, points, apart, *to, all, all, NULL);                      \
+    }
+ENTER(enter_6, 6, 0, 0, 0)
+ENTER(enter_6_inside, 6, 1, 0, 0)
+ENTER(enter_8, 8, 0, 0, 0)
+ENTER(enter_8_inside, 8, 1, 0, 0)
+ENTER(enter_6_to_halves, 6, 0, 0, 1)
+ENTER(enter_6_inside_to_halves, 6, 1, 0, 1)
+ENTER(enter_6_of_halves, 6, 0, 1, 1)
+ENTER(enter_6_inside_of_halves, 6, 1, 1, 1)
+LEAVE(leave_4, 6, 4, 0, 0)
+LEAVE(leave_4_large, 6, 4, 0, 1)
+LEAVE(leave_4_halves, 6, 4, 1, 0)
+LEAVE(leave_5, 6, 5, 0, 0)
+LEAVE(leave_5_large, 6, 5, 0, 1)
+LEAVE(leave_5_halves, 6, 5, 1, 0)
+LEAVE(leave_6, 8, 6, 0, 0)
+LEAVE(leave_6_large, 8, 6, 0, 1)
+
+static entering *way_in(int seen, int inside, int half_x, int half_points) {
+    if (seen == 8) return half_points ? NULL : inside ? enter_8_inside : enter_8;
+    if (half_x) return !half_points ? NULL : inside ? enter_6_inside_of_halves : enter_6_of_halves;
+    if (half_points) return inside ? enter_6_inside_to_halves : enter_6_to_halves;
+    return inside ? enter_6_inside : enter_6;
+}
+
+static leaving *way_out(int tile, int half_y, int large) {
+    switch (tile) {
+    case 4: return half_y ? leave_4_halves : large ? leave_4_large : leave_4;
+    case 5: return half_y ? leave_5_halves : large ? leave_5_large : leave_5;
+    case 6: return half_y ? NULL : large ? leave_6_large : leave_6;
+    default: return NULL;
     }
 }
 
@@ -228,28 +280,31 @@ static void products_of_halves(int vectors, const short *v, long row_apart, long
 
 int lanes(void) { return LANES; }
 
-/* Whether this processor multiplies bfloat16. */
-int has_halves(void) {
-#ifdef __AVX512BF16__
-    return 1;
-#else
-    return 0;
-#endif
+int has_halves(void) { return HALVES; }
+
+/* Of a tile from ``start`` of ``size`` pixels on. */
+static struct part part_of(int start, int tile, int size) {
+    return (struct part){start < 0 ? -start : 0, at_most(tile, size - start)};
 }
 
-static int at_most(int a, int b) { return a < b ? a : b; }
-
 /* x (slices, height, width, inputs) -> y (slices, enlarge height, enlarge width, outputs); where it is given, + added,
-   which lies as y. */
-int convolve(const struct convolution *of, const float *x, const struct layout *of_x, float *y,
-             const struct layout *of_y, const float *added, int slices, int height, int width, int threads) {
-    const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2;
-    const int half = of->half, bytes = half ? 2 : 4, enlarge = of->enlarge, copies = enlarge * enlarge;
+   which lies as y. x and y are bfloat16 only where the products are. 1: not enough memory; -1: no such tiles. */
+int convolve(const struct convolution *of, const char *x, const struct layout *of_x, char *y,
+             const struct layout *of_y, const char *added, int slices, int height, int width, int threads) {
+    const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2, half = of->half;
+    const int seen = of->seen, tile = of->tile, points = seen * seen, enlarge = of->enlarge, copies = enlarge * enlarge;
+    const long x_bytes = of_x->half ? 2 : 4, y_bytes = of_y->half ? 2 : 4, v_bytes = half ? 2 : 4;
     const long in = (inputs + LANES - 1) / LANES * LANES, part = (outputs + LANES - 1) / LANES * LANES;
-    const long out = copies * part, pixel = enlarge * of_y->pixel, line = enlarge * of_y->line;
-    const long x_pixel = of_x->pixel, x_line = of_x->line;
-    const int tall = (height + TILE - 1) / TILE, wide = (width + TILE - 1) / TILE;
-    const long of_tile = POINTS * (bytes * (slices + 2 * border) * in + 4 * slices * out);
+    const long out = copies * part;
+    const int large = 4L * slices * height * width * copies * outputs > LARGE && outputs % LANES == 0 &&
+                      of_y->pixel % LANES == 0 && of_y->line % LANES == 0 && of_y->slice % LANES == 0 &&
+                      (long)y % (4 * LANES) == 0;
+    entering *const enter_inside = way_in(seen, 1, of_x->half, half), *const enter_border = way_in(seen, 0, of_x->half, half);
+    leaving *const leave_block = way_out(tile, of_y->half, large);
+    if (!enter_inside || !leave_block) return -1;
+    /* the second of two copies begins one pixel before its tile, where the kernels of both see the same */
+    const int tall = (height + enlarge - 1 + tile - 1) / tile, wide = (width + enlarge - 1 + tile - 1) / tile;
+    const long of_tile = points * (v_bytes * (slices + 2 * border) * in + 4 * slices * out);
     int most = at_most(CACHE / of_tile, wide) / ROWS * ROWS;
     if (most < ROWS) most = ROWS;
     const int blocks = (wide + most - 1) / most;
@@ -260,64 +315,71 @@ int convolve(const struct convolution *of, const float *x, const struct layout *
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {
-        char *v = aligned_alloc(64, bytes * POINTS * v_point);
-        float *m = aligned_alloc(64, 4 * POINTS * m_point);
+        char *v = aligned_alloc(64, v_bytes * points * v_point);
+        float *m = aligned_alloc(64, 4 * points * m_point);
         if (!v || !m) {
             #pragma omp atomic write
             failed = 1;
         } else
-            memset(v, 0, bytes * POINTS * v_point); /* slices before the first and after the last, unused rows */
+            memset(v, 0, v_bytes * points * v_point); /* slices before the first and after the last, unused rows */
         #pragma omp barrier
         #pragma omp for schedule(dynamic)
         for (int block = 0; block < tall * blocks; block++) {
             if (failed) continue;
-            int top = block / blocks * TILE, first = block % blocks * tiles, count = at_most(tiles, wide - first);
+            const int top = block / blocks * tile, start = block % blocks * tiles, count = at_most(tiles, wide - start);
             for (int slice = 0; slice < slices; slice++)
-                for (int tile = 0; tile < count; tile++)
+                for (int number = 0; number < count; number++) {
+                    const int left = (start + number) * tile;
+                    const int inside = top > 0 && left > 0 && top + seen - 2 < height && left + seen - 2 < width;
+                    struct source from = {.line = x_bytes * of_x->line, .pixel = x_bytes * of_x->pixel, .height = height,
+                                          .width = width, .top = top - 1, .left = left - 1};
                     for (int channel = 0; channel < inputs; channel += LANES) {
-                        const float *from = x + slice * of_x->slice + channel;
-                        void *to = v + bytes * ((slice + border) * v_slice + tile * in + channel);
-                        const float *slope = of->before ? of->before + channel : 0;
-                        int left = (first + tile) * TILE, channels = at_most(inputs - channel, LANES);
-                        /* reading on behind a pixel's last channel is safe where a line follows */
-                        if (top > 0 && left > 0 && top + TILE + 1 < height && left + TILE < width && x_line > LANES) {
-                            if (half)
-                                enter(from, channels, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 1, 1);
-                            else
-                                enter(from, LANES, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 1, 0);
-                        } else
-                            enter(from, channels, x_pixel, x_line, height, width, top - 1, left - 1, slope, to, v_point, 0,
-                                  half);
+                        from.x = x + x_bytes * (slice * of_x->slice + channel);
+                        from.channels = inputs - channel;
+                        from.slope = of->before ? of->before + channel : NULL;
+                        (inside ? enter_inside : enter_border)(
+                            &from, v + v_bytes * ((slice + border) * v_slice + number * in + channel), v_bytes * v_point);
                     }
+                }
             const char *kernels = of->kernels;
-            for (int point = 0; point < POINTS; point++)
+            for (int point = 0; point < points; point++)
                 for (int output = 0, vectors; output < out; output += vectors * LANES) {
                     int left = (out - output) / LANES;
                     vectors = left == 4 ? 2 : at_most(left, 3);
                     for (int slice = 0; slice < slices; slice++) {
-                        const void *from = v + bytes * (point * v_point + slice * v_slice);
+                        const void *from = v + v_bytes * (point * v_point + slice * v_slice);
                         float *to = m + point * m_point + slice * m_slice + output;
                         if (half)
                             products_of_halves(vectors, from, in, v_slice, taps, inputs, (const short *)kernels, to, out, tiles);
                         else
                             products(vectors, from, in, v_slice, taps, inputs, (const float *)kernels, to, out, tiles);
                     }
-                    kernels += (long)bytes * taps * (half ? (inputs + 1) / 2 * 2 : inputs) * vectors * LANES;
+                    kernels += v_bytes * taps * (half ? (inputs + 1) / 2 * 2 : inputs) * vectors * LANES;
                 }
             for (int slice = 0; slice < slices; slice++)
-                for (int tile = 0; tile < count; tile++)
+                for (int number = 0; number < count; number++)
                     for (int copy = 0; copy < copies; copy++) {
-                        int left = (first + tile) * TILE;
-                        long place = slice * of_y->slice + top * line + left * pixel + copy / enlarge * of_y->line +
-                                     copy % enlarge * of_y->pixel;
-                        const float *from = m + slice * m_slice + tile * out + copy * part;
-                        for (int channel = 0; channel < outputs; channel += LANES)
-                            leave(from + channel, m_point, *(const vec *)(of->bias + channel),
-                                  of->after ? of->after + channel : 0, added ? added + place + channel : 0,
-                                  y + place + channel, at_most(outputs - channel, LANES), pixel, line,
-                                  at_most(height - top, TILE), at_most(width - left, TILE));
+                        const int down = copy / enlarge, right = copy % enlarge;
+                        const int row = top - down, column = (start + number) * tile - right;
+                        const float *from = m + slice * m_slice + number * out + copy * part;
+                        const long line = enlarge * of_y->line, pixel = enlarge * of_y->pixel;
+                        const long place = slice * of_y->slice + row * line + column * pixel + down * of_y->line +
+                                           right * of_y->pixel;
+                        struct result to = {.line = y_bytes * line, .pixel = y_bytes * pixel,
+                                            .rows = part_of(row, tile, height), .columns = part_of(column, tile, width)};
+                        for (int channel = 0; channel < outputs; channel += LANES) {
+                            to.y = y + y_bytes * (place + channel);
+                            to.added = added ? added + y_bytes * (place + channel) : NULL;
+                            to.channels = outputs - channel;
+                            to.bias = of->bias + channel;
+                            to.slope = of->after ? of->after + channel : NULL;
+                            leave_block(from + channel, m_point, &to);
+                        }
                     }
         }
+#ifdef __AVX2__
+        _mm_sfence(); /* what went past the caches is there */
+#endif
         free(v);
         free(m);
     }

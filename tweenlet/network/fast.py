@@ -57,17 +57,15 @@ class Fast(nn.Module):
     """A copy of ``model`` for inference: what the model learns later, it does not know.
 
     With bfloat16 or float16 as ``dtype`` the convolutions run in it; pictures, the places where they are
-    sampled, and the last layers of the fusion stay float32. On a CPU whose native code multiplies bfloat16,
-    only the products of Winograd's method are in it.
+    sampled, and the last layers of the fusion stay float32.
     """
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.config, self.stride = model.config, model.stride
-        products = torch.float32
-        if next(model.parameters()).device.type == "cpu" and winograd.takes(dtype):
-            dtype, products = torch.float32, dtype
-        self.dtype = dtype
+        native = next(model.parameters()).device.type == "cpu" and winograd.takes(dtype)
+        products = dtype if native else torch.float32
+        self.dtype, self.products = dtype, products
         self.features = None if model.features is None else _prepared(model.features, dtype, products)
         self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype, products)
         self.flow = None if model.flow is None else _prepared(model.flow, products=products)
@@ -87,7 +85,7 @@ class Fast(nn.Module):
             features = self.features(*(_channels_last(x.to(self.dtype)) for x in (before, after)))
             made |= self.kernels(features, before, after)
         draft = frames.new_zeros(())
-        with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
             if self.flow is not None:
                 join(made, {1.0: self.flow(_channels_last(before), _channels_last(after))})
             if self.motion is not None:
@@ -113,7 +111,9 @@ class FastKernels(nn.Module):
         for name, head in kernels.heads.items():
             for kind in KINDS:
                 stack: nn.Sequential = getattr(head, kind)
-                self.small[f"{name}_{kind}"] = _prepared(stack[:6], dtype, products)
+                self.small[f"{name}_{kind}"] = small = _prepared(stack[:6], dtype, products)
+                if isinstance(small[-1], Winograd):
+                    small[-1].makes = torch.float32  # weights and places
                 for layer in list(stack)[7:]:
                     assert isinstance(layer, nn.Conv2d)
                     self.large[f"{name}_{kind}"] = Enlarge(layer, dtype)
@@ -273,6 +273,7 @@ class Winograd(nn.Module):
     def __init__(self, layer: Layer, products: torch.dtype):
         super().__init__()
         self.layer, self.products = layer, products
+        self.makes: torch.dtype | None = None  # what it takes, if not told
         self.before: Tensor | None = None
         self.after: Tensor | None = None
         self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
@@ -303,7 +304,7 @@ class Winograd(nn.Module):
             if added is not None:
                 over, added = into is added, added.contiguous(memory_format=self.form)
                 into = added if over else into
-            return winograd.convolve(x, kernels, added, into)
+            return winograd.convolve(x, kernels, added, into, self.makes)
         # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
         made = x.new_empty(len(x), kernels.outputs, *x.shape[2:]).contiguous(memory_format=self.form)
         for top in range(min(self.apart, x.shape[2])):
@@ -318,7 +319,8 @@ class Winograd(nn.Module):
         """Whether the native code takes this."""
         return (
             x.device.type == "cpu"
-            and x.dtype == self.layer.weight.dtype == torch.float32
+            and x.dtype == self.layer.weight.dtype
+            and x.dtype in (torch.float32, self.products)
             and not torch.is_autocast_enabled("cpu")
             and (x.dim() == 4 or x.shape[0] == 1)
         )

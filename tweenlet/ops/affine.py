@@ -20,7 +20,8 @@ def affine_(
     """Overwrite ``x`` (B, C, ...) with ``leaky_relu(x * factors + shifts + added, slope)``; no gradient.
 
     ``factors`` hold C numbers or B times C, ``shifts`` C; ``added`` has the shape of ``x``. One sample of
-    float32 on a CPU, channels last, is passed over once, in native code; others several times, by PyTorch.
+    float32 or bfloat16 on a CPU, channels last, is passed over once, in native code; others several times,
+    by PyTorch.
     """
     channels = x.shape[1]
     form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
@@ -29,17 +30,17 @@ def affine_(
         library is not None
         and x.shape[0] == 1
         and x.dim() in (4, 5)
-        and all(
-            t is None or (t.device.type == "cpu" and t.dtype == torch.float32)
-            for t in (x, factors, shifts, added)
-        )
-        and all(t is None or (t.shape == x.shape and t.is_contiguous(memory_format=form)) for t in (x, added))
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and library.has_halves()))
+        and all(t is None or _alike(t, x, form) for t in (x, added))
     ):
-        factors = factors.reshape(channels).contiguous()
-        shifts = torch.zeros_like(factors) if shifts is None else shifts.reshape(channels).contiguous()
-        tensors = (ctypes.c_void_p(None if t is None else t.data_ptr()) for t in (x, factors, shifts, added))
+        factors = factors.float().reshape(channels).contiguous()
+        shifts = (
+            torch.zeros_like(factors) if shifts is None else shifts.float().reshape(channels).contiguous()
+        )
+        pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in (x, factors, shifts, added)]
         library.affine(
-            *tensors,
+            x.dtype == torch.bfloat16,
+            *pointers,
             ctypes.c_float(slope),
             ctypes.c_long(x.numel() // channels),
             channels,
@@ -52,3 +53,13 @@ def affine_(
         if term is not None:
             x.add_(term)
     return x if slope == 1 else F.leaky_relu_(x, slope)
+
+
+def _alike(given: Tensor, x: Tensor, form: torch.memory_format) -> bool:
+    """Whether native code can go over it as over ``x`` in memory."""
+    return (
+        given.device.type == "cpu"
+        and given.dtype == x.dtype
+        and given.shape == x.shape
+        and given.is_contiguous(memory_format=form)
+    )

@@ -21,15 +21,20 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
-POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
-"""Where the polynomials of F(4, 3) are evaluated, beside infinity."""
+POINTS = {
+    6: (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0)),
+    8: (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0),
+}
+"""By the number of pixels seen: where the polynomials are evaluated, beside infinity."""
+WIDE = 64
+"""Channels on both sides from which on float32 takes the larger tiles."""
 
 
 class _Convolution(ctypes.Structure):
     """``struct convolution`` of winograd.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps", "half", "enlarge")),
+        *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps", "seen", "tile", "half", "enlarge")),
         *((name, ctypes.c_void_p) for name in ("kernels", "bias", "before", "after")),
     )
 
@@ -37,7 +42,7 @@ class _Convolution(ctypes.Structure):
 class _Layout(ctypes.Structure):
     """``struct layout`` of winograd.c."""
 
-    _fields_ = tuple((name, ctypes.c_long) for name in ("slice", "line", "pixel"))
+    _fields_ = (*((name, ctypes.c_long) for name in ("slice", "line", "pixel")), ("half", ctypes.c_int))
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class Kernels:
     outputs: int
     taps: int
     """Slices of the layer's reach in time: 1 or 3."""
+    seen: int
+    """Input pixels of a tile, a side."""
+    tile: int
+    """Output pixels of a tile, a side."""
     enlarge: int
     """How many times larger the outputs are, 1 or 2."""
     points: Tensor
@@ -77,12 +86,12 @@ def kernels(
     """Prepare a layer of ``weight`` (K, C, 3, 3) or (K, C, 3, 3, 3) and ``bias`` (K,), padded by one pixel.
 
     ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel. The
-    products are made in ``dtype``, of those that :func:`takes` says yes to; their sums, and all that goes in
-    and comes out, are float32.
+    products are made in ``dtype``, of those that :func:`takes` says yes to; their sums are float32.
     """
     outputs, inputs = weight.shape[:2]
     by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
-    return _prepared(by_slice, bias, before, after, dtype, enlarge=1)
+    seen = 8 if dtype == torch.float32 and min(inputs, outputs) >= WIDE else 6
+    return _prepared(by_slice, bias, before, after, dtype, seen, enlarge=1)
 
 
 def transposed_kernels(
@@ -95,16 +104,15 @@ def transposed_kernels(
     """The same for a transposed layer of ``weight`` (C, K, 4, 4) or (C, K, 3, 4, 4) that enlarges by 2.
 
     Its stride is 2 and its padding 1 in space, 1 and 1 in time. Each of the four output pixels that an input
-    pixel becomes is a convolution with 2x2 of the 4x4, which lie somewhere in 3x3.
+    pixel becomes is a convolution with 2x2 of the 4x4.
     """
     inputs, outputs = weight.shape[:2]
     by_slice = weight.reshape(inputs, outputs, -1, 4, 4).transpose(0, 1).flip(2)
     parts = []
     for y in (0, 1):
         for x in (0, 1):
-            part = by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]]  # of pixels y - 1 and y, in order
-            parts.append(F.pad(part, (x, 1 - x, y, 1 - y)))
-    return _prepared(torch.stack(parts), bias, before, after, dtype, enlarge=2)
+            parts.append(by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]])  # of pixels y - 1 and y
+    return _prepared(torch.stack(parts), bias, before, after, dtype, seen=6, enlarge=2)
 
 
 def _prepared(
@@ -113,13 +121,15 @@ def _prepared(
     before: Tensor | None,
     after: Tensor | None,
     dtype: torch.dtype,
+    seen: int,
     enlarge: int,
 ) -> Kernels:
-    """``weight``: (enlarge^2, K, C, T, 3, 3)."""
-    _, outputs, inputs, taps = weight.shape[:4]
+    """``weight``: (enlarge^2, K, C, T, size, size)."""
+    _, outputs, inputs, taps, size, _ = weight.shape
+    at = POINTS[seen]
     matrix = torch.tensor(
-        [[p**k / prod(p - q for q in POINTS if q != p) for k in range(3)] for p in POINTS]
-        + [[0.0, 0.0, 1.0]],
+        [[p**k / prod(p - q for q in at if q != p) for k in range(size)] for p in at]
+        + [[*[0.0] * (size - 1), 1.0]],
         dtype=torch.float64,
     )
     points = torch.einsum("ay,bx,ekctyx->abtcek", matrix, matrix, weight.double().cpu())
@@ -139,6 +149,8 @@ def _prepared(
         inputs,
         outputs,
         taps,
+        seen,
+        seen + 1 - size,
         enlarge,
         torch.cat([part.flatten(1) for part in grouped], 1).contiguous(),
         _padded(torch.zeros(outputs) if bias is None else bias, outputs),
@@ -158,13 +170,18 @@ def _padded(numbers: Tensor, channels: int) -> Tensor:
 
 
 def convolve(
-    x: Tensor, of: Kernels, added: Tensor | None = None, into: Tensor | None = None
+    x: Tensor,
+    of: Kernels,
+    added: Tensor | None = None,
+    into: Tensor | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Tensor | None:
     """(B, C, H, W) or (1, C, T, H, W) -> (B, K, H', W') or (1, K, T, H', W'), plus ``added``; no gradient.
 
-    All float32, on a CPU, the channels of a pixel side by side; ``x`` and ``into``, where the result is
-    written if it is given, may be views of every so many pixels and of some of their channels. ``added`` lies
-    as what is made. None where there is no compiled code to do it. ValueError for other tensors.
+    On a CPU, the channels of a pixel side by side; ``x`` and ``into``, where the result is written if it is
+    given, may be views of every so many pixels and of some of their channels, of float32 or, where the
+    products are, of bfloat16. ``added`` lies as what is made, which without ``into`` is of ``dtype`` or
+    like ``x``. None where there is no compiled code to do it. ValueError for other tensors.
     """
     library = native.library()
     if library is None:
@@ -172,19 +189,20 @@ def convolve(
     batch, _, *times, height, width = x.shape
     shape = (batch, of.outputs, *times, of.enlarge * height, of.enlarge * width)
     form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-    made = torch.empty(shape, memory_format=form) if into is None else into
+    made = torch.empty(shape, dtype=dtype or x.dtype, memory_format=form) if into is None else into
+    dtypes = {torch.float32, of.points.dtype}
     for name, given, wanted in (("x", x, (batch, of.inputs, *x.shape[2:])), ("the result", made, shape)):
-        if not (_fits(given, wanted) and (given.shape[1] == 1 or given.stride(1) == 1)):
-            raise ValueError(_expected(name, wanted, "the channels of a pixel side by side", given))
-    if added is not None and not (_fits(added, shape) and _alike(added, made)):
-        raise ValueError(_expected("added", shape, f"strides {made.stride()}", added))
+        if not (_fits(given, wanted, dtypes) and (given.shape[1] == 1 or given.stride(1) == 1)):
+            raise ValueError(_expected(name, wanted, dtypes, "the channels of a pixel side by side", given))
+    if added is not None and not (_fits(added, shape, {made.dtype}) and _alike(added, made)):
+        raise ValueError(_expected("added", shape, {made.dtype}, f"strides {made.stride()}", added))
     if times and batch != 1:
         raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
     if of.taps != (3 if times else 1):
         raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
     tensors = (None if t is None else t.data_ptr() for t in (of.points, of.bias, of.before, of.after))
     half = of.points.dtype == torch.bfloat16
-    told = _Convolution(of.inputs, of.outputs, of.taps, half, of.enlarge, *tensors)
+    told = _Convolution(of.inputs, of.outputs, of.taps, of.seen, of.tile, half, of.enlarge, *tensors)
     failed = library.convolve(
         ctypes.byref(told),
         ctypes.c_void_p(x.data_ptr()),
@@ -202,8 +220,8 @@ def convolve(
     return made
 
 
-def _fits(given: Tensor, shape: tuple[int, ...]) -> bool:
-    return given.shape == shape and given.dtype == torch.float32 and given.device.type == "cpu"
+def _fits(given: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype]) -> bool:
+    return given.shape == shape and given.dtype in dtypes and given.device.type == "cpu"
 
 
 def _alike(x: Tensor, y: Tensor) -> bool:
@@ -212,11 +230,13 @@ def _alike(x: Tensor, y: Tensor) -> bool:
 
 
 def _layout(x: Tensor) -> _Layout:
-    return _Layout(x.stride(0 if x.dim() == 4 else 2), x.stride(-2), x.stride(-1))
+    half = x.dtype == torch.bfloat16
+    return _Layout(x.stride(0 if x.dim() == 4 else 2), x.stride(-2), x.stride(-1), half)
 
 
-def _expected(name: str, shape: tuple[int, ...], how: str, given: Tensor) -> str:
+def _expected(name: str, shape: tuple[int, ...], dtypes: set[torch.dtype], how: str, given: Tensor) -> str:
+    types = " or ".join(sorted(map(str, dtypes)))
     return (
-        f"expected {name} of shape {tuple(shape)}, float32, on the CPU, {how}; "
+        f"expected {name} of shape {tuple(shape)}, {types}, on the CPU, {how}; "
         f"got {tuple(given.shape)}, {given.dtype}, {given.device}, strides {given.stride()}"
     )

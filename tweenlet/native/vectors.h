@@ -1,0 +1,81 @@
+/* Vectors of floats, as long as this processor has them, and how they are kept: as float or as bfloat16. */
+
+#include <string.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+#define ALWAYS static inline __attribute__((always_inline))
+#define ALONE static __attribute__((noinline))
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+ALWAYS int at_most(int a, int b) { return a < b ? a : b; }
+
+ALWAYS vec rectified(vec x, vec slope) {
+    mask positive = x > 0;
+    return (vec)((positive & (mask)x) | (~positive & (mask)(x * slope)));
+}
+
+/* The first of a vector's numbers, as many as there are; from and to floats, or bfloat16, the upper half of one. */
+#if LANES == 16
+typedef __mmask16 some;
+ALWAYS some first(int numbers) { return (1 << at_most(numbers, LANES)) - 1; }
+ALWAYS vec load_floats(const char *from, some these) { return (vec)_mm512_maskz_loadu_ps(these, from); }
+ALWAYS void store_floats(char *to, vec x, some these) { _mm512_mask_storeu_ps(to, these, (__m512)x); }
+ALWAYS void past_caches(char *to, vec x) { _mm512_stream_ps((float *)to, (__m512)x); }
+#elif LANES == 8
+typedef __m256i some;
+ALWAYS some first(int numbers) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(numbers), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+ALWAYS vec load_floats(const char *from, some these) { return (vec)_mm256_maskload_ps((const float *)from, these); }
+ALWAYS void store_floats(char *to, vec x, some these) { _mm256_maskstore_ps((float *)to, these, (__m256)x); }
+ALWAYS void past_caches(char *to, vec x) { _mm256_stream_ps((float *)to, (__m256)x); }
+#else
+typedef int some;
+ALWAYS some first(int numbers) { return at_most(numbers, LANES); }
+ALWAYS vec load_floats(const char *from, some these) {
+    vec x = {0};
+    if (these == LANES) return *(const vec *)from;
+    memcpy(&x, from, 4 * these);
+    return x;
+}
+ALWAYS void store_floats(char *to, vec x, some these) {
+    if (these == LANES)
+        *(vec *)to = x;
+    else
+        memcpy(to, &x, 4 * these);
+}
+ALWAYS void past_caches(char *to, vec x) { *(vec *)to = x; }
+#endif
+
+#ifdef __AVX512BF16__
+#define HALVES 1 /* whether this processor knows bfloat16 */
+ALWAYS vec load_halves(const char *from, some these) {
+    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(these, from)), 16);
+}
+ALWAYS void store_halves(char *to, vec x, some these) {
+    _mm256_mask_storeu_epi16(to, these, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+}
+#else
+#define HALVES 0 /* and these are never called */
+#define load_halves load_floats
+#define store_halves store_floats
+#endif
+
+ALWAYS vec load(const char *from, some these, int half) {
+    return half ? load_halves(from, these) : load_floats(from, these);
+}
+ALWAYS void store(char *to, vec x, some these, int half) {
+    half ? store_halves(to, x, these) : store_floats(to, x, these);
+}
