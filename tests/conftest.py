@@ -1,4 +1,4 @@
-"""One thread for every test: on tiny pictures, threads that wait for each other cost more than they give."""
+"""One seed and one thread for every test: on tiny pictures, threads that wait cost more than they give."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ torch.set_num_threads(1)
 cv2.setNumThreads(1)
 
 GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same random numbers in every run, alone or after other tests: what fails once fails again."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ from tweenlet.ops.splat import splat
 from tweenlet.ops.warp import backwarp
 
 OFFICIAL_STRIDE = 128
+NEAR = 1e-4
+"""To a negative integer: there AdaCoF jumps, and rounding decides where an offset is truncated to."""
 
 
 class Reference:
@@ -269,3 +271,8 @@ def gathered(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilat
                 picked = flat.gather(2, index.view(batch, 1, -1).expand(-1, channels, -1))
                 out += picked.view_as(frame) * (share * by_row * by_column)[:, None]
     return out
+
+
+def clear_of_jumps(offsets: Tensor, dim: int) -> Tensor:
+    """Which pixels have no offset, of all those along ``dim``, that is nearly a negative integer."""
+    return (((offsets - offsets.round()).abs() > NEAR) | (offsets.round() >= 0)).all(dim)
