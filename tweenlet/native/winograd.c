@@ -4,7 +4,8 @@
 
     F(4x4, 3x3)  6 seen, a tile of 4
     F(6x6, 3x3)  8 seen, a tile of 6: a fifth fewer products, four times the rounding errors
-    F(5x5, 2x2)  6 seen, a tile of 5: one of the four 2x2 kernels of a transposed convolution of 4x4
+    F(5x5, 2x2)  6 seen, a tile of 5: one of the four 2x2 kernels of a transposed convolution of 4x4; or a convolution
+                 of stride 2, 2x2 over cells of 2x2 pixels
 
 A block's matrices stay in the cache of one core. Slices in time, three taps over them, are one longer product.
 */
@@ -28,6 +29,7 @@ struct convolution { /* bias, before and after: for each channel, rounded up to 
     int seen, tile; /* input and output pixels of a tile, a side */
     int half; /* whether the products are of bfloat16, in pairs of inputs; their sums are float32 */
     int enlarge; /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
+    int shrink; /* 2: each cell of 2x2 becomes a pixel, one after the other among the kernels' inputs; else 1 */
     const void *kernels; /* [point][group of outputs][tap][input (pair)][outputs of the group] ([of pair]) */
     const float *bias, *before, *after; /* before, after: what is below zero is multiplied by, or null */
 };
@@ -282,28 +284,31 @@ int lanes(void) { return LANES; }
 
 int has_halves(void) { return HALVES; }
 
+static long in_vectors(long numbers) { return (numbers + LANES - 1) / LANES * LANES; }
+
 /* Of a tile from ``start`` of ``size`` pixels on. */
 static struct part part_of(int start, int tile, int size) {
     return (struct part){start < 0 ? -start : 0, at_most(tile, size - start)};
 }
 
-/* x (slices, height, width, inputs) -> y (slices, enlarge height, enlarge width, outputs); where it is given, + added,
+/* x (slices, height, width, inputs) -> y (slices, enlarge / shrink of each side, outputs); where it is given, + added,
    which lies as y. x and y are bfloat16 only where the products are. 1: not enough memory; -1: no such tiles. */
 int convolve(const struct convolution *of, const char *x, const struct layout *of_x, char *y,
              const struct layout *of_y, const char *added, int slices, int height, int width, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2, half = of->half;
     const int seen = of->seen, tile = of->tile, points = seen * seen, enlarge = of->enlarge, copies = enlarge * enlarge;
     const long x_bytes = of_x->half ? 2 : 4, y_bytes = of_y->half ? 2 : 4, v_bytes = half ? 2 : 4;
-    const long in = (inputs + LANES - 1) / LANES * LANES, part = (outputs + LANES - 1) / LANES * LANES;
-    const long out = copies * part;
-    const int large = 4L * slices * height * width * copies * outputs > LARGE && outputs % LANES == 0 &&
+    const int shrink = of->shrink, parts = shrink * shrink, all_inputs = parts * inputs;
+    const int cells_high = (height + shrink - 1) / shrink, cells_wide = (width + shrink - 1) / shrink;
+    const long in = in_vectors((parts - 1) * inputs + in_vectors(inputs)), part = in_vectors(outputs), out = copies * part;
+    const int large = 4L * slices * cells_high * cells_wide * copies * outputs > LARGE && outputs % LANES == 0 &&
                       of_y->pixel % LANES == 0 && of_y->line % LANES == 0 && of_y->slice % LANES == 0 &&
                       (long)y % (4 * LANES) == 0;
     entering *const enter_inside = way_in(seen, 1, of_x->half, half), *const enter_border = way_in(seen, 0, of_x->half, half);
     leaving *const leave_block = way_out(tile, of_y->half, large);
     if (!enter_inside || !leave_block) return -1;
     /* the second of two copies begins one pixel before its tile, where the kernels of both see the same */
-    const int tall = (height + enlarge - 1 + tile - 1) / tile, wide = (width + enlarge - 1 + tile - 1) / tile;
+    const int tall = (cells_high + enlarge - 1 + tile - 1) / tile, wide = (cells_wide + enlarge - 1 + tile - 1) / tile;
     const long of_tile = points * (v_bytes * (slices + 2 * border) * in + 4 * slices * out);
     int most = at_most(CACHE / of_tile, wide) / ROWS * ROWS;
     if (most < ROWS) most = ROWS;
@@ -328,19 +333,23 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
             if (failed) continue;
             const int top = block / blocks * tile, start = block % blocks * tiles, count = at_most(tiles, wide - start);
             for (int slice = 0; slice < slices; slice++)
-                for (int number = 0; number < count; number++) {
-                    const int left = (start + number) * tile;
-                    const int inside = top > 0 && left > 0 && top + seen - 2 < height && left + seen - 2 < width;
-                    struct source from = {.line = x_bytes * of_x->line, .pixel = x_bytes * of_x->pixel, .height = height,
-                                          .width = width, .top = top - 1, .left = left - 1};
-                    for (int channel = 0; channel < inputs; channel += LANES) {
-                        from.x = x + x_bytes * (slice * of_x->slice + channel);
-                        from.channels = inputs - channel;
-                        from.slope = of->before ? of->before + channel : NULL;
-                        (inside ? enter_inside : enter_border)(
-                            &from, v + v_bytes * ((slice + border) * v_slice + number * in + channel), v_bytes * v_point);
+                for (int number = 0; number < count; number++)
+                    for (int part = 0; part < parts; part++) {
+                        const int down = part / shrink, right = part % shrink, left = (start + number) * tile;
+                        struct source from = {.line = x_bytes * shrink * of_x->line, .pixel = x_bytes * shrink * of_x->pixel,
+                                              .height = (height - down + shrink - 1) / shrink,
+                                              .width = (width - right + shrink - 1) / shrink, .top = top - 1, .left = left - 1};
+                        const int inside = top > 0 && left > 0 && top + seen - 2 < from.height && left + seen - 2 < from.width;
+                        const long pixel = slice * of_x->slice + down * of_x->line + right * of_x->pixel;
+                        /* what a part's last vector has too much, the next part overwrites */
+                        const long row = (slice + border) * v_slice + number * in + part * inputs;
+                        for (int channel = 0; channel < inputs; channel += LANES) {
+                            from.x = x + x_bytes * (pixel + channel);
+                            from.channels = inputs - channel;
+                            from.slope = of->before ? of->before + channel : NULL;
+                            (inside ? enter_inside : enter_border)(&from, v + v_bytes * (row + channel), v_bytes * v_point);
+                        }
                     }
-                }
             const char *kernels = of->kernels;
             for (int point = 0; point < points; point++)
                 for (int output = 0, vectors; output < out; output += vectors * LANES) {
@@ -350,11 +359,11 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
                         const void *from = v + v_bytes * (point * v_point + slice * v_slice);
                         float *to = m + point * m_point + slice * m_slice + output;
                         if (half)
-                            products_of_halves(vectors, from, in, v_slice, taps, inputs, (const short *)kernels, to, out, tiles);
+                            products_of_halves(vectors, from, in, v_slice, taps, all_inputs, (const short *)kernels, to, out, tiles);
                         else
-                            products(vectors, from, in, v_slice, taps, inputs, (const float *)kernels, to, out, tiles);
+                            products(vectors, from, in, v_slice, taps, all_inputs, (const float *)kernels, to, out, tiles);
                     }
-                    kernels += v_bytes * taps * (half ? (inputs + 1) / 2 * 2 : inputs) * vectors * LANES;
+                    kernels += v_bytes * taps * (half ? (all_inputs + 1) / 2 * 2 : all_inputs) * vectors * LANES;
                 }
             for (int slice = 0; slice < slices; slice++)
                 for (int number = 0; number < count; number++)
@@ -366,7 +375,7 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
                         const long place = slice * of_y->slice + row * line + column * pixel + down * of_y->line +
                                            right * of_y->pixel;
                         struct result to = {.line = y_bytes * line, .pixel = y_bytes * pixel,
-                                            .rows = part_of(row, tile, height), .columns = part_of(column, tile, width)};
+                                            .rows = part_of(row, tile, cells_high), .columns = part_of(column, tile, cells_wide)};
                         for (int channel = 0; channel < outputs; channel += LANES) {
                             to.y = y + y_bytes * (place + channel);
                             to.added = added ? added + y_bytes * (place + channel) : NULL;

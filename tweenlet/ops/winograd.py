@@ -34,7 +34,10 @@ class _Convolution(ctypes.Structure):
     """``struct convolution`` of winograd.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("inputs", "outputs", "taps", "seen", "tile", "half", "enlarge")),
+        *(
+            (name, ctypes.c_int)
+            for name in ("inputs", "outputs", "taps", "seen", "tile", "half", "enlarge", "shrink")
+        ),
         *((name, ctypes.c_void_p) for name in ("kernels", "bias", "before", "after")),
     )
 
@@ -59,6 +62,8 @@ class Kernels:
     """Output pixels of a tile, a side."""
     enlarge: int
     """How many times larger the outputs are, 1 or 2."""
+    shrink: int
+    """How many times smaller."""
     points: Tensor
     """The weights' products with the points."""
     bias: Tensor
@@ -82,16 +87,23 @@ def kernels(
     before: Tensor | None = None,
     after: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
+    stride: int = 1,
 ) -> Kernels:
     """Prepare a layer of ``weight`` (K, C, 3, 3) or (K, C, 3, 3, 3) and ``bias`` (K,), padded by one pixel.
+
+    ``stride`` is that in space, 1 or 2: of stride 2 it is a convolution with 2x2 cells of 2x2 pixels each.
 
     ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel. The
     products are made in ``dtype``, of those that :func:`takes` says yes to; their sums are float32.
     """
     outputs, inputs = weight.shape[:2]
     by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
+    if stride == 2:
+        of_cells = F.pad(by_slice, (1, 0, 1, 0)).unflatten(-1, (2, 2)).unflatten(-3, (2, 2))
+        by_slice = of_cells.permute(0, 1, 5, 7, 2, 3, 4, 6).flatten(2, 4)  # (1, K, 4 C, T, 2, 2)
+        return _prepared(by_slice, bias, before, after, dtype, seen=6, shrink=2)
     seen = 8 if dtype == torch.float32 and min(inputs, outputs) >= WIDE else 6
-    return _prepared(by_slice, bias, before, after, dtype, seen, enlarge=1)
+    return _prepared(by_slice, bias, before, after, dtype, seen)
 
 
 def transposed_kernels(
@@ -122,9 +134,10 @@ def _prepared(
     after: Tensor | None,
     dtype: torch.dtype,
     seen: int,
-    enlarge: int,
+    enlarge: int = 1,
+    shrink: int = 1,
 ) -> Kernels:
-    """``weight``: (enlarge^2, K, C, T, size, size)."""
+    """``weight``: (enlarge^2, K, shrink^2 C, T, size, size)."""
     _, outputs, inputs, taps, size, _ = weight.shape
     at = POINTS[seen]
     matrix = torch.tensor(
@@ -146,15 +159,16 @@ def _prepared(
         left -= groups[-1]
     grouped = torch.split(points, [pair * lanes * vectors for vectors in groups], -1)
     return Kernels(
-        inputs,
+        inputs // shrink**2,
         outputs,
         taps,
         seen,
         seen + 1 - size,
         enlarge,
+        shrink,
         torch.cat([part.flatten(1) for part in grouped], 1).contiguous(),
         _padded(torch.zeros(outputs) if bias is None else bias, outputs),
-        None if before is None else _padded(before, inputs),
+        None if before is None else _padded(before, inputs // shrink**2),
         None if after is None else _padded(after, outputs),
     )
 
@@ -187,7 +201,8 @@ def convolve(
     if library is None:
         return None
     batch, _, *times, height, width = x.shape
-    shape = (batch, of.outputs, *times, of.enlarge * height, of.enlarge * width)
+    size = (-(-side // of.shrink) * of.enlarge for side in (height, width))
+    shape = (batch, of.outputs, *times, *size)
     form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
     made = torch.empty(shape, dtype=dtype or x.dtype, memory_format=form) if into is None else into
     dtypes = {torch.float32, of.points.dtype}
@@ -202,7 +217,9 @@ def convolve(
         raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
     tensors = (None if t is None else t.data_ptr() for t in (of.points, of.bias, of.before, of.after))
     half = of.points.dtype == torch.bfloat16
-    told = _Convolution(of.inputs, of.outputs, of.taps, of.seen, of.tile, half, of.enlarge, *tensors)
+    told = _Convolution(
+        of.inputs, of.outputs, of.taps, of.seen, of.tile, half, of.enlarge, of.shrink, *tensors
+    )
     failed = library.convolve(
         ctypes.byref(told),
         ctypes.c_void_p(x.data_ptr()),
