@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet.engines import ENGINES
-from tweenlet.evaluation.peers import Method, Onnx, command, function
+from tweenlet.evaluation.peers.command import command
+from tweenlet.evaluation.peers.function import function
+from tweenlet.evaluation.peers.method import Method
+from tweenlet.evaluation.peers.onnx import Onnx
 from tweenlet.export import OnnxFile
 from tweenlet.interpolate import Interpolator
 from tweenlet.weights import network_of
