@@ -6,6 +6,7 @@
     peers ───────────────> Method(four frames) ──────────┼─> run.evaluate ──> Report ──┬─> Markdown, JSON
     metrics, lpips ──────> Metric(output, truth) ────────┘                             └─> pictures, page
 
+    datasets, clips: what a benchmark may be
     statistics: how sure     published: what others measured     judge: on a clip of one's own
 """
 
