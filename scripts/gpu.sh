@@ -21,7 +21,7 @@ kernels() { # are they right on this device, how fast, and by which settings
 }
 
 tests() { # graph against eager against plain; bench and copies on the device
-  python3 -m pytest -q -W default tests/network/test_fast_cuda.py tests/test_bench.py tests/test_pipeline.py \
+  python3 -m pytest -q -W default tests/network/test_fast_cuda.py tests/bench tests/test_pipeline.py \
     tests/test_engines.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
 }
 
@@ -42,7 +42,7 @@ from pathlib import Path
 import av
 import torch
 from tweenlet import interpolate_video
-from tweenlet.bench import moving_picture
+from tweenlet.bench.subjects import moving_picture
 from tweenlet.weights import network_of
 
 source = Path(sys.argv[1], "source.mp4")

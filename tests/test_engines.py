@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import engines, export, weights
-from tweenlet.bench import moving_picture
+from tweenlet.bench.subjects import moving_picture
 from tweenlet.cache import folder
 from tweenlet.config import SMALL, TINY, ModelConfig
 from tweenlet.interpolate import Interpolator

@@ -10,7 +10,7 @@ import torch
 from test_engines import CONFIGS, network
 
 from tweenlet import export
-from tweenlet.bench import moving_picture
+from tweenlet.bench.subjects import moving_picture
 from tweenlet.config import TINY
 from tweenlet.interpolate import Interpolator
 

@@ -96,7 +96,7 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
     counted, moved = counter.get_flop_counts(), traffic.get_flop_counts()
     parts = {
         name: PartCost(
-            _parameters(part),
+            parameters_of(part),
             sum(counted[f"STMFNet.{name}"].values()) // 2,
             sum(n for op, n in moved[f"STMFNet.{name}"].items() if op in MOVED)
             + (_moved_by_adacof(config, height, width) if part is model.kernels else 0),
@@ -166,6 +166,11 @@ def size_of(text: str) -> tuple[int, int]:
     return SIZES[text.lower()]
 
 
+def parameters_of(model: nn.Module) -> int:
+    """How many parameters a network, or a part of one, has."""
+    return sum(p.numel() for p in model.parameters())
+
+
 def _unused(model: STMFNet, height: int, width: int) -> PartCost:
     """The blocks that are not computed; all their convolutions would run at the size of their row."""
     parameters = multiply_adds = 0
@@ -174,7 +179,7 @@ def _unused(model: STMFNet, height: int, width: int) -> PartCost:
     for row, scale in enumerate(model.config.scales[: model.fusion.out_row]):
         for block in model.fusion.unused(row):
             weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)
-            parameters += _parameters(block)
+            parameters += parameters_of(block)
             multiply_adds += weights * round(scale**2 * height * width)
     return PartCost(parameters, multiply_adds)
 
@@ -205,7 +210,3 @@ def _moved_by_adacof(config: ModelConfig, height: int, width: int) -> int:
     """Three numbers for each tap, the frame and what is made of it: of two frames, at each scale."""
     pixels = sum(round(scale**2 * height * width) for scale in config.scales)
     return 2 * pixels * (3 * config.kernel_size**2 + 3 + 3)
-
-
-def _parameters(part: nn.Module) -> int:
-    return sum(p.numel() for p in part.parameters())

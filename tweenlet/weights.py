@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
-from torch import Tensor
+from torch import Tensor, nn
 
 from tweenlet import config
 from tweenlet.config import MINI, STMFNET, ModelConfig
@@ -97,7 +97,12 @@ def network_of(source: str) -> STMFNet:
 
 def digest(model: STMFNet) -> str:
     """A fingerprint (SHA-256) of the config and all tensors: the same for the same network."""
-    total = hashlib.sha256(json.dumps(model.config.to_json(), sort_keys=True).encode())
+    return digest_of_tensors(model, json.dumps(model.config.to_json(), sort_keys=True))
+
+
+def digest_of_tensors(model: nn.Module, begin: str = "") -> str:
+    """One of ``begin`` and the tensors of any network, by name: the same for the same weights."""
+    total = hashlib.sha256(begin.encode())
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

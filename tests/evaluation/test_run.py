@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from tweenlet.evaluation import METRICS, PEERS, Benchmark, Method, Metric, Report, benchmark, evaluate
-from tweenlet.evaluation.benchmarks import MIDDLEBURY
+from tweenlet.evaluation.datasets import MIDDLEBURY
 from tweenlet.evaluation.report import Score
 
 Footage = Callable[[Path, int], Path]

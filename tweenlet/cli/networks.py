@@ -22,11 +22,12 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
 
     """
     from tweenlet import weights
+    from tweenlet.cost import parameters_of
 
     check_free(target, overwrite)
     model = weights.convert(source)
     weights.save(target, model, {"source": source.name})
-    print(f"{target}: {sum(p.numel() for p in model.parameters()):,} parameters")
+    print(f"{target}: {parameters_of(model):,} parameters")
 
 
 @app.command

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from tweenlet.cli.app import app, check_free
+
+if TYPE_CHECKING:
+    from tweenlet.bench.report import Race, Report
 
 Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 
@@ -59,17 +62,20 @@ def bench(
         Replace that file if it exists.
 
     """
-    from tweenlet import bench as benches
+    from tweenlet.bench.run import bench as measure
+    from tweenlet.bench.run import race
+    from tweenlet.bench.subjects import subject_of, subjects_of
     from tweenlet.cost import size_of
 
     if json:
         check_free(json, overwrite)
-    subjects = benches.subjects_of(model, engines.split(","), dtype)
+    subjects, frame = subjects_of(model, engines.split(","), dtype), size_of(size)
     if vs:
-        others = [benches.subject_of(text, dtype) for text in vs]
-        done: benches.Race | benches.Report = benches.race([*subjects, *others], size_of(size), runs, device)
+        done: Race | Report = race(
+            [*subjects, *(subject_of(text, dtype) for text in vs)], frame, runs, device
+        )
     else:
-        done = benches.bench(subjects, size_of(size), runs, memory, device)
+        done = measure(subjects, frame, runs, memory, device)
     print(done.table(), end="")
     if json:
         json.write_text(done.dumps())

@@ -6,6 +6,7 @@
     peers ───────────────> Method(four frames) ──────────┼─> run.evaluate ──> Report ──┬─> Markdown, JSON
     metrics, lpips ──────> Metric(output, truth) ────────┘                             └─> pictures, page
 
+    datasets, clips: what a benchmark may be
     statistics: how sure     published: what others measured     judge: on a clip of one's own
 """
 
@@ -13,7 +14,10 @@ from __future__ import annotations
 
 from tweenlet.evaluation.benchmarks import benchmark
 from tweenlet.evaluation.metrics import METRICS, Metric, psnr, ssim, ssim_3d
-from tweenlet.evaluation.peers import PEERS, Method, Network, methods
+from tweenlet.evaluation.peers.classical import PEERS
+from tweenlet.evaluation.peers.method import Method
+from tweenlet.evaluation.peers.names import methods
+from tweenlet.evaluation.peers.network import Network
 from tweenlet.evaluation.report import Entrant, Report, Score
 from tweenlet.evaluation.run import evaluate
 from tweenlet.evaluation.samples import Benchmark, Clip, Damaged, Sample, Stills

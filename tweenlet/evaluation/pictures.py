@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tweenlet.evaluation.metrics import eight_bit
 from tweenlet.evaluation.page import Shown
-from tweenlet.evaluation.peers import Method
+from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Report
 from tweenlet.evaluation.samples import Benchmark, Sample
 

@@ -34,7 +34,7 @@ from torch import Tensor
 from tweenlet import native
 from tweenlet.engines import processor
 from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
-from tweenlet.evaluation.peers import Method
+from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Entrant, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
 

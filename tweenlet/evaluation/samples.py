@@ -305,6 +305,15 @@ def half_way(times: Sequence[Fraction]) -> bool:
     return after > before and abs(truth - (before + after) / 2) <= UNEVEN * (after - before) / 2
 
 
+def short_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """The end of each path, with as many of its parts as it takes to tell all apart."""
+    parts = {path: path.absolute().parts for path in paths}
+    length, longest = 1, max(map(len, parts.values()), default=0)
+    while length < longest and len({own[-length:] for own in parts.values()}) < len(parts):
+        length += 1
+    return {path: "/".join(own[-length:]) for path, own in parts.items()}
+
+
 def _picture(path: Path, fit: Fit) -> Pixels:
     """An image file as Pillow reads it, which is how the official evaluations do; ValueError if it cannot."""
     try:

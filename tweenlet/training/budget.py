@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from tweenlet.config import ModelConfig
-from tweenlet.cost import cost, latency, size_of
+from tweenlet.cost import cost, latency, parameters_of, size_of
 from tweenlet.network.stmfnet import STMFNet
 
 UNITS = {"params": "parameters", "macs": "multiply-adds", "ms": "ms"}
@@ -50,7 +50,7 @@ class Budget:
         if self.kind == "macs":
             return float(cost(config, self.height, self.width).multiply_adds)
         with torch.device("meta"):
-            return float(sum(p.numel() for p in STMFNet(config).parameters()))
+            return float(parameters_of(STMFNet(config)))
 
     def say(self, amount: float) -> str:
         """An amount in words, as in "1,822,162 parameters" or "50.2 G multiply-adds at 854x480"."""

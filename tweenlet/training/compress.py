@@ -29,7 +29,9 @@ from torch import Tensor
 from tweenlet import weights
 from tweenlet.config import ModelConfig
 from tweenlet.evaluation.metrics import psnr
-from tweenlet.evaluation.peers import Method, Network, blend
+from tweenlet.evaluation.peers.classical import blend
+from tweenlet.evaluation.peers.method import Method
+from tweenlet.evaluation.peers.network import Network
 from tweenlet.evaluation.run import evaluate
 from tweenlet.evaluation.samples import Benchmark, Sample, everything
 from tweenlet.network.stmfnet import STMFNet

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.evaluation.peers import Onnx
+from tweenlet.evaluation.peers.onnx import Onnx
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batch, Batches
@@ -153,7 +153,7 @@ def kept(number: int = 0) -> Teacher:
 
 
 def onnx(path: str | Path) -> Teacher:
-    """An ONNX file as a teacher; what fits, and errors, as of :class:`~tweenlet.evaluation.peers.Onnx`."""
+    """An ONNX file as a teacher; what fits, and errors: :class:`~tweenlet.evaluation.peers.onnx.Onnx`."""
     file = Onnx(path)
     return lambda batch: file.batch(batch.frames)
 

@@ -1,0 +1,36 @@
+"""Reports: the shares of the ceilings and of the roofline, and races pair by pair."""
+
+from __future__ import annotations
+
+import json
+
+from tweenlet.bench.clock import Seconds
+from tweenlet.bench.report import Race, Report, Result
+from tweenlet.bench.roofline import Ceilings
+from tweenlet.bench.run import REST
+from tweenlet.bench.subjects import Subject
+
+
+def test_the_roofline_is_the_longer_of_two_times() -> None:
+    result = Result(
+        Subject("mini"), 8, 8, 1, 1.0, Seconds((4.0,), (4.0,)), {"a": Seconds((2.0,), (2.0,))},
+        {"a": 6 * 10**9, "all": 8 * 10**9}, {"a": 2 * 10**9, "all": 30 * 10**9},
+    )  # fmt: skip
+    ceilings = Ceilings(convolution=4, copy=10)
+    assert (result.floor("a", ceilings), result.reached("a", ceilings)) == (1.5, 0.75)  # by arithmetic
+    assert (result.floor("all", ceilings), result.reached("all", ceilings)) == (3, 0.75)  # by memory
+    assert result.share("all", ceilings) == 0.5
+    assert result.floor(REST, ceilings) is result.reached(REST, ceilings) is None
+    table = Report("here", "2", {"float32": ceilings}, (result,)).table()
+    assert "0.25 frames/s" in table
+    lines = [line.split() for line in table.splitlines()]
+    assert ["a", "2000.0", "2000.0", "6.00", "G", "75%", "2.00", "GB", "1500.00", "75%"] in lines
+    assert ["all", "4000.0", "4000.0", "8.00", "G", "50%", "30.00", "GB", "3000.00", "75%"] in lines
+
+
+def test_taking_turns_is_told_pair_by_pair() -> None:
+    first, second = Seconds((1, 2, 4), (2, 2, 2)), Seconds((2, 3, 4), (1, 2, 3))
+    race = Race(("a", "b"), {"a": first, "b": second})
+    assert race.ratios("b") == ([2, 1.5, 1], [0.5, 1, 1.5])
+    assert "wall 2.00 1.50 1.00   median 1.50 (1.00 to 2.00)" in race.table()
+    assert json.loads(race.dumps())["ratios"]["b"]["wall"] == [2, 1.5, 1]

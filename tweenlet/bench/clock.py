@@ -1,0 +1,125 @@
+"""Clock: wall and CPU seconds, of a whole frame and part by part, on a CPU or a CUDA device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from tweenlet.interpolate import Interpolator
+
+FLOW = "classical flow"
+Times = tuple[list[float], list[float]]
+"""Wall and CPU seconds, run by run, while they are taken."""
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The times of one thing, run by run."""
+
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
+    """Of all threads of the process."""
+
+    @classmethod
+    def warm(cls, wall: Sequence[float], cpu: Sequence[float]) -> Seconds:
+        """Those of all runs but the first, which warms up."""
+        return cls(tuple(wall[1:]), tuple(cpu[1:]))
+
+    @property
+    def median(self) -> tuple[float, float]:
+        """Medians of wall and CPU seconds."""
+        return median(self.wall), median(self.cpu)
+
+
+@contextmanager
+def clock(wall: list[float], cpu: list[float], device: torch.device) -> Iterator[None]:
+    """Add the seconds that the block takes; a CUDA device is waited for."""
+    _finish(device)
+    begun = time.perf_counter(), time.process_time()
+    yield
+    _finish(device)
+    wall.append(time.perf_counter() - begun[0])
+    cpu.append(time.process_time() - begun[1])
+
+
+@contextmanager
+def watched(
+    interpolator: Interpolator | None,
+    taken: dict[str, Times],
+    device: torch.device,
+) -> Iterator[None]:
+    """Time the parts of the network that the interpolator runs, and the flow that it finds before."""
+    if interpolator is None:
+        yield
+        return
+    begun: dict[str, _Moment] = {}
+    spans: dict[str, list[tuple[_Moment, _Moment]]] = {}
+
+    def start(name: str) -> None:
+        begun[name] = _Moment.now(device)
+
+    def stop(name: str) -> None:
+        spans.setdefault(name, []).append((begun[name], _Moment.now(device)))
+
+    hooks = []
+    find = interpolator.flows
+    if find is not None:
+        look = find.four
+
+        def timed(frames: Sequence[Tensor]) -> list[Tensor]:
+            start(FLOW)
+            found = look(frames)
+            stop(FLOW)
+            return found
+
+        find.four = timed  # type: ignore[method-assign]
+    for name, part in interpolator.model.named_children():
+        hooks.append(part.register_forward_pre_hook(lambda *_, name=name: start(name)))
+        hooks.append(part.register_forward_hook(lambda *_, name=name: stop(name)))
+    try:
+        yield
+    finally:
+        if find is not None:
+            find.four = look  # type: ignore[method-assign]
+        for hook in hooks:
+            hook.remove()
+    _finish(device)
+    for name, pairs in spans.items():
+        wall, cpu = zip(*(end.since(begin) for begin, end in pairs), strict=True)
+        taken[name] = list(wall), list(cpu)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """A point in time: where the CPU is, and on a CUDA device where that is in what it has been asked."""
+
+    wall: float
+    cpu: float
+    event: torch.cuda.Event | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> _Moment:
+        event = None
+        if device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(device))
+        return cls(time.perf_counter(), time.process_time(), event)
+
+    def since(self, earlier: _Moment) -> tuple[float, float]:
+        """Wall seconds, those of the device if there is one, and CPU seconds; it must have come so far."""
+        wall = self.wall - earlier.wall
+        if self.event is not None and earlier.event is not None:
+            wall = earlier.event.elapsed_time(self.event) / 1e3
+        return wall, self.cpu - earlier.cpu
+
+
+def _finish(device: torch.device) -> None:
+    """Wait until a CUDA device has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

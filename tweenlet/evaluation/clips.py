@@ -1,0 +1,65 @@
+"""Clips: one's own videos and folders of frames as a benchmark."""
+
+from __future__ import annotations
+
+import json
+import sys
+from operator import index
+from pathlib import Path
+
+from tweenlet.evaluation.samples import Benchmark, Clip, short_names
+from tweenlet.video.images import is_image
+
+WINDOWS_FILE = "eval_windows.json"
+"""Fixes which windows of which clips count: {"windows": {path from this file: [first frame numbers]}}."""
+
+_VIDEOS = {
+    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
+    ".ts", ".webm", ".wmv", ".y4m",
+}  # fmt: skip
+
+
+def clips(path: Path) -> Benchmark:
+    """Every clip of a folder, or one clip alone; named after the number of clips, so that nine are "clips9".
+
+    ``eval_windows.json`` in or beside the folder fixes clips and windows. Without it, every video and every
+    folder of frames counts, and a window starts at every second frame, as the paper has it for DAVIS.
+    FileNotFoundError names what is missing; ValueError where no clip is found.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no such folder of clips or video: {path}")
+    found = _listed(path) or [Clip(clip, range(0, sys.maxsize, 2)) for clip in _clip_paths(path)]
+    if not found:
+        raise ValueError(f"expected videos or folders of frames in {path}, found none")
+    return Benchmark(f"clips{len(found)}", tuple(found))
+
+
+def _listed(path: Path) -> list[Clip]:
+    """The clips at or under ``path`` that a windows file names, in its order."""
+    for folder in (path, path.parent):
+        file = folder / WINDOWS_FILE
+        if not file.is_file():
+            continue
+        try:
+            windows: dict[str, list[int]] = json.loads(file.read_text())["windows"]
+            starts = {folder / clip: tuple(sorted(set(map(index, own)))) for clip, own in windows.items()}
+            named = [Clip(clip, starts[clip], name) for clip, name in short_names(starts).items()]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'expected {{"windows": {{clip: [frame numbers]}}}} in {file}') from error
+        chosen = [clip for clip in named if clip.path.resolve().is_relative_to(path.resolve())]
+        missing = [str(clip.path) for clip in chosen if not clip.path.exists()]
+        if missing:
+            raise FileNotFoundError(f"{file} names clips that are not there: {', '.join(missing)}")
+        return chosen
+    return []
+
+
+def _clip_paths(path: Path) -> list[Path]:
+    """``path`` itself where it is a clip, else the clips that lie in it, by name."""
+    if path.is_file() or _holds_frames(path):
+        return [path]
+    return [p for p in sorted(path.iterdir()) if p.suffix.lower() in _VIDEOS or _holds_frames(p)]
+
+
+def _holds_frames(path: Path) -> bool:
+    return path.is_dir() and any(is_image(file) for file in path.iterdir())

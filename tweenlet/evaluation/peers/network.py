@@ -1,0 +1,38 @@
+"""Network: a network of ours as a Method."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.cost import parameters_of
+from tweenlet.interpolate import Interpolator
+from tweenlet.weights import digest_of_tensors
+
+
+class Network:
+    """A network as a Method; how many ``parameters`` it has, and the ``digest`` (SHA-256) of its weights.
+
+    ``pad_to`` and ``dtype`` as in :class:`~tweenlet.interpolate.Interpolator`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        device: str | torch.device | None = None,
+        *,
+        pad_to: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        told: str = "",
+    ) -> None:
+        self.interpolator = Interpolator(model, device=device, pad_to=pad_to, dtype=dtype)
+        self.parameters = parameters_of(model)
+        self.digest = digest_of_tensors(model)
+        self.told = told
+        if dtype != torch.float32:
+            precision = str(dtype).removeprefix("torch.")
+            self.told, self.digest = f"{told}, in {precision}", f"{self.digest}, {precision}"
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """The frame in the middle, not clamped; nothing is known of the frames from an earlier call."""
+        return self.interpolator.middle(list(frames))
