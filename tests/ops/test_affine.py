@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.ops import winograd
 from tweenlet.ops.affine import affine_
 
 
@@ -37,3 +38,13 @@ def test_added_of_another_layout_is_added_all_the_same():
     x = torch.randn(1, 8, 6, 7).contiguous(memory_format=torch.channels_last)
     added, ones = torch.randn(1, 8, 6, 7), torch.ones(8)
     torch.testing.assert_close(affine_(x.clone(), ones, added=added), x + added)
+
+
+@pytest.mark.skipif(not winograd.takes(torch.bfloat16), reason="a processor without bfloat16")
+def test_bfloat16_is_rounded_once():
+    x, added = (
+        torch.randn(1, 20, 6, 7).bfloat16().contiguous(memory_format=torch.channels_last) for _ in range(2)
+    )
+    factors, shifts = torch.randn(2, 20)
+    wanted = affine_(x.float(), factors, shifts, added.float(), 0.2)
+    assert torch.equal(affine_(x, factors, shifts, added, 0.2), wanted.bfloat16())
