@@ -2,26 +2,31 @@
 
     python scripts/against_reference.py mini [--size 854x480] [--rounds 3]
 
-All run in turn in one process with untrained weights; told is the median of the ratios, pair by pair, and the
-most memory that a process of its own held for one frame. Memory is kept for all (tweenlet.memory);
-MALLOC_TRIM_THRESHOLD_=131072 before the command gives it back, as glibc does by itself.
+    this script --"frame"--> a process for each subject --> wall and CPU seconds, most memory held
+
+The processes take turns frame by frame, with untrained weights. Told are medians, the median of the ratios
+to both references, pair by pair, and the most memory that a process held, with Python and torch. The
+reference runs as its users run it: no native code, glibc as it comes; the second time with memory kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from tweenlet.cost import size_of
-from tweenlet.evaluation.run import code_version, machine
 from tweenlet.memory import peak
 from tweenlet.network.fast import Fast
 from tweenlet.tiles import padded
@@ -30,25 +35,15 @@ from tweenlet.weights import network_of
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference.official import Reference
 
-SUBJECTS = ("reference", "float32", "bfloat16")
-
-
-def subject(name: str, model: str) -> Callable[[Tensor], Tensor]:
-    """What maps frames (4, 3, H, W) to the one in their middle."""
-    network = network_of(model).eval()
-    if name == "reference":
-        reference = Reference(network)
-        return lambda frames: reference(list(frames))
-    fast = Fast(network, getattr(torch, name))
-    return lambda frames: fast(padded(frames, fast.stride).unsqueeze(0))
-
-
-def timed(run: Callable[[Tensor], Tensor], frames: Tensor) -> tuple[float, float]:
-    """Wall and CPU seconds of one run."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    with torch.inference_mode():
-        run(frames)
-    return time.perf_counter() - wall, time.process_time() - cpu
+PLAIN, KEPT = "reference", "reference, memory kept"
+ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}  # as tweenlet does where it is imported before torch
+SUBJECTS = {
+    PLAIN: {"TWEENLET_NATIVE": "0", "TWEENLET_KEEP_MEMORY": "0"},
+    KEPT: {"TWEENLET_NATIVE": "0"},
+    "float32": ASLEEP,
+    "bfloat16": ASLEEP,
+}
+"""The environment of each."""
 
 
 def main() -> None:
@@ -57,32 +52,85 @@ def main() -> None:
     parser.add_argument("model", choices=("mini", "stmfnet"))
     parser.add_argument("--size", default="854x480")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peak", choices=SUBJECTS, help="run this once, and print the bytes it held at most")
+    parser.add_argument("--serve", choices=SUBJECTS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     width, height = size_of(asked.size)
-    frames = torch.rand(4, 3, height, width, generator=torch.Generator().manual_seed(0))
-    if asked.peak:
-        timed(subject(asked.peak, asked.model), frames)
-        print(peak())
+    if asked.serve:
+        serve(subject(asked.serve, asked.model), width, height)
         return
-    runs = {name: subject(name, asked.model) for name in SUBJECTS}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in SUBJECTS}
-    for turn in range(asked.rounds + 1):
-        for name, run in runs.items():
-            took = timed(run, frames)
-            if turn:  # the first sets up
-                times[name].append(took)
-    print(
-        f"{'':12}{'wall s':>9}{'CPU s':>9}{'wall, times faster':>21}{'CPU, times faster':>20}{'peak MB':>10}"
-    )
-    for name, found in times.items():
-        ratios = [[r[i] / f[i] for r, f in zip(times["reference"], found, strict=True)] for i in (0, 1)]
-        wall, cpu = (median(column) for column in zip(*found, strict=True))
-        alone = [sys.executable, __file__, asked.model, "--size", asked.size, "--peak", name]
-        held = int(subprocess.run(alone, capture_output=True, check=True).stdout)
-        speed = f"{wall:9.2f}{cpu:9.2f}{median(ratios[0]):21.2f}{median(ratios[1]):20.2f}"
-        print(f"{name:12}{speed}{held / 1e6:10.0f}")
+    from tweenlet.evaluation.run import code_version, machine  # 90 MB of libraries that no worker needs
+
+    told: dict[str, list[dict[str, float]]] = {name: [] for name in SUBJECTS}
+    with ExitStack() as at_end:
+        workers = {name: at_end.enter_context(Worker(name, asked.model, asked.size)) for name in SUBJECTS}
+        for turn in range(asked.rounds + 1):
+            for name, worker in workers.items():
+                took = worker.frame()
+                if turn:  # the first sets up
+                    told[name].append(took)
+    print(f"{'':24}{'':30}{'times faster than the reference':>34}{'with memory kept':>20}")
+    print(f"{'':24}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}" + 2 * f"{'wall':>14}{'CPU':>8}")
+    for name, found in told.items():
+        wall, cpu = (median(frame[what] for frame in found) for what in ("wall", "cpu"))
+        line = f"{name:24}{wall:10.2f}{cpu:10.2f}{found[-1]['peak'] / 1e6:10.0f}"
+        for reference in (PLAIN, KEPT):
+            for what in ("wall", "cpu"):
+                ratios = [r[what] / f[what] for r, f in zip(told[reference], found, strict=True)]
+                line += f"{median(ratios):{14 if what == 'wall' else 8}.2f}"
+        print(line)
     print(f"{asked.model} at {width}x{height}, tweenlet {code_version()}, {machine()}")
+
+
+class Worker:
+    """A process that makes one frame whenever it is asked to."""
+
+    def __init__(self, name: str, model: str, size: str) -> None:
+        self._name = name
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, model, "--size", size, "--serve", name],
+            env=os.environ | SUBJECTS[name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def frame(self) -> dict[str, float]:
+        """Make one; its "wall" and "cpu" seconds, the "peak" bytes so far. RuntimeError where it ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print("frame", file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process of {self._name} ended early: see above")
+        took: dict[str, float] = json.loads(answer)
+        return took
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+def serve(run: Callable[[Tensor], Tensor], width: int, height: int) -> None:
+    """In a process of its own: a frame for each line that is read, and a line of JSON about it."""
+    frames = torch.rand(4, 3, height, width, generator=torch.Generator().manual_seed(0))
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        with torch.inference_mode():
+            run(frames)
+        took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        print(json.dumps(took | {"peak": peak()}), flush=True)
+
+
+def subject(name: str, model: str) -> Callable[[Tensor], Tensor]:
+    """What maps frames (4, 3, H, W) to the one in their middle."""
+    network = network_of(model).eval()
+    if name in (PLAIN, KEPT):
+        reference = Reference(network)
+        return lambda frames: reference(list(frames))
+    fast = Fast(network, getattr(torch, name))
+    return lambda frames: fast(padded(frames, fast.stride).unsqueeze(0))
 
 
 if __name__ == "__main__":

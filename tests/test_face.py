@@ -53,7 +53,11 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
     script = "from tweenlet.memory import keep_freed; print(keep_freed())"
-    for environment, said in (({}, b"True"), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, b"False")):
+    for environment, said in (
+        ({}, b"True"),
+        ({"MALLOC_TRIM_THRESHOLD_": "131072"}, b"False"),
+        ({"TWEENLET_KEEP_MEMORY": "0"}, b"False"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, check=True
         )

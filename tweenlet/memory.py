@@ -2,8 +2,8 @@
 
 By default glibc maps every large block anew and gives it back at once, so that a network on a CPU spends
 more than half of its time in the kernel on page faults: 2.0 to 2.5 times the CPU time, measured. Cost:
-freed memory stays with the process until it ends. Elsewhere than on glibc, and where the user's environment
-sets these values, nothing is done.
+freed memory stays with the process until it ends. Elsewhere than on glibc, where TWEENLET_KEEP_MEMORY=0 is
+set, and where the user's environment sets these values of glibc's, nothing is done.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def keep_freed() -> bool:
     """Keep freed memory in the process from now on; whether that could be arranged."""
     if (
         not sys.platform.startswith("linux")
+        or os.environ.get("TWEENLET_KEEP_MEMORY") == "0"
         or {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys()
     ):
         return False

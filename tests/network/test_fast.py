@@ -13,6 +13,7 @@ from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference, clear_of_jumps
 from tweenlet.config import MINI, SMALL, TINY
 from tweenlet.interpolate import Interpolator
+from tweenlet.network import fast
 from tweenlet.network.fast import Enlarge, Fast
 from tweenlet.network.kernels import SCALE_NAMES
 from tweenlet.network.stmfnet import STMFNet
@@ -52,6 +53,15 @@ def test_gives_the_same_frames_of_odd_sizes(size, lively):
     frames = torch.rand(4, 3, *size)
     wanted = Interpolator(Plain(model)).middle(frames)
     torch.testing.assert_close(Interpolator(model).middle(frames), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("width", [4, 6])  # 6: as many as there are candidates, which are kept and added
+def test_bands_of_the_row_of_double_size_meet(width, lively, monkeypatch):
+    monkeypatch.setattr(fast, "BAND", 24)
+    model = lively(replace(TINY, grid=(width, 6, 8)))
+    frames = torch.rand(2, 4, 3, 40, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(Fast(model)(frames), model(frames), atol=1e-5, rtol=0)
 
 
 class Plain(torch.nn.Module):

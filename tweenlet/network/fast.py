@@ -6,6 +6,7 @@
                   with the activations around them and the sum after them; channels last; the rest in place
     kernels       one stack of a head after the other; what is enlarged, and AdaCoF, pixel by pixel in native
                   code, or by strips of rows where there is none
+    fusion        the row of double size in bands, never whole
     texture       3-D convolutions by oneDNN; gates in place
 
 A stack of a head enlarges its taps and convolves them after that. Both are linear, so the columns are
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.blocks import Enlargement, Gate, spread
+from tweenlet.network.features import Branch
 from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Fusion, Lateral
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
@@ -37,6 +39,10 @@ from tweenlet.ops.dis import window_flows
 
 STRIP = 32
 """Rows made at once of what is enlarged: few enough for a cache, enough for their borders not to count."""
+BAND = 128
+"""Rows of the fusion's row of double size made at once, an even number: its features are large."""
+AROUND = 8
+"""Rows around a band that count for what it passes down: seven, made even."""
 NARROWEST = 8
 """Input channels from which on Winograd's method pays."""
 SHAPES = (
@@ -84,8 +90,8 @@ class Fast(nn.Module):
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
-            features = self.features(*(_channels_last(x.to(self.dtype)) for x in (before, after)))
-            made |= self.kernels(features, before, after)
+            pair = (_channels_last(x.to(self.dtype)) for x in (before, after))
+            made |= self.kernels(self.features(*pair), before, after)
         draft = frames.new_zeros(())
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
             if self.flow is not None:
@@ -124,10 +130,12 @@ class FastKernels(nn.Module):
         """As the plain one's; candidates are float32, channels last."""
         candidates = {}
         for scale in self.scales:
-            both = [self.plain.resize(x.float(), scale) for x in (before, after)]
-            made = both[0].new_empty(len(before), *both[0].shape[2:], 2 * 3)
-            for name, frames, into in zip(("before", "after"), both, torch.split(made, 3, -1), strict=True):
-                self._synthesise(f"{SCALE_NAMES[scale]}_{name}", features, frames, into)
+            size = [round(scale * side) for side in before.shape[2:]]
+            made = before.new_empty(len(before), *size, 2 * 3, dtype=torch.float32)
+            halves = torch.split(made, 3, -1)
+            for name, frame, into in zip(("before", "after"), (before, after), halves, strict=True):
+                head = f"{SCALE_NAMES[scale]}_{name}"
+                self._synthesise(head, features, self.plain.resize(frame.float(), scale), into)
             candidates[scale] = made.permute(0, 3, 1, 2)
         return candidates
 
@@ -229,8 +237,8 @@ class FastTexture(nn.Module):
 
     def forward(self, frames: Tensor, draft: Tensor) -> Tensor:
         """As the plain one's."""
-        slices = torch.cat((frames[:, :2], draft[:, None], frames[:, 2:]), 1).transpose(1, 2)
-        x = self.stem(slices.to(self.dtype).contiguous(memory_format=torch.channels_last_3d)).relu_()
+        x = torch.cat((frames[:, :2], draft[:, None], frames[:, 2:]), 1).transpose(1, 2)
+        x = self.stem(x.to(self.dtype).contiguous(memory_format=torch.channels_last_3d)).relu_()
         levels = [x]
         for stage in self.stages:
             x = stage(x)
@@ -238,7 +246,8 @@ class FastTexture(nn.Module):
         levels.pop()
         x = self.decoder[0](x)
         for block in self.decoder[1:]:
-            x = block(torch.cat((x, levels.pop()), 1))
+            x = torch.cat((x, levels.pop()), 1)  # by itself, so that x as it was is freed
+            x = block(x)
         x = F.leaky_relu_(self.fuse(x)[:, :, 0], 0.2)
         added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
         return added
@@ -389,27 +398,42 @@ class FastFusion(nn.Module):
         self.final = FastLateral(_prepared(plain.final))
 
     def forward(self, candidates: dict[float, Tensor]) -> Tensor:
-        """As the plain one's, float32; empties ``candidates``, and drops rows when they are done with."""
-        rows: list[Tensor] = []
-        for row, scale in enumerate(self.scales):
-            above = _summed(self.down[f"{row - 1}_0"], rows[-1]) if row else None
-            if f"{row}_0" in self.lateral:
-                rows.append(self.lateral[f"{row}_0"](candidates.pop(scale), above))
-            else:
-                assert above is not None
-                rows.append(above)
-        for row in range(len(rows)):
-            above = _summed(self.down[f"{row - 1}_1"], rows[row - 1]) if row else None
-            if 0 < row <= self.out_row:
-                rows[row - 1] = rows[row].new_empty(0)  # never reaches the draft
-            rows[row] = self.lateral[f"{row}_1"](rows[row], above)
+        """As the plain one's, float32; empties ``candidates``."""
+        passed = self._from_double(candidates.pop(2.0)) if self.out_row else []
+        rows: dict[int, Tensor] = {}
+        for column in (0, 1):
+            above = passed.pop(0) if passed else None
+            for row in range(self.out_row, len(self.scales)):
+                if row > self.out_row:
+                    above = _summed(self.down[f"{row - 1}_{column}"], rows[row - 1])
+                x = rows[row] if column else candidates.pop(self.scales[row], None)
+                made = above if x is None else self.lateral[f"{row}_{column}"](x, above)
+                assert made is not None
+                rows[row] = made
         for number, column in enumerate((2, 3)):
-            for row in reversed(range(self.out_row, len(rows))):
-                last = row + 1 == len(rows)
+            for row in reversed(rows):
+                last = row + 1 == len(self.scales)
                 below = None if last else _summed(self.up[f"{row}_{number}"], rows[row + 1])
                 rows[row] = self.lateral[f"{row}_{column}"](rows[row], below)
         draft: Tensor = self.final(rows[self.out_row].float())
         return draft
+
+    def _from_double(self, candidates: Tensor) -> list[Tensor]:
+        """What the row of double size passes down, by its first and its second column; a band at a time."""
+        batch, _, height, width = candidates.shape
+        passed: list[Tensor] = []
+        for top in range(0, height, BAND):
+            start, bottom = max(top - AROUND, 0), min(top + BAND, height)
+            row = candidates[:, :, start : bottom + AROUND].clone()  # a lateral may overwrite it
+            for column in (0, 1):
+                row = self.lateral[f"0_{column}"](row)
+                band = _summed(self.down[f"0_{column}"], row)
+                if top == 0:
+                    whole = band.new_empty(batch, height // 2, width // 2, band.shape[1])
+                    passed.append(whole.permute(0, 3, 1, 2))
+                inside = slice((top - start) // 2, (bottom - start) // 2)
+                passed[column][:, :, top // 2 : bottom // 2] = band[:, :, inside]
+        return passed
 
 
 def _summed(layers: nn.Module, x: Tensor, added: Tensor | None = None) -> Tensor:
@@ -421,7 +445,21 @@ def _summed(layers: nn.Module, x: Tensor, added: Tensor | None = None) -> Tensor
         made: Tensor = last(x, added, into=added)
         return made
     made = last(x)
-    return made if added is None else made.add_(added)
+    return made if added is None else added.add_(made)
+
+
+class FastBranch(nn.Module):
+    """:class:`~tweenlet.network.features.Branch`, in place."""
+
+    def __init__(self, plain: Branch):
+        super().__init__()
+        self.reduce, self.grouped, self.expand = plain.reduce, plain.grouped, plain.expand
+        self.shortcut, self.every = plain.shortcut, plain.every
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain one's."""
+        inner = self.grouped(self.reduce(x).relu_()).relu_()
+        return _summed(self.expand, inner, self.shortcut(x[..., :: self.every, :: self.every])).relu_()
 
 
 class FastResidual(nn.Module):
@@ -565,6 +603,8 @@ def _prepared(
 
 def _replaced(part: nn.Module, products: torch.dtype) -> nn.Module:
     """What does the same faster, or the part itself."""
+    if isinstance(part, Branch):
+        return FastBranch(part)
     if isinstance(part, Residual):
         return FastResidual(part)
     if isinstance(part, Lateral):
