@@ -18,7 +18,7 @@ from tweenlet.bench.subjects import moving_picture
 from tweenlet.cache import folder
 from tweenlet.config import SMALL, TINY, ModelConfig
 from tweenlet.interpolate import Interpolator
-from tweenlet.network.fast_cuda import FastCuda, Recorded
+from tweenlet.network.fast.cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
 
 WIDTH, HEIGHT = 44, 26

@@ -34,7 +34,7 @@ from tweenlet import weights
 from tweenlet.cache import folder
 from tweenlet.export import TOLERANCE, Session, called, need, write
 from tweenlet.network.fast import Fast
-from tweenlet.network.fast_cuda import FastCuda, Recorded
+from tweenlet.network.fast.cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
 
 ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")

@@ -13,8 +13,8 @@ from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference, clear_of_jumps
 from tweenlet.config import MINI, SMALL, TINY
 from tweenlet.interpolate import Interpolator
-from tweenlet.network import fast
-from tweenlet.network.fast import Enlarge, Fast
+from tweenlet.network.fast import Fast, fusion
+from tweenlet.network.fast.kernels import Enlarge
 from tweenlet.network.kernels import SCALE_NAMES
 from tweenlet.network.stmfnet import STMFNet
 
@@ -57,7 +57,7 @@ def test_gives_the_same_frames_of_odd_sizes(size, lively):
 
 @pytest.mark.parametrize("width", [4, 6])  # 6: as many as there are candidates, which are kept and added
 def test_bands_of_the_row_of_double_size_meet(width, lively, monkeypatch):
-    monkeypatch.setattr(fast, "BAND", 24)
+    monkeypatch.setattr(fusion, "BAND", 24)
     model = lively(replace(TINY, grid=(width, 6, 8)))
     frames = torch.rand(2, 4, 3, 40, 48)
     with torch.no_grad():

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from tests.network.test_stmfnet import FAMILY
 from tweenlet.config import MINI, SMALL, STMFNET, TINY
-from tweenlet.network import fast_cuda
-from tweenlet.network.fast_cuda import FastCuda, Recorded
+from tweenlet.network.fast import cuda
+from tweenlet.network.fast.cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -75,7 +75,7 @@ def test_convolutions_lie_channels_last_and_leave_what_they_make_so():
     made = FastCuda(STMFNet(TINY).eval(), torch.float16)
     half = [p for p in made.parameters() if p.dtype == torch.float16 and p.dim() > 3]
     assert len(half) > 50
-    assert all(p.is_contiguous(memory_format=fast_cuda.FORMS[p.dim()]) for p in half)
+    assert all(p.is_contiguous(memory_format=cuda.FORMS[p.dim()]) for p in half)
     left = []
     head = made.kernels.plain.heads["fine_before"]
     head.rows.register_forward_hook(lambda _, __, out: left.append(out.stride(1)))
@@ -128,11 +128,11 @@ class Replays:
 
 
 def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
-    monkeypatch.setattr(fast_cuda, "_Recording", Replays)
+    monkeypatch.setattr(cuda, "_Recording", Replays)
     monkeypatch.setattr(Replays, "made", 0)
     model = lively(TINY)
     recorded = Recorded(FastCuda(model))
-    sizes = [(1, width) for width in range(1, fast_cuda.KEPT + 2)]
+    sizes = [(1, width) for width in range(1, cuda.KEPT + 2)]
     with torch.inference_mode():
         for size in (sizes[0], sizes[0], *sizes):
             inputs = window(model, *size)
@@ -140,13 +140,13 @@ def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
     assert Replays.made == len(sizes)
     recorded(*window(model, *sizes[0]))  # outside of the mode that it was first made in, and made again
     assert Replays.made == len(sizes) + 1
-    assert len(recorded._recordings) == fast_cuda.KEPT
+    assert len(recorded._recordings) == cuda.KEPT
     with pytest.raises(ValueError, match="multiples of 8"):
         recorded(torch.zeros(1, 4, 3, 20, 16))
 
 
 def test_flows_are_found_before_a_recording(lively, monkeypatch):
-    monkeypatch.setattr(fast_cuda, "_Recording", Replays)
+    monkeypatch.setattr(cuda, "_Recording", Replays)
     model = lively(SMALL)
     frames, _ = window(model, 6, 8)
     torch.testing.assert_close(Recorded(FastCuda(model))(frames), FastCuda(model)(frames), atol=1e-4, rtol=0)

@@ -101,7 +101,7 @@ def kernels(
     outputs, inputs = weight.shape[:2]
     by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
     if stride == 2:
-        of_cells = F.pad(by_slice, (1, 0, 1, 0)).unflatten(-1, (2, 2)).unflatten(-3, (2, 2))
+        of_cells = F.pad(by_slice, (1, 0, 1, 0)).reshape(1, outputs, inputs, -1, 2, 2, 2, 2)
         by_slice = of_cells.permute(0, 1, 5, 7, 2, 3, 4, 6).flatten(2, 4)  # (1, K, 4 C, T, 2, 2)
         return _prepared(by_slice, bias, before, after, dtype, seen=6, shrink=2)
     seen = 8 if dtype == torch.float32 and min(inputs, outputs) >= WIDE else 6

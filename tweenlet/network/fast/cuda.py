@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.network.blocks import SliceConv
-from tweenlet.network.fast import CONVOLUTIONS, KINDS, Conv3d, _fold_norms
+from tweenlet.network.fast.kernels import KINDS
+from tweenlet.network.fast.layers import Conv3d
+from tweenlet.network.fast.prepare import CONVOLUTIONS, fold_norms
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
@@ -50,7 +52,7 @@ class FastCuda(STMFNet):
         parts = list(self.modules())
         for part in parts:
             if isinstance(part, nn.Sequential):
-                _fold_norms(part)
+                fold_norms(part)
             for name, child in part.named_children():
                 if isinstance(child, SliceConv):  # computed as a 2-D one only for the sake of CPUs
                     padding = tuple(size // 2 for size in child.kernel_size)

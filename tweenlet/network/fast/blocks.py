@@ -1,0 +1,147 @@
+"""The blocks of the boxes for inference: sums made by convolutions, gates and norms in one pass, in place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.network.fast.layers import GateInPlace, Winograd, affine_of, channels_last, summed
+from tweenlet.network.features import Branch
+from tweenlet.network.flow import DENSE, Decoder
+from tweenlet.network.fusion import Lateral
+from tweenlet.network.motion import MERGED, Mend, Refine, views
+from tweenlet.network.texture import Residual
+from tweenlet.ops.affine import affine_
+from tweenlet.ops.correlation import correlation
+
+
+class FastBranch(nn.Module):
+    """:class:`~tweenlet.network.features.Branch`, in place."""
+
+    def __init__(self, plain: Branch):
+        super().__init__()
+        self.reduce, self.grouped, self.expand = plain.reduce, plain.grouped, plain.expand
+        self.shortcut, self.every = plain.shortcut, plain.every
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain one's."""
+        inner = self.grouped(self.reduce(x).relu_()).relu_()
+        return summed(self.expand, inner, self.shortcut(x[..., :: self.every, :: self.every])).relu_()
+
+
+class FastLateral(nn.Module):
+    """:class:`~tweenlet.network.fusion.Lateral`, and a sum after it."""
+
+    def __init__(self, plain: Lateral):
+        super().__init__()
+        self.path, self.shortcut = plain.path, plain.shortcut
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """As the plain one's, plus ``added``; both may be overwritten."""
+        if isinstance(self.shortcut, nn.Identity):
+            added = x if added is None else added.add_(x)
+        else:
+            added = summed(self.shortcut, x, added)
+        return summed(self.path, x, added)
+
+
+class FastResidual(nn.Module):
+    """:class:`~tweenlet.network.texture.Residual`, in place."""
+
+    def __init__(self, plain: Residual):
+        super().__init__()
+        self.first, self.second, self.shortcut = plain.first, plain.second, plain.shortcut
+        assert isinstance(plain.gate, GateInPlace)
+        self.gate = plain.gate.gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain one's."""
+        inner: Tensor = self.second(self.first(x))
+        return affine_(inner, self.gate.factors(inner), added=self.shortcut(x), slope=0)
+
+
+class FastDecoder(nn.Module):
+    """A block of the texture's decoder, and its activation: gate, norm and that in one pass."""
+
+    def __init__(self, plain: nn.Module):
+        super().__init__()
+        assert isinstance(plain, nn.Sequential)
+        self.layer, gate, norm = plain
+        assert isinstance(gate, GateInPlace)
+        assert isinstance(norm, nn.BatchNorm3d)
+        self.gate = gate.gate
+        self.scale, self.shift = affine_of(norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, h, w) -> (B, C', T, h', w')."""
+        x = self.layer(x)
+        return affine_(x, self.gate.factors(x).flatten(1) * self.scale, self.shift, slope=0.2)
+
+
+class FastMend(nn.Module):
+    """:class:`~tweenlet.network.motion.Mend`, channels last: pixels are unshuffled two at a time."""
+
+    def __init__(self, plain: Mend):
+        super().__init__()
+        self.plain = plain
+        first = plain[0][0].layer if isinstance(plain[0][0], Winograd) else plain[0][0]  # type: ignore[index]
+        by_channel, hints = first.weight.detach().tensor_split([4 * MERGED], 1)
+        by_pixel = by_channel.unflatten(1, (MERGED, 4)).transpose(1, 2).flatten(1, 2)
+        first.weight.data = channels_last(torch.cat((by_pixel, hints), 1))
+
+    def forward(self, full: Tensor, hints: Tensor) -> Tensor:
+        """As the plain one's."""
+        batch, channels, height, width = full.shape
+        rows = full.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2 * channels)
+        x = full.new_empty(batch, height // 2, width // 2, 4 * channels + hints.shape[1])
+        x[..., : 4 * channels].view(batch, height // 2, width // 2, 2, -1).copy_(rows.transpose(2, 3))
+        x = x.permute(0, 3, 1, 2)
+        x[:, 4 * channels :] = hints
+        for layer in self.plain:
+            x = layer(x)
+        return F.pixel_shuffle(x, 2)
+
+
+class FastRefine(nn.Module):
+    """:class:`~tweenlet.network.motion.Refine`, channels last."""
+
+    def __init__(self, plain: Refine):
+        super().__init__()
+        self.matches, self.enter, self.middle = plain.matches, plain.enter, plain.middle
+        self.leave, self.predict = plain.leave, plain.predict
+
+    def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        """As the plain one's."""
+        there = views(before, after, places)
+        matches = [correlation(*there[k : k + 2]) for k in (0, 2)] if self.matches else []
+        known = torch.cat([channels_last(x) for x in (*there, *matches, places / 8, *rest)], 1)
+        x = self.enter(known.to(before.dtype))
+        x = self.leave(summed(self.middle, x, x))
+        return x, self.predict(x).to(places.dtype)
+
+
+class FastFlowDecoder(nn.Module):
+    """:class:`~tweenlet.network.flow.Decoder`, whose layers write beside what they read."""
+
+    def __init__(self, plain: Decoder):
+        super().__init__()
+        self.plain, self.outputs, self.predict = plain, plain.outputs, plain.predict
+        self.dense = [layer for layer in plain.dense if isinstance(layer, Winograd)]
+        assert len(self.dense) == len(plain.dense)
+        for layer in self.dense:
+            layer.after = torch.tensor([0.1])
+
+    def forward(
+        self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """As the plain one's."""
+        known = self.plain.known(first, second, coarser)
+        start = self.outputs - sum(x.shape[1] for x in known)
+        batch, _, height, width = first.shape
+        x = first.new_empty(batch, height, width, self.outputs).permute(0, 3, 1, 2)
+        torch.cat(known, 1, out=x[:, start:])
+        for layer, width in zip(self.dense, DENSE, strict=True):
+            end, start = start, start - width
+            layer(x[:, end:], into=x[:, start:end])
+        return self.predict(x), x

@@ -1,0 +1,169 @@
+"""Layers for inference: convolutions by oneDNN and by Winograd's method, with what stands around them."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.network.blocks import Gate
+from tweenlet.ops import winograd
+
+Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
+
+
+class Conv3d(nn.Module):
+    """A 3-D convolution by oneDNN, which PyTorch does not ask for one float32 sample: ten times as fast."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...]
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last_3d), False)
+        self.bias = None if bias is None else nn.Parameter(bias, False)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, C', T', H', W')."""
+        if x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn:
+            made: Tensor = torch.ops.aten.mkldnn_convolution(
+                x, self.weight, self.bias, self.padding, self.stride, (1, 1, 1), 1
+            )
+            return made
+        return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+class Abreast(nn.Module):
+    """A convolution of few outputs, for several pixels side by side at once: fuller vectors, fewer reads."""
+
+    PIXELS = 4
+
+    def __init__(self, layer: nn.Conv2d):
+        super().__init__()
+        self.outputs, self.width = layer.out_channels, layer.kernel_size[1]
+        moved = [F.pad(layer.weight, (pixel, self.PIXELS - 1 - pixel)) for pixel in range(self.PIXELS)]
+        self.weight = nn.Parameter(channels_last(torch.cat(moved)), False)
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.repeat(self.PIXELS), False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H + h - 1, W + w - 1) -> (B, K, H, W) for a kernel of h x w."""
+        width = x.shape[-1] - self.width + 1
+        made = F.conv2d(F.pad(x, (0, -width % self.PIXELS)), self.weight, self.bias, (1, self.PIXELS))
+        made = made.permute(0, 2, 3, 1).reshape(len(x), made.shape[2], -1, self.outputs)
+        return made[:, :, :width].permute(0, 3, 1, 2)
+
+
+class Winograd(nn.Module):
+    """A convolution of 3x3 or 3x3x3, the leaky activations before and after it, and a sum after that.
+
+    Of stride 1 or 2, or a transposed one of 4x4 or 3x4x4 that enlarges by 2. On a CPU by Winograd's method,
+    where there is a compiler for it, with its products in the type ``products``.
+    """
+
+    def __init__(self, layer: Layer, products: torch.dtype):
+        super().__init__()
+        self.layer, self.products = layer, products
+        self.makes: torch.dtype | None = None  # what it takes, if not told
+        self.before: Tensor | None = None
+        self.after: Tensor | None = None
+        self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
+        self.transposed = isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)
+        self.apart = layer.dilation[0] if isinstance(layer, nn.Conv2d) else 1
+        self._kernels: winograd.Kernels | None = None
+
+    def forward(self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``; written ``into`` that if given."""
+        if self._at_home(x):
+            if self._kernels is None:
+                told = (self.layer.weight, self.layer.bias, self.before, self.after, self.products)
+                if self.transposed:
+                    self._kernels = winograd.transposed_kernels(*told)
+                else:
+                    self._kernels = winograd.kernels(*told, self.layer.stride[-1])
+            if (made := self._convolved(x, self._kernels, added, into)) is not None:
+                return made
+        made = _activated_(self.layer(x if self.before is None else _activated(x, self.before)), self.after)
+        made = made if added is None else made.add_(added)
+        return made if into is None else into.copy_(made)
+
+    def _convolved(
+        self, x: Tensor, kernels: winograd.Kernels, added: Tensor | None, into: Tensor | None
+    ) -> Tensor | None:
+        if x.stride(1) != 1 and x.shape[1] > 1:
+            x = x.contiguous(memory_format=self.form)
+        if self.apart == 1:
+            if added is not None:
+                over, added = into is added, added.contiguous(memory_format=self.form)
+                into = added if over else into
+            return winograd.convolve(x, kernels, added, into, self.makes)
+        # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
+        made = x.new_empty(len(x), kernels.outputs, *x.shape[2:]).contiguous(memory_format=self.form)
+        for top in range(min(self.apart, x.shape[2])):
+            for left in range(min(self.apart, x.shape[3])):
+                grid = (..., slice(top, None, self.apart), slice(left, None, self.apart))
+                if winograd.convolve(x[grid], kernels, into=made[grid]) is None:
+                    return None
+        made = made if added is None else made.add_(added)
+        return made if into is None else into.copy_(made)
+
+    def _at_home(self, x: Tensor) -> bool:
+        """Whether the native code takes this."""
+        return (
+            x.device.type == "cpu"
+            and x.dtype == self.layer.weight.dtype
+            and x.dtype in (torch.float32, self.products)
+            and not torch.is_autocast_enabled("cpu")
+            and (x.dim() == 4 or x.shape[0] == 1)
+        )
+
+
+class GateInPlace(nn.Module):
+    """A gate that overwrites what it scales."""
+
+    def __init__(self, gate: Gate):
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> the same tensor."""
+        return x.mul_(self.gate.factors(x))
+
+
+def _activated(x: Tensor, slope: Tensor) -> Tensor:
+    if slope.numel() > 1:
+        return F.prelu(x, slope.to(x))
+    return F.leaky_relu(x, slope.item())
+
+
+def _activated_(x: Tensor, slope: Tensor | None) -> Tensor:
+    """In place, where that can be."""
+    if slope is None:
+        return x
+    return F.leaky_relu_(x, slope.item()) if slope.numel() == 1 else F.prelu(x, slope.to(x))
+
+
+def summed(layers: nn.Module, x: Tensor, added: Tensor | None = None) -> Tensor:
+    """What ``layers`` make of ``x``, plus ``added``, which is overwritten (and may be ``x``)."""
+    *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
+    for layer in first:
+        x = layer(x)
+    if isinstance(last, Winograd):
+        made: Tensor = last(x, added, into=added)
+        return made
+    made = last(x)
+    return made if added is None else added.add_(made)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W), the channels of a pixel side by side."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def affine_of(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    """By what a norm multiplies in evaluation mode, and what it adds then, for each channel."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
