@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,27 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
             assert made.shape == (3, HEIGHT, WIDTH)
             torch.testing.assert_close(made, wanted, atol=export.TOLERANCE, rtol=0)
     assert len(list((cache / "onnx").glob(f"{weights.digest(model)[:32]}-*.onnx"))) == 1
+
+
+def test_a_damaged_file_in_the_cache_is_written_again(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+    def load(_: object, path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        if path.read_bytes() != b"whole":
+            raise ValueError("damaged")
+        return lambda inputs: inputs["frames"][:, 1]
+
+    monkeypatch.setattr(engines, "write", lambda model, path, size: path.write_bytes(b"whole"))
+    monkeypatch.setattr(engines.OnnxRuntime, "_load", load)
+    model, frames = network(CONFIGS["mini"]), moving_picture((WIDTH, HEIGHT), 4)
+    Interpolator(model, engine="onnxruntime").middle(frames)
+    (file,) = (empty_cache / "onnx").iterdir()
+    file.write_bytes(b"who")
+    made = Interpolator(model, engine="onnxruntime").middle(frames)
+    torch.testing.assert_close(made, frames[1])
+    assert file.read_bytes() == b"whole"
 
 
 def test_compile_gives_the_same_frames(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,16 +19,27 @@ LOADED = (
 compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
-def told(**environment: str) -> str:
-    """What a process of its own says of native code."""
-    made = subprocess.run(
+def process(**environment: str) -> subprocess.CompletedProcess[str]:
+    """One that says whether it has native code."""
+    return subprocess.run(
         [sys.executable, "-c", LOADED],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    return made.stdout.strip()
+
+
+def told(**environment: str) -> str:
+    """What it says."""
+    return process(**environment).stdout.strip()
+
+
+def script(path: Path, *lines: str) -> str:
+    """A compiler of our own."""
+    path.write_text("\n".join(("#!/bin/sh", *lines)))
+    path.chmod(0o755)
+    return str(path)
 
 
 @compiled
@@ -46,19 +57,39 @@ def test_it_can_be_done_without(tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     assert told(TWEENLET_NATIVE="0", **cache) == "no native code False"
     assert told(CC="no-such-compiler", **cache) == "no native code False"
-    broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\nexit 1\n")
-    broken.chmod(0o755)
-    assert told(CC=str(broken), **cache) == "no native code False"
+
+
+def test_a_compiler_that_fails_is_told_of(tmp_path: Path) -> None:
+    broken = script(
+        tmp_path / "broken", "[ $1 = --version ] || echo 'x.c:1: error: no such thing' >&2", "false"
+    )
+    made = process(CC=broken, XDG_CACHE_HOME=str(tmp_path))
+    assert made.stdout.strip() == "no native code False"
+    assert "no native code, so PyTorch does its work, slower" in made.stderr
 
 
 @compiled
-def test_a_damaged_library_is_none(tmp_path: Path) -> None:
+def test_a_compiler_with_flags(tmp_path: Path) -> None:
+    assert told(CC="cc -DNOTHING", XDG_CACHE_HOME=str(tmp_path)) == "native code True"
+
+
+@compiled
+@pytest.mark.parametrize("refused", ["=native", "-z,defs"])
+def test_a_compiler_that_refuses_flags(refused: str, tmp_path: Path) -> None:
+    picky = script(tmp_path / "picky", f'case "$*" in *{refused}*) exit 1;; esac', 'exec cc "$@"')
+    assert told(CC=picky, XDG_CACHE_HOME=str(tmp_path)) == "native code True"
+
+
+@compiled
+@pytest.mark.parametrize("kept", [0, 50_000])
+def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     told(**cache)
     (made,) = (tmp_path / "tweenlet").iterdir()
-    made.write_bytes(b"damaged")
-    assert told(**cache) == "no native code False"
+    whole = made.read_bytes()
+    made.write_bytes(whole[:kept])
+    assert told(**cache) == "native code True"
+    assert made.read_bytes() == whole
 
 
 @compiled
@@ -67,6 +98,5 @@ def test_a_damaged_library_is_none(tmp_path: Path) -> None:
 def test_it_compiles_without_warnings(source: Path, kind: str, tmp_path: Path) -> None:
     if kind != "native" and os.uname().machine != "x86_64":
         pytest.skip("flags of another processor")
-    flags = [f"-march={kind}" if flag.startswith("-march") else flag for flag in native.FLAGS]
-    command = ["cc", *flags, "-Wextra", "-Werror", "-fsyntax-only", str(source)]
+    command = ["cc", *native.FLAGS, f"-march={kind}", "-Wextra", "-Werror", "-fsyntax-only", str(source)]
     subprocess.run(command, check=True, timeout=120)

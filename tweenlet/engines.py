@@ -125,25 +125,27 @@ class _OnFile(nn.Module):
         """Frames (1, 4, 3, H, W) -> the frame in their middle (1, 3, H, W)."""
         height, width = frames.shape[-2:]
         if (height, width) not in self._runs:
-            self._runs[height, width] = self._load(self._file(height, width))
+            self._runs[height, width] = self._prepare(height, width)
         return called(self._runs[height, width], frames, *flows)
 
     def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
         raise NotImplementedError
 
-    def _file(self, height: int, width: int) -> Path:
-        """The network as ONNX for one size: from the cache, or made now."""
+    def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
+        """The network for one size: from the cache, or if there is no sound file, from one made now."""
         made_by = f"{version('tweenlet')}-{version('torch').partition('+')[0]}"
         path = folder() / "onnx" / f"{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}")
-            try:
-                write(self.network[0], partial, (width, height))
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
-        return path
+        if path.is_file():
+            with suppress(ValueError):
+                return self._load(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        try:
+            write(self.network[0], partial, (width, height))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return self._load(path)
 
 
 class OnnxRuntime(_OnFile):

@@ -30,7 +30,9 @@ def test_the_roofline_is_the_longer_of_two_times() -> None:
 
 def test_taking_turns_is_told_pair_by_pair() -> None:
     first, second = Seconds((1, 2, 4), (2, 2, 2)), Seconds((2, 3, 4), (1, 2, 3))
-    race = Race(("a", "b"), {"a": first, "b": second})
+    race = Race("here", "2", 8, 6, 1, ("a", "b"), {"a": first, "b": second})
     assert race.ratios("b") == ([2, 1.5, 1], [0.5, 1, 1.5])
+    assert "8x6, 1 threads, medians of 3 in turn" in race.table()
+    assert "  b    3000.0 ms    2000.0 CPU ms" in race.table()
     assert "wall 2.00 1.50 1.00   median 1.50 (1.00 to 2.00)" in race.table()
     assert json.loads(race.dumps())["ratios"]["b"]["wall"] == [2, 1.5, 1]

@@ -113,8 +113,13 @@ class Report:
 
 @dataclass(frozen=True)
 class Race:
-    """Subjects that took turns: the first of them against the others."""
+    """Subjects that took turns on one machine: the first of them against the others."""
 
+    machine: str
+    torch: str
+    width: int
+    height: int
+    threads: int
     subjects: tuple[str, ...]
     times: Mapping[str, Seconds]
 
@@ -134,8 +139,17 @@ class Race:
         return json.dumps({**asdict(self), "ratios": ratios}, indent=1)
 
     def table(self) -> str:
-        """For people: every pair, then the median and how far the pairs spread."""
-        lines = []
+        """For people: how long each took, then every pair, the median and how far the pairs spread."""
+        lines = [
+            f"{self.machine}; torch {self.torch}",
+            f"{self.width}x{self.height}, {self.threads} threads, "
+            f"medians of {len(self.times[self.subjects[0]].wall)} in turn",
+        ]
+        longest = max(map(len, self.subjects))
+        for name in self.subjects:
+            wall, cpu = self.times[name].median
+            lines.append(f"  {name:{longest}}{1e3 * wall:>10.1f} ms{1e3 * cpu:>10.1f} CPU ms")
+        lines.append("")
         for other in self.subjects[1:]:
             lines.append(f"{other} / {self.subjects[0]}, time against time")
             for kind, found in zip(("wall", "CPU"), self.ratios(other), strict=True):

@@ -52,9 +52,8 @@ def bench(
     if not results:
         raise ValueError("; ".join(failures.values()) or "expected something to time, got nothing")
     dtypes = dict.fromkeys(result.subject.dtype for result in results)
-    machine = f"{_name(device)}{processor()}, {os.cpu_count()} cores, {platform.system()}, {native.told()}"
     return Report(
-        machine, torch.__version__,
+        _machine(device), torch.__version__,
         {name: ceilings(DTYPES[name], device) for name in dtypes}, tuple(results), failures,
     )  # fmt: skip
 
@@ -75,7 +74,10 @@ def race(
         for name, make in zip(names, makers, strict=True):
             with clock(*taken[name], device):
                 make(frames[turn : turn + 4])
-    return Race(names, {name: Seconds.warm(*times) for name, times in taken.items()})
+    return Race(
+        _machine(device), torch.__version__, *size, torch.get_num_threads(),
+        names, {name: Seconds.warm(*times) for name, times in taken.items()},
+    )  # fmt: skip
 
 
 def _measure(subject: Subject, size: tuple[int, int], runs: int, device: torch.device) -> Result:
@@ -118,8 +120,9 @@ def _work(
     return work | {"all": counted.multiply_adds}, moved | {"all": counted.moved * dtype.itemsize}
 
 
-def _name(device: torch.device) -> str:
-    return f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
+def _machine(device: torch.device) -> str:
+    name = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
+    return f"{name}{processor()}, {os.cpu_count()} cores, {platform.system()}, {native.told()}"
 
 
 def _check(runs: int) -> None:

@@ -4,8 +4,8 @@
 
 The code is plain C with GCC's vectors, which GCC and Clang compile for any processor. Where there is no
 compiler, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same results, but
-slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told: two pools
-would wait for each other.
+slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told and the
+compiler's code runs on it: two pools may wait for each other.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
+import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -24,24 +27,30 @@ from tweenlet.cache import folder
 
 SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (
-    *("-O3", "-march=native", "-fPIC", "-fopenmp", "-Wall", "-Wno-psabi"),
+    *("-O3", "-fPIC", "-fopenmp", "-Wall", "-Wno-psabi"),
     # sums may be fused; infinities and NaN stay as they are
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
 )
+TUNED = (("-march=native",), ("-mcpu=native",), ())
+"""For this machine's processor: not every compiler knows the first, or any."""
+DIGEST = hashlib.sha256().digest_size
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code, or None where it cannot be had."""
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if os.environ.get("TWEENLET_NATIVE") == "0" or compiler is None or os.name != "posix":
+    """The compiled code, or None where it cannot be had; a warning where there is a compiler that fails."""
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix" or shutil.which(compiler[0]) is None:
         return None
     try:
         made = folder() / f"native-{_fingerprint(compiler)}.so"
-        if not made.exists():
+        if not _whole(made):
             compile_to(made, compiler)
         return ctypes.CDLL(str(made))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        reason = next((line for line in said.splitlines() if "error" in line), said)
+        warnings.warn(f"no native code, so PyTorch does its work, slower: {reason}", stacklevel=2)
         return None
 
 
@@ -50,19 +59,35 @@ def told() -> str:
     return "no native code" if library() is None else "native code"
 
 
-def compile_to(made: Path, compiler: str) -> None:
+def compile_to(made: Path, compiler: Sequence[str]) -> None:
     """Write the library. CalledProcessError, with what the compiler said, where it cannot be compiled."""
     with tempfile.TemporaryDirectory(dir=made.parent) as work:
         objects = []
         for source in SOURCES:
             objects.append(f"{work}/{source.stem}.o")
-            _run(compiler, *FLAGS, "-c", str(source), "-o", objects[-1])
-        _run(compiler, "-shared", *objects, *(_openmp() or ("-fopenmp",)), "-lm", "-o", f"{work}/library")
-        Path(f"{work}/library").replace(made)
+            _run(*((*compiler, *FLAGS, *tuned, "-c", str(source), "-o", objects[-1]) for tuned in TUNED))
+        library = Path(work, "library")
+        link = (*compiler, "-shared", *objects, "-lm", "-o", str(library))
+        # what Clang makes does not run on GCC's OpenMP
+        _run(*((*link, "-Wl,-z,defs", theirs) for theirs in _openmp()), (*link, "-fopenmp"))
+        content = library.read_bytes()
+        library.write_bytes(content + hashlib.sha256(content).digest())
+        library.replace(made)
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+def _whole(made: Path) -> bool:
+    """Whether the library is there as it was written: to load the half of one would end the process."""
+    content = made.read_bytes() if made.is_file() else b""
+    return hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
+
+
+def _run(*commands: Sequence[str]) -> None:
+    """Run the first command that can be run. CalledProcessError, of the last, where none can."""
+    *others, last = commands
+    for command in others:
+        if subprocess.run(command, check=False, capture_output=True, timeout=300).returncode == 0:
+            return
+    subprocess.run(last, check=True, capture_output=True, text=True, timeout=300)
 
 
 def _openmp() -> tuple[str, ...]:
@@ -74,15 +99,15 @@ def _openmp() -> tuple[str, ...]:
     return tuple(sorted({line.split()[-1] for line in maps.splitlines() if "/libgomp" in line}))[:1]
 
 
-def _fingerprint(compiler: str) -> str:
+def _fingerprint(compiler: Sequence[str]) -> str:
     """Of all that the library depends on: the code, how it is compiled, by what, for which processor."""
-    told = hashlib.sha256("\n".join((*FLAGS, *_openmp(), platform.machine())).encode())
-    told.update(subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout)
+    told = hashlib.sha256("\n".join((*compiler, *FLAGS, *_openmp(), platform.machine())).encode())
+    told.update(subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=60).stdout)
     for source in (*SOURCES, *HEADERS):
         told.update(source.read_bytes())
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        told.update("\n".join(x for x in lines if x.startswith(("model name", "flags"))).encode())
+        told.update("\n".join(x for x in lines if x.startswith(("model name", "flags", "Features"))).encode())
     except OSError:
         told.update(platform.processor().encode())
     return told.hexdigest()[:16]
