@@ -10,6 +10,7 @@ from torch import nn
 
 from tweenlet.config import MINI, STMFNET, TINY
 from tweenlet.network.blocks import SliceConv
+from tweenlet.network.kernels import Head
 from tweenlet.network.stmfnet import STMFNet
 
 FLOW = replace(TINY, flow=(4, 6, 8))
@@ -55,6 +56,15 @@ def test_every_config_runs_and_learns(config):
     out.square().mean().backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
+
+
+def test_weights_of_taps_sum_to_one_under_autocast():
+    torch.manual_seed(0)
+    head, features = Head(8, 6, 25, 1.0), torch.randn(1, 8, 9, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        weight, rows, _ = head(20 * features)
+    assert rows.dtype == torch.bfloat16
+    torch.testing.assert_close(weight.sum(1), torch.ones(1, 18, 14))
 
 
 def test_pictures_of_a_batch_do_not_mix(config):

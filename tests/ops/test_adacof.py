@@ -98,17 +98,30 @@ def by_learnt_frame(frame, weight, rows, columns, dilation):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize(("side", "dilation"), [(3, 1), (5, 1), (3, 2), (1, 1), (2, 1)])
-def test_learns_taps_alone_as_it_learns_all(side, dilation, dtype):
-    frame, *taps = (x.to(dtype) for x in example(side, 2 * CACHED_ROWS + 3, 9))
+def test_learns_taps_alone_as_it_learns_all(side, dilation, channels, dtype):
+    """What they see is the same to the last bit, in native code too."""
+    frame, *taps = (x.to(dtype) for x in example(side, 2 * CACHED_ROWS + 3, 9, channels=channels))
     taps[0] = taps[0].contiguous(memory_format=torch.channels_last)
     gradient = torch.randn(frame.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
     wanted, wanted_grads = of_taps(by_learnt_frame, frame, taps, dilation, gradient)
     out, grads = of_taps(adacof, frame, taps, dilation, gradient)
-    torch.testing.assert_close(out, wanted)
+    assert torch.equal(out, wanted)
+    assert out.stride() == wanted.stride()
     for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
         assert grad.abs().max() > 0
         torch.testing.assert_close(grad, wanted_grad)
+
+
+def test_taps_that_look_nowhere_are_seen_in_their_pixels_alone():
+    frame, weight, rows, columns = (x.float() for x in example(5, 20, 30))
+    rows[0, 3, 4, 5], columns[1, 7, 19, 0], rows[1, 0, 0, 0] = torch.nan, torch.inf, -torch.inf
+    out, grads = of_taps(adacof, frame, (weight, rows, columns), 1, torch.ones_like(frame))
+    wrong = out.isnan().all(1).nonzero().tolist()
+    assert wrong == [[0, 4, 5], [1, 0, 0], [1, 19, 0]]
+    assert out.isnan().sum() == 3 * len(wrong)
+    assert grads[0].isnan().sum() == len(wrong)
 
 
 def test_gradient_is_true_for_taps_alone():

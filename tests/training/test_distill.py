@@ -89,15 +89,43 @@ def test_a_teacher_says_what_it_would_by_itself(samples, config):
     torch.manual_seed(0)
     model, batch = STMFNet(config), Batches(samples, 2, 32).at(0)
     teacher = network(model)
+    speak(model)
     with torch.no_grad():
-        for parameter in model.parameters():  # some say nothing at first
-            parameter.add_(torch.randn_like(parameter), alpha=0.01)
         wanted = predict(model.eval(), batch)
     torch.testing.assert_close(teacher(batch), wanted, atol=1e-5, rtol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         half = teacher(batch).float()
     assert 0 < (half - wanted).abs().max() < 0.05
     torch.testing.assert_close(teacher(batch), wanted, atol=1e-5, rtol=1e-5)
+
+
+def speak(model: nn.Module) -> None:
+    """Change weights a little: some say nothing at first."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.01)
+
+
+@pytest.mark.parametrize("config", [TINY, SMALL])
+def test_a_teacher_in_bfloat16_errs_as_its_network_does_under_autocast(samples, config):
+    """About as much, also in what a step learns: in the loss and its gradient."""
+    torch.manual_seed(0)
+    model, student, batch = STMFNet(config).eval(), STMFNet(TINY), Batches(samples, 4, 64).at(0)
+    speak(model)
+    with torch.no_grad():
+        exact = predict(model, batch)
+    learnt = []
+    for teacher in (always(exact), lambda batch: predict(model, batch), network(model)):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            picture = teacher(batch).float()
+        options = replace(OPTIONS, precision="bfloat16")
+        loss, _ = Distillation(options, [teacher], alpha=0.0)(student(batch.frames), batch)
+        gradient = torch.autograd.grad(loss, [p for p in student.parameters() if p.requires_grad])
+        learnt.append((picture, loss.detach(), torch.cat([g.flatten() for g in gradient])))
+    assert not torch.equal(learnt[1][0], learnt[2][0])  # it is the copy that teaches
+    for exactly, by_itself, by_copy in zip(*learnt, strict=True):
+        apart, bound = (torch.linalg.vector_norm(x - exactly) for x in (by_copy, by_itself))
+        assert apart < 3 * bound + 1e-4 * torch.linalg.vector_norm(exactly)
 
 
 def test_a_teacher_that_is_watched_teaches_itself():

@@ -51,7 +51,9 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> weights that sum to one, row offsets and column offsets, (B, taps, h', w') each."""
-        weight = self.weight(features).permute(0, 2, 3, 1).softmax(3).permute(0, 3, 1, 2)  # stays as it lies
+        said = self.weight(features)
+        precise = torch.promote_types(said.dtype, torch.float32)
+        weight = said.permute(0, 2, 3, 1).softmax(3, precise).permute(0, 3, 1, 2)  # stays as it lies
         return weight, self.rows(features), self.columns(features)
 
 

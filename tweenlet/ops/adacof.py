@@ -16,14 +16,16 @@ fetches them.
 Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
 pixel by pixel, as sums over rows of a table. Native code, where there is a compiler, is faster still:
 ``ops.heads.adacof_taps``. While a network learns on a CPU and the frame does not, ``adacof``'s gradient is
-written out:
+written out, and native code makes both, the picture to the last bit as PyTorch does:
 
     gradient of a pixel  .  (a, b, c, d) that a tap reads  ->  gradient of the tap's weight, row and column
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,10 +34,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from tweenlet import native
 from tweenlet.ops.triton import wanted
 
 CACHED_ROWS = 8
 """Rows of ``adacof_pixels`` made at once, so that what is between two steps is still in the cache."""
+COLOURS = 4
+"""Of a pixel, at most, for native code."""
 
 
 def adacof(
@@ -177,7 +182,10 @@ class _LearntTaps(torch.autograd.Function):
     ) -> Tensor:
         context.save_for_backward(frame, weight, rows, columns)
         context.dilation = dilation
-        return adacof(frame, weight, rows, columns, dilation)  # as without a gradient, to the last bit
+        made = torch.empty_like(frame)
+        if not _in_native_code(made, frame, (weight, rows, columns), dilation):
+            made = adacof(frame, weight, rows, columns, dilation)  # as without a gradient
+        return made
 
     @staticmethod
     @once_differentiable
@@ -185,22 +193,77 @@ class _LearntTaps(torch.autograd.Function):
         frame, *taps = context.saved_tensors
         height, width = frame.shape[-2:]
         learnt = [x.new_empty((len(x), height, width, x.shape[1])) for x in taps]
-        for number, picture in enumerate(frame):
-            table = surface_table(picture)
-            by_colour = table.permute(3, 1, 2, 0).flatten(1, 2).contiguous()
-            for top in range(0, height, CACHED_ROWS):
-                weight, rows, columns = (_strip(x, number, top).to(frame.dtype) for x in taps)
-                index = _places(table, top, rows, columns, context.dilation).flatten()
-                slopes = _slopes(by_colour, index, _strip(gradient, number, top).flatten(0, 1))
-                here, along_column, along_row, along_both = slopes.view(*weight.shape, 4).unbind(-1)
-                part_row, part_column = rows.frac_(), columns.frac_()
-                on_row = torch.addcmul(along_row, part_column, along_both)
-                on_column = torch.addcmul(along_column, part_row, along_both)
-                on_weight = torch.addcmul(here, part_column, along_column).addcmul_(part_row, on_row)
-                found = on_weight, on_row.mul_(weight), on_column.mul_(weight)
-                for whole, part in zip(learnt, found, strict=True):
-                    whole[number, top : top + CACHED_ROWS] = part
+        if not _in_native_code(gradient, frame, taps, context.dilation, learnt):
+            _learn(gradient, frame, taps, context.dilation, learnt)
         return None, *(x.permute(0, 3, 1, 2) for x in learnt), None
+
+
+def _learn(
+    gradient: Tensor, frame: Tensor, taps: Sequence[Tensor], dilation: int, learnt: Sequence[Tensor]
+) -> None:
+    """Fill in what the taps learn of the ``gradient`` (B, C, H, W): (B, H, W, k*k) for each kind."""
+    for number, picture in enumerate(frame):
+        table = surface_table(picture)
+        by_colour = table.permute(3, 1, 2, 0).flatten(1, 2).contiguous()
+        for top in range(0, frame.shape[-2], CACHED_ROWS):
+            weight, rows, columns = (_strip(x, number, top).to(frame.dtype) for x in taps)
+            index = _places(table, top, rows, columns, dilation).flatten()
+            slopes = _slopes(by_colour, index, _strip(gradient, number, top).flatten(0, 1))
+            here, along_column, along_row, along_both = slopes.view(*weight.shape, 4).unbind(-1)
+            part_row, part_column = rows.frac_(), columns.frac_()
+            on_row = torch.addcmul(along_row, part_column, along_both)
+            on_column = torch.addcmul(along_column, part_row, along_both)
+            on_weight = torch.addcmul(here, part_column, along_column).addcmul_(part_row, on_row)
+            found = on_weight, on_row.mul_(weight), on_column.mul_(weight)
+            for whole, part in zip(learnt, found, strict=True):
+                whole[number, top : top + CACHED_ROWS] = part
+
+
+class _Taps(ctypes.Structure):
+    """``struct taps`` of adacof.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("side", "dilation", "batch", "colours", "height", "width")),
+        *((name, ctypes.c_void_p) for name in ("frame", "weight", "rows", "columns")),
+    )
+
+
+class _Picture(ctypes.Structure):
+    """``struct picture`` of adacof.c."""
+
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in ("sample", "colour", "row", "column")),
+    )
+
+
+def _in_native_code(
+    picture: Tensor, frame: Tensor, taps: Sequence[Tensor], dilation: int, learnt: Sequence[Tensor] = ()
+) -> bool:
+    """Fill in the ``picture`` (B, C, H, W); or with ``learnt``, what is learnt of that gradient, as `_learn`.
+
+    False, with nothing done, where there is no native code for it.
+    """
+    library = native.library()
+    batch, colours, height, width = frame.shape
+    if library is None or not frame.dtype == picture.dtype == torch.float32 or colours > COLOURS:
+        return False
+    bordered = F.pad(frame, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
+    read = [F.pad(bordered, (0, COLOURS - colours)), *(x.permute(0, 2, 3, 1).float() for x in taps)]
+    read = [x.contiguous() for x in read]
+    side = math.isqrt(read[1].shape[-1])
+    told = _Taps(side, dilation, batch, colours, height, width, *(x.data_ptr() for x in read))
+    into = _Picture(picture.data_ptr(), *picture.stride())
+    threads = torch.get_num_threads()
+    if learnt:
+        found = [torch.empty_like(x, dtype=torch.float32) for x in learnt]
+        pointers = (ctypes.c_void_p * len(found))(*(x.data_ptr() for x in found))
+        library.adacof_backward(ctypes.byref(told), ctypes.byref(into), pointers, threads)
+        for whole, part in zip(learnt, found, strict=True):
+            whole.copy_(part)
+    else:
+        library.adacof_forward(ctypes.byref(told), ctypes.byref(into), threads)
+    return True
 
 
 def _strip(x: Tensor, number: int, top: int) -> Tensor:

@@ -119,22 +119,24 @@ def believed(picture: Tensor, batch: Batch) -> Tensor:
 def network(model: nn.Module) -> Teacher:
     """A network of ours as a teacher: in eval mode, without gradients, so that nothing of it changes.
 
-    In float32 on a CPU its copy for inference teaches, as it is when first asked. But where something watches
-    its parts, as :class:`Attention` does, it teaches itself; and under autocast, where the copy is untried.
+    On a CPU its copy for inference teaches, as it is when first asked: under autocast one whose convolutions
+    run in that type. But where something watches its parts, as :class:`Attention` does, it teaches itself.
     """
-    copies: list[Fast] = []
+    copies: dict[torch.dtype, Fast] = {}
 
+    @torch.no_grad()
     def teacher(batch: Batch) -> Tensor:
         device = batch.frames.device.type
         asked: nn.Module = model.to(batch.frames.device).eval()
         watched = any(module._forward_hooks for module in asked.modules())
-        if watched or device != "cpu" or torch.is_autocast_enabled(device) or not isinstance(asked, STMFNet):
-            with torch.no_grad():
-                return predict(asked, batch)
-        if not copies:
-            copies.append(Fast(asked))
-        with torch.no_grad():
-            return predict(copies[0], batch)
+        if watched or device != "cpu" or not isinstance(asked, STMFNet):
+            return predict(asked, batch)
+        half = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if half else torch.float32
+        with torch.autocast(device, enabled=False):
+            if dtype not in copies:
+                copies[dtype] = Fast(asked, dtype)
+            return predict(copies[dtype], batch)
 
     return teacher
 
