@@ -25,6 +25,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tweenlet.config import ModelConfig
+from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 
 OFFICIAL_STRIDE = 128
@@ -112,47 +113,46 @@ def latency(
 ) -> dict[str, float]:
     """Wall milliseconds for one new frame of ``height`` x ``width`` where the model is, by part and of "all".
 
-    Medians of ``runs`` after one that warms up; a first run of more than ``enough`` milliseconds is the only
-    one. "all" holds what no part does too: classical flow, if the network uses it.
+    By its copy for inference, as videos are made, in float32. Medians of ``runs`` after one that warms up; a
+    first run of more than ``enough`` milliseconds is the only one. "all" holds what no part does too:
+    classical flow, if the network uses it.
     """
-    learning = model.training
-    model.eval()
+    running = Fast(model)
     height, width = (-(-side // model.stride) * model.stride for side in (height, width))
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, device=device)
     begun: dict[str, float] = {}
-    taken: dict[str, list[float]] = {name: [] for name in (*(n for n, _ in model.named_children()), "all")}
+    taken: dict[str, list[float]] = {name: [] for name in (*(n for n, _ in running.named_children()), "all")}
 
     def now() -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return 1e3 * time.perf_counter()
 
-    def start(name: str) -> None:
+    def begin(name: str) -> None:
         begun[name] = now()
 
-    def stop(name: str) -> None:
+    def end(name: str) -> None:
         taken[name].append(now() - begun[name])
 
     hooks = [
         hook
-        for name, part in model.named_children()
+        for name, part in running.named_children()
         for hook in (
-            part.register_forward_pre_hook(lambda *_, name=name: start(name)),
-            part.register_forward_hook(lambda *_, name=name: stop(name)),
+            part.register_forward_pre_hook(lambda *_, name=name: begin(name)),
+            part.register_forward_hook(lambda *_, name=name: end(name)),
         )
     ]
     try:
         for _ in range(runs + 1):
-            start("all")
-            model(frames)
-            stop("all")
+            begin("all")
+            running(frames)
+            end("all")
             if taken["all"][0] > enough:
                 break
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(learning)
     return {name: median(times[1:] or times) for name, times in taken.items()}
 
 
