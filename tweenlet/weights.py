@@ -66,7 +66,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a sound safetensors file: {error}") from error
+        hint = "; an ONNX file can be judged and evaluated, not run here" if path.suffix == ".onnx" else ""
+        raise ValueError(f"{path} is not a sound safetensors file: {error}{hint}") from error
     if metadata.get("tweenlet") != FORMAT or "config" not in metadata:
         raise ValueError(
             f"{path} is not a tweenlet checkpoint of format {FORMAT}: its metadata has {sorted(metadata)}"

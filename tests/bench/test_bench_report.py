@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tweenlet.bench.clock import Seconds
 from tweenlet.bench.report import Race, Report, Result
@@ -26,6 +27,9 @@ def test_the_roofline_is_the_longer_of_two_times() -> None:
     lines = [line.split() for line in table.splitlines()]
     assert ["a", "2000.0", "2000.0", "6.00", "G", "75%", "2.00", "GB", "1500.00", "75%"] in lines
     assert ["all", "4000.0", "4000.0", "8.00", "G", "50%", "30.00", "GB", "3000.00", "75%"] in lines
+    assert "over 100 %" not in table
+    fast = replace(result, whole=Seconds((1.0,), (1.0,)))  # beyond the roofline
+    assert "over 100 %" in Report("here", "2", {"float32": ceilings}, (fast,)).table()
 
 
 def test_taking_turns_is_told_pair_by_pair() -> None:

@@ -107,6 +107,10 @@ class Report:
                         f"{result.reached(name, ceilings):>9.0%}"
                     )
                 lines.append(told)
+            if any((result.reached(name, ceilings) or 0) > 1 for name in (*result.parts, "all")):
+                lines.append(
+                    "  over 100 %: multiply-adds are counted plainly, and Winograd's method makes fewer"
+                )
         lines += [f"\n{subject}: {reason}" for subject, reason in self.failures.items()]
         return "\n".join(lines) + "\n"
 
