@@ -8,18 +8,9 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 */
 
 #include <stdlib.h>
-#include <string.h>
-#ifdef __AVX2__
-#include <immintrin.h>
-#endif
 
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX2__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
+#include "vectors.h"
+
 #define KINDS 3 /* weight, rows, columns */
 #define SIDE 3 /* of the convolution's kernel */
 #define SLOTS 3 /* rows of small taps that a row of large ones is made of */
@@ -28,10 +19,6 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 #define ROWS 4 /* of a product */
 #define CHUNK 8 /* pixels that go through each step together */
 
-#define ALWAYS static inline __attribute__((always_inline))
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef float two __attribute__((vector_size(32), aligned(4), may_alias)); /* pixels */
 typedef int two_mask __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float one __attribute__((vector_size(16), aligned(4), may_alias));
@@ -69,7 +56,6 @@ ALWAYS int lane(int taps, int row, int tap) {
     return tap < full(taps) ? row * full(taps) + tap : SIDE * full(taps) + row * (taps - full(taps)) + tap - full(taps);
 }
 
-ALWAYS int at_most(int a, int b) { return a < b ? a : b; }
 ALWAYS int at_least(int a, int b) { return a > b ? a : b; }
 
 ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
