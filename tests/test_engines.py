@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tweenlet import engines, export, weights
 from tweenlet.bench.subjects import moving_picture
-from tweenlet.cache import folder
+from tweenlet.cache import folder, kept
 from tweenlet.config import SMALL, TINY, ModelConfig
 from tweenlet.interpolate import Interpolator
 from tweenlet.network.fast.cuda import FastCuda, Recorded
@@ -219,6 +219,14 @@ def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch:
     assert tmp_path not in folder().parents
     engines.remember("key", "eager")
     assert engines.recall("key") == "eager"
+
+
+def test_a_cache_that_can_only_be_read_is_read(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = folder() / "made.so"
+    there.write_text("")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert kept("made.so") == there
+    assert empty_cache not in kept("other.so").parents
 
 
 def test_what_an_engine_does_not_take_is_said(cache: Path) -> None:

@@ -14,13 +14,23 @@ from pathlib import Path
 
 def folder() -> Path:
     """The cache, which is there and can be written."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    place = Path(home) / "tweenlet"
+    place = _place()
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError:
         return Path(_spare().name)
     return place if os.access(place, os.W_OK) else Path(_spare().name)
+
+
+def kept(name: str) -> Path:
+    """The file of that name in the cache, or where to write it: what is there may be all that can be read."""
+    there = _place() / name
+    return there if there.is_file() else folder() / name
+
+
+def _place() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(home) / "tweenlet"
 
 
 @cache

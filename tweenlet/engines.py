@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import weights
-from tweenlet.cache import folder
+from tweenlet.cache import folder, kept
 from tweenlet.export import TOLERANCE, Session, called, need, write
 from tweenlet.network.fast import Fast
 from tweenlet.network.fast.cuda import FastCuda, Recorded
@@ -134,7 +134,7 @@ class _OnFile(nn.Module):
     def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
         """The network for one size: from the cache, or if there is no sound file, from one made now."""
         made_by = f"{version('tweenlet')}-{version('torch').partition('+')[0]}"
-        path = folder() / "onnx" / f"{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
+        path = kept(f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx")
         if path.is_file():
             with suppress(ValueError):
                 return self._load(path)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from tweenlet.cache import folder
+from tweenlet.cache import kept
 
 SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (
@@ -43,7 +43,7 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix" or shutil.which(compiler[0]) is None:
         return None
     try:
-        made = folder() / f"native-{_fingerprint(compiler)}.so"
+        made = kept(f"native-{_fingerprint(compiler)}.so")
         if not _whole(made):
             compile_to(made, compiler)
         return ctypes.CDLL(str(made))
