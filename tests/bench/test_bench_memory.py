@@ -6,15 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from tweenlet.bench.memory import peak
+from tweenlet.bench.memory import peaks
 from tweenlet.bench.subjects import Subject
 from tweenlet.config import SMALL
+from tweenlet.weights import network_of
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="peaks are known on Linux only"
+)
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are known on Linux only")
 def test_a_peak_grows_with_the_frame() -> None:
-    small, large = (peak(Subject("small"), size) for size in ((64, 64), (640, 480)))
+    small, large = (peaks(Subject("small"), size)["all"] for size in ((64, 64), (640, 480)))
     hints = 4 * SMALL.refine[0] * 320 * 240  # one of the tensors that must be there
     assert large > hints
     assert large < 100 * hints
     assert small < large
+
+
+def test_parts_hold_no_more_than_all() -> None:
+    found = peaks(Subject("mini"), (320, 240))
+    parts = {name for name, _ in network_of("mini").named_children()}
+    assert found.keys() == parts | {"all"}
+    assert all(0 < found[name] < 1.2 * found["all"] for name in parts)

@@ -1,25 +1,30 @@
-"""Memory: what a frame takes at most, seen in a process of its own."""
+"""Memory: what a frame takes at most, and each part of the network, seen in a process of its own."""
 
 from __future__ import annotations
 
+import ctypes
+import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from tweenlet.bench.subjects import CPU, Subject, maker, moving_picture
+from tweenlet.interpolate import Interpolator
 from tweenlet.memory import peak as held_at_most
 from tweenlet.memory import resident
 
 
-def peak(subject: Subject, size: tuple[int, int], device: torch.device = CPU) -> int | None:
-    """Bytes that ``subject`` takes at most for frames of ``size``, measured in a process of its own.
+def peaks(subject: Subject, size: tuple[int, int], device: torch.device = CPU) -> Mapping[str, int]:
+    """Bytes that ``subject`` takes at most for frames of ``size``: of "all", and of parts run one by one.
 
     On a CUDA device it is what PyTorch gives out there at once. On the CPU it is the highest resident memory
     while two frames are made, less the resident memory before, with the network and the frames loaded: an
-    engine's own graph counts. From Linux's VmHWM, set back before the first frame; not ru_maxrss, in which a
-    process begins at what its parent had. None on other systems.
+    engine's own graph counts. For the parts another frame is made, and what is free is given back before
+    each. From Linux's VmHWM in a process of its own, set back before; not ru_maxrss, in which a process
+    begins at what its parent had. Empty on other systems.
     """
     if device.type == "cuda":
         make = maker(subject, device)
@@ -28,27 +33,49 @@ def peak(subject: Subject, size: tuple[int, int], device: torch.device = CPU) ->
         torch.cuda.reset_peak_memory_stats(device)
         for turn in range(2):
             make(frames[turn : turn + 4])
-        return torch.cuda.max_memory_allocated(device) - before
+        return {"all": torch.cuda.max_memory_allocated(device) - before}
     if not Path("/proc/self/clear_refs").exists():
-        return None
+        return {}
     words = [subject.source, subject.engine, subject.dtype, *map(str, size), str(torch.get_num_threads())]
     done = subprocess.run(
-        [sys.executable, "-c", "from tweenlet.bench.memory import _peak_here; _peak_here()", *words],
+        [sys.executable, "-c", "from tweenlet.bench.memory import _peaks_here; _peaks_here()", *words],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise OSError(f"{subject} could not be run to see its memory: {done.stderr.strip()[-300:]}")
-    return int(done.stdout)
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
 
 
-def _peak_here() -> None:
-    """In a process of its own: print what two frames took. See :func:`peak`."""
+def _peaks_here() -> None:
+    """In a process of its own: print what three frames took. See :func:`peaks`."""
     source, engine, dtype, width, height, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     make = maker(Subject(source, engine, dtype))
     frames = moving_picture((int(width), int(height)), 5)
     before = resident()
-    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
+    _set_back()
     for turn in range(2):
         make(frames[turn : turn + 4])
-    print(held_at_most() - before)
+    found = {"all": held_at_most()}
+    interpolator = getattr(make, "__self__", None)
+    if isinstance(interpolator, Interpolator) and engine == "eager":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # musl has none
+
+        def start() -> None:
+            trim(0)
+            _set_back()
+
+        def stop(name: str) -> None:
+            found[name] = held_at_most()
+
+        for name, part in interpolator.model.named_children():
+            part.register_forward_pre_hook(lambda *_: start())
+            part.register_forward_hook(lambda *_, name=name: stop(name))
+        make(frames[:4])
+    print(json.dumps({name: held - before for name, held in found.items()}))
+
+
+def _set_back() -> None:
+    """VmHWM to VmRSS."""
+    Path("/proc/self/clear_refs").write_text("5")

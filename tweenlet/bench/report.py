@@ -32,8 +32,8 @@ class Result:
     moved: Mapping[str, int] = field(default_factory=dict)
     """Bytes that its layers read and write, likewise, each number taking what it takes in the dtype."""
     device: str = "cpu"
-    peak: int | None = None
-    """Bytes that one frame takes at most, beyond the process with the network and the frames loaded."""
+    peaks: Mapping[str, int] = field(default_factory=dict)
+    """Bytes taken at most, beyond the process with the network and the frames loaded: of "all", by part."""
 
     def share(self, part: str, ceilings: Ceilings) -> float | None:
         """The rate of multiply-adds of a part, or "all", as a share of the ceiling; None if it has none."""
@@ -86,19 +86,19 @@ class Report:
                 f"{found.copy:.1f} GB/s in a copy (read and written)"
             )
         for result in self.results:
-            peak = "" if result.peak is None else f", peak memory {result.peak / 1e6:.0f} MB"
             lines += [
                 "",
                 f"{result.subject}   {result.width}x{result.height}, {result.threads} threads, "
                 f"median of {len(result.whole.wall)}: {1 / result.whole.median[0]:.2f} frames/s, "
-                f"first frame {result.first:.2f} s{peak}",
-                f"  {'part':16}{'wall ms':>10}{'CPU ms':>10}{'multiply-adds':>16}{'of ceiling':>12}"
-                f"{'moved':>10}{'at least ms':>13}{'reached':>9}",
+                f"first frame {result.first:.2f} s",
+                f"  {'part':16}{'wall ms':>10}{'CPU ms':>10}{'peak MB':>10}{'multiply-adds':>16}"
+                f"{'of ceiling':>12}{'moved':>10}{'at least ms':>13}{'reached':>9}",
             ]
             ceilings = self.ceilings[result.subject.dtype]
             for name, took in {**result.parts, "all": result.whole}.items():
                 wall, cpu = took.median
-                told = f"  {name:16}{1e3 * wall:>10.1f}{1e3 * cpu:>10.1f}"
+                peak = f"{result.peaks[name] / 1e6:.0f}" if name in result.peaks else ""
+                told = f"  {name:16}{1e3 * wall:>10.1f}{1e3 * cpu:>10.1f}{peak:>10}"
                 floor = result.floor(name, ceilings)
                 if floor is not None:
                     told += (
@@ -106,11 +106,9 @@ class Report:
                         f"{result.moved[name] / 1e9:>7.2f} GB{1e3 * floor:>13.2f}"
                         f"{result.reached(name, ceilings):>9.0%}"
                     )
-                lines.append(told)
+                lines.append(told.rstrip())
             if any((result.reached(name, ceilings) or 0) > 1 for name in (*result.parts, "all")):
-                lines.append(
-                    "  over 100 %: multiply-adds are counted plainly, and Winograd's method makes fewer"
-                )
+                lines.append("  over 100 %: Winograd's method makes fewer multiply-adds than are counted")
         lines += [f"\n{subject}: {reason}" for subject, reason in self.failures.items()]
         return "\n".join(lines) + "\n"
 

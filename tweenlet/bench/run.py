@@ -16,7 +16,7 @@ import torch
 
 from tweenlet import native
 from tweenlet.bench.clock import Seconds, Times, clock, watched
-from tweenlet.bench.memory import peak
+from tweenlet.bench.memory import peaks
 from tweenlet.bench.report import Race, Report, Result
 from tweenlet.bench.roofline import ceilings
 from tweenlet.bench.subjects import DTYPES, Subject, maker, moving_picture
@@ -46,7 +46,7 @@ def bench(
     for subject in subjects:
         try:
             result = _measure(subject, size, runs, device)
-            results.append(replace(result, peak=peak(subject, size, device)) if memory else result)
+            results.append(replace(result, peaks=peaks(subject, size, device)) if memory else result)
         except (ValueError, OSError) as error:
             failures[str(subject)] = str(error)
     if not results:
