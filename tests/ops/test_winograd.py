@@ -11,7 +11,7 @@ from tweenlet.ops import winograd
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler")
 
-CLOSE = {"atol": 4e-5, "rtol": 0}
+CLOSE = {"atol": 2e-5, "rtol": 0}
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -48,22 +48,12 @@ def test_any_size_and_any_channels(size, channels):
     torch.testing.assert_close(made.double(), wanted(x, weight, bias), **CLOSE)
 
 
-@pytest.mark.parametrize("size", [(6, 6), (1, 13), (40, 29)], ids=str)
-def test_wide_layers_take_larger_tiles(size):
-    x, weight, bias = random(2, 64, *size), weights(70, 64, 3, 3), torch.randn(70)
-    layer = winograd.kernels(weight, bias)
-    assert (layer.seen, layer.tile) == (8, 6)
-    made = winograd.convolve(x, layer)
-    assert (made - wanted(x, weight, bias)).std() < 1e-5
-
-
-@pytest.mark.parametrize("inputs", [16, 64], ids=["tiles of 4", "tiles of 6"])
-def test_large_results_go_past_the_caches(inputs):
-    x, weight, bias = random(1, inputs, 260, 261), weights(64, inputs, 3, 3), torch.randn(64)
+def test_large_results_go_past_the_caches():
+    x, weight, bias = random(1, 16, 260, 261), weights(64, 16, 3, 3), torch.randn(64)
     added = random(1, 64, 260, 261)
     assert added.numel() * 4 > 16 << 20
     made = winograd.convolve(x, winograd.kernels(weight, bias), added)
-    assert (made - wanted(x, weight, bias, added=added)).abs().max() < 3e-4
+    torch.testing.assert_close(made.double(), wanted(x, weight, bias, added=added), **CLOSE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (10, 12), (33, 40)], ids=str)
@@ -76,7 +66,8 @@ def test_stride_of_two(size, channels):
     torch.testing.assert_close(made.double(), wanted(x, weight, bias, before, stride=2), **CLOSE)
     x, weight = random(1, inputs, 3, *size), weights(outputs, inputs, 3, 3, 3)
     made = winograd.convolve(x, winograd.kernels(weight, None, stride=2))
-    torch.testing.assert_close(made.double(), wanted(x, weight, None, stride=2), **CLOSE)
+    # sums of up to 552 products
+    torch.testing.assert_close(made.double(), wanted(x, weight, None, stride=2), atol=4e-5, rtol=0)
 
 
 @pytest.mark.parametrize("slices", [1, 2, 5])

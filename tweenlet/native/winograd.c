@@ -3,7 +3,6 @@
     block of tiles:  seen x seen pixels each -> B' d B -> a small matrix product for each point -> A' m A -> tile x tile
 
     F(4x4, 3x3)  6 seen, a tile of 4
-    F(6x6, 3x3)  8 seen, a tile of 6: a fifth fewer products, four times the rounding errors
     F(5x5, 2x2)  6 seen, a tile of 5: one of the four 2x2 kernels of a transposed convolution of 4x4; or a convolution
                  of stride 2, 2x2 over cells of 2x2 pixels
 
@@ -15,7 +14,8 @@ A block's matrices stay in the cache of one core. Slices in time, three taps ove
 #include "vectors.h"
 
 #define ROWS (LANES == 16 ? 8 : 4) /* of a product: as many sums as registers hold */
-#define MOST 8 /* seen pixels a side */
+#define SEEN 6 /* input pixels of a tile, a side */
+#define POINTS (SEEN * SEEN)
 #define CACHE (400 * 1024) /* bytes for the matrices of a block, both sides */
 #define LARGE (16L << 20) /* bytes of a result that no cache keeps until it is read */
 
@@ -26,7 +26,7 @@ struct layout { /* numbers from one to the next */
 
 struct convolution { /* bias, before and after: for each channel, rounded up to LANES */
     int inputs, outputs, taps; /* taps: over slices, 1 or 3 */
-    int seen, tile; /* input and output pixels of a tile, a side */
+    int tile; /* output pixels of a tile, a side */
     int half; /* whether the products are of bfloat16, in pairs of inputs; their sums are float32 */
     int enlarge; /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
     int shrink; /* 2: each cell of 2x2 becomes a pixel, one after the other among the kernels' inputs; else 1 */
@@ -34,45 +34,32 @@ struct convolution { /* bias, before and after: for each channel, rounded up to 
     const float *bias, *before, *after; /* before, after: what is below zero is multiplied by, or null */
 };
 
-/* Points 0, +-p, ... and infinity. The errors of these for 6 are half of those of 0, +-1, +-2. */
-static const double OF_6[] = {0.70710678118654752, 1.41421356237309505}, OF_8[] = {0.5, 1, 2};
+/* Points 0, +-sqrt(1/2), +-sqrt(2), infinity: their errors are a third of those of 0, +-1, +-2. */
+static const double AT[] = {0.70710678118654752, 1.41421356237309505};
 
-/* The product of (x^2 - p^2) of all points but one: what each x^2k is multiplied by. */
-ALWAYS void to_points(const int seen, const vec *d, vec *p) {
-    if (seen == 6) {
-        p[0] = d[0] - 2.5f * d[2] + d[4];
-        p[5] = d[1] - 2.5f * d[3] + d[5];
-    } else {
-        p[0] = 5.25f * (d[2] - d[4]) + d[6] - d[0];
-        p[7] = 5.25f * (d[3] - d[5]) + d[7] - d[1];
-    }
-    #pragma GCC unroll 3
-    for (int pair = 0; pair < seen / 2 - 1; pair++) {
-        vec even, odd;
-        if (seen == 6) {
-            const float other = pair ? 0.5f : 2;
-            even = d[4] - other * d[2], odd = (float)OF_6[pair] * (d[3] - other * d[1]);
-        } else {
-            const float one = pair == 0 ? 4 : pair == 1 ? 1 : 0.25f, sum = 5.25f - 1 / one;
-            even = d[6] - sum * d[4] + one * d[2], odd = (float)OF_8[pair] * (d[5] - sum * d[3] + one * d[1]);
-        }
+ALWAYS void to_points(const vec *d, vec *p) {
+    p[0] = d[0] - 2.5f * d[2] + d[4];
+    p[5] = d[1] - 2.5f * d[3] + d[5];
+    #pragma GCC unroll 2
+    for (int pair = 0; pair < 2; pair++) {
+        const float other = pair ? 0.5f : 2; /* the square of the other pair */
+        vec even = d[4] - other * d[2], odd = (float)AT[pair] * (d[3] - other * d[1]);
         p[2 * pair + 1] = even + odd;
         p[2 * pair + 2] = even - odd;
     }
 }
 
-ALWAYS void from_points(const int seen, const int tile, const vec *m, vec *y) {
-    #pragma GCC unroll 6
+ALWAYS void from_points(const int tile, const vec *m, vec *y) {
+    #pragma GCC unroll 5
     for (int k = 0; k < tile; k++) y[k] = k ? (vec){0} : m[0];
-    #pragma GCC unroll 3
-    for (int pair = 0; pair < seen / 2 - 1; pair++) {
+    #pragma GCC unroll 2
+    for (int pair = 0; pair < 2; pair++) {
         vec sum = m[2 * pair + 1] + m[2 * pair + 2], difference = m[2 * pair + 1] - m[2 * pair + 2];
         double power = 1;
-        #pragma GCC unroll 6
-        for (int k = 0; k < tile; k++, power *= (seen == 6 ? OF_6 : OF_8)[pair])
-            y[k] += (float)power * (k % 2 ? difference : sum);
+        #pragma GCC unroll 5
+        for (int k = 0; k < tile; k++, power *= AT[pair]) y[k] += (float)power * (k % 2 ? difference : sum);
     }
-    y[tile - 1] += m[seen - 1];
+    y[tile - 1] += m[SEEN - 1];
 }
 
 /* Channels of one vector that a tile is made of, and where. */
@@ -83,15 +70,15 @@ struct source {
     const float *slope;
 };
 
-ALWAYS void enter(const int seen, const int inside, const int half_x, const int half_points, struct source from,
+ALWAYS void enter(const int inside, const int half_x, const int half_points, struct source from,
                   const float *slope, char *points, long apart) {
     const some these = first(from.channels), all = first(LANES);
-    vec half[MOST][MOST]; /* [point along columns][row] */
-    for (int row = 0; row < seen; row++) {
-        vec d[MOST], p[MOST];
+    vec half[SEEN][SEEN]; /* [point along columns][row] */
+    for (int row = 0; row < SEEN; row++) {
+        vec d[SEEN], p[SEEN];
         int there = inside || (from.top + row >= 0 && from.top + row < from.height);
         const char *line = from.x + (from.top + row) * from.line + from.left * from.pixel;
-        for (int column = 0; column < seen; column++) {
+        for (int column = 0; column < SEEN; column++) {
             const char *pixel = line + column * from.pixel;
             if (inside || (there && from.left + column >= 0 && from.left + column < from.width))
                 d[column] = load(pixel, these, half_x);
@@ -99,13 +86,13 @@ ALWAYS void enter(const int seen, const int inside, const int half_x, const int 
                 d[column] = (vec){0};
             if (slope) d[column] = rectified(d[column], *(const vec *)slope);
         }
-        to_points(seen, d, p);
-        for (int point = 0; point < seen; point++) half[point][row] = p[point];
+        to_points(d, p);
+        for (int point = 0; point < SEEN; point++) half[point][row] = p[point];
     }
-    for (int column = 0; column < seen; column++) {
-        vec p[MOST];
-        to_points(seen, half[column], p);
-        for (int row = 0; row < seen; row++) store(points + (row * seen + column) * apart, p[row], all, half_points);
+    for (int column = 0; column < SEEN; column++) {
+        vec p[SEEN];
+        to_points(half[column], p);
+        for (int row = 0; row < SEEN; row++) store(points + (row * SEEN + column) * apart, p[row], all, half_points);
     }
 }
 
@@ -121,20 +108,20 @@ struct result {
     const float *bias, *slope;
 };
 
-ALWAYS void leave(const int seen, const int tile, const int half_y, const int large, const float *points, long apart,
+ALWAYS void leave(const int tile, const int half_y, const int large, const float *points, long apart,
                   struct result to, struct part rows, struct part columns, const char *added) {
     const some these = first(to.channels);
-    vec half[MOST][MOST]; /* [row][point along columns] */
-    for (int column = 0; column < seen; column++) {
-        vec m[MOST], p[MOST];
-        for (int row = 0; row < seen; row++) m[row] = *(const vec *)(points + (row * seen + column) * apart);
-        from_points(seen, tile, m, p);
+    vec half[SEEN][SEEN]; /* [row][point along columns] */
+    for (int column = 0; column < SEEN; column++) {
+        vec m[SEEN], p[SEEN];
+        for (int row = 0; row < SEEN; row++) m[row] = *(const vec *)(points + (row * SEEN + column) * apart);
+        from_points(tile, m, p);
         for (int row = 0; row < tile; row++) half[row][column] = p[row];
     }
     #pragma GCC unroll 6
     for (int row = rows.from; row < rows.to; row++) {
-        vec made[MOST];
-        from_points(seen, tile, half[row], made);
+        vec made[SEEN];
+        from_points(tile, half[row], made);
         #pragma GCC unroll 6
         for (int column = columns.from; column < columns.to; column++) {
             long place = row * to.line + column * to.pixel;
@@ -160,45 +147,39 @@ typedef void leaving(const float *points, long apart, const struct result *to);
         else                                                           \
             enter(__VA_ARGS__, *from, NULL, points, apart);             \
     }
-#define LEAVE(name, seen, tile, ...)                                                                \
+#define LEAVE(name, tile, ...)                                                                      \
     ALONE void name(const float *points, long apart, const struct result *to) {                            \
         const struct part all = {0, tile};                                                          \
         if (to->rows.from || to->columns.from || to->rows.to < tile || to->columns.to < tile)           \
-            leave(seen, tile, __VA_ARGS__, points, apart, *to, to->rows, to->columns, to->added);       \
+            leave(tile, __VA_ARGS__, points, apart, *to, to->rows, to->columns, to->added);       \
         else if (to->added)                                                                          \
-            leave(seen, tile, __VA_ARGS__, points, apart, *to, all, all, to->added);                  \
+            leave(tile, __VA_ARGS__, points, apart, *to, all, all, to->added);                  \
         else                                                                                        \
-            leave(seen, tile, __VA_ARGS__, points, apart, *to, all, all, NULL);                      \
+            leave(tile, __VA_ARGS__, points, apart, *to, all, all, NULL);                      \
     }
-ENTER(enter_6, 6, 0, 0, 0)
-ENTER(enter_6_inside, 6, 1, 0, 0)
-ENTER(enter_8, 8, 0, 0, 0)
-ENTER(enter_8_inside, 8, 1, 0, 0)
-ENTER(enter_6_to_halves, 6, 0, 0, 1)
-ENTER(enter_6_inside_to_halves, 6, 1, 0, 1)
-ENTER(enter_6_of_halves, 6, 0, 1, 1)
-ENTER(enter_6_inside_of_halves, 6, 1, 1, 1)
-LEAVE(leave_4, 6, 4, 0, 0)
-LEAVE(leave_4_large, 6, 4, 0, 1)
-LEAVE(leave_4_halves, 6, 4, 1, 0)
-LEAVE(leave_5, 6, 5, 0, 0)
-LEAVE(leave_5_large, 6, 5, 0, 1)
-LEAVE(leave_5_halves, 6, 5, 1, 0)
-LEAVE(leave_6, 8, 6, 0, 0)
-LEAVE(leave_6_large, 8, 6, 0, 1)
+ENTER(enter_border, 0, 0, 0)
+ENTER(enter_inside, 1, 0, 0)
+ENTER(enter_to_halves, 0, 0, 1)
+ENTER(enter_inside_to_halves, 1, 0, 1)
+ENTER(enter_of_halves, 0, 1, 1)
+ENTER(enter_inside_of_halves, 1, 1, 1)
+LEAVE(leave_4, 4, 0, 0)
+LEAVE(leave_4_large, 4, 0, 1)
+LEAVE(leave_4_halves, 4, 1, 0)
+LEAVE(leave_5, 5, 0, 0)
+LEAVE(leave_5_large, 5, 0, 1)
+LEAVE(leave_5_halves, 5, 1, 0)
 
-static entering *way_in(int seen, int inside, int half_x, int half_points) {
-    if (seen == 8) return half_points ? NULL : inside ? enter_8_inside : enter_8;
-    if (half_x) return !half_points ? NULL : inside ? enter_6_inside_of_halves : enter_6_of_halves;
-    if (half_points) return inside ? enter_6_inside_to_halves : enter_6_to_halves;
-    return inside ? enter_6_inside : enter_6;
+static entering *way_in(int inside, int half_x, int half_points) {
+    if (half_x) return !half_points ? NULL : inside ? enter_inside_of_halves : enter_of_halves;
+    if (half_points) return inside ? enter_inside_to_halves : enter_to_halves;
+    return inside ? enter_inside : enter_border;
 }
 
 static leaving *way_out(int tile, int half_y, int large) {
     switch (tile) {
     case 4: return half_y ? leave_4_halves : large ? leave_4_large : leave_4;
     case 5: return half_y ? leave_5_halves : large ? leave_5_large : leave_5;
-    case 6: return half_y ? NULL : large ? leave_6_large : leave_6;
     default: return NULL;
     }
 }
@@ -296,7 +277,7 @@ static struct part part_of(int start, int tile, int size) {
 int convolve(const struct convolution *of, const char *x, const struct layout *of_x, char *y,
              const struct layout *of_y, const char *added, int slices, int height, int width, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2, half = of->half;
-    const int seen = of->seen, tile = of->tile, points = seen * seen, enlarge = of->enlarge, copies = enlarge * enlarge;
+    const int tile = of->tile, enlarge = of->enlarge, copies = enlarge * enlarge;
     const long x_bytes = of_x->half ? 2 : 4, y_bytes = of_y->half ? 2 : 4, v_bytes = half ? 2 : 4;
     const int shrink = of->shrink, parts = shrink * shrink, all_inputs = parts * inputs;
     const int cells_high = (height + shrink - 1) / shrink, cells_wide = (width + shrink - 1) / shrink;
@@ -304,12 +285,12 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
     const int large = 4L * slices * cells_high * cells_wide * copies * outputs > LARGE && outputs % LANES == 0 &&
                       of_y->pixel % LANES == 0 && of_y->line % LANES == 0 && of_y->slice % LANES == 0 &&
                       (long)y % (4 * LANES) == 0;
-    entering *const enter_inside = way_in(seen, 1, of_x->half, half), *const enter_border = way_in(seen, 0, of_x->half, half);
-    leaving *const leave_block = way_out(tile, of_y->half, large);
-    if (!enter_inside || !leave_block) return -1;
+    entering *const within = way_in(1, of_x->half, half), *const at_border = way_in(0, of_x->half, half);
+    leaving *const out_of = way_out(tile, of_y->half, large);
+    if (!within || !out_of) return -1;
     /* the second of two copies begins one pixel before its tile, where the kernels of both see the same */
     const int tall = (cells_high + enlarge - 1 + tile - 1) / tile, wide = (cells_wide + enlarge - 1 + tile - 1) / tile;
-    const long of_tile = points * (v_bytes * (slices + 2 * border) * in + 4 * slices * out);
+    const long of_tile = POINTS * (v_bytes * (slices + 2 * border) * in + 4 * slices * out);
     int most = at_most(CACHE / of_tile, wide) / ROWS * ROWS;
     if (most < ROWS) most = ROWS;
     const int blocks = (wide + most - 1) / most;
@@ -320,13 +301,13 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {
-        char *v = aligned_alloc(64, v_bytes * points * v_point);
-        float *m = aligned_alloc(64, 4 * points * m_point);
+        char *v = aligned_alloc(64, v_bytes * POINTS * v_point);
+        float *m = aligned_alloc(64, 4 * POINTS * m_point);
         if (!v || !m) {
             #pragma omp atomic write
             failed = 1;
         } else
-            memset(v, 0, v_bytes * points * v_point); /* slices before the first and after the last, unused rows */
+            memset(v, 0, v_bytes * POINTS * v_point); /* slices before the first and after the last, unused rows */
         #pragma omp barrier
         #pragma omp for schedule(dynamic)
         for (int block = 0; block < tall * blocks; block++) {
@@ -339,7 +320,7 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
                         struct source from = {.line = x_bytes * shrink * of_x->line, .pixel = x_bytes * shrink * of_x->pixel,
                                               .height = (height - down + shrink - 1) / shrink,
                                               .width = (width - right + shrink - 1) / shrink, .top = top - 1, .left = left - 1};
-                        const int inside = top > 0 && left > 0 && top + seen - 2 < from.height && left + seen - 2 < from.width;
+                        const int inside = top > 0 && left > 0 && top + SEEN - 2 < from.height && left + SEEN - 2 < from.width;
                         const long pixel = slice * of_x->slice + down * of_x->line + right * of_x->pixel;
                         /* what a part's last vector has too much, the next part overwrites */
                         const long row = (slice + border) * v_slice + number * in + part * inputs;
@@ -347,11 +328,11 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
                             from.x = x + x_bytes * (pixel + channel);
                             from.channels = inputs - channel;
                             from.slope = of->before ? of->before + channel : NULL;
-                            (inside ? enter_inside : enter_border)(&from, v + v_bytes * (row + channel), v_bytes * v_point);
+                            (inside ? within : at_border)(&from, v + v_bytes * (row + channel), v_bytes * v_point);
                         }
                     }
             const char *kernels = of->kernels;
-            for (int point = 0; point < points; point++)
+            for (int point = 0; point < POINTS; point++)
                 for (int output = 0, vectors; output < out; output += vectors * LANES) {
                     int left = (out - output) / LANES;
                     vectors = left == 4 ? 2 : at_most(left, 3);
@@ -382,7 +363,7 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
                             to.channels = outputs - channel;
                             to.bias = of->bias + channel;
                             to.slope = of->after ? of->after + channel : NULL;
-                            leave_block(from + channel, m_point, &to);
+                            out_of(from + channel, m_point, &to);
                         }
                     }
         }

@@ -1,14 +1,13 @@
-"""Winograd: 3x3 convolutions with a quarter of the multiplications or fewer, on a CPU, in native code.
+"""Winograd: 3x3 convolutions with a quarter of the multiplications, on a CPU, in native code.
 
     layer's weight --> Kernels --+
                                  v
     x, activated before --> convolve --> + bias --> activated after --> + added
 
 4x4 output pixels of a 3x3 convolution are 36 products instead of 144, of sums of 6x6 input pixels with sums
-of the kernel: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. Wide layers in
-float32 take tiles of 6x6 pixels, 64 products instead of 324; the 2x2 kernels that a convolution of stride 2
-and a transposed one consist of, tiles of 5x5. Rounding errors are about five times those of a direct
-convolution, some 1e-6 of the values; twenty times for the larger tiles.
+of the kernel: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. The 2x2
+kernels that a convolution of stride 2 and a transposed one consist of take tiles of 5x5 pixels. Rounding
+errors are about five times those of a direct convolution: some 1e-6 of the values.
 """
 
 from __future__ import annotations
@@ -23,13 +22,8 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
-POINTS = {
-    6: (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0)),
-    8: (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0),
-}
-"""By the number of pixels seen: where the polynomials are evaluated, beside infinity."""
-WIDE = 64
-"""Channels on both sides from which on float32 takes the larger tiles."""
+POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
+"""Where the polynomials are evaluated, beside infinity."""
 
 
 class _Convolution(ctypes.Structure):
@@ -38,7 +32,7 @@ class _Convolution(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_int)
-            for name in ("inputs", "outputs", "taps", "seen", "tile", "half", "enlarge", "shrink")
+            for name in ("inputs", "outputs", "taps", "tile", "half", "enlarge", "shrink")
         ),
         *((name, ctypes.c_void_p) for name in ("kernels", "bias", "before", "after")),
     )
@@ -58,8 +52,6 @@ class Kernels:
     outputs: int
     taps: int
     """Slices of the layer's reach in time: 1 or 3."""
-    seen: int
-    """Input pixels of a tile, a side."""
     tile: int
     """Output pixels of a tile, a side."""
     enlarge: int
@@ -103,9 +95,8 @@ def kernels(
     if stride == 2:
         of_cells = F.pad(by_slice, (1, 0, 1, 0)).reshape(1, outputs, inputs, -1, 2, 2, 2, 2)
         by_slice = of_cells.permute(0, 1, 5, 7, 2, 3, 4, 6).flatten(2, 4)  # (1, K, 4 C, T, 2, 2)
-        return _prepared(by_slice, bias, before, after, dtype, seen=6, shrink=2)
-    seen = 8 if dtype == torch.float32 and min(inputs, outputs) >= WIDE else 6
-    return _prepared(by_slice, bias, before, after, dtype, seen)
+        return _prepared(by_slice, bias, before, after, dtype, shrink=2)
+    return _prepared(by_slice, bias, before, after, dtype)
 
 
 def transposed_kernels(
@@ -126,7 +117,7 @@ def transposed_kernels(
     for y in (0, 1):
         for x in (0, 1):
             parts.append(by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]])  # of pixels y - 1 and y
-    return _prepared(torch.stack(parts), bias, before, after, dtype, seen=6, enlarge=2)
+    return _prepared(torch.stack(parts), bias, before, after, dtype, enlarge=2)
 
 
 def _prepared(
@@ -135,15 +126,13 @@ def _prepared(
     before: Tensor | None,
     after: Tensor | None,
     dtype: torch.dtype,
-    seen: int,
     enlarge: int = 1,
     shrink: int = 1,
 ) -> Kernels:
     """``weight``: (enlarge^2, K, shrink^2 C, T, size, size)."""
     _, outputs, inputs, taps, size, _ = weight.shape
-    at = POINTS[seen]
     matrix = torch.tensor(
-        [[p**k / prod(p - q for q in at if q != p) for k in range(size)] for p in at]
+        [[p**k / prod(p - q for q in POINTS if q != p) for k in range(size)] for p in POINTS]
         + [[*[0.0] * (size - 1), 1.0]],
         dtype=torch.float64,
     )
@@ -164,8 +153,7 @@ def _prepared(
         inputs // shrink**2,
         outputs,
         taps,
-        seen,
-        seen + 1 - size,
+        len(matrix) + 1 - size,
         enlarge,
         shrink,
         torch.cat([part.flatten(1) for part in grouped], 1).contiguous(),
@@ -219,9 +207,7 @@ def convolve(
         raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
     tensors = (None if t is None else t.data_ptr() for t in (of.points, of.bias, of.before, of.after))
     half = of.points.dtype == torch.bfloat16
-    told = _Convolution(
-        of.inputs, of.outputs, of.taps, of.seen, of.tile, half, of.enlarge, of.shrink, *tensors
-    )
+    told = _Convolution(of.inputs, of.outputs, of.taps, of.tile, half, of.enlarge, of.shrink, *tensors)
     failed = library.convolve(
         ctypes.byref(told),
         ctypes.c_void_p(x.data_ptr()),

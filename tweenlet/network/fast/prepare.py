@@ -91,7 +91,7 @@ def _replaced(part: nn.Module, products: torch.dtype) -> nn.Module:
     if isinstance(part, nn.Conv3d):
         # which pads by itself if it is a SliceConv
         plain = Conv3d(part.weight, part.bias, part.stride, tuple(size // 2 for size in part.kernel_size))
-        wanted = part.stride in ((1, 1, 1), (1, 2, 2) if products == torch.float32 else None)
+        wanted = part.stride == (1, 1, 1) or (part.stride == (1, 2, 2) and products == torch.float32)
         return Winograd(plain, products) if part.kernel_size == (3, 3, 3) and wanted else plain
     if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         shape = (part.kernel_size, part.stride, part.padding, part.dilation, part.groups, part.output_padding)
