@@ -17,9 +17,10 @@ from tweenlet import flows, interpolate, ops, tiles, weights
 from tweenlet.cli import main
 from tweenlet.config import ModelConfig
 from tweenlet.interpolate import Interpolator
-from tweenlet.network.blocks import Enlarge, Enlargement, Gate, mean
+from tweenlet.network.blocks import Enlarge, Enlargement, Gate
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.ops.means import means
 from tweenlet.tiles import MEETING, SMALLEST, spans, tile_side
 
 CPU = torch.device("cpu")
@@ -103,7 +104,7 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
     whole = Interpolator(model).middle(frames)
     interpolator = Interpolator(model, tile=256)
     made = interpolator.middle(frames)
-    assert all(gate.mean is mean for gate in interpolator.model.modules() if isinstance(gate, Gate))
+    assert all(gate.mean is means for gate in interpolator.model.modules() if isinstance(gate, Gate))
     monkeypatch.setattr(tiles, "agree", lambda *_: None)
     alone = interpolator.middle(frames)
     assert (made - whole).abs().max() < 0.01
@@ -126,11 +127,11 @@ def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
     if not fast:
         interpolator.model = gated()
     gates = [gate for gate in interpolator.model.modules() if isinstance(gate, Gate)]
-    means: dict[Gate, Tensor] = {}
+    known: dict[Gate, Tensor] = {}
 
     def note(gate: Gate, x: Tensor) -> Tensor:
-        means[gate] = mean(x)
-        return means[gate]
+        known[gate] = means(x)
+        return known[gate]
 
     for gate in gates:
         gate.mean = partial(note, gate)
@@ -139,7 +140,7 @@ def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
 
     def exact(gates: list[Gate], *_: object) -> None:
         for gate in gates:
-            gate.mean = partial(lambda known, x: known, means[gate])
+            gate.mean = partial(lambda told, x: told, known[gate])
 
     monkeypatch.setattr(tiles, "agree", exact)
     assert (interpolator.middle(frames) - whole[..., :256, :408]).abs().max() < 1e-4
@@ -161,7 +162,7 @@ def test_a_network_that_fails_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ZeroDivisionError):
         interpolator.middle(moving(256, 408, 10))
     parts = list(interpolator.model.modules())
-    assert all(part.mean is mean for part in parts if isinstance(part, Gate))
+    assert all(part.mean is means for part in parts if isinstance(part, Gate))
     assert all(part.piece is None for part in parts if isinstance(part, Enlargement))
 
 

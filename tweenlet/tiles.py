@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
-from tweenlet.network.blocks import Enlargement, Gate, mean
+from tweenlet.network.blocks import Enlargement, Gate
+from tweenlet.ops.means import means
 
 SMALLEST = 256
 """The least side of a tile in pixels."""
@@ -208,7 +209,7 @@ def tiled(
             part += (look(down, across) * weight)[:, : part.shape[1], : part.shape[2]]
     finally:
         for gate in gates:
-            gate.mean = mean
+            gate.mean = means
         for enlargement in enlargements:
             enlargement.piece = None
     return whole
@@ -230,7 +231,7 @@ def agree(
             F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
             for span, size in zip(now, x.shape[-2:], strict=True)
         )
-        own = mean(x)
+        own = means(x)
         share = torch.einsum("bcthw,h,w->bct", slices, rows, columns).mean(2) / (height * width)
         totals[gate] = totals.get(gate, 0) + share.view(own.shape)
         return own
@@ -244,4 +245,4 @@ def agree(
 
 
 def _of_all(total: Tensor | None, x: Tensor) -> Tensor:
-    return mean(x) if total is None else total.to(x.dtype)
+    return means(x) if total is None else total.to(x.dtype)

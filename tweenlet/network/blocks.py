@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.ops.means import means
 from tweenlet.ops.prelu import prelu
 
 
@@ -23,23 +24,18 @@ class Gate(nn.Module):
     def __init__(self, *layers: nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.Sigmoid())
-        self.mean: Callable[[Tensor], Tensor] = mean
+        self.mean: Callable[[Tensor], Tensor] = means
         """May be another's than the input's own: for a piece of a frame, the mean of the whole."""
 
     def factors(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> what each channel is scaled by, (B, C, 1, ...)."""
-        means = self.mean(x)
-        factors: Tensor = self.layers(means)
-        return factors.reshape(means.shape)
+        found = self.mean(x)
+        factors: Tensor = self.layers(found)
+        return factors.reshape(found.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape."""
         return x * self.factors(x)
-
-
-def mean(x: Tensor) -> Tensor:
-    """(B, C, ...) -> the mean of each channel, (B, C, 1, ...)."""
-    return x.mean(tuple(range(2, x.dim())), keepdim=True)
 
 
 def joined(*parts: Tensor) -> Tensor:

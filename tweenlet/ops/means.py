@@ -1,0 +1,44 @@
+"""Means: of each channel over a picture or several in time, in one pass over memory.
+
+(B, C, ...)  -->  (B, C, 1, ...)
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from tweenlet import native
+
+
+def means(x: Tensor) -> Tensor:
+    """The mean of each channel of ``x`` (B, C, H, W) or (B, C, T, H, W), with sides of 1 for the rest.
+
+    Where nothing is learnt, one sample of float32 or bfloat16 on a CPU, channels last, goes through native
+    code on all threads: PyTorch takes up to five times as long.
+    """
+    found = None if torch.compiler.is_compiling() else _by_native_code(x)
+    return x.mean(tuple(range(2, x.dim())), keepdim=True) if found is None else found
+
+
+def _by_native_code(x: Tensor) -> Tensor | None:
+    library = native.library()
+    form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    if (
+        library is None
+        or x.device.type != "cpu"
+        or x.shape[0] != 1
+        or x.dim() not in (4, 5)
+        or not (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and library.has_halves()))
+        or not x.is_contiguous(memory_format=form)
+        or (torch.is_grad_enabled() and x.requires_grad)
+    ):
+        return None
+    channels, threads = x.shape[1], torch.get_num_threads()
+    pixels = x.numel() // channels
+    sums = torch.zeros(threads, channels, dtype=torch.float64)
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, sums)]
+    library.sums(x.dtype == torch.bfloat16, *pointers, ctypes.c_long(pixels), channels, threads)
+    return (sums.sum(0) / pixels).to(x.dtype).view(1, channels, *[1] * (x.dim() - 2))
