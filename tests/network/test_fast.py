@@ -11,9 +11,10 @@ import torch
 
 from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference, clear_of_jumps
+from tweenlet import native
 from tweenlet.config import MINI, SMALL, TINY
 from tweenlet.interpolate import Interpolator
-from tweenlet.network.fast import Fast, fusion
+from tweenlet.network.fast import Fast, bands
 from tweenlet.network.fast.kernels import Enlarge
 from tweenlet.network.kernels import SCALE_NAMES
 from tweenlet.network.stmfnet import STMFNet
@@ -55,10 +56,13 @@ def test_gives_the_same_frames_of_odd_sizes(size, lively):
     torch.testing.assert_close(Interpolator(model).middle(frames), wanted, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("width", [4, 6])  # 6: as many as there are candidates, which are kept and added
-def test_bands_of_the_row_of_double_size_meet(width, lively, monkeypatch):
-    monkeypatch.setattr(fusion, "BAND", 24)
-    model = lively(replace(TINY, grid=(width, 6, 8)))
+@pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
+@pytest.mark.parametrize("width", [4, 6, 12])  # 6: as many as there are candidates, which are kept and added
+def test_bands_meet(width, compiled, lively, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(bands, "ROWS", 12)
+    model = lively(replace(TINY, grid=(width, width, 8)))
     frames = torch.rand(2, 4, 3, 40, 48)
     with torch.no_grad():
         torch.testing.assert_close(Fast(model)(frames), model(frames), atol=1e-5, rtol=0)
@@ -123,6 +127,7 @@ def test_enlarges_and_convolves_by_strips(height, width, times):
 
 PEAK = """
 import re, sys, torch, tweenlet
+from tweenlet import native
 from tweenlet.config import MINI
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet

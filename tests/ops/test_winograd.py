@@ -94,6 +94,28 @@ def test_transposed(size, channels):
 
 
 @pytest.mark.skipif(not winograd.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.parametrize("cut", [(True, False), (False, True), (True, True)], ids=str)
+@pytest.mark.parametrize("rows", [4, 6, 17])
+@pytest.mark.parametrize("kind", ["3x3", "stride 2", "transposed", "slices"])
+def test_rows_cut_out_of_a_picture(kind, rows, cut):
+    """They come out as in the whole, but for the outermost, which are only looked at."""
+    x, bias = random(*((1, 20, 3) if kind == "slices" else (2, 20)), 24, 18), torch.randn(33)
+    if kind == "transposed":
+        kernels, scale = winograd.transposed_kernels(weights(33, 20, 4, 4).transpose(0, 1), bias), (2, 1)
+    elif kind == "stride 2":
+        kernels, scale = winograd.kernels(weights(33, 20, 3, 3), bias, stride=2), (1, 2)
+    else:
+        kernels, scale = winograd.kernels(weights(33, 20, *[3] * (x.dim() - 2)), bias), (1, 1)
+    above, below = (int(there) for there in cut)
+    start = 4 if above else 0
+    end = start + scale[1] * rows if below else 24
+    whole = winograd.convolve(x, kernels)
+    seen = x[..., start - scale[1] * above : end + below * (scale[1] == 1), :]
+    made = winograd.convolve(seen, kernels, cut=cut)
+    wanted = whole[..., start * scale[0] // scale[1] : end * scale[0] // scale[1], :]
+    torch.testing.assert_close(made, wanted, **CLOSE)
+
+
 @pytest.mark.parametrize("channels", [(16, 16), (17, 31), (30, 48), (5, 100)], ids=str)
 def test_products_of_bfloat16(channels):
     inputs, outputs = channels

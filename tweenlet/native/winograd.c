@@ -66,7 +66,7 @@ ALWAYS void from_points(const int tile, const vec *m, vec *y) {
 struct source {
     const char *x;
     long line, pixel; /* bytes */
-    int channels, height, width, top, left; /* of the picture, outside of which all is zero */
+    int channels, above, height, width, top, left; /* rows from above to height are there: outside of them all is zero */
     const float *slope;
 };
 
@@ -76,7 +76,7 @@ ALWAYS void enter(const int inside, const int half_x, const int half_points, str
     vec half[SEEN][SEEN]; /* [point along columns][row] */
     for (int row = 0; row < SEEN; row++) {
         vec d[SEEN], p[SEEN];
-        int there = inside || (from.top + row >= 0 && from.top + row < from.height);
+        int there = inside || (from.top + row >= from.above && from.top + row < from.height);
         const char *line = from.x + (from.top + row) * from.line + from.left * from.pixel;
         for (int column = 0; column < SEEN; column++) {
             const char *pixel = line + column * from.pixel;
@@ -273,9 +273,10 @@ static struct part part_of(int start, int tile, int size) {
 }
 
 /* x (slices, height, width, inputs) -> y (slices, enlarge / shrink of each side, outputs); where it is given, + added,
-   which lies as y. x and y are bfloat16 only where the products are. 1: not enough memory; -1: no such tiles. */
-int convolve(const struct convolution *of, const char *x, const struct layout *of_x, char *y,
-             const struct layout *of_y, const char *added, int slices, int height, int width, int threads) {
+   which lies as y. Above and below x are that many rows more, which are only looked at. x and y are bfloat16 only where
+   the products are. 1: not enough memory; -1: no such tiles. */
+int convolve(const struct convolution *of, const char *x, const struct layout *of_x, char *y, const struct layout *of_y,
+             const char *added, int slices, int height, int width, int above, int below, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2, half = of->half;
     const int tile = of->tile, enlarge = of->enlarge, copies = enlarge * enlarge;
     const long x_bytes = of_x->half ? 2 : 4, y_bytes = of_y->half ? 2 : 4, v_bytes = half ? 2 : 4;
@@ -318,9 +319,10 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
                     for (int part = 0; part < parts; part++) {
                         const int down = part / shrink, right = part % shrink, left = (start + number) * tile;
                         struct source from = {.line = x_bytes * shrink * of_x->line, .pixel = x_bytes * shrink * of_x->pixel,
-                                              .height = (height - down + shrink - 1) / shrink,
+                                              .above = -above / shrink,
+                                              .height = (height + below - down + shrink - 1) / shrink,
                                               .width = (width - right + shrink - 1) / shrink, .top = top - 1, .left = left - 1};
-                        const int inside = top > 0 && left > 0 && top + SEEN - 2 < from.height && left + SEEN - 2 < from.width;
+                        const int inside = from.top >= from.above && left > 0 && top + SEEN - 2 < from.height && left + SEEN - 2 < from.width;
                         const long pixel = slice * of_x->slice + down * of_x->line + right * of_x->pixel;
                         /* what a part's last vector has too much, the next part overwrites */
                         const long row = (slice + border) * v_slice + number * in + part * inputs;

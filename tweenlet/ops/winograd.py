@@ -179,17 +179,22 @@ def convolve(
     added: Tensor | None = None,
     into: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    cut: tuple[bool, bool] = (False, False),
 ) -> Tensor | None:
     """(B, C, H, W) or (1, C, T, H, W) -> (B, K, H', W') or (1, K, T, H', W'), plus ``added``; no gradient.
 
     On a CPU, the channels of a pixel side by side; ``x`` and ``into``, where the result is written if it is
     given, may be views of every so many pixels and of some of their channels, of float32 or, where the
     products are, of bfloat16. ``added`` lies as what is made, which without ``into`` is of ``dtype`` or
-    like ``x``. None where there is no compiled code to do it. ValueError for other tensors.
+    like ``x``. ``cut`` says whether ``x`` is cut out of a picture above and below: its first and last row are
+    then only looked at, instead of zeros around them, and nothing is made of them (of stride 2: of its first
+    two). None where there is no compiled code to do it. ValueError for other tensors.
     """
     library = native.library()
     if library is None:
         return None
+    above, below = of.shrink * cut[0], int(cut[1] and of.shrink == 1)
+    x = x[..., above : x.shape[-2] - below, :]
     batch, _, *times, height, width = x.shape
     size = (-(-side // of.shrink) * of.enlarge for side in (height, width))
     shape = (batch, of.outputs, *times, *size)
@@ -218,6 +223,8 @@ def convolve(
         times[0] if times else batch,
         height,
         width,
+        above,
+        below,
         torch.get_num_threads(),
     )
     if failed:

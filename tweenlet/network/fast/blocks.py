@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.fast.layers import GateInPlace, Winograd, affine_of, channels_last, summed
+from tweenlet.network.fast.bands import bands, inner
+from tweenlet.network.fast.layers import Cut, GateInPlace, Winograd, affine_of, channels_last, pixels, summed
 from tweenlet.network.features import Branch
 from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Lateral
@@ -31,19 +32,28 @@ class FastBranch(nn.Module):
 
 
 class FastLateral(nn.Module):
-    """:class:`~tweenlet.network.fusion.Lateral`, and a sum after it."""
+    """:class:`~tweenlet.network.fusion.Lateral`, and a sum after it; some rows at a time."""
 
     def __init__(self, plain: Lateral):
         super().__init__()
         self.path, self.shortcut = plain.path, plain.shortcut
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """As the plain one's, plus ``added``; both may be overwritten."""
+        """As the plain one's, plus ``added``, which is overwritten."""
+        into = pixels(x, self.path[-1].out_channels) if added is None else added
+        for band in bands(x.shape[2]):
+            rows = (..., band.rows, slice(None))
+            self.within(x[:, :, band.seen(2, 2)], band.cut, into[rows], None if added is None else added[rows])
+        return into
+
+    def within(self, x: Tensor, cut: Cut, into: Tensor, added: Tensor | None = None) -> Tensor:
+        """Of rows ``cut`` out of a picture, two fewer there, written ``into`` that."""
         if isinstance(self.shortcut, nn.Identity):
-            added = x if added is None else added.add_(x)
+            own = inner(x, 2, cut)
+            added = own if added is None else added.add_(own)
         else:
-            added = summed(self.shortcut, x, added)
-        return summed(self.path, x, added)
+            added = summed(self.shortcut, inner(x, 1, cut), added, into, cut)
+        return summed(self.path, x, added, into, cut)
 
 
 class FastResidual(nn.Module):
@@ -138,8 +148,7 @@ class FastFlowDecoder(nn.Module):
         """As the plain one's."""
         known = self.plain.known(first, second, coarser)
         start = self.outputs - sum(x.shape[1] for x in known)
-        batch, _, height, width = first.shape
-        x = first.new_empty(batch, height, width, self.outputs).permute(0, 3, 1, 2)
+        x = pixels(first, self.outputs)
         torch.cat(known, 1, out=x[:, start:])
         for layer, width in zip(self.dense, DENSE, strict=True):
             end, start = start, start - width

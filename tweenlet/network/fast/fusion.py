@@ -1,21 +1,16 @@
-"""The fusion for inference: its sums made by the convolutions before them, its finest row in bands."""
+"""The fusion for inference: its sums made by the convolutions before them, some rows at a time."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from tweenlet.network.fast.bands import bands, inner
 from tweenlet.network.fast.blocks import FastLateral
-from tweenlet.network.fast.layers import summed
+from tweenlet.network.fast.layers import pixels, summed
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fusion import Fusion
-
-BAND = 128
-"""Rows of the fusion's row of double size made at once, an even number: its features are large."""
-
-
-AROUND = 8
-"""Rows around a band that count for what it passes down: seven, made even."""
+from tweenlet.ops.enlarge import doubled
 
 
 class FastFusion(nn.Module):
@@ -27,6 +22,8 @@ class FastFusion(nn.Module):
         fast = prepared(plain, dtype, products)
         self.lateral, self.down, self.up = fast.lateral, fast.down, fast.up
         self.final = FastLateral(prepared(plain.final))
+        for stack in self.up.values():
+            del stack[0]  # the enlargement
 
     def forward(self, candidates: dict[float, Tensor]) -> Tensor:
         """As the plain one's, float32; empties ``candidates``."""
@@ -43,25 +40,31 @@ class FastFusion(nn.Module):
                 rows[row] = made
         for number, column in enumerate((2, 3)):
             for row in reversed(rows):
-                last = row + 1 == len(self.scales)
-                below = None if last else summed(self.up[f"{row}_{number}"], rows[row + 1])
-                rows[row] = self.lateral[f"{row}_{column}"](rows[row], below)
+                rows[row] = self.lateral[f"{row}_{column}"](rows[row])
+                if row + 1 < len(self.scales):
+                    self._add_enlarged(self.up[f"{row}_{number}"], rows[row + 1], rows[row])
         draft: Tensor = self.final(rows[self.out_row].float())
         return draft
 
     def _from_double(self, candidates: Tensor) -> list[Tensor]:
         """What the row of double size passes down, by its first and its second column; a band at a time."""
-        batch, _, height, width = candidates.shape
-        passed: list[Tensor] = []
-        for top in range(0, height, BAND):
-            start, bottom = max(top - AROUND, 0), min(top + BAND, height)
-            row = candidates[:, :, start : bottom + AROUND].clone()  # a lateral may overwrite it
-            for column in (0, 1):
-                row = self.lateral[f"0_{column}"](row)
-                band = summed(self.down[f"0_{column}"], row)
-                if top == 0:
-                    whole = band.new_empty(batch, height // 2, width // 2, band.shape[1])
-                    passed.append(whole.permute(0, 3, 1, 2))
-                inside = slice((top - start) // 2, (bottom - start) // 2)
-                passed[column][:, :, top // 2 : bottom // 2] = band[:, :, inside]
+        height, width = (side // 2 for side in candidates.shape[2:])
+        down, lateral = ([kind[f"0_{column}"] for column in (0, 1)] for kind in (self.down, self.lateral))
+        passed = [pixels(candidates, stack[-1].out_channels, height, width) for stack in down]
+        for band in bands(height, 2):
+            # what passes down sees four rows above and two below, and each lateral two on either side
+            x = candidates[:, :, band.seen(8, 6, 2)]
+            for column, (stack, into) in enumerate(zip(down, passed, strict=True)):
+                wide = lateral[column].path[-1].out_channels
+                rows = x.shape[2] - 2 * sum(band.cut)
+                x = lateral[column].within(x, band.cut, pixels(x, wide, rows))
+                seen = x if column else inner(x, 2, band.cut)
+                summed(stack, seen, into=into[:, :, band.rows], cut=band.cut)
+            del x, seen  # before the next band's are made
         return passed
+
+    def _add_enlarged(self, layers: nn.Module, x: Tensor, into: Tensor) -> None:
+        """Add what ``layers`` make of ``x`` at twice its size."""
+        for band in bands(into.shape[2]):
+            seen = band.seen(2, 2)
+            summed(layers, doubled(x, seen.start, seen.stop), into[:, :, band.rows], cut=band.cut)

@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from tweenlet.network.blocks import Gate
 from tweenlet.ops import winograd
 
-Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
+TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+Cut: TypeAlias = tuple[bool, bool]
+"""Whether there is more of a picture above and below, so that layers only look at the rows next to that."""
+WHOLE = (False, False)
 
 
 class Conv3d(nn.Module):
@@ -33,6 +36,10 @@ class Conv3d(nn.Module):
             )
             return made
         return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, Conv3d, *TRANSPOSED)
+Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
 
 
 class Abreast(nn.Module):
@@ -69,12 +76,18 @@ class Winograd(nn.Module):
         self.before: Tensor | None = None
         self.after: Tensor | None = None
         self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
-        self.transposed = isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)
+        self.transposed = isinstance(layer, TRANSPOSED)
+        self.out_channels = layer.weight.shape[1 if self.transposed else 0]
         self.apart = layer.dilation[0] if isinstance(layer, nn.Conv2d) else 1
         self._kernels: winograd.Kernels | None = None
 
-    def forward(self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``; written ``into`` that if given."""
+    def forward(
+        self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None, cut: Cut = WHOLE
+    ) -> Tensor:
+        """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``; written ``into`` that if given.
+
+        Where ``x`` is ``cut`` out, nothing is made of its outermost row (of stride 2: of two above).
+        """
         if self._at_home(x):
             if self._kernels is None:
                 told = (self.layer.weight, self.layer.bias, self.before, self.after, self.products)
@@ -82,22 +95,26 @@ class Winograd(nn.Module):
                     self._kernels = winograd.transposed_kernels(*told)
                 else:
                     self._kernels = winograd.kernels(*told, self.layer.stride[-1])
-            if (made := self._convolved(x, self._kernels, added, into)) is not None:
+            if (made := self._convolved(x, self._kernels, added, into, cut)) is not None:
                 return made
-        made = _activated_(self.layer(x if self.before is None else _activated(x, self.before)), self.after)
+        made = self.layer(x if self.before is None else _activated(x, self.before))
+        made = _activated_(_inside(made, self.layer, cut), self.after)
         made = made if added is None else made.add_(added)
         return made if into is None else into.copy_(made)
 
     def _convolved(
-        self, x: Tensor, kernels: winograd.Kernels, added: Tensor | None, into: Tensor | None
+        self, x: Tensor, kernels: winograd.Kernels, added: Tensor | None, into: Tensor | None, cut: Cut
     ) -> Tensor | None:
-        if x.stride(1) != 1 and x.shape[1] > 1:
-            x = x.contiguous(memory_format=self.form)
+        x = x if _side_by_side(x) else x.contiguous(memory_format=self.form)
         if self.apart == 1:
-            if added is not None:
-                over, added = into is added, added.contiguous(memory_format=self.form)
-                into = added if over else into
-            return winograd.convolve(x, kernels, added, into, self.makes)
+            made = into if into is not None and _side_by_side(into) else None
+            if added is not None and made is None:
+                added = added.contiguous(memory_format=self.form)
+            elif added is not None and made is not None and added.stride() != made.stride():
+                added = made.copy_(added)
+            made = winograd.convolve(x, kernels, added, made, self.makes, cut)
+            return made if into is None or made is into or made is None else into.copy_(made)
+        assert cut == WHOLE
         # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
         made = x.new_empty(len(x), kernels.outputs, *x.shape[2:]).contiguous(memory_format=self.form)
         for top in range(min(self.apart, x.shape[2])):
@@ -117,6 +134,11 @@ class Winograd(nn.Module):
             and not torch.is_autocast_enabled("cpu")
             and (x.dim() == 4 or x.shape[0] == 1)
         )
+
+
+def _side_by_side(x: Tensor) -> bool:
+    """Whether the channels of a pixel are."""
+    return x.stride(1) == 1 or x.shape[1] == 1
 
 
 class GateInPlace(nn.Module):
@@ -144,16 +166,45 @@ def _activated_(x: Tensor, slope: Tensor | None) -> Tensor:
     return F.leaky_relu_(x, slope.item()) if slope.numel() == 1 else F.prelu(x, slope.to(x))
 
 
-def summed(layers: nn.Module, x: Tensor, added: Tensor | None = None) -> Tensor:
-    """What ``layers`` make of ``x``, plus ``added``, which is overwritten (and may be ``x``)."""
+def summed(
+    layers: nn.Module,
+    x: Tensor,
+    added: Tensor | None = None,
+    into: Tensor | None = None,
+    cut: Cut = WHOLE,
+) -> Tensor:
+    """What ``layers`` make of ``x``, plus ``added``; written ``into`` that, or over what is added.
+
+    Where ``x`` is ``cut`` out, each layer only looks at the rows next to that.
+    """
+    into = added if into is None else into
     *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
     for layer in first:
-        x = layer(x)
+        x = layer(x, cut=cut) if isinstance(layer, Winograd) else _inside(layer(x), layer, cut)
     if isinstance(last, Winograd):
-        made: Tensor = last(x, added, into=added)
+        made: Tensor = last(x, added, into, cut)
         return made
-    made = last(x)
-    return made if added is None else added.add_(made)
+    made = _inside(last(x), last, cut)
+    if into is None:
+        return made
+    return into.copy_(made) if added is None else torch.add(made, added, out=into)
+
+
+def _inside(made: Tensor, layer: nn.Module, cut: Cut) -> Tensor:
+    """Without the rows that a layer made as if there were nothing where its input was cut."""
+    if not isinstance(layer, CONVOLUTIONS) or layer.weight.shape[-2] == 1:
+        return made
+    above, below = cut
+    if isinstance(layer, TRANSPOSED):
+        return made[..., 2 * above : made.shape[-2] - 2 * below, :]
+    return made[..., above : made.shape[-2] - (below and layer.stride[-1] == 1), :]
+
+
+def pixels(like: Tensor, channels: int, height: int | None = None, width: int | None = None) -> Tensor:
+    """A picture (B, C, H, W), nothing in it yet, of the size of another if not told: channels last."""
+    batch, _, *size = like.shape
+    height, width = (own if told is None else told for own, told in zip(size, (height, width), strict=True))
+    return like.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:

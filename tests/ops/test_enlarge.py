@@ -1,0 +1,30 @@
+"""Enlarge, in native code and by PyTorch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tweenlet import native
+from tweenlet.ops import winograd
+from tweenlet.ops.enlarge import doubled
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (2, 16, 6, 5), (1, 40, 9, 14)], ids=str)
+def test_any_rows_are_those_of_the_whole(compiled, dtype, shape, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif not winograd.takes(dtype):
+        pytest.skip("no C compiler, or a processor without bfloat16")
+    x = torch.rand(shape).to(dtype).contiguous(memory_format=torch.channels_last)
+    whole = F.interpolate(x.double(), scale_factor=2, mode="bilinear", align_corners=False)
+    height = whole.shape[2]
+    for start in range(height):
+        for end in range(start + 1, height + 1):
+            made = doubled(x, start, end)
+            assert made.dtype == dtype
+            apart = (made.double() - whole[:, :, start:end]).abs().max()
+            assert apart < (1e-6 if dtype == torch.float32 else 2**-8)

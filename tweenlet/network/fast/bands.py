@@ -1,0 +1,44 @@
+"""Bands: some rows at a time, so that what lies between layers is never whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+ROWS = 128
+"""Rows of a band at most: few enough to be small, enough for the rows around it not to count."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows of a picture, and whether there are more above and below."""
+
+    top: int
+    bottom: int
+    cut: tuple[bool, bool]
+
+    @property
+    def rows(self) -> slice:
+        """Its own."""
+        return slice(self.top, self.bottom)
+
+    def seen(self, above: int, below: int, scale: int = 1) -> slice:
+        """Of a picture ``scale`` times the size: its rows, and so many more where there are any."""
+        more, less = self.cut
+        return slice(scale * self.top - more * above, scale * self.bottom + less * below)
+
+
+def bands(height: int, scale: int = 1) -> Iterator[Band]:
+    """Cut ``height`` rows into bands of about one height, each at most ROWS at ``scale`` times the size."""
+    count = -(-scale * height // ROWS)
+    for number in range(count):
+        top, bottom = number * height // count, (number + 1) * height // count
+        yield Band(top, bottom, (number > 0, number + 1 < count))
+
+
+def inner(x: Tensor, rows: int, cut: tuple[bool, bool]) -> Tensor:
+    """Without so many rows where it was cut out of a picture."""
+    above, below = cut
+    return x[:, :, rows * above : x.shape[2] - rows * below]

@@ -1,0 +1,37 @@
+"""Enlarge: pictures of twice the size, bilinear, some rows at a time.
+
+(B, C, h, w)  -->  rows of (B, C, 2h, 2w)
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tweenlet import native
+
+
+def doubled(x: Tensor, start: int, end: int) -> Tensor:
+    """The rows from ``start`` to ``end`` of ``x`` (B, C, h, w) at twice its size: (B, C, end - start, 2w).
+
+    As ``F.interpolate`` does it, pixel areas on pixel areas; no gradient. What lies channels last in float32
+    or bfloat16 on a CPU goes through native code, on all threads.
+    """
+    library = native.library()
+    batch, channels, height, width = x.shape
+    if (
+        library is None
+        or x.device.type != "cpu"
+        or not (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and library.has_halves()))
+        or not x.is_contiguous(memory_format=torch.channels_last)
+    ):
+        first, last = max(start // 2 - 1, 0), min(end // 2 + 1, height)
+        wide = F.interpolate(x[:, :, first:last], scale_factor=2, mode="bilinear", align_corners=False)
+        return wide[:, :, start - 2 * first : end - 2 * first]
+    made = x.new_empty(batch, end - start, 2 * width, channels).permute(0, 3, 1, 2)
+    half, pointers = x.dtype == torch.bfloat16, (ctypes.c_void_p(t.data_ptr()) for t in (x, made))
+    library.doubled(half, *pointers, batch, height, width, channels, start, end, torch.get_num_threads())
+    return made
