@@ -29,9 +29,12 @@ class Gate(nn.Module):
 
     def factors(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> what each channel is scaled by, (B, C, 1, ...)."""
-        found = self.mean(x)
-        factors: Tensor = self.layers(found)
-        return factors.reshape(found.shape)
+        return self.factors_of(self.mean(x))
+
+    def factors_of(self, means: Tensor) -> Tensor:
+        """The same, of the means (B, C, 1, ...)."""
+        factors: Tensor = self.layers(means)
+        return factors.reshape(means.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape."""

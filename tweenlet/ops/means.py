@@ -19,8 +19,17 @@ def means(x: Tensor) -> Tensor:
     Where nothing is learnt, one sample of float32 or bfloat16 on a CPU, channels last, goes through native
     code on all threads: PyTorch takes up to five times as long.
     """
+    rest = tuple(range(2, x.dim()))
     found = None if torch.compiler.is_compiling() else _by_native_code(x)
-    return x.mean(tuple(range(2, x.dim())), keepdim=True) if found is None else found
+    if found is None:
+        return x.mean(rest, keepdim=True)
+    return (found / x[0, 0].numel()).to(x.dtype)[(..., *[None] * len(rest))]
+
+
+def sums(x: Tensor) -> Tensor:
+    """The sum of each channel of ``x`` as in :func:`means`, (B, C), float64."""
+    found = _by_native_code(x)
+    return x.sum(tuple(range(2, x.dim())), dtype=torch.float64) if found is None else found
 
 
 def _by_native_code(x: Tensor) -> Tensor | None:
@@ -37,8 +46,7 @@ def _by_native_code(x: Tensor) -> Tensor | None:
     ):
         return None
     channels, threads = x.shape[1], torch.get_num_threads()
-    pixels = x.numel() // channels
-    sums = torch.zeros(threads, channels, dtype=torch.float64)
-    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, sums)]
-    library.sums(x.dtype == torch.bfloat16, *pointers, ctypes.c_long(pixels), channels, threads)
-    return (sums.sum(0) / pixels).to(x.dtype).view(1, channels, *[1] * (x.dim() - 2))
+    found = torch.zeros(threads, channels, dtype=torch.float64)
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, found)]
+    library.sums(x.dtype == torch.bfloat16, *pointers, ctypes.c_long(x[0, 0].numel()), channels, threads)
+    return found.sum(0, keepdim=True)

@@ -43,7 +43,9 @@ class FastLateral(nn.Module):
         into = pixels(x, self.path[-1].out_channels) if added is None else added
         for band in bands(x.shape[2]):
             rows = (..., band.rows, slice(None))
-            self.within(x[:, :, band.seen(2, 2)], band.cut, into[rows], None if added is None else added[rows])
+            self.within(
+                x[:, :, band.seen(2, 2)], band.cut, into[rows], None if added is None else added[rows]
+            )
         return into
 
     def within(self, x: Tensor, cut: Cut, into: Tensor, added: Tensor | None = None) -> Tensor:
@@ -86,7 +88,11 @@ class FastDecoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, h, w) -> (B, C', T, h', w')."""
         x = self.layer(x)
-        return affine_(x, self.gate.factors(x).flatten(1) * self.scale, self.shift, slope=0.2)
+        return self.activated(x, self.gate.factors(x))
+
+    def activated(self, x: Tensor, factors: Tensor) -> Tensor:
+        """What the layer made, in place: scaled by the gate's ``factors`` and the norm."""
+        return affine_(x, factors.flatten(1) * self.scale, self.shift, slope=0.2)
 
 
 class FastMend(nn.Module):
