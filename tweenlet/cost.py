@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from tweenlet.config import ModelConfig
 from tweenlet.network.fast import Fast
@@ -83,6 +82,8 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
     The frame is padded to a multiple of the network's stride, or of ``pad_to`` where that is larger (the
     official code pads to 128). ValueError for a size under one pixel.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # 70 MB that most who import this do not need
+
     if min(height, width) < 1:
         raise ValueError(f"expected a frame of at least one pixel, got {width}x{height}")
     with torch.device("meta"):
