@@ -94,6 +94,24 @@ def test_transposed(size, channels):
 
 
 @pytest.mark.skipif(not winograd.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.parametrize("channels", [(16, 16), (1, 20), (20, 1), (10, 22), (33, 7)], ids=str)
+@pytest.mark.parametrize("kind", ["3x3", "stride 2", "transposed", "slices"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_channels_of_two_tensors(kind, channels, dtype):
+    """As if they were joined."""
+    if not winograd.takes(dtype):
+        pytest.skip("a processor without bfloat16")
+    x = random(*((1, sum(channels), 3) if kind == "slices" else (2, sum(channels))), 15, 18).to(dtype)
+    weight, before = weights(24, sum(channels), *[3] * (x.dim() - 2)), torch.rand(sum(channels))
+    if kind == "transposed":
+        weight = weights(24, sum(channels), 4, 4).transpose(0, 1)
+        kernels = winograd.transposed_kernels(weight, None, before, dtype=dtype)
+    else:
+        kernels = winograd.kernels(weight, None, before, dtype=dtype, stride=2 if kind == "stride 2" else 1)
+    first, beside = (part.contiguous(memory_format=LAST[x.dim()]) for part in x.split(channels, 1))
+    assert torch.equal(winograd.convolve(first, kernels, beside=beside), winograd.convolve(x, kernels))
+
+
 @pytest.mark.parametrize("cut", [(True, False), (False, True), (True, True)], ids=str)
 @pytest.mark.parametrize("rows", [4, 6, 17])
 @pytest.mark.parametrize("kind", ["3x3", "stride 2", "transposed", "slices"])

@@ -24,7 +24,7 @@ struct layout { /* numbers from one to the next */
     int half; /* whether they are bfloat16 */
 };
 
-struct convolution { /* bias, before and after: for each channel, rounded up to LANES */
+struct convolution { /* bias, before and after: for each channel, and zeros after the last */
     int inputs, outputs, taps; /* taps: over slices, 1 or 3 */
     int tile; /* output pixels of a tile, a side */
     int half; /* whether the products are of bfloat16, in pairs of inputs; their sums are float32 */
@@ -272,21 +272,30 @@ static struct part part_of(int start, int tile, int size) {
     return (struct part){start < 0 ? -start : 0, at_most(tile, size - start)};
 }
 
-/* x (slices, height, width, inputs) -> y (slices, enlarge / shrink of each side, outputs); where it is given, + added,
+/* Pixels whose channels are some of a layer's inputs. */
+struct input {
+    const char *x;
+    int channels;
+    struct layout lies;
+};
+
+/* x (slices, height, width, inputs), one or two of them side by side -> y (slices, enlarge / shrink of each side, outputs); where it is given, + added,
    which lies as y. Above and below x are that many rows more, which are only looked at. x and y are bfloat16 only where
    the products are. 1: not enough memory; -1: no such tiles. */
-int convolve(const struct convolution *of, const char *x, const struct layout *of_x, char *y, const struct layout *of_y,
+int convolve(const struct convolution *of, const struct input *x, int sources, char *y, const struct layout *of_y,
              const char *added, int slices, int height, int width, int above, int below, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2, half = of->half;
     const int tile = of->tile, enlarge = of->enlarge, copies = enlarge * enlarge;
-    const long x_bytes = of_x->half ? 2 : 4, y_bytes = of_y->half ? 2 : 4, v_bytes = half ? 2 : 4;
+    const int half_x = x->lies.half;
+    const long x_bytes = half_x ? 2 : 4, y_bytes = of_y->half ? 2 : 4, v_bytes = half ? 2 : 4;
     const int shrink = of->shrink, parts = shrink * shrink, all_inputs = parts * inputs;
     const int cells_high = (height + shrink - 1) / shrink, cells_wide = (width + shrink - 1) / shrink;
-    const long in = in_vectors((parts - 1) * inputs + in_vectors(inputs)), part = in_vectors(outputs), out = copies * part;
+    const int last = x[sources - 1].channels;
+    const long in = in_vectors(all_inputs - last + in_vectors(last)), part = in_vectors(outputs), out = copies * part;
     const int large = 4L * slices * cells_high * cells_wide * copies * outputs > LARGE && outputs % LANES == 0 &&
                       of_y->pixel % LANES == 0 && of_y->line % LANES == 0 && of_y->slice % LANES == 0 &&
                       (long)y % (4 * LANES) == 0;
-    entering *const within = way_in(1, of_x->half, half), *const at_border = way_in(0, of_x->half, half);
+    entering *const within = way_in(1, half_x, half), *const at_border = way_in(0, half_x, half);
     leaving *const out_of = way_out(tile, of_y->half, large);
     if (!within || !out_of) return -1;
     /* the second of two copies begins one pixel before its tile, where the kernels of both see the same */
@@ -318,19 +327,27 @@ int convolve(const struct convolution *of, const char *x, const struct layout *o
                 for (int number = 0; number < count; number++)
                     for (int part = 0; part < parts; part++) {
                         const int down = part / shrink, right = part % shrink, left = (start + number) * tile;
-                        struct source from = {.line = x_bytes * shrink * of_x->line, .pixel = x_bytes * shrink * of_x->pixel,
-                                              .above = -above / shrink,
+                        struct source from = {.above = -above / shrink,
                                               .height = (height + below - down + shrink - 1) / shrink,
                                               .width = (width - right + shrink - 1) / shrink, .top = top - 1, .left = left - 1};
                         const int inside = from.top >= from.above && left > 0 && top + SEEN - 2 < from.height && left + SEEN - 2 < from.width;
-                        const long pixel = slice * of_x->slice + down * of_x->line + right * of_x->pixel;
-                        /* what a part's last vector has too much, the next part overwrites */
-                        const long row = (slice + border) * v_slice + number * in + part * inputs;
-                        for (int channel = 0; channel < inputs; channel += LANES) {
-                            from.x = x + x_bytes * (pixel + channel);
-                            from.channels = inputs - channel;
-                            from.slope = of->before ? of->before + channel : NULL;
-                            (inside ? within : at_border)(&from, v + v_bytes * (row + channel), v_bytes * v_point);
+                        entering *const enter = inside ? within : at_border;
+                        /* what the last vector of a part or source has too much, the next one overwrites */
+                        long row = (slice + border) * v_slice + number * in + part * inputs;
+                        const float *slope = of->before;
+                        for (const struct input *of_x = x; of_x < x + sources; of_x++) {
+                            const long line = of_x->lies.line, pixel = of_x->lies.pixel;
+                            from.line = x_bytes * shrink * line;
+                            from.pixel = x_bytes * shrink * pixel;
+                            const char *here = of_x->x + x_bytes * (slice * of_x->lies.slice + down * line + right * pixel);
+                            for (int channel = 0; channel < of_x->channels; channel += LANES) {
+                                from.x = here + x_bytes * channel;
+                                from.channels = of_x->channels - channel;
+                                from.slope = slope ? slope + channel : NULL;
+                                enter(&from, v + v_bytes * (row + channel), v_bytes * v_point);
+                            }
+                            row += of_x->channels;
+                            if (slope) slope += of_x->channels;
                         }
                     }
             const char *kernels = of->kernels;

@@ -44,6 +44,12 @@ class _Layout(ctypes.Structure):
     _fields_ = (*((name, ctypes.c_long) for name in ("slice", "line", "pixel")), ("half", ctypes.c_int))
 
 
+class _Input(ctypes.Structure):
+    """``struct input`` of winograd.c."""
+
+    _fields_ = (("x", ctypes.c_void_p), ("channels", ctypes.c_int), ("lies", _Layout))
+
+
 @dataclass(frozen=True)
 class Kernels:
     """The weights of a layer as the native code reads them."""
@@ -170,7 +176,8 @@ def _lanes() -> int:
 
 
 def _padded(numbers: Tensor, channels: int) -> Tensor:
-    return F.pad(numbers.float().cpu().expand(channels), (0, -channels % _lanes())).contiguous()
+    """With as many more as a vector can reach beyond the last."""
+    return F.pad(numbers.float().cpu().expand(channels), (0, 2 * _lanes())).contiguous()
 
 
 def convolve(
@@ -180,6 +187,7 @@ def convolve(
     into: Tensor | None = None,
     dtype: torch.dtype | None = None,
     cut: tuple[bool, bool] = (False, False),
+    beside: Tensor | None = None,
 ) -> Tensor | None:
     """(B, C, H, W) or (1, C, T, H, W) -> (B, K, H', W') or (1, K, T, H', W'), plus ``added``; no gradient.
 
@@ -188,22 +196,31 @@ def convolve(
     products are, of bfloat16. ``added`` lies as what is made, which without ``into`` is of ``dtype`` or
     like ``x``. ``cut`` says whether ``x`` is cut out of a picture above and below: its first and last row are
     then only looked at, instead of zeros around them, and nothing is made of them (of stride 2: of its first
-    two). None where there is no compiled code to do it. ValueError for other tensors.
+    two). The channels of ``beside``, if given, follow those of ``x``. None where there is no compiled code to
+    do it. ValueError for other tensors.
     """
     library = native.library()
     if library is None:
         return None
     above, below = of.shrink * cut[0], int(cut[1] and of.shrink == 1)
-    x = x[..., above : x.shape[-2] - below, :]
-    batch, _, *times, height, width = x.shape
+    sources = [
+        source[..., above : source.shape[-2] - below, :] for source in (x, beside) if source is not None
+    ]
+    batch, channels, *times, height, width = sources[-1].shape
     size = (-(-side // of.shrink) * of.enlarge for side in (height, width))
     shape = (batch, of.outputs, *times, *size)
     form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
     made = torch.empty(shape, dtype=dtype or x.dtype, memory_format=form) if into is None else into
-    dtypes = {torch.float32, of.points.dtype}
-    for name, given, wanted in (("x", x, (batch, of.inputs, *x.shape[2:])), ("the result", made, shape)):
-        if not (_fits(given, wanted, dtypes) and (given.shape[1] == 1 or given.stride(1) == 1)):
-            raise ValueError(_expected(name, wanted, dtypes, "the channels of a pixel side by side", given))
+    dtypes, of_x = {torch.float32, of.points.dtype}, {x.dtype}
+    first = of.inputs if beside is None else of.inputs - channels
+    checks = [
+        ("x", sources[0], (batch, first, *times, height, width), dtypes),
+        *(("what is beside it", source, source.shape, of_x) for source in sources[1:]),
+        ("the result", made, shape, dtypes),
+    ]
+    for name, given, wanted, types in checks:
+        if not (_fits(given, wanted, types) and (given.shape[1] == 1 or given.stride(1) == 1)):
+            raise ValueError(_expected(name, wanted, types, "the channels of a pixel side by side", given))
     if added is not None and not (_fits(added, shape, {made.dtype}) and _alike(added, made)):
         raise ValueError(_expected("added", shape, {made.dtype}, f"strides {made.stride()}", added))
     if times and batch != 1:
@@ -215,8 +232,8 @@ def convolve(
     told = _Convolution(of.inputs, of.outputs, of.taps, of.tile, half, of.enlarge, of.shrink, *tensors)
     failed = library.convolve(
         ctypes.byref(told),
-        ctypes.c_void_p(x.data_ptr()),
-        ctypes.byref(_layout(x)),
+        (_Input * len(sources))(*((t.data_ptr(), t.shape[1], _layout(t)) for t in sources)),
+        len(sources),
         ctypes.c_void_p(made.data_ptr()),
         ctypes.byref(_layout(made)),
         ctypes.c_void_p(None if added is None else added.data_ptr()),

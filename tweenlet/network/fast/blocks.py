@@ -7,7 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.fast.bands import bands, inner
-from tweenlet.network.fast.layers import Cut, GateInPlace, Winograd, affine_of, channels_last, pixels, summed
+from tweenlet.network.fast.layers import (
+    WHOLE,
+    Cut,
+    GateInPlace,
+    Winograd,
+    affine_of,
+    channels_last,
+    inside,
+    pixels,
+    summed,
+)
 from tweenlet.network.features import Branch
 from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Lateral
@@ -85,10 +95,17 @@ class FastDecoder(nn.Module):
         self.gate = gate.gate
         self.scale, self.shift = affine_of(norm)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, h, w) -> (B, C', T, h', w')."""
-        x = self.layer(x)
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """(B, C, T, h, w) -> (B, C', T, h', w'); the channels of ``beside`` follow those of ``x``."""
+        x = self.made(x, beside)
         return self.activated(x, self.gate.factors(x))
+
+    def made(self, x: Tensor, beside: Tensor | None, cut: Cut = WHOLE) -> Tensor:
+        """What its layer makes; of ``x`` cut out of a picture as :class:`~.layers.Winograd` does."""
+        if isinstance(self.layer, Winograd):
+            made: Tensor = self.layer(x, cut=cut, beside=beside)
+            return made
+        return inside(self.layer(x if beside is None else torch.cat((x, beside), 1)), self.layer, cut)
 
     def activated(self, x: Tensor, factors: Tensor) -> Tensor:
         """What the layer made, in place: scaled by the gate's ``factors`` and the norm."""

@@ -82,11 +82,17 @@ class Winograd(nn.Module):
         self._kernels: winograd.Kernels | None = None
 
     def forward(
-        self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None, cut: Cut = WHOLE
+        self,
+        x: Tensor,
+        added: Tensor | None = None,
+        into: Tensor | None = None,
+        cut: Cut = WHOLE,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``; written ``into`` that if given.
 
-        Where ``x`` is ``cut`` out, nothing is made of its outermost row (of stride 2: of two above).
+        Where ``x`` is ``cut`` out, nothing is made of its outermost row (of stride 2: of two above). The
+        channels of ``beside`` follow those of ``x``.
         """
         if self._at_home(x):
             if self._kernels is None:
@@ -95,26 +101,35 @@ class Winograd(nn.Module):
                     self._kernels = winograd.transposed_kernels(*told)
                 else:
                     self._kernels = winograd.kernels(*told, self.layer.stride[-1])
-            if (made := self._convolved(x, self._kernels, added, into, cut)) is not None:
-                return made
+            if (made := self._convolved(x, self._kernels, added, into, cut, beside)) is not None:
+                return made if into is None or made is into else into.copy_(made)
+        x = x if beside is None else torch.cat((x, beside), 1)
         made = self.layer(x if self.before is None else _activated(x, self.before))
-        made = _activated_(_inside(made, self.layer, cut), self.after)
+        made = _activated_(inside(made, self.layer, cut), self.after)
         made = made if added is None else made.add_(added)
         return made if into is None else into.copy_(made)
 
     def _convolved(
-        self, x: Tensor, kernels: winograd.Kernels, added: Tensor | None, into: Tensor | None, cut: Cut
+        self,
+        x: Tensor,
+        kernels: winograd.Kernels,
+        added: Tensor | None,
+        into: Tensor | None,
+        cut: Cut,
+        beside: Tensor | None,
     ) -> Tensor | None:
-        x = x if _side_by_side(x) else x.contiguous(memory_format=self.form)
+        """In native code; ``into`` that if it can be."""
+        x = self._side_by_side(x)
+        beside = None if beside is None else self._side_by_side(beside)
         if self.apart == 1:
-            made = into if into is not None and _side_by_side(into) else None
-            if added is not None and made is None:
+            into = into if into is not None and self._side_by_side(into) is into else None
+            if added is not None and into is None:
                 added = added.contiguous(memory_format=self.form)
-            elif added is not None and made is not None and added.stride() != made.stride():
-                added = made.copy_(added)
-            made = winograd.convolve(x, kernels, added, made, self.makes, cut)
-            return made if into is None or made is into or made is None else into.copy_(made)
+            elif added is not None and into is not None and added.stride() != into.stride():
+                added = into.copy_(added)
+            return winograd.convolve(x, kernels, added, into, self.makes, cut, beside)
         assert cut == WHOLE
+        assert beside is None
         # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
         made = x.new_empty(len(x), kernels.outputs, *x.shape[2:]).contiguous(memory_format=self.form)
         for top in range(min(self.apart, x.shape[2])):
@@ -122,8 +137,11 @@ class Winograd(nn.Module):
                 grid = (..., slice(top, None, self.apart), slice(left, None, self.apart))
                 if winograd.convolve(x[grid], kernels, into=made[grid]) is None:
                     return None
-        made = made if added is None else made.add_(added)
-        return made if into is None else into.copy_(made)
+        return made if added is None else made.add_(added)
+
+    def _side_by_side(self, x: Tensor) -> Tensor:
+        """The same, the channels of a pixel side by side."""
+        return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous(memory_format=self.form)
 
     def _at_home(self, x: Tensor) -> bool:
         """Whether the native code takes this."""
@@ -134,11 +152,6 @@ class Winograd(nn.Module):
             and not torch.is_autocast_enabled("cpu")
             and (x.dim() == 4 or x.shape[0] == 1)
         )
-
-
-def _side_by_side(x: Tensor) -> bool:
-    """Whether the channels of a pixel are."""
-    return x.stride(1) == 1 or x.shape[1] == 1
 
 
 class GateInPlace(nn.Module):
@@ -180,17 +193,17 @@ def summed(
     into = added if into is None else into
     *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
     for layer in first:
-        x = layer(x, cut=cut) if isinstance(layer, Winograd) else _inside(layer(x), layer, cut)
+        x = layer(x, cut=cut) if isinstance(layer, Winograd) else inside(layer(x), layer, cut)
     if isinstance(last, Winograd):
         made: Tensor = last(x, added, into, cut)
         return made
-    made = _inside(last(x), last, cut)
+    made = inside(last(x), last, cut)
     if into is None:
         return made
     return into.copy_(made) if added is None else torch.add(made, added, out=into)
 
 
-def _inside(made: Tensor, layer: nn.Module, cut: Cut) -> Tensor:
+def inside(made: Tensor, layer: nn.Module, cut: Cut) -> Tensor:
     """Without the rows that a layer made as if there were nothing where its input was cut."""
     if not isinstance(layer, CONVOLUTIONS) or layer.weight.shape[-2] == 1:
         return made

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.fast.bands import Band, bands
 from tweenlet.network.fast.blocks import FastDecoder
-from tweenlet.network.fast.layers import WHOLE, Abreast, Conv3d, Winograd, pixels, summed
+from tweenlet.network.fast.layers import WHOLE, Abreast, Conv3d, Winograd, pixels
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.texture import SLICES, Texture
 from tweenlet.ops.means import means, sums
@@ -36,8 +38,7 @@ class FastTexture(nn.Module):
         levels.pop()
         x = self.decoder[0](x)
         for block in (*self.decoder[1:], self.fuse):
-            x = torch.cat((x, levels.pop()), 1)  # by itself, so that x as it was is freed
-            x = block(x)
+            x = block(x, levels.pop())
         added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
         return added
 
@@ -51,26 +52,26 @@ class Fuse(nn.Module):
         by_slice = fuse.weight.view(fuse.out_channels, SLICES, -1, 1, 1).transpose(1, 2)
         self.fuse = Conv3d(by_slice, fuse.bias, (1, 1, 1), (0, 0, 0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, h, w) -> (B, K, 2h, 2w)."""
-        height, width = x.shape[-2:]
-        made = pixels(x[:, :, 0], len(self.fuse.weight), 2 * height, 2 * width)
-        gate, layer = self.block.gate, self.block.layer
+    def forward(self, *x: Tensor) -> Tensor:
+        """(B, C, T, h, w), two of them with their channels side by side -> (B, K, 2h, 2w)."""
+        height, width = x[0].shape[-2:]
+        made = pixels(x[0][:, :, 0], len(self.fuse.weight), 2 * height, 2 * width)
+        gate = self.block.gate
         # what another sets as the mean may want all that the layer makes
-        known = gate.factors_of(mean_of_enlarged(layer, x)) if gate.mean is means else None
+        known = gate.factors_of(mean_of_enlarged(self.block.layer, x)) if gate.mean is means else None
         for band in [Band(0, height, WHOLE)] if known is None else bands(height, 2):
-            y = summed(layer, x[..., band.seen(1, 1), :], cut=band.cut)
+            y = self.block.made(*(part[..., band.seen(1, 1), :] for part in x), band.cut)
             y = self.block.activated(y, gate.factors(y) if known is None else known)
             rows = slice(2 * band.top, 2 * band.bottom)
             made[:, :, rows] = F.leaky_relu_(self.fuse(y)[:, :, 0], 0.2)
         return made
 
 
-def mean_of_enlarged(layer: nn.Module, x: Tensor) -> Tensor:
-    """The mean of each channel that a transposed ``layer`` of 3x4x4 makes of ``x``, (B, K, 1, 1, 1).
+def mean_of_enlarged(layer: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """The mean of each channel that a transposed layer of 3x4x4 makes of (B, C, T, h, w): (B, K, 1, 1, 1).
 
-    From sums over ``x``: the layer is linear, and a tap of its kernel adds all of ``x`` but what it puts
-    outside, which is the first of rows, columns or slices for the first tap and the last for the last.
+    From sums over its inputs, side by side: the layer is linear, and a tap of its kernel adds all of them but
+    what it puts outside: the first of rows, columns or slices for the first tap, the last for the last.
     """
 
     def reached(x: Tensor, dim: int) -> Tensor:
@@ -83,6 +84,8 @@ def mean_of_enlarged(layer: nn.Module, x: Tensor) -> Tensor:
         return torch.stack((whole - first, *[whole] * (taps - 2), whole - last), 2)
 
     layer = layer.layer if isinstance(layer, Winograd) else layer
-    total = torch.einsum("bctyx,cktyx->bk", reached(x, 2), layer.weight.double())
-    mean = total / (4 * x[0, 0].numel()) + layer.bias
-    return mean.to(x.dtype)[..., None, None, None]
+    total = torch.einsum(
+        "bctyx,cktyx->bk", torch.cat([reached(x, 2) for x in inputs], 1), layer.weight.double()
+    )
+    mean = total / (4 * inputs[0][0, 0].numel()) + layer.bias
+    return mean.to(inputs[0].dtype)[..., None, None, None]
