@@ -11,6 +11,8 @@ matrix product: a third of the multiply-adds.
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,7 +38,7 @@ class FastKernels(nn.Module):
     def __init__(self, kernels: Kernels, dtype: torch.dtype, products: torch.dtype):
         super().__init__()
         self.scales, self.dilation = kernels.scales, kernels.dilation
-        self.plain = prepared(kernels)
+        self.plain = deepcopy(kernels, {id(kernels.heads): nn.ModuleDict()})  # without its heads
         self.small = nn.ModuleDict()  # by head and kind: what runs at the size of the features
         self.large = nn.ModuleDict()  # by head and kind: the layer after enlarging, where there is one
         self._layers: dict[str, heads.Layers] = {}  # by head: the three of them, for native code

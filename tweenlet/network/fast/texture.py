@@ -64,6 +64,7 @@ class Fuse(nn.Module):
             y = self.block.activated(y, gate.factors(y) if known is None else known)
             rows = slice(2 * band.top, 2 * band.bottom)
             made[:, :, rows] = F.leaky_relu_(self.fuse(y)[:, :, 0], 0.2)
+            del y  # before the next is made
         return made
 
 
