@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import tweenlet
-from tweenlet import video, weights
+from tweenlet import engines, video, weights
 from tweenlet.cli import main
 
 N, HEIGHT, WIDTH = 7, 36, 52
@@ -107,6 +107,12 @@ def test_a_video_gets_twice_the_frames_and_keeps_its_sound(
     for old, new in zip(before, after[::2], strict=True):
         assert np.abs(old.rgb() - new.rgb()).mean() < 0.02
     assert packets(out, "audio") == packets(clip, "audio")
+
+
+def test_auto_tells_which_engine_it_chose(clip: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(engines, "recall", lambda key: "eager")
+    assert run("interpolate", clip, "--engine", "auto") == 0
+    assert capsys.readouterr().out.rstrip().endswith("; engine: eager")
 
 
 def test_brightness_does_not_flicker(clip: Path) -> None:

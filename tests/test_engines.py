@@ -168,8 +168,9 @@ def test_auto_takes_the_fastest_that_is_right_and_remembers(
     starts = started(monkeypatch, eager=slow, onnxruntime=onnxruntime, openvino=openvino)
     model = network(TINY)
     for _ in range(2):
-        made = engines.Auto(model, torch.float32)(FRAMES)
-        torch.testing.assert_close(made, FRAMES[:, 1], atol=1e-6, rtol=0)
+        auto = engines.Auto(model, torch.float32)
+        torch.testing.assert_close(auto(FRAMES), FRAMES[:, 1], atol=1e-6, rtol=0)
+        assert engines.running(auto) == chosen
     assert list(json.loads((empty_cache / "engines.json").read_text()).values()) == [chosen]
     assert sum(starts.values()) == 4  # three in the race, and what was remembered
     engines.Auto(network(replace(TINY, dilation=2)), torch.float32)(
@@ -201,7 +202,7 @@ def test_what_was_remembered_may_be_gone(empty_cache: Path, monkeypatch: pytest.
     auto = engines.Auto(network(TINY), torch.float32)
     engines.remember(auto._key(FRAMES), "openvino")
     assert torch.equal(auto(FRAMES), FRAMES[:, 1])
-    assert engines.recall(auto._key(FRAMES)) == "eager"
+    assert engines.recall(auto._key(FRAMES)) == engines.running(auto) == "eager"
 
 
 @pytest.mark.parametrize("broken", ["", "[1]", "{", '{"key": "abacus"}', '{"key": 3}', "\udcff"])

@@ -93,7 +93,8 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
         frames = torch.empty(1, FRAMES, 3, height, width)
         flows = None if model.motion is None else torch.empty(1, FRAMES, 2, height, width)
     traffic = FlopCounterMode(display=False, custom_mapping=MOVED)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, traffic:
+    counter = FlopCounterMode(display=False, custom_mapping=TAPS)
+    with torch.no_grad(), counter, traffic:
         model(frames, flows)
     counted, moved = counter.get_flop_counts(), traffic.get_flop_counts()
     parts = {
@@ -196,6 +197,13 @@ def _quarter(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
     return (source.numel() + out_shape.numel()) // 4
 
 
+def _each(*_: Any, out_shape: torch.Size, **__: Any) -> int:
+    """Two operations for each number made."""
+    return 2 * out_shape.numel()
+
+
+TAPS: dict[Any, Callable[..., int]] = {torch.ops.aten.addcmul: _each, torch.ops.aten.addcmul_: _each}
+"""What filters are made of that are no convolutions."""
 MOVED: dict[Any, Callable[..., int]] = {
     torch.ops.aten.convolution: _numbers,
     torch.ops.aten.addmm: _numbers,

@@ -76,6 +76,14 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     return makers[name](model, dtype)
 
 
+def running(module: nn.Module) -> str:
+    """The name of the engine that a module of :func:`start` is; of "auto" the one that ran last, or would."""
+    if isinstance(module, Auto):
+        return module.chosen
+    kinds = {Recorded: "cudagraph", Compiled: "compile", OnnxRuntime: "onnxruntime", OpenVino: "openvino"}
+    return next((name for kind, name in kinds.items() if isinstance(module, kind)), "eager")
+
+
 class Autocast(nn.Module):
     """A model in half precision, by autocast."""
 
@@ -188,6 +196,7 @@ class Auto(nn.Module):
         self.network, self.dtype = (model,), dtype
         self.stride, self.config = model.stride, model.config
         self._digest = weights.digest(model)
+        self.chosen = "eager"
         self._started: dict[str, nn.Module] = {}
 
     def forward(self, frames: Tensor, *flows: Tensor) -> Tensor:
@@ -200,8 +209,9 @@ class Auto(nn.Module):
         try:
             made: Tensor = self._engine(chosen)(frames, *flows)
         except (ValueError, OSError):  # remembered, but gone or broken by now
-            remember(key, "eager")
-            made = self._engine("eager")(frames, *flows)
+            remember(key, chosen := "eager")
+            made = self._engine(chosen)(frames, *flows)
+        self.chosen = chosen
         return made
 
     def _engine(self, name: str) -> nn.Module:

@@ -147,6 +147,8 @@ class Summary:
     height: int
     rate_in: Fraction
     rate_out: Fraction
+    engine: str
+    """What ran the network: where "auto" was asked for, the one it chose."""
 
 
 def interpolate_video(
@@ -247,7 +249,7 @@ def interpolate_video(
     return Summary(
         frames_in=reel.taken, frames_out=written, frames_made=reel.made, cuts=reel.cuts,
         seconds=time.monotonic() - began, width=reader.width, height=reader.height,
-        rate_in=rate_in, rate_out=rate_out,
+        rate_in=rate_in, rate_out=rate_out, engine=engines.running(interpolator.model),
     )  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def interpolate(
     with bar(Path(target).name if target != "-" else "stdout", "frames") as progress:
         done = tweenlet.interpolate_video(origin, target, progress=progress, **chosen)
     if target != "-":
-        print(f"{target}: {_sentence(done)}")
+        print(f"{target}: {_sentence(done)}{f'; engine: {done.engine}' if engine == 'auto' else ''}")
 
 
 @app.command

@@ -80,7 +80,7 @@ def _between(frame: Tensor, by_tap: Sequence[Tensor], dim: int) -> Tensor:
     size = frame.shape[dim]
     around = _reflect(frame, 3, 4, 0, 0) if dim == -1 else _reflect(frame, 0, 0, 3, 4)
     first, *others = (around.narrow(dim, number, size) for number in range(len(by_tap)))
-    total = first * by_tap[0]
+    total = torch.addcmul(torch.zeros_like(by_tap[0]), first, by_tap[0])
     for shifted, tap in zip(others, by_tap[1:], strict=True):
         total.addcmul_(shifted, tap)
     return total
