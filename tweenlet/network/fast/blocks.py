@@ -48,9 +48,10 @@ class FastLateral(nn.Module):
         super().__init__()
         self.path, self.shortcut = plain.path, plain.shortcut
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """As the plain one's, plus ``added``, which is overwritten."""
-        into = pixels(x, self.path[-1].out_channels) if added is None else added
+    def forward(self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None) -> Tensor:
+        """As the plain one's, plus ``added``, written over that, or ``into`` that."""
+        if into is None:
+            into = pixels(x, self.path[-1].out_channels) if added is None else added
         for band in bands(x.shape[2]):
             rows = (..., band.rows, slice(None))
             self.within(

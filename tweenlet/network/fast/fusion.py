@@ -29,18 +29,23 @@ class FastFusion(nn.Module):
         """As the plain one's, float32; empties ``candidates``."""
         passed = self._from_double(candidates.pop(2.0)) if self.out_row else []
         rows: dict[int, Tensor] = {}
+        spare: dict[int, Tensor] = {}  # by row, what is overwritten by its next column
         for column in (0, 1):
             above = passed.pop(0) if passed else None
             for row in range(self.out_row, len(self.scales)):
                 if row > self.out_row:
                     above = summed(self.down[f"{row - 1}_{column}"], rows[row - 1])
-                x = rows[row] if column else candidates.pop(self.scales[row], None)
+                if column:
+                    spare[row] = x = rows[row]
+                else:
+                    x = candidates.pop(self.scales[row], None)
                 made = above if x is None else self.lateral[f"{row}_{column}"](x, above)
                 assert made is not None
                 rows[row] = made
         for number, column in enumerate((2, 3)):
             for row in reversed(rows):
-                rows[row] = self.lateral[f"{row}_{column}"](rows[row])
+                made = self.lateral[f"{row}_{column}"](rows[row], into=spare[row])
+                rows[row], spare[row] = made, rows[row]
                 if row + 1 < len(self.scales):
                     self._add_enlarged(self.up[f"{row}_{number}"], rows[row + 1], rows[row])
         draft: Tensor = self.final(rows[self.out_row].float())
