@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,6 +37,8 @@ def dis(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Tensor:
     if min(first.shape) < SMALLEST:
         return torch.zeros(2, *first.shape)
     if not hasattr(_own, "estimator"):
+        import cv2  # 16 MB that only this needs
+
         _own.estimator = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
     estimator: Any = _own.estimator
     return torch.from_numpy(estimator.calc(first, second, None)).permute(2, 0, 1).contiguous()

@@ -232,7 +232,7 @@ def convolve(
     told = _Convolution(of.inputs, of.outputs, of.taps, of.tile, half, of.enlarge, of.shrink, *tensors)
     failed = library.convolve(
         ctypes.byref(told),
-        (_Input * len(sources))(*((t.data_ptr(), t.shape[1], _layout(t)) for t in sources)),
+        (_Input * len(sources))(*(_Input(t.data_ptr(), t.shape[1], _layout(t)) for t in sources)),
         len(sources),
         ctypes.c_void_p(made.data_ptr()),
         ctypes.byref(_layout(made)),

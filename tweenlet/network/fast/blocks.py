@@ -15,6 +15,7 @@ from tweenlet.network.fast.layers import (
     affine_of,
     channels_last,
     inside,
+    outputs_of,
     pixels,
     summed,
 )
@@ -51,7 +52,7 @@ class FastLateral(nn.Module):
     def forward(self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None) -> Tensor:
         """As the plain one's, plus ``added``, written over that, or ``into`` that."""
         if into is None:
-            into = pixels(x, self.path[-1].out_channels) if added is None else added
+            into = pixels(x, outputs_of(self.path)) if added is None else added
         for band in bands(x.shape[2]):
             rows = (..., band.rows, slice(None))
             self.within(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tweenlet.network.fast.bands import bands, inner
 from tweenlet.network.fast.blocks import FastLateral
-from tweenlet.network.fast.layers import pixels, summed
+from tweenlet.network.fast.layers import outputs_of, pixels, summed
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fusion import Fusion
 from tweenlet.ops.enlarge import doubled
@@ -23,6 +23,7 @@ class FastFusion(nn.Module):
         self.lateral, self.down, self.up = fast.lateral, fast.down, fast.up
         self.final = FastLateral(prepared(plain.final))
         for stack in self.up.values():
+            assert isinstance(stack, nn.Sequential)
             del stack[0]  # the enlargement
 
     def forward(self, candidates: dict[float, Tensor]) -> Tensor:
@@ -35,10 +36,9 @@ class FastFusion(nn.Module):
             for row in range(self.out_row, len(self.scales)):
                 if row > self.out_row:
                     above = summed(self.down[f"{row - 1}_{column}"], rows[row - 1])
+                x = rows[row] if column else candidates.pop(self.scales[row], None)
                 if column:
-                    spare[row] = x = rows[row]
-                else:
-                    x = candidates.pop(self.scales[row], None)
+                    spare[row] = rows[row]
                 made = above if x is None else self.lateral[f"{row}_{column}"](x, above)
                 assert made is not None
                 rows[row] = made
@@ -54,18 +54,19 @@ class FastFusion(nn.Module):
     def _from_double(self, candidates: Tensor) -> list[Tensor]:
         """What the row of double size passes down, by its first and its second column; a band at a time."""
         height, width = (side // 2 for side in candidates.shape[2:])
-        down, lateral = ([kind[f"0_{column}"] for column in (0, 1)] for kind in (self.down, self.lateral))
-        passed = [pixels(candidates, stack[-1].out_channels, height, width) for stack in down]
+        stacks = [self.down[f"0_{column}"] for column in (0, 1)]
+        passed = [pixels(candidates, outputs_of(stack), height, width) for stack in stacks]
         for band in bands(height, 2):
             # what passes down sees four rows above and two below, and each lateral two on either side
             x = candidates[:, :, band.seen(8, 6, 2)]
-            for column, (stack, into) in enumerate(zip(down, passed, strict=True)):
-                wide = lateral[column].path[-1].out_channels
-                rows = x.shape[2] - 2 * sum(band.cut)
-                x = lateral[column].within(x, band.cut, pixels(x, wide, rows))
+            for column, (stack, into) in enumerate(zip(stacks, passed, strict=True)):
+                lateral = self.lateral[f"0_{column}"]
+                assert isinstance(lateral, FastLateral)
+                made = pixels(x, outputs_of(lateral.path), x.shape[2] - 2 * sum(band.cut))
+                x = lateral.within(x, band.cut, made)
                 seen = x if column else inner(x, 2, band.cut)
                 summed(stack, seen, into=into[:, :, band.rows], cut=band.cut)
-            del x, seen  # before the next band's are made
+            del x, made, seen  # before the next band's are made
         return passed
 
     def _add_enlarged(self, layers: nn.Module, x: Tensor, into: Tensor) -> None:

@@ -203,6 +203,13 @@ def summed(
     return into.copy_(made) if added is None else torch.add(made, added, out=into)
 
 
+def outputs_of(layers: nn.Module) -> int:
+    """Channels that a layer makes, or the last of several."""
+    last = layers[-1] if isinstance(layers, nn.Sequential) else layers
+    assert isinstance(last, Winograd | nn.Conv2d)
+    return last.out_channels
+
+
 def inside(made: Tensor, layer: nn.Module, cut: Cut) -> Tensor:
     """Without the rows that a layer made as if there were nothing where its input was cut."""
     if not isinstance(layer, CONVOLUTIONS) or layer.weight.shape[-2] == 1:

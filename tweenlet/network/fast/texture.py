@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,8 +22,8 @@ class FastTexture(nn.Module):
         self.dtype = dtype
         plain = prepared(texture, dtype, products)
         self.stem, self.stages, self.out = plain.stem, plain.stages, Abreast(plain.out)
-        self.decoder = nn.ModuleList(FastDecoder(block) for block in plain.decoder)
-        self.fuse = Fuse(self.decoder.pop(-1), plain.fuse[0])
+        *blocks, last = (FastDecoder(block) for block in plain.decoder)
+        self.decoder, self.fuse = nn.ModuleList(blocks), Fuse(last, plain.fuse[0])
 
     def forward(self, frames: Tensor, draft: Tensor) -> Tensor:
         """As the plain one's."""
@@ -46,47 +44,48 @@ class FastTexture(nn.Module):
 class Fuse(nn.Module):
     """The decoder's last block and what joins its slices, some rows at a time: all slices are large."""
 
-    def __init__(self, block: FastDecoder, fuse: nn.Conv2d):
+    def __init__(self, block: FastDecoder, fuse: nn.Module):
         super().__init__()
+        assert isinstance(fuse, nn.Conv2d)
         self.block = block
         by_slice = fuse.weight.view(fuse.out_channels, SLICES, -1, 1, 1).transpose(1, 2)
         self.fuse = Conv3d(by_slice, fuse.bias, (1, 1, 1), (0, 0, 0))
 
-    def forward(self, *x: Tensor) -> Tensor:
-        """(B, C, T, h, w), two of them with their channels side by side -> (B, K, 2h, 2w)."""
-        height, width = x[0].shape[-2:]
-        made = pixels(x[0][:, :, 0], len(self.fuse.weight), 2 * height, 2 * width)
+    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+        """(B, C, T, h, w) and (B, C', T, h, w) with its channels beside those -> (B, K, 2h, 2w)."""
+        height, width = x.shape[-2:]
+        made = pixels(x[:, :, 0], len(self.fuse.weight), 2 * height, 2 * width)
         gate = self.block.gate
         # what another sets as the mean may want all that the layer makes
-        known = gate.factors_of(mean_of_enlarged(self.block.layer, x)) if gate.mean is means else None
+        known = gate.factors_of(self._mean(x, beside)) if gate.mean is means else None
         for band in [Band(0, height, WHOLE)] if known is None else bands(height, 2):
-            y = self.block.made(*(part[..., band.seen(1, 1), :] for part in x), band.cut)
+            seen = (..., band.seen(1, 1), slice(None))
+            y = self.block.made(x[seen], beside[seen], band.cut)
             y = self.block.activated(y, gate.factors(y) if known is None else known)
             rows = slice(2 * band.top, 2 * band.bottom)
             made[:, :, rows] = F.leaky_relu_(self.fuse(y)[:, :, 0], 0.2)
             del y  # before the next is made
         return made
 
+    def _mean(self, *inputs: Tensor) -> Tensor:
+        """The mean of each channel that the block's layer makes of its inputs, (B, K, 1, 1, 1).
 
-def mean_of_enlarged(layer: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-    """The mean of each channel that a transposed layer of 3x4x4 makes of (B, C, T, h, w): (B, K, 1, 1, 1).
+        From sums over them: the layer, a transposed one of 3x4x4, is linear, and a tap of its kernel adds all
+        but what it puts outside: the first row, column or slice for the first tap, the last for the last one.
+        """
+        layer = self.block.layer.layer if isinstance(self.block.layer, Winograd) else self.block.layer
+        assert isinstance(layer, nn.ConvTranspose3d)
+        assert layer.bias is not None
+        taps = layer.weight.shape
 
-    From sums over its inputs, side by side: the layer is linear, and a tap of its kernel adds all of them but
-    what it puts outside: the first of rows, columns or slices for the first tap, the last for the last.
-    """
+        def reached(x: Tensor, dim: int = 2) -> Tensor:
+            if dim == x.dim():
+                return sums(x)
+            parts = (x, x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1))
+            whole, first, last = (reached(part, dim + 1) for part in parts)
+            return torch.stack((whole - first, *[whole] * (taps[dim] - 2), whole - last), 2)
 
-    def reached(x: Tensor, dim: int) -> Tensor:
-        if dim == x.dim():
-            return sums(x)
-        whole, first, last = (
-            reached(part, dim + 1) for part in (x, x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1))
-        )
-        taps = layer.weight.shape[dim]
-        return torch.stack((whole - first, *[whole] * (taps - 2), whole - last), 2)
-
-    layer = layer.layer if isinstance(layer, Winograd) else layer
-    total = torch.einsum(
-        "bctyx,cktyx->bk", torch.cat([reached(x, 2) for x in inputs], 1), layer.weight.double()
-    )
-    mean = total / (4 * inputs[0][0, 0].numel()) + layer.bias
-    return mean.to(inputs[0].dtype)[..., None, None, None]
+        by_tap = torch.cat([reached(x) for x in inputs], 1)
+        total = torch.einsum("bctyx,cktyx->bk", by_tap, layer.weight.double())
+        mean = total / (4 * inputs[0][0, 0].numel()) + layer.bias
+        return mean.to(inputs[0].dtype)[..., None, None, None]
