@@ -76,7 +76,7 @@ def tile_side(
         if not isinstance(config, ModelConfig):
             return lambda *_: None
         gated = any(isinstance(part, Gate) for part in model.modules())
-        pixels = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config)
+        pixels = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config, device)
         return lambda height, width: None if height * width <= pixels else max(SMALLEST, math.isqrt(pixels))
     side = int(tile) if str(tile).isdecimal() else 0
     if side < SMALLEST:
@@ -84,15 +84,17 @@ def tile_side(
     return lambda height, width: None if max(height, width) <= side else side
 
 
-def bytes_per_pixel(config: ModelConfig) -> int:
+def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
     """What a network holds at its peak for each pixel of a frame in float32, measured on a CPU.
 
-    It goes by the first widths: 660 bytes for the default network (640 measured), 2,600 for MINI (2,600),
-    5,100 for ST-MFNet (3,500). For networks with other branches alone it is a guess.
+    It goes by the first widths: 660 bytes for the default network (680 measured), 1,300 for MINI (800, and
+    1,100 without native code), 2,600 for ST-MFNet (1,400 and 2,500). On other devices, where nothing is made
+    in bands, twice as much for the last two; that and networks with other branches alone are guesses.
     """
     total = 20.5 * config.refine[0] if config.refine else 0
     if config.features is not None:
-        return round(total + (80 if 2.0 in config.scales else 15) * config.features[0])
+        finest = 40 if device.type == "cpu" else 80
+        return round(total + (finest if 2.0 in config.scales else 15) * config.features[0])
     others = 60 * sum(widths[0] for widths in (config.grid, config.texture) if widths is not None)
     return round(total + others + (600 if isinstance(config.flow, tuple) else 0))
 
