@@ -35,7 +35,7 @@ class FastFusion(nn.Module):
             above = passed.pop(0) if passed else None
             for row in range(self.out_row, len(self.scales)):
                 if row > self.out_row:
-                    above = summed(self.down[f"{row - 1}_{column}"], rows[row - 1])
+                    above = self._passed_down(self.down[f"{row - 1}_{column}"], rows[row - 1])
                 x = rows[row] if column else candidates.pop(self.scales[row], None)
                 if column:
                     spare[row] = rows[row]
@@ -54,20 +54,30 @@ class FastFusion(nn.Module):
     def _from_double(self, candidates: Tensor) -> list[Tensor]:
         """What the row of double size passes down, by its first and its second column; a band at a time."""
         height, width = (side // 2 for side in candidates.shape[2:])
-        stacks = [self.down[f"0_{column}"] for column in (0, 1)]
-        passed = [pixels(candidates, outputs_of(stack), height, width) for stack in stacks]
+        down = [self.down[f"0_{column}"] for column in (0, 1)]
+        passed = [pixels(candidates, outputs_of(stack), height, width) for stack in down]
+        first, second = self.lateral["0_0"], self.lateral["0_1"]
+        assert isinstance(first, FastLateral)
+        assert isinstance(second, FastLateral)
         for band in bands(height, 2):
             # what passes down sees four rows above and two below, and each lateral two on either side
-            x = candidates[:, :, band.seen(8, 6, 2)]
-            for column, (stack, into) in enumerate(zip(stacks, passed, strict=True)):
-                lateral = self.lateral[f"0_{column}"]
-                assert isinstance(lateral, FastLateral)
-                made = pixels(x, outputs_of(lateral.path), x.shape[2] - 2 * sum(band.cut))
-                x = lateral.within(x, band.cut, made)
-                seen = x if column else inner(x, 2, band.cut)
-                summed(stack, seen, into=into[:, :, band.rows], cut=band.cut)
-            del x, made, seen  # before the next band's are made
+            seen = candidates[:, :, band.seen(8, 6, 2)]
+            made = pixels(seen, outputs_of(first.path), seen.shape[2] - 2 * sum(band.cut))
+            x = first.within(seen, band.cut, made)
+            own = inner(x, 2, band.cut)
+            summed(down[0], own, into=passed[0][:, :, band.rows], cut=band.cut)
+            own = second.within(x, band.cut, own)
+            summed(down[1], own, into=passed[1][:, :, band.rows], cut=band.cut)
+            del made, x, own  # before the next band's are made
         return passed
+
+    def _passed_down(self, layers: nn.Module, x: Tensor) -> Tensor:
+        """What ``layers`` make of ``x``, of half its size."""
+        height, width = (side // 2 for side in x.shape[2:])
+        made = pixels(x, outputs_of(layers), height, width)
+        for band in bands(height, 2):
+            summed(layers, x[:, :, band.seen(4, 2, 2)], into=made[:, :, band.rows], cut=band.cut)
+        return made
 
     def _add_enlarged(self, layers: nn.Module, x: Tensor, into: Tensor) -> None:
         """Add what ``layers`` make of ``x`` at twice its size."""

@@ -55,16 +55,17 @@ class FastKernels(nn.Module):
 
     def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
         """As the plain one's; candidates are float32, channels last."""
-        candidates = {}
-        for scale in self.scales:
-            size = [round(scale * side) for side in before.shape[2:]]
-            made = before.new_empty(len(before), *size, 2 * 3, dtype=torch.float32)
-            halves = torch.split(made, 3, -1)
+        batch, _, *size = before.shape
+        made = {  # all of them first: then what they are made of leaves no holes between them
+            scale: before.new_empty(batch, *(round(scale * side) for side in size), 6, dtype=torch.float32)
+            for scale in self.scales
+        }
+        for scale, candidates in made.items():
+            halves = torch.split(candidates, 3, -1)
             for name, frame, into in zip(("before", "after"), (before, after), halves, strict=True):
                 head = f"{SCALE_NAMES[scale]}_{name}"
                 self._synthesise(head, features, self.plain.resize(frame.float(), scale), into)
-            candidates[scale] = made.permute(0, 3, 1, 2)
-        return candidates
+        return {scale: candidates.permute(0, 3, 1, 2) for scale, candidates in made.items()}
 
     def _synthesise(self, head: str, features: Tensor, frames: Tensor, made: Tensor) -> None:
         """Frames (B, 3, h, w) as their taps see them, into ``made`` (B, h, w, 3)."""
