@@ -2,6 +2,7 @@
 
 Fast(model, dtype):  frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
 
+bands    some rows at a time
 layers   convolutions by Winograd's method, with the activations around them and the sum after them
 blocks   of the boxes: sums, gates and norms in one pass, in place
 prepare  a box with norms and activations folded, and these layers and blocks in place of the plain ones

@@ -1,4 +1,10 @@
-"""Bands: some rows at a time, so that what lies between layers is never whole."""
+"""Bands: some rows at a time, so that what lies between layers is never whole.
+
+rows around a band | its rows | rows around  --layer-->  fewer rows around | ... --layer-->  its rows
+
+Layers look at the rows around a band but make nothing of the outermost (``cut``): there is more above and
+below than they see. Where the picture ends, they see nothing beyond, as in the whole.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from tweenlet.network.fast.layers import Cut
 
 ROWS = 128
 """Rows of a band at most: few enough to be small, enough for the rows around it not to count."""
@@ -17,7 +25,7 @@ class Band:
 
     top: int
     bottom: int
-    cut: tuple[bool, bool]
+    cut: Cut
 
     @property
     def rows(self) -> slice:
@@ -38,7 +46,7 @@ def bands(height: int, scale: int = 1) -> Iterator[Band]:
         yield Band(top, bottom, (number > 0, number + 1 < count))
 
 
-def inner(x: Tensor, rows: int, cut: tuple[bool, bool]) -> Tensor:
+def inner(x: Tensor, rows: int, cut: Cut) -> Tensor:
     """Without so many rows where it was cut out of a picture."""
     above, below = cut
     return x[:, :, rows * above : x.shape[2] - rows * below]

@@ -38,8 +38,8 @@ class FastBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the plain one's."""
-        inner = self.grouped(self.reduce(x).relu_()).relu_()
-        return summed(self.expand, inner, self.shortcut(x[..., :: self.every, :: self.every])).relu_()
+        grouped = self.grouped(self.reduce(x).relu_()).relu_()
+        return summed(self.expand, grouped, self.shortcut(x[..., :: self.every, :: self.every])).relu_()
 
 
 class FastLateral(nn.Module):

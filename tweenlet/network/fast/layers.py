@@ -38,7 +38,6 @@ class Conv3d(nn.Module):
         return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
 
 
-CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, Conv3d, *TRANSPOSED)
 Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
 
 
@@ -212,7 +211,7 @@ def outputs_of(layers: nn.Module) -> int:
 
 def inside(made: Tensor, layer: nn.Module, cut: Cut) -> Tensor:
     """Without the rows that a layer made as if there were nothing where its input was cut."""
-    if not isinstance(layer, CONVOLUTIONS) or layer.weight.shape[-2] == 1:
+    if not isinstance(layer, (nn.Conv2d, Conv3d, *TRANSPOSED)) or layer.weight.shape[-2] == 1:
         return made
     above, below = cut
     if isinstance(layer, TRANSPOSED):

@@ -26,23 +26,15 @@ from tweenlet.network.texture import Residual
 
 NARROWEST = 8
 """Input channels from which on Winograd's method pays."""
-
-
 SHAPES = (
     *(((3, 3), (1, 1), (apart, apart), (apart, apart), 1, (0, 0)) for apart in (1, 2, 4, 8)),
     ((4, 4), (2, 2), (1, 1), (1, 1), 1, (0, 0)),
     ((3, 4, 4), (1, 2, 2), (1, 1, 1), (1, 1, 1), 1, (0, 0, 0)),
 )
 """What Winograd's method is for here: kernel, stride, padding, dilation, groups, padding of the output."""
-
-
 STRIDED = ((3, 3), (2, 2), (1, 1), (1, 1), 1, (0, 0))
 """And this in float32: in bfloat16 oneDNN is as fast."""
-
-
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
