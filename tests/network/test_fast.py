@@ -58,12 +58,13 @@ def test_gives_the_same_frames_of_odd_sizes(size, lively):
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
 @pytest.mark.parametrize("width", [4, 6, 12])  # 6: as many as there are candidates, which are kept and added
-def test_bands_meet(width, compiled, lively, monkeypatch):
+@pytest.mark.parametrize("batch", [1, 2])  # native code takes the slices of one sample, PyTorch those of two
+def test_bands_meet(batch, width, compiled, lively, monkeypatch):
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
     monkeypatch.setattr(bands, "ROWS", 12)
     model = lively(replace(TINY, grid=(width, width, 8)))
-    frames = torch.rand(2, 4, 3, 40, 48)
+    frames = torch.rand(batch, 4, 3, 40, 48)
     with torch.no_grad():
         torch.testing.assert_close(Fast(model)(frames), model(frames), atol=1e-5, rtol=0)
 
@@ -127,7 +128,6 @@ def test_enlarges_and_convolves_by_strips(height, width, times):
 
 PEAK = """
 import re, sys, torch, tweenlet
-from tweenlet import native
 from tweenlet.config import MINI
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
