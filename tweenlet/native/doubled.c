@@ -6,9 +6,8 @@
 ALWAYS vec between(vec near, vec far) { return near + 0.25f * (far - near); }
 
 ALWAYS void double_row(const int half, const char *near, const char *far, char *y, int width, int channels) {
-    const long pixel = (half ? 2L : 4L) * channels;
-    for (int channel = 0; channel < channels; channel += LANES, near += pixel / channels * LANES,
-             far += pixel / channels * LANES, y += pixel / channels * LANES) {
+    const long bytes = half ? 2 : 4, pixel = bytes * channels, vector = bytes * LANES;
+    for (int channel = 0; channel < channels; channel += LANES, near += vector, far += vector, y += vector) {
         const some these = first(channels - channel);
         vec here = between(load(near, these, half), load(far, these, half)), before = here;
         for (int column = 0; column < width; column++) {

@@ -1,6 +1,4 @@
-/* The sum of each channel over all pixels, whose channels lie side by side.
-
-   ops/means.py calls it. */
+/* The sum of each channel over all pixels, whose channels lie side by side. ops/means.py calls it. */
 
 #include "vectors.h"
 
@@ -25,8 +23,8 @@ ALWAYS void sums_of(const int half, const char *x, double *sums, long pixels, in
     }
 }
 
-/* sums: zeros at first, threads times channels, for each thread its own. half: whether x is bfloat16, which the processor
-   must know. */
+/* sums: zeros at first, threads times channels, for each thread its own. half: whether x is bfloat16, which the
+   processor must know. */
 void sums(int half, const char *x, double *sums, long pixels, int channels, int threads) {
     if (half)
         sums_of(1, x, sums, pixels, channels, threads);

@@ -66,7 +66,7 @@ ALWAYS void from_points(const int tile, const vec *m, vec *y) {
 struct source {
     const char *x;
     long line, pixel; /* bytes */
-    int channels, above, height, width, top, left; /* rows from above to height are there: outside of them all is zero */
+    int channels, above, height, width, top, left; /* of the picture: rows from above to height, all around is zero */
     const float *slope;
 };
 
@@ -279,9 +279,10 @@ struct input {
     struct layout lies;
 };
 
-/* x (slices, height, width, inputs), one or two of them side by side -> y (slices, enlarge / shrink of each side, outputs); where it is given, + added,
-   which lies as y. Above and below x are that many rows more, which are only looked at. x and y are bfloat16 only where
-   the products are. 1: not enough memory; -1: no such tiles. */
+/* x (slices, height, width, inputs), the inputs those of all sources -> y (slices, enlarge / shrink of each side,
+   outputs); where it is given, + added, which lies as y. Above and below x are so many rows more, which are only looked
+   at (of shrink 2: two above at most). x and y are bfloat16 only where the products are. 1: not enough memory; -1: no
+   such tiles. */
 int convolve(const struct convolution *of, const struct input *x, int sources, char *y, const struct layout *of_y,
              const char *added, int slices, int height, int width, int above, int below, int threads) {
     const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2, half = of->half;
@@ -329,8 +330,10 @@ int convolve(const struct convolution *of, const struct input *x, int sources, c
                         const int down = part / shrink, right = part % shrink, left = (start + number) * tile;
                         struct source from = {.above = -above / shrink,
                                               .height = (height + below - down + shrink - 1) / shrink,
-                                              .width = (width - right + shrink - 1) / shrink, .top = top - 1, .left = left - 1};
-                        const int inside = from.top >= from.above && left > 0 && top + SEEN - 2 < from.height && left + SEEN - 2 < from.width;
+                                              .width = (width - right + shrink - 1) / shrink,
+                                              .top = top - 1, .left = left - 1};
+                        const int inside = from.top >= from.above && from.top + SEEN <= from.height &&
+                                           from.left >= 0 && from.left + SEEN <= from.width;
                         entering *const enter = inside ? within : at_border;
                         /* what the last vector of a part or source has too much, the next one overwrites */
                         long row = (slice + border) * v_slice + number * in + part * inputs;
@@ -339,7 +342,8 @@ int convolve(const struct convolution *of, const struct input *x, int sources, c
                             const long line = of_x->lies.line, pixel = of_x->lies.pixel;
                             from.line = x_bytes * shrink * line;
                             from.pixel = x_bytes * shrink * pixel;
-                            const char *here = of_x->x + x_bytes * (slice * of_x->lies.slice + down * line + right * pixel);
+                            const long place = slice * of_x->lies.slice + down * line + right * pixel;
+                            const char *here = of_x->x + x_bytes * place;
                             for (int channel = 0; channel < of_x->channels; channel += LANES) {
                                 from.x = here + x_bytes * channel;
                                 from.channels = of_x->channels - channel;

@@ -177,7 +177,7 @@ def _lanes() -> int:
 
 def _padded(numbers: Tensor, channels: int) -> Tensor:
     """With as many more as a vector can reach beyond the last."""
-    return F.pad(numbers.float().cpu().expand(channels), (0, 2 * _lanes())).contiguous()
+    return F.pad(numbers.float().cpu().expand(channels), (0, _lanes())).contiguous()
 
 
 def convolve(
@@ -196,8 +196,8 @@ def convolve(
     products are, of bfloat16. ``added`` lies as what is made, which without ``into`` is of ``dtype`` or
     like ``x``. ``cut`` says whether ``x`` is cut out of a picture above and below: its first and last row are
     then only looked at, instead of zeros around them, and nothing is made of them (of stride 2: of its first
-    two). The channels of ``beside``, if given, follow those of ``x``. None where there is no compiled code to
-    do it. ValueError for other tensors.
+    two; where it is cut below, it has an even number of rows). The channels of ``beside``, if given, follow
+    those of ``x``. None where there is no compiled code to do it. ValueError for other tensors.
     """
     library = native.library()
     if library is None:

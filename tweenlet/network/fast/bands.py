@@ -34,8 +34,8 @@ class Band:
 
     def seen(self, above: int, below: int, scale: int = 1) -> slice:
         """Of a picture ``scale`` times the size: its rows, and so many more where there are any."""
-        more, less = self.cut
-        return slice(scale * self.top - more * above, scale * self.bottom + less * below)
+        more_above, more_below = self.cut
+        return slice(scale * self.top - more_above * above, scale * self.bottom + more_below * below)
 
 
 def bands(height: int, scale: int = 1) -> Iterator[Band]:

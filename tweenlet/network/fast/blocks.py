@@ -81,8 +81,8 @@ class FastResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the plain one's."""
-        inner: Tensor = self.second(self.first(x))
-        return affine_(inner, self.gate.factors(inner), added=self.shortcut(x), slope=0)
+        made: Tensor = self.second(self.first(x))
+        return affine_(made, self.gate.factors(made), added=self.shortcut(x), slope=0)
 
 
 class FastDecoder(nn.Module):

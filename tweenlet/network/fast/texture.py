@@ -42,7 +42,7 @@ class FastTexture(nn.Module):
 
 
 class Fuse(nn.Module):
-    """The decoder's last block and what joins its slices, some rows at a time: all slices are large."""
+    """The decoder's last block and what joins its slices, some rows at a time: whole they are large."""
 
     def __init__(self, block: FastDecoder, fuse: nn.Module):
         super().__init__()
