@@ -69,6 +69,7 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     for name in ("onnxruntime", "openvino"):
         pytest.importorskip(name, reason=f"the extra for {name} is not installed")
         fast = Interpolator(model, engine=name)
+        assert engines.running(fast.model) == name
         fast.flows = plain.flows  # DIS may find other flows when it looks a second time
         for window, wanted in zip(windows, expected, strict=True):
             made = fast.middle(window)
@@ -107,7 +108,9 @@ def test_compile_gives_the_same_frames(empty_cache: Path, monkeypatch: pytest.Mo
     frames = moving_picture((24, 12), 4)  # too small for DIS, so that nothing moves
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch, about itself
-        made = Interpolator(model, engine="compile").middle(frames)
+        compiled = Interpolator(model, engine="compile")
+        made = compiled.middle(frames)
+    assert engines.running(compiled.model) == "compile"
     torch.testing.assert_close(made, Interpolator(model).middle(frames), atol=export.TOLERANCE, rtol=0)
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(empty_cache / "inductor")
 
@@ -259,6 +262,7 @@ def test_on_a_device_auto_is_a_graph_and_gives_the_same_frames() -> None:
     eager, auto = (Interpolator(model, device="cuda", engine=name) for name in ("eager", "auto"))
     assert isinstance(eager.model, FastCuda)
     assert isinstance(auto.model, Recorded)
+    assert engines.running(auto.model) == "cudagraph"
     auto.flows = eager.flows  # DIS may find other flows when it looks a second time
     for window in (frames[:4], frames[1:]):
         torch.testing.assert_close(auto.middle(window), eager.middle(window), atol=export.TOLERANCE, rtol=0)

@@ -77,7 +77,7 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
 
 
 def running(module: nn.Module) -> str:
-    """The name of the engine that a module of :func:`start` is; of "auto" the one that ran last (at first eager)."""
+    """The name of the engine that a module of :func:`start` is; of "auto" what ran last, at first eager."""
     if isinstance(module, Auto):
         return module.chosen
     kinds = {Recorded: "cudagraph", Compiled: "compile", OnnxRuntime: "onnxruntime", OpenVino: "openvino"}
