@@ -148,7 +148,7 @@ class Summary:
     rate_in: Fraction
     rate_out: Fraction
     engine: str
-    """What ran the network: where "auto" was asked for, the one it chose."""
+    """What was asked to run the network; of "auto" the one it chose. Tiles that must agree are eager's."""
 
 
 def interpolate_video(
