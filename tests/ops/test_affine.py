@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from tweenlet import native
-from tweenlet.ops import winograd
 from tweenlet.ops.affine import affine_
 
 
@@ -40,7 +39,7 @@ def test_added_of_another_layout_is_added_all_the_same():
     torch.testing.assert_close(affine_(x.clone(), ones, added=added), x + added)
 
 
-@pytest.mark.skipif(not winograd.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not native.takes(torch.bfloat16), reason="a processor without bfloat16")
 def test_bfloat16_is_rounded_once():
     x, added = (
         torch.randn(1, 20, 6, 7).bfloat16().contiguous(memory_format=torch.channels_last) for _ in range(2)

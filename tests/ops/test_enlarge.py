@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from tweenlet import native
-from tweenlet.ops import winograd
 from tweenlet.ops.enlarge import doubled
 
 
@@ -17,7 +16,7 @@ from tweenlet.ops.enlarge import doubled
 def test_any_rows_are_those_of_the_whole(compiled, dtype, shape, monkeypatch):
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
-    elif not winograd.takes(dtype):
+    elif not native.takes(dtype):
         pytest.skip("no C compiler, or a processor without bfloat16")
     x = torch.rand(shape).to(dtype).contiguous(memory_format=torch.channels_last)
     whole = F.interpolate(x.double(), scale_factor=2, mode="bilinear", align_corners=False)

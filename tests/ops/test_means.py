@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from tweenlet import native
-from tweenlet.ops import winograd
 from tweenlet.ops.means import means
 
 DTYPES = [
     torch.float32,
     pytest.param(
         torch.bfloat16,
-        marks=pytest.mark.skipif(not winograd.takes(torch.bfloat16), reason="a processor without bfloat16"),
+        marks=pytest.mark.skipif(not native.takes(torch.bfloat16), reason="a processor without bfloat16"),
     ),
 ]
 

@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from tweenlet.cache import kept
 
 SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
@@ -52,6 +54,14 @@ def library() -> ctypes.CDLL | None:
         reason = next((line for line in said.splitlines() if "error" in line), said)
         warnings.warn(f"no native code, so PyTorch does its work, slower: {reason}", stacklevel=2)
         return None
+
+
+def takes(dtype: torch.dtype) -> bool:
+    """Whether there is native code for ``dtype``: float32, and bfloat16 where the processor knows it."""
+    compiled = library()
+    if compiled is None:
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(compiled.has_halves()))
 
 
 def told() -> str:

@@ -30,7 +30,7 @@ def affine_(
         library is not None
         and x.shape[0] == 1
         and x.dim() in (4, 5)
-        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and library.has_halves()))
+        and native.takes(x.dtype)
         and all(t is None or _alike(t, x, form) for t in (x, added))
     ):
         factors = factors.float().reshape(channels).contiguous()

@@ -25,7 +25,7 @@ def doubled(x: Tensor, start: int, end: int) -> Tensor:
     if (
         library is None
         or x.device.type != "cpu"
-        or not (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and library.has_halves()))
+        or not native.takes(x.dtype)
         or not x.is_contiguous(memory_format=torch.channels_last)
     ):
         first, last = max(start // 2 - 1, 0), min(end // 2 + 1, height)

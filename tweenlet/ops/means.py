@@ -40,7 +40,7 @@ def _by_native_code(x: Tensor) -> Tensor | None:
         or x.device.type != "cpu"
         or x.shape[0] != 1
         or x.dim() not in (4, 5)
-        or not (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and library.has_halves()))
+        or not native.takes(x.dtype)
         or not x.is_contiguous(memory_format=form)
         or (torch.is_grad_enabled() and x.requires_grad)
     ):

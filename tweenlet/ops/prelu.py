@@ -55,7 +55,7 @@ def _by_native_code(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor,
     if (
         library is None
         or gradient.dtype != x.dtype
-        or not (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and library.has_halves()))
+        or not native.takes(x.dtype)
         or x.dim() != 4
         or not x.is_contiguous(memory_format=torch.channels_last)
     ):

@@ -73,14 +73,6 @@ class Kernels:
     """The same for the outputs, before something is added."""
 
 
-def takes(dtype: torch.dtype) -> bool:
-    """Whether products can be made in ``dtype`` here: float32, bfloat16 where the processor has it."""
-    library = native.library()
-    if library is None:
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(library.has_halves()))
-
-
 def kernels(
     weight: Tensor,
     bias: Tensor | None,
@@ -94,7 +86,7 @@ def kernels(
     ``stride`` is that in space, 1 or 2: of stride 2 it is a convolution with 2x2 cells of 2x2 pixels each.
 
     ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel. The
-    products are made in ``dtype``, of those that :func:`takes` says yes to; their sums are float32.
+    products are made in ``dtype``, which :func:`tweenlet.native.takes`; their sums are float32.
     """
     outputs, inputs = weight.shape[:2]
     by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)

@@ -15,13 +15,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tweenlet import native
 from tweenlet.network.fast.fusion import FastFusion
 from tweenlet.network.fast.kernels import FastKernels
 from tweenlet.network.fast.layers import channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fast.texture import FastTexture
 from tweenlet.network.stmfnet import STMFNet, check, join
-from tweenlet.ops import winograd
 from tweenlet.ops.dis import window_flows
 
 
@@ -35,8 +35,8 @@ class Fast(nn.Module):
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.config, self.stride = model.config, model.stride
-        native = next(model.parameters()).device.type == "cpu" and winograd.takes(dtype)
-        products = dtype if native else torch.float32
+        at_home = next(model.parameters()).device.type == "cpu" and native.takes(dtype)
+        products = dtype if at_home else torch.float32
         self.dtype, self.products = dtype, products
         self.features = None if model.features is None else prepared(model.features, dtype, products)
         self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype, products)
