@@ -26,6 +26,12 @@ ALWAYS vec rectified(vec x, vec slope) {
     return (vec)((positive & (mask)x) | (~positive & (mask)(x * slope)));
 }
 
+/* NaN stays. */
+ALWAYS vec positive(vec x) {
+    mask below = x < 0;
+    return (vec)(~below & (mask)x);
+}
+
 /* The first of a vector's numbers, as many as there are; from and to floats, or bfloat16, the upper half of one. */
 #if LANES == 16
 typedef __mmask16 some;
@@ -58,6 +64,19 @@ ALWAYS void store_floats(char *to, vec x, some these) {
 }
 ALWAYS void past_caches(char *to, vec x) { *(vec *)to = x; }
 #endif
+
+/* x[order[lane]] for each lane. */
+ALWAYS vec rearranged(vec x, mask order) {
+#if LANES == 16
+    return (vec)_mm512_permutexvar_ps((__m512i)order, (__m512)x);
+#elif LANES == 8
+    return (vec)_mm256_permutevar8x32_ps((__m256)x, (__m256i)order);
+#else
+    vec there;
+    for (int lane = 0; lane < LANES; lane++) there[lane] = x[order[lane]];
+    return there;
+#endif
+}
 
 #ifdef __AVX512BF16__
 #define HALVES 1 /* whether this processor knows bfloat16 */

@@ -11,9 +11,8 @@ A block's matrices stay in the cache of one core. Slices in time, three taps ove
 
 #include <stdlib.h>
 
-#include "vectors.h"
+#include "products.h"
 
-#define ROWS (LANES == 16 ? 8 : 4) /* of a product: as many sums as registers hold */
 #define SEEN 6 /* input pixels of a tile, a side */
 #define POINTS (SEEN * SEEN)
 #define CACHE (400 * 1024) /* bytes for the matrices of a block, both sides */
@@ -184,88 +183,9 @@ static leaving *way_out(int tile, int half_y, int large) {
     }
 }
 
-/* rows x (taps * inputs) times (taps * inputs) x vectors: m[row] = sum over taps and inputs. */
-ALWAYS void product(const int rows, const int vectors, const float *v, long row_apart, long slice_apart, int taps,
-                    int inputs, const float *kernels, float *m, long m_apart) {
-    vec sum[24];
-    #pragma GCC unroll 24
-    for (int i = 0; i < rows * vectors; i++) sum[i] = (vec){0};
-    for (int tap = 0; tap < taps; tap++, v += slice_apart)
-        for (int input = 0; input < inputs; input++, kernels += vectors * LANES) {
-            vec kernel[3];
-            #pragma GCC unroll 3
-            for (int j = 0; j < vectors; j++) kernel[j] = *(const vec *)(kernels + j * LANES);
-            #pragma GCC unroll 24
-            for (int i = 0; i < rows; i++) {
-                vec x = (vec){0} + v[i * row_apart + input];
-                #pragma GCC unroll 3
-                for (int j = 0; j < vectors; j++) sum[i * vectors + j] += x * kernel[j];
-            }
-        }
-    #pragma GCC unroll 24
-    for (int i = 0; i < rows; i++)
-        #pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) *(vec *)(m + i * m_apart + j * LANES) = sum[i * vectors + j];
-}
-
-#ifdef __AVX512BF16__
-ALWAYS void product_of_halves(const int rows, const int vectors, const short *v, long row_apart, long slice_apart,
-                              int taps, int inputs, const short *kernels, float *m, long m_apart) {
-    __m512 sum[24];
-    #pragma GCC unroll 24
-    for (int i = 0; i < rows * vectors; i++) sum[i] = _mm512_setzero_ps();
-    for (int tap = 0; tap < taps; tap++, v += slice_apart)
-        for (int input = 0; input < inputs; input += 2, kernels += 2 * vectors * LANES) {
-            __m512bh kernel[3];
-            #pragma GCC unroll 3
-            for (int j = 0; j < vectors; j++) kernel[j] = (__m512bh)_mm512_loadu_si512(kernels + 2 * j * LANES);
-            #pragma GCC unroll 24
-            for (int i = 0; i < rows; i++) {
-                int pair;
-                memcpy(&pair, v + i * row_apart + input, 4);
-                __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-                #pragma GCC unroll 3
-                for (int j = 0; j < vectors; j++)
-                    sum[i * vectors + j] = _mm512_dpbf16_ps(sum[i * vectors + j], x, kernel[j]);
-            }
-        }
-    #pragma GCC unroll 24
-    for (int i = 0; i < rows; i++)
-        #pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) _mm512_storeu_ps(m + i * m_apart + j * LANES, sum[i * vectors + j]);
-}
-#endif
-
-#define FOR_ALL_ROWS(product)                                                                       \
-    for (int row = 0; row < rows; row += ROWS, v += ROWS * row_apart, m += ROWS * m_apart) {         \
-        if (vectors == 3)                                                                            \
-            product(ROWS, 3, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);          \
-        else if (vectors == 2)                                                                       \
-            product(ROWS, 2, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);          \
-        else                                                                                         \
-            product(ROWS, 1, v, row_apart, slice_apart, taps, inputs, kernels, m, m_apart);          \
-    }
-
-static void products(int vectors, const float *v, long row_apart, long slice_apart, int taps, int inputs,
-                     const float *kernels, float *m, long m_apart, int rows) {
-    FOR_ALL_ROWS(product)
-}
-
-static void products_of_halves(int vectors, const short *v, long row_apart, long slice_apart, int taps, int inputs,
-                               const short *kernels, float *m, long m_apart, int rows) {
-#ifdef __AVX512BF16__
-    FOR_ALL_ROWS(product_of_halves)
-#else
-    (void)vectors, (void)v, (void)row_apart, (void)slice_apart, (void)taps, (void)inputs, (void)kernels, (void)m;
-    (void)m_apart, (void)rows;
-#endif
-}
-
 int lanes(void) { return LANES; }
 
 int has_halves(void) { return HALVES; }
-
-static long in_vectors(long numbers) { return (numbers + LANES - 1) / LANES * LANES; }
 
 /* Of a tile from ``start`` of ``size`` pixels on. */
 static struct part part_of(int start, int tile, int size) {
@@ -357,17 +277,12 @@ int convolve(const struct convolution *of, const struct input *x, int sources, c
             const char *kernels = of->kernels;
             for (int point = 0; point < POINTS; point++)
                 for (int output = 0, vectors; output < out; output += vectors * LANES) {
-                    int left = (out - output) / LANES;
-                    vectors = left == 4 ? 2 : at_most(left, 3);
-                    for (int slice = 0; slice < slices; slice++) {
-                        const void *from = v + v_bytes * (point * v_point + slice * v_slice);
-                        float *to = m + point * m_point + slice * m_slice + output;
-                        if (half)
-                            products_of_halves(vectors, from, in, v_slice, taps, all_inputs, (const short *)kernels, to, out, tiles);
-                        else
-                            products(vectors, from, in, v_slice, taps, all_inputs, (const float *)kernels, to, out, tiles);
-                    }
-                    kernels += v_bytes * taps * (half ? (all_inputs + 1) / 2 * 2 : all_inputs) * vectors * LANES;
+                    const char *after = kernels;
+                    vectors = at_once((out - output) / LANES);
+                    for (int slice = 0; slice < slices; slice++)
+                        after = products(half, vectors, v + v_bytes * (point * v_point + slice * v_slice), in, v_slice, taps,
+                                         all_inputs, kernels, m + point * m_point + slice * m_slice + output, out, tiles);
+                    kernels = after;
                 }
             for (int slice = 0; slice < slices; slice++)
                 for (int number = 0; number < count; number++)

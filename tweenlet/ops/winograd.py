@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.ops.products import as_products_read, lanes, padded
 
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
 """Where the polynomials are evaluated, beside infinity."""
@@ -135,18 +136,7 @@ def _prepared(
         dtype=torch.float64,
     )
     points = torch.einsum("ay,bx,ekctyx->abtcek", matrix, matrix, weight.double().cpu())
-    lanes = _lanes()
-    points = F.pad(points, (0, -outputs % lanes)).to(dtype).flatten(-2).flatten(0, 1)
-    pair = 1
-    if dtype == torch.bfloat16:  # two inputs side by side for each output
-        pair = 2
-        points = F.pad(points, (0, 0, 0, inputs % 2))
-        points = points.view(len(points), taps, -1, 2, points.shape[-1]).transpose(-1, -2).flatten(-2)
-    left, groups = points.shape[-1] // lanes // pair, []
-    while left:  # as winograd.c takes them
-        groups.append(2 if left == 4 else min(left, 3))
-        left -= groups[-1]
-    grouped = torch.split(points, [pair * lanes * vectors for vectors in groups], -1)
+    points = F.pad(points, (0, -outputs % lanes())).flatten(-2).flatten(0, 1)
     return Kernels(
         inputs // shrink**2,
         outputs,
@@ -154,22 +144,11 @@ def _prepared(
         len(matrix) + 1 - size,
         enlarge,
         shrink,
-        torch.cat([part.flatten(1) for part in grouped], 1).contiguous(),
-        _padded(torch.zeros(outputs) if bias is None else bias, outputs),
-        None if before is None else _padded(before, inputs // shrink**2),
-        None if after is None else _padded(after, outputs),
+        as_products_read(points, dtype),
+        padded(torch.zeros(outputs) if bias is None else bias, outputs),
+        None if before is None else padded(before, inputs // shrink**2),
+        None if after is None else padded(after, outputs),
     )
-
-
-def _lanes() -> int:
-    """Numbers of one vector, to whose multiples the native code pads channels; any, where there is none."""
-    library = native.library()
-    return 1 if library is None else int(library.lanes())
-
-
-def _padded(numbers: Tensor, channels: int) -> Tensor:
-    """With as many more as a vector can reach beyond the last."""
-    return F.pad(numbers.float().cpu().expand(channels), (0, _lanes())).contiguous()
 
 
 def convolve(

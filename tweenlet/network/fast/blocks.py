@@ -19,27 +19,58 @@ from tweenlet.network.fast.layers import (
     pixels,
     summed,
 )
-from tweenlet.network.features import Branch
+from tweenlet.network.features import Block, Branch
 from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.motion import MERGED, Mend, Refine, views
 from tweenlet.network.texture import Residual
+from tweenlet.ops import bottleneck
 from tweenlet.ops.affine import affine_
 from tweenlet.ops.correlation import correlation
 
 
-class FastBranch(nn.Module):
-    """:class:`~tweenlet.network.features.Branch`, in place."""
+class FastBlock(nn.Module):
+    """:class:`~tweenlet.network.features.Block`, whose branches write side by side."""
 
-    def __init__(self, plain: Branch):
+    def __init__(self, plain: Block):
         super().__init__()
-        self.reduce, self.grouped, self.expand = plain.reduce, plain.grouped, plain.expand
-        self.shortcut, self.every = plain.shortcut, plain.every
+        self.small, self.large, self.gate = FastBranch(plain.small), FastBranch(plain.large), plain.gate
 
     def forward(self, x: Tensor) -> Tensor:
         """As the plain one's."""
-        grouped = self.grouped(self.reduce(x).relu_()).relu_()
-        return summed(self.expand, grouped, self.shortcut(x[..., :: self.every, :: self.every])).relu_()
+        outputs = [branch.outputs for branch in (self.small, self.large)]
+        joined = pixels(x, sum(outputs), *self.small.size(x))
+        for branch, into in zip((self.small, self.large), torch.split(joined, outputs, 1), strict=True):
+            branch(x, into)
+        gated: Tensor = self.gate(joined)
+        return gated
+
+
+class FastBranch(nn.Module):
+    """:class:`~tweenlet.network.features.Branch`, in one pass where there is native code for it."""
+
+    def __init__(self, plain: Branch):
+        super().__init__()
+        self.plain, self.outputs = plain, outputs_of(plain.expand)
+        stacks = (plain.reduce, plain.grouped, plain.expand, plain.shortcut)
+        layers = [layer for stack in stacks for layer in stack if isinstance(layer, bottleneck.Convolution)]
+        self._kernels = bottleneck.kernels(*layers)
+
+    def size(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of what it makes of ``x``."""
+        height, width = x.shape[2:]
+        if isinstance(self.plain.grouped[0], nn.ConvTranspose2d):
+            return 2 * height, 2 * width
+        return -(-height // self.plain.every), -(-width // self.plain.every)
+
+    def forward(self, x: Tensor, into: Tensor) -> Tensor:
+        """As the plain one's, written ``into`` that."""
+        if self._kernels is not None and x.device.type == "cpu":
+            return bottleneck.convolve(channels_last(x), self._kernels, into)
+        plain = self.plain
+        grouped = plain.grouped(plain.reduce(x).relu_()).relu_()
+        fetched = x[..., :: plain.every, :: plain.every]
+        return into.copy_(summed(plain.expand, grouped, plain.shortcut(fetched)).relu_())
 
 
 class FastLateral(nn.Module):

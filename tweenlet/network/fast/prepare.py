@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tweenlet.network.blocks import Gate
 from tweenlet.network.fast.blocks import (
-    FastBranch,
+    FastBlock,
     FastFlowDecoder,
     FastLateral,
     FastMend,
@@ -19,7 +19,7 @@ from tweenlet.network.fast.blocks import (
     FastResidual,
 )
 from tweenlet.network.fast.layers import Conv3d, GateInPlace, Winograd, affine_of, channels_last
-from tweenlet.network.features import Branch
+from tweenlet.network.features import Block
 from tweenlet.network.flow import Decoder
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.motion import Mend, Refine
@@ -36,7 +36,7 @@ SHAPES = (
 STRIDED = ((3, 3), (2, 2), (1, 1), (1, 1), 1, (0, 0))
 """And this in float32: in bfloat16 oneDNN is as fast."""
 FASTER: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    Branch: FastBranch,
+    Block: FastBlock,
     Residual: FastResidual,
     Lateral: FastLateral,
     Mend: FastMend,
