@@ -12,11 +12,13 @@ import ctypes
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
 
 
+@cache
 def keep_freed() -> bool:
     """Keep freed memory in the process from now on; whether that could be arranged."""
     if (

@@ -93,7 +93,10 @@ class Features(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1] -> features (B, widths[0], H/2, W/2)."""
-        x: Tensor = torch.cat((before - self.mean, after - self.mean), 1)
+        return self.seen(torch.cat((before - self.mean, after - self.mean), 1))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Two frames side by side, (B, 6, H, W), without their mean -> as above."""
         levels = []
         for block in self.down:
             x = block(x)

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from tweenlet import native
+from tweenlet import native, region
 from tweenlet.ops.products import as_products_read, lanes, padded
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
@@ -162,7 +162,7 @@ def convolve(x: Tensor, of: Kernels, into: Tensor | None = None) -> Tensor:
     batch, _, height, width = x.shape
     size = [-(-side // of.step) * of.scale for side in (height, width)]
     if into is None:
-        into = x.new_empty(batch, *size, of.outputs).permute(0, 3, 1, 2)
+        into = region.pixels((batch, of.outputs, *size), x.dtype, x.device)
     for name, given, wanted in (
         ("x", x, (batch, of.inputs, height, width)),
         ("the result", into, (batch, of.outputs, *size)),

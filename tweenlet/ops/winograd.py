@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet import native
+from tweenlet import native, region
 from tweenlet.ops.products import as_products_read, lanes, padded
 
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
@@ -135,8 +135,13 @@ def _prepared(
         + [[*[0.0] * (size - 1), 1.0]],
         dtype=torch.float64,
     )
-    points = torch.einsum("ay,bx,ekctyx->abtcek", matrix, matrix, weight.double().cpu())
-    points = F.pad(points, (0, -outputs % lanes())).flatten(-2).flatten(0, 1)
+    # a row of points at a time, and the result in the region: what lies between leaves no holes
+    by_row = []
+    for row in matrix:
+        points = torch.einsum("y,bx,ekctyx->btcek", row, matrix, weight.double().cpu())
+        by_row.append(as_products_read(F.pad(points, (0, -outputs % lanes())).flatten(-2), dtype))
+    points = region.empty((len(matrix) ** 2, by_row[0].shape[1]), dtype, torch.device("cpu"))
+    torch.cat(by_row, out=points)
     return Kernels(
         inputs // shrink**2,
         outputs,
@@ -144,7 +149,7 @@ def _prepared(
         len(matrix) + 1 - size,
         enlarge,
         shrink,
-        as_products_read(points, dtype),
+        points,
         padded(torch.zeros(outputs) if bias is None else bias, outputs),
         None if before is None else padded(before, inputs // shrink**2),
         None if after is None else padded(after, outputs),
@@ -180,8 +185,7 @@ def convolve(
     batch, channels, *times, height, width = sources[-1].shape
     size = (-(-side // of.shrink) * of.enlarge for side in (height, width))
     shape = (batch, of.outputs, *times, *size)
-    form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-    made = torch.empty(shape, dtype=dtype or x.dtype, memory_format=form) if into is None else into
+    made = region.pixels(shape, dtype or x.dtype, x.device) if into is None else into
     dtypes, of_x = {torch.float32, of.points.dtype}, {x.dtype}
     first = of.inputs if beside is None else of.inputs - channels
     checks = [

@@ -6,7 +6,7 @@ bands    some rows at a time
 layers   convolutions by Winograd's method, with the activations around them and the sum after them
 blocks   of the boxes: sums, gates and norms in one pass, in place
 prepare  a box with norms and activations folded, and these layers and blocks in place of the plain ones
-kernels, fusion, texture: boxes, made in parts so that what is large is never whole
+features, kernels, fusion, texture: boxes, made in parts so that what is large is never whole
 cuda     the same for a GPU
 """
 
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import native
+from tweenlet.network.fast.features import FastFeatures
 from tweenlet.network.fast.fusion import FastFusion
 from tweenlet.network.fast.kernels import FastKernels
-from tweenlet.network.fast.layers import channels_last
+from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fast.texture import FastTexture
 from tweenlet.network.stmfnet import STMFNet, check, join
@@ -38,7 +39,7 @@ class Fast(nn.Module):
         at_home = next(model.parameters()).device.type == "cpu" and native.takes(dtype)
         products = dtype if at_home else torch.float32
         self.dtype, self.products = dtype, products
-        self.features = None if model.features is None else prepared(model.features, dtype, products)
+        self.features = None if model.features is None else FastFeatures(model.features, dtype, products)
         self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype, products)
         self.flow = None if model.flow is None else prepared(model.flow, products=products)
         self.motion = None if model.motion is None else prepared(model.motion, products=products)
@@ -46,6 +47,10 @@ class Fast(nn.Module):
         if model.fusion is not None:
             self.fusion = FastFusion(model.fusion, dtype, products)
         self.texture = None if model.texture is None else FastTexture(model.texture, dtype, products)
+        if at_home:
+            for part in self.modules():
+                if isinstance(part, Winograd):
+                    part.kernels()  # before there is a frame: what stays lies beside what stays
 
     @torch.no_grad()
     def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
@@ -54,8 +59,7 @@ class Fast(nn.Module):
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
-            pair = (channels_last(x.to(self.dtype)) for x in (before, after))
-            made |= self.kernels(self.features(*pair), before, after)
+            made |= self.kernels(self.features(before, after), before, after)
         draft = frames.new_zeros(())
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
             if self.flow is not None:

@@ -160,9 +160,9 @@ class FastMend(nn.Module):
         """As the plain one's."""
         batch, channels, height, width = full.shape
         rows = full.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2 * channels)
-        x = full.new_empty(batch, height // 2, width // 2, 4 * channels + hints.shape[1])
-        x[..., : 4 * channels].view(batch, height // 2, width // 2, 2, -1).copy_(rows.transpose(2, 3))
-        x = x.permute(0, 3, 1, 2)
+        x = pixels(full, 4 * channels + hints.shape[1], height // 2, width // 2)
+        lying = x.permute(0, 2, 3, 1)[..., : 4 * channels]
+        lying.view(batch, height // 2, width // 2, 2, -1).copy_(rows.transpose(2, 3))
         x[:, 4 * channels :] = hints
         for layer in self.plain:
             x = layer(x)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet import region
 from tweenlet.network.blocks import Enlargement, spread
 from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
@@ -57,15 +58,15 @@ class FastKernels(nn.Module):
         """As the plain one's; candidates are float32, channels last."""
         batch, _, *size = before.shape
         made = {  # all of them first: then what they are made of leaves no holes between them
-            scale: before.new_empty(batch, *(round(scale * side) for side in size), 6, dtype=torch.float32)
+            scale: region.pixels((batch, 6, *(round(scale * x) for x in size)), torch.float32, before.device)
             for scale in self.scales
         }
         for scale, candidates in made.items():
-            halves = torch.split(candidates, 3, -1)
+            halves = torch.split(candidates.permute(0, 2, 3, 1), 3, -1)
             for name, frame, into in zip(("before", "after"), (before, after), halves, strict=True):
                 head = f"{SCALE_NAMES[scale]}_{name}"
                 self._synthesise(head, features, self.plain.resize(frame.float(), scale), into)
-        return {scale: candidates.permute(0, 3, 1, 2) for scale, candidates in made.items()}
+        return made
 
     def _synthesise(self, head: str, features: Tensor, frames: Tensor, made: Tensor) -> None:
         """Frames (B, 3, h, w) as their taps see them, into ``made`` (B, h, w, 3)."""

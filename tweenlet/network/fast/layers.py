@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet import region
 from tweenlet.network.blocks import Gate
 from tweenlet.ops import winograd
 
@@ -56,7 +57,9 @@ class Abreast(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H + h - 1, W + w - 1) -> (B, K, H, W) for a kernel of h x w."""
         width = x.shape[-1] - self.width + 1
-        made = F.conv2d(F.pad(x, (0, -width % self.PIXELS)), self.weight, self.bias, (1, self.PIXELS))
+        if width % self.PIXELS:
+            x = F.pad(x, (0, -width % self.PIXELS))
+        made = F.conv2d(x, self.weight, self.bias, (1, self.PIXELS))
         made = made.permute(0, 2, 3, 1).reshape(len(x), made.shape[2], -1, self.outputs)
         return made[:, :, :width].permute(0, 3, 1, 2)
 
@@ -93,20 +96,24 @@ class Winograd(nn.Module):
         Where ``x`` is ``cut`` out, nothing is made of its outermost row (of stride 2: of two above). The
         channels of ``beside`` follow those of ``x``.
         """
-        if self._at_home(x):
-            if self._kernels is None:
-                told = (self.layer.weight, self.layer.bias, self.before, self.after, self.products)
-                if self.transposed:
-                    self._kernels = winograd.transposed_kernels(*told)
-                else:
-                    self._kernels = winograd.kernels(*told, self.layer.stride[-1])
-            if (made := self._convolved(x, self._kernels, added, into, cut, beside)) is not None:
-                return made if into is None or made is into else into.copy_(made)
+        made = self._convolved(x, self.kernels(), added, into, cut, beside) if self._at_home(x) else None
+        if made is not None:
+            return made if into is None or made is into else into.copy_(made)
         x = x if beside is None else torch.cat((x, beside), 1)
         made = self.layer(x if self.before is None else _activated(x, self.before))
         made = _activated_(inside(made, self.layer, cut), self.after)
         made = made if added is None else made.add_(added)
         return made if into is None else into.copy_(made)
+
+    def kernels(self) -> winograd.Kernels:
+        """The layer as native code reads it, prepared once."""
+        if self._kernels is None:
+            told = (self.layer.weight, self.layer.bias, self.before, self.after, self.products)
+            if self.transposed:
+                self._kernels = winograd.transposed_kernels(*told)
+            else:
+                self._kernels = winograd.kernels(*told, self.layer.stride[-1])
+        return self._kernels
 
     def _convolved(
         self,
@@ -130,7 +137,7 @@ class Winograd(nn.Module):
         assert cut == WHOLE
         assert beside is None
         # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
-        made = x.new_empty(len(x), kernels.outputs, *x.shape[2:]).contiguous(memory_format=self.form)
+        made = region.pixels((len(x), kernels.outputs, *x.shape[2:]), x.dtype, x.device)
         for top in range(min(self.apart, x.shape[2])):
             for left in range(min(self.apart, x.shape[3])):
                 grid = (..., slice(top, None, self.apart), slice(left, None, self.apart))
@@ -223,7 +230,7 @@ def pixels(like: Tensor, channels: int, height: int | None = None, width: int | 
     """A picture (B, C, H, W), nothing in it yet, of the size of another if not told: channels last."""
     batch, _, *size = like.shape
     height, width = (own if told is None else told for own, told in zip(size, (height, width), strict=True))
-    return like.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
+    return region.pixels((batch, channels, height, width), like.dtype, like.device)
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from tweenlet.network.fusion import Lateral
 from tweenlet.network.motion import Mend, Refine
 from tweenlet.network.texture import Residual
 
-NARROWEST = 8
+NARROWEST = 6
 """Input channels from which on Winograd's method pays."""
 SHAPES = (
     *(((3, 3), (1, 1), (apart, apart), (apart, apart), 1, (0, 0)) for apart in (1, 2, 4, 8)),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet import region
 from tweenlet.network.fast.bands import Band, bands
 from tweenlet.network.fast.blocks import FastDecoder
 from tweenlet.network.fast.layers import WHOLE, Abreast, Conv3d, Winograd, pixels
@@ -27,8 +28,11 @@ class FastTexture(nn.Module):
 
     def forward(self, frames: Tensor, draft: Tensor) -> Tensor:
         """As the plain one's."""
-        x = torch.cat((frames[:, :2], draft[:, None], frames[:, 2:]), 1).transpose(1, 2)
-        x = self.stem(x.to(self.dtype).contiguous(memory_format=torch.channels_last_3d)).relu_()
+        batch, _, colours, height, width = frames.shape
+        x = region.pixels((batch, colours, SLICES, height, width), self.dtype, frames.device)
+        for number, frame in enumerate((frames[:, 0], frames[:, 1], draft, frames[:, 2], frames[:, 3])):
+            x[:, :, number] = frame
+        x = self._entered(x)
         levels = [x]
         for stage in self.stages:
             x = stage(x)
@@ -39,6 +43,19 @@ class FastTexture(nn.Module):
             x = block(x, levels.pop())
         added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
         return added
+
+    def _entered(self, x: Tensor) -> Tensor:
+        """What the stem makes, some rows at a time: whole, it would lie twice where glibc puts it."""
+        batch, _, slices, height, width = x.shape
+        made = region.pixels(
+            (batch, self.stem[0].weight.shape[0], slices, height // 2, width // 2), x.dtype, x.device
+        )
+        for band in bands(height // 2, 2):
+            above, below = band.cut
+            y = self.stem(x[..., band.seen(4, 2, 2), :])
+            made[..., band.rows, :] = y[..., 2 * above : y.shape[-2] - below, :].relu_()
+            del y  # before the next is made
+        return made
 
 
 class Fuse(nn.Module):

@@ -1,0 +1,105 @@
+/* Frames of half and of twice the size, plane by plane. ops/pyramid.py calls it. */
+
+#include <stdlib.h>
+
+#define ALWAYS static inline __attribute__((always_inline))
+#define TAPS 8 /* of the filter between pixels */
+#define BEFORE 3 /* of them, before the pixel's own place */
+#define SIDE 6 /* of the kernel that blurs and takes the mean of 2x2 */
+
+/* Which pixel stands for one beyond the border: its reflection, or the last one where a side is too short. */
+ALWAYS int inside(int place, int size, int reflects) {
+    if (place < 0) return reflects ? -place : 0;
+    if (place >= size) return reflects ? 2 * size - 2 - place : size - 1;
+    return place;
+}
+
+/* y[place] = the sum of x's rows, times taps. */
+ALWAYS void mixed(const float *const *rows, const float *taps, float *y, int width) {
+    for (int column = 0; column < width; column++) {
+        float sum = 0;
+        #pragma GCC unroll 8
+        for (int tap = 0; tap < TAPS; tap++) sum += taps[tap] * rows[tap][column];
+        y[column] = sum;
+    }
+}
+
+/* x (planes, height, width) -> y (planes, 2 height, 2 width): the pixels themselves, and filtered by taps (channels, TAPS)
+   those between. 1: not enough memory. */
+int double_frame(const float *x, const float *taps, float *y, long planes, int channels, int height, int width, int threads) {
+    int failed = 0;
+    #pragma omp parallel num_threads(threads)
+    {
+        float *row = malloc(sizeof(float) * (2L * width + TAPS)), *between = row + width + TAPS;
+        if (!row) {
+            #pragma omp atomic write
+            failed = 1;
+        }
+        #pragma omp barrier
+        #pragma omp for schedule(static)
+        for (long line = 0; line < planes * height; line++) {
+            if (failed) continue;
+            const float *from = x + line * width, *rows[TAPS];
+            float *to = y + 4 * line * width;
+            for (int place = 0; place < width + TAPS - 1; place++)
+                row[place] = from[inside(place - BEFORE, width, width > TAPS - 1 - BEFORE)];
+            for (int tap = 0; tap < TAPS; tap++) rows[tap] = row + tap;
+            mixed(rows, taps + line / height % channels * TAPS, between, width);
+            for (int column = 0; column < width; column++) {
+                to[2 * column] = from[column];
+                to[2 * column + 1] = between[column];
+            }
+        }
+        #pragma omp for schedule(static)
+        for (long line = 0; line < planes * height; line++) {
+            if (failed) continue;
+            const int own = line % height;
+            float *plane = y + 4 * (line - own) * width;
+            const float *rows[TAPS];
+            for (int tap = 0; tap < TAPS; tap++)
+                rows[tap] = plane + 4L * inside(own + tap - BEFORE, height, height > TAPS - 1 - BEFORE) * width;
+            mixed(rows, taps + line / height % channels * TAPS, plane + (4L * own + 2) * width, 2 * width);
+        }
+        free(row);
+    }
+    return failed;
+}
+
+/* x (planes, height, width) -> y (planes, height / 2, width / 2), by kernels (channels, SIDE, SIDE). 1: not enough memory. */
+int half_frame(const float *x, const float *kernels, float *y, long planes, int channels, int height, int width, int threads) {
+    const int lines = height / 2, columns = width / 2, reflects = height > 2 && width > 2;
+    int failed = 0;
+    #pragma omp parallel num_threads(threads)
+    {
+        float *row = malloc(sizeof(float) * 2 * (columns + SIDE)), *odd = row + columns + SIDE;
+        if (!row) {
+            #pragma omp atomic write
+            failed = 1;
+        }
+        #pragma omp barrier
+        #pragma omp for schedule(static)
+        for (long line = 0; line < planes * lines; line++) {
+            if (failed) continue;
+            const long plane = line / lines;
+            float *to = y + line * columns;
+            for (int column = 0; column < columns; column++) to[column] = 0;
+            for (int down = 0; down < SIDE; down++) {
+                const float *kernel = kernels + (plane % channels * SIDE + down) * SIDE;
+                const float *from = x + (plane * height + inside(2 * (int)(line % lines) + down - 2, height, reflects)) * width;
+                for (int pair = 0; pair < columns + SIDE / 2 - 1; pair++) {
+                    row[pair] = from[inside(2 * pair - 2, width, reflects)];
+                    odd[pair] = from[inside(2 * pair - 1, width, reflects)];
+                }
+                for (int column = 0; column < columns; column++) {
+                    float sum = to[column];
+                    #pragma GCC unroll 3
+                    for (int pair = 0; pair < SIDE / 2; pair++)
+                        sum += kernel[2 * pair] * row[column + pair] + kernel[2 * pair + 1] * odd[column + pair];
+                    to[column] = sum;
+                }
+            }
+        }
+        free(row);
+    }
+    return failed;
+}

@@ -1,0 +1,26 @@
+"""The features for inference: the two frames side by side at once, and blocks in one pass each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet import region
+from tweenlet.network.fast.prepare import prepared
+from tweenlet.network.features import Features
+
+
+class FastFeatures(nn.Module):
+    """:class:`~tweenlet.network.features.Features`, made in ``dtype`` from frames of float32."""
+
+    def __init__(self, plain: Features, dtype: torch.dtype, products: torch.dtype):
+        super().__init__()
+        self.plain, self.mean, self.dtype = prepared(plain, dtype, products), plain.mean, dtype
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """As the plain one's."""
+        batch, channels, *size = before.shape
+        x = region.pixels((batch, 2 * channels, *size), self.dtype, before.device)
+        for frame, into in zip((before, after), torch.chunk(x, 2, 1), strict=True):
+            torch.sub(frame, self.mean, out=into)
+        return self.plain.seen(x)
