@@ -142,10 +142,12 @@ class _OnFile(nn.Module):
     def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
         """The network for one size: from the cache, or if there is no sound file, from one made now."""
         made_by = f"{version('tweenlet')}-{version('torch').partition('+')[0]}"
-        path = kept(f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx")
+        name = f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
+        path = kept(name)
         if path.is_file():
             with suppress(ValueError):
                 return self._load(path)
+        path = folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         try:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from tweenlet.cache import kept
+from tweenlet.cache import folder, kept
 
 SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (
@@ -45,8 +45,10 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix" or shutil.which(compiler[0]) is None:
         return None
     try:
-        made = kept(f"native-{_fingerprint(compiler)}.so")
+        name = f"native-{_fingerprint(compiler)}.so"
+        made = kept(name)
         if not _whole(made):
+            made = folder() / name
             compile_to(made, compiler)
         return ctypes.CDLL(str(made))
     except (OSError, subprocess.SubprocessError) as error:
