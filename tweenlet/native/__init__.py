@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tweenlet.cache import folder, kept
 
@@ -64,6 +65,13 @@ def takes(dtype: torch.dtype) -> bool:
     if compiled is None:
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(compiled.has_halves()))
+
+
+def pointer(x: Tensor | None) -> ctypes.c_void_p:
+    """Where ``x`` lies in memory, null for None. ValueError where that is not the memory of the CPU."""
+    if x is not None and x.device.type != "cpu":
+        raise ValueError(f"expected tensors on the CPU for native code, got one on {x.device}")
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
 def told() -> str:
