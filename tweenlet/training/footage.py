@@ -4,7 +4,7 @@
                                           without a cut or a repeated frame, each with its motion
 
 A window with first frame t and stride s has inputs t, t+2s, t+4s, t+6s and truth t+3s. Scanning sees each
-frame once, as a small grey thumbnail. PyAV decodes, or OpenCV where PyAV cannot be imported.
+frame once, as a small grey thumbnail.
 
 What a folder is shows in its layout:
 
@@ -16,23 +16,18 @@ What a folder is shows in its layout:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from tweenlet import scenes
-
-try:
-    import av
-except ImportError:  # a machine lent for training may have nothing but OpenCV to decode with
-    av = None  # type: ignore[assignment]
+from tweenlet.video.images import natural
 
 Pixels = NDArray[np.uint8]
 
@@ -97,11 +92,6 @@ class Footage:
     windows: tuple[Window, ...]
     left_out: int
     """Windows of stride 1 not used because of a cut or a repeated frame in them."""
-
-
-def natural(path: Path) -> list[tuple[int, str]]:
-    """A sorting key under which frame10 comes after frame9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def find_clips(paths: Iterable[str | Path]) -> list[Path]:
@@ -178,7 +168,7 @@ def read_image(path: Path) -> Pixels:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
     if picture is None or (path.suffix.lower() in (".jpg", ".jpeg") and _is_cut_short(path.read_bytes())):
         raise UnusableError(path, "is not a readable image")
-    return _rgb(picture)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _is_cut_short(jpeg: bytes) -> bool:
@@ -193,11 +183,9 @@ def frames_of(clip: Path) -> Iterator[Pixels]:
     elif clip.is_dir():
         for path in _frame_files(clip):
             yield read_image(path)
-    elif av is not None:
+    else:
         for frame in _decoded(clip):
             yield frame.to_ndarray(format="rgb24", interpolation="BICUBIC")
-    else:
-        yield from _decoded_by_opencv(clip)
 
 
 def is_quintuplet(clip: Path) -> bool:
@@ -227,7 +215,7 @@ def _frame_files(folder: Path) -> list[Path]:
 
 def thumbnails_of(clip: Path) -> Iterator[tuple[Pixels, tuple[int, int]]]:
     """Every frame of a clip as a grey thumbnail (h, w) uint8, and the (width, height) of the frame."""
-    if clip.is_dir() or av is None:
+    if clip.is_dir():
         for picture in frames_of(clip):
             height, width = picture.shape[:2]
             small = cv2.resize(picture, fitted(width, height, THUMBNAIL), interpolation=cv2.INTER_AREA)
@@ -241,7 +229,7 @@ def thumbnails_of(clip: Path) -> Iterator[tuple[Pixels, tuple[int, int]]]:
         )
 
 
-def _decoded(clip: Path) -> Iterator[Any]:
+def _decoded(clip: Path) -> Iterator[av.VideoFrame]:
     try:
         with av.open(str(clip)) as container:
             if not container.streams.video:
@@ -249,23 +237,6 @@ def _decoded(clip: Path) -> Iterator[Any]:
             yield from container.decode(container.streams.video[0])
     except av.FFmpegError as error:
         raise UnusableError(clip, f"cannot be read: {error.strerror}") from error
-
-
-def _decoded_by_opencv(clip: Path) -> Iterator[Pixels]:
-    capture = cv2.VideoCapture(str(clip))
-    try:
-        good, picture = capture.read()
-        if not good:
-            raise UnusableError(clip, "cannot be read")
-        while good:
-            yield _rgb(picture)
-            good, picture = capture.read()
-    finally:
-        capture.release()
-
-
-def _rgb(picture: Any) -> Pixels:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def fitted(width: int, height: int, short_side: int) -> tuple[int, int]:
