@@ -24,7 +24,7 @@ def is_image(path: Path) -> bool:
 
 def natural(path: Path) -> list[tuple[int, str]]:
     """A sorting key under which frame10 comes after frame9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def list_images(place: Path) -> list[Path]:
