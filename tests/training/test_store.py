@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tweenlet.training.footage import find_clips, frames_of, scan
+from tweenlet.training.clips import find_clips, frames_of
+from tweenlet.training.footage import scan
 from tweenlet.training.harvest import shares
 from tweenlet.training.options import Recipe
 from tweenlet.training.store import prepare, survey

@@ -18,7 +18,8 @@ import av
 import cv2
 import numpy as np
 
-from tweenlet.training.footage import Footage, fitted, frames_of, listed
+from tweenlet.training.clips import fitted, frames_of, listed
+from tweenlet.training.footage import Footage
 from tweenlet.training.store import Progress, survey
 
 RATE = 25

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tweenlet.training.clips import Pixels, frames_of, images_in, listed, read_image
 from tweenlet.training.data import Batch, in_turn
-from tweenlet.training.footage import Pixels, frames_of, images_in, listed, read_image
 from tweenlet.training.harvest import Place, scaled
 from tweenlet.training.store import Progress, Samples
 
