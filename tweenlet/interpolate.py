@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from tweenlet import engines, video, weights
 from tweenlet.config import ModelConfig
+from tweenlet.devices import device_of
 from tweenlet.flows import Flows
 from tweenlet.network.blocks import Enlargement, Gate
 from tweenlet.pipeline import Ferry, ahead, behind
@@ -196,7 +197,7 @@ def interpolate_video(
     """
     began = time.monotonic()
     pace = Pace(factor, fps, slow, depth)
-    ferry = Ferry(_device(device))
+    ferry = Ferry(device_of(device))
     with (
         video.read(src, None if rate is None else exact_rate(rate)) as reader,
         ahead(_ready(reader, ferry)) as source,
@@ -298,25 +299,9 @@ def _interpolator(
     engine: str,
     tile: int | str | None,
 ) -> Interpolator:
-    device = _device(device)
+    device = device_of(device)
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
     return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)
-
-
-def _device(asked: str | torch.device | None) -> torch.device:
-    """The device that is asked for; if none is, a CUDA device if there is one."""
-    return usable(("cuda" if torch.cuda.is_available() else "cpu") if asked is None else asked)
-
-
-def usable(device: str | torch.device) -> torch.device:
-    """The device, if tensors can be made there; ValueError if not, and for an unknown one."""
-    try:
-        tried = torch.zeros(1, device=device)
-        tried.cpu()
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"the device {device} cannot be used: {reason}") from None
-    return tried.device
 
 
 def _tensor(frame: Any) -> Tensor:

@@ -101,9 +101,9 @@ def train(
     """
     import torch
 
+    from tweenlet.devices import device_of
     from tweenlet.training.course import batches_of
     from tweenlet.training.loop import train as learn
-    from tweenlet.training.state import device_of
     from tweenlet.weights import network_of
 
     device_of(options.device)
@@ -138,6 +138,7 @@ def sparsify(
 
     """
     from tweenlet import weights
+    from tweenlet.devices import device_of
     from tweenlet.evaluation.document import write_files
     from tweenlet.training import parallel
     from tweenlet.training.charts import density_chart, density_course
@@ -145,7 +146,6 @@ def sparsify(
     from tweenlet.training.densities import densities
     from tweenlet.training.loop import log_of
     from tweenlet.training.prune import sparsify as prune
-    from tweenlet.training.state import device_of
 
     device_of(options.device)
     network = weights.load(model)
@@ -260,9 +260,9 @@ def distill(
     """
     import torch
 
+    from tweenlet.devices import device_of
     from tweenlet.training.course import attention_of, batches_of, teaching
     from tweenlet.training.distill import distill as learn
-    from tweenlet.training.state import device_of
     from tweenlet.weights import network_of
 
     given = len(teacher or ()) + len(teacher_frames or ())
@@ -316,10 +316,10 @@ def compress(
 
     """
     from tweenlet import weights
+    from tweenlet.devices import device_of
     from tweenlet.evaluation.benchmarks import benchmark
     from tweenlet.training.compress import compress as make
     from tweenlet.training.course import teaching
-    from tweenlet.training.state import device_of
 
     device_of(plan.sparsify.device), device_of(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)

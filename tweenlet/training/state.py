@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from tweenlet import weights
+from tweenlet.devices import device_of
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import parallel
@@ -188,16 +189,6 @@ class TrainingState:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
-
-
-def device_of(name: str | None) -> torch.device:
-    """The device of a name, or CUDA if there is any, else the CPU; ValueError for one that is not there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"no such device here: {name}") from error
-    return device
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
