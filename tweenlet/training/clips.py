@@ -139,7 +139,7 @@ def frames_of(clip: Path) -> Iterator[Pixels]:
             yield read_image(path)
     else:
         for frame in _decoded(clip):
-            yield frame.to_ndarray(format="rgb24", interpolation="BICUBIC")
+            yield np.asarray(frame.to_ndarray(format="rgb24", interpolation="BICUBIC"), np.uint8)
 
 
 def is_quintuplet(clip: Path) -> bool:
@@ -177,10 +177,8 @@ def thumbnails_of(clip: Path, short_side: int) -> Iterator[tuple[Pixels, tuple[i
         return
     for frame in _decoded(clip):
         w, h = fitted(frame.width, frame.height, short_side)
-        yield (
-            frame.reformat(width=w, height=h, format="gray", interpolation="AREA").to_ndarray(),
-            (frame.width, frame.height),
-        )
+        grey = frame.reformat(width=w, height=h, format="gray", interpolation="AREA")
+        yield np.asarray(grey.to_ndarray(), np.uint8), (frame.width, frame.height)
 
 
 def _decoded(clip: Path) -> Iterator[av.VideoFrame]:
