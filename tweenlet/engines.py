@@ -36,6 +36,7 @@ from tweenlet.export import TOLERANCE, Session, called, need, write
 from tweenlet.network.fast import Fast
 from tweenlet.network.fast.cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.whole import whole, write_whole
 
 ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")
 AUTO_CANDIDATES = ("onnxruntime", "openvino")
@@ -149,12 +150,8 @@ class _OnFile(nn.Module):
                 return self._load(path)
         path = folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        try:
+        with whole(path, shared=True) as partial:
             write(self.network[0], partial, (width, height))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         return self._load(path)
 
 
@@ -261,14 +258,9 @@ def recall(key: str) -> str | None:
 
 def remember(key: str, chosen: str) -> None:
     """Write down a choice; where that fails, it is made anew another time."""
-    path = folder() / "engines.json"
-    partial = path.with_suffix(f".{os.getpid()}")
-    try:
-        partial.write_text(json.dumps({**_choices(), key: chosen}, indent=1))
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    choices = json.dumps({**_choices(), key: chosen}, indent=1)
+    with suppress(OSError):
+        write_whole(folder() / "engines.json", choices.encode(), shared=True)
 
 
 def _choices() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tweenlet.training import parallel
 from tweenlet.training.data import Batch
 from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
+from tweenlet.whole import whole
 
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 
@@ -163,9 +164,8 @@ class TrainingState:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
-        new = self.folder / "state.pt.new"
-        torch.save(state, new)
-        new.replace(self.folder / "state.pt")
+        with whole(self.folder / "state.pt") as partial:
+            torch.save(state, partial)
         if isinstance(self.averaged, STMFNet):
             extra = {"step": str(self.step)}
             if self.psnr is not None:
