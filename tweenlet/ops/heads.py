@@ -81,9 +81,8 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
     vector = 1 if library is None else library.heads_lanes()  # the native code pads taps to a multiple
     full = taps // vector * vector
     lanes = -(-SIDE * taps // vector) * vector
-    kernels = torch.zeros(
-        len(KINDS), taps, SIDE, lanes, dtype=torch.float64, device="cpu"
-    )  # kind, input, column, lane
+    # kind, input, column, lane
+    kernels = torch.zeros(len(KINDS), taps, SIDE, lanes, dtype=torch.float64, device="cpu")
     for kind, weight in enumerate(weights):
         by_row = weight.detach().double().cpu().permute(2, 1, 3, 0)  # row, input, column, output
         for row in range(SIDE):
