@@ -78,8 +78,9 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     assert len(list((cache / "onnx").glob(f"{weights.digest(model)[:32]}-*.onnx"))) == 1
 
 
+@pytest.mark.parametrize("read_only", [False, True])
 def test_a_damaged_file_in_the_cache_is_written_again(
-    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+    read_only: bool, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
@@ -94,9 +95,11 @@ def test_a_damaged_file_in_the_cache_is_written_again(
     Interpolator(model, engine="onnxruntime").middle(frames)
     (file,) = (empty_cache / "onnx").iterdir()
     file.write_bytes(b"who")
+    if read_only:
+        monkeypatch.setattr(os, "access", lambda *_: False)
     made = Interpolator(model, engine="onnxruntime").middle(frames)
     torch.testing.assert_close(made, frames[1])
-    assert file.read_bytes() == b"whole"
+    assert file.read_bytes() == (b"who" if read_only else b"whole")
 
 
 def test_compile_gives_the_same_frames(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import tweenlet
 
 HOUSE = Path(tweenlet.__file__).parent
 FLOORS = [
-    ["cache", "native", "config", "memory", "ops", "scenes", "threads", "video"],
+    ["cache", "native", "config", "devices", "memory", "ops", "scenes", "threads", "video", "whole"],
     ["network"],
     ["weights", "cost", "export", "engines", "reel", "schedule", "flows", "tiles", "pipeline", "interpolate"],
     ["evaluation"],
@@ -19,7 +19,7 @@ FLOORS = [
     ["progress", "demo", "bench", "cli", "__main__"],
 ]
 """From the ground up. Within a floor a room may use those before it."""
-ALONE = {"cache", "video", "config", "memory", "scenes", "threads"}
+ALONE = {"cache", "video", "config", "devices", "memory", "scenes", "threads", "whole"}
 """Rooms that know nothing of the rest of the house."""
 ORDER = [room for floor in FLOORS for room in floor]
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tweenlet import native
+from tweenlet.cache import folder
 
 LOADED = (
     "import torch; from tweenlet import native; "
@@ -90,6 +91,19 @@ def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
     made.write_bytes(whole[:kept])
     assert told(**cache) == "native code True"
     assert made.read_bytes() == whole
+
+
+@compiled
+def test_a_damaged_library_that_can_only_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    damaged = folder() / f"native-{native._fingerprint(['cc'])}.so"
+    damaged.write_bytes(b"damaged")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert native.library.__wrapped__() is not None
+    assert damaged.read_bytes() == b"damaged"
 
 
 @compiled

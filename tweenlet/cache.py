@@ -23,7 +23,10 @@ def folder() -> Path:
 
 
 def kept(name: str) -> Path:
-    """The file of that name in the cache, or where to write it: what is there may be all that can be read."""
+    """The file of that name, if there is one, from a cache that can only be read too.
+
+    One that is missing or damaged is to be written in :func:`folder`.
+    """
     there = _place() / name
     return there if there.is_file() else folder() / name
 

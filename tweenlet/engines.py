@@ -36,6 +36,7 @@ from tweenlet.export import TOLERANCE, Session, called, need, write
 from tweenlet.network.fast import Fast
 from tweenlet.network.fast.cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.whole import whole, write_whole
 
 ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")
 AUTO_CANDIDATES = ("onnxruntime", "openvino")
@@ -142,17 +143,15 @@ class _OnFile(nn.Module):
     def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
         """The network for one size: from the cache, or if there is no sound file, from one made now."""
         made_by = f"{version('tweenlet')}-{version('torch').partition('+')[0]}"
-        path = kept(f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx")
+        name = f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
+        path = kept(name)
         if path.is_file():
             with suppress(ValueError):
                 return self._load(path)
+        path = folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        try:
+        with whole(path, shared=True) as partial:
             write(self.network[0], partial, (width, height))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         return self._load(path)
 
 
@@ -259,14 +258,9 @@ def recall(key: str) -> str | None:
 
 def remember(key: str, chosen: str) -> None:
     """Write down a choice; where that fails, it is made anew another time."""
-    path = folder() / "engines.json"
-    partial = path.with_suffix(f".{os.getpid()}")
-    try:
-        partial.write_text(json.dumps({**_choices(), key: chosen}, indent=1))
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    choices = json.dumps({**_choices(), key: chosen}, indent=1)
+    with suppress(OSError):
+        write_whole(folder() / "engines.json", choices.encode(), shared=True)
 
 
 def _choices() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
 from tweenlet.network.stmfnet import FRAMES, STMFNet
+from tweenlet.whole import whole
 
 OPSET = 20
 """The first ONNX operator set whose GridSample does all that ours does."""
@@ -43,9 +44,7 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
     any size, on two small ones); ValueError if it is over 1e-4 or if the network cannot be exported, OSError
     where the extra `onnx` is not installed or the file cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.part")
-    try:
+    with whole(Path(path)) as partial:
         write(model, partial, size)
         made = OnnxFile(partial)
         if size is None:
@@ -59,9 +58,6 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
                 off = max(off, float((made(*inputs) - model(*inputs)).abs().max()))
         if not off <= TOLERANCE:
             raise ValueError(f"the exported network is {off:.2g} off, more than {TOLERANCE:g}: not written")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return off
 
 

@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from tweenlet import engines, video, weights
 from tweenlet.config import ModelConfig
+from tweenlet.devices import device_of
 from tweenlet.flows import Flows
 from tweenlet.network.blocks import Enlargement, Gate
 from tweenlet.pipeline import Ferry, ahead, behind
 from tweenlet.reel import Reel
-from tweenlet.schedule import by_factor, by_rate, exact_rate
+from tweenlet.schedule import Pace, check_factor, exact_rate
 from tweenlet.tiles import padded, tile_side, tiled
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
@@ -123,7 +124,7 @@ class Interpolator:
         any time. With `cuts`, nothing is made across a hard cut: the nearer frame is repeated. ValueError
         for frames of another kind.
         """
-        _check_factor(factor)
+        check_factor(factor)
         reel = self.reel(frames, _tensor, cuts)
         for index in count():
             if not reel.has(index):
@@ -195,15 +196,8 @@ def interpolate_video(
 
     """
     began = time.monotonic()
-    if (factor, fps, slow).count(None) < 2:
-        raise ValueError("factor, fps and slow exclude each other: give one of them")
-    if not 1 <= depth <= 8:
-        raise ValueError(f"expected a depth from 1 to 8, got {depth}")
-    if slow is not None and slow < 2:
-        raise ValueError(f"expected to slow down 2 times or more, got {slow}")
-    if fps is None and slow is None:
-        _check_factor(factor := 2 if factor is None else factor)
-    ferry = Ferry(_device(device))
+    pace = Pace(factor, fps, slow, depth)
+    ferry = Ferry(device_of(device))
     with (
         video.read(src, None if rate is None else exact_rate(rate)) as reader,
         ahead(_ready(reader, ferry)) as source,
@@ -213,22 +207,7 @@ def interpolate_video(
         reel = interpolator.reel(source, lambda ready: ready.picture, cuts)
         if not reel.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {reel.taken}")
-        if slow is not None and slow & (slow - 1) == 0:
-            factor = slow  # the same frames as slow * rate, and exact where the rate varies
-        if factor is not None:
-            dense, schedule = rate_in * factor, by_factor(reel, factor)
-        else:
-            dense = exact_rate(fps) if fps is not None else rate_in * (slow or 1)
-            if dense < rate_in * Fraction(99, 100):
-                raise ValueError(
-                    f"{reader.name} has {float(rate_in):g} frames per second: expected more, got {fps}"
-                )
-            if dense > rate_in * 2**depth:
-                raise ValueError(
-                    f"depth {depth} gives {2**depth} times as many frames at most, "
-                    f"{float(dense / rate_in):g} times were asked for: expected fewer, or more depth"
-                )
-            schedule = by_rate(reel, dense, depth)
+        dense = pace.rate(rate_in, reader.name)
         total = round((reader.frame_count - 1) * dense / rate_in) + 1 if reader.frame_count else None
         stretch = slow or 1
         rate_out = dense / stretch
@@ -241,7 +220,7 @@ def interpolate_video(
 
             written = 0
             with behind(write) as put:
-                for written, (position, now, duration) in enumerate(schedule, start=1):
+                for written, (position, now, duration) in enumerate(pace.schedule(reel, dense), start=1):
                     frame = reel.at(position)
                     put((frame if isinstance(frame, Ready) else ferry.back(frame), now, duration))
                     if progress is not None:
@@ -295,7 +274,7 @@ def interpolate_pair(
     whole or not at all. The two are taken for one scene, however they differ. Raises as
     :func:`interpolate_video` does.
     """
-    _check_factor(factor)
+    check_factor(factor)
     dst = Path(dst)
     if not is_image(dst):
         raise ValueError(f"expected the name of a PNG, JPEG, TIFF or WebP image to write, got {dst}")
@@ -320,30 +299,9 @@ def _interpolator(
     engine: str,
     tile: int | str | None,
 ) -> Interpolator:
-    device = _device(device)
+    device = device_of(device)
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
     return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)
-
-
-def _device(asked: str | torch.device | None) -> torch.device:
-    """The device that is asked for; if none is, a CUDA device if there is one."""
-    return usable(("cuda" if torch.cuda.is_available() else "cpu") if asked is None else asked)
-
-
-def usable(device: str | torch.device) -> torch.device:
-    """The device, if tensors can be made there; ValueError if not, and for an unknown one."""
-    try:
-        tried = torch.zeros(1, device=device)
-        tried.cpu()
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"the device {device} cannot be used: {reason}") from None
-    return tried.device
-
-
-def _check_factor(factor: int) -> None:
-    if factor < 2 or factor & (factor - 1):
-        raise ValueError(f"expected a factor of 2, 4, 8, ..., got {factor}")
 
 
 def _tensor(frame: Any) -> Tensor:

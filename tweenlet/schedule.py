@@ -1,4 +1,4 @@
-"""Schedule: which positions of a stream are shown, when, and for how long.
+"""Schedule: which positions of a stream are shown, when, and for how long, at the pace that is asked for.
 
 by_factor   real frames  0       1           2  3      by_rate   real frames  0       1       2
             shown        0   ½   1     1½    2 2½ 3              shown        0    ⅝     1¼     1⅞
@@ -7,6 +7,7 @@ by_factor   real frames  0       1           2  3      by_rate   real frames  0 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
 from typing import Any
@@ -15,6 +16,67 @@ from tweenlet.reel import Reel
 
 Shown = tuple[Fraction, Fraction, Fraction]
 """A position in the stream of real frames; when it is shown and for how long, both in seconds."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How dense a stream is to be: by a factor (2 if nothing is given), at a rate, or to be shown slowly.
+
+    ValueError for more than one of them, and for numbers that are not as said here.
+    """
+
+    factor: int | None = None
+    """So many times as many frames: 2, 4, 8, ..."""
+    fps: float | str | Fraction | None = None
+    """So many frames a second."""
+    slow: int | None = None
+    """As many frames as it takes to be shown so many times as long, 2 or more, at its own rate."""
+    depth: int = 3
+    """How often a gap between frames may be halved for the last two, from 1 to 8."""
+
+    def __post_init__(self) -> None:
+        if (self.factor, self.fps, self.slow).count(None) < 2:
+            raise ValueError("factor, fps and slow exclude each other: give one of them")
+        if not 1 <= self.depth <= 8:
+            raise ValueError(f"expected a depth from 1 to 8, got {self.depth}")
+        if self.slow is not None and self.slow < 2:
+            raise ValueError(f"expected to slow down 2 times or more, got {self.slow}")
+        if self.factor is not None:
+            check_factor(self.factor)
+
+    @property
+    def _times(self) -> int | None:
+        """How many times as dense, where that is a power of 2: exact where the rate varies."""
+        if self.slow is not None:
+            return None if self.slow & (self.slow - 1) else self.slow
+        return self.factor or (2 if self.fps is None else None)
+
+    def rate(self, own: Fraction, name: str) -> Fraction:
+        """The rate that a stream is made dense to, of its `own`; of a slow one, before it is slowed down.
+
+        ValueError, with the stream's `name`, for one that is below its own, and one that depth cannot reach.
+        """
+        if self._times is not None:
+            return own * self._times
+        dense = exact_rate(self.fps) if self.fps is not None else own * (self.slow or 1)
+        if dense < own * Fraction(99, 100):
+            raise ValueError(f"{name} has {float(own):g} frames per second: expected more, got {self.fps}")
+        if dense > own * 2**self.depth:
+            raise ValueError(
+                f"depth {self.depth} gives {2**self.depth} times as many frames at most, "
+                f"{float(dense / own):g} times were asked for: expected fewer, or more depth"
+            )
+        return dense
+
+    def schedule(self, reel: Reel[Any], rate: Fraction) -> Iterator[Shown]:
+        """What is shown of a stream, at the :meth:`rate` that was found for it."""
+        return by_rate(reel, rate, self.depth) if self._times is None else by_factor(reel, self._times)
+
+
+def check_factor(factor: int) -> None:
+    """ValueError for what is not 2, 4, 8, ..."""
+    if factor < 2 or factor & (factor - 1):
+        raise ValueError(f"expected a factor of 2, 4, 8, ..., got {factor}")
 
 
 def by_factor(reel: Reel[Any], factor: int) -> Iterator[Shown]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tweenlet import config
 from tweenlet.config import MINI, STMFNET, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.whole import write_whole
 
 FORMAT = "1"
 SHELVES = (Path(__file__).parent / "shipped", Path(__file__).parent.parent / "weights")
@@ -45,13 +46,7 @@ def save(path: str | Path, model: STMFNet, extra: Mapping[str, str] | None = Non
     """
     metadata = {**(extra or {}), "tweenlet": FORMAT, "config": json.dumps(model.config.to_json())}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    partial = Path(f"{path}.part")
-    try:
-        partial.write_bytes(serialise(tensors, metadata))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path}: {error}") from error
+    write_whole(Path(path), serialise(tensors, metadata))
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNet:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tweenlet import native
 from tweenlet.ops.adacof import CACHED_ROWS, adacof, adacof_pixels, surface_table
 
 
@@ -173,3 +174,10 @@ def test_refuses_shapes_that_do_not_match():
         adacof(frame, weight, rows[:1], columns)
     with pytest.raises(ValueError, match="weights of shape"):
         adacof(frame, weight[:, :8], rows, columns)
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C compiler")
+def test_refuses_taps_of_another_device():
+    frame, weight, rows, columns = (x.float() for x in example())
+    with pytest.raises(ValueError, match="on the CPU for native code, got one on meta"):
+        adacof(frame, weight.requires_grad_(), rows.to("meta"), columns)

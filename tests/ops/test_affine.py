@@ -47,3 +47,12 @@ def test_bfloat16_is_rounded_once():
     factors, shifts = torch.randn(2, 20)
     wanted = affine_(x.float(), factors, shifts, added.float(), 0.2)
     assert torch.equal(affine_(x, factors, shifts, added, 0.2), wanted.bfloat16())
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C compiler")
+def test_numbers_of_another_device_are_refused():
+    x = torch.randn(1, 8, 6, 7).contiguous(memory_format=torch.channels_last)
+    ones, elsewhere = torch.ones(8), torch.ones(8, device="meta")
+    for numbers in (elsewhere, None), (ones, elsewhere):
+        with pytest.raises(ValueError, match="on the CPU for native code, got one on meta"):
+            affine_(x, *numbers)

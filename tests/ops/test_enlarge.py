@@ -27,3 +27,19 @@ def test_any_rows_are_those_of_the_whole(compiled, dtype, shape, monkeypatch):
             assert made.dtype == dtype
             apart = (made.double() - whole[:, :, start:end]).abs().max()
             assert apart < (1e-6 if dtype == torch.float32 else 2**-8)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
+@pytest.mark.parametrize("rows", [(-1, 3), (4, 3), (0, 13)], ids=str)
+def test_rows_that_are_not_there_are_refused(compiled, rows, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
+    x = torch.rand(1, 3, 6, 5).contiguous(memory_format=torch.channels_last)
+    with pytest.raises(ValueError, match=f"some of 12 rows, got those from {rows[0]} to {rows[1]}"):
+        doubled(x, *rows)
+
+
+def test_a_picture_without_pixels_is_left_to_pytorch():
+    x = torch.rand(1, 3, 6, 0).contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="greater than 0"):
+        doubled(x, 0, 12)

@@ -190,6 +190,29 @@ def test_says_what_is_wrong():
         heads.adacof_taps(frame, *[torch.rand(8, 8, 10) for _ in heads.KINDS])
 
 
+@needs_native
+def test_new_tensors_may_lie_elsewhere_by_default():
+    frame, small = torch.rand(3, 8, 8), small_taps(3, 4, 4)
+    layers, of = convolutions(3, 1)
+    places = [Enlarge(2).places(axis, 4, 8) for axis in (0, 1)]
+    made = heads.enlarged(frame, *small, of, places)
+    with torch.device("meta"):
+        of = heads.layers([layer.weight for layer in layers], [layer.bias for layer in layers])
+        assert torch.equal(heads.enlarged(frame, *small, of, places), made)
+
+
+@needs_native
+def test_refuses_what_is_empty():
+    _, of = convolutions(3, 1)
+    places = [Enlarge(2).places(axis, 4, 8) for axis in (0, 1)]
+    for size in (0, 4, 9), (4, 0, 9):
+        with pytest.raises(ValueError, match=r"not empty, got \({}, {}, {}\) and \(8, 8\)".format(*size)):
+            heads.enlarged(torch.rand(3, 8, 8), *torch.rand(3, *size), of, places)
+    for size in (0, 8, 9), (8, 0, 9), (8, 8, 0):
+        with pytest.raises(ValueError, match="not empty"):
+            heads.adacof_taps(torch.rand(3, *size[:2]), *torch.rand(3, *size))
+
+
 def test_nothing_without_a_compiler(monkeypatch):
     monkeypatch.setattr(native, "library", lambda: None)
     taps = [torch.rand(8, 8, 9) for _ in heads.KINDS]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.training.test_store import clip, pan, texture
-from tweenlet.training.footage import UnusableError, Window, _cuts, find_clips, frames_of, scan
+from tweenlet.training.clips import UnusableError, find_clips, frames_of
+from tweenlet.training.footage import Window, _cuts, scan
 from tweenlet.training.options import Recipe
 from tweenlet.training.pack import pack
 from tweenlet.training.store import Survey, prepare, survey

@@ -9,7 +9,7 @@ import torch
 
 from tests.training.test_store import clip, pan
 from tweenlet.training import taught
-from tweenlet.training.footage import images_in
+from tweenlet.training.clips import images_in
 from tweenlet.training.options import Recipe
 from tweenlet.training.store import prepare
 from tweenlet.training.taught import frames_from, keep, made_by

@@ -52,6 +52,12 @@ def test_images_are_read_in_natural_order(folder, kind):
         np.testing.assert_array_equal(np.rint(rgb.transpose(1, 2, 0) * 255), picture(shade))
 
 
+def test_a_superscript_in_a_name_is_no_number(folder):
+    (folder / "frame10.png").rename(folder / "frame2²0.png")
+    with video.read(folder) as reader:
+        assert [frame.path.name for frame in reader] == ["frame1.png", "frame2.png", "frame2²0.png"]
+
+
 def test_without_a_rate(folder):
     with video.read(folder) as reader:
         assert reader.rate is None

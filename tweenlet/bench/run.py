@@ -21,8 +21,9 @@ from tweenlet.bench.report import Race, Report, Result
 from tweenlet.bench.roofline import ceilings
 from tweenlet.bench.subjects import DTYPES, Subject, maker, moving_picture
 from tweenlet.cost import cost
+from tweenlet.devices import device_of
 from tweenlet.engines import processor
-from tweenlet.interpolate import Interpolator, usable
+from tweenlet.interpolate import Interpolator
 
 REST = "the rest"
 """Padding, copies, and what else is in no part."""
@@ -41,7 +42,7 @@ def bench(
     device that cannot be used.
     """
     _check(runs)
-    device = usable(device)
+    device = device_of(device)
     results, failures = [], dict[str, str]()
     for subject in subjects:
         try:
@@ -63,7 +64,7 @@ def race(
 ) -> Race:
     """Let two or more subjects take turns, ``runs`` times each, in this process."""
     _check(runs)
-    device = usable(device)
+    device = device_of(device)
     names = tuple(map(str, subjects))
     if len(set(names)) != len(names) or len(names) < 2:
         raise ValueError(f"expected two or more different subjects, got {', '.join(names) or 'none'}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +19,13 @@ from tweenlet.training.options import Course, DistillOptions, Init, Plan, Sparsi
 if TYPE_CHECKING:
     from tweenlet.training.budget import Budget
     from tweenlet.training.loop import Result, Tick
+    from tweenlet.training.store import Samples
 
-Samples = Annotated[Course, Parameter(name="*", group=Group("Samples", sort_key=1))]
+Data = Annotated[
+    Path,
+    Parameter(help="Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published."),
+]
+Sampling = Annotated[Course, Parameter(name="*", group=Group("Samples", sort_key=1))]
 LEARNING = Parameter(name="*", group=Group("Learning", sort_key=2))
 Learning = Annotated[TrainOptions, LEARNING]
 Sparsifying = Annotated[SparsifyOptions, LEARNING]
@@ -28,10 +35,19 @@ BUDGET = Group(
     validator=validators.mutually_exclusive,
     sort_key=0,
 )
+Params = Annotated[str | None, Parameter(group=BUDGET, help="Parameters, as 2M.")]
+Macs = Annotated[
+    str | None,
+    Parameter(group=BUDGET, help="Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080."),
+]
+Ms = Annotated[
+    str | None,
+    Parameter(
+        group=BUDGET,
+        help="Milliseconds for one new frame, measured on this machine's CPU, as 500@480p.",
+    ),
+]
 COURSE, OPTIONS, PLAN = Course(), TrainOptions(), Plan()
-Params = Annotated[str | None, Parameter(group=BUDGET)]
-Macs = Annotated[str | None, Parameter(group=BUDGET)]
-Ms = Annotated[str | None, Parameter(group=BUDGET)]
 
 
 @app.command
@@ -66,9 +82,9 @@ def pack(*data: Path, out: Path, megabytes: float = 40, short_side: int = 360, l
 def train(
     config: str,
     /,
-    *data: Path,
+    *data: Data,
     out: Path = Path("run"),
-    course: Samples = COURSE,
+    course: Sampling = COURSE,
     options: Learning = OPTIONS,
 ) -> None:
     """Train a network on footage; the same command goes on where it was stopped.
@@ -79,25 +95,21 @@ def train(
     ----------
     config
         stmfnet, mini, small; a JSON file of a ModelConfig; or a checkpoint to go on from.
-    data
-        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
     out
         A folder for the weights (model.safetensors), the state and the log (log.jsonl).
 
     """
     import torch
 
-    from tweenlet.training import parallel
-    from tweenlet.training.course import batches_of, samples_of
+    from tweenlet.devices import device_of
+    from tweenlet.training.course import batches_of
     from tweenlet.training.loop import train as learn
-    from tweenlet.training.state import device_of
     from tweenlet.weights import network_of
 
     device_of(options.device)
     torch.manual_seed(course.seed)
     model = network_of(config)
-    with parallel.together(), _bar("training") as progress:
-        samples, held_out = samples_of(course, data, out, say, _preparing(progress))
+    with _prepared("training", course, data, out) as (samples, held_out, progress):
         done = learn(model, batches_of(course, samples), held_out, options, out, _ticking(progress))
         _tell(done, out)
 
@@ -106,10 +118,10 @@ def train(
 def sparsify(
     model: str,
     /,
-    *data: Path,
+    *data: Data,
     out: Path = Path("run"),
     density: float = 0.1,
-    course: Samples = COURSE,
+    course: Sampling = COURSE,
     options: Sparsifying = PLAN.sparsify,
 ) -> None:
     """Stage 1: train a network on while OBProx-SG takes its weights to zero; resumable.
@@ -118,8 +130,6 @@ def sparsify(
     ----------
     model
         A trained checkpoint, or a name of shipped weights.
-    data
-        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
     out
         A folder for the sparse network (model.safetensors), its densities (densities.json, .md, .png, and as
         they moved), the state and the log.
@@ -128,31 +138,30 @@ def sparsify(
 
     """
     from tweenlet import weights
+    from tweenlet.devices import device_of
     from tweenlet.evaluation.document import write_files
     from tweenlet.training import parallel
     from tweenlet.training.charts import density_chart, density_course
-    from tweenlet.training.course import batches_of, samples_of
+    from tweenlet.training.course import batches_of
     from tweenlet.training.densities import densities
     from tweenlet.training.loop import log_of
     from tweenlet.training.prune import sparsify as prune
-    from tweenlet.training.state import device_of
 
     device_of(options.device)
     network = weights.load(model)
-    with parallel.together(), _bar("sparsifying") as progress:
-        samples, held_out = samples_of(course, data, out, say, _preparing(progress))
+    with _prepared("sparsifying", course, data, out) as (samples, held_out, progress):
         done = prune(
             network, batches_of(course, samples), held_out, options, out, density, _ticking(progress)
         )
         if not parallel.rank():
             found, log = densities(done.model), log_of(out)
             files = {
-                "densities.json": json.dumps(found.to_json(), indent=1),
-                "densities.md": found.markdown(),
+                "densities.json": json.dumps(found.to_json(), indent=1).encode(),
+                "densities.md": found.markdown().encode(),
+                "densities.png": density_chart(found, network.config),
             }
-            charts = {"densities.png": density_chart(found, network.config)}
-            charts |= {"densities-over-training.png": density_course(log)} if log else {}
-            write_files(out, {name: text.encode() for name, text in files.items()} | charts)
+            files |= {"densities-over-training.png": density_course(log)} if log else {}
+            write_files(out, files)
             for name, left in {**found.parts, "all": found.of()}.items():
                 print(f"{name:10}{left.share:8.3f}")
         _tell(done, out)
@@ -182,12 +191,6 @@ def compact(
         A checkpoint that was sparsified.
     out
         The checkpoint to write (.safetensors).
-    params
-        Parameters, as 2M.
-    macs
-        Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080.
-    ms
-        Milliseconds for one new frame, measured on this machine's CPU, as 500@480p.
     init
         Start from the channels that weigh most, or from scratch.
     seed
@@ -218,7 +221,7 @@ def compact(
 def distill(
     student: str,
     /,
-    *data: Path,
+    *data: Data,
     teacher: list[str] | None = None,
     teacher_frames: list[Path] | None = None,
     teacher_weight: list[float] | None = None,
@@ -227,7 +230,7 @@ def distill(
     confident: bool = False,
     attention: list[str] | None = None,
     beforehand: bool = False,
-    course: Samples = COURSE,
+    course: Sampling = COURSE,
     options: Distilling = PLAN.distill,
 ) -> None:
     """Stage 2: train a student on what teachers say, and a little on the truth; resumable.
@@ -236,8 +239,6 @@ def distill(
     ----------
     student
         A checkpoint to start from, a JSON file of a ModelConfig, or mini, small, ...
-    data
-        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
     teacher
         A checkpoint, a name of shipped weights or an ONNX file; several if said several times.
     teacher_frames
@@ -259,10 +260,9 @@ def distill(
     """
     import torch
 
-    from tweenlet.training import parallel
-    from tweenlet.training.course import attention_of, batches_of, samples_of, teaching
+    from tweenlet.devices import device_of
+    from tweenlet.training.course import attention_of, batches_of, teaching
     from tweenlet.training.distill import distill as learn
-    from tweenlet.training.state import device_of
     from tweenlet.weights import network_of
 
     given = len(teacher or ()) + len(teacher_frames or ())
@@ -273,9 +273,8 @@ def distill(
     device_of(options.device)
     torch.manual_seed(course.seed)
     model = network_of(student)
-    with parallel.together(), _bar("distilling") as progress:
+    with _prepared("distilling", course, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
-        samples, held_out = samples_of(course, data, out, say, preparing)
         taught = teaching(teacher or (), teacher_frames or (), samples, beforehand, options.device, preparing)
         watched = attention_of(model, taught, attention) if attention else None
         done = learn(
@@ -289,7 +288,7 @@ def distill(
 def compress(
     teacher: str,
     /,
-    *data: Path,
+    *data: Data,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     params: Params = None,
     macs: Macs = None,
@@ -297,7 +296,7 @@ def compress(
     on: str | None = None,
     teacher_frames: list[Path] | None = None,
     beforehand: bool = False,
-    course: Samples = COURSE,
+    course: Sampling = COURSE,
     plan: Annotated[Plan, Parameter(name="*", group=Group("Stages", sort_key=3))] = PLAN,
 ) -> None:
     """Make a trained network small: sparsify, compact, distil, evaluate, report; resumable.
@@ -306,16 +305,8 @@ def compress(
     ----------
     teacher
         A trained checkpoint, or a name of shipped weights.
-    data
-        Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published.
     out
         A folder for what is made: student.safetensors, report.html, report.md, report.json, the stages.
-    params
-        Parameters, as 2M.
-    macs
-        Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080.
-    ms
-        Milliseconds for one new frame, measured on this machine's CPU, as 500@480p.
     on
         A benchmark to score teacher and student on, as clips:FOLDER; the held-out samples if not given.
     teacher_frames
@@ -325,18 +316,16 @@ def compress(
 
     """
     from tweenlet import weights
+    from tweenlet.devices import device_of
     from tweenlet.evaluation.benchmarks import benchmark
-    from tweenlet.training import parallel
     from tweenlet.training.compress import compress as make
-    from tweenlet.training.course import samples_of, teaching
-    from tweenlet.training.state import device_of
+    from tweenlet.training.course import teaching
 
     device_of(plan.sparsify.device), device_of(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)
     shown = benchmark(on) if on else None
-    with parallel.together(), _bar("compressing") as progress:
+    with _prepared("compressing", course, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
-        samples, held_out = samples_of(course, data, out, say, preparing)
         if held_out is None:
             raise ValueError("nothing is held out to validate on: give --validate, or more clips")
         sources = [teacher] if beforehand and not teacher_frames else []
@@ -359,10 +348,16 @@ def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | No
     return None
 
 
-def _bar(what: str) -> Any:
+@contextmanager
+def _prepared(
+    what: str, course: Course, data: Sequence[Path], out: Path
+) -> Iterator[tuple[Samples, Samples | None, Any]]:
+    """Together with the other processes of a run: samples, those held out, and a bar that tells."""
     from tweenlet.training import parallel
+    from tweenlet.training.course import samples_of
 
-    return bar(what, "steps", shown=not parallel.rank())
+    with parallel.together(), bar(what, "steps", shown=not parallel.rank()) as progress:
+        yield *samples_of(course, data, out, say, _preparing(progress)), progress
 
 
 def _preparing(progress: Any) -> Any:

@@ -18,6 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from tweenlet.whole import write_whole
+
 LONG = 40
 """Letters from which on a cell of a table is text that may take several lines."""
 _STROKE = re.compile(r"(?<!\\)\|")
@@ -66,13 +68,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files by name, each whole or not at all; OSError, naming the file, where that fails."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        partial = folder / f"{name}.part"
-        try:
-            partial.write_bytes(content)
-            partial.replace(folder / name)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(f"cannot write {folder / name}: {error}") from error
+        write_whole(folder / name, content)
 
 
 def _block(block: str) -> str:

@@ -37,6 +37,7 @@ from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Entrant, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
+from tweenlet.whole import write_whole
 
 Progress = Callable[[int, int | None], None]
 """Told after every sample how many are done, and of how many (None if only decoding can tell)."""
@@ -222,10 +223,8 @@ class _Ledger:
                 )
             self.date = held["date"]
             self._lines = [line for line in lines if "scores" in line]
-        partial = path.with_suffix(".part")
         written = ({**head, "date": self.date}, *self._lines)
-        partial.write_text("".join(json.dumps(line) + "\n" for line in written))
-        partial.replace(path)
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in written).encode())
 
     def __enter__(self) -> None:
         pass

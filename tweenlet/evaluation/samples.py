@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -46,6 +47,8 @@ Pixels = NDArray[np.uint8]
 Fit = Callable[[Pixels], Pixels]
 """What a benchmark makes of each picture (H, W, 3); ValueError for one that it has no use for."""
 Wanted = Callable[[str], bool]
+Seen = tuple[Fraction, Callable[[], NDArray[np.float32]]]
+"""When a frame is shown, and its picture (3, H, W), RGB in [0, 1], made when it is first asked for."""
 
 
 def everything(_name: str) -> bool:
@@ -146,30 +149,28 @@ class Clip:
         if not windows:
             return
         count, trouble = 0, ""
-        recent: deque[video.Frame] = deque(maxlen=SPAN)
-        pictures: dict[int, NDArray[np.float32]] = {}
+        recent: deque[Seen] = deque(maxlen=SPAN)
         try:
             with video.read(self.path) as reader:
                 for count, frame in enumerate(reader, 1):
-                    recent.append(frame)
+                    recent.append((frame.time, cache(frame.rgb)))
                     start = count - SPAN
                     if start in windows and wanted(self._named(start)):
-                        if not half_way([frame.time for frame in recent]):
-                            uneven = f"{self.path}: the frame to be made is not half-way in time"
-                            yield Damaged(self._named(start), self.name, uneven)
-                        else:
-                            pictures = {
-                                start + i: pictures[start + i] if start + i in pictures else recent[i].rgb()
-                                for i in (*INPUTS, TRUTH)
-                            }
-                            frames = torch.from_numpy(np.stack([pictures[start + i] for i in INPUTS]))
-                            truth = torch.from_numpy(np.array(pictures[start + TRUTH]))
-                            yield Sample(self._named(start), self.name, frames, truth)
+                        yield self._sample(start, recent)
                     if start == windows[-1]:
                         return
         except (OSError, ValueError) as error:
             trouble = f"{error} (after {count} frames)"
         yield from self._left(windows, count, trouble, wanted)
+
+    def _sample(self, start: int, window: Sequence[Seen]) -> Sample | Damaged:
+        times, pictures = zip(*window, strict=True)
+        if not half_way(times):
+            uneven = f"{self.path}: the frame to be made is not half-way in time"
+            return Damaged(self._named(start), self.name, uneven)
+        frames = torch.from_numpy(np.stack([pictures[place]() for place in INPUTS]))
+        truth = torch.from_numpy(np.array(pictures[TRUTH]()))
+        return Sample(self._named(start), self.name, frames, truth)
 
     def _left(
         self, windows: tuple[int, ...] | range, count: int, trouble: str, wanted: Wanted

@@ -24,8 +24,9 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from tweenlet.cache import kept
+from tweenlet.cache import folder, kept
 
 SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (
@@ -45,8 +46,10 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix" or shutil.which(compiler[0]) is None:
         return None
     try:
-        made = kept(f"native-{_fingerprint(compiler)}.so")
+        name = f"native-{_fingerprint(compiler)}.so"
+        made = kept(name)
         if not _whole(made):
+            made = folder() / name
             compile_to(made, compiler)
         return ctypes.CDLL(str(made))
     except (OSError, subprocess.SubprocessError) as error:
@@ -62,6 +65,13 @@ def takes(dtype: torch.dtype) -> bool:
     if compiled is None:
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(compiled.has_halves()))
+
+
+def pointer(x: Tensor | None) -> ctypes.c_void_p:
+    """Where ``x`` lies in memory, null for None. ValueError where that is not the memory of the CPU."""
+    if x is not None and x.device.type != "cpu":
+        raise ValueError(f"expected tensors on the CPU for native code, got one on {x.device}")
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
 def told() -> str:

@@ -252,12 +252,12 @@ def _in_native_code(
     read = [F.pad(bordered, (0, COLOURS - colours)), *(x.permute(0, 2, 3, 1).float() for x in taps)]
     read = [x.contiguous() for x in read]
     side = math.isqrt(read[1].shape[-1])
-    told = _Taps(side, dilation, batch, colours, height, width, *(x.data_ptr() for x in read))
-    into = _Picture(picture.data_ptr(), *picture.stride())
+    told = _Taps(side, dilation, batch, colours, height, width, *map(native.pointer, read))
+    into = _Picture(native.pointer(picture), *picture.stride())
     threads = torch.get_num_threads()
     if learnt:
         found = [torch.empty_like(x, dtype=torch.float32) for x in learnt]
-        pointers = (ctypes.c_void_p * len(found))(*(x.data_ptr() for x in found))
+        pointers = (ctypes.c_void_p * len(found))(*map(native.pointer, found))
         library.adacof_backward(ctypes.byref(told), ctypes.byref(into), pointers, threads)
         for whole, part in zip(learnt, found, strict=True):
             whole.copy_(part)

@@ -37,10 +37,9 @@ def affine_(
         shifts = (
             torch.zeros_like(factors) if shifts is None else shifts.float().reshape(channels).contiguous()
         )
-        pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in (x, factors, shifts, added)]
         library.affine(
             x.dtype == torch.bfloat16,
-            *pointers,
+            *map(native.pointer, (x, factors, shifts, added)),
             ctypes.c_float(slope),
             ctypes.c_long(x.numel() // channels),
             channels,

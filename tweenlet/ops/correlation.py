@@ -92,10 +92,10 @@ def _by_native_code(first: Tensor, second: Tensor) -> Tensor:
     assert library is not None  # asked before
     batch, channels, height, width = first.shape
     made = first.new_empty(batch, height, width, MATCHES)
-    maps = [_Map(x.data_ptr(), *x.stride()) for x in (first, second)]
+    maps = [_Map(native.pointer(x), *x.stride()) for x in (first, second)]
     if library.correlate(
         *(ctypes.byref(x) for x in maps),
-        ctypes.c_void_p(made.data_ptr()),
+        native.pointer(made),
         batch,
         channels,
         height,

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,12 +16,15 @@ def doubled(x: Tensor, start: int, end: int) -> Tensor:
     """The rows from ``start`` to ``end`` of ``x`` (B, C, h, w) at twice its size: (B, C, end - start, 2w).
 
     As ``F.interpolate`` does it, pixel areas on pixel areas; no gradient. What lies channels last in float32
-    or bfloat16 on a CPU goes through native code, on all threads.
+    or bfloat16 on a CPU goes through native code, on all threads. ValueError for rows that it does not have.
     """
     library = native.library()
     batch, channels, height, width = x.shape
+    if not 0 <= start <= end <= 2 * height:
+        raise ValueError(f"expected some of {2 * height} rows, got those from {start} to {end}")
     if (
         library is None
+        or x.numel() == 0
         or x.device.type != "cpu"
         or not native.takes(x.dtype)
         or not x.is_contiguous(memory_format=torch.channels_last)
@@ -32,6 +33,6 @@ def doubled(x: Tensor, start: int, end: int) -> Tensor:
         wide = F.interpolate(x[:, :, first:last], scale_factor=2, mode="bilinear", align_corners=False)
         return wide[:, :, start - 2 * first : end - 2 * first]
     made = region.pixels((batch, channels, end - start, 2 * width), x.dtype, x.device)
-    half, pointers = x.dtype == torch.bfloat16, (ctypes.c_void_p(t.data_ptr()) for t in (x, made))
+    half, pointers = x.dtype == torch.bfloat16, map(native.pointer, (x, made))
     library.doubled(half, *pointers, batch, height, width, channels, start, end, torch.get_num_threads())
     return made

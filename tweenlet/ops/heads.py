@@ -81,14 +81,15 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
     vector = 1 if library is None else library.heads_lanes()  # the native code pads taps to a multiple
     full = taps // vector * vector
     lanes = -(-SIDE * taps // vector) * vector
-    kernels = torch.zeros(len(KINDS), taps, SIDE, lanes, dtype=torch.float64)  # kind, input, column, lane
+    # kind, input, column, lane
+    kernels = torch.zeros(len(KINDS), taps, SIDE, lanes, dtype=torch.float64, device="cpu")
     for kind, weight in enumerate(weights):
         by_row = weight.detach().double().cpu().permute(2, 1, 3, 0)  # row, input, column, output
         for row in range(SIDE):
             kernels[kind, ..., row * full : (row + 1) * full] = by_row[row, ..., :full]
             start = SIDE * full + row * (taps - full)
             kernels[kind, ..., start : start + taps - full] = by_row[row, ..., full:]
-    bias = torch.zeros(len(KINDS), -(-taps // vector) * vector, dtype=torch.float64)
+    bias = torch.zeros(len(KINDS), -(-taps // vector) * vector, dtype=torch.float64, device="cpu")
     for kind, numbers in enumerate(biases):
         if numbers is not None:
             bias[kind, :taps] = numbers.detach()
@@ -179,7 +180,7 @@ def _synthesised(
         return None
     height, width = frame.shape[1:]
     side = math.isqrt(shape[-1])
-    made = torch.empty(height, width, 3) if into is None else into
+    made = frame.new_empty(height, width, 3) if into is None else into
     for name, given, wanted in (
         *((name, x, shape) for name, x in zip(KINDS, taps, strict=True)),
         ("frame", frame, (3, height, width)),
@@ -190,35 +191,37 @@ def _synthesised(
                 f"expected {name} of shape {tuple(wanted)}, float32, on the CPU; "
                 f"got {tuple(given.shape)}, {given.dtype}, {given.device}"
             )
+    if 0 in (*shape, height, width):
+        raise ValueError(f"expected taps and a frame that are not empty, got {shape} and {(height, width)}")
     if side * side != shape[-1] or dilation < 1:
         raise ValueError(f"expected k*k taps and a dilation of at least 1, got {shape[-1]} and {dilation}")
     if made.stride(2) != 1 or made.stride(0) != width * made.stride(1):
         raise ValueError(f"expected pixels that follow on each other, got strides {made.stride()}")
     taps = tuple(x.contiguous() for x in taps)
-    bordered = torch.empty(height + 2, width + 2, 4)
+    bordered = frame.new_empty(height + 2, width + 2, 4)
     threads = torch.get_num_threads()
     library.border(
-        ctypes.c_void_p(frame.data_ptr()),
+        native.pointer(frame),
         *(ctypes.c_long(stride) for stride in frame.stride()),
         height,
         width,
-        ctypes.c_void_p(bordered.data_ptr()),
+        native.pointer(bordered),
         threads,
     )
     told = [
-        _Places(small, large, first.data_ptr(), shares.data_ptr())
+        _Places(small, large, native.pointer(first), native.pointer(shares))
         for small, large, (first, shares) in zip(shape, (height, width), tables, strict=False)
     ] or [_Places(height, height), _Places(width, width)]
     job = _Job(
         side,
         dilation,
         softmax,
-        (ctypes.c_void_p * 3)(*(x.data_ptr() for x in taps)),
-        None if of is None else of.kernels.data_ptr(),
-        None if of is None else of.bias.data_ptr(),
+        (ctypes.c_void_p * 3)(*map(native.pointer, taps)),
+        native.pointer(None if of is None else of.kernels),
+        native.pointer(None if of is None else of.bias),
         *told,
-        bordered.data_ptr(),
-        made.data_ptr(),
+        native.pointer(bordered),
+        native.pointer(made),
         made.stride(1),
     )
     if library.synthesise(ctypes.byref(job), threads):

@@ -46,7 +46,7 @@ def _by_native_code(x: Tensor) -> Tensor | None:
     ):
         return None
     channels, threads = x.shape[1], torch.get_num_threads()
-    found = torch.zeros(threads, channels, dtype=torch.float64)
-    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, found)]
+    found = x.new_zeros(threads, channels, dtype=torch.float64)
+    pointers = map(native.pointer, (x, found))
     library.sums(x.dtype == torch.bfloat16, *pointers, ctypes.c_long(x[0, 0].numel()), channels, threads)
     return found.sum(0, keepdim=True)

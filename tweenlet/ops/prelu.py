@@ -54,6 +54,7 @@ def _by_native_code(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor,
     library = native.library()
     if (
         library is None
+        or x.device.type != "cpu"
         or gradient.dtype != x.dtype
         or not native.takes(x.dtype)
         or x.dim() != 4
@@ -64,8 +65,8 @@ def _by_native_code(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor,
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     slopes = slope.float().expand(channels).contiguous()
     for_x = torch.empty_like(x)
-    for_slopes = torch.zeros(threads, channels, dtype=torch.float64)
-    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (gradient, x, slopes, for_x, for_slopes)]
+    for_slopes = x.new_zeros(threads, channels, dtype=torch.float64)
+    pointers = map(native.pointer, (gradient, x, slopes, for_x, for_slopes))
     library.prelu_backward(
         x.dtype == torch.bfloat16, *pointers, ctypes.c_long(x.numel() // channels), channels, threads
     )

@@ -1,6 +1,7 @@
 """Training, and making networks small.
 
-footage, harvest, store, motion, pack     clips to samples on disk
+clips, footage                            paths to clips and their frames; clips to windows
+harvest, store, motion, pack              windows to samples on disk
 data, course                              samples to batches; from paths to what a training takes
 options, losses, state, loop, parallel    the one loop
 obprox, prune, densities                  stage 1: a network that is mostly zeros

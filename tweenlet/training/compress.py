@@ -48,6 +48,7 @@ from tweenlet.training.options import Course, Init, Plan, TrainOptions
 from tweenlet.training.prune import sparsify
 from tweenlet.training.report import Compressed, Crops, write
 from tweenlet.training.store import Progress, Samples
+from tweenlet.whole import write_whole
 
 SHOWN = 6
 """Samples that the report shows as pictures."""
@@ -177,9 +178,7 @@ def _claim(folder: Path, settled: Mapping[str, Any], asked: Mapping[str, Any]) -
             f"{', '.join(str(held.get(name)) for name in other)} to go on with it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(asked, indent=1))
-    partial.replace(path)
+    write_whole(path, json.dumps(asked, indent=1).encode())
 
 
 def _lasting(options: TrainOptions) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from pathlib import Path
 from torch import nn
 
 from tweenlet import weights
+from tweenlet.devices import device_of
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import distill, parallel
+from tweenlet.training.clips import images_in
 from tweenlet.training.data import Array, Batches
 from tweenlet.training.distill import Attention, Teacher
-from tweenlet.training.footage import images_in
 from tweenlet.training.options import Course
-from tweenlet.training.state import device_of
 from tweenlet.training.store import Progress, Samples, prepare
 from tweenlet.training.taught import frames_from, keep, made_by
 

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from tweenlet.ops.dis import window_flows
-from tweenlet.training.footage import Footage, Pixels, Window, fitted, frames_of
+from tweenlet.training.clips import Pixels, fitted, frames_of
+from tweenlet.training.footage import Footage, Window
 from tweenlet.training.options import Recipe
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.training.footage import Pixels
+from tweenlet.training.clips import Pixels
 
 MOMENTS = (-1.5, -0.5, 0.0, 0.5, 1.5)
 """Times of the window's frames in input steps from the truth."""

@@ -2,8 +2,8 @@
 
     folders of footage --scan--> usable clips --their middles, scaled--> H.264 files of `megabytes` together
 
-A pack is a folder of videos, so that training reads it like any other footage; OpenCV can decode it where
-PyAV is missing. Frames are kept one to one: the windows of a pack are windows of the footage.
+A pack is a folder of videos, so that training reads it like any other footage. Frames are kept one to one:
+the windows of a pack are windows of the footage.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
-from tweenlet.training.footage import Footage, fitted, frames_of, listed
+from tweenlet.training.clips import fitted, frames_of, listed
+from tweenlet.training.footage import Footage
 from tweenlet.training.store import Progress, survey
 
 RATE = 25
@@ -39,8 +41,6 @@ def pack(
     (10^6 bytes, of all together) allow is shared by pixels. The folder appears whole or not at all.
     FileExistsError where it exists; ValueError where no clip is usable or one is a quintuplet.
     """
-    import av  # not where a pack is read, only where it is made
-
     out = Path(out)
     if out.exists():
         raise FileExistsError(f"{out} exists already")

@@ -17,12 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from tweenlet import weights
+from tweenlet.devices import device_of
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import parallel
 from tweenlet.training.data import Batch
 from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
+from tweenlet.whole import whole
 
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 
@@ -162,9 +164,8 @@ class TrainingState:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
-        new = self.folder / "state.pt.new"
-        torch.save(state, new)
-        new.replace(self.folder / "state.pt")
+        with whole(self.folder / "state.pt") as partial:
+            torch.save(state, partial)
         if isinstance(self.averaged, STMFNet):
             extra = {"step": str(self.step)}
             if self.psnr is not None:
@@ -188,16 +189,6 @@ class TrainingState:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
-
-
-def device_of(name: str | None) -> torch.device:
-    """The device of a name, or CUDA if there is any, else the CPU; ValueError for one that is not there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"no such device here: {name}") from error
-    return device
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:

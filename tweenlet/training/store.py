@@ -30,7 +30,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.training.footage import Footage, Pixels, UnusableError, find_clips, images_in, listed, scan
+from tweenlet.training.clips import Pixels, UnusableError, find_clips, images_in, listed
+from tweenlet.training.footage import Footage, scan
 from tweenlet.training.harvest import Place, flows_of, harvest, shares, weight
 from tweenlet.training.motion import moving_scene
 from tweenlet.training.options import Recipe

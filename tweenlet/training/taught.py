@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tweenlet.training.clips import Pixels, frames_of, images_in, listed, read_image
 from tweenlet.training.data import Batch, in_turn
-from tweenlet.training.footage import Pixels, frames_of, images_in, listed, read_image
 from tweenlet.training.harvest import Place, scaled
 from tweenlet.training.store import Progress, Samples
+from tweenlet.whole import whole
 
 
 def frames_from(folder: Path, samples: Samples) -> Iterator[Pixels]:
@@ -135,9 +136,8 @@ def keep(
     Returns the array (count, 3, h, w) uint8, left on disk. ValueError where there are fewer or more pictures,
     or one of another shape or type.
     """
-    making = path.with_suffix(".making")
-    try:
-        kept = np.lib.format.open_memmap(making, mode="w+", dtype=np.uint8, shape=(count, *shape))
+    with whole(path) as partial:
+        kept = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, *shape))
         done = 0
         for done, picture in enumerate(pictures, 1):
             if done > count:
@@ -152,7 +152,4 @@ def keep(
         if done < count:
             raise ValueError(f"expected {count} pictures, got {done}")
         kept.flush()
-        making.replace(path)
-    finally:
-        making.unlink(missing_ok=True)
     return Samples.array(path)

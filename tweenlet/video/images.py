@@ -22,6 +22,11 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def natural(path: Path) -> list[tuple[int, str]]:
+    """A sorting key under which frame10 comes after frame9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
 def list_images(place: Path) -> list[Path]:
     """The images of a folder, or those that a glob in the last part of a path names, in natural order."""
     if place.is_dir():
@@ -30,7 +35,7 @@ def list_images(place: Path) -> list[Path]:
         if not place.parent.is_dir():
             raise FileNotFoundError(f"no such folder: {place.parent}")
         found = place.parent.glob(place.name)
-    return sorted((p for p in found if is_image(p) and p.is_file()), key=_natural)
+    return sorted((p for p in found if is_image(p) and p.is_file()), key=natural)
 
 
 def decode_image(path: Path) -> av.VideoFrame:
@@ -81,7 +86,3 @@ class ImageEncoder:
 
     def _same_kind(self, path: Path, picture: av.VideoFrame) -> bool:
         return path.suffix.lower() == self._suffix and not has_alpha(picture.format)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

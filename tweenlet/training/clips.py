@@ -1,0 +1,197 @@
+"""Clips: found in folders of videos, of frame folders and of published data sets, and read frame by frame.
+
+    paths --find_clips--> clips --frames_of, thumbnails_of--> pictures
+
+What a folder is shows in its layout:
+
+    sequences/ and sep_trainlist.txt   Vimeo-90K: a clip of im1.png .. im7.png for every line of the list
+    quintuplet.png                     a window of BVI-DVC: its frames 1, 3, 5, 7, 4 as square tiles in a row
+    images                             a clip, in the natural order of their names
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.video.images import natural
+
+Pixels = NDArray[np.uint8]
+
+VIDEOS = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
+        *(".ts", ".y4m", ".h264", ".h265", ".264", ".265", ".hevc"),
+    )
+)
+IMAGES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"))
+WINDOW = 7
+"""Consecutive frames that are learnt from together: a clip has as many at least."""
+TRAIN_LIST, TEST_LIST = "sep_trainlist.txt", "sep_testlist.txt"
+"""Of Vimeo-90K: a line for each septuplet, such as 00001/0001, below sequences/."""
+QUINTUPLET = "quintuplet.png"
+TILES = (0, 1, 4, 2, 3)
+"""Of a quintuplet, in the order of time."""
+
+
+class UnusableError(OSError):
+    """A clip that cannot be used: the file of it that is to blame, and why."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file, self.reason = file, reason
+
+
+def find_clips(paths: Iterable[str | Path]) -> list[Path]:
+    """Every video file and every folder of images at or below the paths, complete or not.
+
+    Of Vimeo-90K, also where a path is a part of it, the septuplets of the training list and no others, the
+    missing ones too. FileNotFoundError for a path that does not exist; ValueError where one has nothing.
+    """
+    clips: set[Path] = set()
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"no such file or folder: {path}")
+        found = set(_clips_at(path))
+        if not found:
+            raise ValueError(f"no video, no folder of images and no septuplet to train on in {path}")
+        clips |= found
+    return sorted(clips)
+
+
+def _clips_at(path: Path) -> Iterator[Path]:
+    if path.is_file() and path.suffix.lower() in VIDEOS:
+        yield path
+    here = path.absolute()
+    for root in (parent.parent for parent in [here, *here.parents] if parent.name == "sequences"):
+        if _is_vimeo(root):
+            yield from (clip for clip in _septuplets(root) if clip.is_relative_to(here))
+            return
+    for place, folders, names in os.walk(path, followlinks=True):
+        folder = Path(place)
+        if _is_vimeo(folder):
+            yield from _septuplets(folder)
+            folders.remove("sequences")
+        suffixes = [(name, Path(name).suffix.lower()) for name in names]
+        videos = [folder / name for name, suffix in suffixes if suffix in VIDEOS]
+        yield from videos
+        images = sum(suffix in IMAGES for _, suffix in suffixes)
+        if images >= WINDOW or (images and not videos):
+            yield folder
+
+
+def _is_vimeo(folder: Path) -> bool:
+    return (folder / "sequences").is_dir() and any((folder / n).exists() for n in (TRAIN_LIST, TEST_LIST))
+
+
+def _septuplets(root: Path) -> list[Path]:
+    """The training septuplets of Vimeo-90K, there or not.
+
+    FileNotFoundError where their list is missing; ValueError where a septuplet is in both lists.
+    """
+    if not (root / TRAIN_LIST).exists():
+        raise FileNotFoundError(f"{root} has sequences and {TEST_LIST} but no {TRAIN_LIST}")
+    train, test = (
+        set((root / name).read_text().split()) if (root / name).exists() else set()
+        for name in (TRAIN_LIST, TEST_LIST)
+    )
+    if both := sorted(train & test):
+        raise ValueError(f"{len(both)} septuplets are in {TRAIN_LIST} and in {TEST_LIST}: {listed(both)}")
+    return [root / "sequences" / name for name in train]
+
+
+def listed(names: Sequence[object], most: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*map(str, names[:most]), *more])
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder, in the natural order of their names."""
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGES), key=natural)
+
+
+def read_image(path: Path) -> Pixels:
+    """An image, (H, W, 3) uint8 RGB. UnusableError where it cannot be read or is cut short."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if picture is None or (path.suffix.lower() in (".jpg", ".jpeg") and _is_cut_short(path.read_bytes())):
+        raise UnusableError(path, "is not a readable image")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _is_cut_short(jpeg: bytes) -> bool:
+    """Whether the last scan of a JPEG has no end, which OpenCV fills with grey."""
+    return jpeg.rfind(b"\xff\xd9") < jpeg.rfind(b"\xff\xda")
+
+
+def frames_of(clip: Path) -> Iterator[Pixels]:
+    """Every frame of a clip, (H, W, 3) uint8 RGB, in order of time; UnusableError where it cannot be read."""
+    if is_quintuplet(clip):
+        yield from _tiles(clip / QUINTUPLET)
+    elif clip.is_dir():
+        for path in _frame_files(clip):
+            yield read_image(path)
+    else:
+        for frame in _decoded(clip):
+            yield np.asarray(frame.to_ndarray(format="rgb24", interpolation="BICUBIC"), np.uint8)
+
+
+def is_quintuplet(clip: Path) -> bool:
+    """Whether a clip is a folder with a quintuplet: frames 0, 2, 3, 4 and 6 of seven, and no others."""
+    return (clip / QUINTUPLET).exists()
+
+
+def _tiles(path: Path) -> Iterator[Pixels]:
+    picture = read_image(path)
+    height, width = picture.shape[:2]
+    if width != 5 * height:
+        raise UnusableError(path, f"expected five square tiles side by side, got {width}x{height} pixels")
+    for tile in TILES:
+        yield picture[:, tile * height : (tile + 1) * height]
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    """The frames of a folder; of a septuplet, exactly its seven."""
+    if folder.parent.parent.name != "sequences" or not _is_vimeo(folder.parents[2]):
+        return images_in(folder)
+    files = [folder / f"im{number}.png" for number in range(1, WINDOW + 1)]
+    for file in files:
+        if not file.exists():
+            raise UnusableError(file, "is missing from a septuplet")
+    return files
+
+
+def thumbnails_of(clip: Path, short_side: int) -> Iterator[tuple[Pixels, tuple[int, int]]]:
+    """Every frame of a clip as a grey thumbnail (h, w) uint8, and the (width, height) of the frame."""
+    if clip.is_dir():
+        for picture in frames_of(clip):
+            height, width = picture.shape[:2]
+            small = cv2.resize(picture, fitted(width, height, short_side), interpolation=cv2.INTER_AREA)
+            yield np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8), (width, height)
+        return
+    for frame in _decoded(clip):
+        w, h = fitted(frame.width, frame.height, short_side)
+        grey = frame.reformat(width=w, height=h, format="gray", interpolation="AREA")
+        yield np.asarray(grey.to_ndarray(), np.uint8), (frame.width, frame.height)
+
+
+def _decoded(clip: Path) -> Iterator[av.VideoFrame]:
+    try:
+        with av.open(str(clip)) as container:
+            if not container.streams.video:
+                raise UnusableError(clip, "has no video in it")
+            yield from container.decode(container.streams.video[0])
+    except av.FFmpegError as error:
+        raise UnusableError(clip, f"cannot be read: {error.strerror}") from error
+
+
+def fitted(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """The (width, height) scaled so that the short side is at most `short_side`."""
+    scale = min(1.0, short_side / min(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
