@@ -11,7 +11,19 @@ import tweenlet
 
 HOUSE = Path(tweenlet.__file__).parent
 FLOORS = [
-    ["cache", "native", "config", "devices", "memory", "ops", "scenes", "threads", "video", "whole"],
+    [
+        "cache",
+        "native",
+        "config",
+        "devices",
+        "memory",
+        "region",
+        "ops",
+        "scenes",
+        "threads",
+        "video",
+        "whole",
+    ],
     ["network"],
     ["weights", "cost", "export", "engines", "reel", "schedule", "flows", "tiles", "pipeline", "interpolate"],
     ["evaluation"],

@@ -44,6 +44,20 @@ def test_any_size_and_dtype(size, dtype):
         assert half(frame).shape[-2:] == (size[0] // 2, size[1] // 2)
 
 
+@pytest.mark.parametrize(
+    "size", [(2, 2), (3, 30), (30, 3), (4, 4), (5, 5), (5, 7), (9, 2), (64, 90)], ids=str
+)
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 1)], ids=str)
+def test_native_code_does_as_pytorch(size, shape):
+    frame = torch.rand(*shape, *size)
+    for resize, own in ((half, (5, 5)), (double, (1, 8))):
+        for kernel in (None, torch.rand(shape[1], 1, *own)):
+            wanted = resize(frame.double(), kernel)  # which native code does not take
+            torch.testing.assert_close(resize(frame, kernel).double(), wanted, atol=5e-6, rtol=1e-6)
+            last = frame.contiguous(memory_format=torch.channels_last)
+            assert torch.equal(resize(last, kernel), resize(frame, kernel))
+
+
 def test_a_flat_frame_stays_flat():
     frame = torch.full((1, 3, 16, 24), 0.7)
     torch.testing.assert_close(half(frame), frame[..., ::2, ::2])

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet import native
+from tweenlet import native, region
 
 SIDE = 3
 """Of the kernels of the layers."""
@@ -180,7 +180,7 @@ def _synthesised(
         return None
     height, width = frame.shape[1:]
     side = math.isqrt(shape[-1])
-    made = frame.new_empty(height, width, 3) if into is None else into
+    made = region.empty((height, width, 3), frame.dtype, frame.device) if into is None else into
     for name, given, wanted in (
         *((name, x, shape) for name, x in zip(KINDS, taps, strict=True)),
         ("frame", frame, (3, height, width)),
@@ -198,7 +198,7 @@ def _synthesised(
     if made.stride(2) != 1 or made.stride(0) != width * made.stride(1):
         raise ValueError(f"expected pixels that follow on each other, got strides {made.stride()}")
     taps = tuple(x.contiguous() for x in taps)
-    bordered = frame.new_empty(height + 2, width + 2, 4)
+    bordered = region.empty((height + 2, width + 2, 4), frame.dtype, frame.device)
     threads = torch.get_num_threads()
     library.border(
         native.pointer(frame),

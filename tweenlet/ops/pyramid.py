@@ -94,9 +94,11 @@ def _in_native_code(how: str, frame: Tensor, kernel: Tensor) -> Tensor | None:
     else:
         size = (2 * height, 2 * width)
         kernel = kernel.reshape(-1, 8).expand(channels, -1)
+    if not batch * channels * min(size):
+        return None
     made = region.empty((batch, channels, *size), frame.dtype, frame.device)
-    frame, kernel = frame.contiguous(), kernel.contiguous()
-    pointers = (ctypes.c_void_p(x.data_ptr()) for x in (frame, kernel, made))
+    read = (frame.contiguous(), kernel.contiguous())
+    pointers = map(native.pointer, (*read, made))
     planes = ctypes.c_long(batch * channels)
     if getattr(library, how)(*pointers, planes, channels, height, width, torch.get_num_threads()):
         raise MemoryError("not enough memory to resize a frame")

@@ -69,6 +69,6 @@ class Fast(nn.Module):
                 join(made, merged.candidates)
                 draft = merged.frame
         if self.fusion is not None:
-            made = {scale: channels_last(x.to(self.dtype)) for scale, x in made.items()}
+            made = {scale: channels_last(x, self.dtype) for scale, x in made.items()}
             draft = draft + self.fusion(made)
         return draft if self.texture is None else draft + self.texture(frames, draft)

@@ -81,14 +81,14 @@ class FastLateral(nn.Module):
         self.path, self.shortcut = plain.path, plain.shortcut
 
     def forward(self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None) -> Tensor:
-        """As the plain one's, plus ``added``, written over that, or ``into`` that."""
+        """As the plain one's, plus ``added``, written over that, or ``into`` that, and made in its type."""
         if into is None:
             into = pixels(x, outputs_of(self.path)) if added is None else added
         for band in bands(x.shape[2]):
             rows = (..., band.rows, slice(None))
-            self.within(
-                x[:, :, band.seen(2, 2)], band.cut, into[rows], None if added is None else added[rows]
-            )
+            seen = x[:, :, band.seen(2, 2)].to(into.dtype)
+            self.within(seen, band.cut, into[rows], None if added is None else added[rows])
+            del seen  # before the next is made
         return into
 
     def within(self, x: Tensor, cut: Cut, into: Tensor, added: Tensor | None = None) -> Tensor:

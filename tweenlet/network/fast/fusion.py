@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tweenlet import region
 from tweenlet.network.fast.bands import bands, inner
 from tweenlet.network.fast.blocks import FastLateral
 from tweenlet.network.fast.layers import outputs_of, pixels, summed
@@ -48,8 +49,9 @@ class FastFusion(nn.Module):
                 rows[row], spare[row] = made, rows[row]
                 if row + 1 < len(self.scales):
                     self._add_enlarged(self.up[f"{row}_{number}"], rows[row + 1], rows[row])
-        draft: Tensor = self.final(rows[self.out_row].float())
-        return draft
+        x = rows[self.out_row]
+        draft = region.pixels((len(x), outputs_of(self.final.path), *x.shape[2:]), torch.float32, x.device)
+        return self.final(x, into=draft)
 
     def _from_double(self, candidates: Tensor) -> list[Tensor]:
         """What the row of double size passes down, by its first and its second column; a band at a time."""

@@ -233,9 +233,12 @@ def pixels(like: Tensor, channels: int, height: int | None = None, width: int | 
     return region.pixels((batch, channels, height, width), like.dtype, like.device)
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """(B, C, H, W), the channels of a pixel side by side."""
-    return x.contiguous(memory_format=torch.channels_last)
+def channels_last(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """(B, C, H, W), the channels of a pixel side by side, in ``dtype`` if told; itself where it is so."""
+    dtype = dtype or x.dtype
+    if x.dtype == dtype and x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    return region.pixels(x.shape, dtype, x.device).copy_(x)
 
 
 def affine_of(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:

@@ -41,20 +41,28 @@ class FastTexture(nn.Module):
         x = self.decoder[0](x)
         for block in (*self.decoder[1:], self.fuse):
             x = block(x, levels.pop())
-        added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
-        return added
+        return self._left(x)
 
     def _entered(self, x: Tensor) -> Tensor:
-        """What the stem makes, some rows at a time: whole, it would lie twice where glibc puts it."""
+        """What the stem makes, some rows at a time: so oneDNN makes nothing large."""
         batch, _, slices, height, width = x.shape
-        made = region.pixels(
-            (batch, self.stem[0].weight.shape[0], slices, height // 2, width // 2), x.dtype, x.device
-        )
+        outputs = self.stem[0].weight.shape[0]
+        made = region.pixels((batch, outputs, slices, height // 2, width // 2), x.dtype, x.device)
         for band in bands(height // 2, 2):
             above, below = band.cut
             y = self.stem(x[..., band.seen(4, 2, 2), :])
             made[..., band.rows, :] = y[..., 2 * above : y.shape[-2] - below, :].relu_()
             del y  # before the next is made
+        return made
+
+    def _left(self, x: Tensor) -> Tensor:
+        """What the last layer makes, likewise."""
+        made = pixels(x, self.out.outputs)
+        for band in bands(x.shape[2]):
+            above, below = (0 if more else 3 for more in band.cut)
+            seen = F.pad(x[:, :, band.seen(3, 3)], (3, 3, above, below), mode="reflect")
+            made[:, :, band.rows] = self.out(seen)
+            del seen
         return made
 
 
