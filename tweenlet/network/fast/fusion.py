@@ -51,7 +51,8 @@ class FastFusion(nn.Module):
                     self._add_enlarged(self.up[f"{row}_{number}"], rows[row + 1], rows[row])
         x = rows[self.out_row]
         draft = region.pixels((len(x), outputs_of(self.final.path), *x.shape[2:]), torch.float32, x.device)
-        return self.final(x, into=draft)
+        self.final(x, into=draft)
+        return draft
 
     def _from_double(self, candidates: Tensor) -> list[Tensor]:
         """What the row of double size passes down, by its first and its second column; a band at a time."""

@@ -22,7 +22,9 @@ class FastTexture(nn.Module):
         super().__init__()
         self.dtype = dtype
         plain = prepared(texture, dtype, products)
-        self.stem, self.stages, self.out = plain.stem, plain.stages, Abreast(plain.out)
+        (stem,) = plain.stem
+        assert isinstance(stem, Conv3d)
+        self.stem, self.stages, self.out = stem, plain.stages, Abreast(plain.out)
         *blocks, last = (FastDecoder(block) for block in plain.decoder)
         self.decoder, self.fuse = nn.ModuleList(blocks), Fuse(last, plain.fuse[0])
 
@@ -46,7 +48,7 @@ class FastTexture(nn.Module):
     def _entered(self, x: Tensor) -> Tensor:
         """What the stem makes, some rows at a time: so oneDNN makes nothing large."""
         batch, _, slices, height, width = x.shape
-        outputs = self.stem[0].weight.shape[0]
+        outputs = len(self.stem.weight)
         made = region.pixels((batch, outputs, slices, height // 2, width // 2), x.dtype, x.device)
         for band in bands(height // 2, 2):
             above, below = band.cut
