@@ -172,8 +172,9 @@ int bottleneck(const struct bottleneck *of, const struct picture *x, const struc
     for (int input = 0; input < of->group; input++)
         for (int lane = 0; lane < LANES; lane++)
             order[input][lane] = of->group > LANES ? input % LANES : at_most(lane / of->group * of->group + input, LANES - 1);
-    /* in chunks of lines: at its start each makes the rows anew that the one before has made last */
-    const int chunks = lines / 16 > 4 * threads ? 4 * threads : lines / 16 ? lines / 16 : 1;
+    /* As many chunks of lines for each thread. A chunk first makes rows that the one before it makes too, so it has 16
+       lines or more unless there are too few. */
+    const int chunks = threads * (1 + at_most(lines / threads / 32, 3));
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {
