@@ -109,11 +109,37 @@ def test_what_is_not_a_number_spoils_only_what_sees_it():
     assert spoilt.sum() == 9
 
 
-def test_none_where_there_is_no_native_code_for_it():
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize(
+    ("layer", "changes"),
+    [
+        ("reduce", {"padding": (1, 1)}),
+        ("reduce", {"out_channels": 64}),
+        ("grouped", {"kernel_size": (9, 9)}),
+        ("grouped", {"stride": (1, 2)}),
+        ("grouped", {"padding": (0, 0)}),
+        ("grouped", {"dilation": (2, 2)}),
+        ("grouped", {"padding_mode": "circular"}),
+        ("grouped", {"out_channels": 64}),
+        ("grouped", {"groups": 1}),  # of 32 channels
+        ("expand", {"stride": (2, 2)}),
+        ("expand", {"groups": 2}),
+        ("shortcut", {"kernel_size": (3, 3)}),
+        ("shortcut", {"in_channels": 10}),
+        ("shortcut", {"out_channels": 8}),
+    ],
+)
+def test_none_for_other_layers(layer, changes, up):
+    of = branch(8, 16, 4 if up else 3, 2, up)
+    assert kernels(of, torch.float32) is not None
+    for name, value in changes.items():
+        setattr(getattr(of, layer)[0], name, value)
+    assert kernels(of, torch.float32) is None
+
+
+def test_none_of_other_types():
     assert kernels(branch(8, 16, 3, 1), torch.float64) is None
     assert kernels(branch(7, 16, 3, 1), torch.bfloat16) is None
-    assert kernels(branch(8, 16, 9, 1), torch.float32) is None
-    assert kernels(branch(8, 272, 3, 1), torch.float32) is None
 
 
 @pytest.mark.parametrize(
