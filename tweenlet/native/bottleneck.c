@@ -42,19 +42,19 @@ ALWAYS int bytes(int half) { return half ? 2 : 4; }
    lies, and so the first vector of its group; a pixel is so many numbers from the next. */
 ALWAYS void grouped(const int taps, const int step, const float *const *rows, int pixel, int group, const mask *order,
                     const float *kernel, vec bias, vec *sum) {
-    #pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < COLUMNS; i++) sum[i] = bias;
     for (int down = 0; down < taps; down++)
         for (int input = 0; input < group; input++, kernel += taps * LANES) {
             const float *x = rows[down] + input / LANES * LANES;
             const mask from = order[input];
             vec weight[TAPS];
-            #pragma GCC unroll 7
+            UNROLL(7)
             for (int tap = 0; tap < taps; tap++) weight[tap] = *(const vec *)(kernel + tap * LANES);
-            #pragma GCC unroll 24
+            UNROLL(24)
             for (int column = 0; column < step * (COLUMNS - 1) + taps; column++) {
                 const vec seen = gathered(x + column * pixel, from);
-                #pragma GCC unroll 8
+                UNROLL(8)
                 for (int i = 0; i < COLUMNS; i++)
                     if (column >= step * i && column < step * i + taps) sum[i] += seen * weight[column - step * i];
             }

@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #endif
 
+#include "unroll.h"
+
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
