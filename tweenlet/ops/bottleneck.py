@@ -121,7 +121,7 @@ def kernels(
         around = (size - 1) // 2
         first = (-((size - 1 - around) // 2), -((size - 2 - around) // 2))
         # by output, like the weight of one that is not transposed
-        weight = weight.unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 1)
+        weight = weight.view(-1, group, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
         # an output pixel sees every other tap, backwards
         taps = [[around + odd - 2 * (first[odd] + tap) for tap in range(size // 2)] for odd in (0, 1)]
         by_phase = [weight[:, :, taps[down]][..., taps[right]] for down in (0, 1) for right in (0, 1)]
