@@ -16,6 +16,8 @@ from tweenlet.config import MINI, SMALL, TINY
 from tweenlet.interpolate import Interpolator
 from tweenlet.network.fast import Fast, bands
 from tweenlet.network.fast.kernels import Enlarge
+from tweenlet.network.fast.prepare import prepared
+from tweenlet.network.features import Block
 from tweenlet.network.kernels import SCALE_NAMES
 from tweenlet.network.stmfnet import STMFNet
 
@@ -67,6 +69,19 @@ def test_bands_meet(batch, width, compiled, lively, monkeypatch):
     frames = torch.rand(batch, 4, 3, 40, 48)
     with torch.no_grad():
         torch.testing.assert_close(Fast(model)(frames), model(frames), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
+@pytest.mark.parametrize(
+    ("kernels", "stride", "up"), [((3, 5), 1, False), ((3, 7), 2, False), ((4, 8), 1, True)]
+)
+def test_a_block_of_features_of_any_size(kernels, stride, up, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
+    block = torch.nn.Sequential(Block(6, 32, kernels, stride, up)).eval()
+    x = torch.randn(2, 6, 9, 13)
+    with torch.no_grad():
+        torch.testing.assert_close(prepared(block)(x), block(x), atol=1e-5, rtol=0)
 
 
 class Plain(torch.nn.Module):

@@ -4,10 +4,10 @@
     x --1x1------------------------------------------------------------------ + -> ReLU -> y
 
     scale 1: the kernel sees every ``step``-th pixel and what lies around it
-    scale 2: a transposed one: each pixel becomes 2x2, each of which (a phase) is a convolution with its share of the taps
+    scale 2: a transposed one: each pixel becomes 2x2; each of them (a phase) is a convolution with its share of the taps
 
-What lies between is never whole. The inner channels are laid out so that no vector holds a part of a group: as many whole
-groups as it takes, or, where a group is larger, it takes so many vectors.
+What lies between is never whole. The inner channels are laid out so that groups do not share a vector by halves: either
+a vector holds some whole groups, or a larger group takes some whole vectors.
 */
 
 #include <stdlib.h>
@@ -16,14 +16,15 @@ groups as it takes, or, where a group is larger, it takes so many vectors.
 
 #define COLUMNS 8 /* of the grouped kernel's, made at once */
 #define PIXELS (4 * ROWS) /* of the 1x1 kernels', made at once */
-#define MOST 16 /* inputs of a group */
+#define MOST 16 /* inputs of a group, at most */
+#define TAPS 7 /* of a side, at most */
 
 struct bottleneck { /* kernels of 1x1: as products read them; biases: zeros after the last */
     int inputs, inner, outputs; /* inner: as laid out, in whole vectors */
     int group; /* channels of a group */
     int taps; /* of the grouped kernel, a side (scale 2: of a phase) */
     int step, scale;
-    int first[2]; /* by phase: where the first tap lies, from the pixel */
+    int first[2]; /* of even and of odd output pixels: where the first tap lies, from the pixel; zero or less */
     int half; /* whether x, y and the products of the 1x1 kernels are bfloat16; the grouped kernel's are float32 */
     const void *reduce, *expand, *shortcut; /* shortcut: by phase */
     const float *grouped; /* [phase][vector][tap down][input of a group][tap right][LANES] */
@@ -35,23 +36,25 @@ struct picture {
     long line, pixel; /* numbers from one to the next */
 };
 
+ALWAYS int bytes(int half) { return half ? 2 : 4; }
+
 /* For COLUMNS pixels one vector of what the grouped kernel makes. rows: by tap down, where the first pixel's first tap
    lies, and so the first vector of its group; a pixel is so many numbers from the next. */
 ALWAYS void grouped(const int taps, const int step, const float *const *rows, int pixel, int group, const mask *order,
                     const float *kernel, vec bias, vec *sum) {
-    #pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < COLUMNS; i++) sum[i] = bias;
     for (int down = 0; down < taps; down++)
         for (int input = 0; input < group; input++, kernel += taps * LANES) {
             const float *x = rows[down] + input / LANES * LANES;
             const mask from = order[input];
-            vec weight[7];
-            #pragma GCC unroll 7
+            vec weight[TAPS];
+            UNROLL(7)
             for (int tap = 0; tap < taps; tap++) weight[tap] = *(const vec *)(kernel + tap * LANES);
-            #pragma GCC unroll 24
+            UNROLL(24)
             for (int column = 0; column < step * (COLUMNS - 1) + taps; column++) {
-                const vec seen = rearranged(*(const vec *)(x + column * pixel), from);
-                #pragma GCC unroll 8
+                const vec seen = gathered(x + column * pixel, from);
+                UNROLL(8)
                 for (int i = 0; i < COLUMNS; i++)
                     if (column >= step * i && column < step * i + taps) sum[i] += seen * weight[column - step * i];
             }
@@ -90,26 +93,24 @@ static grouping *grouping_of(int taps, int step) {
 }
 
 /* pixels x inputs -> m, pixels x outputs; numbers of v from one pixel to the next. */
-static const char *matrix(int half, const void *v, long apart, int inputs, const char *kernels, float *m, int outputs,
-                          int pixels) {
+static void matrix(int half, const void *v, long apart, int inputs, const char *kernels, float *m, int outputs, int pixels) {
     for (int output = 0, vectors; output < outputs; output += vectors * LANES) {
         vectors = at_once((outputs - output) / LANES);
         kernels = products(half, vectors, v, apart, 0, 1, inputs, kernels, m + output, outputs, pixels);
     }
-    return kernels;
 }
 
 /* The sum of m, of what is added if given, and of a bias, without what is below zero. */
 ALWAYS void finish(const int half, const float *m, const float *added, const float *bias, char *y, long apart, int outputs,
                    int pixels) {
-    const int padded = in_vectors(outputs), bytes = half ? 2 : 4;
+    const int padded = in_vectors(outputs);
     for (int channel = 0; channel < outputs; channel += LANES) {
         const some these = first(outputs - channel);
         const vec shift = *(const vec *)(bias + channel);
         for (int pixel = 0; pixel < pixels; pixel++) {
             vec value = *(const vec *)(m + pixel * padded + channel) + shift;
             if (added) value += *(const vec *)(added + pixel * padded + channel);
-            store(y + bytes * (pixel * apart + channel), positive(value), these, half);
+            store(y + bytes(half) * (pixel * apart + channel), positive(value), these, half);
         }
     }
 }
@@ -121,18 +122,14 @@ struct room {
     float *m, *also; /* products */
 };
 
-static int low(const struct bottleneck *of) { return of->scale == 2 ? at_most(of->first[0], of->first[1]) : of->first[0]; }
-
-/* Rows that the taps of all phases see, from the ``low``est on. */
-static int seen(const struct bottleneck *of) { return of->taps + (of->scale == 2 && of->first[0] != of->first[1]); }
-
+/* For so many floats. */
 static void *space(long numbers) { return aligned_alloc(64, (4 * numbers + 63) / 64 * 64); }
 
 /* One row of inner channels. */
 static void reduced(const struct bottleneck *of, const char *x, long apart, int width, const struct room *in, float *to) {
     for (int start = 0; start < width; start += PIXELS) {
         const int pixels = at_most(PIXELS, width - start);
-        matrix(of->half, x + (of->half ? 2 : 4) * start * apart, apart, of->inputs, of->reduce, in->m, of->inner, pixels);
+        matrix(of->half, x + bytes(of->half) * start * apart, apart, of->inputs, of->reduce, in->m, of->inner, pixels);
         finish(0, in->m, NULL, of->reduce_bias, (char *)(to + (long)start * of->inner), of->inner, of->inner, pixels);
     }
 }
@@ -145,35 +142,40 @@ static void convolved(const struct bottleneck *of, grouping *made, const float *
     const float *kernel = of->grouped + phase * size * (of->inner / LANES);
     for (int vector = 0; vector < of->inner / LANES; vector++, kernel += size)
         for (int column = 0; column < columns; column += COLUMNS) {
-            const float *there[7];
+            const float *there[TAPS];
             for (int tap = 0; tap < of->taps; tap++)
                 there[tap] = rows[tap] + (long)of->step * column * of->inner + vector / spread * spread * LANES;
             vec sum[COLUMNS];
             made(there, of->inner, of->group, order, kernel, of->grouped_bias + vector * LANES, sum);
-            for (int i = 0; i < COLUMNS; i++)
-                store(row + (of->half ? 2 : 4) * ((long)(column + i) * of->inner + vector * LANES), sum[i], first(LANES), of->half);
+            for (int i = 0; i < COLUMNS; i++) {
+                const long place = (long)(column + i) * of->inner + vector * LANES;
+                store(row + bytes(of->half) * place, sum[i], first(LANES), of->half);
+            }
         }
 }
 
-/* x (height, width, inputs) -> y (scale height, scale width, outputs), or every step-th of it. 1: not enough memory; -1: no
-   such kernel. */
+/* x (height, width, inputs) -> y (scale height, scale width, outputs), or every step-th of it. 1: not enough memory; -1:
+   no such kernel. */
 int bottleneck(const struct bottleneck *of, const struct picture *x, const struct picture *y, int height, int width,
                int threads) {
     grouping *const made = grouping_of(of->taps, of->step);
     if (!made || of->group > MOST) return -1;
-    const int bytes = of->half ? 2 : 4, phases = of->scale * of->scale;
+    const int size = bytes(of->half), phases = of->scale * of->scale, outputs = in_vectors(of->outputs);
     const int lines = (height + of->step - 1) / of->step, columns = (width + of->step - 1) / of->step;
     const int all_columns = (columns + COLUMNS - 1) / COLUMNS * COLUMNS;
-    const int start = low(of), kept = seen(of), left = start < 0 ? -start : 0;
-    const long of_row = (long)(left + of->step * all_columns + kept) * of->inner; /* numbers of a row of the ring */
-    const long of_m = (long)PIXELS * (of->inner > in_vectors(of->outputs) ? of->inner : in_vectors(of->outputs));
-    const long shortcut = (long)bytes * (of->half ? (of->inputs + 1) / 2 * 2 : of->inputs) * in_vectors(of->outputs);
-    mask order[MOST];
+    const int start = at_most(of->first[0], of->first[1]); /* where taps begin, above and left of a pixel */
+    const int kept = of->taps + (of->first[0] != of->first[1]); /* rows that the taps of all phases see */
+    const long of_row = (long)(of->step * all_columns + kept - start) * of->inner; /* numbers of a row of the ring */
+    const long of_m = (long)PIXELS * (of->inner > outputs ? of->inner : outputs);
+    const long shortcut = (long)size * (of->half ? (of->inputs + 1) / 2 * 2 : of->inputs) * outputs; /* of a phase */
+    mask order[MOST]; /* by input of a group: where in a vector each lane finds it */
     for (int input = 0; input < of->group; input++)
         for (int lane = 0; lane < LANES; lane++)
-            order[input][lane] = of->group > LANES ? input % LANES : at_most(lane / of->group * of->group + input, LANES - 1);
-    /* in chunks of lines: at its start each makes the rows anew that the one before has made last */
-    const int chunks = lines / 16 > 4 * threads ? 4 * threads : lines / 16 ? lines / 16 : 1;
+            order[input][lane] =
+                of->group > LANES ? input % LANES : at_most(lane / of->group * of->group + input, LANES - 1);
+    /* As many chunks of lines for each thread. A chunk first makes rows that the one before it makes too, so it has 16
+       lines or more unless there are too few. */
+    const int chunks = threads * (1 + at_most(lines / threads / 32, 3));
     int failed = 0;
     #pragma omp parallel num_threads(threads)
     {
@@ -189,36 +191,32 @@ int bottleneck(const struct bottleneck *of, const struct picture *x, const struc
         #pragma omp for schedule(dynamic)
         for (int chunk = 0; chunk < chunks; chunk++) {
             if (failed) continue;
-            int known = -1; /* the last row of the ring */
+            int next = 0; /* the row that the ring lacks */
             for (int line = chunk * lines / chunks; line < (chunk + 1) * lines / chunks; line++) {
-                const int top = of->step * line + start;
-                for (known = known < top ? (top > 0 ? top : 0) - 1 : known; known < top + kept - 1 && known < height - 1;) {
-                    known++;
-                    reduced(of, x->x + bytes * known * x->line, x->pixel, width, &in,
-                            in.ring + known % kept * of_row + (long)left * of->inner);
-                }
+                const int top = of->step * line + start, end = at_most(top + kept, height);
+                if (next < top) next = top;
+                for (; next < end; next++)
+                    reduced(of, x->x + size * next * x->line, x->pixel, width, &in,
+                            in.ring + next % kept * of_row - (long)start * of->inner);
                 const char *shortcuts = of->shortcut;
                 for (int phase = 0; phase < phases; phase++, shortcuts += shortcut) {
                     const int down = phase / of->scale, right = phase % of->scale;
-                    const float *rows[7];
+                    const float *rows[TAPS];
                     for (int tap = 0; tap < of->taps; tap++) {
                         const int row = of->step * line + of->first[down] + tap;
                         rows[tap] = (row < 0 || row >= height ? in.nothing : in.ring + row % kept * of_row) +
-                                    (long)(left + of->first[right]) * of->inner;
+                                    (long)(of->first[right] - start) * of->inner;
                     }
                     convolved(of, made, rows, order, phase, all_columns, in.row);
                     for (int column = 0; column < columns; column += PIXELS) {
                         const int pixels = at_most(PIXELS, columns - column);
                         const long from = of->step * (line * x->line + column * x->pixel);
                         const long to = (of->scale * line + down) * y->line + (of->scale * column + right) * y->pixel;
-                        matrix(of->half, in.row + (long)bytes * column * of->inner, of->inner, of->inner, of->expand, in.m,
-                               in_vectors(of->outputs), pixels);
-                        matrix(of->half, x->x + bytes * from, of->step * x->pixel, of->inputs, shortcuts, in.also,
-                               in_vectors(of->outputs), pixels);
-                        if (of->half)
-                            finish(1, in.m, in.also, of->bias, y->x + bytes * to, of->scale * y->pixel, of->outputs, pixels);
-                        else
-                            finish(0, in.m, in.also, of->bias, y->x + bytes * to, of->scale * y->pixel, of->outputs, pixels);
+                        matrix(of->half, in.row + size * (long)column * of->inner, of->inner, of->inner, of->expand, in.m,
+                               outputs, pixels);
+                        matrix(of->half, x->x + size * from, of->step * x->pixel, of->inputs, shortcuts, in.also, outputs,
+                               pixels);
+                        finish(of->half, in.m, in.also, of->bias, y->x + size * to, of->scale * y->pixel, of->outputs, pixels);
                     }
                 }
             }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "unroll.h"
+
 #define REACH 4
 #define SIDE (2 * REACH + 1)
 #define MATCHES (SIDE * SIDE)
@@ -78,28 +80,28 @@ ALWAYS void products(const int rows, const float *first, const float *second, lo
                      float (*made)[MATCHES][LANES]) {
     const float share = 1.0f / channels;
     vec sum[ROWS][SIDE];
-    #pragma GCC unroll 3
+    UNROLL(3)
     for (int row = 0; row < rows; row++)
-        #pragma GCC unroll 9
+        UNROLL(9)
         for (int step = 0; step < SIDE; step++) sum[row][step] = (vec){0};
     for (int channel = 0; channel < channels; channel++, second += apart) {
         vec here[ROWS];
-        #pragma GCC unroll 3
+        UNROLL(3)
         for (int row = 0; row < rows; row++)
             here[row] = *(const vec *)(first + ((long)row * channels + channel) * LANES);
-        #pragma GCC unroll 9
+        UNROLL(9)
         for (int step = 0; step < SIDE; step++) {
             vec there = *(const vec *)(second + step);
 #ifdef __AVX512F__
             __asm__("" : "+v"(there)); /* loaded once: across two cache lines, it costs two loads */
 #endif
-            #pragma GCC unroll 3
+            UNROLL(3)
             for (int row = 0; row < rows; row++) sum[row][step] += here[row] * there;
         }
     }
-    #pragma GCC unroll 3
+    UNROLL(3)
     for (int row = 0; row < rows; row++)
-        #pragma GCC unroll 9
+        UNROLL(9)
         for (int step = 0; step < SIDE; step++)
             *(vec *)((float *)(made + row) + (step - row * SIDE) * LANES) = share * sum[row][step];
 }

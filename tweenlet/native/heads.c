@@ -147,23 +147,23 @@ ALWAYS int find(const float *x, const int inputs, int *found) {
 ALWAYS void product(const float *x, const int inputs, const int *found, int count, const float *kernels, float *z,
                     long apart) {
     vec sum[ROWS * 3];
-    #pragma GCC unroll 12
+    UNROLL(12)
     for (int i = 0; i < ROWS * 3; i++) sum[i] = (vec){0};
     for (int n = 0; n < count; n++) {
         const int input = found[n];
         vec kernel[3];
-        #pragma GCC unroll 3
+        UNROLL(3)
         for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + (3 * input + j) * LANES);
-        #pragma GCC unroll 4
+        UNROLL(4)
         for (int i = 0; i < ROWS; i++) {
             vec value = all(x[i * inputs + input]);
-            #pragma GCC unroll 3
+            UNROLL(3)
             for (int j = 0; j < 3; j++) sum[i * 3 + j] += value * kernel[j];
         }
     }
-    #pragma GCC unroll 4
+    UNROLL(4)
     for (int i = 0; i < ROWS; i++)
-        #pragma GCC unroll 3
+        UNROLL(3)
         for (int j = 0; j < 3; j++) *(vec *)(z + i * apart + j * LANES) = sum[i * 3 + j];
 }
 

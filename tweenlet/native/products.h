@@ -14,23 +14,23 @@ static inline int at_once(int left) { return left == 4 ? 2 : at_most(left, 3); }
 ALWAYS void product(const int rows, const int vectors, const float *v, long row_apart, long tap_apart, int taps,
                     int inputs, const float *kernels, float *m, long m_apart) {
     vec sum[24];
-    #pragma GCC unroll 24
+    UNROLL(24)
     for (int i = 0; i < rows * vectors; i++) sum[i] = (vec){0};
     for (int tap = 0; tap < taps; tap++, v += tap_apart)
         for (int input = 0; input < inputs; input++, kernels += vectors * LANES) {
             vec kernel[3];
-            #pragma GCC unroll 3
+            UNROLL(3)
             for (int j = 0; j < vectors; j++) kernel[j] = *(const vec *)(kernels + j * LANES);
-            #pragma GCC unroll 24
+            UNROLL(24)
             for (int i = 0; i < rows; i++) {
                 vec x = (vec){0} + v[i * row_apart + input];
-                #pragma GCC unroll 3
+                UNROLL(3)
                 for (int j = 0; j < vectors; j++) sum[i * vectors + j] += x * kernel[j];
             }
         }
-    #pragma GCC unroll 24
+    UNROLL(24)
     for (int i = 0; i < rows; i++)
-        #pragma GCC unroll 3
+        UNROLL(3)
         for (int j = 0; j < vectors; j++) *(vec *)(m + i * m_apart + j * LANES) = sum[i * vectors + j];
 }
 
@@ -38,26 +38,26 @@ ALWAYS void product(const int rows, const int vectors, const float *v, long row_
 ALWAYS void product_of_halves(const int rows, const int vectors, const short *v, long row_apart, long tap_apart,
                               int taps, int inputs, const short *kernels, float *m, long m_apart) {
     __m512 sum[24];
-    #pragma GCC unroll 24
+    UNROLL(24)
     for (int i = 0; i < rows * vectors; i++) sum[i] = _mm512_setzero_ps();
     for (int tap = 0; tap < taps; tap++, v += tap_apart)
         for (int input = 0; input < inputs; input += 2, kernels += 2 * vectors * LANES) {
             __m512bh kernel[3];
-            #pragma GCC unroll 3
+            UNROLL(3)
             for (int j = 0; j < vectors; j++) kernel[j] = (__m512bh)_mm512_loadu_si512(kernels + 2 * j * LANES);
-            #pragma GCC unroll 24
+            UNROLL(24)
             for (int i = 0; i < rows; i++) {
                 int pair;
                 memcpy(&pair, v + i * row_apart + input, 4);
                 __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-                #pragma GCC unroll 3
+                UNROLL(3)
                 for (int j = 0; j < vectors; j++)
                     sum[i * vectors + j] = _mm512_dpbf16_ps(sum[i * vectors + j], x, kernel[j]);
             }
         }
-    #pragma GCC unroll 24
+    UNROLL(24)
     for (int i = 0; i < rows; i++)
-        #pragma GCC unroll 3
+        UNROLL(3)
         for (int j = 0; j < vectors; j++) _mm512_storeu_ps(m + i * m_apart + j * LANES, sum[i * vectors + j]);
 }
 #endif

@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #endif
 
+#include "unroll.h"
+
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
@@ -65,16 +67,16 @@ ALWAYS void store_floats(char *to, vec x, some these) {
 ALWAYS void past_caches(char *to, vec x) { *(vec *)to = x; }
 #endif
 
-/* x[order[lane]] for each lane. */
-ALWAYS vec rearranged(vec x, mask order) {
+/* from[order[lane]] for each lane; the orders are below LANES. */
+ALWAYS vec gathered(const float *from, mask order) {
 #if LANES == 16
-    return (vec)_mm512_permutexvar_ps((__m512i)order, (__m512)x);
+    return (vec)_mm512_permutexvar_ps((__m512i)order, *(const __m512_u *)from);
 #elif LANES == 8
-    return (vec)_mm256_permutevar8x32_ps((__m256)x, (__m256i)order);
+    return (vec)_mm256_permutevar8x32_ps(*(const __m256_u *)from, (__m256i)order);
 #else
-    vec there;
-    for (int lane = 0; lane < LANES; lane++) there[lane] = x[order[lane]];
-    return there;
+    vec x;
+    for (int lane = 0; lane < LANES; lane++) x[lane] = from[order[lane]];
+    return x;
 #endif
 }
 

@@ -39,7 +39,7 @@ static const double AT[] = {0.70710678118654752, 1.41421356237309505};
 ALWAYS void to_points(const vec *d, vec *p) {
     p[0] = d[0] - 2.5f * d[2] + d[4];
     p[5] = d[1] - 2.5f * d[3] + d[5];
-    #pragma GCC unroll 2
+    UNROLL(2)
     for (int pair = 0; pair < 2; pair++) {
         const float other = pair ? 0.5f : 2; /* the square of the other pair */
         vec even = d[4] - other * d[2], odd = (float)AT[pair] * (d[3] - other * d[1]);
@@ -49,13 +49,13 @@ ALWAYS void to_points(const vec *d, vec *p) {
 }
 
 ALWAYS void from_points(const int tile, const vec *m, vec *y) {
-    #pragma GCC unroll 5
+    UNROLL(5)
     for (int k = 0; k < tile; k++) y[k] = k ? (vec){0} : m[0];
-    #pragma GCC unroll 2
+    UNROLL(2)
     for (int pair = 0; pair < 2; pair++) {
         vec sum = m[2 * pair + 1] + m[2 * pair + 2], difference = m[2 * pair + 1] - m[2 * pair + 2];
         double power = 1;
-        #pragma GCC unroll 5
+        UNROLL(5)
         for (int k = 0; k < tile; k++, power *= AT[pair]) y[k] += (float)power * (k % 2 ? difference : sum);
     }
     y[tile - 1] += m[SEEN - 1];

@@ -21,12 +21,28 @@ from tweenlet import native, region
 from tweenlet.ops.products import as_products_read, lanes, padded
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
-SHAPES = {(3, 1), (5, 1), (3, 2), (5, 2), (7, 2)}
-"""Kernel and stride that there is native code for, padded by half a kernel."""
-SHAPES_UP = {4, 6, 8}
-"""Kernels of transposed ones, of stride 2, padded to twice the size."""
 LARGEST = 16
 """Channels of a group at most."""
+
+
+def _shape(kind: type[Convolution], size: int, stride: int = 1, padding: int = 0) -> tuple[object, ...]:
+    """What :func:`_shape_of` says of such a layer."""
+    return kind, (size, size), (stride, stride), (padding, padding), (1, 1), (0, 0), "zeros"
+
+
+def _shape_of(layer: Convolution) -> tuple[object, ...]:
+    """Kind, kernel, stride, padding, dilation, padding of the output, and what is there beyond the border."""
+    sides = layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.output_padding
+    return type(layer), *sides, layer.padding_mode
+
+
+POINT, POINT_UP = _shape(nn.Conv2d, 1), _shape(nn.ConvTranspose2d, 2, 2)
+GROUPED = {
+    *(_shape(nn.Conv2d, size, 1, size // 2) for size in (3, 5)),
+    *(_shape(nn.Conv2d, size, 2, size // 2) for size in (3, 5, 7)),
+    *(_shape(nn.ConvTranspose2d, size, 2, size // 2 - 1) for size in (4, 6, 8)),
+}
+"""Grouped layers that there is native code for; the output is ``step`` times smaller, or twice as large."""
 
 
 class _Bottleneck(ctypes.Structure):
@@ -54,6 +70,8 @@ class Kernels:
     """The weights of a bottleneck as the native code reads them."""
 
     inputs: int
+    inner: int
+    """Places of the inner channels: whole vectors."""
     outputs: int
     group: int
     """Channels of a group."""
@@ -64,7 +82,7 @@ class Kernels:
     scale: int
     """How many times larger, 1 or 2."""
     first: tuple[int, int]
-    """Where the first tap lies: for a transposed one, for even and for odd output pixels."""
+    """Where the first tap lies, from the pixel: of even and of odd output pixels."""
     reduce: Tensor
     expand: Tensor
     shortcut: Tensor
@@ -85,19 +103,25 @@ def kernels(
     dtype = reduce.weight.dtype
     if reduce.weight.device.type != "cpu" or not native.takes(dtype):
         return None
-    size, stride, up = grouped.kernel_size[0], grouped.stride[0], isinstance(grouped, nn.ConvTranspose2d)
-    group = grouped.in_channels // grouped.groups
-    known = size in SHAPES_UP if up else (size, stride) in SHAPES
-    pairs = dtype == torch.float32 or reduce.in_channels % 2 == 0
-    if not (known and pairs and group <= LARGEST and grouped.in_channels == grouped.out_channels):
+    group, up = grouped.in_channels // grouped.groups, isinstance(grouped, nn.ConvTranspose2d)
+    if not (
+        _shape_of(reduce) == _shape_of(expand) == POINT
+        and _shape_of(shortcut) == (POINT_UP if up else POINT)
+        and _shape_of(grouped) in GROUPED
+        and reduce.groups == expand.groups == shortcut.groups == 1
+        and reduce.out_channels == grouped.in_channels == grouped.out_channels == expand.in_channels
+        and (shortcut.in_channels, shortcut.out_channels) == (reduce.in_channels, expand.out_channels)
+        and group <= LARGEST
+        and (dtype == torch.float32 or reduce.in_channels % 2 == 0)  # products of bfloat16 are of pairs
+    ):
         return None
-    weight, first = grouped.weight.detach().float(), (-(size // 2), 0)
+    size, weight = grouped.kernel_size[0], grouped.weight.detach().float()
+    first = (-(size // 2), -(size // 2))
     if up:
         around = (size - 1) // 2
         first = (-((size - 1 - around) // 2), -((size - 2 - around) // 2))
-        weight = (
-            weight.view(-1, group, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
-        )  # by output, as of stride 1
+        # by output, like the weight of one that is not transposed
+        weight = weight.view(-1, group, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
         # an output pixel sees every other tap, backwards
         taps = [[around + odd - 2 * (first[odd] + tap) for tap in range(size // 2)] for odd in (0, 1)]
         by_phase = [weight[:, :, taps[down]][..., taps[right]] for down in (0, 1) for right in (0, 1)]
@@ -119,10 +143,11 @@ def kernels(
     vectors = torch.stack([laid_out(x).view(-1, lanes(), *x.shape[1:]) for x in by_phase])
     return Kernels(
         reduce.in_channels,
+        inner,
         expand.out_channels,
         group,
         size // 2 if up else size,
-        1 if up else stride,
+        1 if up else grouped.stride[0],
         2 if up else 1,
         first,
         matrix(laid_out(reduce.weight.detach()[..., 0, 0]).T),
@@ -174,8 +199,7 @@ def convolve(x: Tensor, of: Kernels, into: Tensor | None = None) -> Tensor:
                 f"side by side; got {tuple(given.shape)}, {given.dtype}, {given.device}, "
                 f"strides {given.stride()}"
             )
-    inner = len(of.reduce_bias) - lanes()
-    numbers = (of.inputs, inner, of.outputs, of.group, of.taps, of.step, of.scale)
+    numbers = (of.inputs, of.inner, of.outputs, of.group, of.taps, of.step, of.scale)
     tensors = (of.reduce, of.expand, of.shortcut, of.grouped, of.reduce_bias, of.grouped_bias, of.bias)
     half = of.reduce.dtype == torch.bfloat16
     first = (ctypes.c_int * 2)(*of.first)

@@ -52,8 +52,8 @@ class FastBranch(nn.Module):
     def __init__(self, plain: Branch):
         super().__init__()
         self.plain, self.outputs = plain, outputs_of(plain.expand)
-        stacks = (plain.reduce, plain.grouped, plain.expand, plain.shortcut)
-        layers = [layer for stack in stacks for layer in stack if isinstance(layer, bottleneck.Convolution)]
+        stacks = (plain.reduce, plain.grouped, plain.expand, plain.shortcut)  # whose norms are folded
+        layers = [layer for (layer,) in stacks if isinstance(layer, bottleneck.Convolution)]
         self._kernels = bottleneck.kernels(*layers)
 
     def size(self, x: Tensor) -> tuple[int, int]:
