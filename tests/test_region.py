@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from tweenlet import region
+from tweenlet import native, region
 from tweenlet.config import MINI
 from tweenlet.memory import keep_freed
 from tweenlet.network.fast import Fast
@@ -17,7 +17,7 @@ from tweenlet.region import LARGE, Region, empty, pixels
 
 CPU = torch.device("cpu")
 PAGE = 4096
-kept = pytest.mark.skipif(not keep_freed(), reason="memory is not kept here")
+kept = pytest.mark.skipif(not (keep_freed() and native.library()), reason="no native code or memory not kept")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from tweenlet import native
 from tweenlet.memory import keep_freed
 
 LARGE = 1 << 20
@@ -42,8 +43,11 @@ def pixels(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 @cache
 def _whole() -> Region | None:
-    """The one of this process, as large as the machine's memory; None where memory is not kept."""
-    if not keep_freed():
+    """The one of this process, as large as the machine's memory; None where memory is not kept.
+
+    And where there is no native code: then PyTorch makes most of what is large, where glibc puts it.
+    """
+    if not keep_freed() or native.library() is None:
         return None
     try:
         return Region(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE)
