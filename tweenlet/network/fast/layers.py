@@ -39,6 +39,24 @@ class Conv3d(nn.Module):
         return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
 
 
+class Pointwise(nn.Module):
+    """A 3-D convolution of 1x1x1, strided in space or not, as one matrix product."""
+
+    def __init__(self, layer: nn.Conv3d):
+        super().__init__()
+        self.weight = nn.Parameter(layer.weight.detach().flatten(1).T.contiguous(), False)
+        bias = torch.zeros(layer.out_channels).to(self.weight) if layer.bias is None else layer.bias.detach()
+        self.bias, self.every = nn.Parameter(bias, False), layer.stride[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, K, T, H', W'), the channels of a pixel side by side."""
+        x = channels_last(x[..., :: self.every, :: self.every])
+        made = region.pixels((len(x), len(self.bias), *x.shape[2:]), x.dtype, x.device)
+        rows, into = (t.movedim(1, -1).flatten(0, -2) for t in (x, made))
+        torch.addmm(self.bias, rows, self.weight, out=into)
+        return made
+
+
 Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
 
 
@@ -234,9 +252,9 @@ def pixels(like: Tensor, channels: int, height: int | None = None, width: int | 
 
 
 def channels_last(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """(B, C, H, W), the channels of a pixel side by side, in ``dtype`` if told; itself where it is so."""
+    """(B, C, ...), the channels of a pixel side by side, in ``dtype`` if told; itself where it is so."""
     dtype = dtype or x.dtype
-    if x.dtype == dtype and x.is_contiguous(memory_format=torch.channels_last):
+    if x.dtype == dtype and x.movedim(1, -1).is_contiguous():
         return x
     return region.pixels(x.shape, dtype, x.device).copy_(x)
 

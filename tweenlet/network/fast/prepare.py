@@ -18,7 +18,7 @@ from tweenlet.network.fast.blocks import (
     FastRefine,
     FastResidual,
 )
-from tweenlet.network.fast.layers import Conv3d, GateInPlace, Winograd, affine_of, channels_last
+from tweenlet.network.fast.layers import Conv3d, GateInPlace, Pointwise, Winograd, affine_of, channels_last
 from tweenlet.network.features import Block
 from tweenlet.network.flow import Decoder
 from tweenlet.network.fusion import Lateral
@@ -80,6 +80,8 @@ def _replaced(part: nn.Module, products: torch.dtype) -> nn.Module:
     for kind, faster in FASTER.items():
         if isinstance(part, kind):
             return faster(part)
+    if isinstance(part, nn.Conv3d) and part.kernel_size == (1, 1, 1):
+        return Pointwise(part)
     if isinstance(part, nn.Conv3d):
         # which pads by itself if it is a SliceConv
         plain = Conv3d(part.weight, part.bias, part.stride, tuple(size // 2 for size in part.kernel_size))
