@@ -51,7 +51,7 @@ def _whole() -> Region | None:
         return None
     try:
         return Region(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE)
-    except (OSError, ValueError):  # this process may not have so many addresses
+    except (OSError, OverflowError, ValueError):  # this process may not have so many addresses
         return None
 
 
