@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-#define ALWAYS static inline __attribute__((always_inline))
+#include "vectors.h"
+
 #define TAPS 8 /* of the filter between pixels */
 #define BEFORE 3 /* of them, before the pixel's own place */
 #define SIDE 6 /* of the kernel that blurs and takes the mean of 2x2 */
@@ -18,7 +19,7 @@ ALWAYS int inside(int place, int size, int reflects) {
 ALWAYS void mixed(const float *const *rows, const float *taps, float *y, int width) {
     for (int column = 0; column < width; column++) {
         float sum = 0;
-        #pragma GCC unroll 8
+        UNROLL(8)
         for (int tap = 0; tap < TAPS; tap++) sum += taps[tap] * rows[tap][column];
         y[column] = sum;
     }
@@ -92,7 +93,7 @@ int half_frame(const float *x, const float *kernels, float *y, long planes, int 
                 }
                 for (int column = 0; column < columns; column++) {
                     float sum = to[column];
-                    #pragma GCC unroll 3
+                    UNROLL(3)
                     for (int pair = 0; pair < SIDE / 2; pair++)
                         sum += kernel[2 * pair] * row[column + pair] + kernel[2 * pair + 1] * odd[column + pair];
                     to[column] = sum;
