@@ -4,6 +4,8 @@
 
 #include "vectors.h"
 
+int omp_get_thread_num(void); /* not every Clang comes with omp.h */
+
 #define TAPS 8 /* of the filter between pixels */
 #define BEFORE 3 /* of them, before the pixel's own place */
 #define SIDE 6 /* of the kernel that blurs and takes the mean of 2x2 */
@@ -28,18 +30,14 @@ ALWAYS void mixed(const float *const *rows, const float *taps, float *y, int wid
 /* x (planes, height, width) -> y (planes, 2 height, 2 width): the pixels themselves, and filtered by taps (channels, TAPS)
    those between. 1: not enough memory. */
 int double_frame(const float *x, const float *taps, float *y, long planes, int channels, int height, int width, int threads) {
-    int failed = 0;
+    const long of_thread = 2L * width + TAPS;
+    float *room = malloc(sizeof(float) * threads * of_thread);
+    if (!room) return 1;
     #pragma omp parallel num_threads(threads)
     {
-        float *row = malloc(sizeof(float) * (2L * width + TAPS)), *between = row + width + TAPS;
-        if (!row) {
-            #pragma omp atomic write
-            failed = 1;
-        }
-        #pragma omp barrier
+        float *row = room + omp_get_thread_num() * of_thread, *between = row + width + TAPS;
         #pragma omp for schedule(static)
         for (long line = 0; line < planes * height; line++) {
-            if (failed) continue;
             const float *from = x + line * width, *rows[TAPS];
             float *to = y + 4 * line * width;
             for (int place = 0; place < width + TAPS - 1; place++)
@@ -53,7 +51,6 @@ int double_frame(const float *x, const float *taps, float *y, long planes, int c
         }
         #pragma omp for schedule(static)
         for (long line = 0; line < planes * height; line++) {
-            if (failed) continue;
             const int own = line % height;
             float *plane = y + 4 * (line - own) * width;
             const float *rows[TAPS];
@@ -61,26 +58,22 @@ int double_frame(const float *x, const float *taps, float *y, long planes, int c
                 rows[tap] = plane + 4L * inside(own + tap - BEFORE, height, height > TAPS - 1 - BEFORE) * width;
             mixed(rows, taps + line / height % channels * TAPS, plane + (4L * own + 2) * width, 2 * width);
         }
-        free(row);
     }
-    return failed;
+    free(room);
+    return 0;
 }
 
 /* x (planes, height, width) -> y (planes, height / 2, width / 2), by kernels (channels, SIDE, SIDE). 1: not enough memory. */
 int half_frame(const float *x, const float *kernels, float *y, long planes, int channels, int height, int width, int threads) {
     const int lines = height / 2, columns = width / 2, reflects = height > 2 && width > 2;
-    int failed = 0;
+    const long of_thread = 2L * (columns + SIDE);
+    float *room = malloc(sizeof(float) * threads * of_thread);
+    if (!room) return 1;
     #pragma omp parallel num_threads(threads)
     {
-        float *row = malloc(sizeof(float) * 2 * (columns + SIDE)), *odd = row + columns + SIDE;
-        if (!row) {
-            #pragma omp atomic write
-            failed = 1;
-        }
-        #pragma omp barrier
+        float *row = room + omp_get_thread_num() * of_thread, *odd = row + columns + SIDE;
         #pragma omp for schedule(static)
         for (long line = 0; line < planes * lines; line++) {
-            if (failed) continue;
             const long plane = line / lines;
             float *to = y + line * columns;
             for (int column = 0; column < columns; column++) to[column] = 0;
@@ -100,7 +93,7 @@ int half_frame(const float *x, const float *kernels, float *y, long planes, int 
                 }
             }
         }
-        free(row);
     }
-    return failed;
+    free(room);
+    return 0;
 }
