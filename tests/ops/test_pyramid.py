@@ -58,6 +58,12 @@ def test_native_code_does_as_pytorch(size, shape):
             assert torch.equal(resize(last, kernel), resize(frame, kernel))
 
 
+@pytest.mark.parametrize("size", [(1, 8), (8, 1)])
+def test_a_side_of_one_pixel_has_no_half(size):
+    with pytest.raises((ValueError, RuntimeError)):
+        half(torch.rand(1, 3, *size))
+
+
 def test_a_flat_frame_stays_flat():
     frame = torch.full((1, 3, 16, 24), 0.7)
     torch.testing.assert_close(half(frame), frame[..., ::2, ::2])

@@ -4,8 +4,8 @@
     x --shortcut------------------------------- + -> ReLU
 
 ``reduce`` and ``expand`` are 1x1; ``grouped`` is strided or transposed, and ``shortcut`` with it. A group of
-few channels leaves most of a vector empty, so native code takes whole groups side by side as one: 3 to 10
-times as fast as oneDNN. Nothing between is ever whole.
+few channels leaves most of a vector empty, so native code takes whole groups side by side as one. Nothing
+between is ever whole. The features of MINI and of ST-MFNet take half the time of oneDNN's layers.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ float32 on a CPU are halved and doubled in native code.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,8 +42,10 @@ def half(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
     Sides of two pixels or more; an odd one loses its last row or column.
     """
     kernel = (gaussian_kernel() if kernel is None else kernel).to(frame)
-    if (made := _in_native_code("half_frame", frame, kernel)) is not None:
-        return made
+    if (library := _library_for(frame, kernel)) is not None:
+        square = F.pad(kernel.reshape(-1, 1, 5, 5), (1, 1, 1, 1))
+        blur_and_mean = F.avg_pool2d(square, 2, 1).flatten(1)  # of 2x2: 6x6 in all
+        return _resized(frame, library.half_frame, blur_and_mean, [side // 2 for side in frame.shape[2:]])
     frame = frame.contiguous(memory_format=torch.channels_last)  # half the time, a fifth of the memory
     return F.avg_pool2d(blur(frame, kernel), 2)
 
@@ -54,8 +56,8 @@ def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
     Output pixel (2i, 2j) is input pixel (i, j); the ones between are filtered along x, then along y.
     """
     taps = (torch.tensor(EIGHT_TAPS) if taps is None else taps).to(frame)
-    if (made := _in_native_code("double_frame", frame, taps)) is not None:
-        return made
+    if (library := _library_for(frame, taps)) is not None:
+        return _resized(frame, library.double_frame, taps.reshape(-1, 8), [2 * x for x in frame.shape[2:]])
     batch, channels, height, width = frame.shape
     by_tap = taps.reshape(-1, 8, 1, 1).unbind(1)
     wide = torch.stack((frame, _between(frame, by_tap, -1)), -1).view(batch, channels, height, 2 * width)
@@ -80,27 +82,23 @@ def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:
     return [*bands, frame]
 
 
-def _in_native_code(how: str, frame: Tensor, kernel: Tensor) -> Tensor | None:
-    """Halved by kernels of 5x5 or doubled by 8 taps, one or one for each channel; None where it cannot be."""
-    library = None if torch.compiler.is_compiling() else native.library()
+def _library_for(frame: Tensor, kernel: Tensor) -> ctypes.CDLL | None:
+    """The native code, where it does what is asked for: frames of float32 on a CPU, nothing learnt."""
+    if torch.compiler.is_compiling() or frame.device.type != "cpu" or frame.dtype != torch.float32:
+        return None
     learns = torch.is_grad_enabled() and (frame.requires_grad or kernel.requires_grad)
-    if library is None or learns or frame.device.type != "cpu" or frame.dtype != torch.float32:
-        return None
+    return None if learns or not frame.numel() else native.library()
+
+
+def _resized(frame: Tensor, by: Callable[..., int], kernels: Tensor, size: Sequence[int]) -> Tensor:
+    """``frame`` (B, C, H, W) of another size, ``by`` native code; ``kernels``: one, or one for each channel."""
     batch, channels, height, width = frame.shape
-    if how == "half_frame":
-        size = (height // 2, width // 2)
-        kernel = kernel.reshape(-1, 1, 5, 5).expand(channels, -1, -1, -1)
-        kernel = F.avg_pool2d(F.pad(kernel, (1, 1, 1, 1)), 2, 1)  # blurs and takes the mean
-    else:
-        size = (2 * height, 2 * width)
-        kernel = kernel.reshape(-1, 8).expand(channels, -1)
-    if not batch * channels * min(size):
-        return None
+    if not min(size):
+        raise ValueError(f"expected frames of at least two pixels a side, got {width}x{height}")
     made = region.empty((batch, channels, *size), frame.dtype, frame.device)
-    read = (frame.contiguous(), kernel.contiguous())
+    read = (frame.contiguous(), kernels.expand(channels, -1).contiguous())
     pointers = map(native.pointer, (*read, made))
-    planes = ctypes.c_long(batch * channels)
-    if getattr(library, how)(*pointers, planes, channels, height, width, torch.get_num_threads()):
+    if by(*pointers, ctypes.c_long(batch * channels), channels, height, width, torch.get_num_threads()):
         raise MemoryError("not enough memory to resize a frame")
     return made
 
