@@ -91,7 +91,7 @@ def _library_for(frame: Tensor, kernel: Tensor) -> ctypes.CDLL | None:
 
 
 def _resized(frame: Tensor, by: Callable[..., int], kernels: Tensor, size: Sequence[int]) -> Tensor:
-    """``frame`` (B, C, H, W) of another size, ``by`` native code; ``kernels``: one, or one for each channel."""
+    """``frame`` (B, C, H, W) at another ``size``, ``by`` native code; its kernel, or one for each channel."""
     batch, channels, height, width = frame.shape
     if not min(size):
         raise ValueError(f"expected frames of at least two pixels a side, got {width}x{height}")
