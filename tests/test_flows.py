@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from weakref import ref
 
+import pytest
 import torch
+from torch import Tensor
 
 from tweenlet.flows import Flows
-from tweenlet.ops.dis import window_flows
+from tweenlet.ops.dis import PAIRS, window_flows
 
 
 def test_new_frames_in_the_place_of_old_ones_are_new() -> None:
@@ -25,3 +27,30 @@ def test_only_the_latest_frames_are_held() -> None:
         seen.append(ref(frames[1]))
     del frames
     assert [frame() is not None for frame in seen] == [False] * 3 + [True] * 3  # four flows a window
+
+
+def test_on_a_device_both_flows_of_a_pair_are_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def found(first: Tensor, second: Tensor) -> Tensor:
+        asked.append(len(first))
+        return (second - first)[:, None].expand(-1, 2, -1, -1)
+
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    flows = Flows()
+    monkeypatch.setattr(flows, "_search", found)
+    frames = [torch.full((3, 16, 16), k * k / 255) for k in range(7)]
+    for first in range(4):
+        told = flows.four(frames[first : first + 4])
+        wanted = [(first + b) ** 2 - (first + a) ** 2 for a, b in PAIRS]
+        assert [round(flow.mean().item()) for flow in told] == wanted
+    assert asked == [2] * 6  # once for each pair of neighbours
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_device_replays_what_the_search_finds() -> None:
+    frames = [torch.rand(3, 64, 96, device="cuda") for _ in range(5)]
+    flows = Flows()
+    for window in (frames[:4], frames[1:]):
+        wanted = window_flows(torch.stack(window)[None])
+        assert ((flows(window) - wanted).abs() < 1e-2).float().mean() > 0.99

@@ -3,31 +3,36 @@
     windows     a b c d          flow of    b->a  b->c  c->b  c->d
                   b c d e                         c->b  c->d  d->c  d->e      half of them known already
 
-Frames are told apart by identity: a stream passes the same tensors again from window to window.
+Frames are told apart by identity: a stream passes the same tensors again from window to window. On a CUDA
+device both flows of a pair are found at once, by a recording: one of them is for the next window.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tweenlet.ops.dis import PAIRS, dis, four_flows, grey
+from tweenlet.ops.dis import PAIRS, dis, four_flows, grey, luma
+from tweenlet.ops.search import search
+from tweenlet.recordings import Recordings
 
 KEPT_BYTES = 2**29
 """What the flows that are kept may take, but that one window's are always kept: 4K frames leave seven."""
 
 
 class Flows:
-    """Finds the flows of windows and keeps the latest few: twelve serve streams four times as dense."""
+    """Finds the flows of windows and keeps the latest few: twelve serve streams four times as dense.
+
+    (On a CUDA device for each of these also its way back.)
+    """
 
     def __init__(self, kept: int = 12) -> None:
         self._kept = kept
+        self._search = Recordings(search)
         self._known: OrderedDict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = OrderedDict()
 
     def __call__(self, frames: Sequence[Tensor]) -> Tensor:
@@ -38,21 +43,30 @@ class Flows:
         return torch.stack(self.four(frames)).unsqueeze(0).to(frames[0].device)
 
     def four(self, frames: Sequence[Tensor]) -> list[Tensor]:
-        """The same flows one by one, (2, H, W) each, on the CPU."""
+        """The same flows one by one, (2, H, W) each, on the CPU or on a CUDA device, as the frames are."""
+        on_device = frames[0].is_cuda
+        luma_of, grey_of = cache(lambda i: luma(frames[i])), cache(lambda i: grey(frames[i]))
 
-        @cache
-        def look(i: int) -> NDArray[np.uint8]:
-            return grey(frames[i])
+        def found(a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
+            if on_device:
+                one, other = luma_of(a), luma_of(b)
+                ahead, back = self._search(torch.stack((one, other)), torch.stack((other, one)))
+                yield b, a, back
+                yield a, b, ahead
+            else:
+                yield a, b, dis(grey_of(a), grey_of(b))
 
         def find(a: int, b: int) -> Tensor:
             key = id(frames[a]), id(frames[b])
             if key not in self._known:  # the frames stay alive with it, so that their ids stay theirs
-                self._known[key] = frames[a], frames[b], dis(look(a), look(b))
+                for first, second, flow in found(a, b):
+                    pair = frames[first], frames[second]
+                    self._known[id(pair[0]), id(pair[1])] = *pair, flow
             self._known.move_to_end(key)
             return self._known[key][2]
 
         flows = four_flows(frames, find)
-        kept = min(self._kept, max(len(PAIRS), KEPT_BYTES // flows[0].nbytes))
+        kept = min(self._kept * (1 + on_device), max(len(PAIRS), KEPT_BYTES // flows[0].nbytes))
         while len(self._known) > kept:
             self._known.popitem(last=False)
         return flows

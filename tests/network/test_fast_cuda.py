@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.network.test_stmfnet import FAMILY
+from tweenlet import recordings
 from tweenlet.config import MINI, SMALL, STMFNET, TINY
 from tweenlet.network.fast import cuda
 from tweenlet.network.fast.cuda import FastCuda, Recorded
@@ -121,18 +122,18 @@ class Replays:
         self.network, self.inputs = network, [x.clone() for x in inputs]
         assert not any(x.is_inference() for x in self.inputs)
 
-    def __call__(self, inputs):
+    def __call__(self, *inputs):
         for mine, given in zip(self.inputs, inputs, strict=True):
             mine.copy_(given)
         return self.network(*self.inputs)
 
 
 def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
-    monkeypatch.setattr(cuda, "_Recording", Replays)
+    monkeypatch.setattr(recordings, "Recording", Replays)
     monkeypatch.setattr(Replays, "made", 0)
     model = lively(TINY)
     recorded = Recorded(FastCuda(model))
-    sizes = [(1, width) for width in range(1, cuda.KEPT + 2)]
+    sizes = [(1, width) for width in range(1, recordings.KEPT + 2)]
     with torch.inference_mode():
         for size in (sizes[0], sizes[0], *sizes):
             inputs = window(model, *size)
@@ -140,13 +141,13 @@ def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
     assert Replays.made == len(sizes)
     recorded(*window(model, *sizes[0]))  # outside of the mode that it was first made in, and made again
     assert Replays.made == len(sizes) + 1
-    assert len(recorded._recordings) == cuda.KEPT
+    assert len(recorded._replayed._kept) == recordings.KEPT
     with pytest.raises(ValueError, match="multiples of 8"):
         recorded(torch.zeros(1, 4, 3, 20, 16))
 
 
 def test_flows_are_found_before_a_recording(lively, monkeypatch):
-    monkeypatch.setattr(cuda, "_Recording", Replays)
+    monkeypatch.setattr(recordings, "Recording", Replays)
     model = lively(SMALL)
     frames, _ = window(model, 6, 8)
     torch.testing.assert_close(Recorded(FastCuda(model))(frames), FastCuda(model)(frames), atol=1e-4, rtol=0)

@@ -16,9 +16,10 @@ pytest.importorskip("triton", reason="the extra gpu is not installed")
 
 from tests.ops import test_adacof as plain_adacof
 from tests.ops import test_splat as plain_splat
+from tests.ops.test_search import moved
 from tweenlet.ops import adacof as adacof_module
+from tweenlet.ops import search, triton_adacof, triton_search, triton_splat, triton_variational, variational
 from tweenlet.ops import triton as choice
-from tweenlet.ops import triton_adacof, triton_splat
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.splat import splat, splat_sum
 
@@ -179,6 +180,38 @@ def test_half_precision_is_splatted_in_float32(dtype):
     torch.testing.assert_close(out.double(), wanted, atol=1e-3, rtol=torch.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (23, 40)], ids=str)
+@pytest.mark.parametrize("away", [8, 1])
+def test_searches_as_the_plain_op(size, away):
+    first, second = moved(2, -1, *size, batch=2)
+    found = torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size))
+    slopes = search.sobel(first)
+    wanted = search.searched_once(search.Patches(first, second, slopes), found, away)
+    made = on_device(triton_search.searched_once)(first, second, slopes, found, away)
+    torch.testing.assert_close(made, wanted, atol=2e-4, rtol=0)
+    assert (wanted - found).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("size", [(8, 8), (22, 39)], ids=str)
+def test_makes_flow_dense_as_the_plain_op(size):
+    first, second = moved(2, -1, *size, batch=2)
+    vectors = 3 * torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size))
+    vectors[1, :, 0, 0] = torch.tensor([-1e3, 1e3])
+    made = on_device(triton_search.densified)(first, second, vectors)
+    torch.testing.assert_close(made, search.densified(first, second, vectors), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (19, 40)], ids=str)
+def test_relaxes_as_the_plain_op(size):
+    slopes, flow, more = 5 * torch.randn(2, 8, *size), torch.randn(2, 2, *size), torch.randn(2, 2, *size)
+    wanted = variational.system_of(slopes, flow, more)
+    system = on_device(triton_variational.system_of)(slopes, flow, more)
+    torch.testing.assert_close(system, wanted, atol=1e-4, rtol=1e-4)
+    for black in (0, 1):
+        made = on_device(triton_variational.swept)(wanted, more.clone(), black)
+        torch.testing.assert_close(made, variational.swept(wanted, more, black), atol=1e-4, rtol=1e-4)
+
+
 # when they are chosen
 
 
@@ -208,6 +241,23 @@ def test_is_wanted_on_a_device_without_a_gradient(monkeypatch):
     assert not choice.wanted(x)
 
 
+def test_the_search_hands_over(monkeypatch):
+    first, second = (x.to(DEVICE) for x in moved(1, 0, 16, 24))
+    plain = search.search(first.cpu(), second.cpu())
+    ran = []
+    for kernels, names in (
+        (triton_search, ("searched_once", "densified")), (triton_variational, ("system_of", "swept")),
+    ):  # fmt: skip
+        for name in names:
+            kernel = getattr(kernels, name)
+            monkeypatch.setattr(kernels, name, lambda *x, n=name, k=kernel: ran.append(n) or k(*x))
+    for module in (search, variational):
+        monkeypatch.setattr(module, "wanted", lambda *_: True)
+    made = search.search(first, second).cpu()
+    torch.testing.assert_close(made, plain, atol=1e-3, rtol=0)
+    assert ran == ["searched_once"] * 5 + ["densified"] + (["system_of"] + ["swept"] * 10) * 5
+
+
 def test_the_plain_op_hands_over(monkeypatch):
     frame, *taps = (x.float().to(DEVICE) for x in plain_adacof.example())
     monkeypatch.setattr(adacof_module, "wanted", lambda *_: True)
@@ -222,10 +272,10 @@ import re
 import triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from tweenlet.ops import triton_adacof, triton_splat
+from tweenlet.ops import triton_adacof, triton_search, triton_splat
 
 
-def ptx(kernel, pointers, ones, constants):
+def ptx(kernel, pointers, ones, constants, warps=4):
     signature, values, attributes = {}, {}, {}
     for place, name in enumerate(kernel.arg_names):
         if name in constants or name in ones:
@@ -234,7 +284,7 @@ def ptx(kernel, pointers, ones, constants):
             signature[name] = pointers.get(name, "i32")
             attributes[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, values, attributes)
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps}).asm["ptx"]
 
 
 pointers = {"table": "*fp32", "out": "*fp32", "weight": "*fp16", "rows": "*fp16", "columns": "*fp16"}
@@ -252,11 +302,17 @@ pointers = dict.fromkeys(("values", "flow", "metric", "total"), "*fp32")
 constants = dict(PIXELS=128, CHANNELS=3, WIDE=4, WEIGHTED=True, PRECISE=tl.float32)
 code = ptx(triton_splat._kernel, pointers, one, constants)
 print("splat", len(re.findall(r"add\\.v4\\.f32", code)))
+pointers = dict.fromkeys(("first", "second", "slopes", "found", "made"), "*fp32")
+code = ptx(triton_search._search, pointers, (), dict(PATCH=8, STRIDE=3, STEPS=3, FLATTEST=1e-5), warps=1)
+print("waits", code.count("bar.sync"))
 """
 
 
 def test_a_hopper_reads_pixels_and_adds_to_them_sixteen_bytes_at_once(tmp_path):
-    """Compiled for one, here: one wide read for each neighbour and tap of a thread, four wide additions."""
+    """Compiled for one, here: one wide read for each neighbour and tap of a thread, four wide additions.
+
+    And a patch is searched for without waiting for other warps.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False,
@@ -265,4 +321,4 @@ def test_a_hopper_reads_pixels_and_adds_to_them_sixteen_bytes_at_once(tmp_path):
     assert done.returncode == 0, done.stderr
     found = dict(line.split() for line in done.stdout.splitlines())
     # (pixels x taps) / (4 warps of 32) x 4 neighbours
-    assert found == {"pixels": "16", "planes": "8", "splat": "4"}
+    assert found == {"pixels": "16", "planes": "8", "splat": "4", "waits": "0"}

@@ -1,9 +1,11 @@
-"""DIS: classical dense optical flow, by OpenCV, on the CPU. No parameters, and no gradient.
+"""DIS: classical dense optical flow. No parameters, and no gradient.
 
-first, second (3, H, W) in [0, 1]  ->  flow (2, H, W) in pixels (dx, dy): first's p is second's p + flow(p)
+frames (3, H, W) in [0, 1] --> luma, 0 to 255 --+--> grey, in 8 bits --> dis: OpenCV's, on a CPU ----+--> flow
+                                                +--> on a CUDA device much the same, by `ops.search` +
 
-Kroeger et al., "Fast Optical Flow using Dense Inverse Search", 2016. The medium preset takes 0.04 CPU seconds
-for a flow between frames of 854x480.
+A flow (2, H, W) from first to second is in pixels (dx, dy): first's p is second's p + flow(p). Kroeger et
+al., "Fast Optical Flow using Dense Inverse Search", 2016. OpenCV's medium preset takes 0.04 CPU seconds for
+one between frames of 854x480.
 """
 
 from __future__ import annotations
@@ -17,23 +19,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tweenlet.ops.search import SMALLEST, search
+
 PAIRS = ((1, 0), (1, 2), (2, 1), (2, 3))
 """Of a window of four frames, the pairs between which four-frame motion wants flow."""
-SMALLEST = 16
-"""Pixels along a side under which DIS refuses; smaller frames are held not to move."""
-
 _own = threading.local()  # an estimator holds buffers: one for each thread
 
 
+def luma(frame: Tensor) -> Tensor:
+    """The luma of a frame (3, H, W) in [0, 1], where that is, as (H, W) float32 of whole numbers to 255."""
+    red, green, blue = frame.detach().float()
+    whole: Tensor = (255 * (0.299 * red + 0.587 * green + 0.114 * blue)).round()
+    return whole.clamp(0, 255)
+
+
 def grey(frame: Tensor) -> NDArray[np.uint8]:
-    """What DIS looks at: the luma of a frame (3, H, W) in [0, 1], as (H, W) uint8."""
-    red, green, blue = frame.detach().float().cpu()
-    luma = 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
-    return np.ascontiguousarray(luma.round().clamp(0, 255).to(torch.uint8).numpy())
+    """The same on the CPU, as (H, W) uint8: what OpenCV's DIS looks at."""
+    return np.ascontiguousarray(luma(frame).to(torch.uint8).cpu().numpy())
 
 
 def dis(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Tensor:
-    """Flow (2, H, W) float32 in pixels from ``first`` to ``second``, both (H, W) uint8 from ``grey``."""
+    """Flow (2, H, W) float32 in pixels from ``first`` to ``second``, both (H, W) uint8 from ``grey``.
+
+    Frames with a side under SMALLEST, which OpenCV refuses, are held not to move.
+    """
     if min(first.shape) < SMALLEST:
         return torch.zeros(2, *first.shape)
     if not hasattr(_own, "estimator"):
@@ -54,6 +63,9 @@ def window_flows(frames: Tensor) -> Tensor:
 
 
 def _flows_of(window: Tensor) -> Tensor:
+    if window.is_cuda:
+        lumas = [luma(frame)[None] for frame in window]
+        return torch.stack(four_flows(window, lambda a, b: search(lumas[a], lumas[b])[0]))
     looks = [grey(frame) for frame in window]
     return torch.stack(four_flows(window, lambda a, b: dis(looks[a], looks[b])))
 

@@ -1,18 +1,13 @@
 """Fast on a CUDA device: whole frames instead of strips; a frame's work recorded once and replayed.
 
     FastCuda(model, dtype)      frames (B, 4, 3, H, W), flows  ->  (B, 3, H, W), like the model itself
-    Recorded(network)           frames (B, 4, 3, H, W), flows --> copied to where the recording reads them
-                                                                    |
-                                (B, 3, H, W) <-- copied <-- replay of the CUDA graph for these shapes
+    Recorded(network)           the same, as a CUDA graph for each shape (`tweenlet.recordings`)
 
-A device computes a frame in fewer milliseconds than Python needs to ask for its hundreds of operations; a
-CUDA graph asks once. It reads and writes the same memory each time, so that nothing in between may depend on
-numbers the device must first send back: the classical flow, found on the CPU, goes in as an input.
+Flows go into a graph as inputs: they are found once for each pair of frames, and used by two windows.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,13 +22,10 @@ from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.dis import window_flows
+from tweenlet.recordings import Recordings
 
-WARM_UPS = 3
-"""Runs before a recording: kernels are compiled, convolutions choose their algorithms."""
 FORMS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """How the weights of a convolution lie, by their dimensions; what it makes lies likewise."""
-KEPT = 4
-"""Recordings that are kept, each with the memory of one frame: a video and its tiles have few shapes."""
 
 
 class FastCuda(STMFNet):
@@ -120,47 +112,14 @@ class Recorded(nn.Module):
     def __init__(self, network: STMFNet):
         super().__init__()
         self.network, self.config, self.stride = network, network.config, network.stride
-        self._recordings: OrderedDict[tuple[torch.Size, ...], _Recording] = OrderedDict()
+        self._replayed = Recordings(network)
 
     def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
         """As the network's own."""
         check(frames, self.stride)
         if flows is None and self.network.motion is not None:
             flows = window_flows(frames)
-        inputs = [frames] if flows is None else [frames, flows.to(frames.device)]
-        shapes = tuple(x.shape for x in inputs)
-        # a recording outlives the mode that it was made in
-        with torch.inference_mode(False), torch.no_grad():
-            if shapes not in self._recordings:
-                while len(self._recordings) >= KEPT:
-                    self._recordings.popitem(last=False)
-                self._recordings[shapes] = _Recording(self.network, inputs)
-            self._recordings.move_to_end(shapes)
-            return self._recordings[shapes](inputs)
-
-
-class _Recording:
-    """What a network does for inputs of one shape, and the memory that it does it in."""
-
-    def __init__(self, network: nn.Module, inputs: list[Tensor]):
-        device = inputs[0].device
-        self.inputs = [x.clone() for x in inputs]
-        beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(beside):
-            for _ in range(WARM_UPS):
-                network(*self.inputs)
-        torch.cuda.current_stream(device).wait_stream(beside)
-        self.graph = torch.cuda.CUDAGraph()
-        # other threads may go on: they copy frames to the device and back (tweenlet.pipeline)
-        with torch.cuda.device(device), torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.output: Tensor = network(*self.inputs)
-
-    def __call__(self, inputs: list[Tensor]) -> Tensor:
-        for mine, given in zip(self.inputs, inputs, strict=True):
-            mine.copy_(given)
-        self.graph.replay()
-        return self.output.clone()
+        return self._replayed(frames) if flows is None else self._replayed(frames, flows.to(frames.device))
 
 
 @contextmanager

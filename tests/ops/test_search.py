@@ -1,0 +1,142 @@
+"""The search for flow: it meets OpenCV's refinement, and its DIS where that is right; borders and sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tweenlet import video
+from tweenlet.ops import search as module
+from tweenlet.ops.dis import dis, luma
+from tweenlet.ops.search import SMALLEST, densified, search, searched
+from tweenlet.ops.variational import refined
+from tweenlet.ops.warp import sample
+
+ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"
+
+
+def texture(height: int, width: int, batch: int = 1) -> Tensor:
+    """Luma (batch, height, width) with detail of several sizes, seeded."""
+    sums = torch.zeros(batch, 1, height, width)
+    for size in (2, 4, 8, 16):
+        noise = torch.rand(batch, 1, height // size + 2, width // size + 2)
+        sums += size * F.interpolate(noise, (height, width), mode="bicubic")
+    return 255 * ((sums - sums.min()) / (sums.max() - sums.min()))[:, 0]
+
+
+def moved(dx: int, dy: int, height: int = 120, width: int = 160, batch: int = 1) -> tuple[Tensor, Tensor]:
+    """Two cuts of one texture: first's p is second's p + (dx, dy)."""
+    reach = max(abs(dx), abs(dy))
+    wide = texture(height + 2 * reach, width + 2 * reach, batch)
+    cuts = (
+        wide[:, reach - y : reach - y + height, reach - x : reach - x + width] for x, y in ((0, 0), (dx, dy))
+    )
+    return tuple(cut.round().contiguous() for cut in cuts)  # type: ignore[return-value]
+
+
+def opencv(first: Tensor, second: Tensor) -> Tensor:
+    """OpenCV's DIS of (1, H, W), (1, 2, H, W)."""
+    return dis(*(x[0].to(torch.uint8).numpy() for x in (first, second)))[None]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (33, 47), (8, 8)], ids=str)
+def test_refines_as_opencv_does(size: tuple[int, int]) -> None:
+    first, second = moved(3, -2, *size)
+    flow = torch.tensor([2.5, -1.6]).view(1, 2, 1, 1) + 0.3 * torch.randn(1, 2, *size)
+    wanted = flow[0].permute(1, 2, 0).contiguous().numpy()
+    wanted = cv2.VariationalRefinement.create().calc(first[0].numpy(), second[0].numpy(), wanted.copy())
+    made = refined(first, second, flow)[0].permute(1, 2, 0).numpy()
+    assert np.abs(made - wanted).max() < 2e-3
+    assert np.abs(made - flow[0].permute(1, 2, 0).numpy()).mean() > 0.1
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (1, -2), (13, 7), (-24, 10)])
+def test_finds_motion_as_well_as_opencv(dx: int, dy: int) -> None:
+    first, second = moved(dx, dy)
+    truth = torch.tensor([dx, dy]).view(1, 2, 1, 1)
+    inner = (..., slice(28, -28), slice(28, -28))
+    ours, theirs = (
+        (flow - truth).norm(dim=1)[inner].mean() for flow in (search(first, second), opencv(first, second))
+    )
+    assert ours < 0.4
+    assert ours < theirs + 0.02
+
+
+def test_brighter_frames_fit_as_well() -> None:
+    first, second = moved(5, 3)
+    flow = search(0.7 * first, 0.7 * second + 60)
+    assert (flow - torch.tensor([5, 3]).view(1, 2, 1, 1)).norm(dim=1)[..., 16:-16, 16:-16].mean() < 0.3
+
+
+def test_real_frames_match_as_well_as_by_opencv() -> None:
+    with video.read(ELF) as reader:
+        frames = [
+            luma(torch.from_numpy(frame.rgb()))[None] for frame, _ in zip(reader, range(9), strict=False)
+        ]
+    first, second = frames[0], frames[8]
+    ours, theirs = search(first, second), opencv(first, second)
+    assert theirs.norm(dim=1).max() > 3  # there is motion
+
+    def misfit(flow: Tensor) -> float:
+        return float((sample(second[:, None], flow) - first[:, None]).abs().mean())
+
+    still = misfit(torch.zeros_like(ours))
+    assert misfit(theirs) < 0.7 * still
+    assert misfit(ours) < 1.03 * misfit(theirs)
+    assert (ours - theirs).norm(dim=1).median() < 0.1
+
+
+def test_neighbours_tell_of_motion_that_a_patch_alone_does_not_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disc moves further than a patch's steps reach, before a still ground; one patch knows how far."""
+    first, second = moved(11, 0, 40, 64)
+    start = torch.zeros(1, 2, 40, 64)
+    start[..., 16:24, 28:36] = torch.tensor([11.0, 0]).view(2, 1, 1)
+    told = searched(first, second, start)
+    inner = told[..., 2:-2, 2:-6]
+    assert ((inner - torch.tensor([11.0, 0]).view(2, 1, 1)).norm(dim=1) < 0.2).float().mean() > 0.95
+    monkeypatch.setattr(module, "ROUNDS", (0,) * len(module.ROUNDS))
+    alone = searched(first, second, start)[..., 2:-2, 2:-6]
+    assert ((alone - torch.tensor([11.0, 0]).view(2, 1, 1)).norm(dim=1) < 0.2).float().mean() < 0.5
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 600), (77, 53), (64, 128)], ids=str)
+def test_takes_any_size_and_several_pairs(size: tuple[int, int]) -> None:
+    first, second = moved(2, 1, *size, batch=3)
+    flow = search(first, second)
+    assert flow.shape == (3, 2, *size)
+    assert flow.isfinite().all()
+    for k in range(3):
+        torch.testing.assert_close(search(first[k : k + 1], second[k : k + 1])[0], flow[k], atol=1e-3, rtol=0)
+
+
+def test_nothing_moves_between_equal_frames_nor_in_small_or_flat_ones() -> None:
+    picture = texture(50, 70)
+    assert search(picture, picture).abs().max() < 1e-3
+    assert not search(torch.rand(1, SMALLEST - 1, 40), torch.rand(1, SMALLEST - 1, 40)).any()
+    flat = search(torch.full((1, 40, 40), 9.0), torch.full((1, 40, 40), 30.0))
+    assert flat.isfinite().all()
+    assert flat.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(8, 8), (22, 27), (24, 25)], ids=str)
+def test_each_pixel_is_a_mean_of_vectors(size: tuple[int, int]) -> None:
+    first, second = moved(1, 1, *size)
+    rows, columns = (1 + (side - 8) // 3 for side in size)
+    same = torch.tensor([1.5, -2.0]).view(1, 2, 1, 1).expand(1, 2, rows, columns)
+    torch.testing.assert_close(densified(first, second, same), same[..., :1, :1].expand(1, 2, *size))
+    ramp = torch.arange(float(columns)).expand(1, 2, rows, columns)
+    made = densified(torch.zeros_like(first), torch.zeros_like(second), ramp)[0, 0, 0]
+    covers = [[k for k in range(columns) if 3 * k <= x < 3 * k + 8] or [columns - 1] for x in range(size[1])]
+    torch.testing.assert_close(made, torch.tensor([sum(ks) / len(ks) for ks in covers]))
+
+
+def test_asks_a_device_for_no_number() -> None:
+    """Which a CUDA graph could not hold: it fails on tensors without data."""
+    frames = torch.empty(2, 40, 72, device="meta")
+    assert search(frames, frames).shape == (2, 2, 40, 72)
