@@ -3,8 +3,9 @@
     python scripts/gpu_kernels.py [--size 1920x1080]
 
 AdaCoF with 5x5 taps in float16 of a picture in float32, softmax included, as the network calls it; splatting
-of three channels by a metric, and of five without. Told for each: median milliseconds of 20 runs, bytes
-counted (tweenlet/ops/triton_adacof.py and triton_splat.py), and the rate they make as a share of a copy's.
+of three channels by a metric, and of five without; the search for flow both ways between two frames, and its
+parts at half the frame's size, where most of it is. Told for each: median milliseconds of 20 runs, bytes
+counted (tweenlet/ops/triton_*.py), and the rate they make as a share of a copy's.
 On a machine without a device it rehearses in Triton's interpreter: TRITON_INTERPRET=1, --size 32x24.
 """
 
@@ -21,10 +22,14 @@ from torch import Tensor
 
 from tweenlet.cost import size_of
 from tweenlet.ops import adacof as adacof_module
+from tweenlet.ops import search as search_module
 from tweenlet.ops import splat as splat_module
-from tweenlet.ops import triton_adacof, triton_splat
+from tweenlet.ops import triton_adacof, triton_search, triton_splat, triton_variational
+from tweenlet.ops import variational as variational_module
 from tweenlet.ops.adacof import adacof
+from tweenlet.ops.search import search
 from tweenlet.ops.splat import splat, splat_sum
+from tweenlet.recordings import Recordings
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RUNS = 20 if DEVICE == "cuda" else 1
@@ -84,7 +89,7 @@ def main() -> None:
 
     frame = torch.rand(1, 3, height, width, device=DEVICE)
     planes = [smooth(TAPS, spread).half() for spread in (1.0, 3.0, 3.0)]
-    for module in (adacof_module, splat_module):
+    for module in (adacof_module, splat_module, search_module, variational_module):
         module.wanted = lambda *_: False  # the plain ops, for comparison
     with torch.inference_mode():
         plain = adacof(frame, *planes, softmax=True)
@@ -124,6 +129,34 @@ def main() -> None:
                 triton_splat.PIXELS, triton_splat.WARPS = size, warps
                 ms = milliseconds(lambda o=ours, i=inputs: o(*i))
                 tell(f"{name}, {size} pixels, {warps} warps", ms, moved, copy, off(ours(*inputs), wanted))
+    with torch.no_grad():
+        time_the_search(255 * smooth(2, 0.2)[0].sigmoid(), copy)
+
+
+def time_the_search(frames: Tensor, copy: float) -> None:
+    """Both ways between two frames (2, H, W), by PyTorch, by our kernels, and replayed; then its parts."""
+    first, second = frames, frames.flip(0)
+    plain = search(first, second)
+    tell("search, plain", milliseconds(lambda: search(first, second)), 0, copy, 0)
+    for module in (search_module, variational_module):
+        module.wanted = lambda *_: True
+    tell("search", milliseconds(lambda: search(first, second)), 0, copy, off(search(first, second), plain))
+    if DEVICE == "cuda":
+        replayed = Recordings(search)
+        made = replayed(first, second).clone()
+        tell("search, replayed", milliseconds(lambda: replayed(first, second)), 0, copy, off(made, plain))
+    first, second = (torch.nn.functional.avg_pool2d(x[None], 2)[0] for x in (first, second))
+    pixels, slopes = first.numel(), search_module.sobel(first)
+    found = torch.zeros(2, 2, *(1 + (side - 8) // 3 for side in first.shape[1:]), device=DEVICE)
+    flow, changes = torch.zeros_like(slopes), torch.rand(2, 8, *first.shape[1:], device=DEVICE)
+    system = triton_variational.system_of(changes, flow, flow)
+    for name, run, moved in (
+        ("a round of the search", lambda: triton_search.searched_once(first, second, slopes, found, 1), 16),
+        ("flow made dense", lambda: triton_search.densified(first, second, found), 16),
+        ("a system for relaxing", lambda: triton_variational.system_of(changes, flow, flow), 76),
+        ("half a sweep", lambda: triton_variational.swept(system, flow, 0), 28),
+    ):
+        tell(f"search: {name}", milliseconds(run), pixels * moved, copy, 0)
 
 
 if __name__ == "__main__":

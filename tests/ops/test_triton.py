@@ -186,6 +186,7 @@ def test_searches_as_the_plain_op(size, away):
     first, second = moved(2, -1, *size, batch=2)
     found = torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size))
     slopes = search.sobel(first)
+    torch.testing.assert_close(on_device(triton_search.sobel)(first), slopes, atol=1e-4, rtol=0)
     wanted = search.searched_once(search.Patches(first, second, slopes), found, away)
     made = on_device(triton_search.searched_once)(first, second, slopes, found, away)
     torch.testing.assert_close(made, wanted, atol=2e-4, rtol=0)
@@ -203,7 +204,12 @@ def test_makes_flow_dense_as_the_plain_op(size):
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (19, 40)], ids=str)
 def test_relaxes_as_the_plain_op(size):
-    slopes, flow, more = 5 * torch.randn(2, 8, *size), torch.randn(2, 2, *size), torch.randn(2, 2, *size)
+    first, second = 255 * torch.rand(2, 2, *size)
+    flow, more = torch.randn(2, 2, *size), torch.randn(2, 2, *size)
+    flow[0, :, 0, 0] = torch.tensor([-1e6, 1e6])
+    slopes = variational.slopes_of(first, second, flow)
+    made = on_device(triton_variational.slopes_of)(first, second, flow)
+    torch.testing.assert_close(made, slopes, atol=2e-3, rtol=0)
     wanted = variational.system_of(slopes, flow, more)
     system = on_device(triton_variational.system_of)(slopes, flow, more)
     torch.testing.assert_close(system, wanted, atol=1e-4, rtol=1e-4)
@@ -246,7 +252,8 @@ def test_the_search_hands_over(monkeypatch):
     plain = search.search(first.cpu(), second.cpu())
     ran = []
     for kernels, names in (
-        (triton_search, ("searched_once", "densified")), (triton_variational, ("system_of", "swept")),
+        (triton_search, ("sobel", "searched_once", "densified")),
+        (triton_variational, ("slopes_of", "system_of", "swept")),
     ):  # fmt: skip
         for name in names:
             kernel = getattr(kernels, name)
@@ -255,7 +262,8 @@ def test_the_search_hands_over(monkeypatch):
         monkeypatch.setattr(module, "wanted", lambda *_: True)
     made = search.search(first, second).cpu()
     torch.testing.assert_close(made, plain, atol=1e-3, rtol=0)
-    assert ran == ["searched_once"] * 5 + ["densified"] + (["system_of"] + ["swept"] * 10) * 5
+    refining = ["slopes_of"] + (["system_of"] + ["swept"] * 10) * 5
+    assert ran == ["sobel"] + ["searched_once"] * 5 + ["densified"] + refining
 
 
 def test_the_plain_op_hands_over(monkeypatch):

@@ -2,6 +2,7 @@
 
 searched_once   program = a patch, two pixels of it to a thread: all of a round happens in the registers of
                 one warp, and only the vector is written; pictures are read through the caches
+sobel           program = a block of pixels
 densified       program = a block of pixels: nine patches looked at for each
 """
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from tweenlet.ops.search import FLATTEST, PATCH, STEPS, STRIDE
 
 PIXELS = 256
-"""Of a program that makes flow dense."""
+"""Of a program, where it is not a patch."""
 WARPS = 4
 """Of 32 threads each, to such a program."""
 
@@ -37,6 +38,17 @@ def searched_once(first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, 
     return made
 
 
+def sobel(picture: Tensor) -> Tensor:
+    """As :func:`tweenlet.ops.search.sobel`."""
+    batch, height, width = picture.shape
+    slopes = torch.empty(batch, 2, height, width, dtype=torch.float32, device=picture.device)
+    with torch.cuda.device_of(picture):  # type: ignore[no-untyped-call]
+        _sobel[(triton.cdiv(height * width, PIXELS), batch)](
+            picture.contiguous(), slopes, height, width, PIXELS=PIXELS, num_warps=WARPS
+        )
+    return slopes
+
+
 def densified(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
     """As :func:`tweenlet.ops.search.densified`."""
     batch, height, width = first.shape
@@ -50,7 +62,31 @@ def densified(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
 
 
 @triton.jit
-def _bilinear(
+def _sobel(picture: tl.tensor, slopes: tl.tensor, height: int, width: int, PIXELS: tl.constexpr) -> None:
+    """A block of pixels of one picture."""
+    image = tl.program_id(1).to(tl.int64)
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    known = pixel < height * width
+    row, column = pixel // width, pixel % width
+    picture += image * height * width
+    slopes += image * 2 * height * width + pixel
+    along_x = tl.zeros((PIXELS,), tl.float32)
+    along_y = along_x
+    for down in tl.static_range(-1, 2):
+        line = tl.abs(row + down)
+        line = tl.where(line < height, line, 2 * height - 2 - line) * width
+        for right in tl.static_range(-1, 2):
+            place = tl.abs(column + right)
+            place = tl.where(place < width, place, 2 * width - 2 - place)
+            value = tl.load(picture + line + place, known, 0.0) / 8
+            along_x += right * (2 - down * down) * value
+            along_y += down * (2 - right * right) * value
+    tl.store(slopes, along_x, known)
+    tl.store(slopes + height * width, along_y, known)
+
+
+@triton.jit
+def bilinear(
     picture: tl.tensor, y: tl.tensor, x: tl.tensor, y_share: tl.tensor, x_share: tl.tensor,
     known: tl.tensor, height: int, width: int,
 ) -> tl.tensor:  # fmt: skip
@@ -76,7 +112,7 @@ def _apart(
     y = tl.minimum(tl.maximum(top + v, 1.0 - PATCH), height - 1.0)
     x = tl.minimum(tl.maximum(left + u, 1.0 - PATCH), width - 1.0)
     row, column = tl.floor(y), tl.floor(x)
-    fetched = _bilinear(
+    fetched = bilinear(
         second, row.to(tl.int32) + pixel // PATCH, column.to(tl.int32) + pixel % PATCH, y - row, x - column,
         pixel >= 0, height, width,
     )  # fmt: skip
@@ -179,7 +215,7 @@ def _densify(
             y = tl.minimum(tl.maximum(row + v, 0.0), height - 1.0)
             x = tl.minimum(tl.maximum(column + u, 0.0), width - 1.0)
             y_whole, x_whole = tl.floor(y), tl.floor(x)
-            fetched = _bilinear(
+            fetched = bilinear(
                 second, y_whole.to(tl.int32), x_whole.to(tl.int32), y - y_whole, x - x_whole, there,
                 height, width,
             )  # fmt: skip

@@ -13,12 +13,28 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tweenlet.ops.triton_search import bilinear
 from tweenlet.ops.variational import BRIGHT, DULL, OVER, SLOPE, SMOOTH, SYSTEM, TINY
 
 PIXELS = 256
 """Of a program."""
 WARPS = 4
 """Of 32 threads each, to a program."""
+
+
+def slopes_of(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """As :func:`tweenlet.ops.variational.slopes_of`."""
+    batch, height, width = first.shape
+    pictures = torch.empty(batch, 2, height, width, dtype=torch.float32, device=first.device)
+    slopes = torch.empty(batch, 8, height, width, dtype=torch.float32, device=first.device)
+    grid = (triton.cdiv(height * width, PIXELS), batch)
+    with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
+        _pictures[grid](
+            first.contiguous(), second.contiguous(), flow.contiguous(), pictures, height, width,
+            PIXELS=PIXELS, num_warps=WARPS,
+        )  # fmt: skip
+        _slopes[grid](pictures, slopes, height, width, PIXELS=PIXELS, num_warps=WARPS)
+    return slopes
 
 
 def system_of(slopes: Tensor, flow: Tensor, more: Tensor) -> Tensor:
@@ -42,6 +58,74 @@ def swept(system: Tensor, more: Tensor, black: int) -> Tensor:
             system, more, height, width, black, PIXELS=PIXELS, SYSTEM=SYSTEM, OVER=OVER, num_warps=WARPS
         )
     return more
+
+
+@triton.jit
+def _pictures(
+    first: tl.tensor, second: tl.tensor, flow: tl.tensor, pictures: tl.tensor, height: int, width: int,
+    PIXELS: tl.constexpr,
+) -> None:  # fmt: skip
+    """A block of pixels of one pair of frames, the second fetched by flow: their mean, and the change."""
+    image = tl.program_id(1).to(tl.int64)
+    plane = height * width
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    known = pixel < plane
+    flow += image * 2 * plane + pixel
+    pictures += image * 2 * plane + pixel
+    y = tl.minimum(tl.maximum(pixel // width + tl.load(flow + plane, known, 0.0), 0.0), height - 1.0)
+    x = tl.minimum(tl.maximum(pixel % width + tl.load(flow, known, 0.0), 0.0), width - 1.0)
+    row, column = tl.floor(y), tl.floor(x)
+    fetched = bilinear(
+        second + image * plane, row.to(tl.int32), column.to(tl.int32), y - row, x - column, known,
+        height, width,
+    )  # fmt: skip
+    here = tl.load(first + image * plane + pixel, known, 0.0)
+    tl.store(pictures, (here + fetched) / 2, known)
+    tl.store(pictures + plane, fetched - here, known)
+
+
+@triton.jit
+def _slope(
+    picture: tl.tensor, row: tl.tensor, column: tl.tensor, known: tl.tensor, height: int, width: int,
+    DOWN: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """The number below a pixel less that above, or those to its right and left; borders go on."""
+    if DOWN:
+        one = tl.minimum(row + 1, height - 1) * width + column
+        other = tl.maximum(row - 1, 0) * width + column
+    else:
+        one = row * width + tl.minimum(column + 1, width - 1)
+        other = row * width + tl.maximum(column - 1, 0)
+    return tl.load(picture + one, known, 0.0) - tl.load(picture + other, known, 0.0)
+
+
+@triton.jit
+def _slopes(pictures: tl.tensor, slopes: tl.tensor, height: int, width: int, PIXELS: tl.constexpr) -> None:
+    """A block of pixels of the mean and the change of one pair of frames."""
+    image = tl.program_id(1).to(tl.int64)
+    plane = height * width
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    known = pixel < plane
+    row, column = pixel // width, pixel % width
+    mean = pictures + image * 2 * plane
+    change = mean + plane
+    slopes += image * 8 * plane + pixel
+    right, left = tl.minimum(column + 1, width - 1), tl.maximum(column - 1, 0)
+    below, above = tl.minimum(row + 1, height - 1), tl.maximum(row - 1, 0)
+    xx = _slope(mean, row, right, known, height, width, False)
+    xx -= _slope(mean, row, left, known, height, width, False)
+    xy = _slope(mean, below, column, known, height, width, False)
+    xy -= _slope(mean, above, column, known, height, width, False)
+    yy = _slope(mean, below, column, known, height, width, True)
+    yy -= _slope(mean, above, column, known, height, width, True)
+    tl.store(slopes, _slope(mean, row, column, known, height, width, False), known)
+    tl.store(slopes + plane, _slope(mean, row, column, known, height, width, True), known)
+    tl.store(slopes + 2 * plane, tl.load(change + pixel, known, 0.0), known)
+    tl.store(slopes + 3 * plane, xx, known)
+    tl.store(slopes + 4 * plane, xy, known)
+    tl.store(slopes + 5 * plane, yy, known)
+    tl.store(slopes + 6 * plane, _slope(change, row, column, known, height, width, False), known)
+    tl.store(slopes + 7 * plane, _slope(change, row, column, known, height, width, True), known)
 
 
 @triton.jit

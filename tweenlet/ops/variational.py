@@ -2,9 +2,9 @@
 
     first, second (B, h, w), flow (B, 2, h, w) in pixels  ->  flow (B, 2, h, w)
 
-    second, fetched by flow --> slopes --+--> system: six numbers a pixel --> swept, red and black in turn --+
-                                         |                                                                   |
-                                         +--- FIXED times, each with the weights that the last one left <----+
+    slopes of both --+--> system: seven numbers a pixel --> swept, red and black pixels in turn --+
+                     |                                                                            |
+                     +--- FIXED times, each with the weights that follow from the last one <------+
 
 Brox et al., "High Accuracy Optical Flow Estimation Based on a Theory for Warping", 2004, in the form that
 OpenCV has it in (`cv2.VariationalRefinement`), and equal to it: robust penalties for the change of a pixel,
@@ -33,12 +33,7 @@ SYSTEM = 7
 
 def refined(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     """The flow (B, 2, h, w) from ``first`` to ``second`` (B, h, w), luma in [0, 255], refined; float32."""
-    warped = sample(second[:, None], flow)[:, 0]
-    between, change = (first + warped) / 2, warped - first
-    x, y = _slope(between, -1), _slope(between, -2)
-    slopes = torch.stack(
-        (x, y, change, _slope(x, -1), _slope(x, -2), _slope(y, -2), _slope(change, -1), _slope(change, -2)), 1
-    )
+    slopes = slopes_of(first, second, flow)
     more = torch.zeros_like(flow, memory_format=torch.contiguous_format)
     for _ in range(FIXED):
         system = system_of(slopes, flow, more)
@@ -46,6 +41,23 @@ def refined(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
             for black in (0, 1):
                 more = swept(system, more, black)
     return flow + more
+
+
+def slopes_of(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """What is linear around a flow (B, 2, h, w) between two frames (B, h, w), as (B, 8, h, w).
+
+    Slopes along x and y, the change, slopes of slopes (xx, xy, yy), and those of the change along x and y.
+    """
+    if wanted(first, second, flow):
+        from tweenlet.ops import triton_variational
+
+        return triton_variational.slopes_of(first, second, flow)
+    warped = sample(second[:, None], flow)[:, 0]
+    between, change = (first + warped) / 2, warped - first
+    x, y = _slope(between, -1), _slope(between, -2)
+    return torch.stack(
+        (x, y, change, _slope(x, -1), _slope(x, -2), _slope(y, -2), _slope(change, -1), _slope(change, -2)), 1
+    )
 
 
 def system_of(slopes: Tensor, flow: Tensor, more: Tensor) -> Tensor:

@@ -35,4 +35,4 @@ class Network:
 
     def __call__(self, frames: Tensor) -> Tensor:
         """The frame in the middle, not clamped; nothing is known of the frames from an earlier call."""
-        return self.interpolator.middle(list(frames))
+        return self.interpolator.middle(list(frames.to(self.interpolator.device)))
