@@ -17,6 +17,7 @@ FLOORS = [
         "config",
         "devices",
         "memory",
+        "recordings",
         "region",
         "ops",
         "scenes",
@@ -31,7 +32,7 @@ FLOORS = [
     ["progress", "demo", "bench", "cli", "__main__"],
 ]
 """From the ground up. Within a floor a room may use those before it."""
-ALONE = {"cache", "video", "config", "devices", "memory", "scenes", "threads", "whole"}
+ALONE = {"cache", "video", "config", "devices", "memory", "recordings", "scenes", "threads", "whole"}
 """Rooms that know nothing of the rest of the house."""
 ORDER = [room for floor in FLOORS for room in floor]
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")

@@ -18,10 +18,21 @@ from tests.ops import test_adacof as plain_adacof
 from tests.ops import test_splat as plain_splat
 from tests.ops.test_search import moved
 from tweenlet.ops import adacof as adacof_module
-from tweenlet.ops import search, triton_adacof, triton_search, triton_splat, triton_variational, variational
+from tweenlet.ops import (
+    search,
+    triton_adacof,
+    triton_correlation,
+    triton_search,
+    triton_splat,
+    triton_variational,
+    triton_warp,
+    variational,
+)
 from tweenlet.ops import triton as choice
 from tweenlet.ops.adacof import adacof
+from tweenlet.ops.correlation import correlation
 from tweenlet.ops.splat import splat, splat_sum
+from tweenlet.ops.warp import sample
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
@@ -178,6 +189,34 @@ def test_half_precision_is_splatted_in_float32(dtype):
     assert out.dtype == dtype
     wanted = splat(*(x.double() for x in inputs))
     torch.testing.assert_close(out.double(), wanted, atol=1e-3, rtol=torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 4), (13, 41)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_samples_as_the_plain_op(size, dtype):
+    source, flow, _ = scene(5, *size, 4.0, dtype)
+    flow[0, :, 0, 0] = torch.tensor([-6e4, 6e4])
+    exact = {"atol": 1e-3 if dtype == torch.float16 else 2e-5, "rtol": 0}
+    last = [x.contiguous(memory_format=torch.channels_last) for x in (source, flow)]
+    for inputs in ((source, flow), last, (source[:1].expand(2, -1, -1, -1), flow)):
+        made = on_device(triton_warp.sample)(*inputs)
+        assert made.dtype == dtype
+        torch.testing.assert_close(made, sample(*inputs), **exact)
+    assert on_device(triton_warp.sample)(*last).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 4), (13, 21)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_matches_as_the_plain_op(size, dtype):
+    first, second = torch.randn(2, 2, 7, *size).to(dtype)
+    wanted = correlation(first.double(), second.double())
+    exact = {"atol": 3e-3 if dtype == torch.float16 else 1e-6, "rtol": 0}
+    last = second.contiguous(memory_format=torch.channels_last)
+    for inputs in ((first, second), (first, last), (first.expand(2, -1, -1, -1), second)):
+        made = on_device(triton_correlation.correlation)(*inputs)
+        assert made.dtype == dtype
+        assert made.stride(1) == 1
+        torch.testing.assert_close(made.double(), wanted, **exact)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (23, 40)], ids=str)

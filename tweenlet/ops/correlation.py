@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.ops.triton import wanted
 
 REACH = 4
 """Furthest displacement in pixels, each way."""
@@ -30,8 +31,9 @@ class _Map(ctypes.Structure):
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Mean over channels of first(p) * second(p + d) for the 81 displacements d; zero outside the frame.
 
-    Shapes (B, C, H, W) twice -> (B, 81, H, W). ValueError when the two shapes differ. float32 on a CPU that
-    needs no gradient is matched in native code, and the result's channels lie side by side.
+    Shapes (B, C, H, W) twice -> (B, 81, H, W). ValueError when the two shapes differ. Without a
+    gradient, float32 on a CPU is matched in native code, and on a CUDA device any by a kernel of its own: the
+    channels of the result lie side by side then.
     """
     if first.shape != second.shape:
         raise ValueError(
@@ -39,6 +41,10 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
         )
     if _is_for_native_code(first) and _is_for_native_code(second):
         return _by_native_code(first, second)
+    if wanted(first, second):
+        from tweenlet.ops import triton_correlation
+
+        return triton_correlation.correlation(first, second)
     around = F.pad(second, (REACH,) * 4)
     if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
         made: Tensor = _Learnt.apply(first, around)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
 """Triton: when an op runs as a kernel of its own on a CUDA device, instead of as PyTorch's operations.
 
-    adacof, splat, splat_sum --> wanted? --> triton_adacof, triton_splat    forward only, a CUDA device
-                                    |
-                                    +-----> the plain op                    all else
+    adacof, splat, correlation, search, ... --> wanted? --> triton_*        forward only, a CUDA device
+                                                   |
+                                                   +------> the plain op    all else
 
 The kernels have the plain ops' signatures and pass their tests. Triton comes with PyTorch's CUDA builds; a
 machine without it runs the plain ops and never imports the files of the kernels.

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tweenlet.ops.search import FLATTEST, PATCH, STEPS, STRIDE
+from tweenlet.ops.triton_warp import bilinear
 
 PIXELS = 256
 """Of a program, where it is not a patch."""
@@ -86,23 +87,6 @@ def _sobel(picture: tl.tensor, slopes: tl.tensor, height: int, width: int, PIXEL
 
 
 @triton.jit
-def bilinear(
-    picture: tl.tensor, y: tl.tensor, x: tl.tensor, y_share: tl.tensor, x_share: tl.tensor,
-    known: tl.tensor, height: int, width: int,
-) -> tl.tensor:  # fmt: skip
-    """A picture between rows y and y + 1, columns x and x + 1; its border goes on."""
-    above = tl.minimum(tl.maximum(y, 0), height - 1) * width
-    below = tl.minimum(tl.maximum(y + 1, 0), height - 1) * width
-    left = tl.minimum(tl.maximum(x, 0), width - 1)
-    right = tl.minimum(tl.maximum(x + 1, 0), width - 1)
-    upper = tl.load(picture + above + left, known, 0.0)
-    upper += x_share * (tl.load(picture + above + right, known, 0.0) - upper)
-    lower = tl.load(picture + below + left, known, 0.0)
-    lower += x_share * (tl.load(picture + below + right, known, 0.0) - lower)
-    return upper + y_share * (lower - upper)
-
-
-@triton.jit
 def _apart(
     second: tl.tensor, patch: tl.tensor, top: tl.tensor, left: tl.tensor, u: tl.tensor, v: tl.tensor,
     height: int, width: int, PATCH: tl.constexpr,
@@ -114,7 +98,7 @@ def _apart(
     row, column = tl.floor(y), tl.floor(x)
     fetched = bilinear(
         second, row.to(tl.int32) + pixel // PATCH, column.to(tl.int32) + pixel % PATCH, y - row, x - column,
-        pixel >= 0, height, width,
+        pixel >= 0, height, width, width, 1,
     )  # fmt: skip
     apart = fetched - patch
     return apart - tl.sum(apart) / (PATCH * PATCH)
@@ -217,7 +201,7 @@ def _densify(
             y_whole, x_whole = tl.floor(y), tl.floor(x)
             fetched = bilinear(
                 second, y_whole.to(tl.int32), x_whole.to(tl.int32), y - y_whole, x - x_whole, there,
-                height, width,
+                height, width, width, 1,
             )  # fmt: skip
             weight = tl.where(there, 1 / tl.maximum(tl.abs(fetched - here), 1.0), 0.0)
             total_u += weight * u

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tweenlet.ops.triton_search import bilinear
+from tweenlet.ops.triton_warp import bilinear
 from tweenlet.ops.variational import BRIGHT, DULL, OVER, SLOPE, SMOOTH, SYSTEM, TINY
 
 PIXELS = 256
@@ -77,7 +77,7 @@ def _pictures(
     row, column = tl.floor(y), tl.floor(x)
     fetched = bilinear(
         second + image * plane, row.to(tl.int32), column.to(tl.int32), y - row, x - column, known,
-        height, width,
+        height, width, width, 1,
     )  # fmt: skip
     here = tl.load(first + image * plane + pixel, known, 0.0)
     tl.store(pictures, (here + fetched) / 2, known)

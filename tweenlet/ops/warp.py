@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tweenlet.ops.triton import wanted
+
 INSIDE = 0.999
 """Share of a sample's four taps that must lie in the frame for the sample to count."""
 
@@ -45,6 +47,10 @@ def sample(source: Tensor, flow: Tensor) -> Tensor:
 
     Beyond the frame its border goes on. Positions are float32 at least. Differentiable in both.
     """
+    if wanted(source, flow):
+        from tweenlet.ops import triton_warp
+
+        return triton_warp.sample(source, flow)
     height, width = source.shape[-2:]
     precise = torch.promote_types(source.dtype, torch.float32)
     flow = flow.to(precise)

@@ -1,0 +1,81 @@
+"""Sampling where flow points as one Triton kernel: :func:`tweenlet.ops.warp.sample` on a CUDA device.
+
+    program = a block of pixels: where each points is found once, then read channel by channel
+
+As PyTorch's operations it is a grid made in a dozen passes before anything is sampled.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+PIXELS = 256
+"""Of a program."""
+WARPS = 4
+"""Of 32 threads each, to a program."""
+
+
+def sample(source: Tensor, flow: Tensor) -> Tensor:
+    """As :func:`tweenlet.ops.warp.sample`; the result lies in memory as the source does. No gradient."""
+    batch, channels, height, width = source.shape
+    made = torch.empty_like(source)
+    precise = torch.promote_types(source.dtype, torch.float32)
+    with torch.cuda.device_of(source):  # type: ignore[no-untyped-call]
+        _kernel[(triton.cdiv(height * width, PIXELS), batch)](
+            source, flow, made, channels, height, width, *source.stride(), *flow.stride(), *made.stride(),
+            PIXELS=PIXELS, PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
+        )  # fmt: skip
+    return made
+
+
+@triton.jit
+def bilinear(
+    picture: tl.tensor, row: tl.tensor, column: tl.tensor, y_share: tl.tensor, x_share: tl.tensor,
+    known: tl.tensor, height: int, width: int, line: int, step: int,
+) -> tl.tensor:  # fmt: skip
+    """A picture between a row and the next, a column and the next, ``line`` and ``step`` numbers apart.
+
+    Its border goes on. Of the type of the shares.
+    """
+    above = tl.minimum(tl.maximum(row, 0), height - 1) * line
+    below = tl.minimum(tl.maximum(row + 1, 0), height - 1) * line
+    left = tl.minimum(tl.maximum(column, 0), width - 1) * step
+    right = tl.minimum(tl.maximum(column + 1, 0), width - 1) * step
+    upper = tl.load(picture + above + left, known, 0.0).to(x_share.dtype)
+    upper += x_share * (tl.load(picture + above + right, known, 0.0).to(x_share.dtype) - upper)
+    lower = tl.load(picture + below + left, known, 0.0).to(x_share.dtype)
+    lower += x_share * (tl.load(picture + below + right, known, 0.0).to(x_share.dtype) - lower)
+    return upper + y_share * (lower - upper)
+
+
+@triton.jit
+def _kernel(
+    source: tl.tensor, flow: tl.tensor, made: tl.tensor, channels: int, height: int, width: int,
+    source_b: int, source_c: int, source_y: int, source_x: int,
+    flow_b: int, flow_c: int, flow_y: int, flow_x: int,
+    made_b: int, made_c: int, made_y: int, made_x: int,
+    PIXELS: tl.constexpr, PRECISE: tl.constexpr,
+) -> None:  # fmt: skip
+    """A block of pixels of one sample; strides are those of batch, channels, rows and columns."""
+    image = tl.program_id(1).to(tl.int64)
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    known = pixel < height * width
+    row, column = pixel // width, pixel % width
+    flow += image * flow_b + row.to(tl.int64) * flow_y + column.to(tl.int64) * flow_x
+    x = column.to(PRECISE) + tl.load(flow, known, 0.0).to(PRECISE)
+    y = row.to(PRECISE) + tl.load(flow + flow_c, known, 0.0).to(PRECISE)
+    x, y = tl.minimum(tl.maximum(x, 0.0), width - 1.0), tl.minimum(tl.maximum(y, 0.0), height - 1.0)
+    left, top = tl.floor(x), tl.floor(y)
+    source += image * source_b
+    made += image * made_b + row.to(tl.int64) * made_y + column.to(tl.int64) * made_x
+    for _ in range(channels):
+        fetched = bilinear(
+            source, top.to(tl.int64), left.to(tl.int64), y - top, x - left, known, height, width,
+            source_y, source_x,
+        )  # fmt: skip
+        tl.store(made, fetched, known)
+        source += source_c
+        made += made_c
