@@ -30,8 +30,8 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     made = torch.empty(batch, height, width, MATCHES, dtype=dtype, device=first.device)
     with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
         _kernel[(triton.cdiv(height * width, PIXELS), across, batch)](
-            first, second, made, channels, height, width, *first.stride(), *second.stride(),
-            PIXELS=PIXELS, REACH=REACH, WIDE=triton.next_power_of_2(across),
+            first, second, made, height, width, *first.stride(), *second.stride(),
+            CHANNELS=channels, PIXELS=PIXELS, REACH=REACH, WIDE=triton.next_power_of_2(across),
             PRECISE=tl.float64 if dtype == torch.float64 else tl.float32, num_warps=WARPS,
         )  # fmt: skip
     return made.permute(0, 3, 1, 2)
@@ -39,10 +39,11 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 
 @triton.jit
 def _kernel(
-    first: tl.tensor, second: tl.tensor, made: tl.tensor, channels: int, height: int, width: int,
+    first: tl.tensor, second: tl.tensor, made: tl.tensor, height: int, width: int,
     first_b: int, first_c: int, first_y: int, first_x: int,
     second_b: int, second_c: int, second_y: int, second_x: int,
-    PIXELS: tl.constexpr, REACH: tl.constexpr, WIDE: tl.constexpr, PRECISE: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, REACH: tl.constexpr, WIDE: tl.constexpr,
+    PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
     """One block of pixels of one sample; strides are those of batch, channels, rows and columns."""
     image = tl.program_id(2).to(tl.int64)
@@ -59,11 +60,11 @@ def _kernel(
     second += image * second_b + there_row.to(tl.int64)[:, None] * second_y
     second += there_column.to(tl.int64) * second_x
     total = tl.zeros((PIXELS, WIDE), PRECISE)
-    for _ in range(channels):
+    for _ in range(CHANNELS):
         own = tl.load(first, known, 0.0).to(PRECISE)
         total += own[:, None] * tl.load(second, there, 0.0).to(PRECISE)
         first += first_c
         second += second_c
     across = 2 * REACH + 1
     target = (image * height * width + pixel)[:, None] * (across * across) + tl.program_id(1) * across + step
-    tl.store(made + target, total / channels, told)
+    tl.store(made + target, total / CHANNELS, told)

@@ -25,8 +25,9 @@ def sample(source: Tensor, flow: Tensor) -> Tensor:
     precise = torch.promote_types(source.dtype, torch.float32)
     with torch.cuda.device_of(source):  # type: ignore[no-untyped-call]
         _kernel[(triton.cdiv(height * width, PIXELS), batch)](
-            source, flow, made, channels, height, width, *source.stride(), *flow.stride(), *made.stride(),
-            PIXELS=PIXELS, PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
+            source, flow, made, height, width, *source.stride(), *flow.stride(), *made.stride(),
+            CHANNELS=channels, PIXELS=PIXELS,
+            PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
         )  # fmt: skip
     return made
 
@@ -53,11 +54,11 @@ def bilinear(
 
 @triton.jit
 def _kernel(
-    source: tl.tensor, flow: tl.tensor, made: tl.tensor, channels: int, height: int, width: int,
+    source: tl.tensor, flow: tl.tensor, made: tl.tensor, height: int, width: int,
     source_b: int, source_c: int, source_y: int, source_x: int,
     flow_b: int, flow_c: int, flow_y: int, flow_x: int,
     made_b: int, made_c: int, made_y: int, made_x: int,
-    PIXELS: tl.constexpr, PRECISE: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one sample; strides are those of batch, channels, rows and columns."""
     image = tl.program_id(1).to(tl.int64)
@@ -71,7 +72,7 @@ def _kernel(
     left, top = tl.floor(x), tl.floor(y)
     source += image * source_b
     made += image * made_b + row.to(tl.int64) * made_y + column.to(tl.int64) * made_x
-    for _ in range(channels):
+    for _ in range(CHANNELS):
         fetched = bilinear(
             source, top.to(tl.int64), left.to(tl.int64), y - top, x - left, known, height, width,
             source_y, source_x,
