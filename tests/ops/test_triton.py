@@ -22,6 +22,7 @@ from tweenlet.ops import (
     search,
     triton_adacof,
     triton_correlation,
+    triton_pyramid,
     triton_search,
     triton_splat,
     triton_variational,
@@ -31,6 +32,7 @@ from tweenlet.ops import (
 from tweenlet.ops import triton as choice
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.correlation import correlation
+from tweenlet.ops.pyramid import EIGHT_TAPS, double
 from tweenlet.ops.splat import splat, splat_sum
 from tweenlet.ops.warp import sample
 
@@ -189,6 +191,18 @@ def test_half_precision_is_splatted_in_float32(dtype):
     assert out.dtype == dtype
     wanted = splat(*(x.double() for x in inputs))
     torch.testing.assert_close(out.double(), wanted, atol=1e-3, rtol=torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 5), (5, 4), (13, 41)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_doubles_as_the_plain_op(size, dtype):
+    frame, taps = torch.rand(2, 3, *size).to(dtype), torch.tensor(EIGHT_TAPS).expand(3, 8).clone()
+    taps[1] = torch.rand(8)
+    made = on_device(triton_pyramid.double)(frame.mT.contiguous().mT, taps.to(dtype))
+    assert made.dtype == dtype
+    wanted = double(frame.double(), taps.to(dtype).double().view(3, 1, 1, 8))
+    exact = {"atol": 2e-2 if dtype == torch.float16 else 1e-5, "rtol": 0}
+    torch.testing.assert_close(made.double(), wanted, **exact)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4), (13, 41)], ids=str)

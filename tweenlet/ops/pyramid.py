@@ -5,7 +5,7 @@
     laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)], finest first
 
 Borders are reflected (repeated where a side is too short to reflect). Where nothing is learnt, frames of
-float32 on a CPU are halved and doubled in native code.
+float32 on a CPU are halved and doubled in native code, and frames on a CUDA device doubled by a kernel.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native, region
+from tweenlet.ops.triton import wanted
 
 EIGHT_TAPS = (-1 / 64, 4 / 64, -11 / 64, 40 / 64, 40 / 64, -11 / 64, 4 / 64, -1 / 64)
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -59,6 +60,10 @@ def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
     if (library := _library_for(frame, taps)) is not None:
         return _resized(frame, library.double_frame, taps.reshape(-1, 8), [2 * x for x in frame.shape[2:]])
     batch, channels, height, width = frame.shape
+    if wanted(frame, taps):
+        from tweenlet.ops import triton_pyramid
+
+        return triton_pyramid.double(frame, taps.reshape(-1, 8).expand(channels, -1))
     by_tap = taps.reshape(-1, 8, 1, 1).unbind(1)
     wide = torch.stack((frame, _between(frame, by_tap, -1)), -1).view(batch, channels, height, 2 * width)
     tall = torch.stack((wide, _between(wide, by_tap, -2)), -2)
