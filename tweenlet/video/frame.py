@@ -13,6 +13,7 @@ exist in RGB, and the mean of its chroma to 0.01 of a step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 FULL, LIMITED, UNSPECIFIED = 2, 1, 2  # AVCOL_RANGE_JPEG, AVCOL_RANGE_MPEG, AVCOL_SPC_UNSPECIFIED
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_BAND = 64  # rows at a time: what arithmetic leaves on its way stays in the caches, in half the time
 _DEPTHS = (8, 9, 10, 12, 14, 16)
 _LUMA_WEIGHTS = {  # AVColorSpace -> the weights of red and blue in luma (ITU-T H.273, table 4)
     1: (0.2126, 0.0722),  # BT.709
@@ -137,13 +139,16 @@ def to_rgb(picture: av.VideoFrame) -> NDArray[np.float32]:
         return np.ascontiguousarray(packed.transpose(2, 0, 1), np.float32) / top
     planes = "gray" if is_gray(picture.format) else "yuv444p"
     laid = _layout(picture, _named(planes, bits), colour)
-    codes = np.stack([_view(plane, bits)[:, : laid.width] for plane in laid.planes])
-    flat = codes.reshape(len(codes), -1).astype(np.float32)
+    views = [_view(plane, bits)[:, : laid.width] for plane in laid.planes]
     forward, offset = colour.equations(bits, laid.height, gray=planes == "gray")
-    back = np.linalg.inv(forward) if len(codes) == 3 else 1 / forward.sum(axis=1, keepdims=True)
-    rgb = _product(back, flat) - (back @ offset).astype(np.float32)
-    np.clip(rgb, 0, 1, out=rgb)
-    return rgb.repeat(3 // len(rgb), axis=0).reshape(3, laid.height, laid.width)
+    back = np.linalg.inv(forward) if len(views) == 3 else 1 / forward.sum(axis=1, keepdims=True)
+    shift = (back @ offset).astype(np.float32)
+    rgb = np.empty((3, laid.height, laid.width), np.float32)
+    for rows in _bands(laid.height):
+        codes = np.stack([view[rows] for view in views]).reshape(len(views), -1).astype(np.float32)
+        values = _product(back, codes) - shift
+        rgb[:, rows] = np.clip(values, 0, 1, out=values).reshape(len(views), -1, laid.width)
+    return rgb
 
 
 def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.VideoFrame:
@@ -156,20 +161,23 @@ def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.Video
     _, height, width = rgb.shape
     target = av.VideoFormat(pixels)
     bits = bits_of(target)
-    flat = np.clip(rgb, 0, 1).astype(np.float32).reshape(3, -1)
     if is_rgb(target):
         name, top, kind = ("rgb24", 255, np.uint8) if bits == 8 else ("rgb48le", 65535, np.uint16)
-        packed = np.rint(flat * np.float32(top)).astype(kind).reshape(3, height, width).transpose(1, 2, 0)
+        values = np.clip(rgb, 0, 1).astype(np.float32)
+        packed = np.rint(values * np.float32(top)).astype(kind).transpose(1, 2, 0)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(packed), format=name)
         colour = replace(colour, matrix=0, range=FULL)
     else:
         planes = "gray" if is_gray(target) else "yuv444p"
         forward, offset = colour.equations(bits, height, gray=planes == "gray")
-        codes = np.rint(_product(forward, flat) + offset.astype(np.float32))
-        np.clip(codes, 0, 2**bits - 1, out=codes)
         picture = av.VideoFrame(width, height, _named(planes, bits))
-        for plane, values in zip(picture.planes, codes.reshape(-1, height, width), strict=True):
-            _view(plane, bits)[:, :width] = values
+        views = [_view(plane, bits)[:, :width] for plane in picture.planes]
+        for rows in _bands(height):
+            values = np.clip(rgb[:, rows], 0, 1).astype(np.float32).reshape(3, -1)
+            codes = np.rint(_product(forward, values) + offset.astype(np.float32))
+            np.clip(codes, 0, 2**bits - 1, out=codes)
+            for view, plane in zip(views, codes.reshape(len(views), -1, width), strict=True):
+                view[rows] = plane
     colour.stamp(picture)
     return _layout(picture, pixels, colour)
 
@@ -190,6 +198,11 @@ def fit(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
         if rgb or all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
             return picture if picture.format.name == pixels else _layout(picture, pixels, own)
     return from_rgb(to_rgb(picture), pixels, colour)
+
+
+def _bands(height: int) -> Iterator[slice]:
+    for top in range(0, height, _BAND):
+        yield slice(top, top + _BAND)
 
 
 def _product(matrix: NDArray[np.floating], flat: NDArray[np.float32]) -> NDArray[np.float32]:
