@@ -66,7 +66,8 @@ class Flows:
             return self._known[key][2]
 
         flows = four_flows(frames, find)
-        kept = min(self._kept * (1 + on_device), max(len(PAIRS), KEPT_BYTES // flows[0].nbytes))
+        ways = 1 + on_device
+        kept = min(self._kept * ways, max(len(PAIRS) * ways, KEPT_BYTES // flows[0].nbytes))
         while len(self._known) > kept:
             self._known.popitem(last=False)
         return flows
