@@ -135,7 +135,7 @@ class Patches:
         self.tensor = [part / (xx * yy - xy * xy).clamp_min(FLATTEST) for part in (xx, xy, yy)]
 
     def misfit(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared differences (B, rows, columns), and by how much a step (B, 2, ...) takes them too far."""
+        """Squared differences (B, rows, columns), and what a Gauss-Newton step takes off (B, 2, ...)."""
         apart = _centred(self._fetched(vectors) - self.patch)
         x, y = (_summed(apart * slope) for slope in self.slopes)
         xx, xy, yy = self.tensor
