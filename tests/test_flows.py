@@ -37,7 +37,7 @@ def test_on_a_device_both_flows_of_a_pair_are_found_at_once(monkeypatch: pytest.
         return (second - first)[:, None].expand(-1, 2, -1, -1)
 
     monkeypatch.setattr(Tensor, "is_cuda", True)
-    flows = Flows()
+    flows = Flows(kept=3)  # both ways of each are kept
     monkeypatch.setattr(flows, "_search", found)
     frames = [torch.full((3, 16, 16), k * k / 255) for k in range(7)]
     for first in range(4):

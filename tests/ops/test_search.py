@@ -104,6 +104,24 @@ def test_neighbours_tell_of_motion_that_a_patch_alone_does_not_find(monkeypatch:
     assert ((alone - torch.tensor([11.0, 0]).view(2, 1, 1)).norm(dim=1) < 0.2).float().mean() < 0.5
 
 
+def test_no_vector_runs_away_from_where_it_was_told_to_begin() -> None:
+    """A step on a patch that is nearly flat is long."""
+    first = torch.linspace(0, 3, 64).expand(1, 64, 64) + 0.02 * torch.randn(1, 64, 64)
+    found = torch.zeros(1, 2, 19, 19)
+    patches = module.Patches(first, 255 * torch.rand(1, 64, 64), module.sobel(first))
+    assert patches.misfit(found)[1].norm(dim=1).max() > 10 * module.PATCH
+    assert module.searched_once(patches, found, 1).norm(dim=1).max() <= module.PATCH
+
+
+@pytest.mark.parametrize(
+    ("size", "halved"),
+    [((16, 16), 1), ((16, 600), 1), ((120, 160), 2), ((480, 854), 5), ((1080, 1920), 6), ((2160, 3840), 7)],
+    ids=str,
+)
+def test_frames_are_halved_as_often_as_by_opencv(size: tuple[int, int], halved: int) -> None:
+    assert module.levels(*size) == halved
+
+
 @pytest.mark.parametrize("size", [(16, 16), (16, 600), (77, 53), (64, 128)], ids=str)
 def test_takes_any_size_and_several_pairs(size: tuple[int, int]) -> None:
     first, second = moved(2, 1, *size, batch=3)

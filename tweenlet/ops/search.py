@@ -108,11 +108,10 @@ def searched_once(patches: Patches, found: Tensor, away: int) -> Tensor:
         start, least = torch.where(better[:, None], tried, start), torch.where(better, misfit, least)
     best = place = start
     least = torch.full_like(least, torch.inf)
-    going = torch.ones_like(least, dtype=torch.bool)
     for _ in range(STEPS):
         misfit, step = patches.misfit(place)
-        going = going & (misfit < least)
-        best, least = torch.where(going[:, None], place, best), torch.where(going, misfit, least)
+        better = misfit < least
+        best, least = torch.where(better[:, None], place, best), torch.where(better, misfit, least)
         place = place - step
     near = (best - start).square().sum(1, keepdim=True) <= PATCH**2
     return torch.where(near, best, start)

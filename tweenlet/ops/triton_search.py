@@ -149,13 +149,12 @@ def _search(
     u, v = start_u, start_v
     best_u, best_v = start_u, start_v
     least = float("inf")
-    going = number >= 0
     for _ in tl.static_range(STEPS):
         apart = _apart(second, patch, top, left, u, v, height, width, PATCH)
         misfit = tl.sum(apart * apart)
-        going = going & (misfit < least)
-        best_u, best_v = tl.where(going, u, best_u), tl.where(going, v, best_v)
-        least = tl.where(going, misfit, least)
+        better = misfit < least
+        best_u, best_v = tl.where(better, u, best_u), tl.where(better, v, best_v)
+        least = tl.where(better, misfit, least)
         by_x, by_y = tl.sum(apart * x), tl.sum(apart * y)
         u -= yy * by_x - xy * by_y
         v -= xx * by_y - xy * by_x
