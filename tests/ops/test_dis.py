@@ -38,6 +38,13 @@ def test_frames_too_small_for_dis_do_not_move():
     assert not window_flows(frames).any()
 
 
+def test_a_small_frame_changes_nothing_for_those_after_it():
+    first, second = (grey(frame) for frame in moving([0, 3, 0, 0])[0][:2])
+    before = dis(first, second)
+    dis(first[:16, :16].copy(), second[:16, :16].copy())
+    assert torch.equal(dis(first, second), before)
+
+
 def test_grey_is_luma_in_eight_bits():
     frame = torch.tensor([1.0, 0, 0]).view(3, 1, 1).expand(3, 16, 16)
     assert (grey(frame) == round(0.299 * 255)).all()

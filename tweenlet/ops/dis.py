@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tweenlet.ops.search import SMALLEST, search
+from tweenlet.ops.search import FINEST, SMALLEST, search
 
 PAIRS = ((1, 0), (1, 2), (2, 1), (2, 3))
 """Of a window of four frames, the pairs between which four-frame motion wants flow."""
@@ -50,6 +50,7 @@ def dis(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Tensor:
 
         _own.estimator = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
     estimator: Any = _own.estimator
+    estimator.setFinestScale(FINEST)  # which a frame too small for it changes, for those after it as well
     return torch.from_numpy(estimator.calc(first, second, None)).permute(2, 0, 1).contiguous()
 
 
