@@ -67,6 +67,18 @@ def test_finds_motion_as_well_as_opencv(dx: int, dy: int, device: str) -> None:
     assert ours < theirs + 0.02
 
 
+@pytest.mark.parametrize("size", [(130, 257), (97, 161), (480, 854)], ids=str)
+def test_finds_motion_at_the_borders_as_well_as_opencv(size: tuple[int, int]) -> None:
+    """Also on the right and below, where sides of odd lengths are halved."""
+    first, second = moved(8, -5, *size)
+    truth = torch.tensor([8, -5]).view(1, 2, 1, 1)
+    ours, theirs = (
+        [(flow - truth).norm(dim=1)[0][area].mean() for area in ((..., slice(-6, None)), (slice(-6, None),))]
+        for flow in (search(first, second), opencv(first, second))
+    )
+    assert all(a < b for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
+
+
 def test_brighter_frames_fit_as_well() -> None:
     first, second = moved(5, 3)
     flow = search(0.7 * first, 0.7 * second + 60)
@@ -118,7 +130,7 @@ def test_no_vector_runs_away_from_where_it_was_told_to_begin() -> None:
     [((16, 16), 1), ((16, 600), 1), ((120, 160), 2), ((480, 854), 5), ((1080, 1920), 6), ((2160, 3840), 7)],
     ids=str,
 )
-def test_frames_are_halved_as_often_as_by_opencv(size: tuple[int, int], halved: int) -> None:
+def test_frames_are_halved_to_a_fourth_of_a_side_or_to_a_patch(size: tuple[int, int], halved: int) -> None:
     assert module.levels(*size) == halved
 
 
