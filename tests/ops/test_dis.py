@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tweenlet.ops.dis import SMALLEST, dis, grey, window_flows
+from tweenlet.ops.dis import SMALLEST, dis, grey, luma, window_flows
 
 
 def texture(height: int, width: int) -> torch.Tensor:
@@ -43,6 +43,13 @@ def test_a_small_frame_changes_nothing_for_those_after_it():
     before = dis(first, second)
     dis(first[:16, :16].copy(), second[:16, :16].copy())
     assert torch.equal(dis(first, second), before)
+
+
+def test_what_is_no_number_is_black():
+    frame = torch.full((3, 16, 16), 0.5)
+    frame[:, 3, 4] = torch.nan
+    assert luma(frame)[3, 4] == 0
+    assert luma(frame).isfinite().all()
 
 
 def test_grey_is_luma_in_eight_bits():

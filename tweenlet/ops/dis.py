@@ -30,7 +30,7 @@ def luma(frame: Tensor) -> Tensor:
     """The luma of a frame (3, H, W) in [0, 1], where that is, as (H, W) float32 of whole numbers to 255."""
     red, green, blue = frame.detach().float()
     whole: Tensor = (255 * (0.299 * red + 0.587 * green + 0.114 * blue)).round()
-    return whole.clamp(0, 255)
+    return whole.clamp(0, 255).nan_to_num(0)  # one that is none would spread over all of the flow
 
 
 def grey(frame: Tensor) -> NDArray[np.uint8]:
