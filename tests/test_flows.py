@@ -47,6 +47,11 @@ def test_on_a_device_both_flows_of_a_pair_are_found_at_once(monkeypatch: pytest.
     assert asked == [2] * 6  # once for each pair of neighbours
 
 
+def test_of_frames_however_large_a_window_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tweenlet.flows.KEPT_BYTES", 1)
+    test_on_a_device_both_flows_of_a_pair_are_found_at_once(monkeypatch)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_device_replays_what_the_search_finds() -> None:
     frames = [torch.rand(3, 64, 96, device="cuda") for _ in range(5)]

@@ -21,7 +21,7 @@ from tweenlet.ops.search import search
 from tweenlet.recordings import Recordings
 
 KEPT_BYTES = 2**29
-"""What the flows that are kept may take, but that one window's are always kept: 4K frames leave seven."""
+"""What the flows that are kept may take: seven of 4K frames. But those of one window are always kept."""
 
 
 class Flows:
@@ -50,7 +50,8 @@ class Flows:
         def found(a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
             if on_device:
                 one, other = luma_of(a), luma_of(b)
-                ahead, back = self._search(torch.stack((one, other)), torch.stack((other, one)))
+                ways = self._search(torch.stack((one, other)), torch.stack((other, one)))
+                ahead, back = (way.clone() for way in ways)  # each to be let go alone
                 yield b, a, back
                 yield a, b, ahead
             else:
@@ -66,8 +67,8 @@ class Flows:
             return self._known[key][2]
 
         flows = four_flows(frames, find)
-        ways = 1 + on_device
-        kept = min(self._kept * ways, max(len(PAIRS) * ways, KEPT_BYTES // flows[0].nbytes))
+        most, least = (2 * self._kept, 2 * (len(frames) - 1)) if on_device else (self._kept, len(PAIRS))
+        kept = min(most, max(least, KEPT_BYTES // flows[0].nbytes))
         while len(self._known) > kept:
             self._known.popitem(last=False)
         return flows

@@ -40,20 +40,51 @@ def moved(dx: int, dy: int, height: int = 120, width: int = 160, batch: int = 1)
     return tuple(cut.round().contiguous() for cut in cuts)  # type: ignore[return-value]
 
 
+def runaway(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """A picture that is nearly flat, where a step is long, and one that has nothing to do with it."""
+    ramp = torch.linspace(0, 3 * width / 64, width).expand(height, width)
+    return ramp + 0.02 * torch.randn(height, width), 255 * torch.rand(height, width)
+
+
 def opencv(first: Tensor, second: Tensor) -> Tensor:
     """OpenCV's DIS of (1, H, W), (1, 2, H, W)."""
     return dis(*(x[0].to(torch.uint8).numpy() for x in (first, second)))[None]
 
 
+@pytest.mark.parametrize("contrast", [1, 0.01])
 @pytest.mark.parametrize("size", [(48, 64), (33, 47), (8, 8)], ids=str)
-def test_refines_as_opencv_does(size: tuple[int, int]) -> None:
-    first, second = moved(3, -2, *size)
+def test_refines_as_opencv_does(size: tuple[int, int], contrast: float) -> None:
+    first, second = (contrast * picture for picture in moved(3, -2, *size))
     flow = torch.tensor([2.5, -1.6]).view(1, 2, 1, 1) + 0.3 * torch.randn(1, 2, *size)
     wanted = flow[0].permute(1, 2, 0).contiguous().numpy()
     wanted = cv2.VariationalRefinement.create().calc(first[0].numpy(), second[0].numpy(), wanted.copy())
     made = refined(first, second, flow)[0].permute(1, 2, 0).numpy()
     assert np.abs(made - wanted).max() < 2e-3
     assert np.abs(made - flow[0].permute(1, 2, 0).numpy()).mean() > 0.1
+
+
+def test_slopes_are_those_of_opencv() -> None:
+    picture = texture(12, 17)
+    wanted = [
+        cv2.Sobel(picture[0].numpy(), cv2.CV_32F, dx, 1 - dx, borderType=cv2.BORDER_REFLECT_101)
+        for dx in (1, 0)
+    ]
+    torch.testing.assert_close(
+        module.sobel(picture)[0], torch.from_numpy(np.stack(wanted)) / 8, atol=1e-4, rtol=0
+    )
+
+
+def test_flow_between_levels_is_bilinear() -> None:
+    columns = torch.arange(6.0).expand(1, 2, 5, 6)
+    places = ((torch.arange(11) + 0.5) / 2 - 0.5).clamp(0, 5)
+    torch.testing.assert_close(module.doubled(columns, 9, 11), 2 * places.expand(1, 2, 9, 11))
+
+
+def test_takes_frames_of_whole_numbers() -> None:
+    first, second = moved(2, 1, 40, 48)
+    flow = search(first.to(torch.uint8), second.to(torch.uint8))
+    assert flow.dtype == torch.float32
+    assert torch.equal(flow, search(first, second))
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(0, 0), (1, -2), (13, 7), (-24, 10)])
@@ -117,10 +148,9 @@ def test_neighbours_tell_of_motion_that_a_patch_alone_does_not_find(monkeypatch:
 
 
 def test_no_vector_runs_away_from_where_it_was_told_to_begin() -> None:
-    """A step on a patch that is nearly flat is long."""
-    first = torch.linspace(0, 3, 64).expand(1, 64, 64) + 0.02 * torch.randn(1, 64, 64)
+    first, second = (picture[None] for picture in runaway(64, 64))
     found = torch.zeros(1, 2, 19, 19)
-    patches = module.Patches(first, 255 * torch.rand(1, 64, 64), module.sobel(first))
+    patches = module.Patches(first, second, module.sobel(first))
     assert patches.misfit(found)[1].norm(dim=1).max() > 10 * module.PATCH
     assert module.searched_once(patches, found, 1).norm(dim=1).max() <= module.PATCH
 

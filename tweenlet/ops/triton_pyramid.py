@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tweenlet.ops.triton_blocks import block
+
 PIXELS = 256
 """Of a program."""
 WARPS = 4
@@ -44,10 +46,7 @@ def _kernel(
     PIXELS: tl.constexpr, PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one plane."""
-    plane = tl.program_id(1).to(tl.int64)
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < height * width
-    row, column = pixel // width, pixel % width
+    plane, pixel, known, row, column = block(height, width, PIXELS)
     frame += plane * height * width
     taps += plane % channels * 8
     below = tl.zeros((PIXELS,), PRECISE)

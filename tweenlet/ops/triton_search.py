@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tweenlet.ops.search import FLATTEST, PATCH, STEPS, STRIDE
-from tweenlet.ops.triton_warp import bilinear
+from tweenlet.ops.triton_blocks import bilinear, block
 
 PIXELS = 256
 """Of a program, where it is not a patch."""
@@ -25,11 +25,11 @@ WARPS = 4
 def searched_once(first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int) -> Tensor:
     """One round of :func:`tweenlet.ops.search.searched`: vectors (B, 2, rows, columns) from those ``found``.
 
-    First, second (B, h, w), slopes (B, 2, h, w), float32 and in one piece.
+    First, second (B, h, w), slopes (B, 2, h, w), float32.
     """
     batch, height, width = first.shape
     rows, columns = found.shape[-2:]
-    made = torch.empty_like(found)
+    made = torch.empty_like(found, memory_format=torch.contiguous_format)
     with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
         _search[(rows * columns, batch)](
             first.contiguous(), second.contiguous(), slopes.contiguous(), found.contiguous(), made,
@@ -65,10 +65,7 @@ def densified(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
 @triton.jit
 def _sobel(picture: tl.tensor, slopes: tl.tensor, height: int, width: int, PIXELS: tl.constexpr) -> None:
     """A block of pixels of one picture."""
-    image = tl.program_id(1).to(tl.int64)
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < height * width
-    row, column = pixel // width, pixel % width
+    image, pixel, known, row, column = block(height, width, PIXELS)
     picture += image * height * width
     slopes += image * 2 * height * width + pixel
     along_x = tl.zeros((PIXELS,), tl.float32)
@@ -171,10 +168,7 @@ def _densify(
     PIXELS: tl.constexpr, PATCH: tl.constexpr, STRIDE: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one pair of frames."""
-    image = tl.program_id(1).to(tl.int64)
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < height * width
-    row, column = pixel // width, pixel % width
+    image, pixel, known, row, column = block(height, width, PIXELS)
     first += image * height * width
     second += image * height * width
     vectors += image * 2 * rows * columns
@@ -183,8 +177,6 @@ def _densify(
     # the first patch that still covers the pixel; past the last one, that
     top = tl.maximum(tl.minimum((row - PATCH + STRIDE) // STRIDE, last_row), 0)
     left = tl.maximum(tl.minimum((column - PATCH + STRIDE) // STRIDE, last_column), 0)
-    top = tl.where(row < PATCH, 0, top)
-    left = tl.where(column < PATCH, 0, left)
     here = tl.load(first + pixel, known, 0.0)
     total_u = tl.zeros((PIXELS,), tl.float32)
     total_v, weights = total_u, total_u

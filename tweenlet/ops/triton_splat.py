@@ -22,6 +22,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tweenlet.ops.triton_blocks import block
+
 PIXELS = 128
 """Of a program."""
 WARPS = 4
@@ -69,10 +71,7 @@ def _kernel(
     PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
     """One block of pixels of one sample; strides are those of batch, channels, rows and columns."""
-    image = tl.program_id(1).to(tl.int64)
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < height * width
-    y, x = pixel // width, pixel % width
+    image, _, known, y, x = block(height, width, PIXELS)
     y_far, x_far = y.to(tl.int64), x.to(tl.int64)
     channel = tl.arange(0, WIDE)[None, :]
     flow += image * flow_b + y_far * flow_y + x_far * flow_x

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tweenlet.ops.triton_warp import bilinear
+from tweenlet.ops.triton_blocks import bilinear, block
 from tweenlet.ops.variational import BRIGHT, DULL, OVER, SLOPE, SMOOTH, SYSTEM, TINY
 
 PIXELS = 256
@@ -55,7 +55,15 @@ def swept(system: Tensor, more: Tensor, black: int) -> Tensor:
     more = more.contiguous()
     with torch.cuda.device_of(more):  # type: ignore[no-untyped-call]
         _sweep[(triton.cdiv(height * ((width + 1) // 2), PIXELS), batch)](
-            system, more, height, width, black, PIXELS=PIXELS, SYSTEM=SYSTEM, OVER=OVER, num_warps=WARPS
+            system.contiguous(),
+            more,
+            height,
+            width,
+            black,
+            PIXELS=PIXELS,
+            SYSTEM=SYSTEM,
+            OVER=OVER,
+            num_warps=WARPS,
         )
     return more
 
@@ -66,17 +74,15 @@ def _pictures(
     PIXELS: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one pair of frames, the second fetched by flow: their mean, and the change."""
-    image = tl.program_id(1).to(tl.int64)
+    image, pixel, known, row, column = block(height, width, PIXELS)
     plane = height * width
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < plane
     flow += image * 2 * plane + pixel
     pictures += image * 2 * plane + pixel
-    y = tl.minimum(tl.maximum(pixel // width + tl.load(flow + plane, known, 0.0), 0.0), height - 1.0)
-    x = tl.minimum(tl.maximum(pixel % width + tl.load(flow, known, 0.0), 0.0), width - 1.0)
-    row, column = tl.floor(y), tl.floor(x)
+    y = tl.minimum(tl.maximum(row + tl.load(flow + plane, known, 0.0), 0.0), height - 1.0)
+    x = tl.minimum(tl.maximum(column + tl.load(flow, known, 0.0), 0.0), width - 1.0)
+    top, left = tl.floor(y), tl.floor(x)
     fetched = bilinear(
-        second + image * plane, row.to(tl.int32), column.to(tl.int32), y - row, x - column, known,
+        second + image * plane, top.to(tl.int32), left.to(tl.int32), y - top, x - left, known,
         height, width, width, 1,
     )  # fmt: skip
     here = tl.load(first + image * plane + pixel, known, 0.0)
@@ -102,11 +108,8 @@ def _slope(
 @triton.jit
 def _slopes(pictures: tl.tensor, slopes: tl.tensor, height: int, width: int, PIXELS: tl.constexpr) -> None:
     """A block of pixels of the mean and the change of one pair of frames."""
-    image = tl.program_id(1).to(tl.int64)
+    image, pixel, known, row, column = block(height, width, PIXELS)
     plane = height * width
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < plane
-    row, column = pixel // width, pixel % width
     mean = pictures + image * 2 * plane
     change = mean + plane
     slopes += image * 8 * plane + pixel
@@ -161,11 +164,8 @@ def _system(
     SLOPE: tl.constexpr, DULL: tl.constexpr, TINY: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one pair of frames."""
-    image = tl.program_id(1).to(tl.int64)
+    image, pixel, known, row, column = block(height, width, PIXELS)
     plane = height * width
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < plane
-    row, column = pixel // width, pixel % width
     slopes += image * 8 * plane + pixel
     flow += image * 2 * plane
     more += image * 2 * plane
@@ -188,9 +188,9 @@ def _system(
     right = _smooth(flow, more, row, column, known, height, width, SMOOTH, TINY)
     below = tl.where(row < height - 1, right, 0.0)
     right = tl.where(column < width - 1, right, 0.0)
-    left = _smooth(flow, more, row, column - 1, known & (column > 0), height, width, SMOOTH, TINY)
+    left = _smooth(flow, more, row, column - 1, known, height, width, SMOOTH, TINY)
     left = tl.where(column > 0, left, 0.0)
-    above = _smooth(flow, more, row - 1, column, known & (row > 0), height, width, SMOOTH, TINY)
+    above = _smooth(flow, more, row - 1, column, known, height, width, SMOOTH, TINY)
     above = tl.where(row > 0, above, 0.0)
     held = left + right + above + below
     own_u, own_v = tl.load(flow + pixel, known, 0.0), tl.load(flow + plane + pixel, known, 0.0)

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tweenlet.ops.triton_blocks import bilinear, block
+
 PIXELS = 256
 """Of a program."""
 WARPS = 4
@@ -33,26 +35,6 @@ def sample(source: Tensor, flow: Tensor) -> Tensor:
 
 
 @triton.jit
-def bilinear(
-    picture: tl.tensor, row: tl.tensor, column: tl.tensor, y_share: tl.tensor, x_share: tl.tensor,
-    known: tl.tensor, height: int, width: int, line: int, step: int,
-) -> tl.tensor:  # fmt: skip
-    """A picture between a row and the next, a column and the next, ``line`` and ``step`` numbers apart.
-
-    Its border goes on. Of the type of the shares.
-    """
-    above = tl.minimum(tl.maximum(row, 0), height - 1) * line
-    below = tl.minimum(tl.maximum(row + 1, 0), height - 1) * line
-    left = tl.minimum(tl.maximum(column, 0), width - 1) * step
-    right = tl.minimum(tl.maximum(column + 1, 0), width - 1) * step
-    upper = tl.load(picture + above + left, known, 0.0).to(x_share.dtype)
-    upper += x_share * (tl.load(picture + above + right, known, 0.0).to(x_share.dtype) - upper)
-    lower = tl.load(picture + below + left, known, 0.0).to(x_share.dtype)
-    lower += x_share * (tl.load(picture + below + right, known, 0.0).to(x_share.dtype) - lower)
-    return upper + y_share * (lower - upper)
-
-
-@triton.jit
 def _kernel(
     source: tl.tensor, flow: tl.tensor, made: tl.tensor, height: int, width: int,
     source_b: int, source_c: int, source_y: int, source_x: int,
@@ -61,10 +43,7 @@ def _kernel(
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one sample; strides are those of batch, channels, rows and columns."""
-    image = tl.program_id(1).to(tl.int64)
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    known = pixel < height * width
-    row, column = pixel // width, pixel % width
+    image, _, known, row, column = block(height, width, PIXELS)
     flow += image * flow_b + row.to(tl.int64) * flow_y + column.to(tl.int64) * flow_x
     x = column.to(PRECISE) + tl.load(flow, known, 0.0).to(PRECISE)
     y = row.to(PRECISE) + tl.load(flow + flow_c, known, 0.0).to(PRECISE)
