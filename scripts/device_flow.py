@@ -5,28 +5,16 @@ tweenlet evaluate default --peer "searched=scripts/device_flow.py:default" --on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 import tweenlet
 from tweenlet.flows import Flows
-from tweenlet.ops.dis import four_flows, luma
-from tweenlet.ops.search import search
-
-
-class Searched(Flows):
-    """Flows of windows by `tweenlet.ops.search`, wherever the frames are."""
-
-    def four(self, frames: Sequence[Tensor]) -> list[Tensor]:
-        """As those of `tweenlet.flows`, each time anew."""
-        lumas = [luma(frame)[None] for frame in frames]
-        return four_flows(frames, lambda a, b: search(lumas[a], lumas[b])[0])
-
+from tweenlet.ops.dis import searched_flows
 
 interpolator = tweenlet.Interpolator(tweenlet.load("default", device="cpu"))
-interpolator.flows = Searched()
+interpolator.flows = Flows()
+interpolator.flows.four = searched_flows  # type: ignore[method-assign]
 
 
 def default(frames: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from tweenlet.ops import search as search_module
 from tweenlet.ops import splat as splat_module
 from tweenlet.ops import triton_adacof, triton_search, triton_splat, triton_variational
 from tweenlet.ops import variational as variational_module
+from tweenlet.ops import warp as warp_module
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.search import search
 from tweenlet.ops.splat import splat, splat_sum
@@ -34,6 +35,8 @@ from tweenlet.recordings import Recordings
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RUNS = 20 if DEVICE == "cuda" else 1
 TAPS = 25
+BY_SEARCH = (search_module, variational_module, warp_module)
+"""Where the search chooses between plain ops and kernels."""
 
 
 def milliseconds(run: Callable[[], object]) -> float:
@@ -89,7 +92,7 @@ def main() -> None:
 
     frame = torch.rand(1, 3, height, width, device=DEVICE)
     planes = [smooth(TAPS, spread).half() for spread in (1.0, 3.0, 3.0)]
-    for module in (adacof_module, splat_module, search_module, variational_module):
+    for module in (adacof_module, splat_module, *BY_SEARCH):
         module.wanted = lambda *_: False  # the plain ops, for comparison
     with torch.inference_mode():
         plain = adacof(frame, *planes, softmax=True)
@@ -138,7 +141,7 @@ def time_the_search(frames: Tensor, copy: float) -> None:
     first, second = frames, frames.flip(0)
     plain = search(first, second)
     tell("search, plain", milliseconds(lambda: search(first, second)), 0, copy, 0)
-    for module in (search_module, variational_module):
+    for module in BY_SEARCH:
         module.wanted = lambda *_: True
     tell("search", milliseconds(lambda: search(first, second)), 0, copy, off(search(first, second), plain))
     if DEVICE == "cuda":

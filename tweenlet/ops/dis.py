@@ -65,10 +65,15 @@ def window_flows(frames: Tensor) -> Tensor:
 
 def _flows_of(window: Tensor) -> Tensor:
     if window.is_cuda:
-        lumas = [luma(frame)[None] for frame in window]
-        return torch.stack(four_flows(window, lambda a, b: search(lumas[a], lumas[b])[0]))
+        return torch.stack(searched_flows(window))
     looks = [grey(frame) for frame in window]
     return torch.stack(four_flows(window, lambda a, b: dis(looks[a], looks[b])))
+
+
+def searched_flows(window: Sequence[Tensor] | Tensor) -> list[Tensor]:
+    """Those of a window of frames (3, H, W) by `ops.search`, as on a CUDA device, wherever the frames are."""
+    lumas = [luma(frame)[None] for frame in window]
+    return four_flows(window, lambda a, b: search(lumas[a], lumas[b])[0])
 
 
 def four_flows(window: Sequence[Tensor] | Tensor, find: Callable[[int, int], Tensor]) -> list[Tensor]:
