@@ -29,27 +29,33 @@ def test_only_the_latest_frames_are_held() -> None:
     assert [frame() is not None for frame in seen] == [False] * 3 + [True] * 3  # four flows a window
 
 
-def test_on_a_device_both_flows_of_a_pair_are_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept_bytes", [2**29, 1])  # of frames however large, what one window has is kept
+def test_each_window_of_a_stream_brings_two_new_flows(
+    kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def found(first: Tensor, second: Tensor) -> Tensor:
         asked.append(len(first))
         return (second - first)[:, None].expand(-1, 2, -1, -1)
 
-    monkeypatch.setattr(Tensor, "is_cuda", True)
-    flows = Flows(kept=3)  # both ways of each are kept
-    monkeypatch.setattr(flows, "_search", found)
+    monkeypatch.setattr("tweenlet.flows.KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("tweenlet.flows.dis", found)
+    flows = Flows()
     frames = [torch.full((3, 16, 16), k * k / 255) for k in range(7)]
     for first in range(4):
         told = flows.four(frames[first : first + 4])
         wanted = [(first + b) ** 2 - (first + a) ** 2 for a, b in PAIRS]
         assert [round(flow.mean().item()) for flow in told] == wanted
-    assert asked == [2] * 6  # once for each pair of neighbours
+    assert asked == [2, 2] + [2] * 3
 
 
-def test_of_frames_however_large_a_window_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tweenlet.flows.KEPT_BYTES", 1)
-    test_on_a_device_both_flows_of_a_pair_are_found_at_once(monkeypatch)
+def test_a_device_finds_flow_by_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    flows = Flows()
+    monkeypatch.setattr(flows, "_recorded", lambda one, other: (other - one)[:, None].expand(-1, 2, -1, -1))
+    told = flows.four([torch.full((3, 16, 16), k / 255) for k in (1, 2, 5, 6)])
+    assert [round(flow.mean().item()) for flow in told] == [-1, 3, -3, 1]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

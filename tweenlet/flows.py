@@ -3,36 +3,32 @@
     windows     a b c d          flow of    b->a  b->c  c->b  c->d
                   b c d e                         c->b  c->d  d->c  d->e      half of them known already
 
-Frames are told apart by identity: a stream passes the same tensors again from window to window. On a CUDA
-device both flows of a pair are found at once, by a recording: one of them is for the next window.
+Frames are told apart by identity: a stream passes the same tensors again from window to window.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from tweenlet.ops.dis import PAIRS, dis, four_flows, grey, luma
-from tweenlet.ops.search import search
+from tweenlet.ops.dis import PAIRS, Pair, asked, between, dis, four
 from tweenlet.recordings import Recordings
 
 KEPT_BYTES = 2**29
 """What the flows that are kept may take: seven of 4K frames. But those of one window are always kept."""
+TOGETHER = 2
+"""Pairs whose flow is looked for at once: a window of a stream brings so many new ones."""
 
 
 class Flows:
-    """Finds the flows of windows and keeps the latest few: twelve serve streams four times as dense.
-
-    (On a CUDA device for each of these also its way back.)
-    """
+    """Finds the flows of windows and keeps the latest few: twelve serve streams four times as dense."""
 
     def __init__(self, kept: int = 12) -> None:
         self._kept = kept
-        self._search = Recordings(search)
+        self._recorded = Recordings(dis)
         self._known: OrderedDict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = OrderedDict()
 
     def __call__(self, frames: Sequence[Tensor]) -> Tensor:
@@ -44,31 +40,21 @@ class Flows:
 
     def four(self, frames: Sequence[Tensor]) -> list[Tensor]:
         """The same flows one by one, (2, H, W) each, on the CPU or on a CUDA device, as the frames are."""
-        on_device = frames[0].is_cuda
-        luma_of, grey_of = cache(lambda i: luma(frames[i])), cache(lambda i: grey(frames[i]))
-
-        def found(a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
-            if on_device:
-                one, other = luma_of(a), luma_of(b)
-                ways = self._search(torch.stack((one, other)), torch.stack((other, one)))
-                ahead, back = (way.clone() for way in ways)  # each to be let go alone
-                yield b, a, back
-                yield a, b, ahead
-            else:
-                yield a, b, dis(grey_of(a), grey_of(b))
-
-        def find(a: int, b: int) -> Tensor:
-            key = id(frames[a]), id(frames[b])
-            if key not in self._known:  # the frames stay alive with it, so that their ids stay theirs
-                for first, second, flow in found(a, b):
-                    pair = frames[first], frames[second]
-                    self._known[id(pair[0]), id(pair[1])] = *pair, flow
-            self._known.move_to_end(key)
-            return self._known[key][2]
-
-        flows = four_flows(frames, find)
-        most, least = (2 * self._kept, 2 * (len(frames) - 1)) if on_device else (self._kept, len(PAIRS))
-        kept = min(most, max(least, KEPT_BYTES // flows[0].nbytes))
+        pairs = asked(frames)
+        unknown = [pair for pair in pairs if self._key(frames, pair) not in self._known]
+        find = self._recorded if frames[0].is_cuda else dis
+        for k in range(0, len(unknown), TOGETHER):
+            for (a, b), flow in between(frames, unknown[k : k + TOGETHER], find).items():
+                # the frames stay alive with it, so that their ids stay theirs; each flow is let go alone
+                self._known[self._key(frames, (a, b))] = frames[a], frames[b], flow.clone()
+        for pair in pairs:
+            self._known.move_to_end(self._key(frames, pair))
+        flows = four({pair: self._known[self._key(frames, pair)][2] for pair in pairs})
+        kept = min(self._kept, max(len(PAIRS), KEPT_BYTES // flows[0].nbytes))
         while len(self._known) > kept:
             self._known.popitem(last=False)
         return flows
+
+    @staticmethod
+    def _key(frames: Sequence[Tensor], pair: Pair) -> tuple[int, int]:
+        return id(frames[pair[0]]), id(frames[pair[1]])

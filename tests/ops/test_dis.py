@@ -1,10 +1,11 @@
 """DIS flow: what it finds in moving textures, and what a window's repeated outer frames mean."""
 
-import numpy as np
 import pytest
 import torch
 
-from tweenlet.ops.dis import SMALLEST, dis, grey, luma, window_flows
+from tweenlet import native
+from tweenlet.ops.dis import dis, luma, opencv, window_flows
+from tweenlet.ops.search import SMALLEST, search
 
 
 def texture(height: int, width: int) -> torch.Tensor:
@@ -39,10 +40,10 @@ def test_frames_too_small_for_dis_do_not_move():
 
 
 def test_a_small_frame_changes_nothing_for_those_after_it():
-    first, second = (grey(frame) for frame in moving([0, 3, 0, 0])[0][:2])
-    before = dis(first, second)
-    dis(first[:16, :16].copy(), second[:16, :16].copy())
-    assert torch.equal(dis(first, second), before)
+    first, second = (luma(frame)[None] for frame in moving([0, 3, 0, 0])[0][:2])
+    before = opencv(first, second)
+    opencv(first[:, :16, :16], second[:, :16, :16])
+    assert torch.equal(opencv(first, second), before)
 
 
 def test_what_is_no_number_is_black():
@@ -52,8 +53,15 @@ def test_what_is_no_number_is_black():
     assert luma(frame).isfinite().all()
 
 
-def test_grey_is_luma_in_eight_bits():
+def test_luma_is_of_whole_numbers():
     frame = torch.tensor([1.0, 0, 0]).view(3, 1, 1).expand(3, 16, 16)
-    assert (grey(frame) == round(0.299 * 255)).all()
-    assert grey(frame.bfloat16()).dtype == np.uint8
-    assert dis(grey(frame), grey(frame)).dtype == torch.float32
+    assert (luma(frame) == round(0.299 * 255)).all()
+    assert luma(frame.bfloat16()).dtype == torch.float32
+
+
+def test_without_native_code_flow_is_that_of_opencv(monkeypatch):
+    lumas = torch.stack([luma(frame) for frame in moving([0, 3, 5, 9])[0]])
+    pairs = lumas[:2], lumas[2:]
+    assert native.library() is None or torch.equal(dis(*pairs), search(*pairs))
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert torch.equal(dis(*pairs), opencv(*pairs))

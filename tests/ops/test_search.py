@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet import video
+from tweenlet import native, video
 from tweenlet.ops import search as module
-from tweenlet.ops.dis import dis, luma
+from tweenlet.ops.dis import luma, opencv
 from tweenlet.ops.search import SMALLEST, densified, search, searched
 from tweenlet.ops.variational import refined
 from tweenlet.ops.warp import sample
 
+pytestmark = pytest.mark.usefixtures("compiled")
 ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"
 
 
@@ -46,9 +47,30 @@ def runaway(height: int, width: int) -> tuple[Tensor, Tensor]:
     return ramp + 0.02 * torch.randn(height, width), 255 * torch.rand(height, width)
 
 
-def opencv(first: Tensor, second: Tensor) -> Tensor:
-    """OpenCV's DIS of (1, H, W), (1, 2, H, W)."""
-    return dis(*(x[0].to(torch.uint8).numpy() for x in (first, second)))[None]
+@pytest.mark.parametrize("size", [(8, 8), (23, 40), (64, 9)], ids=str)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_native_code_is_the_plain_ops(
+    size: tuple[int, int], threads: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        pytest.skip("nothing to compare")
+    first, second = moved(2, -1, *size, batch=2)
+    first[1], second[1] = runaway(*size)
+    slopes = module.sobel(first)
+    vectors = 3 * torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size)).mT.contiguous().mT
+    vectors[1, :, 0, 0] = torch.tensor([-1e3, 1e3])
+    flow = torch.randn(2, 2, *size)
+    flow[0, :, 0, 0] = torch.tensor([1e6, -1e6])
+
+    def made() -> list[Tensor]:
+        rounds = [module.searched_once(first, second, slopes, vectors, away) for away in (8, 1)]
+        return [*rounds, densified(first, second, vectors), refined(first, second, flow)]
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    by_native_code = made()
+    monkeypatch.setattr(native, "library", lambda: None)
+    for one, other in zip(by_native_code, made(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("contrast", [1, 0.01])
@@ -150,9 +172,9 @@ def test_neighbours_tell_of_motion_that_a_patch_alone_does_not_find(monkeypatch:
 def test_no_vector_runs_away_from_where_it_was_told_to_begin() -> None:
     first, second = (picture[None] for picture in runaway(64, 64))
     found = torch.zeros(1, 2, 19, 19)
-    patches = module.Patches(first, second, module.sobel(first))
-    assert patches.misfit(found)[1].norm(dim=1).max() > 10 * module.PATCH
-    assert module.searched_once(patches, found, 1).norm(dim=1).max() <= module.PATCH
+    slopes = module.sobel(first)
+    assert module.Patches(first, second, slopes).misfit(found)[1].norm(dim=1).max() > 10 * module.PATCH
+    assert module.searched_once(first, second, slopes, found, 1).norm(dim=1).max() <= module.PATCH
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ pytest.importorskip("triton", reason="the extra gpu is not installed")
 from tests.ops import test_adacof as plain_adacof
 from tests.ops import test_splat as plain_splat
 from tests.ops.test_search import moved, runaway
+from tweenlet import native
 from tweenlet.ops import adacof as adacof_module
 from tweenlet.ops import (
     search,
@@ -37,6 +38,12 @@ from tweenlet.ops.splat import splat, splat_sum
 from tweenlet.ops.warp import sample
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    """The plain ops are PyTorch's."""
+    monkeypatch.setattr(native, "library", lambda: None)
 
 
 def on_device(op):
@@ -241,7 +248,7 @@ def test_searches_as_the_plain_op(size, away):
     found = torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size)).mT.contiguous().mT
     slopes = search.sobel(first)
     torch.testing.assert_close(on_device(triton_search.sobel)(first), slopes, atol=1e-4, rtol=0)
-    wanted = search.searched_once(search.Patches(first, second, slopes), found, away)
+    wanted = search.searched_once(first, second, slopes, found, away)
     made = on_device(triton_search.searched_once)(first, second, slopes, found, away)
     torch.testing.assert_close(made, wanted, atol=2e-4, rtol=0)
     assert (wanted - found)[0].abs().mean() > 0.1

@@ -59,6 +59,17 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def library_for(*inputs: Tensor) -> ctypes.CDLL | None:
+    """The compiled code where it may take these: float32 on the CPU, not empty, no gradient asked for.
+
+    None also while a graph is traced: what is compiled or exported keeps to PyTorch's operations.
+    """
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
+        return None
+    fit = all(x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0 for x in inputs)
+    return library() if fit else None
+
+
 def takes(dtype: torch.dtype) -> bool:
     """Whether there is native code for ``dtype``: float32, and bfloat16 where the processor knows it."""
     compiled = library()

@@ -39,8 +39,8 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
         raise ValueError(
             f"expected two feature maps of one shape, got {tuple(first.shape)} and {tuple(second.shape)}"
         )
-    if _is_for_native_code(first) and _is_for_native_code(second):
-        return _by_native_code(first, second)
+    if first.dim() == 4 and (library := native.library_for(first, second)) is not None:
+        return _by_native_code(library, first, second)
     if wanted(first, second):
         from tweenlet.ops import triton_correlation
 
@@ -81,21 +81,7 @@ class _Learnt(torch.autograd.Function):
         return for_first.to(saved[0].dtype), for_around.to(saved[1].dtype)
 
 
-def _is_for_native_code(x: Tensor) -> bool:
-    return (
-        not torch.compiler.is_compiling()  # nor exporting: what C does is not seen
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and x.dim() == 4
-        and x.numel() > 0
-        and not (torch.is_grad_enabled() and x.requires_grad)
-        and native.library() is not None
-    )
-
-
-def _by_native_code(first: Tensor, second: Tensor) -> Tensor:
-    library = native.library()
-    assert library is not None  # asked before
+def _by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor) -> Tensor:
     batch, channels, height, width = first.shape
     made = first.new_empty(batch, height, width, MATCHES)
     maps = [_Map(native.pointer(x), *x.stride()) for x in (first, second)]

@@ -43,7 +43,7 @@ def half(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
     Sides of two pixels or more; an odd one loses its last row or column.
     """
     kernel = (gaussian_kernel() if kernel is None else kernel).to(frame)
-    if (library := _library_for(frame, kernel)) is not None:
+    if (library := native.library_for(frame, kernel)) is not None:
         square = F.pad(kernel.reshape(-1, 1, 5, 5), (1, 1, 1, 1))
         blur_and_mean = F.avg_pool2d(square, 2, 1).flatten(1)  # of 2x2: 6x6 in all
         return _resized(frame, library.half_frame, blur_and_mean, [side // 2 for side in frame.shape[2:]])
@@ -57,7 +57,7 @@ def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
     Output pixel (2i, 2j) is input pixel (i, j); the ones between are filtered along x, then along y.
     """
     taps = (torch.tensor(EIGHT_TAPS) if taps is None else taps).to(frame)
-    if (library := _library_for(frame, taps)) is not None:
+    if (library := native.library_for(frame, taps)) is not None:
         return _resized(frame, library.double_frame, taps.reshape(-1, 8), [2 * x for x in frame.shape[2:]])
     batch, channels, height, width = frame.shape
     if wanted(frame, taps):
@@ -85,14 +85,6 @@ def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:
         bands.append(frame - blur(spread, 4 * kernel))
         frame = smaller
     return [*bands, frame]
-
-
-def _library_for(frame: Tensor, kernel: Tensor) -> ctypes.CDLL | None:
-    """The native code, where it does what is asked for: frames of float32 on a CPU, nothing learnt."""
-    if torch.compiler.is_compiling() or frame.device.type != "cpu" or frame.dtype != torch.float32:
-        return None
-    learns = torch.is_grad_enabled() and (frame.requires_grad or kernel.requires_grad)
-    return None if learns or not frame.numel() else native.library()
 
 
 def _resized(frame: Tensor, by: Callable[..., int], kernels: Tensor, size: Sequence[int]) -> Tensor:

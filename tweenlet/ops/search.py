@@ -1,4 +1,4 @@
-"""Search: dense optical flow of many patches at once, for devices. No parameters, no gradient.
+"""Search: dense optical flow of many patches at once. No parameters, no gradient.
 
     first, second (B, H, W), luma in [0, 255]  ->  flow (B, 2, H, W) in pixels (dx, dy): as `ops.dis` has it
 
@@ -12,17 +12,20 @@ of OpenCV's medium preset. There, one after the other, a patch tries what its le
 just found, and 0.7 dB of the default network's PSNR on clips9 hang on that. Here all patches try what four
 neighbours found a round before, eight patches away at first and then nearer, and take whole Gauss-Newton
 steps (OpenCV's are an eighth), of which few do. (Frames of less than 46 pixels OpenCV searches at their own
-size; here they are halved as others are.)
+size; here they are halved as others are.) All that takes long is native code on a CPU, which takes two
+thirds of OpenCV's time, and kernels on a CUDA device.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tweenlet import native
 from tweenlet.ops.triton import wanted
 from tweenlet.ops.variational import refined
 from tweenlet.ops.warp import sample
@@ -82,25 +85,28 @@ def searched(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     middle = PATCH // 2
     found = flow[..., middle : 1 - middle : STRIDE, middle : 1 - middle : STRIDE].contiguous()
     slopes = sobel(first)
-    if wanted(first, second, flow):
-        from tweenlet.ops import triton_search
-
-        for away in ROUNDS:
-            found = triton_search.searched_once(first, second, slopes, found, away)
-        return found
-    patches = Patches(first, second, slopes)
     for away in ROUNDS:
-        found = searched_once(patches, found, away)
+        found = searched_once(first, second, slopes, found, away)
     return found
 
 
-def searched_once(patches: Patches, found: Tensor, away: int) -> Tensor:
-    """One round: the best of a patch's own vector and four neighbours', and a few steps from there."""
+def searched_once(first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int) -> Tensor:
+    """One round: the best of a patch's own vector and four neighbours', and a few steps from there.
+
+    First, second (B, h, w), slopes (B, 2, h, w) of the first, vectors ``found`` (B, 2, rows, columns).
+    """
+    if wanted(first, second, slopes, found):
+        from tweenlet.ops import triton_search
+
+        return triton_search.searched_once(first, second, slopes, found, away)
+    if (library := native.library_for(first, second, slopes, found)) is not None:
+        return _searched_by_native_code(library, first, second, slopes, found, away)
+    patches = Patches(first, second, slopes)
     rows, columns = found.shape[-2:]
     row = torch.arange(rows, device=found.device)
     column = torch.arange(columns, device=found.device)
     start, least = found, patches.misfit(found)[0]
-    for down, right in ((0, -away), (-away, 0), (0, away), (away, 0)):
+    for down, right in ((0, -away), (0, away), (-away, 0), (away, 0)):
         tried = found[:, :, (row + down).clamp(0, rows - 1)][..., (column + right).clamp(0, columns - 1)]
         misfit, _ = patches.misfit(tried)
         better = misfit < least
@@ -164,6 +170,8 @@ def densified(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
         from tweenlet.ops import triton_search
 
         return triton_search.densified(first, second, vectors)
+    if (library := native.library_for(first, second, vectors)) is not None:
+        return _densified_by_native_code(library, first, second, vectors)
     (down, row), (right, column) = (
         _patches_of(side, count, first.device)
         for side, count in zip(first.shape[-2:], vectors.shape[-2:], strict=True)
@@ -210,3 +218,24 @@ def _centred(patches: Tensor) -> Tensor:
 
 def _summed(patches: Tensor) -> Tensor:
     return patches.sum((1, 2))
+
+
+def _searched_by_native_code(
+    library: ctypes.CDLL, first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int
+) -> Tensor:
+    read = [x.contiguous() for x in (first, second, slopes, found)]
+    made = torch.empty_like(read[-1])
+    settings = (STRIDE, away, STEPS, ctypes.c_float(FLATTEST), torch.get_num_threads())
+    for pair in zip(*read, made, strict=True):
+        library.search_round(*map(native.pointer, pair), *first.shape[1:], *found.shape[2:], *settings)
+    return made
+
+
+def _densified_by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
+    read = [x.contiguous() for x in (first, second, vectors)]
+    flow = first.new_empty(first.shape[0], 2, *first.shape[1:])
+    settings = (*first.shape[1:], *vectors.shape[2:], STRIDE, torch.get_num_threads())
+    for pair in zip(*read, flow, strict=True):
+        if library.densify(*map(native.pointer, pair), *settings):
+            raise MemoryError("not enough memory to make flow dense")
+    return flow

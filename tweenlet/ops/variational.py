@@ -8,14 +8,18 @@
 
 Brox et al., "High Accuracy Optical Flow Estimation Based on a Theory for Warping", 2004, in the form that
 OpenCV has it in (`cv2.VariationalRefinement`), and equal to it: robust penalties for the change of a pixel,
-for that of its slopes, and for how flow differs between neighbours, linearised where the flow was found.
+for that of its slopes, and for how flow differs between neighbours, linearised where the flow was found. On
+a CPU all of it is native code.
 """
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 
+from tweenlet import native
 from tweenlet.ops.triton import wanted
 from tweenlet.ops.warp import sample
 
@@ -33,6 +37,8 @@ SYSTEM = 7
 
 def refined(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     """The flow (B, 2, h, w) from ``first`` to ``second`` (B, h, w), luma in [0, 255], refined; float32."""
+    if (library := native.library_for(first, second, flow)) is not None:
+        return _by_native_code(library, first, second, flow)
     slopes = slopes_of(first, second, flow)
     more = torch.zeros_like(flow, memory_format=torch.contiguous_format)
     for _ in range(FIXED):
@@ -138,3 +144,20 @@ def _shifted(x: Tensor, dim: int, back: bool = False) -> Tensor:
     size, none = x.shape[dim], torch.zeros_like(x.narrow(dim, 0, 1))
     kept = x.narrow(dim, 1 if back else 0, size - 1)
     return torch.cat((kept, none) if back else (none, kept), dim)
+
+
+class _Penalties(ctypes.Structure):
+    """``struct penalties`` of native/variational.c."""
+
+    _fields_ = tuple((name, ctypes.c_float) for name in ("smooth", "bright", "slope", "over", "dull", "tiny"))
+
+
+def _by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    read = [x.contiguous() for x in (first, second, flow)]
+    made = torch.empty_like(read[-1])
+    penalties = ctypes.byref(_Penalties(SMOOTH, BRIGHT, SLOPE, OVER, DULL, TINY))
+    settings = (*first.shape[1:], FIXED, SWEEPS, penalties, torch.get_num_threads())
+    for pair in zip(*read, made, strict=True):
+        if library.refine(*map(native.pointer, pair), *settings):
+            raise MemoryError("not enough memory to refine flow")
+    return made

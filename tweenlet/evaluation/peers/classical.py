@@ -19,8 +19,7 @@ from torch import Tensor
 
 from tweenlet.evaluation.metrics import eight_bit, ffmpeg
 from tweenlet.evaluation.peers.method import Method, Peer
-from tweenlet.ops.dis import dis as dis_flow
-from tweenlet.ops.dis import grey
+from tweenlet.ops.dis import luma, opencv
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import sample
 
@@ -44,8 +43,8 @@ def dis(frames: Tensor) -> Tensor:
     is unlike it is probably hidden in the other frame, and gives way. Where nothing lands, the blend shows.
     """
     pair = frames[1:3].float()
-    looks = [grey(picture) for picture in pair]
-    flow = torch.stack([dis_flow(*looks), dis_flow(*looks[::-1])])
+    lumas = torch.stack([luma(picture) for picture in pair])
+    flow = opencv(lumas, lumas.flip(0))
     mismatch = (pair - sample(pair.flip(0), flow)).abs().mean(1, keepdim=True)
     importance = torch.exp(-_STRICTNESS * mismatch)
     landed = splat_sum(torch.cat((pair * importance, importance), 1), flow / 2).sum(0)
