@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "turn.h"
 #include "unroll.h"
 
 #define REACH 4
@@ -24,42 +25,12 @@
 #define ALWAYS static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int four_places __attribute__((vector_size(16)));
-
-#ifdef __clang__
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (four_places){__VA_ARGS__})
-#endif
-
 struct map {
     const float *values;
     long sample, channel, row, pixel; /* how far apart, in floats */
 };
 
 static int at_most(int a, int b) { return a < b ? a : b; }
-
-/* [row][column] -> [column][row], rows so far apart before, columns so far apart after. */
-static void turn(const float *from, long from_apart, float *to, long to_apart, int rows, int columns) {
-    const int whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-    for (int column = 0; column < whole_columns; column += 4)
-        for (int row = 0; row < whole_rows; row += 4) {
-            const float *here = from + row * from_apart + column;
-            float *there = to + column * to_apart + row;
-            four a = *(const four *)here, b = *(const four *)(here + from_apart);
-            four c = *(const four *)(here + 2 * from_apart), d = *(const four *)(here + 3 * from_apart);
-            four ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
-            *(four *)there = SHUFFLE(ab, cd, 0, 1, 4, 5);
-            *(four *)(there + to_apart) = SHUFFLE(ab, cd, 2, 3, 6, 7);
-            ab = SHUFFLE(a, b, 2, 6, 3, 7), cd = SHUFFLE(c, d, 2, 6, 3, 7);
-            *(four *)(there + 2 * to_apart) = SHUFFLE(ab, cd, 0, 1, 4, 5);
-            *(four *)(there + 3 * to_apart) = SHUFFLE(ab, cd, 2, 3, 6, 7);
-        }
-    for (int column = 0; column < columns; column++)
-        for (int row = column < whole_columns ? whole_rows : 0; row < rows; row++)
-            to[column * to_apart + row] = from[row * from_apart + column];
-}
 
 /* So many pixels of a row -> [channel][pixel], channels so far apart. */
 ALWAYS void pack(const struct map *map, long place, float *to, long apart, int channels, int pixels) {

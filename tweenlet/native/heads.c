@@ -58,19 +58,14 @@ ALWAYS int lane(int taps, int row, int tap) {
 
 ALWAYS int at_least(int a, int b) { return a > b ? a : b; }
 
-ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
-
-/* The second where one is not a number. GCC makes one instruction of none of these by itself. */
+/* The second where one is not a number. GCC makes one instruction of neither by itself. */
 #if LANES == 16
-ALWAYS vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
 ALWAYS vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
 ALWAYS vec whole(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }
 #elif LANES == 8
-ALWAYS vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
 ALWAYS vec smaller(vec a, vec b) { return _mm256_min_ps(a, b); }
 ALWAYS vec whole(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 #else
-ALWAYS vec larger(vec a, vec b) { return chosen(a > b, a, b); }
 ALWAYS vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
 ALWAYS vec whole(vec a) {
     for (int i = 0; i < LANES; i++) a[i] = __builtin_truncf(a[i]);
@@ -114,21 +109,6 @@ ALWAYS void store_by_fours(vec a, vec b, float *to) {
     *(vec *)to = a;
     *(vec *)(to + LANES) = b;
 #endif
-}
-
-ALWAYS vec all(float x) { return (vec){0} + x; }
-
-/* 2 to the power of x, which is not above zero; relative error 2e-7. */
-ALWAYS vec power(vec x) {
-    const float shift = 12582912 + 127; /* 1.5 * 2^23: what is added to it is rounded; the last bits are an exponent */
-    x = larger(all(-126), x);
-    vec shifted = x + shift, part = x - (shifted - shift);
-    vec sum = 0.0013276472f * part + 0.0096755419f;
-    sum = sum * part + 0.0555071309f;
-    sum = sum * part + 0.2402212024f;
-    sum = sum * part + 0.6931469440f;
-    sum = sum * part + 1.0000000745f;
-    return sum * (vec)((mask)shifted << 23);
 }
 
 /* Which inputs of ROWS pixels are not all zero: behind a ReLU about a half. Returns how many. */

@@ -97,3 +97,17 @@ int half_frame(const float *x, const float *kernels, float *y, long planes, int 
     free(room);
     return 0;
 }
+
+/* x (planes, height, width) -> y, its means of 2x2 pixels, of fewer at the end of odd sides. */
+void pool(const float *x, float *y, long planes, int height, int width, int threads) {
+    const int lines = (height + 1) / 2, columns = (width + 1) / 2;
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (long line = 0; line < planes * lines; line++) {
+        const int row = line % lines * 2;
+        const float *upper = x + (line / lines * height + row) * width, *lower = row + 1 < height ? upper + width : upper;
+        float *to = y + line * columns;
+        for (int column = 0; column < width / 2; column++)
+            to[column] = ((upper[2 * column] + upper[2 * column + 1]) + (lower[2 * column] + lower[2 * column + 1])) / 4;
+        if (width % 2) to[columns - 1] = (upper[width - 1] + lower[width - 1]) / 2;
+    }
+}

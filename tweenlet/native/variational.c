@@ -155,8 +155,8 @@ static void relax(struct system by, const float *weights_above, struct field abo
         const vec new_u = u - over * u + from(by.u + x) * (sum_u - v * uv);
         const vec new_v = v - over * v + from(by.v + x) * (sum_v - new_u * uv);
         left_u = from(row.u + x + LANES - 1), left_v = from(row.v + x + LANES - 1); /* once written it would be waited for */
-        *(vec *)(row.u + x) = (vec)((kept & (mask)u) | (~kept & (mask)new_u));
-        *(vec *)(row.v + x) = (vec)((kept & (mask)v) | (~kept & (mask)new_v));
+        *(vec *)(row.u + x) = chosen(kept, u, new_u);
+        *(vec *)(row.v + x) = chosen(kept, v, new_v);
     }
 }
 

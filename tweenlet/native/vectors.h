@@ -34,6 +34,34 @@ ALWAYS vec positive(vec x) {
     return (vec)(~below & (mask)x);
 }
 
+ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
+
+/* The second where one is not a number. GCC makes no instruction of that by itself. */
+ALWAYS vec larger(vec a, vec b) {
+#if LANES == 16
+    return _mm512_max_ps(a, b);
+#elif LANES == 8
+    return _mm256_max_ps(a, b);
+#else
+    return chosen(a > b, a, b);
+#endif
+}
+
+ALWAYS vec all(float x) { return (vec){0} + x; }
+
+/* 2 to the power of x, which is not above zero; relative error 2e-7. */
+ALWAYS vec power(vec x) {
+    const float shift = 12582912 + 127; /* 1.5 * 2^23: what is added to it is rounded; the last bits are an exponent */
+    x = larger(all(-126), x);
+    vec shifted = x + shift, part = x - (shifted - shift);
+    vec sum = 0.0013276472f * part + 0.0096755419f;
+    sum = sum * part + 0.0555071309f;
+    sum = sum * part + 0.2402212024f;
+    sum = sum * part + 0.6931469440f;
+    sum = sum * part + 1.0000000745f;
+    return sum * (vec)((mask)shifted << 23);
+}
+
 /* The first of a vector's numbers, as many as there are; from and to floats, or bfloat16, the upper half of one. */
 #if LANES == 16
 typedef __mmask16 some;

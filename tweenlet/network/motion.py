@@ -25,13 +25,11 @@ from torch.nn import functional as F
 
 from tweenlet.network.blocks import PReLU, joined
 from tweenlet.ops.correlation import MATCHES, correlation
+from tweenlet.ops.pyramid import pool
 from tweenlet.ops.splat import splat_sum
+from tweenlet.ops.views import MERGED, VIEWS, blended, double, views
 from tweenlet.ops.warp import sample
 
-VIEWS = ("before", "after", "before", "after")
-"""The frame that each view shows: a reading is two views."""
-MERGED = 3 * len(VIEWS) + 3
-"""Channels of the candidates at full size."""
 MISTRUST = 10.0
 """How fast a flow vector loses weight as the two pixels that it joins differ."""
 HEARSAY = 0.01
@@ -44,8 +42,15 @@ class Merged:
 
     frame: Tensor
     """The views averaged by their weights, and mended, (B, 3, H, W)."""
-    candidates: dict[float, Tensor]
-    """By scale: at 1 how each view differs from their average, and the average; at 1/2 the hints."""
+    apart: Tensor
+    """How each view differs from their average, and that: (B, 4 MERGED, H/2, W/2), pixels unshuffled."""
+    hints: Tensor
+    """What the finest level knows, (B, C, H/2, W/2)."""
+
+    @property
+    def candidates(self) -> dict[float, Tensor]:
+        """For a fusion, by scale."""
+        return {1.0: F.pixel_shuffle(self.apart, 2), 0.5: self.hints}
 
 
 class Refine(nn.Module):
@@ -66,8 +71,8 @@ class Refine(nn.Module):
     def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, C, h, w), readings (B, 8, h, w), what reached, coarser hints -> hints, corrections."""
         there = views(before, after, places)
-        matches = [correlation(*there[k : k + 2]) for k in (0, 2)] if self.matches else []
-        x = self.enter(joined(*there, *matches, places / 8, *rest).to(before.dtype))
+        matches = matched(there) if self.matches else []
+        x = self.enter(joined(there, *matches, places / 8, *rest).to(before.dtype))
         x = self.leave(x + self.middle(x))
         return x, self.predict(x).to(places.dtype)
 
@@ -75,9 +80,9 @@ class Refine(nn.Module):
 class Mend(nn.ModuleList):
     """What to add to the blend: layers at half the frame's size, on all that is known at full and at half."""
 
-    def forward(self, full: Tensor, hints: Tensor) -> Tensor:
-        """Full (B, MERGED, H, W), hints (B, C, H/2, W/2) -> addition (B, 3, H, W)."""
-        x = joined(F.pixel_unshuffle(full, 2), hints)
+    def forward(self, apart: Tensor, hints: Tensor) -> Tensor:
+        """Apart (B, 4 MERGED, H/2, W/2), hints (B, C, H/2, W/2) -> addition (B, 3, H, W)."""
+        x = joined(apart, hints)
         for layer in self:
             x = layer(x)
         return F.pixel_shuffle(x, 2)
@@ -115,8 +120,8 @@ class Motion(nn.Module):
             read, reached = readings(before.float(), after.float(), flows.float())
         both = torch.cat((before, after)) - 0.5
         features = list(accumulate(self.encode, lambda x, level: level(x), initial=both))[1:]
-        reads = list(accumulate(self.refine[1:], lambda x, _: F.avg_pool2d(x, 2) / 2, initial=read))
-        reaches = list(accumulate(self.refine[1:], lambda x, _: F.avg_pool2d(x, 2), initial=reached))
+        reads = list(accumulate(self.refine[1:], lambda x, _: pool(x) / 2, initial=read))
+        reaches = list(accumulate(self.refine[1:], lambda x, _: pool(x), initial=reached))
         correction = torch.zeros((), device=read.device)
         coarser: tuple[Tensor, ...] = ()
         for level in reversed(range(len(self.refine))):
@@ -126,17 +131,11 @@ class Motion(nn.Module):
             )
             correction = correction + said[:, :8]
             if level:
-                correction = 2 * _double(correction)
+                correction = 2 * double(correction)
                 coarser = (F.pixel_shuffle(self.enlarge[level - 1](hints), 2),)
-        there = views(before, after, 2 * _double(reads[0] + correction))
-        weights = _double(said[:, 8:]).softmax(1).to(frames.dtype)
-        blend = sum(
-            (w[:, None] * view for w, view in zip(weights.unbind(1), there, strict=True)),
-            torch.zeros_like(before),
-        )
-        full = torch.cat((*(view - blend for view in there), blend - 0.5), 1)
-        mended = self.mend(full, hints)
-        return Merged(blend + mended.to(blend.dtype), {1.0: full, 0.5: hints})
+        average, apart = blended(before, after, reads[0] + correction, said[:, 8:])
+        mended = self.mend(apart, hints)
+        return Merged(average + mended.to(average.dtype), apart, hints)
 
 
 def readings(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,8 +146,8 @@ def readings(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tens
     as after's tells them; and (B, 2, H/2, W/2), how much was thrown onto each pixel from either frame.
     A pixel at p(0) is at p(s) = p(0) + v s + a s^2 / 2, where flows to s = -1 and s = 1 give v and a.
     """
-    before, after = F.avg_pool2d(before, 2), F.avg_pool2d(after, 2)
-    back_1, on_1, back_2, on_2 = (F.avg_pool2d(flow, 2) / 2 for flow in flows.unbind(1))
+    before, after = pool(before), pool(after)
+    back_1, on_1, back_2, on_2 = (pool(flow) / 2 for flow in flows.unbind(1))
     thrown = []
     for frame, other, across, away in ((before, after, on_1, back_1), (after, before, back_2, on_2)):
         halfway = 0.375 * across - 0.125 * away
@@ -163,12 +162,9 @@ def readings(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tens
     return torch.cat(told, 1), torch.cat([total[:, 4:] for total in thrown], 1).clamp_max(2)
 
 
-def views(before: Tensor, after: Tensor, places: Tensor) -> list[Tensor]:
-    """Both frames (B, C, h, w) fetched from where both readings (B, 8, h, w) point: four of (B, C, h, w)."""
-    shown = {"before": before, "after": after}
-    return [
-        sample(shown[name], place) for name, place in zip(VIEWS, places.chunk(len(VIEWS), 1), strict=True)
-    ]
+def matched(there: Tensor) -> list[Tensor]:
+    """How well the two views (B, 4 C, h, w) of each reading fit: twice (B, MATCHES, h, w)."""
+    return [correlation(*reading.chunk(2, 1)) for reading in there.chunk(2, 1)]
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -181,7 +177,3 @@ def _silent(layer: nn.Conv2d) -> nn.Conv2d:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -23,9 +23,10 @@ from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.kernels import Kernels
-from tweenlet.network.motion import MERGED, Motion
+from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
 from tweenlet.ops.dis import window_flows
+from tweenlet.ops.views import MERGED
 
 FRAMES = 4
 TEXTURE_STRIDE = 8
@@ -76,7 +77,8 @@ class STMFNet(nn.Module):
         draft = frames.new_zeros(())
         if self.motion is not None:
             merged = self.motion(frames, window_flows(frames) if flows is None else flows)
-            join(made, merged.candidates)
+            if self.fusion is not None:
+                join(made, merged.candidates)
             draft = merged.frame
         if self.fusion is not None:
             draft = draft + self.fusion(made)

@@ -2,10 +2,12 @@
 
     half    (B, C, H, W) -> (B, C, H/2, W/2)   5x5 Gaussian, then the mean of every 2x2
     double  (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between the pixels, the pixels themselves kept
+    pool    (B, C, H, W) -> (B, C, H/2, W/2)   the mean of every 2x2 alone
     laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)], finest first
 
 Borders are reflected (repeated where a side is too short to reflect). Where nothing is learnt, frames of
-float32 on a CPU are halved and doubled in native code, and frames on a CUDA device doubled by a kernel.
+float32 on a CPU are halved, doubled and pooled in native code, and frames on a CUDA device doubled by a
+kernel.
 """
 
 from __future__ import annotations
@@ -68,6 +70,17 @@ def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
     wide = torch.stack((frame, _between(frame, by_tap, -1)), -1).view(batch, channels, height, 2 * width)
     tall = torch.stack((wide, _between(wide, by_tap, -2)), -2)
     return tall.view(batch, channels, 2 * height, 2 * width)
+
+
+def pool(x: Tensor) -> Tensor:
+    """The mean of every 2x2 pixels of ``x`` (B, C, H, W); an odd side is halved upwards."""
+    library = native.library_for(x)
+    if library is None or not x.is_contiguous():
+        return F.avg_pool2d(x, 2, ceil_mode=True)
+    made = x.new_empty(*x.shape[:2], *(-(-side // 2) for side in x.shape[2:]))
+    planes = ctypes.c_long(x.shape[0] * x.shape[1])
+    library.pool(*map(native.pointer, (x, made)), planes, *x.shape[2:], torch.get_num_threads())
+    return made
 
 
 def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.ops.pyramid import pool
 from tweenlet.ops.triton import wanted
 from tweenlet.ops.variational import refined
 from tweenlet.ops.warp import sample
@@ -54,7 +55,7 @@ def search(first: Tensor, second: Tensor) -> Tensor:
         return torch.zeros(first.shape[0], 2, height, width, device=first.device)
     pyramid = [torch.stack((first, second)).float()]
     for _ in range(levels(height, width)):
-        pyramid.append(F.avg_pool2d(pyramid[-1], 2, ceil_mode=True))
+        pyramid.append(pool(pyramid[-1]))
     flow = pyramid[-1].new_zeros(first.shape[0], 2, *pyramid[-1].shape[-2:])
     for level in reversed(range(len(pyramid))):
         one, other = pyramid[level]

@@ -8,9 +8,12 @@ around p + flow(p) with bilinear shares; where several land, they are averaged w
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 
+from tweenlet import native
 from tweenlet.ops.triton import wanted
 
 
@@ -40,11 +43,16 @@ def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
 
 
 def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
-    """Add every pixel of ``values`` (B, C, H, W) to the four around its target; both inputs of one dtype."""
+    """Add every pixel of ``values`` (B, C, H, W) to the four around its target; both inputs of one dtype.
+
+    Without a gradient, float32 on a CPU is summed up in native code, and any on a CUDA device by a kernel.
+    """
     if wanted(values, flow):
         from tweenlet.ops import triton_splat
 
         return triton_splat.splat_sum(values, flow)
+    if (library := native.library_for(values, flow)) is not None:
+        return _by_native_code(library, values, flow)
     batch, channels, height, width = values.shape
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
@@ -60,3 +68,12 @@ def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
             index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long() + first
             total = total.index_add(0, index.flatten(), rows * share.reshape(-1, 1))
     return total.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _by_native_code(library: ctypes.CDLL, values: Tensor, flow: Tensor) -> Tensor:
+    read = [x.contiguous() for x in (values, flow)]
+    total = torch.empty_like(read[0])
+    for pair in zip(*read, total, strict=True):
+        if library.splat_sum(*map(native.pointer, pair), *values.shape[1:], torch.get_num_threads()):
+            raise MemoryError("not enough memory for a splat")
+    return total

@@ -9,10 +9,13 @@ outside the frame; ``backwarp`` keeps both.
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tweenlet import native
 from tweenlet.ops.triton import wanted
 
 INSIDE = 0.999
@@ -42,21 +45,57 @@ def backwarp(source: Tensor, flow: Tensor) -> Tensor:
     return (sampled[:, :-1] * inside).to(source.dtype)
 
 
-def sample(source: Tensor, flow: Tensor) -> Tensor:
+class _Flow(ctypes.Structure):
+    """``struct flow`` of native/sample.c."""
+
+    _fields_ = (("values", ctypes.c_void_p), ("pixel", ctypes.c_long), ("other", ctypes.c_long))
+
+
+def sample(source: Tensor, flow: Tensor, into: Tensor | None = None) -> Tensor:
     """Sample ``source`` (B, C, H, W) bilinearly at p + ``flow`` (B, 2, H, W; pixels, x then y).
 
-    Beyond the frame its border goes on. Positions are float32 at least. Differentiable in both.
+    Beyond the frame its border goes on. Positions are float32 at least. Differentiable in both; without a
+    gradient by native code where both are float32 on a CPU, and by a kernel on a CUDA device. The result is
+    written ``into`` that, if given.
     """
     if wanted(source, flow):
         from tweenlet.ops import triton_warp
 
-        return triton_warp.sample(source, flow)
+        made = triton_warp.sample(source, flow)
+        return made if into is None else into.copy_(made)
+    if (library := native.library_for(source, flow)) is not None:
+        return _by_native_code(library, source, flow, into)
     height, width = source.shape[-2:]
     precise = torch.promote_types(source.dtype, torch.float32)
     flow = flow.to(precise)
     x = torch.arange(width, dtype=precise, device=source.device) + flow[:, 0]
     y = torch.arange(height, dtype=precise, device=source.device)[:, None] + flow[:, 1]
     grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
-    return F.grid_sample(source.to(precise), grid, padding_mode="border", align_corners=False).to(
-        source.dtype
-    )
+    made = F.grid_sample(source.to(precise), grid, padding_mode="border", align_corners=False)
+    return made.to(source.dtype) if into is None else into.copy_(made)
+
+
+def _by_native_code(library: ctypes.CDLL, source: Tensor, flow: Tensor, into: Tensor | None) -> Tensor:
+    channels, height, width = source.shape[1:]
+    by_pixel = _pixels_apart(source) is not None and channels > 1
+    source = source if by_pixel else source.contiguous()
+    made = torch.empty_like(source) if into is None else into
+    if by_pixel != (_pixels_apart(made) is not None) or not (by_pixel or made.is_contiguous()):
+        return made.copy_(_by_native_code(library, source, flow, None))
+    flow = flow if flow.stride(2) == width * flow.stride(3) else flow.contiguous()
+    for one, vectors, to in zip(source, flow, made, strict=True):
+        told = ctypes.byref(_Flow(native.pointer(vectors), vectors.stride(2), vectors.stride(0)))
+        if by_pixel:
+            apart = ctypes.c_long(source.stride(3)), ctypes.c_long(made.stride(3))
+            given = (native.pointer(one), apart[0], told, native.pointer(to), apart[1])
+            library.sample_pixels(*given, channels, height, width, torch.get_num_threads())
+        else:
+            given = (native.pointer(one), told, native.pointer(to))
+            library.sample_planes(*given, channels, height, width, torch.get_num_threads())
+    return made
+
+
+def _pixels_apart(x: Tensor) -> int | None:
+    """How far apart the pixels of (B, C, H, W) lie whose channels lie side by side, or None for others."""
+    apart = x.stride(3)
+    return apart if x.stride(1) == 1 and x.stride(2) == x.shape[3] * apart and apart >= x.shape[1] else None

@@ -66,7 +66,8 @@ class Fast(nn.Module):
                 join(made, {1.0: self.flow(channels_last(before), channels_last(after))})
             if self.motion is not None:
                 merged = self.motion(frames, window_flows(frames) if flows is None else flows)
-                join(made, merged.candidates)
+                if self.fusion is not None:
+                    join(made, merged.candidates)
                 draft = merged.frame
         if self.fusion is not None:
             made = {scale: channels_last(x, self.dtype) for scale, x in made.items()}

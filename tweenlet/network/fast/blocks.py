@@ -22,11 +22,12 @@ from tweenlet.network.fast.layers import (
 from tweenlet.network.features import Block, Branch
 from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Lateral
-from tweenlet.network.motion import MERGED, Mend, Refine, views
+from tweenlet.network.motion import Mend, Refine, matched
 from tweenlet.network.texture import Residual
 from tweenlet.ops import bottleneck
 from tweenlet.ops.affine import affine_
-from tweenlet.ops.correlation import correlation
+from tweenlet.ops.correlation import MATCHES
+from tweenlet.ops.views import VIEWS, views
 
 
 class FastBlock(nn.Module):
@@ -146,31 +147,26 @@ class FastDecoder(nn.Module):
 
 
 class FastMend(nn.Module):
-    """:class:`~tweenlet.network.motion.Mend`, channels last: pixels are unshuffled two at a time."""
+    """:class:`~tweenlet.network.motion.Mend`, whose first layer reads what is beside each other."""
 
     def __init__(self, plain: Mend):
         super().__init__()
-        self.plain = plain
-        first = plain[0][0].layer if isinstance(plain[0][0], Winograd) else plain[0][0]  # type: ignore[index]
-        by_channel, hints = first.weight.detach().tensor_split([4 * MERGED], 1)
-        by_pixel = by_channel.unflatten(1, (MERGED, 4)).transpose(1, 2).flatten(1, 2)
-        first.weight.data = channels_last(torch.cat((by_pixel, hints), 1))
+        self.enter, self.leave = plain
 
-    def forward(self, full: Tensor, hints: Tensor) -> Tensor:
+    def forward(self, apart: Tensor, hints: Tensor) -> Tensor:
         """As the plain one's."""
-        batch, channels, height, width = full.shape
-        rows = full.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2 * channels)
-        x = pixels(full, 4 * channels + hints.shape[1], height // 2, width // 2)
-        lying = x.permute(0, 2, 3, 1)[..., : 4 * channels]
-        lying.view(batch, height // 2, width // 2, 2, -1).copy_(rows.transpose(2, 3))
-        x[:, 4 * channels :] = hints
-        for layer in self.plain:
+        first, *rest = self.enter
+        if isinstance(first, Winograd):
+            x = first(channels_last(apart), beside=channels_last(hints))
+        else:
+            x = first(torch.cat((apart, hints), 1))
+        for layer in (*rest, self.leave):
             x = layer(x)
         return F.pixel_shuffle(x, 2)
 
 
 class FastRefine(nn.Module):
-    """:class:`~tweenlet.network.motion.Refine`, channels last."""
+    """:class:`~tweenlet.network.motion.Refine`, whose inputs are made side by side."""
 
     def __init__(self, plain: Refine):
         super().__init__()
@@ -179,10 +175,15 @@ class FastRefine(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         """As the plain one's."""
-        there = views(before, after, places)
-        matches = [correlation(*there[k : k + 2]) for k in (0, 2)] if self.matches else []
-        known = torch.cat([channels_last(x) for x in (*there, *matches, places / 8, *rest)], 1)
-        x = self.enter(known.to(before.dtype))
+        shown = len(VIEWS) * before.shape[1]
+        widths = [shown, *[MATCHES] * (2 * self.matches), *(x.shape[1] for x in (places, *rest))]
+        known = pixels(before, sum(widths))
+        there, *others = known.split(widths, 1)
+        views(before, after, places, there)
+        matches = matched(there) if self.matches else []
+        for into, x in zip(others, (*matches, places / 8, *rest), strict=True):
+            into.copy_(x)
+        x = self.enter(known)
         x = self.leave(summed(self.middle, x, x))
         return x, self.predict(x).to(places.dtype)
 
