@@ -7,9 +7,10 @@ import torch
 
 from tests.ops.test_dis import moving
 from tweenlet.config import SMALL, ModelConfig
-from tweenlet.network.motion import Motion, readings
+from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.dis import window_flows
+from tweenlet.ops.readings import readings
 from tweenlet.ops.views import views
 
 LITTLE = dataclasses.replace(SMALL, refine=(8, 8), scales=(1.0, 0.5), grid=(4, 4))

@@ -19,9 +19,10 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,8 @@ FLAGS = (
 )
 TUNED = (("-march=native",), ("-mcpu=native",), ())
 """For this machine's processor: not every compiler knows the first, or any."""
+PIXELS = 2**13
+"""Of a picture, for each of the threads that share it."""
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -83,6 +86,18 @@ def pointer(x: Tensor | None) -> ctypes.c_void_p:
     if x is not None and x.device.type != "cpu":
         raise ValueError(f"expected tensors on the CPU for native code, got one on {x.device}")
     return ctypes.c_void_p(None if x is None else x.data_ptr())
+
+
+def each(call: Callable[..., int], samples: Sequence[Tensor], *settings: Any) -> None:
+    """Call native code for each sample of tensors (B, ...). MemoryError where it says there is not enough."""
+    for sample in zip(*samples, strict=True):
+        if call(*map(pointer, sample), *settings):
+            raise MemoryError(f"not enough memory for {tuple(samples[0].shape)}")
+
+
+def threads(pixels: int) -> int:
+    """How many threads a picture of so many pixels is worth: one that is woken takes 50 microseconds."""
+    return max(1, min(torch.get_num_threads(), pixels // PIXELS))
 
 
 def told() -> str:

@@ -112,9 +112,26 @@ ALWAYS struct fit fitted(const int steps, const struct patch *patch, struct fram
     return fit;
 }
 
+/* Slopes (2, height, width) along x and y of a picture; reflected beyond the borders. 0. */
+int sobel(const float *picture, float *slopes, int height, int width, int threads) {
+    const long plane = (long)height * width;
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int row = 0; row < height; row++) {
+        const float *own = picture + (long)row * width, *above = row ? own - width : own + width;
+        const float *below = row + 1 < height ? own + width : own - width;
+        float *x = slopes + (long)row * width, *y = x + plane;
+        for (int column = 0; column < width; column++) {
+            const int left = column ? column - 1 : 1, right = column + 1 < width ? column + 1 : column - 1;
+            x[column] = ((above[right] - above[left]) + 2 * (own[right] - own[left]) + (below[right] - below[left])) / 8;
+            y[column] = ((below[left] - above[left]) + 2 * (below[column] - above[column]) + (below[right] - above[right])) / 8;
+        }
+    }
+    return 0;
+}
+
 /* One round: vectors made (2, rows, columns) from those found, for frames (height, width), slopes of the first along x and y
-   (2, height, width). Patches lie stride pixels apart. */
-void search_round(const float *first, const float *second, const float *slopes, const float *found, float *made, int height,
+   (2, height, width). Patches lie stride pixels apart. 0. */
+int search_round(const float *first, const float *second, const float *slopes, const float *found, float *made, int height,
                   int width, int rows, int columns, int stride, int away, int steps, float flattest, int threads) {
     const long vectors = (long)rows * columns;
     const struct frame other = {second, height, width};
@@ -152,6 +169,7 @@ void search_round(const float *first, const float *second, const float *slopes, 
                 made[vectors + own] = near ? best[k].v : begun[k].v;
             }
         }
+    return 0;
 }
 
 /* One of the patches that cover each place along a side, the last but so many; -1: there are not so many. Places past the

@@ -9,8 +9,7 @@ before, after ---------------------------------------------------------> four vi
 
 A *reading* says where in before and in after a pixel of the middle frame comes from. There are two: one told
 by the flows that start in before, one by those that start in after; they differ where something is hidden.
-Motion is quadratic in time (Xu et al., "Quadratic Video Interpolation", 2019): four frames give velocity and
-acceleration. A network fresh from its initialisation averages the four views: it starts as classical
+Motion is quadratic in time: four frames give velocity and acceleration (`ops/readings.py`). A network fresh from its initialisation averages the four views: it starts as classical
 interpolation and learns to correct it.
 """
 
@@ -26,14 +25,8 @@ from torch.nn import functional as F
 from tweenlet.network.blocks import PReLU, joined
 from tweenlet.ops.correlation import MATCHES, correlation
 from tweenlet.ops.pyramid import pool
-from tweenlet.ops.splat import splat_sum
+from tweenlet.ops.readings import readings
 from tweenlet.ops.views import MERGED, VIEWS, blended, double, views
-from tweenlet.ops.warp import sample
-
-MISTRUST = 10.0
-"""How fast a flow vector loses weight as the two pixels that it joins differ."""
-HEARSAY = 0.01
-"""Weight of the other frame's flow in a reading: next to nothing, but all where no own flow lands."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +109,7 @@ class Motion(nn.Module):
         H and W are multiples of 2 ** len(widths).
         """
         before, after = frames[:, 1], frames[:, 2]
-        with torch.no_grad():
-            read, reached = readings(before.float(), after.float(), flows.float())
+        read, reached = readings(before.float(), after.float(), flows.float())
         both = torch.cat((before, after)) - 0.5
         features = list(accumulate(self.encode, lambda x, level: level(x), initial=both))[1:]
         reads = list(accumulate(self.refine[1:], lambda x, _: pool(x) / 2, initial=read))
@@ -136,30 +128,6 @@ class Motion(nn.Module):
         average, apart = blended(before, after, reads[0] + correction, said[:, 8:])
         mended = self.mend(apart, hints)
         return Merged(average + mended.to(average.dtype), apart, hints)
-
-
-def readings(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each pixel of the middle frame comes from, at half the frame's size and in its pixels.
-
-    Frames (B, 3, H, W), flows (B, 4, 2, H, W) of 1->0, 1->2, 2->1, 2->3, float32, H and W even. Returns
-    (B, 8, H/2, W/2): displacements (dx, dy) to before and to after as before's flow tells them, then the same
-    as after's tells them; and (B, 2, H/2, W/2), how much was thrown onto each pixel from either frame.
-    A pixel at p(0) is at p(s) = p(0) + v s + a s^2 / 2, where flows to s = -1 and s = 1 give v and a.
-    """
-    before, after = pool(before), pool(after)
-    back_1, on_1, back_2, on_2 = (pool(flow) / 2 for flow in flows.unbind(1))
-    thrown = []
-    for frame, other, across, away in ((before, after, on_1, back_1), (after, before, back_2, on_2)):
-        halfway = 0.375 * across - 0.125 * away
-        trust = (-MISTRUST * (frame - sample(other, across)).abs().mean(1, keepdim=True)).exp()
-        to_own, to_other = -halfway, across - halfway
-        pair = (to_own, to_other) if frame is before else (to_other, to_own)
-        thrown.append(splat_sum(torch.cat((*pair, torch.ones_like(trust)), 1) * trust, halfway))
-    told = []
-    for own, other in (thrown, reversed(thrown)):
-        both = own + HEARSAY * other
-        told.append(both[:, :4] / both[:, 4:].clamp_min(1e-6))
-    return torch.cat(told, 1), torch.cat([total[:, 4:] for total in thrown], 1).clamp_max(2)
 
 
 def matched(there: Tensor) -> list[Tensor]:

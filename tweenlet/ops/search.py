@@ -205,6 +205,8 @@ def sobel(picture: Tensor) -> Tensor:
         from tweenlet.ops import triton_search
 
         return triton_search.sobel(picture)
+    if (library := native.library_for(picture)) is not None:
+        return _sobel_by_native_code(library, picture)
     around = F.pad(picture[:, None], (1, 1, 1, 1), "reflect")
     x = (around[..., 2:] - around[..., :-2]) / 8
     y = (around[..., 2:, :] - around[..., :-2, :]) / 8
@@ -221,22 +223,26 @@ def _summed(patches: Tensor) -> Tensor:
     return patches.sum((1, 2))
 
 
+def _sobel_by_native_code(library: ctypes.CDLL, picture: Tensor) -> Tensor:
+    slopes = picture.new_empty(len(picture), 2, *picture.shape[1:])
+    threads = native.threads(picture[0].numel())
+    native.each(library.sobel, (picture.contiguous(), slopes), *picture.shape[1:], threads)
+    return slopes
+
+
 def _searched_by_native_code(
     library: ctypes.CDLL, first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int
 ) -> Tensor:
     read = [x.contiguous() for x in (first, second, slopes, found)]
     made = torch.empty_like(read[-1])
-    settings = (STRIDE, away, STEPS, ctypes.c_float(FLATTEST), torch.get_num_threads())
-    for pair in zip(*read, made, strict=True):
-        library.search_round(*map(native.pointer, pair), *first.shape[1:], *found.shape[2:], *settings)
+    settings = (STRIDE, away, STEPS, ctypes.c_float(FLATTEST), native.threads(first[0].numel()))
+    native.each(library.search_round, (*read, made), *first.shape[1:], *found.shape[2:], *settings)
     return made
 
 
 def _densified_by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
     read = [x.contiguous() for x in (first, second, vectors)]
-    flow = first.new_empty(first.shape[0], 2, *first.shape[1:])
-    settings = (*first.shape[1:], *vectors.shape[2:], STRIDE, torch.get_num_threads())
-    for pair in zip(*read, flow, strict=True):
-        if library.densify(*map(native.pointer, pair), *settings):
-            raise MemoryError("not enough memory to make flow dense")
+    flow = first.new_empty(len(first), 2, *first.shape[1:])
+    settings = (*first.shape[1:], *vectors.shape[2:], STRIDE, native.threads(first[0].numel()))
+    native.each(library.densify, (*read, flow), *settings)
     return flow

@@ -73,7 +73,5 @@ def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
 def _by_native_code(library: ctypes.CDLL, values: Tensor, flow: Tensor) -> Tensor:
     read = [x.contiguous() for x in (values, flow)]
     total = torch.empty_like(read[0])
-    for pair in zip(*read, total, strict=True):
-        if library.splat_sum(*map(native.pointer, pair), *values.shape[1:], torch.get_num_threads()):
-            raise MemoryError("not enough memory for a splat")
+    native.each(library.splat_sum, (*read, total), *values.shape[1:], torch.get_num_threads())
     return total

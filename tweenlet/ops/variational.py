@@ -156,8 +156,6 @@ def _by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor, flow: T
     read = [x.contiguous() for x in (first, second, flow)]
     made = torch.empty_like(read[-1])
     penalties = ctypes.byref(_Penalties(SMOOTH, BRIGHT, SLOPE, OVER, DULL, TINY))
-    settings = (*first.shape[1:], FIXED, SWEEPS, penalties, torch.get_num_threads())
-    for pair in zip(*read, made, strict=True):
-        if library.refine(*map(native.pointer, pair), *settings):
-            raise MemoryError("not enough memory to refine flow")
+    threads = native.threads(first[0].numel())
+    native.each(library.refine, (*read, made), *first.shape[1:], FIXED, SWEEPS, penalties, threads)
     return made

@@ -1,0 +1,122 @@
+/* Where pixels of the middle frame come from, as flow over four frames tells it. ops/readings.py calls it.
+
+    frames, flows -> half the size -> of each frame's pixels: the way halfway, and how far it is trusted
+                                   -> thrown there, [pixel][VALUES] -> where that is in both frames */
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vectors.h"
+
+#include "frames.h"
+
+#define COLOURS 3
+#define FLOWS 8  /* planes: two of each of four flows */
+#define VALUES 8 /* of a pixel that is thrown: what leads to before (x, y), to after, one; and zeros: a vector */
+
+typedef float values __attribute__((vector_size(4 * VALUES), aligned(4), may_alias));
+
+/* A frame at half the size: its colours, the way across to the other frame and away from it, what is halfway, and trust. */
+struct half {
+    const float *colours, *across, *away;
+    float *halfway, *trust, *sums;
+};
+
+/* The means of 2x2 pixels of a row, times a share. */
+static void pool_row(const float *upper, const float *lower, float share, float *to, int width) {
+    share /= 4;
+    for (int x = 0; x < width; x++)
+        to[x] = share * ((upper[2 * x] + upper[2 * x + 1]) + (lower[2 * x] + lower[2 * x + 1]));
+}
+
+/* A row's ways halfway, of motion that is quadratic in time, and how much each counts: less where it joins what differs. */
+static void aim_row(const struct half *own, const float *other, int row, int height, int width, long trust_line, float mistrust) {
+    const long plane = (long)height * width, place = (long)row * width;
+    const float *u = own->across + place, *v = u + plane, *away_u = own->away + place, *away_v = away_u + plane;
+    const float *red = own->colours + place, *green = red + plane, *blue = green + plane;
+    float *half_u = own->halfway + place, *half_v = half_u + plane, *trust = own->trust + row * trust_line;
+    #pragma omp simd
+    for (int x = 0; x < width; x++) {
+        const struct place there = place_at(height, width, row + v[x], x + u[x]);
+        const float apart = fabsf(red[x] - fetched(other, there)) + fabsf(green[x] - fetched(other + plane, there)) +
+                            fabsf(blue[x] - fetched(other + 2 * plane, there));
+        half_u[x] = 0.375f * u[x] - 0.125f * away_u[x];
+        half_v[x] = 0.375f * v[x] - 0.125f * away_v[x];
+        trust[x] = -1.44269504f * mistrust / COLOURS * apart;
+    }
+    for (int x = 0; x < width; x += LANES) *(vec *)(trust + x) = power(*(vec *)(trust + x));
+}
+
+/* Every pixel thrown that lands in rows from start to end, onto the four around its target. */
+static void throw(const struct half *own, int is_after, int start, int end, int height, int width, long trust_line) {
+    const long plane = (long)height * width;
+    const float *u = own->halfway, *v = u + plane, *across_u = own->across, *across_v = across_u + plane;
+    memset(own->sums + (long)start * width * VALUES, 0, sizeof(float) * (end - start) * width * VALUES);
+    for (int row = 0; row < height; row++)
+        for (int column = 0; column < width; column++) {
+            const long here = (long)row * width + column;
+            const float x = column + u[here], y = row + v[here];
+            if (!(y > start - 1 && y < end && x > -1 && x < width)) continue;
+            const float own_u = -u[here], own_v = -v[here], other_u = across_u[here] - u[here], other_v = across_v[here] - v[here];
+            const values thrown = own->trust[row * trust_line + column] *
+                                  (is_after ? (values){other_u, other_v, own_u, own_v, 1} : (values){own_u, own_v, other_u, other_v, 1});
+            const int left = floorf(x), top = floorf(y);
+            for (int below = 0; below < 2; below++)
+                for (int beside = 0; beside < 2; beside++) {
+                    const int at_row = top + below, at_column = left + beside;
+                    if (at_row < start || at_row >= end || at_column < 0 || at_column >= width) continue;
+                    const float share = (below ? y - top : 1 - (y - top)) * (beside ? x - left : 1 - (x - left));
+                    *(values *)(own->sums + ((long)at_row * width + at_column) * VALUES) += share * thrown;
+                }
+        }
+}
+
+/* before, after (COLOURS, 2 height, 2 width); flows (4, 2, 2 height, 2 width) from before to what is before it and to after,
+   from after to before and to what is after it -> read (8, height, width): the way to before and to after as before's flow
+   tells it, then as after's does; reached (2, height, width), how much was thrown there of before and of after. 1: not enough
+   memory. */
+int readings(const float *before, const float *after, const float *flows, float *read, float *reached, int height, int width,
+             float mistrust, float hearsay, int threads) {
+    const long plane = (long)height * width, trust_line = (width + LANES - 1) / LANES * LANES;
+    const int bands = at_most((threads + 1) / 2, height);
+    float *room = malloc(sizeof(float) * (plane * (2 * COLOURS + FLOWS + 4 + 2 * VALUES) + 2 * height * trust_line));
+    if (!room) return 1;
+    float *moves = room + 2 * COLOURS * plane, *halfway = moves + FLOWS * plane, *sums = halfway + 4 * plane, *trust = sums + 2 * VALUES * plane;
+    const struct half halves[] = {
+        {room, moves + 2 * plane, moves, halfway, trust, sums},
+        {room + COLOURS * plane, moves + 4 * plane, moves + 6 * plane, halfway + 2 * plane, trust + height * trust_line, sums + VALUES * plane},
+    };
+    #pragma omp parallel num_threads(threads)
+    {
+        #pragma omp for schedule(static)
+        for (int row = 0; row < height; row++)
+            for (int map = 0; map < 2 * COLOURS + FLOWS; map++) {
+                const int is_flow = map >= 2 * COLOURS;
+                const float *of = is_flow ? flows + (map - 2 * COLOURS) * 4 * plane : (map < COLOURS ? before : after) + map % COLOURS * 4 * plane;
+                const float *upper = of + 4L * row * width;
+                pool_row(upper, upper + 2 * width, is_flow ? 0.5f : 1, room + map * plane + (long)row * width, width);
+            }
+        #pragma omp for schedule(static)
+        for (int line = 0; line < 2 * height; line++)
+            aim_row(&halves[line / height], halves[1 - line / height].colours, line % height, height, width, trust_line, mistrust);
+        #pragma omp for schedule(static, 1)
+        for (int part = 0; part < 2 * bands; part++) {
+            const int band = part / 2;
+            throw(&halves[part % 2], part % 2, (long)height * band / bands, (long)height * (band + 1) / bands, height, width, trust_line);
+        }
+        #pragma omp for schedule(static)
+        for (int row = 0; row < height; row++)
+            for (long pixel = (long)row * width; pixel < (long)(row + 1) * width; pixel++)
+                for (int which = 0; which < 2; which++) {
+                    const values own = *(values *)(halves[which].sums + pixel * VALUES), other = *(values *)(halves[1 - which].sums + pixel * VALUES);
+                    const values both = own + hearsay * other;
+                    const float share = 1 / (both[4] > 1e-6f ? both[4] : 1e-6f);
+                    UNROLL(4)
+                    for (int k = 0; k < 4; k++) read[(4 * which + k) * plane + pixel] = share * both[k];
+                    reached[which * plane + pixel] = own[4] < 2 ? own[4] : 2;
+                }
+    }
+    free(room);
+    return 0;
+}
