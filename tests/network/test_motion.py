@@ -10,41 +10,8 @@ from tweenlet.config import SMALL, ModelConfig
 from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.dis import window_flows
-from tweenlet.ops.readings import readings
-from tweenlet.ops.views import views
 
 LITTLE = dataclasses.replace(SMALL, refine=(8, 8), scales=(1.0, 0.5), grid=(4, 4))
-
-
-def test_readings_are_quadratic_in_time():
-    velocity, acceleration = torch.tensor([8.0, -4.0]), torch.tensor([4.0, 2.0])
-    on = velocity + acceleration / 2  # from frame 1 to 2
-    back = -velocity + acceleration / 2
-    velocity_2 = velocity + acceleration
-    on_2, back_2 = velocity_2 + acceleration / 2, -velocity_2 + acceleration / 2
-    flows = torch.stack((back, on, back_2, on_2)).view(1, 4, 2, 1, 1).expand(1, 4, 2, 64, 64)
-    frame = torch.full((1, 3, 64, 64), 0.5)
-    read, reached = readings(frame, frame, flows)
-    halfway = velocity / 2 + acceleration / 8
-    expected = torch.cat((-halfway, on - halfway)).repeat(2) / 2  # in pixels of half the size
-    inside = read[0, :, 12:-12, 12:-12]
-    torch.testing.assert_close(inside, expected.view(8, 1, 1).expand_as(inside), atol=1e-4, rtol=0)
-    assert reached[0, :, 12:-12, 12:-12] == pytest.approx(torch.ones(2, 8, 8), abs=1e-4)
-
-
-def test_what_one_frame_does_not_reach_is_read_from_the_other():
-    flows = torch.zeros(1, 4, 2, 32, 32)
-    flows[:, :2] = 1000.0  # before's pixels all leave the frame
-    read, reached = readings(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), flows)
-    assert not read.any()
-    assert not reached[:, 0].any()
-    assert reached[:, 1].all()
-
-
-def test_views_at_no_displacement_are_the_frames():
-    before, after = torch.rand(2, 1, 3, 20, 24)
-    there = views(before, after, torch.zeros(1, 8, 20, 24))
-    torch.testing.assert_close(there, torch.cat((before, after) * 2, 1))
 
 
 @torch.no_grad()

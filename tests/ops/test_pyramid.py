@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tweenlet.ops.pyramid import blur, double, gaussian_kernel, half, laplacian_pyramid
+from tweenlet.ops.pyramid import blur, double, gaussian_kernel, half, laplacian_pyramid, pool
 
 
 def test_resampling_meets_the_official(expected, device):
@@ -76,3 +76,11 @@ def test_gradients():
     assert torch.autograd.gradcheck(double, (frame,), fast_mode=True)
     assert torch.autograd.gradcheck(half, (frame,), fast_mode=True)
     assert torch.autograd.gradcheck(lambda x: tuple(laplacian_pyramid(x, 3)), (frame,), fast_mode=True)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 9), (9, 1), (5, 34), (16, 33)], ids=str)
+def test_pools_what_there_is(size, compiled):
+    x = torch.rand(2, 3, *size)
+    wanted = torch.nn.functional.avg_pool2d(x.double(), 2, ceil_mode=True)
+    for frames in (x, x.contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(pool(frames).double(), wanted, atol=1e-6, rtol=0)

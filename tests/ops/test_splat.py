@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tweenlet.ops.splat import splat
+from tweenlet.ops.splat import splat, splat_sum
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-3), (torch.float64, 1e-9)])
@@ -54,3 +54,18 @@ def test_refuses_shapes_that_do_not_match():
     frame = torch.rand(1, 3, 4, 4)
     with pytest.raises(ValueError, match="expected a flow"):
         splat(frame, torch.zeros(1, 2, 4, 5), torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 3), (17, 33)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_sums_are_those_in_double_precision(size, channels, monkeypatch, compiled):
+    """Which is PyTorch's alone; whatever the threads, the bits are the same."""
+    values, flow = torch.rand(2, channels, *size), 3 * torch.randn(2, 2, *size)
+    flow[0, :, 0, 0] = torch.tensor([1e30, -1e30])
+    wanted = splat_sum(values.double(), flow.double())
+    made = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        made.append(splat_sum(values, flow.mT.contiguous().mT))
+        torch.testing.assert_close(made[-1].double(), wanted, atol=2e-5, rtol=0)
+    assert torch.equal(*made)

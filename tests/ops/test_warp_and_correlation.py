@@ -5,7 +5,7 @@ import torch
 
 from tweenlet import native
 from tweenlet.ops.correlation import correlation
-from tweenlet.ops.warp import backwarp
+from tweenlet.ops.warp import backwarp, sample
 
 needs_native = pytest.mark.skipif(native.library() is None, reason="no C compiler")
 
@@ -48,6 +48,29 @@ def test_backwarp_in_half_precision_places_samples_in_float32():
     out = backwarp(source, flow)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), backwarp(source.float(), flow.float()), atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 33)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 16, 36])
+def test_samples_are_those_in_double_precision(size, channels, compiled):
+    """Which is PyTorch's alone. Planes, or the channels of a pixel side by side; into any tensor."""
+    planes, flow = torch.rand(2, channels, *size), 3 * torch.randn(2, 2, *size)
+    flow[0, :, 0, 0] = torch.tensor([1e6, -1e6])
+    wanted = sample(planes.double(), flow.double())
+    around = torch.rand(2, *size, channels + 7).movedim(3, 1)
+    pixels = around[:, 5 : 5 + channels].copy_(planes)
+    for source in (planes, pixels):
+        for vectors in (flow, flow.contiguous(memory_format=torch.channels_last), flow.mT.contiguous().mT):
+            torch.testing.assert_close(sample(source, vectors).double(), wanted, atol=1e-5, rtol=0)
+        for into in (torch.empty_like(planes), torch.rand(2, *size, channels + 4).movedim(3, 1)[:, 1:-3]):
+            assert sample(source, flow, into) is into
+            torch.testing.assert_close(into.double(), wanted, atol=1e-5, rtol=0)
+
+
+def test_samples_from_nowhere_do_no_harm(compiled):
+    flow = torch.tensor([torch.nan, torch.inf, -torch.inf, -1e38]).expand(1, 2, 3, 4)
+    for source in (torch.rand(1, 3, 3, 4), torch.rand(1, 3, 4, 3).movedim(3, 1)):
+        assert sample(source, flow).shape == (1, 3, 3, 4)
 
 
 def test_correlation_meets_the_official_kernel(expected, gradients, device):

@@ -52,58 +52,67 @@ static void softmax(float *rows, long line, int width) {
     }
 }
 
-/* frames: before, after (COLOURS, 2 height, 2 width); places (2 VIEWS), said (VIEWS maps of height x width) -> average, such a
-   frame, and made (height, width, MADE, 2, 2). 1: not enough memory. */
-int blend(const float *before, const float *after, const struct maps *places, const struct maps *said, float *average,
-          float *made, int height, int width, int threads) {
-    const long line = (width + 3 * AROUND - 1) / AROUND * AROUND, plane = 4L * height * width;
-    const int rows = MAPS + VIEWS + 4 * MADE;
-    float *room = malloc(sizeof(float) * threads * rows * line);
+/* One in two pixels of a row of a frame (COLOURS, 2 height, 2 width), the even or the odd ones, fetched from where u and v
+   point; the colours so far apart. */
+static void view_row(const float *frame, const float *u, const float *v, int row, int odd, float *to, long apart, int height,
+                     int width) {
+    const long plane = 4L * height * width;
+    const int beside = odd ? 1 : -1;
+    float *red = to, *green = red + apart, *blue = green + apart;
+    #pragma omp simd
+    for (int x = 0; x < width; x++) {
+        const struct place place =
+            place_at(2 * height, 2 * width, row + 2 * widened(v, x, beside), 2 * x + odd + 2 * widened(u, x, beside));
+        red[x] = fetched(frame, place);
+        green[x] = fetched(frame + plane, place);
+        blue[x] = fetched(frame + 2 * plane, place);
+    }
+}
+
+/* One colour of the views of such a row, so far apart: their mean is taken off them, and written to every other pixel of
+   average; what is left of it goes to grey. */
+static void average_row(const float *weights, long line, float *views, long apart, float *average, float *grey, int width) {
+    #pragma omp simd
+    for (int x = 0; x < width; x++) {
+        float mean = 0;
+        UNROLL(4)
+        for (int view = 0; view < VIEWS; view++) mean += weights[view * line + x] * views[view * apart + x];
+        UNROLL(4)
+        for (int view = 0; view < VIEWS; view++) views[view * apart + x] -= mean;
+        average[2 * x] = mean;
+        grey[x] = mean - 0.5f;
+    }
+}
+
+/* before, after (COLOURS, 2 height, 2 width); places (2 VIEWS) and said (VIEWS maps of height x width), their maps and pixels
+   so far apart -> average, such a frame, and made (height, width, MADE, 2, 2). 1: not enough memory. */
+int blend(const float *before, const float *after, const float *places, const float *said, float *average, float *made,
+          long place_map, long place_pixel, long said_map, long said_pixel, int height, int width, int threads) {
+    const struct maps all_places = {places, place_map, place_pixel}, all_said = {said, said_map, said_pixel};
+    const long line = (width + 3 * AROUND - 1) / AROUND * AROUND, of_thread = (MAPS + VIEWS + 4 * MADE) * line;
+    float *room = malloc(sizeof(float) * threads * of_thread);
     if (!room) return 1;
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int y = 0; y < height; y++) {
-        float *maps = room + omp_get_thread_num() * rows * line + AROUND, *weights = maps + MAPS * line;
-        float *values = weights + VIEWS * line; /* (MADE, 4), of the pixels of a row */
-        for (int below = 0; below < 2; below++) {
-            const int row = 2 * y + below, far = inside(below ? y + 1 : y - 1, height);
-            mixed(places, 2 * VIEWS, y, far, maps, line, width);
-            mixed(said, VIEWS, y, far, maps + 2 * VIEWS * line, line, width);
-            for (int right = 0; right < 2; right++) {
-                const int beside = right ? 1 : -1;
-                float *to = values + (2 * below + right) * line;
-                for (int view = 0; view < VIEWS; view++) {
-                    const float *u = maps + 2 * view * line, *v = u + line, *frame = view % 2 ? after : before;
-                    const float *what = maps + (2 * VIEWS + view) * line;
-                    float *weight = weights + view * line;
-                    for (int x = 0; x < width; x++) weight[x] = widened(what, x, beside);
-                    float *red = to + 4 * COLOURS * view * line, *green = red + 4 * line, *blue = green + 4 * line;
-                    #pragma omp simd
-                    for (int x = 0; x < width; x++) {
-                        const struct place place = place_at(2 * height, 2 * width, row + 2 * widened(v, x, beside),
-                                                            2 * x + right + 2 * widened(u, x, beside));
-                        red[x] = fetched(frame, place);
-                        green[x] = fetched(frame + plane, place);
-                        blue[x] = fetched(frame + 2 * plane, place);
-                    }
-                }
-                softmax(weights, line, width);
-                for (int colour = 0; colour < COLOURS; colour++) {
-                    float *mean = to + 4 * (COLOURS * VIEWS + colour) * line, *whole = average + colour * plane + (long)row * 2 * width + right;
-                    for (int x = 0; x < width; x++) {
-                        float sum = 0;
-                        UNROLL(4)
-                        for (int view = 0; view < VIEWS; view++)
-                            sum += weights[view * line + x] * to[4 * (COLOURS * view + colour) * line + x];
-                        mean[x] = sum;
-                    }
-                    for (int view = 0; view < VIEWS; view++) {
-                        float *shown = to + 4 * (COLOURS * view + colour) * line;
-                        for (int x = 0; x < width; x++) shown[x] -= mean[x];
-                    }
-                    for (int x = 0; x < width; x++) whole[2 * x] = mean[x];
-                    for (int x = 0; x < width; x++) mean[x] -= 0.5f;
-                }
+        float *maps = room + omp_get_thread_num() * of_thread + AROUND, *weights = maps + MAPS * line;
+        float *values = weights + VIEWS * line; /* (MADE, 2, 2), of each pixel */
+        for (int pixel = 0; pixel < 4; pixel++) {
+            const int row = 2 * y + pixel / 2, odd = pixel % 2, far = inside(pixel / 2 ? y + 1 : y - 1, height);
+            if (!odd) {
+                mixed(&all_places, 2 * VIEWS, y, far, maps, line, width);
+                mixed(&all_said, VIEWS, y, far, maps + 2 * VIEWS * line, line, width);
             }
+            float *to = values + pixel * line;
+            for (int view = 0; view < VIEWS; view++) {
+                const float *u = maps + 2 * view * line, *what = maps + (2 * VIEWS + view) * line;
+                view_row(view % 2 ? after : before, u, u + line, row, odd, to + 4 * COLOURS * view * line, 4 * line, height, width);
+                for (int x = 0; x < width; x++) weights[view * line + x] = widened(what, x, odd ? 1 : -1);
+            }
+            softmax(weights, line, width);
+            for (int colour = 0; colour < COLOURS; colour++)
+                average_row(weights, line, to + 4 * colour * line, 4 * COLOURS * line,
+                            average + ((long)(colour * height + y) * 2 + pixel / 2) * 2 * width + odd,
+                            to + 4 * (COLOURS * VIEWS + colour) * line, width);
         }
         turn(values, line, made + (long)y * width * 4 * MADE, 4 * MADE, 4 * MADE, width);
     }

@@ -9,8 +9,9 @@ before, after ---------------------------------------------------------> four vi
 
 A *reading* says where in before and in after a pixel of the middle frame comes from. There are two: one told
 by the flows that start in before, one by those that start in after; they differ where something is hidden.
-Motion is quadratic in time: four frames give velocity and acceleration (`ops/readings.py`). A network fresh from its initialisation averages the four views: it starts as classical
-interpolation and learns to correct it.
+Motion is quadratic in time: four frames give velocity and acceleration (`ops/readings.py`). A network fresh
+from its initialisation averages the four views: it starts as classical interpolation and learns to correct
+it.
 """
 
 from __future__ import annotations

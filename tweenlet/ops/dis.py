@@ -34,7 +34,7 @@ def luma(frame: Tensor) -> Tensor:
     """
     frame = frame if frame.is_cuda else frame.cpu()
     red, green, blue = frame.detach().float()
-    whole = (255 * 0.299 * red).add_(green, alpha=255 * 0.587).add_(blue, alpha=255 * 0.114)
+    whole: Tensor = (255 * 0.299 * red).add_(green, alpha=255 * 0.587).add_(blue, alpha=255 * 0.114)
     return whole.round_().clamp_(0, 255).nan_to_num_(0)  # one that is none would spread over all of the flow
 
 

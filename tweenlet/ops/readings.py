@@ -1,6 +1,6 @@
 """Readings: where in two frames a pixel of the middle one comes from, as flow over four frames tells it.
 
-    flows, half the size --> halfway --> thrown there, as far as it is trusted --> told by before, told by after
+    flows, half the size --> halfway --> thrown there, as far as trusted --> told by before, told by after
 
 A pixel at p(0) is at p(s) = p(0) + v s + a s^2 / 2 (Xu et al., "Quadratic Video Interpolation", 2019), where
 flows to s = -1 and s = 1 give v and a. No gradient.

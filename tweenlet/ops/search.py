@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -78,15 +79,15 @@ def doubled(flow: Tensor, height: int, width: int) -> Tensor:
     return twice[..., :height, :width].contiguous()
 
 
-def searched(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-    """A vector for each patch, (B, 2, rows, columns), found from ``flow`` (B, 2, h, w) on.
+def searched(first: Tensor, second: Tensor, flow: Tensor, rounds: Sequence[int] = ROUNDS) -> Tensor:
+    """A vector for each patch, (B, 2, rows, columns), found from ``flow`` (B, 2, h, w) on in some rounds.
 
     First, second (B, h, w). A patch counts without its mean, so that brighter frames fit as well.
     """
     middle = PATCH // 2
     found = flow[..., middle : 1 - middle : STRIDE, middle : 1 - middle : STRIDE].contiguous()
     slopes = sobel(first)
-    for away in ROUNDS:
+    for away in rounds:
         found = searched_once(first, second, slopes, found, away)
     return found
 

@@ -63,25 +63,15 @@ def double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-class _Maps(ctypes.Structure):
-    """``struct maps`` of native/blend.c."""
-
-    _fields_ = (("values", ctypes.c_void_p), ("map", ctypes.c_long), ("pixel", ctypes.c_long))
-
-
 def _by_native_code(
     library: ctypes.CDLL, before: Tensor, after: Tensor, places: Tensor, said: Tensor
 ) -> tuple[Tensor, Tensor]:
     height, width = places.shape[2:]
     frames = [x.contiguous() for x in (before, after)]
     maps = [x if x.stride(2) == width * x.stride(3) else x.contiguous() for x in (places, said)]
+    apart = [ctypes.c_long(x.stride(dim)) for x in maps for dim in (1, 3)]
     average = torch.empty_like(frames[0])
     made = region.pixels((len(before), 4 * MERGED, height, width), before.dtype, before.device)
-    for one, other, *told, whole, parts in zip(*frames, *maps, average, made, strict=True):
-        given = [ctypes.byref(_Maps(native.pointer(x), x.stride(0), x.stride(2))) for x in told]
-        into = map(native.pointer, (whole, parts))
-        if library.blend(
-            *map(native.pointer, (one, other)), *given, *into, height, width, torch.get_num_threads()
-        ):
-            raise MemoryError("not enough memory to average views")
+    settings = (*apart, height, width, torch.get_num_threads())
+    native.each(library.blend, (*frames, *maps, average, made), *settings)
     return average, made

@@ -45,12 +45,6 @@ def backwarp(source: Tensor, flow: Tensor) -> Tensor:
     return (sampled[:, :-1] * inside).to(source.dtype)
 
 
-class _Flow(ctypes.Structure):
-    """``struct flow`` of native/sample.c."""
-
-    _fields_ = (("values", ctypes.c_void_p), ("pixel", ctypes.c_long), ("other", ctypes.c_long))
-
-
 def sample(source: Tensor, flow: Tensor, into: Tensor | None = None) -> Tensor:
     """Sample ``source`` (B, C, H, W) bilinearly at p + ``flow`` (B, 2, H, W; pixels, x then y).
 
@@ -77,25 +71,19 @@ def sample(source: Tensor, flow: Tensor, into: Tensor | None = None) -> Tensor:
 
 def _by_native_code(library: ctypes.CDLL, source: Tensor, flow: Tensor, into: Tensor | None) -> Tensor:
     channels, height, width = source.shape[1:]
-    by_pixel = _pixels_apart(source) is not None and channels > 1
+    by_pixel = _by_pixel(source)
     source = source if by_pixel else source.contiguous()
-    made = torch.empty_like(source) if into is None else into
-    if by_pixel != (_pixels_apart(made) is not None) or not (by_pixel or made.is_contiguous()):
-        return made.copy_(_by_native_code(library, source, flow, None))
+    fits = into is not None and (_by_pixel(into) if by_pixel else into.is_contiguous())
+    made = into if into is not None and fits else torch.empty_like(source)
     flow = flow if flow.stride(2) == width * flow.stride(3) else flow.contiguous()
-    for one, vectors, to in zip(source, flow, made, strict=True):
-        told = ctypes.byref(_Flow(native.pointer(vectors), vectors.stride(2), vectors.stride(0)))
-        if by_pixel:
-            apart = ctypes.c_long(source.stride(3)), ctypes.c_long(made.stride(3))
-            given = (native.pointer(one), apart[0], told, native.pointer(to), apart[1])
-            library.sample_pixels(*given, channels, height, width, torch.get_num_threads())
-        else:
-            given = (native.pointer(one), told, native.pointer(to))
-            library.sample_planes(*given, channels, height, width, torch.get_num_threads())
-    return made
+    pixel, other, from_pixel, to_pixel = (
+        ctypes.c_long(x) for x in (flow.stride(3), flow.stride(1), source.stride(3), made.stride(3))
+    )
+    settings = (by_pixel, from_pixel, to_pixel, pixel, other, channels, height, width)
+    native.each(library.sample, (source, flow, made), *settings, torch.get_num_threads())
+    return made if into is None or fits else into.copy_(made)
 
 
-def _pixels_apart(x: Tensor) -> int | None:
-    """How far apart the pixels of (B, C, H, W) lie whose channels lie side by side, or None for others."""
-    apart = x.stride(3)
-    return apart if x.stride(1) == 1 and x.stride(2) == x.shape[3] * apart and apart >= x.shape[1] else None
+def _by_pixel(x: Tensor) -> bool:
+    """Whether the channels of a pixel of (B, C, H, W) lie side by side, and pixels at even distances."""
+    return x.shape[1] > 1 and x.stride(1) == 1 and x.stride(2) == x.shape[3] * x.stride(3)

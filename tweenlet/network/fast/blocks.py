@@ -151,11 +151,11 @@ class FastMend(nn.Module):
 
     def __init__(self, plain: Mend):
         super().__init__()
-        self.enter, self.leave = plain
+        self.enter, self.leave = plain.children()
 
     def forward(self, apart: Tensor, hints: Tensor) -> Tensor:
         """As the plain one's."""
-        first, *rest = self.enter
+        first, *rest = self.enter.children()
         if isinstance(first, Winograd):
             x = first(channels_last(apart), beside=channels_last(hints))
         else:
@@ -178,7 +178,7 @@ class FastRefine(nn.Module):
         shown = len(VIEWS) * before.shape[1]
         widths = [shown, *[MATCHES] * (2 * self.matches), *(x.shape[1] for x in (places, *rest))]
         known = pixels(before, sum(widths))
-        there, *others = known.split(widths, 1)
+        there, *others = torch.split(known, widths, 1)
         views(before, after, places, there)
         matches = matched(there) if self.matches else []
         for into, x in zip(others, (*matches, places / 8, *rest), strict=True):
