@@ -1,4 +1,6 @@
-/* Pictures of one channel, read at any place. */
+/* Pictures of one channel, read at any place, and what lands at one. */
+
+#include <math.h>
 
 struct frame {
     const float *pixels;
@@ -36,4 +38,19 @@ ALWAYS float fetched(const float *pixels, struct place at) {
 
 ALWAYS float sampled(struct frame frame, float y, float x) {
     return fetched(frame.pixels, place_at(frame.height, frame.width, y, x));
+}
+
+/* The pixels of rows from start to end that something lands on at a place: their numbers and shares. Returns how many. */
+ALWAYS int landing(float y, float x, int start, int end, int width, long *pixels, float *shares) {
+    if (!(y > start - 1 && y < end && x > -1 && x < width)) return 0; /* nor is what is no number anywhere */
+    const int top = floorf(y), left = floorf(x);
+    int count = 0;
+    for (int below = 0; below < 2; below++)
+        for (int beside = 0; beside < 2; beside++) {
+            const int row = top + below, column = left + beside;
+            if (row < start || row >= end || column < 0 || column >= width) continue;
+            pixels[count] = (long)row * width + column;
+            shares[count++] = (below ? y - top : 1 - (y - top)) * (beside ? x - left : 1 - (x - left));
+        }
+    return count;
 }

@@ -3,7 +3,6 @@
     frames, flows -> half the size -> of each frame's pixels: the way halfway, and how far it is trusted
                                    -> thrown there, [pixel][VALUES] -> where that is in both frames */
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,19 +55,14 @@ static void throw(const struct half *own, int is_after, int start, int end, int 
     for (int row = 0; row < height; row++)
         for (int column = 0; column < width; column++) {
             const long here = (long)row * width + column;
-            const float x = column + u[here], y = row + v[here];
-            if (!(y > start - 1 && y < end && x > -1 && x < width)) continue;
+            long pixels[4];
+            float shares[4];
+            const int count = landing(row + v[here], column + u[here], start, end, width, pixels, shares);
+            if (!count) continue;
             const float own_u = -u[here], own_v = -v[here], other_u = across_u[here] - u[here], other_v = across_v[here] - v[here];
             const values thrown = own->trust[row * trust_line + column] *
                                   (is_after ? (values){other_u, other_v, own_u, own_v, 1} : (values){own_u, own_v, other_u, other_v, 1});
-            const int left = floorf(x), top = floorf(y);
-            for (int below = 0; below < 2; below++)
-                for (int beside = 0; beside < 2; beside++) {
-                    const int at_row = top + below, at_column = left + beside;
-                    if (at_row < start || at_row >= end || at_column < 0 || at_column >= width) continue;
-                    const float share = (below ? y - top : 1 - (y - top)) * (beside ? x - left : 1 - (x - left));
-                    *(values *)(own->sums + ((long)at_row * width + at_column) * VALUES) += share * thrown;
-                }
+            for (int k = 0; k < count; k++) *(values *)(own->sums + pixels[k] * VALUES) += shares[k] * thrown;
         }
 }
 

@@ -1,6 +1,5 @@
 /* The search for flow: patches of one frame looked for in another, many at once. ops/search.py calls it. */
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "vectors.h"

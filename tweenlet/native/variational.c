@@ -6,7 +6,6 @@
 
    Fields lie in planes with zeros around them, a row above and below, and some on either side of each row. */
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
