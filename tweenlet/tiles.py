@@ -88,15 +88,16 @@ def tile_side(
 def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
     """What a network holds at its peak for each pixel of a frame in float32, measured on a CPU.
 
-    It goes by the first widths: 660 bytes for the default network (660 measured); with native code 960 for
-    MINI (550) and 1,920 for ST-MFNet (1,000), without it 1,300 (1,100) and 2,600 (2,500). In tiles MINI holds
-    up to 320 bytes more and ST-MFNet 640: the texture's last block is then made whole. On other devices,
-    where nothing is made in bands, twice as much as without native code; that and networks with other
-    branches alone are guesses.
+    It goes by the first widths: with native code 420 bytes for the default network (400 measured), 960 for
+    MINI (550) and 1,920 for ST-MFNet (1,000), without it 660 (660), 1,300 (1,100) and 2,600 (2,500). In tiles
+    MINI holds up to 320 bytes more and ST-MFNet 640: the texture's last block is then made whole. On other
+    devices, where nothing is made in bands, MINI and ST-MFNet are taken to hold twice as much as without
+    native code, the default network as much; that and networks with other branches alone are guesses.
     """
-    total = 20.5 * config.refine[0] if config.refine else 0
+    in_native_code = device.type == "cpu" and native.library() is not None
+    total = (13 if in_native_code else 20.5) * config.refine[0] if config.refine else 0
     if config.features is not None:
-        finest = 80 if device.type != "cpu" else 40 if native.library() is None else 30
+        finest = 80 if device.type != "cpu" else 30 if in_native_code else 40
         return round(total + (finest if 2.0 in config.scales else 15) * config.features[0])
     others = 60 * sum(widths[0] for widths in (config.grid, config.texture) if widths is not None)
     return round(total + others + (600 if isinstance(config.flow, tuple) else 0))
