@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,16 @@ def told() -> str:
 def compile_to(made: Path, compiler: Sequence[str]) -> None:
     """Write the library. CalledProcessError, with what the compiler said, where it cannot be compiled."""
     with tempfile.TemporaryDirectory(dir=made.parent) as work:
-        objects = []
-        for source in SOURCES:
-            objects.append(f"{work}/{source.stem}.o")
-            _run(*((*compiler, *FLAGS, *tuned, "-c", str(source), "-o", objects[-1]) for tuned in TUNED))
+        objects = {source: f"{work}/{source.stem}.o" for source in SOURCES}
+
+        def compiled(source: Path) -> None:
+            told = ("-c", str(source), "-o", objects[source])
+            _run(*((*compiler, *FLAGS, *tuned, *told) for tuned in TUNED))
+
+        with ThreadPoolExecutor(os.cpu_count()) as together:
+            list(together.map(compiled, SOURCES))
         library = Path(work, "library")
-        link = (*compiler, "-shared", *objects, "-lm", "-o", str(library))
+        link = (*compiler, "-shared", *objects.values(), "-lm", "-o", str(library))
         # what Clang makes does not run on GCC's OpenMP
         _run(*((*link, "-Wl,-z,defs", theirs) for theirs in _openmp()), (*link, "-fopenmp"))
         content = library.read_bytes()
