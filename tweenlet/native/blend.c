@@ -105,7 +105,8 @@ int blend(const float *before, const float *after, const float *places, const fl
             float *to = values + pixel * line;
             for (int view = 0; view < VIEWS; view++) {
                 const float *u = maps + 2 * view * line, *what = maps + (2 * VIEWS + view) * line;
-                view_row(view % 2 ? after : before, u, u + line, row, odd, to + 4 * COLOURS * view * line, 4 * line, height, width);
+                view_row(view % 2 ? after : before, u, u + line, row, odd, to + 4 * COLOURS * view * line, 4 * line, height,
+                         width);
                 for (int x = 0; x < width; x++) weights[view * line + x] = widened(what, x, odd ? 1 : -1);
             }
             softmax(weights, line, width);

@@ -40,6 +40,13 @@ ALWAYS float sampled(struct frame frame, float y, float x) {
     return fetched(frame.pixels, place_at(frame.height, frame.width, y, x));
 }
 
+/* The means of 2x2 pixels of two rows, times a share: so many. */
+ALWAYS void pool_row(const float *upper, const float *lower, float share, float *to, int count) {
+    share /= 4;
+    for (int x = 0; x < count; x++)
+        to[x] = share * ((upper[2 * x] + upper[2 * x + 1]) + (lower[2 * x] + lower[2 * x + 1]));
+}
+
 /* The pixels of rows from start to end that something lands on at a place: their numbers and shares. Returns how many. */
 ALWAYS int landing(float y, float x, int start, int end, int width, long *pixels, float *shares) {
     if (!(y > start - 1 && y < end && x > -1 && x < width)) return 0; /* nor is what is no number anywhere */

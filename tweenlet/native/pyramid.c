@@ -4,6 +4,8 @@
 
 #include "vectors.h"
 
+#include "frames.h"
+
 int omp_get_thread_num(void); /* not every Clang comes with omp.h */
 
 #define TAPS 8 /* of the filter between pixels */
@@ -11,7 +13,7 @@ int omp_get_thread_num(void); /* not every Clang comes with omp.h */
 #define SIDE 6 /* of the kernel that blurs and takes the mean of 2x2 */
 
 /* Which pixel stands for one beyond the border: its reflection, or the last one where a side is too short. */
-ALWAYS int inside(int place, int size, int reflects) {
+ALWAYS int reflected(int place, int size, int reflects) {
     if (place < 0) return reflects ? -place : 0;
     if (place >= size) return reflects ? 2 * size - 2 - place : size - 1;
     return place;
@@ -41,7 +43,7 @@ int double_frame(const float *x, const float *taps, float *y, long planes, int c
             const float *from = x + line * width, *rows[TAPS];
             float *to = y + 4 * line * width;
             for (int place = 0; place < width + TAPS - 1; place++)
-                row[place] = from[inside(place - BEFORE, width, width > TAPS - 1 - BEFORE)];
+                row[place] = from[reflected(place - BEFORE, width, width > TAPS - 1 - BEFORE)];
             for (int tap = 0; tap < TAPS; tap++) rows[tap] = row + tap;
             mixed(rows, taps + line / height % channels * TAPS, between, width);
             for (int column = 0; column < width; column++) {
@@ -55,7 +57,7 @@ int double_frame(const float *x, const float *taps, float *y, long planes, int c
             float *plane = y + 4 * (line - own) * width;
             const float *rows[TAPS];
             for (int tap = 0; tap < TAPS; tap++)
-                rows[tap] = plane + 4L * inside(own + tap - BEFORE, height, height > TAPS - 1 - BEFORE) * width;
+                rows[tap] = plane + 4L * reflected(own + tap - BEFORE, height, height > TAPS - 1 - BEFORE) * width;
             mixed(rows, taps + line / height % channels * TAPS, plane + (4L * own + 2) * width, 2 * width);
         }
     }
@@ -79,10 +81,11 @@ int half_frame(const float *x, const float *kernels, float *y, long planes, int 
             for (int column = 0; column < columns; column++) to[column] = 0;
             for (int down = 0; down < SIDE; down++) {
                 const float *kernel = kernels + (plane % channels * SIDE + down) * SIDE;
-                const float *from = x + (plane * height + inside(2 * (int)(line % lines) + down - 2, height, reflects)) * width;
+                const float *from = x + (plane * height +
+                                            reflected(2 * (int)(line % lines) + down - 2, height, reflects)) * width;
                 for (int pair = 0; pair < columns + SIDE / 2 - 1; pair++) {
-                    row[pair] = from[inside(2 * pair - 2, width, reflects)];
-                    odd[pair] = from[inside(2 * pair - 1, width, reflects)];
+                    row[pair] = from[reflected(2 * pair - 2, width, reflects)];
+                    odd[pair] = from[reflected(2 * pair - 1, width, reflects)];
                 }
                 for (int column = 0; column < columns; column++) {
                     float sum = to[column];
@@ -106,8 +109,7 @@ void pool(const float *x, float *y, long planes, int height, int width, int thre
         const int row = line % lines * 2;
         const float *upper = x + (line / lines * height + row) * width, *lower = row + 1 < height ? upper + width : upper;
         float *to = y + line * columns;
-        for (int column = 0; column < width / 2; column++)
-            to[column] = ((upper[2 * column] + upper[2 * column + 1]) + (lower[2 * column] + lower[2 * column + 1])) / 4;
+        pool_row(upper, lower, 1, to, width / 2);
         if (width % 2) to[columns - 1] = (upper[width - 1] + lower[width - 1]) / 2;
     }
 }

@@ -22,15 +22,9 @@ struct half {
     float *halfway, *trust, *sums;
 };
 
-/* The means of 2x2 pixels of a row, times a share. */
-static void pool_row(const float *upper, const float *lower, float share, float *to, int width) {
-    share /= 4;
-    for (int x = 0; x < width; x++)
-        to[x] = share * ((upper[2 * x] + upper[2 * x + 1]) + (lower[2 * x] + lower[2 * x + 1]));
-}
-
 /* A row's ways halfway, of motion that is quadratic in time, and how much each counts: less where it joins what differs. */
-static void aim_row(const struct half *own, const float *other, int row, int height, int width, long trust_line, float mistrust) {
+static void aim_row(const struct half *own, const float *other, int row, int height, int width, long trust_line,
+                    float mistrust) {
     const long plane = (long)height * width, place = (long)row * width;
     const float *u = own->across + place, *v = u + plane, *away_u = own->away + place, *away_v = away_u + plane;
     const float *red = own->colours + place, *green = red + plane, *blue = green + plane;
@@ -59,9 +53,11 @@ static void throw(const struct half *own, int is_after, int start, int end, int 
             float shares[4];
             const int count = landing(row + v[here], column + u[here], start, end, width, pixels, shares);
             if (!count) continue;
-            const float own_u = -u[here], own_v = -v[here], other_u = across_u[here] - u[here], other_v = across_v[here] - v[here];
-            const values thrown = own->trust[row * trust_line + column] *
-                                  (is_after ? (values){other_u, other_v, own_u, own_v, 1} : (values){own_u, own_v, other_u, other_v, 1});
+            const float own_u = -u[here], own_v = -v[here];
+            const float other_u = across_u[here] - u[here], other_v = across_v[here] - v[here];
+            const values ways = is_after ? (values){other_u, other_v, own_u, own_v, 1}
+                                         : (values){own_u, own_v, other_u, other_v, 1};
+            const values thrown = own->trust[row * trust_line + column] * ways;
             for (int k = 0; k < count; k++) *(values *)(own->sums + pixels[k] * VALUES) += shares[k] * thrown;
         }
 }
@@ -76,10 +72,12 @@ int readings(const float *before, const float *after, const float *flows, float 
     const int bands = at_most((threads + 1) / 2, height);
     float *room = malloc(sizeof(float) * (plane * (2 * COLOURS + FLOWS + 4 + 2 * VALUES) + 2 * height * trust_line));
     if (!room) return 1;
-    float *moves = room + 2 * COLOURS * plane, *halfway = moves + FLOWS * plane, *sums = halfway + 4 * plane, *trust = sums + 2 * VALUES * plane;
+    float *colours = room, *moves = colours + 2 * COLOURS * plane, *halfway = moves + FLOWS * plane;
+    float *sums = halfway + 4 * plane, *trust = sums + 2 * VALUES * plane;
     const struct half halves[] = {
-        {room, moves + 2 * plane, moves, halfway, trust, sums},
-        {room + COLOURS * plane, moves + 4 * plane, moves + 6 * plane, halfway + 2 * plane, trust + height * trust_line, sums + VALUES * plane},
+        {colours, moves + 2 * plane, moves, halfway, trust, sums},
+        {colours + COLOURS * plane, moves + 4 * plane, moves + 6 * plane, halfway + 2 * plane, trust + height * trust_line,
+         sums + VALUES * plane},
     };
     #pragma omp parallel num_threads(threads)
     {
@@ -87,24 +85,26 @@ int readings(const float *before, const float *after, const float *flows, float 
         for (int row = 0; row < height; row++)
             for (int map = 0; map < 2 * COLOURS + FLOWS; map++) {
                 const int is_flow = map >= 2 * COLOURS;
-                const float *of = is_flow ? flows + (map - 2 * COLOURS) * 4 * plane : (map < COLOURS ? before : after) + map % COLOURS * 4 * plane;
-                const float *upper = of + 4L * row * width;
+                const float *of = is_flow ? flows : map < COLOURS ? before : after;
+                const int number = is_flow ? map - 2 * COLOURS : map % COLOURS;
+                const float *upper = of + 4 * (number * plane + (long)row * width);
                 pool_row(upper, upper + 2 * width, is_flow ? 0.5f : 1, room + map * plane + (long)row * width, width);
             }
         #pragma omp for schedule(static)
         for (int line = 0; line < 2 * height; line++)
-            aim_row(&halves[line / height], halves[1 - line / height].colours, line % height, height, width, trust_line, mistrust);
+            aim_row(&halves[line / height], halves[1 - line / height].colours, line % height, height, width, trust_line,
+                    mistrust);
         #pragma omp for schedule(static, 1)
         for (int part = 0; part < 2 * bands; part++) {
-            const int band = part / 2;
-            throw(&halves[part % 2], part % 2, (long)height * band / bands, (long)height * (band + 1) / bands, height, width, trust_line);
+            const int band = part / 2, start = (long)height * band / bands, end = (long)height * (band + 1) / bands;
+            throw(&halves[part % 2], part % 2, start, end, height, width, trust_line);
         }
         #pragma omp for schedule(static)
         for (int row = 0; row < height; row++)
             for (long pixel = (long)row * width; pixel < (long)(row + 1) * width; pixel++)
                 for (int which = 0; which < 2; which++) {
-                    const values own = *(values *)(halves[which].sums + pixel * VALUES), other = *(values *)(halves[1 - which].sums + pixel * VALUES);
-                    const values both = own + hearsay * other;
+                    const values own = *(values *)(halves[which].sums + pixel * VALUES);
+                    const values both = own + hearsay * *(values *)(halves[1 - which].sums + pixel * VALUES);
                     const float share = 1 / (both[4] > 1e-6f ? both[4] : 1e-6f);
                     UNROLL(4)
                     for (int k = 0; k < 4; k++) read[(4 * which + k) * plane + pixel] = share * both[k];

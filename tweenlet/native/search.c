@@ -65,7 +65,8 @@ ALWAYS struct patch taken(const float *first, const float *x, const float *y, in
     UNROLL(8)
     for (int row = 0; row < PATCH; row++) {
         const long at = (long)(top + row) * width + left;
-        patch.pixels[row] = *(const line *)(first + at), patch.x[row] = *(const line *)(x + at), patch.y[row] = *(const line *)(y + at);
+        patch.pixels[row] = *(const line *)(first + at);
+        patch.x[row] = *(const line *)(x + at), patch.y[row] = *(const line *)(y + at);
     }
     const float mean = summed(patch.pixels) / (PATCH * PATCH);
     UNROLL(8)
@@ -78,7 +79,8 @@ ALWAYS struct patch taken(const float *first, const float *x, const float *y, in
 
 /* The patch where a vector points; steps: whether a step is wanted. */
 ALWAYS struct fit fitted(const int steps, const struct patch *patch, struct frame second, float u, float v) {
-    const float y = clamped(patch->top + v, 1 - PATCH, second.height - 1), x = clamped(patch->left + u, 1 - PATCH, second.width - 1);
+    const float y = clamped(patch->top + v, 1 - PATCH, second.height - 1);
+    const float x = clamped(patch->left + u, 1 - PATCH, second.width - 1);
     const float row = floorf(y), column = floorf(x), down = y - row, right = x - column;
     const int top = row, left = column;
     float around[PATCH + 1][2 * PATCH];
@@ -149,7 +151,8 @@ int search_round(const float *first, const float *second, const float *slopes, c
             for (int side = 0; side < 4; side++)
                 for (int k = 0; k < count; k++) {
                     const int across = side & 1 ? away : -away, column = start + k;
-                    const int its = side < 2 ? row * columns + inside(column + across, columns) : inside(row + across, rows) * columns + column;
+                    const int its = side < 2 ? row * columns + inside(column + across, columns)
+                                             : inside(row + across, rows) * columns + column;
                     const float u = found[its], v = found[vectors + its];
                     better(&best[k], u, v, fitted(0, &patch[k], other, u, v).misfit);
                 }

@@ -104,7 +104,8 @@ static void weights_of_row(const struct problem *of, struct field more, int row,
     made.right[last] = 0;
 }
 
-static void system_of_row(const struct problem *of, struct field more, int row, const float *weights_above, struct system made) {
+static void system_of_row(const struct problem *of, struct field more, int row, const float *weights_above,
+                          struct system made) {
     const long place = (long)row * of->width, line = of->line;
     const struct penalties by = of->by;
     const struct slopes s = of->slopes;
@@ -123,7 +124,8 @@ static void system_of_row(const struct problem *of, struct field more, int row, 
         const float along = by.slope / 2 / sqrtf(changed_x * changed_x / of_x + changed_y * changed_y / of_y + by.tiny);
         const float by_x = along / of_x, by_y = along / of_y;
         const float right = made.right[column], left = made.right[column - 1], below = made.below[column];
-        const float above = weights_above[column], u = flow.u[column], v = flow.v[column], held = by.dull + right + left + below + above;
+        const float above = weights_above[column], held = by.dull + right + left + below + above;
+        const float u = flow.u[column], v = flow.v[column];
         made.u[column] = by.over / (bright * x * x + by_x * xx * xx + by_y * xy * xy + held);
         made.v[column] = by.over / (bright * y * y + by_x * xy * xy + by_y * yy * yy + held);
         made.uv[column] = bright * x * y + by_x * xx * xy + by_y * xy * yy;
@@ -160,7 +162,8 @@ static void relax(struct system by, const float *weights_above, struct field abo
 }
 
 /* All sweeps over the rows from top to bottom, and over as many around them as these depend on: from more to made. */
-static void sweep_band(const struct problem *of, const struct ring *ring, struct field more, struct field made, int top, int bottom) {
+static void sweep_band(const struct problem *of, const struct ring *ring, struct field more, struct field made, int top,
+                       int bottom) {
     const int halves = 2 * of->sweeps, start = top > halves - 1 ? top - halves + 1 : 0;
     if (start)
         weights_of_row(of, more, start - 1, system_at(ring, start - 1));
@@ -186,15 +189,17 @@ static void sweep_band(const struct problem *of, const struct ring *ring, struct
 /* flow (2, height, width) between two frames (height, width) -> made, refined. 1: not enough memory. */
 int refine(const float *first, const float *second, const float *flow, float *made, int height, int width, int fixed,
            int sweeps, const struct penalties *by, int threads) {
-    const long plane = (long)height * width, line = ((width + 3 * AROUND - 1) / AROUND | 1) * AROUND, padded = (height + 2) * line;
+    /* an odd number of times AROUND apart, so that rows do not fight for the same lines of the cache */
+    const long plane = (long)height * width, line = ((width + 3 * AROUND - 1) / AROUND | 1) * AROUND;
     const int rows = 2 * sweeps + 2, bands = height / FEWEST_ROWS < 1 ? 1 : at_most(threads, height / FEWEST_ROWS);
-    const long of_thread = (long)rows * 9 * line;
-    float *planes = malloc(sizeof(float) * 9 * plane), *room = aligned_alloc(64, sizeof(float) * (6 * padded + threads * of_thread));
+    const long padded = (height + 2) * line, of_thread = (long)rows * 9 * line;
+    const size_t bytes = sizeof(float) * (6 * padded + threads * of_thread);
+    float *planes = malloc(sizeof(float) * 9 * plane), *room = aligned_alloc(64, bytes);
     if (!planes || !room) {
         free(planes), free(room);
         return 1;
     }
-    memset(room, 0, sizeof(float) * (6 * padded + threads * of_thread));
+    memset(room, 0, bytes);
     float *mean = planes + 8 * plane, *field = room + line + AROUND;
     const struct slopes s = {planes,             planes + plane,     planes + 2 * plane, planes + 3 * plane,
                              planes + 4 * plane, planes + 5 * plane, planes + 6 * plane, planes + 7 * plane};
