@@ -156,10 +156,7 @@ class FastMend(nn.Module):
     def forward(self, apart: Tensor, hints: Tensor) -> Tensor:
         """As the plain one's."""
         first, *rest = self.enter.children()
-        if isinstance(first, Winograd):
-            x = first(channels_last(apart), beside=channels_last(hints))
-        else:
-            x = first(torch.cat((apart, hints), 1))
+        x = first(apart, beside=hints)
         for layer in (*rest, self.leave):
             x = layer(x)
         return F.pixel_shuffle(x, 2)
