@@ -12,15 +12,14 @@ of OpenCV's medium preset. There, one after the other, a patch tries what its le
 just found, and 0.7 dB of the default network's PSNR on clips9 hang on that. Here all patches try what four
 neighbours found a round before, eight patches away at first and then nearer, and take whole Gauss-Newton
 steps (OpenCV's are an eighth), of which few do. (Frames of less than 46 pixels OpenCV searches at their own
-size; here they are halved as others are.) All that takes long is native code on a CPU, which takes two
-thirds of OpenCV's time, and kernels on a CUDA device.
+size; here they are halved as others are.) All that takes long is native code on a CPU, which takes
+three quarters of OpenCV's CPU time, and kernels on a CUDA device.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -79,15 +78,15 @@ def doubled(flow: Tensor, height: int, width: int) -> Tensor:
     return twice[..., :height, :width].contiguous()
 
 
-def searched(first: Tensor, second: Tensor, flow: Tensor, rounds: Sequence[int] = ROUNDS) -> Tensor:
-    """A vector for each patch, (B, 2, rows, columns), found from ``flow`` (B, 2, h, w) on in some rounds.
+def searched(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """A vector for each patch, (B, 2, rows, columns), found from ``flow`` (B, 2, h, w) on.
 
     First, second (B, h, w). A patch counts without its mean, so that brighter frames fit as well.
     """
     middle = PATCH // 2
     found = flow[..., middle : 1 - middle : STRIDE, middle : 1 - middle : STRIDE].contiguous()
     slopes = sobel(first)
-    for away in rounds:
+    for away in ROUNDS:
         found = searched_once(first, second, slopes, found, away)
     return found
 
