@@ -70,9 +70,9 @@ def test_margins_reach_as_far_as_the_flow() -> None:
     whole = Interpolator(model).middle(frames)
     assert (Interpolator(model, tile=320).middle(frames) - whole).abs().max() < 2e-4
     found = Interpolator(model).flows.four(frames)
-    down, across = tiles.margins(model, found, 1024)
+    down, across = tiles.margins(found, 1024)
     assert down < across <= tiles.SIGHT + 120
-    assert tiles.margins(model, found, 256)[1] == 64
+    assert tiles.margins(found, 256)[1] == 64
 
 
 GATED = ModelConfig(
@@ -109,7 +109,7 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
     alone = interpolator.middle(frames)
     assert (made - whole).abs().max() < 0.01
     assert (made - whole).abs().mean() < (alone - whole).abs().mean() / 4
-    cut = spans(408, 256, tiles.SIGHT_OF_KERNELS, 8)
+    cut = spans(408, 256, tiles.SIGHT, 8)
     steeper = excess(made, whole)
     seams = torch.zeros(407, dtype=torch.bool)
     for before, after in pairwise(cut):

@@ -42,6 +42,17 @@ def test_an_untrained_network_interpolates_classically():
 
 
 @torch.no_grad()
+def test_what_stands_still_over_what_moves_is_left_where_it_is():
+    frames = moving([-8, 0, 8, 16])
+    letters = torch.zeros(frames.shape[-2:], dtype=torch.bool)
+    letters[40:56, 40:88:8] = letters[40:56, 41:88:8] = letters[47:49, 40:88] = True
+    made = STMFNet(SMALL).eval()(torch.where(letters, 1.0, frames))[0]
+    assert made[:, letters].mean() > 0.98
+    error = (made - moving([4])[0, 0])[:, ~letters].abs()
+    assert error.mean() < 0.02
+
+
+@torch.no_grad()
 def test_flows_may_be_given_or_found():
     frames = moving([0, 4, 8, 12])
     network = STMFNet(LITTLE).eval()

@@ -5,13 +5,15 @@ frames (B, 4, 3, H, W), flows (B, 4, 2, H, W)  ->  Merged: a frame (B, 3, H, W),
 flows --> readings (1/2) --> refine 1/8 --> refine 1/4 --> refine 1/2 --> places, weights, hints -+
                                  ^              ^              ^             |                    |
 before, after --> encode --------+--------------+--------------+             v                    v
-before, after ---------------------------------------------------------> four views -> blend -> mend -> frame
+before, after ---------------------------------------------------------> four views -> blend -> mend +-> frame
+frames --> what stands still over them --------------------------------------------------------------+
 
 A *reading* says where in before and in after a pixel of the middle frame comes from. There are two: one told
 by the flows that start in before, one by those that start in after; they differ where something is hidden.
 Motion is quadratic in time: four frames give velocity and acceleration (`ops/readings.py`). A network fresh
 from its initialisation averages the four views: it starts as classical interpolation and learns to correct
-it.
+it. What stands still over a moving picture, as a logo does (`ops/overlay.py`), is left where it is, and no
+view takes it for a part of the picture.
 """
 
 from __future__ import annotations
@@ -25,9 +27,13 @@ from torch.nn import functional as F
 
 from tweenlet.network.blocks import PReLU, joined
 from tweenlet.ops.correlation import MATCHES, correlation
+from tweenlet.ops.overlay import overlay
 from tweenlet.ops.pyramid import pool
 from tweenlet.ops.readings import readings
 from tweenlet.ops.views import MERGED, VIEWS, blended, double, views
+
+MISPLACED = 4.0
+"""What is taken off that which is said of a view that shows an overlay: its weight is e^-4 of what it was."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Merged:
     """What motion alone makes of two frames, and what a fusion can make more of."""
 
     frame: Tensor
-    """The views averaged by their weights, and mended, (B, 3, H, W)."""
+    """The views averaged by their weights, and mended, with what stands still over them, (B, 3, H, W)."""
     apart: Tensor
     """How each view differs from their average, and that: (B, 4 MERGED, H/2, W/2), pixels unshuffled."""
     hints: Tensor
@@ -111,6 +117,9 @@ class Motion(nn.Module):
         """
         before, after = frames[:, 1], frames[:, 2]
         read, reached = readings(before.float(), after.float(), flows.float())
+        over = overlay(frames.float())
+        small = pool(over)
+        read = read * (1 - small)
         both = torch.cat((before, after)) - 0.5
         features = list(accumulate(self.encode, lambda x, level: level(x), initial=both))[1:]
         reads = list(accumulate(self.refine[1:], lambda x, _: pool(x) / 2, initial=read))
@@ -126,9 +135,11 @@ class Motion(nn.Module):
             if level:
                 correction = 2 * double(correction)
                 coarser = (F.pixel_shuffle(self.enlarge[level - 1](hints), 2),)
-        average, apart = blended(before, after, reads[0] + correction, said[:, 8:])
-        mended = self.mend(apart, hints)
-        return Merged(average + mended.to(average.dtype), apart, hints)
+        places = reads[0] + correction
+        shown = said[:, 8:] - MISPLACED * views(small, small, places)
+        average, apart = blended(before, after, places, shown)
+        made = average + self.mend(apart, hints).to(average.dtype)
+        return Merged(made.lerp((before + after) / 2, over.to(made.dtype)), apart, hints)
 
 
 def matched(there: Tensor) -> list[Tensor]:

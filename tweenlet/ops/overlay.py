@@ -1,0 +1,90 @@
+"""Overlay: what stands still over a picture that moves, a logo, burnt-in subtitles, the display of a game.
+
+    four frames --> patches that differ in space, but not in time   --> what keeps its shape --+
+                --> blocks that change from each frame to the next  --> where all moves -------+--> overlay
+
+Optical flow takes such things along with what is behind them, or tears them. What a ball flies past keeps its
+shape, too, and must not be taken for something in front of it; but before and behind a ball there are blocks
+that do not change. No gradient.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tweenlet import native
+
+NOISE = 2 / 255
+"""What coding may add to a pixel."""
+PATCH = 5
+"""Pixels a side, at the frame's size: a stroke of small letters and what is beside it."""
+BLOCK, BLOCKS = 8, 13
+"""Pixels a side of what changes as one, and how many of these a side are the surroundings of a pixel."""
+SHAPE = (1.0, 2.0)
+"""Variance of a patch, over its variance in time, from which it is one that keeps its shape."""
+SHADE = (0.3, 0.6)
+"""How far a pixel may go from its mean in time, over the standard deviation of its patch."""
+CHANGE = (5 / 255, 10 / 255)
+"""By how much a block differs, from each frame to the next, that moves."""
+MOVING = (0.05, 0.2)
+"""The share of such blocks in what surrounds an overlay."""
+
+
+@torch.no_grad()
+def overlay(frames: Tensor) -> Tensor:
+    """How much of each pixel is an overlay, from 0 to 1: (B, 1, H, W) for frames (B, 4, 3, H, W) in [0, 1].
+
+    An outer frame that repeats its neighbour, as at the ends of a clip, tells nothing.
+    """
+    kept, steps = keeping(frames)
+    repeats = steps.amax((2, 3), keepdim=True) == 0
+    repeats[:, 1] = False
+    moves = _ramp(steps.masked_fill(repeats, 1).amin(1, keepdim=True), CHANGE)
+    moving = F.interpolate(_ramp(_around(moves, BLOCKS), MOVING), frames.shape[-2:], mode="bilinear")
+    return (kept * moving).nan_to_num_(0)
+
+
+def keeping(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """What keeps its shape and shade in frames (B, 4, 3, H, W), from 0 to 1, (B, 1, H, W); and their steps.
+
+    These are the mean differences of blocks from each frame to the next, (B, 3, H/BLOCK, W/BLOCK), sides
+    rounded up.
+    """
+    if (library := native.library_for(frames)) is not None:
+        return _by_native_code(library, frames)
+    mean = frames.mean(1)
+    apart = frames - mean[:, None]
+    contrast = (
+        (_around(mean.square(), PATCH) - _around(mean, PATCH).square()).mean(1, keepdim=True).clamp_min(0)
+    )
+    change = _around(apart.square().mean((1, 2))[:, None], PATCH)
+    shape = F.max_pool2d(_ramp(contrast / (change + NOISE**2), SHAPE), 3, 1, 1)
+    shade = 1 - _ramp(apart.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
+    steps = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK, ceil_mode=True)
+    return shape * shade, steps
+
+
+def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
+    """From 0 to 1 between two ends."""
+    low, high = ends
+    return ((x - low) / (high - low)).clamp(0, 1)
+
+
+def _around(x: Tensor, side: int) -> Tensor:
+    """The mean of so many pixels a side around each, of those that there are."""
+    return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
+
+
+def _by_native_code(library: ctypes.CDLL, frames: Tensor) -> tuple[Tensor, Tensor]:
+    count, *_, height, width = frames.shape
+    kept = frames.new_empty(count, 1, height, width)
+    steps = frames.new_empty(count, 3, -(-height // BLOCK), -(-width // BLOCK))
+    settings = map(ctypes.c_float, (NOISE, *SHAPE, *SHADE))
+    native.each(
+        library.keeping, (frames.contiguous(), kept, steps), height, width, *settings, torch.get_num_threads()
+    )
+    return kept, steps
