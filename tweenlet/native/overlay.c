@@ -23,24 +23,24 @@ int omp_get_thread_num(void); /* not every Clang comes with omp.h */
 ALWAYS float ramp(float x, float low, float high) { return clamped((x - low) / (high - low), 0, 1); }
 
 /* A row of all frames -> MEANS and, after these, how far the pixels go from their means, each so far apart; and what is from
-   each frame to the next is added to steps. */
-static void look(const float *frames, long plane, float *means, long apart, float *steps, int width) {
+   each frame to the next is added to steps. An outer frame that repeats its neighbour goes on as the middle two do. */
+static void look(const float *frames, long plane, int first_repeats, int last_repeats, float *means, long apart, float *steps,
+                 int width) {
     #pragma omp simd
     for (int x = 0; x < width; x++) {
         float square = 0, variance = 0, most = 0, step[FRAMES - 1] = {0};
         UNROLL(3)
         for (int colour = 0; colour < COLOURS; colour++) {
-            const float *first = frames + colour * plane + x;
-            float sum = 0;
-            UNROLL(4)
-            for (int k = 0; k < FRAMES; k++) sum += first[k * COLOURS * plane];
-            const float mean = sum / FRAMES;
+            const float *of = frames + colour * plane + x, before = of[COLOURS * plane], after = of[2 * COLOURS * plane];
+            const float first = first_repeats ? 2 * before - after : of[0];
+            const float last = last_repeats ? 2 * after - before : of[3 * COLOURS * plane];
+            const float now[FRAMES] = {first, before, after, last}, mean = (first + before + after + last) / FRAMES;
             UNROLL(4)
             for (int k = 0; k < FRAMES; k++) {
-                const float now = first[k * COLOURS * plane], away = now - mean;
+                const float away = now[k] - mean;
                 variance += away * away;
                 most = most > fabsf(away) ? most : fabsf(away);
-                if (k < FRAMES - 1) step[k] += fabsf(first[(k + 1) * COLOURS * plane] - now);
+                if (k < FRAMES - 1) step[k] += fabsf(now[k + 1] - now[k]);
             }
             means[colour * apart + x] = mean;
             square += mean * mean;
@@ -61,6 +61,10 @@ int keeping(const float *frames, float *kept, float *steps, int height, int widt
     const int down = (height + BLOCK - 1) / BLOCK, across = (width + BLOCK - 1) / BLOCK;
     float *room = malloc(sizeof(float) * ((MEANS + 3) * plane + threads * of_thread));
     if (!room) return 1;
+    const float *after = frames + 2 * COLOURS * plane;
+    const size_t frame = sizeof(float) * COLOURS * plane;
+    const int first_repeats = !memcmp(frames, frames + COLOURS * plane, frame);
+    const int last_repeats = !memcmp(after, after + COLOURS * plane, frame);
     float *away = room + MEANS * plane, *shape = away + plane, *contrast = shape + plane, *rows = contrast + plane;
     #pragma omp parallel num_threads(threads)
     {
@@ -70,7 +74,8 @@ int keeping(const float *frames, float *kept, float *steps, int height, int widt
             const int end = at_most((block + 1) * BLOCK, height);
             memset(own, 0, sizeof(float) * (FRAMES - 1) * width);
             for (int row = block * BLOCK; row < end; row++)
-                look(frames + (long)row * width, plane, room + (long)row * width, plane, own, width);
+                look(frames + (long)row * width, plane, first_repeats, last_repeats, room + (long)row * width, plane, own,
+                     width);
             for (int k = 0; k < FRAMES - 1; k++)
                 for (int column = 0; column < across; column++) {
                     const int last = at_most((column + 1) * BLOCK, width), first = column * BLOCK;

@@ -38,12 +38,11 @@ MOVING = (0.05, 0.2)
 def overlay(frames: Tensor) -> Tensor:
     """How much of each pixel is an overlay, from 0 to 1: (B, 1, H, W) for frames (B, 4, 3, H, W) in [0, 1].
 
-    An outer frame that repeats its neighbour, as at the ends of a clip, tells nothing.
+    An outer frame that repeats its neighbour, as at the ends of a clip, tells nothing: each pixel is taken to
+    change there as it does between the middle two.
     """
     kept, steps = keeping(frames)
-    repeats = steps.amax((2, 3), keepdim=True) == 0
-    repeats[:, 1] = False
-    moves = _ramp(steps.masked_fill(repeats, 1).amin(1, keepdim=True), CHANGE)
+    moves = _ramp(steps.amin(1, keepdim=True), CHANGE)
     moving = F.interpolate(_ramp(_around(moves, BLOCKS), MOVING), frames.shape[-2:], mode="bilinear")
     return (kept * moving).nan_to_num_(0)
 
@@ -56,6 +55,10 @@ def keeping(frames: Tensor) -> tuple[Tensor, Tensor]:
     """
     if (library := native.library_for(frames)) is not None:
         return _by_native_code(library, frames)
+    first, before, after, last = frames.unbind(1)
+    first = torch.where(_equal(first, before), 2 * before - after, first)
+    last = torch.where(_equal(last, after), 2 * after - before, last)
+    frames = torch.stack((first, before, after, last), 1)
     mean = frames.mean(1)
     apart = frames - mean[:, None]
     contrast = (
@@ -66,6 +69,11 @@ def keeping(frames: Tensor) -> tuple[Tensor, Tensor]:
     shade = 1 - _ramp(apart.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
     steps = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK, ceil_mode=True)
     return shape * shade, steps
+
+
+def _equal(a: Tensor, b: Tensor) -> Tensor:
+    """Whether two frames are, (B, 1, 1, 1); where that is not to be known before a graph runs."""
+    return (a == b).flatten(1).all(1)[:, None, None, None]
 
 
 def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
