@@ -75,6 +75,25 @@ def test_margins_reach_as_far_as_the_flow() -> None:
     assert tiles.margins(found, 256)[1] == 64
 
 
+def test_overlays_do_not_differ_between_tiles() -> None:
+    """Some squares move and others do not, so that the surroundings of a pixel count."""
+    model = weights.load("default")
+    moves = torch.rand(8, 11, generator=torch.Generator().manual_seed(2)) < 0.15
+    moves = moves.repeat_interleave(48, 0).repeat_interleave(48, 1)[:363, :501]
+    letters = torch.zeros(363, 501, dtype=torch.bool)
+    letters[::12] = letters[:, ::10] = True
+    moved = moving(363, 501, 4, step=6)
+    frames = [torch.where(letters, 1.0, torch.where(moves, frame, moved[0])) for frame in moved]
+    whole = Interpolator(model).middle(frames)
+    assert (Interpolator(model, tile=256).middle(frames) - whole).abs().max() < 1e-4
+
+    same_but_for_a_corner = [frames[1].clone(), *frames[1:]]
+    same_but_for_a_corner[0][:, :8, :8] = 0.5
+    whole = Interpolator(model).middle(same_but_for_a_corner)
+    made = Interpolator(model, tile=256).middle(same_but_for_a_corner)
+    assert (made - whole).abs().max() < 1e-4
+
+
 GATED = ModelConfig(
     scales=(1.0,), features=(32, 32), kernel_hidden=4, kernel_size=1, flow=None,
     grid=(4,), texture=(4, 4, 4, 4), texture_out=4,

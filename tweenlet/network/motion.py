@@ -12,8 +12,8 @@ A *reading* says where in before and in after a pixel of the middle frame comes 
 by the flows that start in before, one by those that start in after; they differ where something is hidden.
 Motion is quadratic in time: four frames give velocity and acceleration (`ops/readings.py`). A network fresh
 from its initialisation averages the four views: it starts as classical interpolation and learns to correct
-it. What stands still over a moving picture, as a logo does (`ops/overlay.py`), is left where it is, and no
-view takes it for a part of the picture.
+it. What stands still over a moving picture, as a logo does (`ops/overlay.py`), is left where it is, and views
+that show it count for less elsewhere.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from torch.nn import functional as F
 
 from tweenlet.network.blocks import PReLU, joined
 from tweenlet.ops.correlation import MATCHES, correlation
+from tweenlet.ops.dis import repeats
 from tweenlet.ops.overlay import overlay
 from tweenlet.ops.pyramid import pool
 from tweenlet.ops.readings import readings
 from tweenlet.ops.views import MERGED, VIEWS, blended, double, views
 
 MISPLACED = 4.0
-"""What is taken off that which is said of a view that shows an overlay: its weight is e^-4 of what it was."""
+"""Taken off the score of a view that shows an overlay: beside one that shows none its weight is e^-4."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Merged:
     """What motion alone makes of two frames, and what a fusion can make more of."""
 
     frame: Tensor
-    """The views averaged by their weights, and mended, with what stands still over them, (B, 3, H, W)."""
+    """The views averaged by their weights, mended, and what stands still laid over them, (B, 3, H, W)."""
     apart: Tensor
     """How each view differs from their average, and that: (B, 4 MERGED, H/2, W/2), pixels unshuffled."""
     hints: Tensor
@@ -113,13 +114,13 @@ class Motion(nn.Module):
     def forward(self, frames: Tensor, flows: Tensor) -> Merged:
         """Frames (B, 4, 3, H, W) in [0, 1]; flows (B, 4, 2, H, W) in pixels, of 1->0, 1->2, 2->1 and 2->3.
 
-        H and W are multiples of 2 ** len(widths).
+        H and W are multiples of 2 ** len(widths), and of `ops.overlay.BLOCK`.
         """
         before, after = frames[:, 1], frames[:, 2]
         read, reached = readings(before.float(), after.float(), flows.float())
-        over = overlay(frames.float())
-        small = pool(over)
-        read = read * (1 - small)
+        over = overlay(frames.float(), repeats(flows))
+        over_half = pool(over)
+        read = read * (1 - over_half)
         both = torch.cat((before, after)) - 0.5
         features = list(accumulate(self.encode, lambda x, level: level(x), initial=both))[1:]
         reads = list(accumulate(self.refine[1:], lambda x, _: pool(x) / 2, initial=read))
@@ -136,8 +137,8 @@ class Motion(nn.Module):
                 correction = 2 * double(correction)
                 coarser = (F.pixel_shuffle(self.enlarge[level - 1](hints), 2),)
         places = reads[0] + correction
-        shown = said[:, 8:] - MISPLACED * views(small, small, places)
-        average, apart = blended(before, after, places, shown)
+        scores = said[:, 8:] - MISPLACED * views(over_half, over_half, places)
+        average, apart = blended(before, after, places, scores)
         made = average + self.mend(apart, hints).to(average.dtype)
         return Merged(made.lerp((before + after) / 2, over.to(made.dtype)), apart, hints)
 

@@ -26,6 +26,7 @@ from tweenlet.network.kernels import Kernels
 from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
 from tweenlet.ops.dis import window_flows
+from tweenlet.ops.overlay import BLOCK
 from tweenlet.ops.views import MERGED
 
 FRAMES = 4
@@ -57,6 +58,7 @@ class STMFNet(nn.Module):
             2 ** len(config.features or ()),
             2 ** len(config.flow) if isinstance(config.flow, tuple) else 1,
             2 ** len(config.refine or ()),
+            BLOCK if config.refine else 1,
             TEXTURE_STRIDE if config.texture else 1,
         )
 

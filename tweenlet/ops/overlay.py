@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
+# What follows is told native code as well, but for PATCH and BLOCK, which stand there too. Of two numbers the
+# first is where a sign begins, and the second from where on it is a full one.
 NOISE = 2 / 255
 """What coding may add to a pixel."""
 PATCH = 5
@@ -25,39 +27,41 @@ PATCH = 5
 BLOCK, BLOCKS = 8, 13
 """Pixels a side of what changes as one, and how many of these a side are the surroundings of a pixel."""
 SHAPE = (1.0, 2.0)
-"""Variance of a patch, over its variance in time, from which it is one that keeps its shape."""
-SHADE = (0.3, 0.6)
-"""How far a pixel may go from its mean in time, over the standard deviation of its patch."""
+"""Keeping its shape: the variance of a patch, over its variance in time."""
+SHADE = (0.6, 0.3)
+"""Keeping its shade: how far a pixel goes from its mean in time, over the standard deviation of its patch."""
 CHANGE = (5 / 255, 10 / 255)
-"""By how much a block differs, from each frame to the next, that moves."""
+"""Moving: by how much a block differs from each frame to the next."""
 MOVING = (0.05, 0.2)
-"""The share of such blocks in what surrounds an overlay."""
+"""Lying over what moves: the share of such blocks in the surroundings."""
 
 
 @torch.no_grad()
-def overlay(frames: Tensor) -> Tensor:
-    """How much of each pixel is an overlay, from 0 to 1: (B, 1, H, W) for frames (B, 4, 3, H, W) in [0, 1].
+def overlay(frames: Tensor, repeats: Tensor) -> Tensor:
+    """How much of each pixel is an overlay, 0 to 1: frames (B, 4, 3, H, W) in [0, 1] -> (B, 1, H, W).
 
-    An outer frame that repeats its neighbour, as at the ends of a clip, tells nothing: each pixel is taken to
-    change there as it does between the middle two.
+    H and W are multiples of BLOCK. ``repeats`` (B, 2): whether the first frame and the last only repeat their
+    neighbours, as at the ends of a clip (`ops.dis.repeats`). Those tell nothing: each pixel is taken to change
+    there as it does between the middle two.
     """
-    kept, steps = keeping(frames)
-    moves = _ramp(steps.amin(1, keepdim=True), CHANGE)
-    moving = F.interpolate(_ramp(_around(moves, BLOCKS), MOVING), frames.shape[-2:], mode="bilinear")
+    kept, steps = keeping(frames, repeats)
+    moves = _ramp(steps.amin(1, keepdim=True), CHANGE).nan_to_num(0)
+    moving = _ramp(_around(moves, BLOCKS), MOVING)
+    moving = F.interpolate(moving, scale_factor=BLOCK, mode="bilinear")
     return (kept * moving).nan_to_num_(0)
 
 
-def keeping(frames: Tensor) -> tuple[Tensor, Tensor]:
+def keeping(frames: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor]:
     """What keeps its shape and shade in frames (B, 4, 3, H, W), from 0 to 1, (B, 1, H, W); and their steps.
 
-    These are the mean differences of blocks from each frame to the next, (B, 3, H/BLOCK, W/BLOCK), sides
-    rounded up.
+    These are the mean differences of blocks from each frame to the next, (B, 3, H / BLOCK, W / BLOCK).
     """
     if (library := native.library_for(frames)) is not None:
-        return _by_native_code(library, frames)
+        return _by_native_code(library, frames, repeats)
     first, before, after, last = frames.unbind(1)
-    first = torch.where(_equal(first, before), 2 * before - after, first)
-    last = torch.where(_equal(last, after), 2 * after - before, last)
+    at_first, at_last = repeats[..., None, None, None].unbind(1)
+    first = torch.where(at_first, 2 * before - after, first)
+    last = torch.where(at_last, 2 * after - before, last)
     frames = torch.stack((first, before, after, last), 1)
     mean = frames.mean(1)
     apart = frames - mean[:, None]
@@ -66,20 +70,15 @@ def keeping(frames: Tensor) -> tuple[Tensor, Tensor]:
     )
     change = _around(apart.square().mean((1, 2))[:, None], PATCH)
     shape = F.max_pool2d(_ramp(contrast / (change + NOISE**2), SHAPE), 3, 1, 1)
-    shade = 1 - _ramp(apart.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
-    steps = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK, ceil_mode=True)
+    shade = _ramp(apart.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
+    steps = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK)
     return shape * shade, steps
 
 
-def _equal(a: Tensor, b: Tensor) -> Tensor:
-    """Whether two frames are, (B, 1, 1, 1); where that is not to be known before a graph runs."""
-    return (a == b).flatten(1).all(1)[:, None, None, None]
-
-
 def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
-    """From 0 to 1 between two ends."""
-    low, high = ends
-    return ((x - low) / (high - low)).clamp(0, 1)
+    """From 0 at the one end to 1 at the other."""
+    none, full = ends
+    return ((x - none) / (full - none)).clamp(0, 1)
 
 
 def _around(x: Tensor, side: int) -> Tensor:
@@ -87,12 +86,11 @@ def _around(x: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
 
 
-def _by_native_code(library: ctypes.CDLL, frames: Tensor) -> tuple[Tensor, Tensor]:
+def _by_native_code(library: ctypes.CDLL, frames: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor]:
     count, *_, height, width = frames.shape
     kept = frames.new_empty(count, 1, height, width)
-    steps = frames.new_empty(count, 3, -(-height // BLOCK), -(-width // BLOCK))
+    steps = frames.new_empty(count, 3, height // BLOCK, width // BLOCK)
+    samples = (frames.contiguous(), repeats.int().contiguous(), kept, steps)
     settings = map(ctypes.c_float, (NOISE, *SHAPE, *SHADE))
-    native.each(
-        library.keeping, (frames.contiguous(), kept, steps), height, width, *settings, torch.get_num_threads()
-    )
+    native.each(library.keeping, samples, height, width, *settings, torch.get_num_threads())
     return kept, steps
