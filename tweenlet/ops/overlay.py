@@ -40,9 +40,9 @@ MOVING = (0.05, 0.2)
 def overlay(frames: Tensor, repeats: Tensor) -> Tensor:
     """How much of each pixel is an overlay, 0 to 1: frames (B, 4, 3, H, W) in [0, 1] -> (B, 1, H, W).
 
-    H and W are multiples of BLOCK. ``repeats`` (B, 2): whether the first frame and the last only repeat their
-    neighbours, as at the ends of a clip (`ops.dis.repeats`). Those tell nothing: each pixel is taken to change
-    there as it does between the middle two.
+    H and W are multiples of BLOCK. ``repeats`` (B, 2): whether the first frame and the last only repeat
+    their neighbours, as at the ends of a clip (`ops.dis.repeats`). Those tell nothing: each pixel is taken to
+    change there as it does between the middle two.
     """
     kept, steps = keeping(frames, repeats)
     moves = _ramp(steps.amin(1, keepdim=True), CHANGE).nan_to_num(0)
