@@ -27,13 +27,15 @@ def test_the_small_twin_of_the_paper_runs(tmp_path):
 
 STUB = """#!/bin/bash
 [ "$0" = "${0%torchrun}" ] || shift 4  # --nproc-per-node N -m tweenlet
-printf '%q ' "$@" >> "$SAID"; echo >> "$SAID"
+echo "$(printf '%q ' "$@")" >> "$SAID"
 while [ $# -gt 1 ]; do
   if [ "$1" = --out ]; then mkdir -p "$2" && touch "$2/model.safetensors"; fi
   shift
 done
 """
-"""Stands for tweenlet and torchrun: writes down what it is told, leaves a file where weights should be."""
+"""Stands for tweenlet and torchrun: writes down what it is told, leaves a file where weights should be.
+
+A line at once, since two may run beside each other."""
 
 
 SCRIPTS = [("default.sh", 3), ("compress.sh", 3), ("paper.sh", 5)]
