@@ -78,6 +78,17 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     assert len(list((cache / "onnx").glob(f"{weights.digest(model)[:32]}-*.onnx"))) == 1
 
 
+def test_what_other_code_exported_is_not_run(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    monkeypatch.setattr(engines, "write", lambda model, path, size: path.write_bytes(b"whole"))
+    monkeypatch.setattr(engines.OnnxRuntime, "_load", lambda *_: lambda inputs: inputs["frames"][:, 1])
+    model, frames = network(CONFIGS["mini"]), moving_picture((WIDTH, HEIGHT), 4)
+    for code in ("before", "after", "after"):
+        monkeypatch.setattr(engines, "code_digest", lambda code=code: code)
+        Interpolator(model, engine="onnxruntime").middle(frames)
+    assert len(list((empty_cache / "onnx").iterdir())) == 2
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_damaged_file_in_the_cache_is_written_again(
     read_only: bool, empty_cache: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ the process. All of it can be deleted at any time.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from functools import cache
@@ -29,6 +30,16 @@ def kept(name: str) -> Path:
     """
     there = _place() / name
     return there if there.is_file() else folder() / name
+
+
+@cache
+def code_digest() -> str:
+    """A fingerprint of the package's own Python: what one version of it made another may make differently."""
+    home = Path(__file__).parent
+    total = hashlib.sha256()
+    for file in sorted(home.rglob("*.py")):
+        total.update(f"{file.relative_to(home)}\n".encode() + file.read_bytes())
+    return total.hexdigest()[:16]
 
 
 def _place() -> Path:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import weights
-from tweenlet.cache import folder, kept
+from tweenlet.cache import code_digest, folder, kept
 from tweenlet.export import TOLERANCE, Session, called, need, write
 from tweenlet.network.fast import Fast
 from tweenlet.network.fast.cuda import FastCuda, Recorded
@@ -142,7 +142,7 @@ class _OnFile(nn.Module):
 
     def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
         """The network for one size: from the cache, or if there is no sound file, from one made now."""
-        made_by = f"{version('tweenlet')}-{version('torch').partition('+')[0]}"
+        made_by = f"{code_digest()}-{version('torch').partition('+')[0]}"
         name = f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
         path = kept(name)
         if path.is_file():
@@ -241,12 +241,13 @@ class Auto(nn.Module):
         return best if shares.get(best, 1.0) <= WORTH else "eager"
 
     def _key(self, frames: Tensor) -> str:
-        """What a choice holds for: network, size to the nearest power of two, dtype, machine, versions."""
+        """What a choice holds for: network, size to the nearest power of two, dtype, machine, code."""
         pixels = (frames.shape[-2] * frames.shape[-1]).bit_length()
         parts = [self._digest[:16], f"2^{pixels}", _short(self.dtype), f"{torch.get_num_threads()} threads"]
         device = frames.device
         parts.append(torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
-        parts += [f"{name} {_version(name)}" for name in ("tweenlet", "torch", "onnxruntime", "openvino")]
+        parts += [f"code {code_digest()}"]
+        parts += [f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino")]
         return ", ".join(parts)
 
 

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from tweenlet import native
+from tweenlet.cache import code_digest
 from tweenlet.engines import processor
 from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.peers.method import Method
@@ -171,7 +172,7 @@ def _head(
         "data": _data(benchmark),
         "methods": {entrant.name: entrant.digest or entrant.told for entrant in entrants},
         "metrics": list(metrics),
-        "code": _code(),
+        "code": code_digest(),
         "machine": machine(),
     }
 
@@ -184,15 +185,6 @@ def _data(benchmark: Benchmark) -> str:
         files = [(name, told.st_size, told.st_mtime_ns) for name, told in known]
         listed.append((sequence.name, sequence.count, repr(getattr(sequence, "windows", "")), files))
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
-
-
-def _code() -> str:
-    """A fingerprint of the package's own Python."""
-    home = Path(__file__).parents[1]
-    total = hashlib.sha256()
-    for file in sorted(home.rglob("*.py")):
-        total.update(f"{file.relative_to(home)}\n".encode() + file.read_bytes())
-    return total.hexdigest()[:16]
 
 
 class _Ledger:
