@@ -12,8 +12,8 @@ A *reading* says where in before and in after a pixel of the middle frame comes 
 by the flows that start in before, one by those that start in after; they differ where something is hidden.
 Motion is quadratic in time: four frames give velocity and acceleration (`ops/readings.py`). A network fresh
 from its initialisation averages the four views: it starts as classical interpolation and learns to correct
-it. What stands still over a moving picture, as a logo does (`ops/overlay.py`), is left where it is, and views
-that show it count for less elsewhere.
+it. What stands still over a moving picture, as a logo does (`ops/overlay.py`), is left where it is (a fusion
+may add to it), and views that show it count for less elsewhere.
 """
 
 from __future__ import annotations

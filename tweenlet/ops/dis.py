@@ -101,8 +101,8 @@ def four(flows: Mapping[Pair, Tensor]) -> list[Tensor]:
 def repeats(flows: Tensor) -> Tensor:
     """Whether the first frame and the last only repeat their neighbours, (B, 2), by flows (B, 4, 2, H, W).
 
-    As `four` says it: the flow to them is exactly that which goes the other way, turned round. Of a tile it
-    is what it is of the whole frame.
+    As `four` says it: the flow to them is exactly that which goes the other way, turned round. So it is where
+    there is no flow at all. Of a tile it is what it is of the whole frame.
     """
     back, across, other, on = flows.unbind(1)
     return torch.stack([(a == -b).flatten(1).all(1) for a, b in ((back, across), (on, other))], 1)

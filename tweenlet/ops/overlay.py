@@ -18,14 +18,13 @@ from torch.nn import functional as F
 
 from tweenlet import native
 
-# What follows is told native code as well, but for PATCH and BLOCK, which stand there too. Of two numbers the
-# first is where a sign begins, and the second from where on it is a full one.
+# Of two ends the first is where a sign begins, the second where it is full.
 NOISE = 2 / 255
 """What coding may add to a pixel."""
 PATCH = 5
-"""Pixels a side, at the frame's size: a stroke of small letters and what is beside it."""
+"""Pixels a side, at the frame's size: a stroke of small letters and what is beside it. Also in native code."""
 BLOCK, BLOCKS = 8, 13
-"""Pixels a side of what changes as one, and how many of these a side are the surroundings of a pixel."""
+"""Pixels a side of what changes as one (also in native code), and blocks a side of a pixel's surroundings."""
 SHAPE = (1.0, 2.0)
 """Keeping its shape: the variance of a patch, over its variance in time."""
 SHADE = (0.6, 0.3)
