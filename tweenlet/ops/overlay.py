@@ -22,9 +22,9 @@ from tweenlet import native
 NOISE = 2 / 255
 """What coding may add to a pixel."""
 PATCH = 5
-"""Pixels a side, at the frame's size: a stroke of small letters and what is beside it. Also in native code."""
+"""Pixels a side (also in native code): a stroke of small letters and what is beside it."""
 BLOCK, BLOCKS = 8, 13
-"""Pixels a side of what changes as one (also in native code), and blocks a side of a pixel's surroundings."""
+"""Pixels a side of what changes as one (also in native code); blocks a side of what is around it."""
 SHAPE = (1.0, 2.0)
 """Keeping its shape: the variance of a patch, over its variance in time."""
 SHADE = (0.6, 0.3)
