@@ -193,7 +193,7 @@ def test_two_runs_do_not_write_into_one_folder(two_clips: Benchmark, tmp_path: P
     ledger = tmp_path / "scores.jsonl"
 
     def once_more(frames: Tensor) -> Tensor:
-        with pytest.raises(OSError, match="another evaluation is writing into"):
+        with pytest.raises(OSError, match="another run is writing into"):
             evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
         return off_by(1)(frames)
 

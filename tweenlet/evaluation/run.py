@@ -12,7 +12,6 @@ was.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -22,6 +21,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -38,7 +38,7 @@ from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Entrant, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
-from tweenlet.whole import write_whole
+from tweenlet.whole import claimed, write_whole
 
 Progress = Callable[[int, int | None], None]
 """Told after every sample how many are done, and of how many (None if only decoding can tell)."""
@@ -196,13 +196,11 @@ class _Ledger:
     def __init__(self, path: Path | None, head: Mapping[str, Any]) -> None:
         self.date = datetime.now(UTC).isoformat(timespec="seconds")
         self._path, self._lines = path, list[dict[str, Any]]()
-        self._lock = _locked(path.parent) if path else None
-        try:
+        with ExitStack() as claim:
             if path is not None:
+                claim.enter_context(claimed(path.parent))
                 self._read(path, head)
-        except BaseException:
-            self.__exit__()
-            raise
+            self._claim = claim.pop_all()
         self.known = {line["sample"] for line in self._lines}
 
     def _read(self, path: Path, head: Mapping[str, Any]) -> None:
@@ -222,8 +220,7 @@ class _Ledger:
         pass
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
+        self._claim.close()
 
     def add(self, place: int, sample: str, scores: Sequence[Score]) -> None:
         self._write({"place": place, "sample": sample, "scores": [asdict(score) for score in scores]})
@@ -247,17 +244,6 @@ class _Ledger:
 
     def _ordered(self) -> list[dict[str, Any]]:
         return sorted(self._lines, key=lambda line: line["place"])  # within a sequence they come in order
-
-
-def _locked(folder: Path) -> int:
-    """A lock on a folder that ends with this process at the latest; OSError where another run has it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise OSError(f"another evaluation is writing into {folder}") from None
-    return handle
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -3,11 +3,11 @@
 ::
 
     Frame ───────── as it is ───────────┐
-                                        ├─> encoder ─> container ─> .name.partial.mp4 ─ success ─> name.mp4
+                                        ├─> encoder ─> container ─> a partial file ─ success ─> name.mp4
     RGB (3, H, W) ─ float to Y'CbCr ────┘                  ▲                └─ failure ─> removed
                                              sound and subtitles up to this time
 
-A new file has a temporary name beside the final one until it is complete.
+A new file has a temporary name beside the final one until it is complete (:mod:`tweenlet.whole`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from tweenlet.video.frame import Frame, fit, from_rgb, upright
 from tweenlet.video.images import ImageEncoder, is_image, list_images
 from tweenlet.video.read import Reader, system_error
 from tweenlet.video.tracks import Tracks, copy_names
+from tweenlet.whole import MARK, Partial, whole_files
 
 Picture = Frame | NDArray[np.floating]
 _FINEST = 2**31 - 1  # the largest denominator of a time base
@@ -92,8 +93,6 @@ class VideoWriter(Writer):
 
     def __init__(self, path: Path | None, name: str, like: Reader, rate: Fraction, sound: bool) -> None:
         super().__init__(name)
-        self._path = path
-        self._partial = None if path is None else _partial_name(path)
         codec = choose_codec(".y4m" if path is None else path.suffix, like)
         self._codec = codec
         self._turns = like.turns if codec.fixed_rate else 0
@@ -102,11 +101,17 @@ class VideoWriter(Writer):
         self._first = self._last = -1
         self._end = 0
         self._first_dts: int | None = None
-        with self._explained():
-            self._output = av.open(
-                "pipe:1" if self._partial is None else str(self._partial), "w", format=codec.container,
-                container_options=codec.container_options,
-            )  # fmt: skip
+        self._partial = None if path is None else Partial(path)
+        try:
+            with self._explained():
+                self._output = av.open(
+                    "pipe:1" if self._partial is None else str(self._partial.path), "w",
+                    format=codec.container, container_options=codec.container_options,
+                )  # fmt: skip
+        except BaseException:
+            if self._partial is not None:
+                self._partial.discard()
+            raise
         try:
             self._stream = codec.add_to(self._output, like, rate)
             self._time_base = _time_base(like, rate, codec.fixed_rate)
@@ -161,8 +166,8 @@ class VideoWriter(Writer):
             self._tracks.copy_until(None)
             self._tracks.close()
         self._output.close()
-        if self._path is not None and self._partial is not None:
-            self._partial.replace(self._path)
+        if self._partial is not None:
+            self._partial.commit()
 
     def _discard(self) -> None:
         if self._tracks is not None:
@@ -170,7 +175,7 @@ class VideoWriter(Writer):
         with suppress(av.FFmpegError):
             self._output.close()
         if self._partial is not None:
-            self._partial.unlink(missing_ok=True)
+            self._partial.discard()
 
 
 class ImageWriter(Writer):
@@ -180,28 +185,25 @@ class ImageWriter(Writer):
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
         self._encoder = ImageEncoder(Path(pattern).suffix, like.bits, like.turns)
-        self._partial = _partial_name(folder / "frames" if folder.is_dir() else folder)
-        self._partial.mkdir()
+        self._partial = Partial(folder / "frames" if folder.is_dir() else folder, folder=True)
         self._count = 0
 
     def _write(self, picture: Picture, _time: Fraction, _duration: Fraction) -> None:
         self._count += 1
-        target = self._partial / (self._pattern % self._count)
+        target = self._partial.path / (self._pattern % self._count)
         self._encoder.write(picture, target)
 
     def _complete(self) -> None:
         if not self._count:
             raise ValueError(f"no pictures were given for {self.name}")
         self._folder.mkdir(exist_ok=True)
-        for file in sorted(self._partial.iterdir()):
-            file.replace(self._folder / file.name)
-        self._partial.rmdir()
+        for file in sorted(self._partial.path.iterdir()):
+            if file.name != MARK:
+                file.replace(self._folder / file.name)
+        self._partial.discard()
 
     def _discard(self) -> None:
-        for file in self._partial.glob("*"):
-            file.unlink()
-        with suppress(FileNotFoundError):
-            self._partial.rmdir()
+        self._partial.discard()
 
 
 def write(
@@ -249,19 +251,14 @@ def write(
 
 @contextmanager
 def whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Temporary names beside the final ones, for files to be written: at the end all get their final names,
-    after an exception (OSError, in words, for a full disk) they are removed.
-    """
-    partials = [_partial_name(path) for path in paths]
+    """As :func:`tweenlet.whole.whole_files`, with the OSError of a full disk, say, in words."""
     try:
-        yield partials
-        for partial, path in zip(partials, paths, strict=True):
-            partial.replace(path)
+        with whole_files(paths) as partials:
+            yield partials
+    except BlockingIOError:
+        raise
     except OSError as error:
         raise system_error(error, f"cannot write {paths[0]}") from None
-    finally:
-        for partial in partials:
-            partial.unlink(missing_ok=True)
 
 
 def check_free(path: Path, sources: Iterable[str | PathLike[str]], overwrite: bool) -> None:
@@ -280,10 +277,6 @@ def _check_folder(folder: Path) -> None:
         raise FileNotFoundError(f"the folder to write into does not exist: {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"the folder {folder} cannot be written into")
-
-
-def _partial_name(path: Path) -> Path:
-    return path.absolute().with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
 
 
 def _time_base(like: Reader, rate: Fraction, fixed_rate: bool) -> Fraction:
