@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from tweenlet.cost import size_of
+from tweenlet.interpolation.tiling import padded
 from tweenlet.memory import peak
 from tweenlet.network.fast import Fast
-from tweenlet.tiles import padded
 from tweenlet.weights import network_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

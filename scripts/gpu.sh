@@ -21,8 +21,8 @@ kernels() { # are they right on this device, how fast, and by which settings
 }
 
 tests() { # graph against eager against plain; bench and copies on the device
-  python3 -m pytest -q -W default tests/network/test_fast_cuda.py tests/bench tests/test_pipeline.py \
-    tests/test_engines.py tests/test_flows.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
+  python3 -m pytest -q -W default tests/network/test_fast_cuda.py tests/bench tests/interpolation/test_prefetch.py \
+    tests/test_engines.py tests/interpolation/test_flow_cache.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
 }
 
 bench() { # the goals: MINI over 30 frames a second at 1080p, the default network over 100

@@ -18,7 +18,7 @@ from tweenlet import engines, export, weights
 from tweenlet.bench.subjects import moving_picture
 from tweenlet.cache import folder, kept
 from tweenlet.config import SMALL, TINY, ModelConfig
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.fast.cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
 

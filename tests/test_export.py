@@ -12,7 +12,7 @@ from test_engines import CONFIGS, network
 from tweenlet import export
 from tweenlet.bench.subjects import moving_picture
 from tweenlet.config import TINY
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 ONE = replace(TINY, features=(32,), kernel_size=1, scales=(1.0,), grid=(4,), texture=None)

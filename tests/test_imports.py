@@ -21,18 +21,17 @@ FLOORS = [
         "recordings",
         "region",
         "ops",
-        "scenes",
         "threads",
         "video",
     ],
     ["network"],
-    ["weights", "cost", "export", "engines", "reel", "schedule", "flows", "tiles", "pipeline", "interpolate"],
+    ["weights", "cost", "export", "engines", "interpolation"],
     ["evaluation"],
     ["training"],
     ["progress", "demo", "bench", "cli", "__main__"],
 ]
 """From the ground up. Within a floor a room may use those before it."""
-ALONE = {"cache", "video", "config", "devices", "memory", "recordings", "scenes", "threads", "whole"}
+ALONE = {"cache", "video", "config", "devices", "memory", "recordings", "threads", "whole"}
 """Rooms that know nothing of the rest of the house, but for how files are written."""
 ORDER = [room for floor in FLOORS for room in floor]
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")

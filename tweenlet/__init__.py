@@ -15,7 +15,8 @@ from tweenlet.threads import wait_asleep
 
 if TYPE_CHECKING:
     from tweenlet.config import MINI, STMFNET, ModelConfig
-    from tweenlet.interpolate import Interpolator, Summary, interpolate_pair, interpolate_video
+    from tweenlet.interpolation.interpolator import Interpolator
+    from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
     from tweenlet.network.stmfnet import STMFNet
     from tweenlet.weights import load, names, save
 
@@ -36,7 +37,8 @@ __version__ = version("tweenlet")
 
 _HOMES = {
     "config": ("MINI", "STMFNET", "ModelConfig"),
-    "interpolate": ("Interpolator", "Summary", "interpolate_pair", "interpolate_video"),
+    "interpolation.interpolator": ("Interpolator",),
+    "interpolation.video": ("Summary", "interpolate_pair", "interpolate_video"),
     "network.stmfnet": ("STMFNet",),
     "weights": ("load", "names", "save"),
 }

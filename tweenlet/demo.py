@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from tweenlet import video
-from tweenlet.interpolate import Summary, interpolate_video
+from tweenlet.interpolation.video import Summary, interpolate_video
 
 CLIP = Path(__file__).parent / "assets" / "demo.mp4"
 LABELS = ("before", "between: made by tweenlet", "after")

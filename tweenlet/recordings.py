@@ -57,7 +57,7 @@ class Recording:
                 run(*self.inputs)
         torch.cuda.current_stream(device).wait_stream(beside)
         self.graph = torch.cuda.CUDAGraph()
-        # other threads may go on: they copy frames to the device and back (tweenlet.pipeline)
+        # other threads may go on: they copy frames to the device and back (tweenlet.interpolation.prefetch)
         with (
             torch.cuda.device(device),
             torch.cuda.graph(self.graph, stream=beside, capture_error_mode="thread_local"),

@@ -13,7 +13,7 @@ from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference, clear_of_jumps
 from tweenlet import native
 from tweenlet.config import MINI, SMALL, TINY
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.fast import Fast, bands
 from tweenlet.network.fast.kernels import Enlarge
 from tweenlet.network.fast.prepare import prepared

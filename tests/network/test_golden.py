@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tweenlet.interpolate import padded
+from tweenlet.interpolation.tiling import padded
 from tweenlet.ops import splat as ops
 from tweenlet.ops.pyramid import laplacian_pyramid
 from tweenlet.weights import official_name

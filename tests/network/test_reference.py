@@ -10,7 +10,7 @@ import torch
 from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference
 from tweenlet.config import SMALL, TINY
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.stmfnet import STMFNet
 
 

@@ -11,7 +11,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 
 FLOW = "classical flow"
 Times = tuple[list[float], list[float]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from tweenlet.bench.subjects import CPU, Subject, maker, moving_picture
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.memory import peak as held_at_most
 from tweenlet.memory import resident
 

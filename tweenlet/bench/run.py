@@ -23,7 +23,7 @@ from tweenlet.bench.subjects import DTYPES, Subject, maker, moving_picture
 from tweenlet.cost import cost
 from tweenlet.devices import device_of
 from tweenlet.engines import processor
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 
 REST = "the rest"
 """Padding, copies, and what else is in no part."""

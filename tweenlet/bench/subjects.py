@@ -16,7 +16,7 @@ from tweenlet.evaluation.peers.function import function
 from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.peers.onnx import Onnx
 from tweenlet.export import OnnxFile
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.weights import network_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

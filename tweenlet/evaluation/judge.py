@@ -26,7 +26,7 @@ from tweenlet.evaluation.report import Report
 from tweenlet.evaluation.run import Progress
 from tweenlet.evaluation.samples import SPAN, TRUTH, Benchmark, Clip, half_way
 from tweenlet.evaluation.tables import cell, table
-from tweenlet.scenes import change, is_cut, thumbnail
+from tweenlet.video.scene_detection import change, is_cut, thumbnail
 
 REPEAT = 0.05
 """A step that changes the picture by less than this share of its window's largest repeats the frame.

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet import scenes
 from tweenlet.training.clips import WINDOW, Pixels, UnusableError, is_quintuplet, thumbnails_of
+from tweenlet.video import scene_detection
 
 THUMBNAIL = 90
 """Short side of the grey thumbnails that cuts, repeats and motion are judged on."""
@@ -113,11 +113,12 @@ def _windows(
 def _cuts(thumbnails: Sequence[Pixels]) -> NDArray[np.bool_]:
     """Which of the steps between frames are cuts, judged as when interpolating."""
     tiny = [
-        cv2.resize(t, scenes.SMALL[::-1], interpolation=cv2.INTER_AREA) / np.float32(255) for t in thumbnails
+        cv2.resize(t, scene_detection.SMALL[::-1], interpolation=cv2.INTER_AREA) / np.float32(255)
+        for t in thumbnails
     ]
-    steps = [None, *(scenes.change(a, b) for a, b in pairwise(tiny)), None]
+    steps = [None, *(scene_detection.change(a, b) for a, b in pairwise(tiny)), None]
     return np.array(
-        [scenes.is_cut(b, a, c) for a, b, c in zip(steps, steps[1:], steps[2:], strict=False) if b]
+        [scene_detection.is_cut(b, a, c) for a, b, c in zip(steps, steps[1:], steps[2:], strict=False) if b]
     )
 
 

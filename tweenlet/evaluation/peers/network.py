@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.cost import parameters_of
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.weights import digest_of_tensors
 
 
 class Network:
     """A network as a Method; how many ``parameters`` it has, and the ``digest`` (SHA-256) of its weights.
 
-    ``pad_to`` and ``dtype`` as in :class:`~tweenlet.interpolate.Interpolator`.
+    ``pad_to`` and ``dtype`` as in :class:`~tweenlet.interpolation.interpolator.Interpolator`.
     """
 
     def __init__(

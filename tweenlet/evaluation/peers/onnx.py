@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tweenlet.evaluation.peers.method import sha256
 from tweenlet.export import Session, need
+from tweenlet.interpolation.tiling import padded
 from tweenlet.network.stmfnet import FRAMES
-from tweenlet.tiles import padded
 
 _MULTIPLES = (1, 8, 16, 32, 64, 128)  # an ONNX file does not say which one its network wants
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import count
 from typing import Any
 
-from tweenlet.reel import Reel
+from tweenlet.interpolation.timeline import Reel
 
 Shown = tuple[Fraction, Fraction, Fraction]
 """A position in the stream of real frames; when it is shown and for how long, both in seconds."""

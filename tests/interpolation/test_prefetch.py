@@ -17,12 +17,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tweenlet import interpolate
-from tweenlet.pipeline import AHEAD, BEHIND, Ferry, ahead, behind
+from tweenlet.interpolation import video as interpolate
+from tweenlet.interpolation.prefetch import AHEAD, BEHIND, Ferry, ahead, behind
 from tweenlet.video.frame import Frame
 from tweenlet.video.write import VideoWriter
 
-CLIP = Path(__file__).parent / "assets" / "learning-area-frog.mp4"
+CLIP = Path(__file__).parents[1] / "assets" / "learning-area-frog.mp4"
 
 
 class Blend(nn.Module):

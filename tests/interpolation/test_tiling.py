@@ -13,15 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet import flows, interpolate, ops, tiles, weights
+from tweenlet import ops, weights
 from tweenlet.cli import main
 from tweenlet.config import ModelConfig
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation import flow_cache as flows
+from tweenlet.interpolation import interpolator as interpolate
+from tweenlet.interpolation import tiling as tiles
+from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.interpolation.tiling import MEETING, SMALLEST, spans, tile_side
 from tweenlet.network.blocks import Enlarge, Enlargement, Gate
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.means import means
-from tweenlet.tiles import MEETING, SMALLEST, spans, tile_side
 
 CPU = torch.device("cpu")
 
@@ -238,7 +241,10 @@ PROGRAM = """
 import torch
 torch.set_num_threads(2)
 from tweenlet import memory, weights
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation import flow_cache as flows
+from tweenlet.interpolation import interpolator as interpolate
+from tweenlet.interpolation import tiling as tiles
+from tweenlet.interpolation.interpolator import Interpolator
 wide = torch.nn.functional.interpolate(torch.rand(1, 3, 120, 220), (2160, 3960), mode="bilinear")[0]
 frames = [wide[:, :, k : k + 3840].contiguous() for k in (0, 12, 24, 36)]
 made = Interpolator(weights.load("default"), tile="auto").middle(frames)
@@ -259,7 +265,7 @@ def test_the_command_line_cuts_frames_too(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         interpolate, "tile_side", lambda tile, *rest: sides.append(tile) or tile_side(tile, *rest)
     )
-    clip = Path(__file__).parent / "assets" / "learning-area-frog.mp4"
+    clip = Path(__file__).parents[1] / "assets" / "learning-area-frog.mp4"
     for options, code in (([], 0), (["--tile", "none"], 0), (["--tile", "512"], 0), (["--tile", "9"], 1)):
         with pytest.raises(SystemExit) as ended:
             main(["interpolate", str(clip), str(tmp_path / f"{len(sides)}.mp4"), *options])

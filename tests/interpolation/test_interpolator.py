@@ -12,13 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tweenlet import flows, ops, scenes
+from tweenlet import ops
 from tweenlet.config import ModelConfig
-from tweenlet.interpolate import Interpolator
+from tweenlet.interpolation import flow_cache as flows
+from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.interpolation.tiling import padded
+from tweenlet.interpolation.timeline import Reel
+from tweenlet.interpolation.timing import by_factor, by_rate, exact_rate
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.reel import Reel
-from tweenlet.schedule import by_factor, by_rate, exact_rate
-from tweenlet.tiles import padded
+from tweenlet.video import scene_detection
 
 
 class Mixture(nn.Module):
@@ -334,4 +336,4 @@ def test_rates_are_read_as_people_write_them() -> None:
 
 def test_thumbnails_of_any_size_have_one_shape() -> None:
     for size in ((16, 16), (18, 32), (37, 501)):
-        assert scenes.thumbnail(torch.rand(3, *size)).shape == scenes.SMALL
+        assert scene_detection.thumbnail(torch.rand(3, *size)).shape == scene_detection.SMALL

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet.flows import Flows
+from tweenlet.interpolation.flow_cache import Flows
 from tweenlet.ops.dis import PAIRS, window_flows
 
 
@@ -39,8 +39,8 @@ def test_each_window_of_a_stream_brings_two_new_flows(
         asked.append(len(first))
         return (second - first)[:, None].expand(-1, 2, -1, -1)
 
-    monkeypatch.setattr("tweenlet.flows.KEPT_BYTES", kept_bytes)
-    monkeypatch.setattr("tweenlet.flows.dis", found)
+    monkeypatch.setattr("tweenlet.interpolation.flow_cache.KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("tweenlet.interpolation.flow_cache.dis", found)
     flows = Flows()
     frames = [torch.full((3, 16, 16), k * k / 255) for k in range(7)]
     for first in range(4):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tweenlet import scenes
+from tweenlet.video import scene_detection
 
 Real = TypeVar("Real")
 
@@ -52,7 +52,7 @@ class Reel(Generic[Real]):
         self._reals: dict[int, Real] = {}
         self._pictures: dict[Fraction, Tensor] = {}
         self._thumbnails: dict[int, NDArray[np.float32]] = {}
-        self._changes: dict[int, scenes.Change] = {}
+        self._changes: dict[int, scene_detection.Change] = {}
         self._cut_after: dict[int, bool] = {}
         self._shape: Any = None
         self.taken = 0
@@ -134,16 +134,18 @@ class Reel(Generic[Real]):
         if index not in self._cut_after:
             before = self._change(index - 1) if index > 0 else None
             after = self._change(index + 1) if self.has(index + 2) else None
-            self._cut_after[index] = scenes.is_cut(self._change(index), before, after)
+            self._cut_after[index] = scene_detection.is_cut(self._change(index), before, after)
             self.cuts += self._cut_after[index]
         return self._cut_after[index]
 
-    def _change(self, index: int) -> scenes.Change:
+    def _change(self, index: int) -> scene_detection.Change:
         if index not in self._changes:
             for i in (index, index + 1):
                 if i not in self._thumbnails:
-                    self._thumbnails[i] = scenes.thumbnail(self._made(Fraction(i)))
-            self._changes[index] = scenes.change(self._thumbnails[index], self._thumbnails[index + 1])
+                    self._thumbnails[i] = scene_detection.thumbnail(self._made(Fraction(i)))
+            self._changes[index] = scene_detection.change(
+                self._thumbnails[index], self._thumbnails[index + 1]
+            )
         return self._changes[index]
 
     def _forget(self, position: Fraction) -> None:
