@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tweenlet.evaluation import Report
+from tweenlet.evaluation import Entrant, Report, Score
 from tweenlet.evaluation.published import Published, published
 
 Reported = Callable[..., Report]
@@ -132,3 +132,24 @@ def test_of_too_few_samples_nothing_is_called_noise(reported: Reported) -> None:
     assert "too few" in rows[3]
     assert "noise" not in rows[3]
     assert "+20.00" in rows[3]
+
+
+def test_ratios_have_a_geometric_mean_and_are_compared_as_ratios() -> None:
+    """0.5 and 2 are as far from 1 as each other; the arithmetic mean would call them 1.25."""
+    ours, theirs = (0.5, 2, 1, 0.8, 1.25, 1), (0.25, 1, 0.5, 0.4, 0.625, 0.5)
+    scores = tuple(
+        Score(name, f"clip{i}/0", f"clip{i}", (40, 24), {"detail": values[i]}, 0.25, 0.5)
+        for i in range(len(ours))
+        for name, values in (("ours", ours), ("theirs", theirs))
+    )
+    report = Report("clips", (Entrant("ours"), Entrant("theirs")), ("detail",), scores, "", "", "")
+    assert report.mean("detail", "ours") == pytest.approx(1)
+    assert report.mean("detail", "ours", "clip1") == pytest.approx(2)
+    low, high = report.interval("detail", "ours") or (0, 0)
+    assert low * high == pytest.approx(1, abs=0.1)
+    apart = report.difference("detail", "ours", "theirs")
+    assert apart.mean == pytest.approx(0.5)
+    assert apart.interval == pytest.approx((0.5, 0.5))
+    assert apart.sure
+    assert "+0.50" in report.certainty()
+    assert report.worst("ours", 2) == ["clip0/0", "clip1/0"]  # half and twice the detail alike

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,8 +61,9 @@ def evaluate(
         lies half-way between {1} and {2}. Or NAME=FILE.py:FUNCTION or NAME=package.module:FUNCTION, from
         (4, 3, H, W) to (3, H, W). May be given several times.
     metrics
-        Of psnr, ssim, ssim_3d, ms_ssim, vmaf, flip, lpips; the first three if not given. ssim_3d is the SSIM
-        of ST-MFNet's official evaluation.
+        Of psnr, ssim, ssim_3d, detail, psnr_div, features, ms_ssim, vmaf, flip, lpips; the first six if not
+        given. ssim_3d is the SSIM of ST-MFNet's official evaluation, detail how detailed a frame is beside
+        its real neighbours, features a distance in the features of a trained network.
     lpips
         A file of AlexNet's, SqueezeNet's or VGG's weights as torchvision publishes them, for that metric.
     published
@@ -79,11 +81,11 @@ def evaluate(
     """
     from tweenlet.evaluation import benchmark, methods
     from tweenlet.evaluation.document import write_files
-    from tweenlet.evaluation.metrics import DEFAULT, chosen
+    from tweenlet.evaluation.metrics import chosen
     from tweenlet.evaluation.published import published as entries_of
     from tweenlet.evaluation.run import evaluate as run
 
-    measured = chosen(metrics or DEFAULT, lpips)
+    measured = chosen(metrics or _default_metrics(), lpips)
     found = [benchmark(name, part) for name in on]
     folders = [re.sub(r"[^\w.-]+", "-", samples.name) for samples in found]
     if out and len(set(folders)) < len(folders):
@@ -158,7 +160,7 @@ def judge(
     from tweenlet.evaluation import judge as judging
     from tweenlet.evaluation import methods
     from tweenlet.evaluation.document import write_files
-    from tweenlet.evaluation.metrics import DEFAULT, chosen
+    from tweenlet.evaluation.metrics import chosen
     from tweenlet.evaluation.run import evaluate as run
 
     clip = judging.located(clip)
@@ -168,7 +170,7 @@ def judge(
     check_free(page, overwrite)
     if not os.access(page.parent, os.W_OK):
         raise PermissionError(f"cannot write into {page.parent}: pass another page to write")
-    measured = chosen(metrics or DEFAULT, lpips)
+    measured = chosen(metrics or _default_metrics(), lpips)
     entrants = methods([*model, *against], device, peers)
     with bar("looking for frames to hide", "frames") as progress:
         hidden = judging.hidden(clip, frames, progress)
@@ -201,6 +203,17 @@ def _page(
     with bar("looking again", "samples") as progress:
         shown = pictures(report, entrants, samples, names, note, progress)
     return page(report, shown, title=title, verdict=said, extra_tables=tables)
+
+
+def _default_metrics() -> tuple[str, ...]:
+    """The metrics of a command that names none; what is left out for want of a package is told."""
+    from tweenlet.evaluation.features import PACKAGE
+    from tweenlet.evaluation.metrics import FEATURES, default
+
+    names = default()
+    if FEATURES not in names:
+        print(f"the feature distance is left out, it needs a package: pip install {PACKAGE}", file=sys.stderr)
+    return names
 
 
 def _ledger(folder: Path, overwrite: bool) -> Path:

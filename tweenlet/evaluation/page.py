@@ -126,9 +126,8 @@ def _summary(report: Report) -> str:
 
 
 def _quality_column(report: Report, metric: str) -> list[str]:
-    sign = 1 if METRICS[metric].better == "higher" else -1
     means = {name: report.mean(metric, name) for name in report.names}
-    best = max(means, key=lambda name: sign * means[name])
+    best = max(means, key=lambda name: METRICS[metric].goodness(means[name]))
     others = [name for name in means if name != best]
     level = {name for name in others if not report.difference(metric, best, name).sure}
     texts = {name: f"{mean:.{METRICS[metric].digits}f}" for name, mean in means.items()}
@@ -155,8 +154,8 @@ def _cell(text: str, best: bool, level: bool = False) -> str:
 def _scatters(report: Report) -> str:
     """Quality against time, and against parameters where there is a method that has any."""
     metric = _main_metric(report)
-    higher = METRICS[metric].better == "higher"
-    label = f"{METRICS[metric].label}, {'higher' if higher else 'lower'} is better"
+    higher = METRICS[metric].sign > 0
+    label = f"{METRICS[metric].label}, {METRICS[metric].better} is better"
     places: dict[str, list[float | None]] = {
         "milliseconds per frame; left is faster": [
             max(1000 * report.mean("seconds", name), 1e-3) for name in report.names
@@ -175,7 +174,7 @@ def _scatters(report: Report) -> str:
 def _sequences(report: Report) -> str:
     """The first metric per sequence, the hardest first; or, of a single one, its course."""
     first = report.metrics[0]
-    metric, higher = METRICS[first], METRICS[first].better == "higher"
+    metric, higher = METRICS[first], METRICS[first].sign > 0
     if report.sequences_tell:
         ours = report.names[0]
         groups = {

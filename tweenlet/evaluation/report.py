@@ -8,6 +8,7 @@ Score, Score, ... --> Report --+--> markdown()            for people at a termin
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from statistics import fmean
@@ -109,26 +110,41 @@ class Report:
 
     def mean(self, field: str, method: str, sequence: str | None = None) -> float:
         """The mean of a metric or a time as the benchmark defines it, or the mean within one sequence."""
-        values = self.values(field, method)
+        values = self._additive(field, method)
         if sequence is not None:
-            return fmean(values[self.sequences.index(sequence)])
-        return statistics.mean(values, self.by_sequence and field not in TIMES)
+            return _back(field, fmean(values[self.sequences.index(sequence)]))
+        return _back(field, statistics.mean(values, self.by_sequence and field not in TIMES))
 
     def interval(self, metric: str, method: str) -> tuple[float, float] | None:
         """The 95 % interval of the mean (:func:`statistics.interval`)."""
-        return statistics.interval(self.values(metric, method), self.by_sequence)
+        ends = statistics.interval(self._additive(metric, method), self.by_sequence)
+        return None if ends is None else (_back(metric, ends[0]), _back(metric, ends[1]))
 
     def difference(self, metric: str, first: str, second: str) -> Difference:
-        """How far the second method is from the first (:func:`statistics.difference`)."""
-        pair = self.values(metric, first), self.values(metric, second)
-        return statistics.difference(*pair, self.by_sequence)
+        """How far the second method is from the first (:func:`statistics.difference`).
+
+        Of a metric whose mean is geometric, it is the ratio that is tested, and told as a difference from the
+        second's mean.
+        """
+        pair = self._additive(metric, first), self._additive(metric, second)
+        apart = statistics.difference(*pair, self.by_sequence)
+        if not _geometric(metric):
+            return apart
+        base = self.mean(metric, second)
+        low, high = (base * math.expm1(end) for end in apart.interval or (0.0, 0.0))
+        return Difference(base * math.expm1(apart.mean), (low, high) if apart.interval else None, apart.p)
+
+    def _additive(self, field: str, method: str) -> Values:
+        """:meth:`values` on the scale on which they are averaged."""
+        values = self.values(field, method)
+        return [[math.log(v) for v in own] for own in values] if _geometric(field) else values
 
     def worst(self, method: str, count: int) -> list[str]:
         """Names of the samples that a method scored worst on by the first metric, the worst first."""
         metric = self.metrics[0]
-        sign = 1 if METRICS[metric].better == "higher" else -1
         own = [score for score in self.scores if score.method == method]
-        return [score.sample for score in sorted(own, key=lambda s: sign * s.values[metric])[:count]]
+        worst_first = sorted(own, key=lambda score: METRICS[metric].goodness(score.values[metric]))
+        return [score.sample for score in worst_first[:count]]
 
     @property
     def protocol(self) -> str:
@@ -283,6 +299,15 @@ class _Shown:
         """A difference, marked as noise where it may be; p shows where nothing can be said."""
         value = f"{apart.mean:+.{METRICS[self._metric].digits}f}"
         return value if apart.sure or apart.p is None else f"noise ({value})"
+
+
+def _geometric(field: str) -> bool:
+    return field not in TIMES and METRICS[field].geometric
+
+
+def _back(field: str, value: float) -> float:
+    """From the scale on which scores are averaged to their own."""
+    return math.exp(value) if _geometric(field) else value
 
 
 def _counted(count: int, what: str) -> str:

@@ -129,7 +129,7 @@ def _scores(
     def measured(task: tuple[str, str]) -> float:
         name, metric = task
         try:
-            value = metrics[metric].measure(made[name], sample.truth)
+            value = metrics[metric].measure(made[name], sample.truth, sample.frames[1:3])
         except ValueError as error:
             raise ValueError(f"{sample.name}: {error}") from error
         if not math.isfinite(value):

