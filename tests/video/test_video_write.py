@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from av.video.frame import PictureType
 from conftest import scene
 
 from tweenlet import video
+from tweenlet.video import parameters
 
 
 def double(source: object, target: Path | str, **options: object) -> None:
@@ -187,7 +189,8 @@ def test_ten_bits_stay_ten_bits(make_clip, tmp_path):
         assert reader.bits == 10
 
 
-def test_hdr10_side_data_is_kept(make_clip, tmp_path):
+@pytest.mark.parametrize("target", ["out.mkv", "out.webm"])
+def test_hdr10_side_data_is_kept(make_clip, tmp_path, target):
     params = (
         "log-level=error:hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)"
         "WP(15635,16450)L(10000000,1):max-cll=1000,400"
@@ -196,11 +199,34 @@ def test_hdr10_side_data_is_kept(make_clip, tmp_path):
         "clip.mp4", size=(96, 64), codec="libx265", pixels="yuv420p10le", colour=(9, 1, 9, 16),
         options={"preset": "ultrafast", "x265-params": params},
     )  # fmt: skip
-    target = tmp_path / "out.mkv"
-    double(source, target)
-    before, after = frames_of(source)[0].side_data, frames_of(target)[0].side_data
-    for name in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
-        assert bytes(before[name]) == bytes(after[name])
+    double(source, tmp_path / target)
+    before, after = frames_of(source)[0].side_data, frames_of(tmp_path / target)[0].side_data
+    assert bytes(before["CONTENT_LIGHT_LEVEL"]) == bytes(after["CONTENT_LIGHT_LEVEL"])
+    displays = [display_of(bytes(data["MASTERING_DISPLAY_METADATA"])) for data in (before, after)]
+    np.testing.assert_allclose(displays[1], displays[0], rtol=0.001, atol=1e-4)
+
+
+def display_of(mastering: bytes) -> list[float]:
+    """Primaries, white and luminances (lowest, highest) of a mastering display."""
+    numbers = struct.unpack("22i", mastering[:88])
+    return [a / b for a, b in zip(numbers[:20:2], numbers[1:20:2], strict=True)]
+
+
+def test_hlg_is_not_taken_for_hdr10(make_clip, tmp_path):
+    source = make_clip(size=(96, 64), pixels="yuv420p10le", colour=(9, 1, 9, 18))
+    double(source, tmp_path / "out.mkv")
+    kinds = {str(data.type) for data in frames_of(tmp_path / "out.mkv")[0].side_data}
+    assert not kinds & {"Type.MASTERING_DISPLAY_METADATA", "Type.CONTENT_LIGHT_LEVEL"}
+
+
+@pytest.mark.parametrize("location", [parameters.LEFT, parameters.CENTER, parameters.TOP_LEFT])
+@pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.webm", "out.y4m"])
+def test_the_place_of_chroma_is_kept(make_clip, tmp_path, target, location):
+    source = make_clip(options={"crf": "10", "chroma_sample_location": str(location)})
+    double(source, tmp_path / target)
+    with av.open(str(source)) as before, av.open(str(tmp_path / target)) as after:
+        assert parameters.chroma_location(before.streams.video[0]) == location
+        assert parameters.chroma_location(after.streams.video[0]) == location
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "webm", "y4m"])
