@@ -6,14 +6,14 @@
     encoder's picture <─ layout ─── Y'CbCr 4:4:4, same depth <─ matrix ─── RGB (3, H, W), float in [0, 1]
 
 swscale's own matrices shift the mean: its default flags by a whole step of luma, its full range by half a
-step of chroma. So it only changes the layout here (chroma up and down, planes, byte order), and matrix and
-range are float arithmetic. A picture that goes there and back keeps its luma exactly as long as its colours
-exist in RGB, and the mean of its chroma to 0.01 of a step.
+step of chroma. So it only changes the layout here (planes, byte order, depth), and matrix and range are float
+arithmetic, as is the resampling of chroma (:mod:`tweenlet.video.chroma`). A picture that goes there and back
+without clipping comes back with the same codes in all planes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +25,8 @@ from av.buffer import Buffer
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
+
+from tweenlet.video.chroma import Floats, Subsampling, location_of
 
 FULL, LIMITED, UNSPECIFIED = 2, 1, 2  # AVCOL_RANGE_JPEG, AVCOL_RANGE_MPEG, AVCOL_SPC_UNSPECIFIED
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -43,22 +45,27 @@ _LUMA_WEIGHTS = {  # AVColorSpace -> the weights of red and blue in luma (ITU-T 
 
 @dataclass(frozen=True)
 class Colour:
-    """The four colour tags of a picture, as FFmpeg numbers them (ITU-T H.273)."""
+    """The colour tags of a picture, as FFmpeg numbers them (ITU-T H.273).
+
+    ``chroma`` is the AVChromaLocation, where subsampled chroma lies; 0 where it is not tagged.
+    """
 
     matrix: int = UNSPECIFIED
     range: int = 0
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
+    chroma: int = 0
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> Colour:
         """The tags of a decoded picture; what is not tagged stays so."""
         known_full = picture.format.name.startswith("yuvj") or is_rgb(picture.format)
         span = FULL if known_full else picture.color_range
-        return cls(picture.colorspace, span, picture.color_primaries, picture.color_trc)
+        tags = picture.colorspace, span, picture.color_primaries, picture.color_trc
+        return cls(*tags, location_of(picture))
 
     def stamp(self, target: av.VideoFrame | av.VideoCodecContext) -> None:
-        """Write the tags onto a picture or an encoder."""
+        """Write the tags onto a picture or an encoder, but for ``chroma``, which PyAV cannot set."""
         target.colorspace, target.color_range = self.matrix, self.range
         target.color_primaries, target.color_trc = self.primaries, self.transfer
 
@@ -130,56 +137,52 @@ def side_data_of(picture: av.VideoFrame, name: str) -> bytes | None:
     return None if data is None else bytes(cast(Buffer, data))
 
 
-def to_rgb(picture: av.VideoFrame) -> NDArray[np.float32]:
-    """Any decoded picture as float32 (3, H, W), RGB in [0, 1]; alpha is left out."""
-    bits, colour = bits_of(picture.format), Colour.of(picture)
+def to_rgb(picture: av.VideoFrame, clip: bool = True) -> Floats:
+    """Any decoded picture as float32 (3, H, W), RGB in [0, 1]; alpha is left out.
+
+    Many Y'CbCr codes lie outside RGB, as beside small saturated text. Without ``clip`` their values do, too,
+    and :func:`from_rgb` gives exactly the same codes back.
+    """
     if is_rgb(picture.format):
-        packed = _layout(picture, "rgb24" if bits == 8 else "rgb48le", colour).to_ndarray()
+        bits = bits_of(picture.format)
+        packed = _layout(picture, "rgb24" if bits == 8 else "rgb48le").to_ndarray()
         top = np.float32(255 if bits == 8 else 65535)
         return np.ascontiguousarray(packed.transpose(2, 0, 1), np.float32) / top
-    planes = "gray" if is_gray(picture.format) else "yuv444p"
-    laid = _layout(picture, _named(planes, bits), colour)
-    views = [_view(plane, bits)[:, : laid.width] for plane in laid.planes]
-    forward, offset = colour.equations(bits, laid.height, gray=planes == "gray")
-    back = np.linalg.inv(forward) if len(views) == 3 else 1 / forward.sum(axis=1, keepdims=True)
+    planes = _Planes.of(picture)
+    forward, offset = Colour.of(picture).equations(planes.bits, picture.height, gray=planes.gray)
+    back = 1 / forward.sum(axis=1, keepdims=True) if planes.gray else np.linalg.inv(forward)
     shift = (back @ offset).astype(np.float32)
-    rgb = np.empty((3, laid.height, laid.width), np.float32)
-    for rows in _bands(laid.height):
-        codes = np.stack([view[rows] for view in views]).reshape(len(views), -1).astype(np.float32)
-        values = _product(back, codes) - shift
-        rgb[:, rows] = np.clip(values, 0, 1, out=values).reshape(len(views), -1, laid.width)
+    rgb = np.empty((3, picture.height, picture.width), np.float32)
+    for rows in planes.bands():
+        codes = planes.read(rows)
+        values = _product(back, codes.reshape(len(codes), -1)) - shift
+        if clip:
+            np.clip(values, 0, 1, out=values)
+        rgb[:, rows] = values.reshape(len(codes), -1, picture.width)
     return rgb
 
 
 def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.VideoFrame:
     """The inverse of :func:`to_rgb`: float (3, H, W) as a picture of the pixel format and colour tags given.
 
-    Values outside [0, 1] are clipped. Raises ValueError for an array that is no such picture.
+    Values beyond what the pixel format can hold are clipped. Raises ValueError for an array that is no such
+    picture.
     """
     if rgb.ndim != 3 or rgb.shape[0] != 3 or not np.issubdtype(rgb.dtype, np.floating):
         raise ValueError(f"expected a float picture of shape (3, H, W), got {rgb.dtype} {rgb.shape}")
     _, height, width = rgb.shape
     target = av.VideoFormat(pixels)
-    bits = bits_of(target)
     if is_rgb(target):
-        name, top, kind = ("rgb24", 255, np.uint8) if bits == 8 else ("rgb48le", 65535, np.uint16)
-        values = np.clip(rgb, 0, 1).astype(np.float32)
-        packed = np.rint(values * np.float32(top)).astype(kind).transpose(1, 2, 0)
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(packed), format=name)
-        colour = replace(colour, matrix=0, range=FULL)
-    else:
-        planes = "gray" if is_gray(target) else "yuv444p"
-        forward, offset = colour.equations(bits, height, gray=planes == "gray")
-        picture = av.VideoFrame(width, height, _named(planes, bits))
-        views = [_view(plane, bits)[:, :width] for plane in picture.planes]
-        for rows in _bands(height):
-            values = np.clip(rgb[:, rows], 0, 1).astype(np.float32).reshape(3, -1)
-            codes = np.rint(_product(forward, values) + offset.astype(np.float32))
-            np.clip(codes, 0, 2**bits - 1, out=codes)
-            for view, plane in zip(views, codes.reshape(len(views), -1, width), strict=True):
-                view[rows] = plane
-    colour.stamp(picture)
-    return _layout(picture, pixels, colour)
+        return _layout(_packed(rgb, bits_of(target), replace(colour, matrix=0, range=FULL)), pixels)
+    planes = _Planes.empty(target, width, height, colour)
+    forward, offset = colour.equations(planes.bits, height, gray=planes.gray)
+
+    def codes(rows: slice) -> Floats:
+        values = rgb[:, rows].astype(np.float32).reshape(3, -1)
+        return (_product(forward, values) + offset.astype(np.float32)).reshape(len(forward), -1, width)
+
+    planes.write(codes)
+    return _layout(planes.picture, pixels)
 
 
 def upright(rgb: NDArray[np.floating], turns: int) -> NDArray[np.floating]:
@@ -193,16 +196,110 @@ def fit(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
     """
     target, own = av.VideoFormat(pixels), Colour.of(picture)
     rgb, gray = is_rgb(target), is_gray(target)
-    if is_rgb(picture.format) == rgb and is_gray(picture.format) == gray:
-        ours, theirs = (c.equations(8, picture.height, gray) for c in (own, colour))
-        if rgb or all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
-            return picture if picture.format.name == pixels else _layout(picture, pixels, own)
-    return from_rgb(to_rgb(picture), pixels, colour)
+    if is_rgb(picture.format) != rgb or is_gray(picture.format) != gray:
+        return from_rgb(to_rgb(picture, clip=False), pixels, colour)
+    ours, theirs = (c.equations(8, picture.height, gray) for c in (own, colour))
+    if not rgb and not all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
+        return from_rgb(to_rgb(picture, clip=False), pixels, colour)
+    if picture.format.name == pixels:
+        return picture
+    if rgb or Subsampling.of(picture.format, own.chroma) == Subsampling.of(target, colour.chroma):
+        return _layout(picture, pixels)
+    source = _Planes.of(picture)
+    planes = _Planes.empty(target, picture.width, picture.height, colour)
+    scale = np.float32(2.0 ** (planes.bits - source.bits))
+    planes.write(lambda rows: source.read(rows) * scale)
+    return _layout(planes.picture, pixels)
 
 
-def _bands(height: int) -> Iterator[slice]:
-    for top in range(0, height, _BAND):
-        yield slice(top, top + _BAND)
+@dataclass(frozen=True)
+class _Planes:
+    """A Y'CbCr or gray picture, one native plane a component, read and written at the luma's resolution."""
+
+    picture: av.VideoFrame
+    bits: int
+    subsampling: Subsampling
+
+    @classmethod
+    def of(cls, picture: av.VideoFrame) -> _Planes:
+        native, bits, subsampling = _native(picture.format, _is_odd(picture), location_of(picture))
+        same = _planar_name(picture.format) == native
+        return cls(picture if same else _layout(picture, native), bits, subsampling)
+
+    @classmethod
+    def empty(cls, pixels: av.VideoFormat, width: int, height: int, colour: Colour) -> _Planes:
+        native, bits, subsampling = _native(pixels, bool(width % 2 or height % 2), colour.chroma)
+        picture = av.VideoFrame(width, height, native)
+        colour.stamp(picture)
+        return cls(picture, bits, subsampling)
+
+    @property
+    def gray(self) -> bool:
+        return len(self.picture.planes) == 1
+
+    def bands(self) -> Iterator[slice]:
+        height = self.picture.height
+        step = _BAND if self.subsampling.down < 2 else height
+        for top in range(0, height, step):
+            yield slice(top, min(top + step, height))
+
+    def views(self) -> list[NDArray[np.integer]]:
+        return [_view(plane, self.bits)[:, : plane.width] for plane in self.picture.planes[:3]]
+
+    def read(self, rows: slice) -> Floats:
+        """The codes of a band as floats (3, rows, width), or (1, rows, width) for gray."""
+        luma, *chroma = self.views()
+        width = self.picture.width
+        rows = slice(*rows.indices(self.picture.height))
+        codes = np.empty((1 + len(chroma), rows.stop - rows.start, width), np.float32)
+        codes[0] = luma[rows]
+        if chroma:
+            codes[1:] = self.subsampling.upsample(chroma, rows, (self.picture.height, width))
+        return codes
+
+    def write(self, codes: Callable[[slice], Floats]) -> None:
+        """Fill the planes from a function that gives the codes of any rows as :meth:`read` does."""
+        luma, *chroma = self.views()
+        top = np.float32(2**self.bits - 1)
+        for rows in self.bands():
+            outer = self.subsampling.reach(rows, self.picture.height)
+            values = codes(outer)
+            luma[rows] = np.rint(
+                np.clip(values[0, rows.start - outer.start :][: rows.stop - rows.start], 0, top)
+            )
+            if chroma:
+                halved = self.subsampling.downsample(values[1:], outer, rows)
+                np.rint(np.clip(halved, 0, top, out=halved), out=halved)
+                for plane, part in zip(chroma, halved, strict=True):
+                    plane[self.subsampling.rows(rows)] = part
+
+
+def _native(pixels: av.VideoFormat, odd: bool, location: int) -> tuple[str, int, Subsampling]:
+    """The planar format of the same samples, their bits, and how the chroma planes lie."""
+    bits, subsampling = bits_of(pixels), Subsampling.of(pixels, location)
+    name = _named("gray" if is_gray(pixels) else subsampling.planes, bits)
+    if odd and _planar_name(pixels) != name and not is_gray(pixels):
+        # of odd sizes swscale loses the last chroma samples when it interleaves them, but not from 4:4:4
+        return _named("yuv444p", bits), bits, replace(subsampling, across=0, down=0)
+    return name, bits, subsampling
+
+
+def _planar_name(pixels: av.VideoFormat) -> str:
+    """A pixel format's name without its range and its alpha plane, which comes last."""
+    return pixels.name.replace("yuvj", "yuv").replace("yuva", "yuv")
+
+
+def _is_odd(picture: av.VideoFrame) -> bool:
+    return bool(picture.width % 2 or picture.height % 2)
+
+
+def _packed(rgb: NDArray[np.floating], bits: int, colour: Colour) -> av.VideoFrame:
+    name, top, kind = ("rgb24", 255, np.uint8) if bits == 8 else ("rgb48le", 65535, np.uint16)
+    values = np.clip(rgb, 0, 1).astype(np.float32)
+    packed = np.rint(values * np.float32(top)).astype(kind).transpose(1, 2, 0)
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(packed), format=name)
+    colour.stamp(picture)
+    return picture
 
 
 def _product(matrix: NDArray[np.floating], flat: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -215,18 +312,19 @@ def _named(planes: str, bits: int) -> str:
     return planes if bits == 8 else f"{planes}{bits}le"
 
 
-def _view(plane: VideoPlane, bits: int) -> NDArray[np.uint8 | np.uint16]:
+def _view(plane: VideoPlane, bits: int) -> NDArray[np.integer]:
     kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
     return np.ndarray((plane.height, plane.line_size // kind.itemsize), kind, buffer=memoryview(plane))
 
 
-def _layout(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
+def _layout(picture: av.VideoFrame, pixels: str) -> av.VideoFrame:
     """Another arrangement of the same colours: the matrix and range given on both sides cancel out."""
+    colour = Colour.of(picture)
     span = FULL if colour.full(is_gray(picture.format)) else LIMITED
     laid = picture.reformat(
         format=pixels, interpolation=_ACCURATE, src_colorspace=1, dst_colorspace=1,
         src_color_range=span, dst_color_range=span, threads=1,
     )  # fmt: skip
     if laid is not picture:
-        Colour.of(picture).stamp(laid)
+        colour.stamp(laid)
     return laid
