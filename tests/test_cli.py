@@ -306,15 +306,34 @@ def test_ctrl_c_is_code_130_and_leaves_nothing(clip: Path, monkeypatch: pytest.M
     assert list(clip.parent.iterdir()) == [clip]
 
 
-def test_sigterm_is_code_143_and_leaves_nothing(clip: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    def terminated(self: Blend, frames: torch.Tensor) -> torch.Tensor:
-        signal.raise_signal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU])
+def test_a_signal_is_its_code_and_leaves_nothing(
+    number: signal.Signals, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def ended(self: Blend, frames: torch.Tensor) -> torch.Tensor:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # a second one at once does not disturb the end
         return frames[:, 1]
 
-    monkeypatch.setattr(Blend, "forward", terminated)
-    assert run("interpolate", clip) == 143
+    monkeypatch.setattr(Blend, "forward", ended)
+    assert run("interpolate", clip) == 128 + number
     assert capsys.readouterr().err == "tweenlet: stopped\n"
     assert list(clip.parent.iterdir()) == [clip]
+
+
+def test_a_signal_that_is_ignored_stays_so(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hung_up(self: Blend, frames: torch.Tensor) -> torch.Tensor:
+        signal.raise_signal(signal.SIGHUP)
+        return frames[:, 1]
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(Blend, "forward", hung_up)
+        assert run("interpolate", clip) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("factor", [2, 4])

@@ -69,6 +69,75 @@ def test_a_compiler_that_fails_is_told_of(tmp_path: Path) -> None:
     assert "no native code, so PyTorch does its work, slower" in made.stderr
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("echo 'xcrun: error: invalid active developer path' >&2", "exit 1"),
+        ("[ $1 = --version ] && exit 0", "printf 'x.c: erreur: \\351\\n' >&2", "exit 1"),
+        ("cat", "exit 1"),
+        ("kill -9 $$",),
+        ("exit 0",),
+    ],
+    ids=["in words", "in Latin-1", "reads", "killed", "makes nothing"],
+)
+def test_whatever_a_compiler_does_there_is_one_warning(lines: tuple[str, ...], tmp_path: Path) -> None:
+    made = process(CC=script(tmp_path / "cc", *lines), XDG_CACHE_HOME=str(tmp_path))
+    assert made.stdout.strip() == "no native code False"
+    assert made.stderr.count("no native code, so PyTorch does its work, slower") == 1
+    assert "Traceback" not in made.stderr
+    assert [path.name for path in (tmp_path / "tweenlet").glob(".*")] == []
+
+
+def test_a_compiler_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    hanging = script(tmp_path / "cc", f"sleep 60 & echo $! > {tmp_path}/started", "wait")
+    with pytest.raises(subprocess.TimeoutExpired):
+        native._run([hanging, "--version"], limit=1)
+    started = Path(f"/proc/{(tmp_path / 'started').read_text().strip()}/stat")
+    assert not started.exists() or started.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@compiled
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_code_that_others_could_have_written_is_not_run(what: str, tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    told(**cache)
+    (made,) = (tmp_path / "tweenlet").iterdir()
+    written = made.stat().st_ino
+    (made if what == "file" else made.parent).chmod(0o777)
+    assert told(**cache) == "native code True"
+    assert made.parent.stat().st_mode & 0o022 == 0
+    assert made.stat().st_mode & 0o022 == 0
+    assert made.stat().st_ino != written
+
+
+@compiled
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_cache_of_another_user_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "tweenlet").mkdir()
+    os.chown(tmp_path / "tweenlet", 12345, 12345)
+    made = process(XDG_CACHE_HOME=str(tmp_path))
+    assert made.stdout.strip() == "native code True"
+    assert "another user's" in made.stderr
+    assert list((tmp_path / "tweenlet").iterdir()) == []
+
+
+@compiled
+def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -> None:
+    script = f"from pathlib import Path; Path.expanduser = lambda self: 1 / 0\n{LOADED}"
+    script = script.replace("1 / 0", "(_ for _ in ()).throw(RuntimeError('no home'))")
+    made = subprocess.run(
+        [sys.executable, "-c", script],
+        env={name: v for name, v in os.environ.items() if name not in ("XDG_CACHE_HOME", "HOME")}
+        | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout.strip() == "native code True"
+    assert made.stderr.count("no cache on the disk") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @compiled
 def test_a_compiler_with_flags(tmp_path: Path) -> None:
     assert told(CC="cc -DNOTHING", XDG_CACHE_HOME=str(tmp_path)) == "native code True"

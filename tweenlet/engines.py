@@ -106,7 +106,7 @@ class Compiled(Autocast):
 
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
         super().__init__(model, dtype)
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = USERS_INDUCTOR or str(folder() / "inductor")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = USERS_INDUCTOR or str(folder("inductor"))
         self.model: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
 
 
@@ -145,11 +145,10 @@ class _OnFile(nn.Module):
         made_by = f"{code_digest()}-{version('torch').partition('+')[0]}"
         name = f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
         path = kept(name)
-        if path.is_file():
+        if path is not None:
             with suppress(ValueError):
                 return self._load(path)
-        path = folder() / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = folder("onnx") / Path(name).name
         with whole(path, shared=True) as partial:
             write(self.network[0], partial, (width, height))
         return self._load(path)
@@ -178,7 +177,7 @@ class OpenVino(_OnFile):
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "CACHE_DIR": str(folder() / "openvino"),
+            "CACHE_DIR": str(folder("openvino")),
         }
         try:
             compiled = openvino.Core().compile_model(path, "CPU", options)

@@ -163,7 +163,7 @@ def test_what_is_exported_is_what_was_validated(few, tmp_path):
     assert result.blend_psnr == pytest.approx(lines(tmp_path)[-1]["blend_psnr"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_before_leaving(samples, tmp_path, number):
     def interrupt(tick):
         if tick.step == 3:

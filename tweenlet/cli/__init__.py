@@ -8,8 +8,8 @@
     learning   pack, train, sparsify, compact, distill, compress
 
 Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, and exit code 1;
-2 for a command that cannot be understood, 130 after Ctrl-C, 143 after SIGTERM; 130 for a training that either
-stopped, saved.
+2 for a command that cannot be understood, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 130 for a
+training that any of them stopped, saved.
 torch is imported by the verbs that need it only.
 """
 

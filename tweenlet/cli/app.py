@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,10 @@ from cyclopts import App, CycloptsError
 
 import tweenlet
 
-TERMINATED = 143
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+"""What ends a command as Ctrl-C does: half-written files are removed; the exit code is 128 + its number."""
+AT_ONCE = 1.0
+"""Seconds in which a second signal says the same as the first: whoever closes a terminal sends two."""
 
 
 app = App(
@@ -26,7 +30,10 @@ app = App(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     warnings.showwarning = lambda message, *_, **__: print(f"tweenlet: warning: {message}", file=sys.stderr)
-    signal.signal(signal.SIGTERM, _leave)
+    leave = _Leave()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, leave)
     code, said = 1, ""
     try:
         app(arguments, exit_on_error=False, print_error=False)
@@ -36,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code, said = 130, "stopped"
     except SystemExit as end:
-        if end.code != TERMINATED:
+        if end.code != leave.code or not leave.code:
             raise
-        code, said = TERMINATED, "stopped"
+        code, said = leave.code, "stopped"
     except (ValueError, OSError, MemoryError) as error:
         said = _told(error)
     except RuntimeError as error:  # what torch raises when memory runs out, on the CPU and on CUDA
@@ -49,8 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _leave(*_: object) -> None:
-    sys.exit(TERMINATED)  # by way of every `with`, so that nothing half written stays
+class _Leave:
+    """Ends the command by way of every `with`, so that nothing half written stays."""
+
+    code = 0
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def __call__(self, number: int, _frame: object) -> None:
+        if time.monotonic() - self._since < AT_ONCE:
+            return
+        self._since, self.code = time.monotonic(), 128 + number
+        sys.exit(self.code)
 
 
 def _told(error: BaseException) -> str:

@@ -3,9 +3,9 @@
     *.c of this folder -- the machine's cc --> cache/native-FINGERPRINT.so -- ctypes --> library()
 
 The code is plain C with GCC's vectors, which GCC and Clang compile for any processor. Where there is no
-compiler, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same results, but
-slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told and the
-compiler's code runs on it: two pools may wait for each other.
+compiler that works, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same
+results, but slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told
+and the compiler's code runs on it: two pools may wait for each other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import warnings
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.cache import folder, kept
+from tweenlet.whole import Partial, write_whole
 
 SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (
@@ -45,22 +47,34 @@ DIGEST = hashlib.sha256().digest_size
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code, or None where it cannot be had; a warning where there is a compiler that fails."""
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix" or shutil.which(compiler[0]) is None:
+    """The compiled code; None where TWEENLET_NATIVE=0, or, with one warning, where it cannot be had."""
+    if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix":
         return None
     try:
-        name = f"native-{_fingerprint(compiler)}.so"
-        made = kept(name)
-        if not _whole(made):
-            made = folder() / name
-            compile_to(made, compiler)
-        return ctypes.CDLL(str(made))
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        reason = next((line for line in said.splitlines() if "error" in line), said)
-        warnings.warn(f"no native code, so PyTorch does its work, slower: {reason}", stacklevel=2)
+        return _load()
+    except Exception as error:  # whatever a compiler, a disk or a processor can do: PyTorch is there
+        warnings.warn(f"no native code, so PyTorch does its work, slower: {_reason(error)}", stacklevel=2)
         return None
+
+
+def _load() -> ctypes.CDLL:
+    """The compiled code, from the cache if it is there and sound. Any error where it cannot be had."""
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if shutil.which(compiler[0]) is None:
+        raise FileNotFoundError(f"there is no C compiler called {compiler[0]}")
+    name = f"native-{_fingerprint(compiler)}.so"
+    made = kept(name)
+    if made is None or not _whole(made):
+        made = folder() / name
+        compile_to(made, compiler)
+    return ctypes.CDLL(str(made))
+
+
+def _reason(error: Exception) -> str:
+    """The line that tells most: of what a compiler said the first one with an error in it."""
+    said = error.stdout if isinstance(error, subprocess.CalledProcessError) else None
+    lines = said.decode(errors="replace").split("\n") if said else [str(error) or type(error).__name__]
+    return next((line for line in lines if "error" in line), lines[0]).strip()
 
 
 def library_for(*inputs: Tensor) -> ctypes.CDLL | None:
@@ -108,22 +122,29 @@ def told() -> str:
 
 def compile_to(made: Path, compiler: Sequence[str]) -> None:
     """Write the library. CalledProcessError, with what the compiler said, where it cannot be compiled."""
-    with tempfile.TemporaryDirectory(dir=made.parent) as work:
-        objects = {source: f"{work}/{source.stem}.o" for source in SOURCES}
+    work = Partial(made.with_name(f"{made.stem}.objects"), folder=True, shared=True)
+    try:
+        content = _compile(work.path, compiler).read_bytes()
+    finally:
+        work.discard()
+    write_whole(made, content + hashlib.sha256(content).digest(), shared=True)
 
-        def compiled(source: Path) -> None:
-            told = ("-c", str(source), "-o", objects[source])
-            _run(*((*compiler, *FLAGS, *tuned, *told) for tuned in TUNED))
 
-        with ThreadPoolExecutor(os.cpu_count()) as together:
-            list(together.map(compiled, SOURCES))
-        library = Path(work, "library")
-        link = (*compiler, "-shared", *objects.values(), "-lm", "-o", str(library))
-        # what Clang makes does not run on GCC's OpenMP
-        _run(*((*link, "-Wl,-z,defs", theirs) for theirs in _openmp()), (*link, "-fopenmp"))
-        content = library.read_bytes()
-        library.write_bytes(content + hashlib.sha256(content).digest())
-        library.replace(made)
+def _compile(work: Path, compiler: Sequence[str]) -> Path:
+    """The library, in a folder of its own, where the compiler may leave what it likes."""
+    objects = {source: str(work / f"{source.stem}.o") for source in SOURCES}
+
+    def compiled(source: Path) -> None:
+        told = ("-c", str(source), "-o", objects[source])
+        _run(*((*compiler, *FLAGS, *tuned, *told) for tuned in TUNED))
+
+    with ThreadPoolExecutor(os.cpu_count()) as together:
+        list(together.map(compiled, SOURCES))
+    library = work / "library"
+    link = (*compiler, "-shared", *objects.values(), "-lm", "-o", str(library))
+    # what Clang makes does not run on GCC's OpenMP
+    _run(*((*link, "-Wl,-z,defs", theirs) for theirs in _openmp()), (*link, "-fopenmp"))
+    return library
 
 
 def _whole(made: Path) -> bool:
@@ -132,13 +153,27 @@ def _whole(made: Path) -> bool:
     return hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
 
 
-def _run(*commands: Sequence[str]) -> None:
-    """Run the first command that can be run. CalledProcessError, of the last, where none can."""
-    *others, last = commands
-    for command in others:
-        if subprocess.run(command, check=False, capture_output=True, timeout=300).returncode == 0:
-            return
-    subprocess.run(last, check=True, capture_output=True, text=True, timeout=300)
+def _run(*commands: Sequence[str], limit: float = 300) -> bytes:
+    """What the first command that succeeds says. CalledProcessError, of the last, where none does.
+
+    TimeoutExpired, with all that was started ended, where one takes longer than ``limit`` seconds.
+    """
+    for command in commands:
+        with tempfile.TemporaryFile() as said:  # no pipe, which something left in the background would hold
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+            )
+            try:
+                code = process.wait(limit)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+            said.seek(0)
+            words = said.read()
+        if code == 0:
+            return words
+    raise subprocess.CalledProcessError(code, command, words)
 
 
 def _openmp() -> tuple[str, ...]:
@@ -153,7 +188,7 @@ def _openmp() -> tuple[str, ...]:
 def _fingerprint(compiler: Sequence[str]) -> str:
     """Of all that the library depends on: the code, how it is compiled, by what, for which processor."""
     told = hashlib.sha256("\n".join((*compiler, *FLAGS, *_openmp(), platform.machine())).encode())
-    told.update(subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=60).stdout)
+    told.update(_run([*compiler, "--version"], limit=20))
     for source in (*SOURCES, *HEADERS):
         told.update(source.read_bytes())
     try:

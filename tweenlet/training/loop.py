@@ -31,6 +31,8 @@ from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, predict
 from tweenlet.training.store import Samples
 
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -74,8 +76,9 @@ def train(
 
     It learns the truth by the loss that the options name, or whatever the ``objective`` says, with the
     optimiser that the options name or one of the caller's, made for the parameters of this very model.
-    SIGTERM and Ctrl-C end it after the step under way, saved. DivergedError when the loss becomes NaN or
-    explodes: the last saved state stays. ValueError when `folder` holds the training of another network.
+    SIGTERM, SIGHUP and Ctrl-C end it after the step under way, saved. DivergedError when the loss becomes
+    NaN or explodes: the last saved state stays. ValueError when `folder` holds the training of another
+    network.
     """
     objective = objective or supervised(options)
     state = TrainingState(model, options, folder, optimiser)
@@ -137,7 +140,7 @@ class _Blend(nn.Module):
 
 
 class _Interruption(AbstractContextManager["_Interruption"]):
-    """Within it, the first SIGINT or SIGTERM only sets `asked`; a second one acts as it always did."""
+    """Within it, the first of INTERRUPTING only sets `asked`; a second one acts as it always did."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -145,7 +148,8 @@ class _Interruption(AbstractContextManager["_Interruption"]):
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._hear) for s in (signal.SIGINT, signal.SIGTERM)}
+            heard = (s for s in INTERRUPTING if signal.getsignal(s) != signal.SIG_IGN)
+            self._before = {s: signal.signal(s, self._hear) for s in heard}
         return self
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
