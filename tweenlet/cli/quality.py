@@ -36,6 +36,8 @@ def evaluate(
     lpips: Path | None = None,
     published: bool = False,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
+    footage: Path | None = None,
+    download: Annotated[bool, Parameter(negative="")] = False,
     device: str | None = None,
     out: Path | None = None,
     overwrite: bool = False,
@@ -54,6 +56,7 @@ def evaluate(
     on
         Benchmarks, each KIND:PATH; the kinds: ucf101, ucf101-dvf, davis, snufilm-easy, -medium, -hard and
         -extreme, vfitex, vimeo, middlebury, xiph-2k, xiph-4k; clips:PATH for any videos or folders of frames.
+        Or FILE.json, a list of clips by URL and SHA-256: clips9.json and public.json come with tweenlet.
     part
         1/3 takes every third sample, beginning with the first.
     peers
@@ -70,6 +73,10 @@ def evaluate(
         Show what others have published beside it, and whether a method of the same name agrees.
     skip_bad
         Leave out samples that cannot be read, and list them; otherwise the first one ends the run.
+    footage
+        A folder in which the clips of a list are looked for, by their hash.
+    download
+        Fetch the clips of a list that are not there, and check their hashes. Nothing is fetched without it.
     device
         cpu, cuda, ...; the CPU if not given.
     out
@@ -86,7 +93,8 @@ def evaluate(
     from tweenlet.evaluation.run import evaluate as run
 
     measured = chosen(metrics or _default_metrics(), lpips)
-    found = [benchmark(name, part) for name in on]
+    with bar("fetching", "bytes") as progress:
+        found = [benchmark(name, part, footage=footage, download=download, progress=progress) for name in on]
     folders = [re.sub(r"[^\w.-]+", "-", samples.name) for samples in found]
     if out and len(set(folders)) < len(folders):
         raise ValueError(

@@ -26,26 +26,61 @@ from tweenlet.evaluation.datasets import (
     vimeo,
     xiph,
 )
+from tweenlet.evaluation.lists import Progress, listed, shipped
 from tweenlet.evaluation.samples import Benchmark
 
 
-def benchmark(name: str, part: str = "1/1") -> Benchmark:
-    """A benchmark by its kind and place, as ``davis:FOLDER``.
+def benchmark(
+    name: str,
+    part: str = "1/1",
+    *,
+    footage: Path | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> Benchmark:
+    """A benchmark by its kind and place, as ``davis:FOLDER``, or by a list of clips, ``FILE.json``.
 
-    ``part`` 2/3 is the second of every three samples. ValueError for what is not understood;
-    FileNotFoundError for what is not there.
+    Args:
+        name: one of these; a list that comes with the package by its name alone.
+        part: 2/3 is the second of every three samples.
+        footage: for a list, as the two below: :func:`~tweenlet.evaluation.lists.listed`.
+        download: whether to fetch its clips.
+        progress: told while one is fetched.
+
+    Raises:
+        ValueError: for what is not understood.
+        FileNotFoundError: for what is not there.
+
     """
-    kind, _, path = name.partition(":")
-    if kind not in KINDS or not path:
-        raise ValueError(f"expected a benchmark as KIND:PATH, got {name}; the kinds are\n{kinds()}")
     match = re.fullmatch(r"(\d+)/(\d+)", part)
     if match is None:
         raise ValueError(f"expected a part such as 1/3, got {part}")
+    if name.endswith(".json") and name.partition(":")[0] not in KINDS:
+        found = listed(_list(name), footage, download, progress)
+    else:
+        found = _by_kind(name)
+    return found if part == "1/1" else found.part(int(match[1]), int(match[2]))
+
+
+def _list(name: str) -> Path:
+    """The file of a list; FileNotFoundError for none."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if name in shipped():
+        return shipped()[name]
+    raise FileNotFoundError(f"no such list: {name}; the package has {', '.join(shipped())}")
+
+
+def _by_kind(name: str) -> Benchmark:
+    kind, _, path = name.partition(":")
+    if kind not in KINDS or not path:
+        expected = f"expected a benchmark as KIND:PATH or a list of clips as FILE.json, got {name}"
+        raise ValueError(f"{expected}; the kinds are\n{kinds()}")
     place = Path(path).expanduser()
     if not place.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
-    found = KINDS[kind].build(place)
-    return found if part == "1/1" else found.part(int(match[1]), int(match[2]))
+    return KINDS[kind].build(place)
 
 
 def kinds() -> str:

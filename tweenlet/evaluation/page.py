@@ -97,7 +97,8 @@ def page(
         _viewer(report, shown) if shown else "",
         _sequences(report),
         *(f"<h2>{escape(heading)}</h2>\n{markdown_html(text)}" for heading, text in tables),
-        _skipped(report),
+        _list("Skipped", [f"{name}: {why}" for name, why in report.skipped]),
+        _list("Clips", report.sources),
         f"<footer>{escape(report.notes)}<br>\n{escape(report.origin)}</footer>",
     ]
     return document(title, "\n".join(filter(None, parts)), asset("page.js") if shown else "")
@@ -192,9 +193,9 @@ def _sequences(report: Report) -> str:
     return ""
 
 
-def _skipped(report: Report) -> str:
-    rows = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in report.skipped)
-    return f"<h2>Skipped</h2>\n<ul>{rows}</ul>" if rows else ""
+def _list(heading: str, lines: Sequence[str]) -> str:
+    rows = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>{heading}</h2>\n<ul>{rows}</ul>" if rows else ""
 
 
 def _main_metric(report: Report) -> str:

@@ -78,6 +78,8 @@ class Report:
     """Whether all samples of the benchmark as published were scored."""
     published: tuple[Published, ...] = ()
     """What others measured on it, to be shown beside."""
+    sources: tuple[str, ...] = ()
+    """Whose the clips are, a line each (:attr:`Benchmark.sources`)."""
 
     @property
     def sequences(self) -> list[str]:
@@ -243,6 +245,8 @@ class Report:
         if self.skipped:
             lines = [f"- {cell(name)}: {cell(why)}" for name, why in self.skipped]
             parts.append("\n".join(["Skipped:", *lines]))
+        if self.sources:
+            parts.append("\n".join(["Clips:", *(f"- {cell(source)}" for source in self.sources)]))
         return "\n\n".join([*parts, f"{self.notes}\n{self.origin}"]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
@@ -268,9 +272,11 @@ class Report:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Report:
-        """What :meth:`to_json` gave; ValueError for anything else."""
+        """What :meth:`to_json` gave; ValueError for anything else. Older ones have no ``sources``."""
         try:
-            plain = {field.name: values[field.name] for field in fields(cls)}
+            whole = {"sources": (), **values}
+            plain = {field.name: whole[field.name] for field in fields(cls)}
+            plain["sources"] = tuple(plain["sources"])
             plain["entrants"] = tuple(Entrant(**entrant) for entrant in plain["entrants"])
             plain["scores"] = tuple(score_from(score) for score in plain["scores"])
             plain["metrics"] = tuple(plain["metrics"])

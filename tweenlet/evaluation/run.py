@@ -85,6 +85,7 @@ def evaluate(
     return Report(
         benchmark.name, entrants, tuple(metrics), scores, code_version(), machine(), book.date,
         benchmark.two_frames, benchmark.by_sequence, benchmark.note, book.skipped(), benchmark.whole,
+        sources=benchmark.sources,
     )  # fmt: skip
 
 

@@ -263,6 +263,8 @@ class Benchmark:
     """What its table must tell: samples that are left out, a number other than the published one."""
     whole: bool = True
     """Whether these are all samples that were published, so that a mean may stand beside a published one."""
+    sources: tuple[str, ...] = ()
+    """Whose the clips are and under which licence, a line each, where a list tells."""
 
     def __post_init__(self) -> None:
         sequences = [sequence.name for sequence in self.sequences]
