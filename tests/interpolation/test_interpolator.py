@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tweenlet import ops
 from tweenlet.config import ModelConfig
 from tweenlet.interpolation import flow_cache as flows
-from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.interpolation.interpolator import Interpolator, clamped
 from tweenlet.interpolation.tiling import padded
 from tweenlet.interpolation.timeline import Reel
 from tweenlet.interpolation.timing import by_factor, by_rate, exact_rate
@@ -337,3 +337,12 @@ def test_rates_are_read_as_people_write_them() -> None:
 def test_thumbnails_of_any_size_have_one_shape() -> None:
     for size in ((16, 16), (18, 32), (37, 501)):
         assert scene_detection.thumbnail(torch.rand(3, *size)).shape == scene_detection.SMALL
+
+
+def test_made_frames_reach_beyond_0_and_1_only_as_far_as_the_frames_around_them() -> None:
+    made = torch.tensor([-0.5, -0.1, 0.5, 1.1, 1.5]).expand(3, 1, 5)
+    inside = torch.full((3, 1, 5), 0.5)
+    outside = torch.tensor([-0.2, 0, 0, 0, 1.3]).expand(3, 1, 5)
+    assert clamped(made.clone(), [inside, inside])[0, 0].tolist() == [0, 0, 0.5, 1, 1]
+    reached = clamped(made.clone(), [inside, outside])[0, 0]
+    torch.testing.assert_close(reached, torch.tensor([-0.2, -0.1, 0.5, 1.1, 1.3]))

@@ -190,7 +190,7 @@ def test_the_file_is_the_same_to_the_byte_as_without_threads(
 def test_a_failure_in_any_stage_surfaces_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(f"no {stage}")
 
     model, progress = Blend(), None

@@ -106,7 +106,7 @@ class Interpolator:
         return Reel(
             frames,
             lambda frame: picture(frame).to(self.device, torch.float32),
-            lambda four: self.middle(four).clamp_(0, 1),
+            lambda four: clamped(self.middle(four), four[1:3]),
             cuts,
         )
 
@@ -126,6 +126,12 @@ class Interpolator:
             yield (frame := reel.real(index))
             for k in range(1, factor if reel.has(index + 1) else 1):
                 yield _like(frame, reel.at(index + Fraction(k, factor)))
+
+
+def clamped(made: Tensor, frames: Sequence[Tensor]) -> Tensor:
+    """A picture within [0, 1], or within what the frames around it reach beyond that; in place."""
+    low, high = zip(*(frame.aminmax() for frame in frames), strict=True)
+    return made.clamp_(torch.stack(low).amin().clamp_max(0), torch.stack(high).amax().clamp_min(1))
 
 
 def _tensor(frame: Any) -> Tensor:

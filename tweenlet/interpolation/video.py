@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from tweenlet.interpolation.prefetch import Ferry, ahead, behind
 from tweenlet.interpolation.timing import Pace, check_factor, exact_rate
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
+
+Between = tuple[Frame, Frame]
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,20 @@ def interpolate_video(
         rate_out = dense / stretch
         with video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None) as writer:
 
-            def write(shown: tuple[Ready | Callable[[], Tensor], Fraction, Fraction]) -> None:
-                what, now, duration = shown
-                frame = what.frame if isinstance(what, Ready) else what().numpy()
-                writer.write(frame, now * stretch, duration * stretch)
+            def write(shown: tuple[Ready | Callable[[], Tensor], Fraction, Fraction, Between]) -> None:
+                what, now, duration, between = shown
+                if isinstance(what, Ready):
+                    writer.write(what.frame, now * stretch, duration * stretch)
+                else:
+                    writer.write(what().numpy(), now * stretch, duration * stretch, between)
 
             written = 0
             with behind(write) as put:
                 for written, (position, now, duration) in enumerate(pace.schedule(reel, dense), start=1):
                     frame = reel.at(position)
-                    put((frame if isinstance(frame, Ready) else ferry.back(frame), now, duration))
+                    between = reel.real(floor(position)).frame, reel.real(ceil(position)).frame
+                    shown = frame if isinstance(frame, Ready) else ferry.back(frame)
+                    put((shown, now, duration, between))
                     if progress is not None:
                         progress(written, total)
     return Summary(
@@ -141,7 +148,7 @@ class Ready:
 
 def _ready(frames: Iterable[Frame], ferry: Ferry) -> Iterator[Ready]:
     for frame in frames:
-        yield Ready(frame, ferry.over(torch.from_numpy(frame.rgb())))
+        yield Ready(frame, ferry.over(torch.from_numpy(frame.rgb(clip=False))))
 
 
 def interpolate_pair(

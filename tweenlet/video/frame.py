@@ -102,9 +102,12 @@ class Frame:
     picture: av.VideoFrame
     path: Path | None = None
 
-    def rgb(self) -> NDArray[np.float32]:
-        """The picture as float32 (3, H, W), RGB in [0, 1]; converted anew by each call. Alpha is left out."""
-        return to_rgb(self.picture)
+    def rgb(self, clip: bool = True) -> NDArray[np.float32]:
+        """The picture as float32 (3, H, W), RGB in [0, 1]; converted anew by each call. Alpha is left out.
+
+        Without ``clip`` colours outside RGB are left there, as :func:`to_rgb` says.
+        """
+        return to_rgb(self.picture, clip)
 
 
 def bits_of(pixels: av.VideoFormat) -> int:
@@ -135,6 +138,12 @@ def side_data_of(picture: av.VideoFrame, name: str) -> bytes | None:
     except ValueError:  # PyAV 18 does not know every kind (EXIF), and then shows none
         return None
     return None if data is None else bytes(cast(Buffer, data))
+
+
+def planes_of(picture: av.VideoFrame) -> list[NDArray[np.integer]]:
+    """Views of the codes of a picture with one plane a component, without alpha: (H, W) each, chroma less."""
+    bits = bits_of(picture.format)
+    return [_view(plane, bits)[:, : plane.width] for plane in picture.planes[:3]]
 
 
 def to_rgb(picture: av.VideoFrame, clip: bool = True) -> Floats:
@@ -243,12 +252,9 @@ class _Planes:
         for top in range(0, height, step):
             yield slice(top, min(top + step, height))
 
-    def views(self) -> list[NDArray[np.integer]]:
-        return [_view(plane, self.bits)[:, : plane.width] for plane in self.picture.planes[:3]]
-
     def read(self, rows: slice) -> Floats:
         """The codes of a band as floats (3, rows, width), or (1, rows, width) for gray."""
-        luma, *chroma = self.views()
+        luma, *chroma = planes_of(self.picture)
         width = self.picture.width
         rows = slice(*rows.indices(self.picture.height))
         codes = np.empty((1 + len(chroma), rows.stop - rows.start, width), np.float32)
@@ -259,7 +265,7 @@ class _Planes:
 
     def write(self, codes: Callable[[slice], Floats]) -> None:
         """Fill the planes from a function that gives the codes of any rows as :meth:`read` does."""
-        luma, *chroma = self.views()
+        luma, *chroma = planes_of(self.picture)
         top = np.float32(2**self.bits - 1)
         for rows in self.bands():
             outer = self.subsampling.reach(rows, self.picture.height)

@@ -33,6 +33,7 @@ from tweenlet.video.codecs import choose_codec
 from tweenlet.video.frame import Frame, fit, from_rgb, upright
 from tweenlet.video.images import ImageEncoder, is_image, list_images
 from tweenlet.video.read import Reader, system_error
+from tweenlet.video.still import keep_still
 from tweenlet.video.tracks import Tracks, copy_names
 from tweenlet.whole import MARK, Partial, whole_files
 
@@ -47,10 +48,19 @@ class Writer(ABC):
     all that was written. OSError (a full disk, say) is raised by :meth:`write` or on leaving.
     """
 
-    def write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
-        """Add a Frame or RGB (3, H, W) in [0, 1], shown from ``time`` for ``duration`` seconds."""
+    def write(
+        self,
+        picture: Picture,
+        time: Fraction,
+        duration: Fraction,
+        between: tuple[Frame, Frame] | None = None,
+    ) -> None:
+        """Add a Frame or RGB (3, H, W) in [0, 1], shown from ``time`` for ``duration`` seconds.
+
+        ``between``: the frames around a made picture, whose codes a video gets where nothing moves.
+        """
         with self._explained():
-            self._write(picture, time, duration)
+            self._write(picture, time, duration, between)
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +89,9 @@ class Writer(ABC):
             raise system_error(error, f"cannot write {self.name}") from None
 
     @abstractmethod
-    def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None: ...
+    def _write(
+        self, picture: Picture, time: Fraction, duration: Fraction, between: tuple[Frame, Frame] | None
+    ) -> None: ...
 
     @abstractmethod
     def _complete(self) -> None: ...
@@ -97,6 +109,7 @@ class VideoWriter(Writer):
         self._codec = codec
         self._turns = like.turns if codec.fixed_rate else 0
         self._tracks: Tracks | None = None
+        self._recent: list[tuple[Frame, av.VideoFrame]] = []
         self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
         self._first = self._last = -1
         self._end = 0
@@ -124,13 +137,12 @@ class VideoWriter(Writer):
             self._discard()
             raise
 
-    def _write(self, picture: Picture, time: Fraction, duration: Fraction) -> None:
-        if self._turns:
-            picture = upright(picture.rgb() if isinstance(picture, Frame) else picture, self._turns)
-        if isinstance(picture, Frame):
-            frame = fit(picture.picture, self._codec.pixels, self._codec.colour)
-        else:
-            frame = from_rgb(picture, self._codec.pixels, self._codec.colour)
+    def _write(
+        self, picture: Picture, time: Fraction, duration: Fraction, between: tuple[Frame, Frame] | None
+    ) -> None:
+        frame = self._fitted(picture) if isinstance(picture, Frame) else self._encoded(picture)
+        if between is not None:
+            keep_still(frame, *map(self._fitted, between))
         if (frame.width, frame.height) != (self._stream.width, self._stream.height):
             raise ValueError(
                 f"got a picture of {frame.width}x{frame.height}, "
@@ -145,6 +157,21 @@ class VideoWriter(Writer):
         self._mux(frame)
         if self._tracks is not None:
             self._tracks.copy_until(time)
+
+    def _fitted(self, frame: Frame) -> av.VideoFrame:
+        """A frame as the encoder takes it; those of the last few are remembered."""
+        for known, fitted in self._recent:
+            if known is frame:
+                return fitted
+        if self._turns:
+            fitted = self._encoded(frame.rgb(clip=False))
+        else:
+            fitted = fit(frame.picture, self._codec.pixels, self._codec.colour)
+        self._recent = [*self._recent[-1:], (frame, fitted)]
+        return fitted
+
+    def _encoded(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
+        return from_rgb(upright(rgb, self._turns), self._codec.pixels, self._codec.colour)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         packets = self._stream.encode(frame)
@@ -188,7 +215,9 @@ class ImageWriter(Writer):
         self._partial = Partial(folder / "frames" if folder.is_dir() else folder, folder=True)
         self._count = 0
 
-    def _write(self, picture: Picture, _time: Fraction, _duration: Fraction) -> None:
+    def _write(
+        self, picture: Picture, _time: Fraction, _duration: Fraction, _: tuple[Frame, Frame] | None
+    ) -> None:
         self._count += 1
         target = self._partial.path / (self._pattern % self._count)
         self._encoder.write(picture, target)
