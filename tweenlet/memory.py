@@ -12,10 +12,21 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
+LIBC = {"mallopt": (ctypes.c_int, ctypes.c_int), "malloc_trim": (ctypes.c_size_t,)}
+"""What these functions take."""
+
+
+def _libc(name: str) -> Callable[..., int]:
+    """A function of glibc's, of integers. AttributeError elsewhere."""
+    function = ctypes.CDLL(None)[name]
+    function.argtypes, function.restype = LIBC[name], ctypes.c_int
+    return function
 
 
 @cache
@@ -27,8 +38,17 @@ def keep_freed() -> bool:
         or {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys()
     ):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+    try:
+        mallopt = _libc("mallopt")
+    except AttributeError:  # musl has none
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def trim() -> None:
+    """Give freed memory back to the system, where the C library can."""
+    with suppress(AttributeError):
+        _libc("malloc_trim")(0)
 
 
 def peak() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import torch
 from tweenlet.bench.subjects import CPU, Subject, maker, moving_picture
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.memory import peak as held_at_most
-from tweenlet.memory import resident
+from tweenlet.memory import resident, trim
 
 
 def peaks(subject: Subject, size: tuple[int, int], device: torch.device = CPU) -> Mapping[str, int]:
@@ -60,10 +59,9 @@ def _peaks_here() -> None:
     found = {"all": held_at_most()}
     interpolator = getattr(make, "__self__", None)
     if isinstance(interpolator, Interpolator) and engine == "eager":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # musl has none
 
         def start() -> None:
-            trim(0)
+            trim()
             _set_back()
 
         def stop(name: str) -> None:

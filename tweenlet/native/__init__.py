@@ -1,6 +1,6 @@
 """Native: C for the inner loops that PyTorch has no fast way of, compiled once for this machine.
 
-    *.c of this folder -- the machine's cc --> cache/native-FINGERPRINT.so -- ctypes --> library()
+    *.c of this folder -- the machine's cc --> cache/native-FINGERPRINT.so -- bindings --> library()
 
 The code is plain C with GCC's vectors, which GCC and Clang compile for any processor. Where there is no
 compiler that works, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same
@@ -10,7 +10,6 @@ and the compiler's code runs on it: two pools may wait for each other.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -20,16 +19,16 @@ import signal
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tweenlet.cache import folder, kept
+from tweenlet.native.bindings import Library
 from tweenlet.whole import Partial, write_whole
 
 SOURCES, HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in "ch")
@@ -46,7 +45,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def library() -> Library | None:
     """The compiled code; None where TWEENLET_NATIVE=0, or, with one warning, where it cannot be had."""
     if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix":
         return None
@@ -57,7 +56,7 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _load() -> ctypes.CDLL:
+def _load() -> Library:
     """The compiled code, from the cache if it is there and sound. Any error where it cannot be had."""
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if shutil.which(compiler[0]) is None:
@@ -67,7 +66,7 @@ def _load() -> ctypes.CDLL:
     if made is None or not _whole(made):
         made = folder() / name
         compile_to(made, compiler)
-    return ctypes.CDLL(str(made))
+    return Library(made)
 
 
 def _reason(error: Exception) -> str:
@@ -77,7 +76,7 @@ def _reason(error: Exception) -> str:
     return next((line for line in lines if "error" in line), lines[0]).strip()
 
 
-def library_for(*inputs: Tensor) -> ctypes.CDLL | None:
+def library_for(*inputs: Tensor) -> Library | None:
     """The compiled code where it may take these: float32 on the CPU, not empty, no gradient asked for.
 
     None also while a graph is traced: what is compiled or exported keeps to PyTorch's operations.
@@ -93,21 +92,7 @@ def takes(dtype: torch.dtype) -> bool:
     compiled = library()
     if compiled is None:
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(compiled.has_halves()))
-
-
-def pointer(x: Tensor | None) -> ctypes.c_void_p:
-    """Where ``x`` lies in memory, null for None. ValueError where that is not the memory of the CPU."""
-    if x is not None and x.device.type != "cpu":
-        raise ValueError(f"expected tensors on the CPU for native code, got one on {x.device}")
-    return ctypes.c_void_p(None if x is None else x.data_ptr())
-
-
-def each(call: Callable[..., int], samples: Sequence[Tensor], *settings: Any) -> None:
-    """Call native code for each sample of tensors (B, ...). MemoryError where it says there is not enough."""
-    for sample in zip(*samples, strict=True):
-        if call(*map(pointer, sample), *settings):
-            raise MemoryError(f"not enough memory for {tuple(samples[0].shape)}")
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(compiled.has_bf16()))
 
 
 def threads(pixels: int) -> int:

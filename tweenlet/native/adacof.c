@@ -7,7 +7,9 @@
 
 #include <math.h>
 
-#define ALWAYS static inline __attribute__((always_inline))
+#include "tweenlet.h"
+
+#define INLINE static inline __attribute__((always_inline))
 
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias)); /* colours of a pixel */
 
@@ -20,23 +22,12 @@ typedef float four __attribute__((vector_size(16), aligned(4), may_alias)); /* c
 #define ROUNDED(x)
 #endif
 
-struct taps {
-    int side, dilation, batch, colours, height, width;
-    const float *frame; /* (batch, height + 2, width + 2, 4), its border repeated */
-    const float *weight, *rows, *columns; /* (batch, height, width, side * side) each */
-};
-
-struct picture { /* (batch, colours, height, width) */
-    float *values;
-    long sample, colour, row, column; /* how far apart, in floats */
-};
-
 struct surface { /* first + right * by_column + down * (by_row + right * by_both) */
     four first, by_column, by_row, by_both;
 };
 
 /* Where each tap looks from a place in the frame: the row, the column. */
-ALWAYS void spread(const struct taps *taps, float *down, float *right) {
+INLINE void tap_positions(const struct tweenlet_taps *taps, float *down, float *right) {
     const int reach = (taps->side - 1) * taps->dilation / 2;
     for (int tap = 0; tap < taps->side * taps->side; tap++) {
         down[tap] = tap / taps->side * taps->dilation - reach;
@@ -45,7 +36,8 @@ ALWAYS void spread(const struct taps *taps, float *down, float *right) {
 }
 
 /* Offsets -> the first row or column of the 2x2, of those of the border too, and how far beyond it a tap looks. */
-ALWAYS void look(const float *offsets, const float *from, int count, int place, int size, int *first, float *beyond) {
+INLINE void locate_taps(const float *offsets, const float *from, int count, int place, int size, int *first,
+                        float *beyond) {
     for (int tap = 0; tap < count; tap++) {
         float whole = truncf(offsets[tap]), at = from[tap] + (place + 1) + whole;
         beyond[tap] = offsets[tap] - whole;
@@ -54,14 +46,14 @@ ALWAYS void look(const float *offsets, const float *from, int count, int place, 
     }
 }
 
-ALWAYS struct surface through(const float *upper, long line) {
+INLINE struct surface fit_surface(const float *upper, long line) {
     four a = *(const four *)upper, b = *(const four *)(upper + 4);
     four c = *(const four *)(upper + line), d = *(const four *)(upper + line + 4);
     return (struct surface){a, b - a, c - a, (d - b) - (c - a)};
 }
 
-ALWAYS four seen(const float *upper, long line, float weight, float down, float right) {
-    struct surface surface = through(upper, line);
+INLINE four sample_tap(const float *upper, long line, float weight, float down, float right) {
+    struct surface surface = fit_surface(upper, line);
     four bent = right * surface.by_both, across = right * surface.by_column;
     ROUNDED(bent);
     ROUNDED(across);
@@ -72,52 +64,57 @@ ALWAYS four seen(const float *upper, long line, float weight, float down, float 
     return value;
 }
 
-ALWAYS float sum(four x) { return x[0] + x[1] + x[2] + x[3]; }
+INLINE float sum(four x) { return x[0] + x[1] + x[2] + x[3]; }
 
 /* A row of pixels: made, or what their taps learn of the gradient. */
-ALWAYS void row_of(const struct taps *taps, const struct picture *picture, float *const *learnt, int sample, int y) {
+INLINE void run_row(const struct tweenlet_taps *taps, const struct tweenlet_strided *image, float *const *gradients,
+                    int sample, int y) {
     const int count = taps->side * taps->side;
     const long line = 4 * (taps->width + 2L);
     const float *frame = taps->frame + sample * (taps->height + 2) * line;
-    float *values = picture->values + sample * picture->sample + y * picture->row;
+    float *values = image->values + sample * image->sample + y * image->row;
     float from_row[count], from_column[count], down[count], right[count];
     int row[count], column[count];
-    spread(taps, from_row, from_column);
-    for (int x = 0; x < taps->width; x++, values += picture->column) {
+    tap_positions(taps, from_row, from_column);
+    for (int x = 0; x < taps->width; x++, values += image->pixel) {
         const long place = (((long)sample * taps->height + y) * taps->width + x) * count;
         const float *weight = taps->weight + place;
-        look(taps->rows + place, from_row, count, y, taps->height, row, down);
-        look(taps->columns + place, from_column, count, x, taps->width, column, right);
+        locate_taps(taps->rows + place, from_row, count, y, taps->height, row, down);
+        locate_taps(taps->columns + place, from_column, count, x, taps->width, column, right);
         four pixel = {0};
-        if (!learnt) {
+        if (!gradients) {
             for (int tap = 0; tap < count; tap++)
-                pixel += seen(frame + row[tap] * line + column[tap] * 4, line, weight[tap], down[tap], right[tap]);
-            for (int colour = 0; colour < taps->colours; colour++) values[colour * picture->colour] = pixel[colour];
+                pixel +=
+                    sample_tap(frame + row[tap] * line + column[tap] * 4, line, weight[tap], down[tap], right[tap]);
+            for (int channel = 0; channel < taps->channels; channel++)
+                values[channel * image->channel] = pixel[channel];
             continue;
         }
-        for (int colour = 0; colour < taps->colours; colour++) pixel[colour] = values[colour * picture->colour];
+        for (int channel = 0; channel < taps->channels; channel++) pixel[channel] = values[channel * image->channel];
         for (int tap = 0; tap < count; tap++) {
-            struct surface surface = through(frame + row[tap] * line + column[tap] * 4, line);
+            struct surface surface = fit_surface(frame + row[tap] * line + column[tap] * 4, line);
             four on_row = surface.by_row + right[tap] * surface.by_both;
             four on_column = surface.by_column + down[tap] * surface.by_both;
             four on_weight = surface.first + right[tap] * surface.by_column + down[tap] * on_row;
-            learnt[0][place + tap] = sum(on_weight * pixel);
-            learnt[1][place + tap] = sum(on_row * pixel) * weight[tap];
-            learnt[2][place + tap] = sum(on_column * pixel) * weight[tap];
+            gradients[0][place + tap] = sum(on_weight * pixel);
+            gradients[1][place + tap] = sum(on_row * pixel) * weight[tap];
+            gradients[2][place + tap] = sum(on_column * pixel) * weight[tap];
         }
     }
 }
 
 /* What the taps see, written into the picture. */
-void adacof_forward(const struct taps *taps, const struct picture *made, int threads) {
-    #pragma omp parallel for num_threads(threads)
+void tweenlet_adacof_forward(const struct tweenlet_taps *taps, const struct tweenlet_strided *out, int threads) {
+#pragma omp parallel for num_threads(threads)
     for (int row = 0; row < taps->batch * taps->height; row++)
-        row_of(taps, made, 0, row / taps->height, row % taps->height);
+        run_row(taps, out, 0, row / taps->height, row % taps->height);
 }
 
 /* The gradient of the picture -> those of weight, rows and columns, which lie as these do. */
-void adacof_backward(const struct taps *taps, const struct picture *gradient, float *const *learnt, int threads) {
-    #pragma omp parallel for num_threads(threads)
+void tweenlet_adacof_backward(const struct tweenlet_taps *taps, const struct tweenlet_strided *gradient,
+                              float *for_weight, float *for_rows, float *for_columns, int threads) {
+    float *const gradients[] = {for_weight, for_rows, for_columns};
+#pragma omp parallel for num_threads(threads)
     for (int row = 0; row < taps->batch * taps->height; row++)
-        row_of(taps, gradient, learnt, row / taps->height, row % taps->height);
+        run_row(taps, gradient, gradients, row / taps->height, row % taps->height);
 }

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "turn.h"
+#include "tweenlet.h"
+
+#include "transpose.h"
 #include "unroll.h"
 
 #define REACH 4
@@ -22,40 +24,34 @@
 #define ROWS 1
 #endif
 
-#define ALWAYS static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-struct map {
-    const float *values;
-    long sample, channel, row, pixel; /* how far apart, in floats */
-};
-
 static int at_most(int a, int b) { return a < b ? a : b; }
 
 /* So many pixels of a row -> [channel][pixel], channels so far apart. */
-ALWAYS void pack(const struct map *map, long place, float *to, long apart, int channels, int pixels) {
+INLINE void pack_row(const struct tweenlet_strided *map, long place, float *to, long stride, int channels, int pixels) {
     const float *from = map->values + place;
     if (map->pixel == 1)
         for (int channel = 0; channel < channels; channel++)
-            memcpy(to + channel * apart, from + channel * map->channel, 4 * pixels);
+            memcpy(to + channel * stride, from + channel * map->channel, 4 * pixels);
     else if (map->channel == 1)
-        turn(from, map->pixel, to, apart, pixels, channels);
+        transpose(from, map->pixel, to, stride, pixels, channels);
     else
         for (int pixel = 0; pixel < pixels; pixel++)
             for (int channel = 0; channel < channels; channel++)
-                to[channel * apart + pixel] = from[pixel * map->pixel + channel * map->channel];
+                to[channel * stride + pixel] = from[pixel * map->pixel + channel * map->channel];
 }
 
 /* Rows of first times a row of second, at nine steps: the lower a row of first, the further up this is for it. */
-ALWAYS void products(const int rows, const float *first, const float *second, long apart, int channels,
-                     float (*made)[MATCHES][LANES]) {
+INLINE void correlate_rows(const int rows, const float *first, const float *second, long stride, int channels,
+                           float (*out)[MATCHES][LANES]) {
     const float share = 1.0f / channels;
     vec sum[ROWS][SIDE];
     UNROLL(3)
-    for (int row = 0; row < rows; row++)
-        UNROLL(9)
-        for (int step = 0; step < SIDE; step++) sum[row][step] = (vec){0};
-    for (int channel = 0; channel < channels; channel++, second += apart) {
+    for (int row = 0; row < rows; row++) UNROLL(9)
+    for (int step = 0; step < SIDE; step++) sum[row][step] = (vec){0};
+    for (int channel = 0; channel < channels; channel++, second += stride) {
         vec here[ROWS];
         UNROLL(3)
         for (int row = 0; row < rows; row++)
@@ -71,39 +67,38 @@ ALWAYS void products(const int rows, const float *first, const float *second, lo
         }
     }
     UNROLL(3)
-    for (int row = 0; row < rows; row++)
-        UNROLL(9)
-        for (int step = 0; step < SIDE; step++)
-            *(vec *)((float *)(made + row) + (step - row * SIDE) * LANES) = share * sum[row][step];
+    for (int row = 0; row < rows; row++) UNROLL(9)
+    for (int step = 0; step < SIDE; step++)
+        *(vec *)((float *)(out + row) + (step - row * SIDE) * LANES) = share * sum[row][step];
 }
 
 /* Means over channels of first (p) second (p + d): (batch, height, width, MATCHES). 1: no memory. */
-int correlate(const struct map *first, const struct map *second, float *made, int batch, int channels, int height,
-              int width, int threads) {
+int tweenlet_correlation(const struct tweenlet_strided *first, const struct tweenlet_strided *second, float *out,
+                         int batch, int channels, int height, int width, int threads) {
     const int wide = (width + LANES - 1) / LANES * LANES, tall = height + SIDE - 1, groups = (height + ROWS - 1) / ROWS;
     /* an odd number of cache lines apart, so that the channels of a pixel do not fight for the same few */
-    const long apart = ((wide + SIDE - 1 + 15) / 16 | 1) * 16, line = channels * apart;
+    const long stride = ((wide + SIDE - 1 + 15) / 16 | 1) * 16, line = channels * stride;
     float *around = aligned_alloc(64, 4 * line * tall * batch);
     int failed = !around;
-    #pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads)
     {
-        float *few = aligned_alloc(64, (size_t)4 * 16 * ROWS * channels);
-        if (!few) {
-            #pragma omp atomic write
+        float *block = aligned_alloc(64, (size_t)4 * 16 * ROWS * channels);
+        if (!block) {
+#pragma omp atomic write
             failed = 1;
         } else
-            memset(few, 0, (size_t)4 * 16 * ROWS * channels);
-        #pragma omp barrier
-        #pragma omp for schedule(dynamic)
+            memset(block, 0, (size_t)4 * 16 * ROWS * channels);
+#pragma omp barrier
+#pragma omp for schedule(dynamic)
         for (int row = 0; row < batch * tall; row++) {
             if (failed) continue;
             int y = row % tall - REACH;
             float *to = around + row * line;
             memset(to, 0, 4 * line);
             if (y >= 0 && y < height)
-                pack(second, row / tall * second->sample + y * second->row, to + REACH, apart, channels, width);
+                pack_row(second, row / tall * second->sample + y * second->row, to + REACH, stride, channels, width);
         }
-        #pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic)
         for (int group = 0; group < batch * groups; group++) {
             if (failed) continue;
             int sample = group / groups, y = group % groups * ROWS, rows = at_most(ROWS, height - y);
@@ -111,28 +106,27 @@ int correlate(const struct map *first, const struct map *second, float *made, in
                 float matches[ROWS][MATCHES][LANES] __attribute__((aligned(64)));
                 int pixels = at_most(LANES, width - x);
                 for (int row = 0; row < rows; row++)
-                    pack(first, sample * first->sample + (y + row) * first->row + x * first->pixel,
-                         few + (long)row * channels * LANES, LANES, channels, pixels);
+                    pack_row(first, sample * first->sample + (y + row) * first->row + x * first->pixel,
+                             block + (long)row * channels * LANES, LANES, channels, pixels);
                 const float *there = around + ((long)sample * tall + y) * line + x;
                 for (int down = 0; down < SIDE - 1 + rows; down++, there += line) {
                     int top = down < SIDE ? 0 : down - SIDE + 1, count = at_most(down + 1, rows) - top;
-                    const float *here = few + (long)top * channels * LANES;
+                    const float *here = block + (long)top * channels * LANES;
                     float(*to)[MATCHES][LANES] = (void *)matches[top][(down - top) * SIDE];
-                    if (count == 1)
-                        products(1, here, there, apart, channels, to);
+                    if (count == 1) correlate_rows(1, here, there, stride, channels, to);
 #if ROWS == 3
                     else if (count == 2)
-                        products(2, here, there, apart, channels, to);
+                        correlate_rows(2, here, there, stride, channels, to);
                     else
-                        products(3, here, there, apart, channels, to);
+                        correlate_rows(3, here, there, stride, channels, to);
 #endif
                 }
                 for (int row = 0; row < rows; row++)
-                    turn(matches[row][0], LANES, made + (((long)sample * height + y + row) * width + x) * MATCHES,
-                         MATCHES, MATCHES, pixels);
+                    transpose(matches[row][0], LANES, out + (((long)sample * height + y + row) * width + x) * MATCHES,
+                              MATCHES, MATCHES, pixels);
             }
         }
-        free(few);
+        free(block);
     }
     free(around);
     return failed;

@@ -2,16 +2,18 @@
 
 #include <string.h>
 
-#include "vectors.h"
+#include "tweenlet.h"
 
-#include "frames.h"
+#include "vectors.h"
+#include "bilinear.h"
 
 /* values (planes, height, width), flow (2, height, width) -> total (planes, height, width). Each thread sums up some rows of
    the total, so that the order is one whatever the threads. 0. */
-int splat_sum(const float *values, const float *flow, float *total, int planes, int height, int width, int threads) {
+int tweenlet_splat_sum(const float *values, const float *flow, float *total, int planes, int height, int width,
+                       int threads) {
     const long plane = (long)height * width;
     const int bands = at_most(threads, height);
-    #pragma omp parallel for schedule(static, 1) num_threads(threads)
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int band = 0; band < bands; band++) {
         const int start = (long)height * band / bands, end = (long)height * (band + 1) / bands;
         for (int number = 0; number < planes; number++)
@@ -21,7 +23,8 @@ int splat_sum(const float *values, const float *flow, float *total, int planes, 
                 const long here = (long)row * width + column;
                 long pixels[4];
                 float shares[4];
-                const int count = landing(row + flow[plane + here], column + flow[here], start, end, width, pixels, shares);
+                const int count =
+                    splat_targets(row + flow[plane + here], column + flow[here], start, end, width, pixels, shares);
                 for (int number = 0; number < planes; number++)
                     for (int k = 0; k < count; k++)
                         total[number * plane + pixels[k]] += shares[k] * values[number * plane + here];

@@ -15,44 +15,46 @@
 #define LANES 4
 #endif
 
-#define ALWAYS static inline __attribute__((always_inline))
-#define ALONE static __attribute__((noinline))
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-ALWAYS int at_most(int a, int b) { return a < b ? a : b; }
+int omp_get_thread_num(void); /* not every Clang comes with omp.h */
 
-ALWAYS vec rectified(vec x, vec slope) {
+INLINE int at_most(int a, int b) { return a < b ? a : b; }
+
+INLINE vec leaky_relu(vec x, vec slope) {
     mask positive = x > 0;
     return (vec)((positive & (mask)x) | (~positive & (mask)(x * slope)));
 }
 
 /* NaN stays. */
-ALWAYS vec positive(vec x) {
+INLINE vec relu(vec x) {
     mask below = x < 0;
     return (vec)(~below & (mask)x);
 }
 
-ALWAYS vec chosen(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
+INLINE vec vec_select(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
 
 /* The second where one is not a number. GCC makes no instruction of that by itself. */
-ALWAYS vec larger(vec a, vec b) {
+INLINE vec vec_max(vec a, vec b) {
 #if LANES == 16
     return _mm512_max_ps(a, b);
 #elif LANES == 8
     return _mm256_max_ps(a, b);
 #else
-    return chosen(a > b, a, b);
+    return vec_select(a > b, a, b);
 #endif
 }
 
-ALWAYS vec all(float x) { return (vec){0} + x; }
+INLINE vec broadcast(float x) { return (vec){0} + x; }
 
 /* 2 to the power of x, which is not above zero; relative error 2e-7. */
-ALWAYS vec power(vec x) {
+INLINE vec exp2_of_negative(vec x) {
     const float shift = 12582912 + 127; /* 1.5 * 2^23: what is added to it is rounded; the last bits are an exponent */
-    x = larger(all(-126), x);
+    x = vec_max(broadcast(-126), x);
     vec shifted = x + shift, part = x - (shifted - shift);
     vec sum = 0.0013276472f * part + 0.0096755419f;
     sum = sum * part + 0.0555071309f;
@@ -64,39 +66,39 @@ ALWAYS vec power(vec x) {
 
 /* The first of a vector's numbers, as many as there are; from and to floats, or bfloat16, the upper half of one. */
 #if LANES == 16
-typedef __mmask16 some;
-ALWAYS some first(int numbers) { return (1 << at_most(numbers, LANES)) - 1; }
-ALWAYS vec load_floats(const char *from, some these) { return (vec)_mm512_maskz_loadu_ps(these, from); }
-ALWAYS void store_floats(char *to, vec x, some these) { _mm512_mask_storeu_ps(to, these, (__m512)x); }
-ALWAYS void past_caches(char *to, vec x) { _mm512_stream_ps((float *)to, (__m512)x); }
+typedef __mmask16 lane_mask;
+INLINE lane_mask first_lanes(int numbers) { return (1 << at_most(numbers, LANES)) - 1; }
+INLINE vec load_f32(const char *from, lane_mask active) { return (vec)_mm512_maskz_loadu_ps(active, from); }
+INLINE void store_f32(char *to, vec x, lane_mask active) { _mm512_mask_storeu_ps(to, active, (__m512)x); }
+INLINE void store_streaming(char *to, vec x) { _mm512_stream_ps((float *)to, (__m512)x); }
 #elif LANES == 8
-typedef __m256i some;
-ALWAYS some first(int numbers) {
+typedef __m256i lane_mask;
+INLINE lane_mask first_lanes(int numbers) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(numbers), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-ALWAYS vec load_floats(const char *from, some these) { return (vec)_mm256_maskload_ps((const float *)from, these); }
-ALWAYS void store_floats(char *to, vec x, some these) { _mm256_maskstore_ps((float *)to, these, (__m256)x); }
-ALWAYS void past_caches(char *to, vec x) { _mm256_stream_ps((float *)to, (__m256)x); }
+INLINE vec load_f32(const char *from, lane_mask active) { return (vec)_mm256_maskload_ps((const float *)from, active); }
+INLINE void store_f32(char *to, vec x, lane_mask active) { _mm256_maskstore_ps((float *)to, active, (__m256)x); }
+INLINE void store_streaming(char *to, vec x) { _mm256_stream_ps((float *)to, (__m256)x); }
 #else
-typedef int some;
-ALWAYS some first(int numbers) { return at_most(numbers, LANES); }
-ALWAYS vec load_floats(const char *from, some these) {
+typedef int lane_mask;
+INLINE lane_mask first_lanes(int numbers) { return at_most(numbers, LANES); }
+INLINE vec load_f32(const char *from, lane_mask active) {
     vec x = {0};
-    if (these == LANES) return *(const vec *)from;
-    memcpy(&x, from, 4 * these);
+    if (active == LANES) return *(const vec *)from;
+    memcpy(&x, from, 4 * active);
     return x;
 }
-ALWAYS void store_floats(char *to, vec x, some these) {
-    if (these == LANES)
+INLINE void store_f32(char *to, vec x, lane_mask active) {
+    if (active == LANES)
         *(vec *)to = x;
     else
-        memcpy(to, &x, 4 * these);
+        memcpy(to, &x, 4 * active);
 }
-ALWAYS void past_caches(char *to, vec x) { *(vec *)to = x; }
+INLINE void store_streaming(char *to, vec x) { *(vec *)to = x; }
 #endif
 
 /* from[order[lane]] for each lane; the orders are below LANES. */
-ALWAYS vec gathered(const float *from, mask order) {
+INLINE vec permute_lanes(const float *from, mask order) {
 #if LANES == 16
     return (vec)_mm512_permutexvar_ps((__m512i)order, *(const __m512_u *)from);
 #elif LANES == 8
@@ -109,22 +111,22 @@ ALWAYS vec gathered(const float *from, mask order) {
 }
 
 #ifdef __AVX512BF16__
-#define HALVES 1 /* whether this processor knows bfloat16 */
-ALWAYS vec load_halves(const char *from, some these) {
-    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(these, from)), 16);
+#define HAS_BF16 1 /* whether this processor knows bfloat16 */
+INLINE vec load_bf16(const char *from, lane_mask active) {
+    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(active, from)), 16);
 }
-ALWAYS void store_halves(char *to, vec x, some these) {
-    _mm256_mask_storeu_epi16(to, these, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+INLINE void store_bf16(char *to, vec x, lane_mask active) {
+    _mm256_mask_storeu_epi16(to, active, (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
 #else
-#define HALVES 0 /* and these are never called */
-#define load_halves load_floats
-#define store_halves store_floats
+#define HAS_BF16 0 /* and these are never called */
+#define load_bf16 load_f32
+#define store_bf16 store_f32
 #endif
 
-ALWAYS vec load(const char *from, some these, int half) {
-    return half ? load_halves(from, these) : load_floats(from, these);
+INLINE vec load(const char *from, lane_mask active, int is_bf16) {
+    return is_bf16 ? load_bf16(from, active) : load_f32(from, active);
 }
-ALWAYS void store(char *to, vec x, some these, int half) {
-    half ? store_halves(to, x, these) : store_floats(to, x, these);
+INLINE void store(char *to, vec x, lane_mask active, int is_bf16) {
+    is_bf16 ? store_bf16(to, x, active) : store_f32(to, x, active);
 }

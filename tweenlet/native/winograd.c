@@ -1,42 +1,31 @@
-/* 3x3 convolutions by Winograd's method, for pixels whose channels lie side by side. ops/winograd.py calls it.
+/* 3x3 convolutions by Winograd's method, of channels_last pixels. ops/cpu/winograd.py calls it.
 
-    block of tiles:  seen x seen pixels each -> B' d B -> a small matrix product for each point -> A' m A -> tile x tile
+    block of tiles -- input transform --> v, a small matrix for each point -- GEMM --> m -- output transform --> tiles
+                      B' d B                                                               A' m A
 
-    F(4x4, 3x3)  6 seen, a tile of 4
-    F(5x5, 2x2)  6 seen, a tile of 5: one of the four 2x2 kernels of a transposed convolution of 4x4; or a convolution
-                 of stride 2, 2x2 over cells of 2x2 pixels
+    F(4x4, 3x3)  6x6 input pixels of a tile, 4x4 output pixels
+    F(5x5, 2x2)  6x6 and 5x5: one of the four 2x2 kernels of a transposed convolution of 4x4; or a convolution of
+                 stride 2, 2x2 over cells of 2x2 pixels
 
-A block's matrices stay in the cache of one core. Slices in time, three taps over them, are one longer product.
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. A block's matrices stay in the cache of one
+core. Slices in time, three taps over them, are one longer product.
 */
 
 #include <stdlib.h>
 
-#include "products.h"
+#include "tweenlet.h"
 
-#define SEEN 6 /* input pixels of a tile, a side */
-#define POINTS (SEEN * SEEN)
+#include "gemm.h"
+
+#define INPUT_TILE 6 /* input pixels of a tile, a side */
+#define POINTS (INPUT_TILE * INPUT_TILE)
 #define CACHE (400 * 1024) /* bytes for the matrices of a block, both sides */
-#define LARGE (16L << 20) /* bytes of a result that no cache keeps until it is read */
-
-struct layout { /* numbers from one to the next */
-    long slice, line, pixel;
-    int half; /* whether they are bfloat16 */
-};
-
-struct convolution { /* bias, before and after: for each channel, and zeros after the last */
-    int inputs, outputs, taps; /* taps: over slices, 1 or 3 */
-    int tile; /* output pixels of a tile, a side */
-    int half; /* whether the products are of bfloat16, in pairs of inputs; their sums are float32 */
-    int enlarge; /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
-    int shrink; /* 2: each cell of 2x2 becomes a pixel, one after the other among the kernels' inputs; else 1 */
-    const void *kernels; /* [point][group of outputs][tap][input (pair)][outputs of the group] ([of pair]) */
-    const float *bias, *before, *after; /* before, after: what is below zero is multiplied by, or null */
-};
+#define LARGE (16L << 20)  /* bytes of a result that no cache keeps until it is read */
 
 /* Points 0, +-sqrt(1/2), +-sqrt(2), infinity: their errors are a third of those of 0, +-1, +-2. */
 static const double AT[] = {0.70710678118654752, 1.41421356237309505};
 
-ALWAYS void to_points(const vec *d, vec *p) {
+INLINE void to_points(const vec *d, vec *p) {
     p[0] = d[0] - 2.5f * d[2] + d[4];
     p[5] = d[1] - 2.5f * d[3] + d[5];
     UNROLL(2)
@@ -48,7 +37,7 @@ ALWAYS void to_points(const vec *d, vec *p) {
     }
 }
 
-ALWAYS void from_points(const int tile, const vec *m, vec *y) {
+INLINE void from_points(const int tile, const vec *m, vec *y) {
     UNROLL(5)
     for (int k = 0; k < tile; k++) y[k] = k ? (vec){0} : m[0];
     UNROLL(2)
@@ -58,255 +47,339 @@ ALWAYS void from_points(const int tile, const vec *m, vec *y) {
         UNROLL(5)
         for (int k = 0; k < tile; k++, power *= AT[pair]) y[k] += (float)power * (k % 2 ? difference : sum);
     }
-    y[tile - 1] += m[SEEN - 1];
+    y[tile - 1] += m[INPUT_TILE - 1];
 }
 
-/* Channels of one vector that a tile is made of, and where. */
+/* The input pixels of one tile, of as many channels as a vector holds. */
 struct source {
     const char *x;
-    long line, pixel; /* bytes */
-    int channels, above, height, width, top, left; /* of the picture: rows from above to height, all around is zero */
+    long row, pixel;                               /* bytes */
+    int channels, above, height, width, top, left; /* the image: rows from above to height; all around is zero */
     const float *slope;
 };
 
-ALWAYS void enter(const int inside, const int half_x, const int half_points, struct source from,
-                  const float *slope, char *points, long apart) {
-    const some these = first(from.channels), all = first(LANES);
-    vec half[SEEN][SEEN]; /* [point along columns][row] */
-    for (int row = 0; row < SEEN; row++) {
-        vec d[SEEN], p[SEEN];
+INLINE void input_transform(const int inside, const int x_is_bf16, const int v_is_bf16, struct source from,
+                            const float *slope, char *points, long stride) {
+    const lane_mask active = first_lanes(from.channels), all = first_lanes(LANES);
+    vec columns[INPUT_TILE][INPUT_TILE]; /* [point along columns][row] */
+    for (int row = 0; row < INPUT_TILE; row++) {
+        vec d[INPUT_TILE], p[INPUT_TILE];
         int there = inside || (from.top + row >= from.above && from.top + row < from.height);
-        const char *line = from.x + (from.top + row) * from.line + from.left * from.pixel;
-        for (int column = 0; column < SEEN; column++) {
+        const char *line = from.x + (from.top + row) * from.row + from.left * from.pixel;
+        for (int column = 0; column < INPUT_TILE; column++) {
             const char *pixel = line + column * from.pixel;
             if (inside || (there && from.left + column >= 0 && from.left + column < from.width))
-                d[column] = load(pixel, these, half_x);
+                d[column] = load(pixel, active, x_is_bf16);
             else
                 d[column] = (vec){0};
-            if (slope) d[column] = rectified(d[column], *(const vec *)slope);
+            if (slope) d[column] = leaky_relu(d[column], *(const vec *)slope);
         }
         to_points(d, p);
-        for (int point = 0; point < SEEN; point++) half[point][row] = p[point];
+        for (int point = 0; point < INPUT_TILE; point++) columns[point][row] = p[point];
     }
-    for (int column = 0; column < SEEN; column++) {
-        vec p[SEEN];
-        to_points(half[column], p);
-        for (int row = 0; row < SEEN; row++) store(points + (row * SEEN + column) * apart, p[row], all, half_points);
+    for (int column = 0; column < INPUT_TILE; column++) {
+        vec p[INPUT_TILE];
+        to_points(columns[column], p);
+        for (int row = 0; row < INPUT_TILE; row++)
+            store(points + (row * INPUT_TILE + column) * stride, p[row], all, v_is_bf16);
     }
 }
 
-struct part { int from, to; }; /* of the rows or columns of a tile */
+struct range {
+    int from, to;
+}; /* of the rows or columns of a tile */
 
-/* Channels of one vector that a tile becomes, and where. */
-struct result {
+/* The output pixels of one tile, of as many channels as a vector holds. */
+struct target {
     char *y;
-    const char *added;
-    long line, pixel; /* bytes */
+    const char *residual;
+    long row, pixel; /* bytes */
     int channels;
-    struct part rows, columns; /* in the picture */
+    struct range rows, columns; /* in the image */
     const float *bias, *slope;
 };
 
-ALWAYS void leave(const int tile, const int half_y, const int large, const float *points, long apart,
-                  struct result to, struct part rows, struct part columns, const char *added) {
-    const some these = first(to.channels);
-    vec half[SEEN][SEEN]; /* [row][point along columns] */
-    for (int column = 0; column < SEEN; column++) {
-        vec m[SEEN], p[SEEN];
-        for (int row = 0; row < SEEN; row++) m[row] = *(const vec *)(points + (row * SEEN + column) * apart);
+INLINE void output_transform(const int tile, const int y_is_bf16, const int streams, const float *points, long stride,
+                             struct target to, struct range rows, struct range columns, const char *residual) {
+    const lane_mask active = first_lanes(to.channels);
+    vec lines[INPUT_TILE][INPUT_TILE]; /* [row][point along columns] */
+    for (int column = 0; column < INPUT_TILE; column++) {
+        vec m[INPUT_TILE], p[INPUT_TILE];
+        for (int row = 0; row < INPUT_TILE; row++)
+            m[row] = *(const vec *)(points + (row * INPUT_TILE + column) * stride);
         from_points(tile, m, p);
-        for (int row = 0; row < tile; row++) half[row][column] = p[row];
+        for (int row = 0; row < tile; row++) lines[row][column] = p[row];
     }
-    #pragma GCC unroll 6
+#pragma GCC unroll 6
     for (int row = rows.from; row < rows.to; row++) {
-        vec made[SEEN];
-        from_points(tile, half[row], made);
-        #pragma GCC unroll 6
+        vec out[INPUT_TILE];
+        from_points(tile, lines[row], out);
+#pragma GCC unroll 6
         for (int column = columns.from; column < columns.to; column++) {
-            long place = row * to.line + column * to.pixel;
-            vec value = made[column] + *(const vec *)to.bias;
-            if (to.slope) value = rectified(value, *(const vec *)to.slope);
-            if (added) value += load(added + place, these, half_y);
-            if (large)
-                past_caches(to.y + place, value);
+            long place = row * to.row + column * to.pixel;
+            vec value = out[column] + *(const vec *)to.bias;
+            if (to.slope) value = leaky_relu(value, *(const vec *)to.slope);
+            if (residual) value += load(residual + place, active, y_is_bf16);
+            if (streams)
+                store_streaming(to.y + place, value);
             else
-                store(to.y + place, value, these, half_y);
+                store(to.y + place, value, active, y_is_bf16);
         }
     }
 }
 
 /* Each in functions of their own, with all that can be known: inside of larger ones compilers leave the loops, eight
    times slower. */
-typedef void entering(const struct source *from, char *points, long apart);
-typedef void leaving(const float *points, long apart, const struct result *to);
-#define ENTER(name, ...)                                               \
-    ALONE void name(const struct source *from, char *points, long apart) {    \
-        if (from->slope)                                                \
-            enter(__VA_ARGS__, *from, from->slope, points, apart);       \
-        else                                                           \
-            enter(__VA_ARGS__, *from, NULL, points, apart);             \
+typedef void input_function(const struct source *from, char *points, long stride);
+typedef void output_function(const float *points, long stride, const struct target *to);
+#define INPUT_TRANSFORM(name, ...)                                                                                     \
+    NOINLINE void name(const struct source *from, char *points, long stride) {                                         \
+        if (from->slope)                                                                                               \
+            input_transform(__VA_ARGS__, *from, from->slope, points, stride);                                          \
+        else                                                                                                           \
+            input_transform(__VA_ARGS__, *from, NULL, points, stride);                                                 \
     }
-#define LEAVE(name, tile, ...)                                                                      \
-    ALONE void name(const float *points, long apart, const struct result *to) {                            \
-        const struct part all = {0, tile};                                                          \
-        if (to->rows.from || to->columns.from || to->rows.to < tile || to->columns.to < tile)           \
-            leave(tile, __VA_ARGS__, points, apart, *to, to->rows, to->columns, to->added);       \
-        else if (to->added)                                                                          \
-            leave(tile, __VA_ARGS__, points, apart, *to, all, all, to->added);                  \
-        else                                                                                        \
-            leave(tile, __VA_ARGS__, points, apart, *to, all, all, NULL);                      \
+#define OUTPUT_TRANSFORM(name, tile, ...)                                                                              \
+    NOINLINE void name(const float *points, long stride, const struct target *to) {                                    \
+        const struct range all = {0, tile};                                                                            \
+        if (to->rows.from || to->columns.from || to->rows.to < tile || to->columns.to < tile)                          \
+            output_transform(tile, __VA_ARGS__, points, stride, *to, to->rows, to->columns, to->residual);             \
+        else if (to->residual)                                                                                         \
+            output_transform(tile, __VA_ARGS__, points, stride, *to, all, all, to->residual);                          \
+        else                                                                                                           \
+            output_transform(tile, __VA_ARGS__, points, stride, *to, all, all, NULL);                                  \
     }
-ENTER(enter_border, 0, 0, 0)
-ENTER(enter_inside, 1, 0, 0)
-ENTER(enter_to_halves, 0, 0, 1)
-ENTER(enter_inside_to_halves, 1, 0, 1)
-ENTER(enter_of_halves, 0, 1, 1)
-ENTER(enter_inside_of_halves, 1, 1, 1)
-LEAVE(leave_4, 4, 0, 0)
-LEAVE(leave_4_large, 4, 0, 1)
-LEAVE(leave_4_halves, 4, 1, 0)
-LEAVE(leave_5, 5, 0, 0)
-LEAVE(leave_5_large, 5, 0, 1)
-LEAVE(leave_5_halves, 5, 1, 0)
+INPUT_TRANSFORM(border_f32, 0, 0, 0)
+INPUT_TRANSFORM(inside_f32, 1, 0, 0)
+INPUT_TRANSFORM(border_f32_to_bf16, 0, 0, 1)
+INPUT_TRANSFORM(inside_f32_to_bf16, 1, 0, 1)
+INPUT_TRANSFORM(border_bf16, 0, 1, 1)
+INPUT_TRANSFORM(inside_bf16, 1, 1, 1)
+OUTPUT_TRANSFORM(output_4, 4, 0, 0)
+OUTPUT_TRANSFORM(output_4_streaming, 4, 0, 1)
+OUTPUT_TRANSFORM(output_4_bf16, 4, 1, 0)
+OUTPUT_TRANSFORM(output_5, 5, 0, 0)
+OUTPUT_TRANSFORM(output_5_streaming, 5, 0, 1)
+OUTPUT_TRANSFORM(output_5_bf16, 5, 1, 0)
 
-static entering *way_in(int inside, int half_x, int half_points) {
-    if (half_x) return !half_points ? NULL : inside ? enter_inside_of_halves : enter_of_halves;
-    if (half_points) return inside ? enter_inside_to_halves : enter_to_halves;
-    return inside ? enter_inside : enter_border;
+static input_function *select_input_transform(int inside, int x_is_bf16, int v_is_bf16) {
+    if (x_is_bf16) return !v_is_bf16 ? NULL : inside ? inside_bf16 : border_bf16;
+    if (v_is_bf16) return inside ? inside_f32_to_bf16 : border_f32_to_bf16;
+    return inside ? inside_f32 : border_f32;
 }
 
-static leaving *way_out(int tile, int half_y, int large) {
+static output_function *select_output_transform(int tile, int y_is_bf16, int streams) {
     switch (tile) {
-    case 4: return half_y ? leave_4_halves : large ? leave_4_large : leave_4;
-    case 5: return half_y ? leave_5_halves : large ? leave_5_large : leave_5;
+    case 4: return y_is_bf16 ? output_4_bf16 : streams ? output_4_streaming : output_4;
+    case 5: return y_is_bf16 ? output_5_bf16 : streams ? output_5_streaming : output_5;
     default: return NULL;
     }
 }
 
-int lanes(void) { return LANES; }
+/* The arguments of a call, and what follows from them once. */
+struct plan {
+    const struct tweenlet_convolution *layer;
+    const struct tweenlet_input *inputs;
+    int count; /* of inputs */
+    char *y;
+    const struct tweenlet_layout *layout; /* of y and residual */
+    const char *residual;
+    int slices, height, width, above, below;
 
-int has_halves(void) { return HALVES; }
-
-/* Of a tile from ``start`` of ``size`` pixels on. */
-static struct part part_of(int start, int tile, int size) {
-    return (struct part){start < 0 ? -start : 0, at_most(tile, size - start)};
-}
-
-/* Pixels whose channels are some of a layer's inputs. */
-struct input {
-    const char *x;
-    int channels;
-    struct layout lies;
+    int cells_high, cells_wide;                /* what tiles lie on: pixels, or cells of shrink x shrink */
+    int tiles_high, tiles_wide, blocks, tiles; /* blocks of a row of tiles, tiles of a block */
+    int padding, copies;                       /* slices of zeros at either end; outputs that share their inputs */
+    int x_bytes, y_bytes, v_bytes;
+    long v_tile, v_slice, v_point, m_copy, m_tile, m_slice, m_point; /* numbers from one to the next */
+    input_function *inside, *border;
+    output_function *output;
 };
 
-/* x (slices, height, width, inputs), the inputs those of all sources -> y (slices, enlarge / shrink of each side,
-   outputs); where it is given, + added, which lies as y. Above and below x are so many rows more, which are only looked
-   at (of shrink 2: two above at most). x and y are bfloat16 only where the products are. 1: not enough memory; -1: no
-   such tiles. */
-int convolve(const struct convolution *of, const struct input *x, int sources, char *y, const struct layout *of_y,
-             const char *added, int slices, int height, int width, int above, int below, int threads) {
-    const int inputs = of->inputs, outputs = of->outputs, taps = of->taps, border = taps / 2, half = of->half;
-    const int tile = of->tile, enlarge = of->enlarge, copies = enlarge * enlarge;
-    const int half_x = x->lies.half;
-    const long x_bytes = half_x ? 2 : 4, y_bytes = of_y->half ? 2 : 4, v_bytes = half ? 2 : 4;
-    const int shrink = of->shrink, parts = shrink * shrink, all_inputs = parts * inputs;
-    const int cells_high = (height + shrink - 1) / shrink, cells_wide = (width + shrink - 1) / shrink;
-    const int last = x[sources - 1].channels;
-    const long in = in_vectors(all_inputs - last + in_vectors(last)), part = in_vectors(outputs), out = copies * part;
-    const int large = 4L * slices * cells_high * cells_wide * copies * outputs > LARGE && outputs % LANES == 0 &&
-                      of_y->pixel % LANES == 0 && of_y->line % LANES == 0 && of_y->slice % LANES == 0 &&
-                      (long)y % (4 * LANES) == 0;
-    entering *const within = way_in(1, half_x, half), *const at_border = way_in(0, half_x, half);
-    leaving *const out_of = way_out(tile, of_y->half, large);
-    if (!within || !out_of) return -1;
+/* Whether y is too large to be read from a cache, and can be written past them. */
+static int streams(const struct plan *plan) {
+    const struct tweenlet_layout *y = plan->layout;
+    const int outputs = plan->layer->outputs;
+    return 4L * plan->slices * plan->cells_high * plan->cells_wide * plan->copies * outputs > LARGE &&
+           outputs % LANES == 0 && y->pixel % LANES == 0 && y->row % LANES == 0 && y->slice % LANES == 0 &&
+           (long)plan->y % (4 * LANES) == 0;
+}
+
+static void plan_transforms(struct plan *plan) {
+    const struct tweenlet_convolution *layer = plan->layer;
+    const int x_is_bf16 = plan->inputs->layout.is_bf16;
+    plan->x_bytes = x_is_bf16 ? 2 : 4, plan->y_bytes = plan->layout->is_bf16 ? 2 : 4,
+    plan->v_bytes = layer->is_bf16 ? 2 : 4;
+    plan->inside = select_input_transform(1, x_is_bf16, layer->is_bf16);
+    plan->border = select_input_transform(0, x_is_bf16, layer->is_bf16);
+    plan->output = select_output_transform(layer->tile, plan->layout->is_bf16, streams(plan));
+}
+
+/* How many tiles a block has, so that its matrices fit the cache, and how these lie. */
+static void plan_blocks(struct plan *plan) {
+    const struct tweenlet_convolution *layer = plan->layer;
+    const int tile = layer->tile, all_inputs = layer->shrink * layer->shrink * layer->inputs;
+    const int last = plan->inputs[plan->count - 1].channels;
+    plan->v_tile = round_to_vectors(all_inputs - last + round_to_vectors(last));
+    plan->m_copy = round_to_vectors(layer->outputs), plan->m_tile = plan->copies * plan->m_copy;
     /* the second of two copies begins one pixel before its tile, where the kernels of both see the same */
-    const int tall = (cells_high + enlarge - 1 + tile - 1) / tile, wide = (cells_wide + enlarge - 1 + tile - 1) / tile;
-    const long of_tile = POINTS * (v_bytes * (slices + 2 * border) * in + 4 * slices * out);
-    int most = at_most(CACHE / of_tile, wide) / ROWS * ROWS;
+    plan->tiles_high = (plan->cells_high + layer->enlarge - 1 + tile - 1) / tile;
+    plan->tiles_wide = (plan->cells_wide + layer->enlarge - 1 + tile - 1) / tile;
+    const int v_slices = plan->slices + 2 * plan->padding;
+    const long bytes = POINTS * (plan->v_bytes * v_slices * plan->v_tile + 4 * plan->slices * plan->m_tile);
+    int most = at_most(CACHE / bytes, plan->tiles_wide) / ROWS * ROWS;
     if (most < ROWS) most = ROWS;
-    const int blocks = (wide + most - 1) / most;
-    const int tiles = ((wide + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS; /* in a block, evenly */
+    plan->blocks = (plan->tiles_wide + most - 1) / most;
+    plan->tiles = ((plan->tiles_wide + plan->blocks - 1) / plan->blocks + ROWS - 1) / ROWS * ROWS; /* evenly */
     /* an odd number of cache lines apart, so that the points of a tile do not fight for the same few */
-    const long v_slice = tiles * in, v_point = v_slice * (slices + 2 * border) / LANES / 2 * 2 * LANES + LANES * 3;
-    const long m_slice = tiles * out, m_point = m_slice * slices / LANES / 2 * 2 * LANES + LANES * 3;
+    plan->v_slice = plan->tiles * plan->v_tile, plan->m_slice = plan->tiles * plan->m_tile;
+    plan->v_point = plan->v_slice * v_slices / LANES / 2 * 2 * LANES + LANES * 3;
+    plan->m_point = plan->m_slice * plan->slices / LANES / 2 * 2 * LANES + LANES * 3;
+}
+
+/* One cell of the pixels of a tile, of all inputs, to a row of v. */
+static void transform_input_tile(const struct plan *plan, int slice, int cell, int top, int left, char *v) {
+    const int shrink = plan->layer->shrink, down = cell / shrink, right = cell % shrink;
+    struct source from = {.above = -plan->above / shrink,
+                          .height = (plan->height + plan->below - down + shrink - 1) / shrink,
+                          .width = (plan->width - right + shrink - 1) / shrink,
+                          .top = top - 1,
+                          .left = left - 1};
+    const int inside = from.top >= from.above && from.top + INPUT_TILE <= from.height && from.left >= 0 &&
+                       from.left + INPUT_TILE <= from.width;
+    input_function *const transform = inside ? plan->inside : plan->border;
+    const float *slope = plan->layer->slope_before;
+    for (const struct tweenlet_input *input = plan->inputs; input < plan->inputs + plan->count; input++) {
+        const long row = input->layout.row, pixel = input->layout.pixel;
+        from.row = plan->x_bytes * shrink * row, from.pixel = plan->x_bytes * shrink * pixel;
+        const char *x = input->values + plan->x_bytes * (slice * input->layout.slice + down * row + right * pixel);
+        /* what the last vector of a cell or input has too much, the next one overwrites */
+        for (int channel = 0; channel < input->channels; channel += LANES) {
+            from.x = x + plan->x_bytes * channel;
+            from.channels = input->channels - channel;
+            from.slope = slope ? slope + channel : NULL;
+            transform(&from, v + plan->v_bytes * channel, plan->v_bytes * plan->v_point);
+        }
+        v += plan->v_bytes * input->channels;
+        if (slope) slope += input->channels;
+    }
+}
+
+static void transform_inputs(const struct plan *plan, int block, char *v) {
+    const int tile = plan->layer->tile, cells = plan->layer->shrink * plan->layer->shrink;
+    const int top = block / plan->blocks * tile, start = block % plan->blocks * plan->tiles;
+    const int count = at_most(plan->tiles, plan->tiles_wide - start);
+    for (int slice = 0; slice < plan->slices; slice++)
+        for (int number = 0; number < count; number++)
+            for (int cell = 0; cell < cells; cell++) {
+                const long row = (slice + plan->padding) * plan->v_slice + number * plan->v_tile;
+                transform_input_tile(plan, slice, cell, top, (start + number) * tile,
+                                     v + plan->v_bytes * (row + cell * plan->layer->inputs));
+            }
+}
+
+/* v times the kernels -> m, for each point. */
+static void multiply(const struct plan *plan, const char *v, float *m) {
+    const struct tweenlet_convolution *layer = plan->layer;
+    const int inputs = layer->shrink * layer->shrink * layer->inputs;
+    const char *kernels = layer->kernels;
+    for (int point = 0; point < POINTS; point++)
+        for (int output = 0, vectors; output < plan->m_tile; output += vectors * LANES) {
+            const char *next = kernels;
+            vectors = vectors_at_once((plan->m_tile - output) / LANES);
+            for (int slice = 0; slice < plan->slices; slice++)
+                next =
+                    gemm(layer->is_bf16, vectors, v + plan->v_bytes * (point * plan->v_point + slice * plan->v_slice),
+                         plan->v_tile, plan->v_slice, layer->taps, inputs, kernels,
+                         m + point * plan->m_point + slice * plan->m_slice + output, plan->m_tile, plan->tiles);
+            kernels = next;
+        }
+}
+
+/* Of a tile from ``start`` of ``size`` pixels on. */
+static struct range range_of(int start, int tile, int size) {
+    return (struct range){start < 0 ? -start : 0, at_most(tile, size - start)};
+}
+
+/* A row of m to one copy of the pixels of a tile. */
+static void transform_output_tile(const struct plan *plan, int slice, int copy, int top, int left, const float *m) {
+    const struct tweenlet_convolution *layer = plan->layer;
+    const struct tweenlet_layout *layout = plan->layout;
+    const int enlarge = layer->enlarge, down = copy / enlarge, right = copy % enlarge, row = top - down,
+              column = left - right;
+    const long place =
+        slice * layout->slice + (enlarge * row + down) * layout->row + (enlarge * column + right) * layout->pixel;
+    struct target to = {.row = plan->y_bytes * enlarge * layout->row,
+                        .pixel = plan->y_bytes * enlarge * layout->pixel,
+                        .rows = range_of(row, layer->tile, plan->cells_high),
+                        .columns = range_of(column, layer->tile, plan->cells_wide)};
+    for (int channel = 0; channel < layer->outputs; channel += LANES) {
+        to.y = plan->y + plan->y_bytes * (place + channel);
+        to.residual = plan->residual ? plan->residual + plan->y_bytes * (place + channel) : NULL;
+        to.channels = layer->outputs - channel;
+        to.bias = layer->bias + channel;
+        to.slope = layer->slope_after ? layer->slope_after + channel : NULL;
+        plan->output(m + channel, plan->m_point, &to);
+    }
+}
+
+static void transform_outputs(const struct plan *plan, int block, const float *m) {
+    const int tile = plan->layer->tile, top = block / plan->blocks * tile, start = block % plan->blocks * plan->tiles;
+    const int count = at_most(plan->tiles, plan->tiles_wide - start);
+    for (int slice = 0; slice < plan->slices; slice++)
+        for (int number = 0; number < count; number++)
+            for (int copy = 0; copy < plan->copies; copy++)
+                transform_output_tile(plan, slice, copy, top, (start + number) * tile,
+                                      m + slice * plan->m_slice + number * plan->m_tile + copy * plan->m_copy);
+}
+
+/* x (slices, height, width, inputs), the channels of all inputs -> y (slices, enlarge / shrink of each side, outputs);
+   where it is given, + residual, which lies as y. Above and below x are so many rows more, which are only looked at (of
+   shrink 2: two above at most). x and y are bfloat16 only where the products are. 1: not enough memory; -1: no such
+   tiles. */
+int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct tweenlet_input *inputs, int count, char *y,
+                      const struct tweenlet_layout *layout, const char *residual, int slices, int height, int width,
+                      int above, int below, int threads) {
+    struct plan plan = {
+        layer,
+        inputs,
+        count,
+        y,
+        layout,
+        residual,
+        slices,
+        height,
+        width,
+        above,
+        below,
+        .cells_high = (height + layer->shrink - 1) / layer->shrink,
+        .cells_wide = (width + layer->shrink - 1) / layer->shrink,
+        .padding = layer->taps / 2,
+        .copies = layer->enlarge * layer->enlarge,
+    };
+    plan_transforms(&plan);
+    if (!plan.inside || !plan.output) return -1;
+    plan_blocks(&plan);
     int failed = 0;
-    #pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads)
     {
-        char *v = aligned_alloc(64, v_bytes * POINTS * v_point);
-        float *m = aligned_alloc(64, 4 * POINTS * m_point);
+        char *v = aligned_alloc(64, plan.v_bytes * POINTS * plan.v_point);
+        float *m = aligned_alloc(64, 4 * POINTS * plan.m_point);
         if (!v || !m) {
-            #pragma omp atomic write
+#pragma omp atomic write
             failed = 1;
         } else
-            memset(v, 0, v_bytes * POINTS * v_point); /* slices before the first and after the last, unused rows */
-        #pragma omp barrier
-        #pragma omp for schedule(dynamic)
-        for (int block = 0; block < tall * blocks; block++) {
+            memset(v, 0,
+                   plan.v_bytes * POINTS * plan.v_point); /* slices before the first and after the last, unused rows */
+#pragma omp barrier
+#pragma omp for schedule(dynamic)
+        for (int block = 0; block < plan.tiles_high * plan.blocks; block++) {
             if (failed) continue;
-            const int top = block / blocks * tile, start = block % blocks * tiles, count = at_most(tiles, wide - start);
-            for (int slice = 0; slice < slices; slice++)
-                for (int number = 0; number < count; number++)
-                    for (int part = 0; part < parts; part++) {
-                        const int down = part / shrink, right = part % shrink, left = (start + number) * tile;
-                        struct source from = {.above = -above / shrink,
-                                              .height = (height + below - down + shrink - 1) / shrink,
-                                              .width = (width - right + shrink - 1) / shrink,
-                                              .top = top - 1, .left = left - 1};
-                        const int inside = from.top >= from.above && from.top + SEEN <= from.height &&
-                                           from.left >= 0 && from.left + SEEN <= from.width;
-                        entering *const enter = inside ? within : at_border;
-                        /* what the last vector of a part or source has too much, the next one overwrites */
-                        long row = (slice + border) * v_slice + number * in + part * inputs;
-                        const float *slope = of->before;
-                        for (const struct input *of_x = x; of_x < x + sources; of_x++) {
-                            const long line = of_x->lies.line, pixel = of_x->lies.pixel;
-                            from.line = x_bytes * shrink * line;
-                            from.pixel = x_bytes * shrink * pixel;
-                            const long place = slice * of_x->lies.slice + down * line + right * pixel;
-                            const char *here = of_x->x + x_bytes * place;
-                            for (int channel = 0; channel < of_x->channels; channel += LANES) {
-                                from.x = here + x_bytes * channel;
-                                from.channels = of_x->channels - channel;
-                                from.slope = slope ? slope + channel : NULL;
-                                enter(&from, v + v_bytes * (row + channel), v_bytes * v_point);
-                            }
-                            row += of_x->channels;
-                            if (slope) slope += of_x->channels;
-                        }
-                    }
-            const char *kernels = of->kernels;
-            for (int point = 0; point < POINTS; point++)
-                for (int output = 0, vectors; output < out; output += vectors * LANES) {
-                    const char *after = kernels;
-                    vectors = at_once((out - output) / LANES);
-                    for (int slice = 0; slice < slices; slice++)
-                        after = products(half, vectors, v + v_bytes * (point * v_point + slice * v_slice), in, v_slice, taps,
-                                         all_inputs, kernels, m + point * m_point + slice * m_slice + output, out, tiles);
-                    kernels = after;
-                }
-            for (int slice = 0; slice < slices; slice++)
-                for (int number = 0; number < count; number++)
-                    for (int copy = 0; copy < copies; copy++) {
-                        const int down = copy / enlarge, right = copy % enlarge;
-                        const int row = top - down, column = (start + number) * tile - right;
-                        const float *from = m + slice * m_slice + number * out + copy * part;
-                        const long line = enlarge * of_y->line, pixel = enlarge * of_y->pixel;
-                        const long place = slice * of_y->slice + row * line + column * pixel + down * of_y->line +
-                                           right * of_y->pixel;
-                        struct result to = {.line = y_bytes * line, .pixel = y_bytes * pixel,
-                                            .rows = part_of(row, tile, cells_high), .columns = part_of(column, tile, cells_wide)};
-                        for (int channel = 0; channel < outputs; channel += LANES) {
-                            to.y = y + y_bytes * (place + channel);
-                            to.added = added ? added + y_bytes * (place + channel) : NULL;
-                            to.channels = outputs - channel;
-                            to.bias = of->bias + channel;
-                            to.slope = of->after ? of->after + channel : NULL;
-                            out_of(from + channel, m_point, &to);
-                        }
-                    }
+            transform_inputs(&plan, block, v);
+            multiply(&plan, v, m);
+            transform_outputs(&plan, block, m);
         }
 #ifdef __AVX2__
-        _mm_sfence(); /* what went past the caches is there */
+        _mm_sfence(); /* what was stored past the caches is there */
 #endif
         free(v);
         free(m);

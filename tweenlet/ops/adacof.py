@@ -23,7 +23,6 @@ written out, and native code makes both, the picture to the last bit as PyTorch 
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +34,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from tweenlet import native
+from tweenlet.native.bindings import Strided, Taps
 from tweenlet.ops.triton import wanted
 
 CACHED_ROWS = 8
@@ -219,24 +219,6 @@ def _learn(
                 whole[number, top : top + CACHED_ROWS] = part
 
 
-class _Taps(ctypes.Structure):
-    """``struct taps`` of adacof.c."""
-
-    _fields_ = (
-        *((name, ctypes.c_int) for name in ("side", "dilation", "batch", "colours", "height", "width")),
-        *((name, ctypes.c_void_p) for name in ("frame", "weight", "rows", "columns")),
-    )
-
-
-class _Picture(ctypes.Structure):
-    """``struct picture`` of adacof.c."""
-
-    _fields_ = (
-        ("values", ctypes.c_void_p),
-        *((name, ctypes.c_long) for name in ("sample", "colour", "row", "column")),
-    )
-
-
 def _in_native_code(
     picture: Tensor, frame: Tensor, taps: Sequence[Tensor], dilation: int, learnt: Sequence[Tensor] = ()
 ) -> bool:
@@ -252,17 +234,16 @@ def _in_native_code(
     read = [F.pad(bordered, (0, COLOURS - colours)), *(x.permute(0, 2, 3, 1).float() for x in taps)]
     read = [x.contiguous() for x in read]
     side = math.isqrt(read[1].shape[-1])
-    told = _Taps(side, dilation, batch, colours, height, width, *map(native.pointer, read))
-    into = _Picture(native.pointer(picture), *picture.stride())
+    told = Taps(side, dilation, batch, colours, height, width, *read)
+    into = Strided(picture, *picture.stride())
     threads = torch.get_num_threads()
     if learnt:
         found = [torch.empty_like(x, dtype=torch.float32) for x in learnt]
-        pointers = (ctypes.c_void_p * len(found))(*map(native.pointer, found))
-        library.adacof_backward(ctypes.byref(told), ctypes.byref(into), pointers, threads)
+        library.adacof_backward(told, into, *found, threads)
         for whole, part in zip(learnt, found, strict=True):
             whole.copy_(part)
     else:
-        library.adacof_forward(ctypes.byref(told), ctypes.byref(into), threads)
+        library.adacof_forward(told, into, threads)
     return True
 
 

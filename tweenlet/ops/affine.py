@@ -5,8 +5,6 @@ x, for each channel * factor + shift, + added  -->  leaky activation  -->  x
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,11 +35,11 @@ def affine_(
         shifts = (
             torch.zeros_like(factors) if shifts is None else shifts.float().reshape(channels).contiguous()
         )
-        library.affine(
+        library.scale_shift_act(
             x.dtype == torch.bfloat16,
-            *map(native.pointer, (x, factors, shifts, added)),
-            ctypes.c_float(slope),
-            ctypes.c_long(x.numel() // channels),
+            *(x, factors, shifts, added),
+            slope,
+            x.numel() // channels,
             channels,
             torch.get_num_threads(),
         )

@@ -10,7 +10,6 @@ between is ever whole. The features of MINI and of ST-MFNet take half the time o
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet import native, region
+from tweenlet.native.bindings import Bottleneck, Image
 from tweenlet.ops.products import as_products_read, lanes, padded
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
@@ -43,26 +43,6 @@ GROUPED = {
     *(_shape(nn.ConvTranspose2d, size, 2, size // 2 - 1) for size in (4, 6, 8)),
 }
 """Grouped layers that there is native code for; the output is ``step`` times smaller, or twice as large."""
-
-
-class _Bottleneck(ctypes.Structure):
-    """``struct bottleneck`` of bottleneck.c."""
-
-    _fields_ = (
-        *((name, ctypes.c_int) for name in ("inputs", "inner", "outputs", "group", "taps", "step", "scale")),
-        ("first", ctypes.c_int * 2),
-        ("half", ctypes.c_int),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("reduce", "expand", "shortcut", "grouped", "reduce_bias", "grouped_bias", "bias")
-        ),
-    )
-
-
-class _Picture(ctypes.Structure):
-    """``struct picture`` of bottleneck.c."""
-
-    _fields_ = (("x", ctypes.c_void_p), ("line", ctypes.c_long), ("pixel", ctypes.c_long))
 
 
 @dataclass(frozen=True)
@@ -201,14 +181,8 @@ def convolve(x: Tensor, of: Kernels, into: Tensor | None = None) -> Tensor:
             )
     numbers = (of.inputs, of.inner, of.outputs, of.group, of.taps, of.step, of.scale)
     tensors = (of.reduce, of.expand, of.shortcut, of.grouped, of.reduce_bias, of.grouped_bias, of.bias)
-    half = of.reduce.dtype == torch.bfloat16
-    first = (ctypes.c_int * 2)(*of.first)
-    told = _Bottleneck(*numbers, first, half, *(t.data_ptr() for t in tensors))
+    told = Bottleneck(*numbers, of.first, of.reduce.dtype == torch.bfloat16, *tensors)
     for picture, made in zip(x, into, strict=True):
-        ends = (_Picture(t.data_ptr(), t.stride(1), t.stride(2)) for t in (picture, made))
-        failed = library.bottleneck(
-            ctypes.byref(told), *map(ctypes.byref, ends), height, width, torch.get_num_threads()
-        )
-        if failed:
-            raise MemoryError("not enough memory for a bottleneck")
+        ends = (Image(t, t.stride(1), t.stride(2)) for t in (picture, made))
+        library.bottleneck(told, *ends, height, width, torch.get_num_threads())
     return into

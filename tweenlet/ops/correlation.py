@@ -5,7 +5,6 @@ first, second (B, C, H, W)  ->  (B, 81, H, W), channel t = displacement (t % 9 -
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -14,18 +13,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.native.bindings import Library, Strided
 from tweenlet.ops.triton import wanted
 
 REACH = 4
 """Furthest displacement in pixels, each way."""
 MATCHES = (2 * REACH + 1) ** 2
 """Displacements looked at, and so channels of the result."""
-
-
-class _Map(ctypes.Structure):
-    """``struct map`` of native/correlation.c."""
-
-    _fields_ = (("values", ctypes.c_void_p), *((name, ctypes.c_long) for name in ("b", "c", "y", "x")))
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -81,18 +75,9 @@ class _Learnt(torch.autograd.Function):
         return for_first.to(saved[0].dtype), for_around.to(saved[1].dtype)
 
 
-def _by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor) -> Tensor:
+def _by_native_code(library: Library, first: Tensor, second: Tensor) -> Tensor:
     batch, channels, height, width = first.shape
     made = first.new_empty(batch, height, width, MATCHES)
-    maps = [_Map(native.pointer(x), *x.stride()) for x in (first, second)]
-    if library.correlate(
-        *(ctypes.byref(x) for x in maps),
-        native.pointer(made),
-        batch,
-        channels,
-        height,
-        width,
-        torch.get_num_threads(),
-    ):
-        raise MemoryError("not enough memory for a cost volume")
+    maps = (Strided(x, *x.stride()) for x in (first, second))
+    library.correlation(*maps, made, batch, channels, height, width, torch.get_num_threads())
     return made.permute(0, 3, 1, 2)

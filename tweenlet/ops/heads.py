@@ -16,7 +16,6 @@ The plain path, that this equals but for rounding, is ``network.kernels`` with `
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,39 +25,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native, region
+from tweenlet.native.bindings import AdacofHead, Positions
 
 SIDE = 3
 """Of the kernels of the layers."""
 KINDS = ("weight", "rows", "columns")
-
-
-class _Places(ctypes.Structure):
-    """``struct places`` of heads.c."""
-
-    _fields_ = (
-        ("small", ctypes.c_int),
-        ("large", ctypes.c_int),
-        ("first", ctypes.c_void_p),
-        ("shares", ctypes.c_void_p),
-    )
-
-
-class _Job(ctypes.Structure):
-    """``struct job`` of heads.c."""
-
-    _fields_ = (
-        ("side", ctypes.c_int),
-        ("dilation", ctypes.c_int),
-        ("weigh", ctypes.c_int),
-        ("taps", ctypes.c_void_p * 3),
-        ("kernels", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("rows", _Places),
-        ("columns", _Places),
-        ("frame", ctypes.c_void_p),
-        ("made", ctypes.c_void_p),
-        ("apart", ctypes.c_int),
-    )
 
 
 @dataclass(frozen=True)
@@ -78,7 +49,7 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
             f"expected three weights of shape (K, K, 3, 3), got {[tuple(weight.shape) for weight in weights]}"
         )
     library = native.library()
-    vector = 1 if library is None else library.heads_lanes()  # the native code pads taps to a multiple
+    vector = 1 if library is None else library.vector_lanes()  # the native code pads taps to a multiple
     full = taps // vector * vector
     lanes = -(-SIDE * taps // vector) * vector
     # kind, input, column, lane
@@ -200,30 +171,12 @@ def _synthesised(
     taps = tuple(x.contiguous() for x in taps)
     bordered = region.empty((height + 2, width + 2, 4), frame.dtype, frame.device)
     threads = torch.get_num_threads()
-    library.border(
-        native.pointer(frame),
-        *(ctypes.c_long(stride) for stride in frame.stride()),
-        height,
-        width,
-        native.pointer(bordered),
-        threads,
-    )
+    library.pad_frame(frame, *frame.stride(), height, width, bordered, threads)
     told = [
-        _Places(small, large, native.pointer(first), native.pointer(shares))
+        Positions(small, large, first, shares)
         for small, large, (first, shares) in zip(shape, (height, width), tables, strict=False)
-    ] or [_Places(height, height), _Places(width, width)]
-    job = _Job(
-        side,
-        dilation,
-        softmax,
-        (ctypes.c_void_p * 3)(*map(native.pointer, taps)),
-        native.pointer(None if of is None else of.kernels),
-        native.pointer(None if of is None else of.bias),
-        *told,
-        native.pointer(bordered),
-        native.pointer(made),
-        made.stride(1),
-    )
-    if library.synthesise(ctypes.byref(job), threads):
-        raise MemoryError("not enough memory for a head")
+    ] or [Positions(side, side, None, None) for side in (height, width)]
+    kernels, bias = (None, None) if of is None else (of.kernels, of.bias)
+    head = AdacofHead(side, dilation, softmax, taps, kernels, bias, *told, bordered, made, made.stride(1))
+    library.adacof_head(head, threads)
     return made

@@ -10,13 +10,12 @@ that do not change. No gradient.
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.native.bindings import Library, for_each_sample
 
 # Of two ends the first is where a sign begins, the second where it is full.
 NOISE = 2 / 255
@@ -85,11 +84,11 @@ def _around(x: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
 
 
-def _by_native_code(library: ctypes.CDLL, frames: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor]:
+def _by_native_code(library: Library, frames: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor]:
     count, *_, height, width = frames.shape
     kept = frames.new_empty(count, 1, height, width)
     steps = frames.new_empty(count, 3, height // BLOCK, width // BLOCK)
     samples = (frames.contiguous(), repeats.int().contiguous(), kept, steps)
-    settings = map(ctypes.c_float, (NOISE, *SHAPE, *SHADE))
-    native.each(library.keeping, samples, height, width, *settings, torch.get_num_threads())
+    settings = (NOISE, *SHAPE, *SHADE, torch.get_num_threads())
+    for_each_sample(library.static_overlay, samples, height, width, *settings)
     return kept, steps

@@ -8,7 +8,6 @@ where pixels lie channels last; PyTorch in some more.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -66,8 +65,6 @@ def _by_native_code(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor,
     slopes = slope.float().expand(channels).contiguous()
     for_x = torch.empty_like(x)
     for_slopes = x.new_zeros(threads, channels, dtype=torch.float64)
-    pointers = map(native.pointer, (gradient, x, slopes, for_x, for_slopes))
-    library.prelu_backward(
-        x.dtype == torch.bfloat16, *pointers, ctypes.c_long(x.numel() // channels), channels, threads
-    )
+    tensors = (gradient, x, slopes, for_x, for_slopes)
+    library.prelu_backward(x.dtype == torch.bfloat16, *tensors, x.numel() // channels, channels, threads)
     return for_x, for_slopes.sum(0 if len(slope) > 1 else None)

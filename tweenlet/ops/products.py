@@ -12,7 +12,7 @@ from tweenlet import native
 def lanes() -> int:
     """Numbers of one vector, to whose multiples the native code pads channels; any, where there is none."""
     library = native.library()
-    return 1 if library is None else int(library.lanes())
+    return 1 if library is None else int(library.vector_lanes())
 
 
 def padded(numbers: Tensor, channels: int) -> Tensor:

@@ -12,7 +12,6 @@ kernel.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 
 import torch
@@ -48,7 +47,7 @@ def half(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
     if (library := native.library_for(frame, kernel)) is not None:
         square = F.pad(kernel.reshape(-1, 1, 5, 5), (1, 1, 1, 1))
         blur_and_mean = F.avg_pool2d(square, 2, 1).flatten(1)  # of 2x2: 6x6 in all
-        return _resized(frame, library.half_frame, blur_and_mean, [side // 2 for side in frame.shape[2:]])
+        return _resized(frame, library.downsample, blur_and_mean, [side // 2 for side in frame.shape[2:]])
     frame = frame.contiguous(memory_format=torch.channels_last)  # half the time, a fifth of the memory
     return F.avg_pool2d(blur(frame, kernel), 2)
 
@@ -60,7 +59,7 @@ def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
     """
     taps = (torch.tensor(EIGHT_TAPS) if taps is None else taps).to(frame)
     if (library := native.library_for(frame, taps)) is not None:
-        return _resized(frame, library.double_frame, taps.reshape(-1, 8), [2 * x for x in frame.shape[2:]])
+        return _resized(frame, library.upsample_8tap, taps.reshape(-1, 8), [2 * x for x in frame.shape[2:]])
     batch, channels, height, width = frame.shape
     if wanted(frame, taps):
         from tweenlet.ops import triton_pyramid
@@ -78,8 +77,7 @@ def pool(x: Tensor) -> Tensor:
     if library is None or not x.is_contiguous():
         return F.avg_pool2d(x, 2, ceil_mode=True)
     made = x.new_empty(*x.shape[:2], *(-(-side // 2) for side in x.shape[2:]))
-    planes = ctypes.c_long(x.shape[0] * x.shape[1])
-    library.pool(*map(native.pointer, (x, made)), planes, *x.shape[2:], torch.get_num_threads())
+    library.avg_pool2(x, made, x.shape[0] * x.shape[1], *x.shape[2:], torch.get_num_threads())
     return made
 
 
@@ -100,16 +98,14 @@ def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:
     return [*bands, frame]
 
 
-def _resized(frame: Tensor, by: Callable[..., int], kernels: Tensor, size: Sequence[int]) -> Tensor:
+def _resized(frame: Tensor, by: Callable[..., None], kernels: Tensor, size: Sequence[int]) -> Tensor:
     """``frame`` (B, C, H, W) at another ``size``, ``by`` native code; its kernel, or one for each channel."""
     batch, channels, height, width = frame.shape
     if not min(size):
         raise ValueError(f"expected frames of at least two pixels a side, got {width}x{height}")
     made = region.empty((batch, channels, *size), frame.dtype, frame.device)
     read = (frame.contiguous(), kernels.expand(channels, -1).contiguous())
-    pointers = map(native.pointer, (*read, made))
-    if by(*pointers, ctypes.c_long(batch * channels), channels, height, width, torch.get_num_threads()):
-        raise MemoryError("not enough memory to resize a frame")
+    by(*read, made, batch * channels, channels, height, width, torch.get_num_threads())
     return made
 
 

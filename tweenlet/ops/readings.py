@@ -8,12 +8,11 @@ flows to s = -1 and s = 1 give v and a. No gradient.
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 
 from tweenlet import native
+from tweenlet.native.bindings import Library, for_each_sample
 from tweenlet.ops.pyramid import pool
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import sample
@@ -50,12 +49,11 @@ def readings(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tens
     return torch.cat(told, 1), torch.cat([total[:, 4:] for total in thrown], 1).clamp_max(2)
 
 
-def _by_native_code(
-    library: ctypes.CDLL, before: Tensor, after: Tensor, flows: Tensor
-) -> tuple[Tensor, Tensor]:
+def _by_native_code(library: Library, before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
     height, width = (side // 2 for side in before.shape[2:])
     read, reached = (before.new_empty(len(before), planes, height, width) for planes in (8, 2))
     samples = (before.contiguous(), after.contiguous(), flows.contiguous(), read, reached)
-    weights = (ctypes.c_float(MISTRUST), ctypes.c_float(HEARSAY))
-    native.each(library.readings, samples, height, width, *weights, torch.get_num_threads())
+    for_each_sample(
+        library.intermediate_flow, samples, height, width, MISTRUST, HEARSAY, torch.get_num_threads()
+    )
     return read, reached

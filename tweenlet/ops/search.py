@@ -18,7 +18,6 @@ three quarters of OpenCV's CPU time, and kernels on a CUDA device.
 
 from __future__ import annotations
 
-import ctypes
 import math
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.native.bindings import Library, for_each_sample
 from tweenlet.ops.pyramid import pool
 from tweenlet.ops.triton import wanted
 from tweenlet.ops.variational import refined
@@ -223,26 +223,26 @@ def _summed(patches: Tensor) -> Tensor:
     return patches.sum((1, 2))
 
 
-def _sobel_by_native_code(library: ctypes.CDLL, picture: Tensor) -> Tensor:
+def _sobel_by_native_code(library: Library, picture: Tensor) -> Tensor:
     slopes = picture.new_empty(len(picture), 2, *picture.shape[1:])
     threads = native.threads(picture[0].numel())
-    native.each(library.sobel, (picture.contiguous(), slopes), *picture.shape[1:], threads)
+    for_each_sample(library.sobel, (picture.contiguous(), slopes), *picture.shape[1:], threads)
     return slopes
 
 
 def _searched_by_native_code(
-    library: ctypes.CDLL, first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int
+    library: Library, first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int
 ) -> Tensor:
     read = [x.contiguous() for x in (first, second, slopes, found)]
     made = torch.empty_like(read[-1])
-    settings = (STRIDE, away, STEPS, ctypes.c_float(FLATTEST), native.threads(first[0].numel()))
-    native.each(library.search_round, (*read, made), *first.shape[1:], *found.shape[2:], *settings)
+    settings = (STRIDE, away, STEPS, FLATTEST, native.threads(first[0].numel()))
+    for_each_sample(library.search_round, (*read, made), *first.shape[1:], *found.shape[2:], *settings)
     return made
 
 
-def _densified_by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
+def _densified_by_native_code(library: Library, first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
     read = [x.contiguous() for x in (first, second, vectors)]
     flow = first.new_empty(len(first), 2, *first.shape[1:])
     settings = (*first.shape[1:], *vectors.shape[2:], STRIDE, native.threads(first[0].numel()))
-    native.each(library.densify, (*read, flow), *settings)
+    for_each_sample(library.densify, (*read, flow), *settings)
     return flow

@@ -8,12 +8,11 @@ around p + flow(p) with bilinear shares; where several land, they are averaged w
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 
 from tweenlet import native
+from tweenlet.native.bindings import Library, for_each_sample
 from tweenlet.ops.triton import wanted
 
 
@@ -70,8 +69,8 @@ def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
     return total.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _by_native_code(library: ctypes.CDLL, values: Tensor, flow: Tensor) -> Tensor:
+def _by_native_code(library: Library, values: Tensor, flow: Tensor) -> Tensor:
     read = [x.contiguous() for x in (values, flow)]
     total = torch.empty_like(read[0])
-    native.each(library.splat_sum, (*read, total), *values.shape[1:], torch.get_num_threads())
+    for_each_sample(library.splat_sum, (*read, total), *values.shape[1:], torch.get_num_threads())
     return total

@@ -14,12 +14,11 @@ a CPU all of it is native code.
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 
 from tweenlet import native
+from tweenlet.native.bindings import Library, Penalties, for_each_sample
 from tweenlet.ops.triton import wanted
 from tweenlet.ops.warp import sample
 
@@ -146,16 +145,10 @@ def _shifted(x: Tensor, dim: int, back: bool = False) -> Tensor:
     return torch.cat((kept, none) if back else (none, kept), dim)
 
 
-class _Penalties(ctypes.Structure):
-    """``struct penalties`` of native/variational.c."""
-
-    _fields_ = tuple((name, ctypes.c_float) for name in ("smooth", "bright", "slope", "over", "dull", "tiny"))
-
-
-def _by_native_code(library: ctypes.CDLL, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+def _by_native_code(library: Library, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     read = [x.contiguous() for x in (first, second, flow)]
     made = torch.empty_like(read[-1])
-    penalties = ctypes.byref(_Penalties(SMOOTH, BRIGHT, SLOPE, OVER, DULL, TINY))
+    penalties = Penalties(SMOOTH, BRIGHT, SLOPE, OVER, DULL, TINY)
     threads = native.threads(first[0].numel())
-    native.each(library.refine, (*read, made), *first.shape[1:], FIXED, SWEEPS, penalties, threads)
+    for_each_sample(library.refine_flow, (*read, made), *first.shape[1:], FIXED, SWEEPS, penalties, threads)
     return made

@@ -12,13 +12,12 @@ Places are displacements (dx, dy) in pixels, for each view in turn, of before, a
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native, region
+from tweenlet.native.bindings import Library, for_each_sample
 from tweenlet.ops.warp import sample
 
 VIEWS = ("before", "after", "before", "after")
@@ -64,14 +63,14 @@ def double(x: Tensor) -> Tensor:
 
 
 def _by_native_code(
-    library: ctypes.CDLL, before: Tensor, after: Tensor, places: Tensor, said: Tensor
+    library: Library, before: Tensor, after: Tensor, places: Tensor, said: Tensor
 ) -> tuple[Tensor, Tensor]:
     height, width = places.shape[2:]
     frames = [x.contiguous() for x in (before, after)]
     maps = [x if x.stride(2) == width * x.stride(3) else x.contiguous() for x in (places, said)]
-    apart = [ctypes.c_long(x.stride(dim)) for x in maps for dim in (1, 3)]
+    apart = [x.stride(dim) for x in maps for dim in (1, 3)]
     average = torch.empty_like(frames[0])
     made = region.pixels((len(before), 4 * MERGED, height, width), before.dtype, before.device)
     settings = (*apart, height, width, torch.get_num_threads())
-    native.each(library.blend, (*frames, *maps, average, made), *settings)
+    for_each_sample(library.blend_candidates, (*frames, *maps, average, made), *settings)
     return average, made

@@ -9,13 +9,12 @@ outside the frame; ``backwarp`` keeps both.
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native
+from tweenlet.native.bindings import Library, for_each_sample
 from tweenlet.ops.triton import wanted
 
 INSIDE = 0.999
@@ -69,18 +68,16 @@ def sample(source: Tensor, flow: Tensor, into: Tensor | None = None) -> Tensor:
     return made.to(source.dtype) if into is None else into.copy_(made)
 
 
-def _by_native_code(library: ctypes.CDLL, source: Tensor, flow: Tensor, into: Tensor | None) -> Tensor:
+def _by_native_code(library: Library, source: Tensor, flow: Tensor, into: Tensor | None) -> Tensor:
     channels, height, width = source.shape[1:]
     by_pixel = _by_pixel(source)
     source = source if by_pixel else source.contiguous()
     fits = into is not None and (_by_pixel(into) if by_pixel else into.is_contiguous())
     made = into if into is not None and fits else torch.empty_like(source)
     flow = flow if flow.stride(2) == width * flow.stride(3) else flow.contiguous()
-    pixel, other, from_pixel, to_pixel = (
-        ctypes.c_long(x) for x in (flow.stride(3), flow.stride(1), source.stride(3), made.stride(3))
-    )
-    settings = (by_pixel, from_pixel, to_pixel, pixel, other, channels, height, width)
-    native.each(library.sample, (source, flow, made), *settings, torch.get_num_threads())
+    strides = (source.stride(3), made.stride(3), flow.stride(3), flow.stride(1))
+    settings = (by_pixel, *strides, channels, height, width)
+    for_each_sample(library.backwarp, (source, flow, made), *settings, torch.get_num_threads())
     return made if into is None or fits else into.copy_(made)
 
 

@@ -12,7 +12,6 @@ errors are about five times those of a direct convolution: some 1e-6 of the valu
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from math import prod, sqrt
 
@@ -21,34 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import native, region
+from tweenlet.native.bindings import Convolution, Input, Layout, array
 from tweenlet.ops.products import as_products_read, lanes, padded
 
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
 """Where the polynomials are evaluated, beside infinity."""
-
-
-class _Convolution(ctypes.Structure):
-    """``struct convolution`` of winograd.c."""
-
-    _fields_ = (
-        *(
-            (name, ctypes.c_int)
-            for name in ("inputs", "outputs", "taps", "tile", "half", "enlarge", "shrink")
-        ),
-        *((name, ctypes.c_void_p) for name in ("kernels", "bias", "before", "after")),
-    )
-
-
-class _Layout(ctypes.Structure):
-    """``struct layout`` of winograd.c."""
-
-    _fields_ = (*((name, ctypes.c_long) for name in ("slice", "line", "pixel")), ("half", ctypes.c_int))
-
-
-class _Input(ctypes.Structure):
-    """``struct input`` of winograd.c."""
-
-    _fields_ = (("x", ctypes.c_void_p), ("channels", ctypes.c_int), ("lies", _Layout))
 
 
 @dataclass(frozen=True)
@@ -202,25 +178,12 @@ def convolve(
         raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
     if of.taps != (3 if times else 1):
         raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
-    tensors = (None if t is None else t.data_ptr() for t in (of.points, of.bias, of.before, of.after))
-    half = of.points.dtype == torch.bfloat16
-    told = _Convolution(of.inputs, of.outputs, of.taps, of.tile, half, of.enlarge, of.shrink, *tensors)
-    failed = library.convolve(
-        ctypes.byref(told),
-        (_Input * len(sources))(*(_Input(t.data_ptr(), t.shape[1], _layout(t)) for t in sources)),
-        len(sources),
-        ctypes.c_void_p(made.data_ptr()),
-        ctypes.byref(_layout(made)),
-        ctypes.c_void_p(None if added is None else added.data_ptr()),
-        times[0] if times else batch,
-        height,
-        width,
-        above,
-        below,
-        torch.get_num_threads(),
-    )
-    if failed:
-        raise MemoryError("not enough memory for a convolution")
+    numbers = (of.inputs, of.outputs, of.taps, of.tile, of.points.dtype == torch.bfloat16)
+    layer = Convolution(*numbers, of.enlarge, of.shrink, of.points, of.bias, of.before, of.after)
+    inputs = array(Input(t, t.shape[1], _layout(t)) for t in sources)
+    extent = (times[0] if times else batch, height, width, above, below)
+    threads = torch.get_num_threads()
+    library.winograd(layer, inputs, len(sources), made, _layout(made), added, *extent, threads)
     return made
 
 
@@ -233,9 +196,8 @@ def _alike(x: Tensor, y: Tensor) -> bool:
     return all(a == b for a, b, size in zip(x.stride(), y.stride(), x.shape, strict=True) if size > 1)
 
 
-def _layout(x: Tensor) -> _Layout:
-    half = x.dtype == torch.bfloat16
-    return _Layout(x.stride(0 if x.dim() == 4 else 2), x.stride(-2), x.stride(-1), half)
+def _layout(x: Tensor) -> Layout:
+    return Layout(x.stride(0 if x.dim() == 4 else 2), x.stride(-2), x.stride(-1), x.dtype == torch.bfloat16)
 
 
 def _expected(name: str, shape: tuple[int, ...], dtypes: set[torch.dtype], how: str, given: Tensor) -> str:

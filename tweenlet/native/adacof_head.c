@@ -9,15 +9,17 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 
 #include <stdlib.h>
 
+#include "tweenlet.h"
+
 #include "vectors.h"
 
-#define KINDS 3 /* weight, rows, columns */
-#define SIDE 3 /* of the convolution's kernel */
-#define SLOTS 3 /* rows of small taps that a row of large ones is made of */
+#define KINDS 3  /* weight, rows, columns */
+#define SIDE 3   /* of the convolution's kernel */
+#define SLOTS 3  /* rows of small taps that a row of large ones is made of */
 #define SMALL 32 /* columns of small taps in a block, about */
-#define BAND 64 /* rows of small taps in a band, at most about */
-#define ROWS 4 /* of a product */
-#define CHUNK 8 /* pixels that go through each step together */
+#define BAND 64  /* rows of small taps in a band, at most about */
+#define ROWS 4   /* of a product */
+#define CHUNK 8  /* pixels that go through each step together */
 
 typedef float two __attribute__((vector_size(32), aligned(4), may_alias)); /* pixels */
 typedef int two_mask __attribute__((vector_size(32), aligned(4), may_alias));
@@ -29,45 +31,27 @@ typedef float one __attribute__((vector_size(16), aligned(4), may_alias));
 #define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
 #endif
 
-struct places { /* where each of the large rows or columns lies, one before and one after them included */
-    int small, large;
-    const int *first; /* of the two small ones that it lies between */
-    const float *shares; /* of both */
-};
-
-struct job {
-    int side, dilation; /* of AdaCoF */
-    int weigh; /* whether the weights are yet to be made: powers of two that sum to one */
-    const float *taps[KINDS]; /* (small rows, small columns, side * side) each */
-    const float *kernels; /* [kind][three vectors][input][lanes]; none: the taps are those of the pixels */
-    const float *bias; /* [kind][lanes of taps] */
-    struct places rows, columns;
-    const float *frame; /* (rows + 2, columns + 2, 4), its border repeated, a one behind each colour */
-    float *made; /* (rows, columns, apart) */
-    int apart;
-};
-
 /* Lanes of a number of taps: full vectors, and the rest of taps. */
-ALWAYS int full(int taps) { return taps / LANES * LANES; }
-ALWAYS int lanes(int taps) { return (taps + LANES - 1) / LANES * LANES; }
+INLINE int full(int taps) { return taps / LANES * LANES; }
+INLINE int lanes(int taps) { return (taps + LANES - 1) / LANES * LANES; }
 
 /* Three rows of the kernel side by side: their full vectors first, so that most of them are aligned. */
-ALWAYS int lane(int taps, int row, int tap) {
+INLINE int lane(int taps, int row, int tap) {
     return tap < full(taps) ? row * full(taps) + tap : SIDE * full(taps) + row * (taps - full(taps)) + tap - full(taps);
 }
 
-ALWAYS int at_least(int a, int b) { return a > b ? a : b; }
+INLINE int at_least(int a, int b) { return a > b ? a : b; }
 
 /* The second where one is not a number. GCC makes one instruction of neither by itself. */
 #if LANES == 16
-ALWAYS vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
-ALWAYS vec whole(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }
+INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+INLINE vec vec_trunc(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }
 #elif LANES == 8
-ALWAYS vec smaller(vec a, vec b) { return _mm256_min_ps(a, b); }
-ALWAYS vec whole(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
+INLINE vec vec_trunc(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 #else
-ALWAYS vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
-ALWAYS vec whole(vec a) {
+INLINE vec vec_min(vec a, vec b) { return vec_select(a < b, a, b); }
+INLINE vec vec_trunc(vec a) {
     for (int i = 0; i < LANES; i++) a[i] = __builtin_truncf(a[i]);
     return a;
 }
@@ -81,24 +65,24 @@ ALWAYS vec whole(vec a) {
 #endif
 
 /* The largest number in all lanes. */
-ALWAYS vec largest(vec x) {
+INLINE vec broadcast_max(vec x) {
 #if LANES == 16
-    x = larger(x, SHUFFLE(mask, x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-    x = larger(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+    x = vec_max(x, SHUFFLE(mask, x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = vec_max(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    x = vec_max(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    return vec_max(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
 #elif LANES == 8
-    x = larger(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3));
-    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5));
-    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6));
+    x = vec_max(x, SHUFFLE(mask, x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+    x = vec_max(x, SHUFFLE(mask, x, x, 2, 3, 0, 1, 6, 7, 4, 5));
+    return vec_max(x, SHUFFLE(mask, x, x, 1, 0, 3, 2, 5, 4, 7, 6));
 #else
-    x = larger(x, SHUFFLE(mask, x, x, 2, 3, 0, 1));
-    return larger(x, SHUFFLE(mask, x, x, 1, 0, 3, 2));
+    x = vec_max(x, SHUFFLE(mask, x, x, 2, 3, 0, 1));
+    return vec_max(x, SHUFFLE(mask, x, x, 1, 0, 3, 2));
 #endif
 }
 
 /* Two vectors by fours: four of a, four of b, the next four of a, and so on. */
-ALWAYS void store_by_fours(vec a, vec b, float *to) {
+INLINE void store_by_fours(vec a, vec b, float *to) {
 #if LANES == 16
     *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     *(vec *)(to + LANES) = SHUFFLE(mask, a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
@@ -112,56 +96,55 @@ ALWAYS void store_by_fours(vec a, vec b, float *to) {
 }
 
 /* Which inputs of ROWS pixels are not all zero: behind a ReLU about a half. Returns how many. */
-ALWAYS int find(const float *x, const int inputs, int *found) {
+INLINE int find_nonzero(const float *x, const int inputs, int *nonzero) {
     int count = 0;
     for (int input = 0; input < inputs; input++) {
         int some = 0;
         for (int i = 0; i < ROWS; i++) some |= x[i * inputs + input] != 0;
-        found[count] = input;
+        nonzero[count] = input;
         count += some;
     }
     return count;
 }
 
 /* ROWS pixels' inputs, those found, times three vectors of kernels. */
-ALWAYS void product(const float *x, const int inputs, const int *found, int count, const float *kernels, float *z,
-                    long apart) {
+INLINE void multiply_nonzero(const float *x, const int inputs, const int *nonzero, int count, const float *kernels,
+                             float *z, long pixel_stride) {
     vec sum[ROWS * 3];
     UNROLL(12)
     for (int i = 0; i < ROWS * 3; i++) sum[i] = (vec){0};
     for (int n = 0; n < count; n++) {
-        const int input = found[n];
+        const int input = nonzero[n];
         vec kernel[3];
         UNROLL(3)
         for (int j = 0; j < 3; j++) kernel[j] = *(const vec *)(kernels + (3 * input + j) * LANES);
         UNROLL(4)
         for (int i = 0; i < ROWS; i++) {
-            vec value = all(x[i * inputs + input]);
+            vec value = broadcast(x[i * inputs + input]);
             UNROLL(3)
             for (int j = 0; j < 3; j++) sum[i * 3 + j] += value * kernel[j];
         }
     }
     UNROLL(4)
-    for (int i = 0; i < ROWS; i++)
-        UNROLL(3)
-        for (int j = 0; j < 3; j++) *(vec *)(z + i * apart + j * LANES) = sum[i * 3 + j];
+    for (int i = 0; i < ROWS; i++) UNROLL(3)
+    for (int j = 0; j < 3; j++) *(vec *)(z + i * pixel_stride + j * LANES) = sum[i * 3 + j];
 }
 
 /* One row of small taps -> its products, their columns enlarged and summed over the kernel's: to[column][kind]. */
-ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int left, int right, float *strip, float *z,
-                            float *to) {
-    const struct places *columns = &job->columns;
+INLINE void enlarge_columns(const struct tweenlet_adacof_head *head, const int taps, int row, int left, int right,
+                            float *strip, float *z, float *to) {
+    const struct tweenlet_positions *columns = &head->columns;
     const int wide = lanes(SIDE * taps), last = columns->small - 1;
     const int from = columns->first[left], count = at_most(columns->first[right + 1] + 1, last) + 1 - from;
-    int found[taps];
+    int nonzero[taps];
     for (int kind = 0; kind < KINDS; kind++) {
-        memcpy(strip, job->taps[kind] + ((long)row * columns->small + from) * taps, 4L * count * taps);
-        const float *kernels = job->kernels + (long)kind * SIDE * wide * taps;
+        memcpy(strip, head->taps[kind] + ((long)row * columns->small + from) * taps, 4L * count * taps);
+        const float *kernels = head->kernels + (long)kind * SIDE * wide * taps;
         for (int i = 0; i < count; i += ROWS) {
-            int some = find(strip + i * taps, taps, found);
+            int some = find_nonzero(strip + i * taps, taps, nonzero);
             for (int lane = 0; lane < SIDE * wide; lane += 3 * LANES)
-                product(strip + i * taps, taps, found, some, kernels + lane * taps, z + (long)i * SIDE * wide + lane,
-                        SIDE * wide);
+                multiply_nonzero(strip + i * taps, taps, nonzero, some, kernels + lane * taps,
+                                 z + (long)i * SIDE * wide + lane, SIDE * wide);
         }
         for (int column = left; column < right; column++) {
             const float *a[SIDE], *b[SIDE];
@@ -170,8 +153,8 @@ ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int 
                 int first = columns->first[column + k], second = at_most(first + 1, last);
                 a[k] = z + ((long)(first - from) * SIDE + k) * wide;
                 b[k] = z + ((long)(second - from) * SIDE + k) * wide;
-                share_a[k] = all(columns->shares[2 * (column + k)]);
-                share_b[k] = all(columns->shares[2 * (column + k) + 1]);
+                share_a[k] = broadcast(columns->shares[2 * (column + k)]);
+                share_b[k] = broadcast(columns->shares[2 * (column + k) + 1]);
             }
             float *sums = to + ((long)(column - left) * KINDS + kind) * wide;
             for (int lane = 0; lane < wide; lane += LANES) {
@@ -186,40 +169,40 @@ ALWAYS void enlarge_columns(const struct job *job, const int taps, int row, int 
     }
 }
 
-struct terms { /* of which a row's taps are sums */
+struct terms {                               /* of which a row's taps are sums */
     const float *first[SIDE], *second[SIDE]; /* [pixel][kind]; the first also for each kind, where taps are given */
     vec share_of_first[SIDE], share_of_second[SIDE];
 };
 
 /* The terms of a row, from a column of a block on. */
-ALWAYS void enlarge_rows(struct terms *terms, const struct job *job, const int taps, int row, int column,
-                         const float *ring, long slot) {
+INLINE void enlarge_rows(struct terms *terms, const struct tweenlet_adacof_head *head, const int taps, int row,
+                         int column, const float *ring, long slot) {
     const long start = (long)column * KINDS * lanes(SIDE * taps);
     for (int k = 0; k < SIDE; k++) {
-        int first = job->rows.first[row + k], second = at_most(first + 1, job->rows.small - 1);
+        int first = head->rows.first[row + k], second = at_most(first + 1, head->rows.small - 1);
         terms->first[k] = ring + first % SLOTS * slot + start;
         terms->second[k] = ring + second % SLOTS * slot + start;
-        terms->share_of_first[k] = all(job->rows.shares[2 * (row + k)]);
-        terms->share_of_second[k] = all(job->rows.shares[2 * (row + k) + 1]);
+        terms->share_of_first[k] = broadcast(head->rows.shares[2 * (row + k)]);
+        terms->share_of_second[k] = broadcast(head->rows.shares[2 * (row + k) + 1]);
     }
 }
 
 /* Given taps of some pixels of one row, as whole vectors. */
-ALWAYS void take(struct terms *terms, const struct job *job, const int taps, int row, int column, int count,
-                 float *taken) {
+INLINE void load_taps(struct terms *terms, const struct tweenlet_adacof_head *head, const int taps, int row, int column,
+                      int count, float *loaded) {
     for (int kind = 0; kind < KINDS; kind++) {
-        const float *from = job->taps[kind] + ((long)row * job->columns.large + column) * taps;
-        terms->first[kind] = taken;
-        for (int i = 0; i < count; i++, taken += lanes(taps)) memcpy(taken, from + (long)i * taps, 4 * taps);
+        const float *from = head->taps[kind] + ((long)row * head->columns.large + column) * taps;
+        terms->first[kind] = loaded;
+        for (int i = 0; i < count; i++, loaded += lanes(taps)) memcpy(loaded, from + (long)i * taps, 4 * taps);
     }
 }
 
 /* One vector of taps: their rows enlarged and summed, or as they are given. */
-ALWAYS vec vector_of(const struct terms *terms, const struct job *job, const int taps, const int given, int i,
-                     int kind, int tap) {
+INLINE vec tap_vector(const struct terms *terms, const struct tweenlet_adacof_head *head, const int taps,
+                      const int given, int i, int kind, int tap) {
     if (given) return *(const vec *)(terms->first[kind] + i * lanes(taps) + tap);
     const long start = (long)(i * KINDS + kind) * lanes(SIDE * taps);
-    vec sum = *(const vec *)(job->bias + kind * lanes(taps) + tap);
+    vec sum = *(const vec *)(head->bias + kind * lanes(taps) + tap);
     for (int k = 0; k < SIDE; k++) {
         sum += terms->share_of_first[k] * *(const vec *)(terms->first[k] + start + lane(taps, k, tap));
         sum += terms->share_of_second[k] * *(const vec *)(terms->second[k] + start + lane(taps, k, tap));
@@ -228,43 +211,44 @@ ALWAYS vec vector_of(const struct terms *terms, const struct job *job, const int
 }
 
 /* The weights of some pixels, or powers of two in their place. */
-ALWAYS void weigh(const struct terms *terms, const struct job *job, const int taps, const int given, int count,
-                  float *weight) {
+INLINE void compute_weights(const struct terms *terms, const struct tweenlet_adacof_head *head, const int taps,
+                            const int given, int count, float *weight) {
     const float scale = given ? 1.44269504f : 1; /* kernels are scaled already */
     mask count_up;
     for (int lane = 0; lane < LANES; lane++) count_up[lane] = lane;
     for (int i = 0; i < count; i++, weight += lanes(taps)) {
-        vec most = all(-__builtin_inff());
+        vec most = broadcast(-__builtin_inff());
         for (int tap = 0; tap < taps; tap += LANES) {
-            vec x = vector_of(terms, job, taps, given, i, 0, tap);
+            vec x = tap_vector(terms, head, taps, given, i, 0, tap);
             *(vec *)(weight + tap) = x;
-            if (taps - tap < LANES) x = chosen(count_up < taps - tap, x, most);
-            most = larger(x, most);
+            if (taps - tap < LANES) x = vec_select(count_up < taps - tap, x, most);
+            most = vec_max(x, most);
         }
-        if (!job->weigh) continue;
-        most = largest(most) * scale;
+        if (!head->softmax) continue;
+        most = broadcast_max(most) * scale;
         for (int tap = 0; tap < taps; tap += LANES)
-            *(vec *)(weight + tap) = power(*(const vec *)(weight + tap) * scale - most);
+            *(vec *)(weight + tap) = exp2_of_negative(*(const vec *)(weight + tap) * scale - most);
     }
 }
 
 /* Taps -> the upper left one of each one's four pixels, in eights of bytes, and the shares of the upper and the lower
    two: of four taps for the left ones, then for the right ones. */
-ALWAYS void place(const struct terms *terms, const struct job *job, const int taps, const int given, int row,
-                  int column, int count, const float *weights, const float *starts, unsigned *index, float *upper,
-                  float *lower) {
-    const int pitch = 2 * (job->columns.large + 2);
+INLINE void locate_samples(const struct terms *terms, const struct tweenlet_adacof_head *head, const int taps,
+                           const int given, int row, int column, int count, const float *weights, const float *starts,
+                           unsigned *index, float *upper, float *lower) {
+    const int pitch = 2 * (head->columns.large + 2);
     for (int i = 0; i < count; i++)
         for (int tap = 0; tap < taps; tap += LANES) {
             vec weight = *(const vec *)(weights + i * lanes(taps) + tap);
-            vec y = vector_of(terms, job, taps, given, i, 1, tap), x = vector_of(terms, job, taps, given, i, 2, tap);
-            vec top = whole(y), left = whole(x);
+            vec y = tap_vector(terms, head, taps, given, i, 1, tap),
+                x = tap_vector(terms, head, taps, given, i, 2, tap);
+            vec top = vec_trunc(y), left = vec_trunc(x);
             y -= top;
             x -= left;
             top += *(const vec *)(starts + tap) + (float)(row + 1);
             left += *(const vec *)(starts + lanes(taps) + tap) + (float)(column + i + 1);
-            top = smaller(larger(top, all(0)), all(job->rows.large));
-            left = smaller(larger(left, all(0)), all(job->columns.large));
+            top = vec_min(vec_max(top, broadcast(0)), broadcast(head->rows.large));
+            left = vec_min(vec_max(left, broadcast(0)), broadcast(head->columns.large));
             *(mask *)(index + i * lanes(taps) + tap) =
                 __builtin_convertvector(top, mask) * pitch + __builtin_convertvector(left + left, mask);
             vec below = weight * y, above = weight - below, b = above * x, a = above - b, d = below * x, c = below - d;
@@ -273,22 +257,21 @@ ALWAYS void place(const struct terms *terms, const struct job *job, const int ta
         }
 }
 
-#define SAMPLE(n)                                                                                         \
-    if (tap + n < taps) {                                                                                 \
-        const float *pixels = job->frame + 2 * (size_t)index[tap + n];                                    \
-        sum[n] += SHUFFLE(two_mask, above, above, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *               \
-                  *(const two *)pixels;                                                                   \
-        sum[n + 4] += SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) *           \
-                      *(const two *)(pixels + pitch);                                                     \
+#define SAMPLE(n)                                                                                                      \
+    if (tap + n < taps) {                                                                                              \
+        const float *pixels = head->frame + 2 * (size_t)index[tap + n];                                                \
+        sum[n] += SHUFFLE(two_mask, above, above, n, n, n, n, n + 4, n + 4, n + 4, n + 4) * *(const two *)pixels;      \
+        sum[n + 4] +=                                                                                                  \
+            SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) * *(const two *)(pixels + pitch);  \
     }
 
 /* Sums over the taps. */
-ALWAYS void sample(const struct job *job, const int taps, int count, const unsigned *index, const float *upper,
-                   const float *lower, float *made) {
-    const long pitch = 4 * (job->columns.large + 2L);
-    for (int i = 0; i < count; i++, made += job->apart) {
+INLINE void sum_samples(const struct tweenlet_adacof_head *head, const int taps, int count, const unsigned *index,
+                        const float *upper, const float *lower, float *out) {
+    const long pitch = 4 * (head->columns.large + 2L);
+    for (int i = 0; i < count; i++, out += head->pixel) {
         two sum[8] = {{0}};
-        #pragma GCC unroll 8
+#pragma GCC unroll 8
         for (int tap = 0; tap < taps; tap += 4) {
             two above = *(const two *)(upper + 2 * tap), below = *(const two *)(lower + 2 * tap);
             HOLD(above);
@@ -300,8 +283,8 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
         }
         two halves = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
         one total = *(const one *)&halves + *((const one *)&halves + 1);
-        if (job->weigh) total /= total[3];
-        memcpy(made, &total, 12);
+        if (head->softmax) total /= total[3];
+        memcpy(out, &total, 12);
         index += lanes(taps);
         upper += 2 * lanes(taps);
         lower += 2 * lanes(taps);
@@ -309,72 +292,70 @@ ALWAYS void sample(const struct job *job, const int taps, int count, const unsig
 }
 
 /* All of a row's steps for some columns of it. */
-ALWAYS void pixels(const struct job *job, const int taps, const int given, int row, int left, int right,
-                   const float *ring, long slot, int begin, float *work) {
+INLINE void synthesize_pixels(const struct tweenlet_adacof_head *head, const int taps, const int given, int row,
+                              int left, int right, const float *ring, long slot, int begin, float *work) {
     const int part = CHUNK * lanes(taps);
-    float *starts = work, *taken = starts + 2 * lanes(taps), *weights = taken + KINDS * part;
+    float *starts = work, *loaded = starts + 2 * lanes(taps), *weights = loaded + KINDS * part;
     float *upper = weights + part, *lower = upper + 2 * part;
     unsigned *index = (unsigned *)(lower + 2 * part);
     int count = right - left;
     struct terms terms;
     if (given)
-        take(&terms, job, taps, row, left, count, taken);
+        load_taps(&terms, head, taps, row, left, count, loaded);
     else
-        enlarge_rows(&terms, job, taps, row, left - begin, ring, slot);
-    weigh(&terms, job, taps, given, count, weights);
-    place(&terms, job, taps, given, row, left, count, weights, starts, index, upper, lower);
-    sample(job, taps, count, index, upper, lower, job->made + ((long)row * job->columns.large + left) * job->apart);
+        enlarge_rows(&terms, head, taps, row, left - begin, ring, slot);
+    compute_weights(&terms, head, taps, given, count, weights);
+    locate_samples(&terms, head, taps, given, row, left, count, weights, starts, index, upper, lower);
+    sum_samples(head, taps, count, index, upper, lower,
+                head->out + ((long)row * head->columns.large + left) * head->pixel);
 }
 
 static int ceiling(int a, int b) { return (a + b - 1) / b; }
 static long whole_lines(long numbers) { return (numbers + 15) / 16 * 16; } /* of a cache */
 
 /* A block of columns of a band of rows. */
-ALWAYS void task(const struct job *job, const int taps, int top, int bottom, int left, int right, float *strip,
-                 float *z, float *ring, float *work) {
-    const struct places *rows = &job->rows;
+INLINE void run_task(const struct tweenlet_adacof_head *head, const int taps, int top, int bottom, int left, int right,
+                     float *strip, float *z, float *ring, float *work) {
+    const struct tweenlet_positions *rows = &head->rows;
     const long slot = (long)(right - left) * KINDS * lanes(SIDE * taps);
-    int done = job->kernels ? rows->first[top] : 0; /* rows of small taps that went through the ring */
+    int done = head->kernels ? rows->first[top] : 0; /* rows of small taps that went through the ring */
     for (int row = top, next; row < bottom; row = next) {
         next = bottom;
-        if (job->kernels) {
+        if (head->kernels) {
             int last = at_most(rows->first[row + 2] + 1, rows->small - 1);
             for (; done <= last; done++)
-                enlarge_columns(job, taps, done, left, right, strip, z, ring + done % SLOTS * slot);
+                enlarge_columns(head, taps, done, left, right, strip, z, ring + done % SLOTS * slot);
             for (next = row + 1; next < bottom && rows->first[next + 2] < done - 1; next++) continue;
             if (done == rows->small) next = bottom;
         }
         for (int column = left; column < right; column += CHUNK)
             for (int y = row; y < next; y++)
-                if (job->kernels)
-                    pixels(job, taps, 0, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
+                if (head->kernels)
+                    synthesize_pixels(head, taps, 0, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
                 else
-                    pixels(job, taps, 1, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
+                    synthesize_pixels(head, taps, 1, y, column, at_most(column + CHUNK, right), ring, slot, left, work);
     }
 }
 
-static void task_of_9(const struct job *job, int top, int bottom, int left, int right, float *strip, float *z,
-                      float *ring, float *work) {
-    task(job, 9, top, bottom, left, right, strip, z, ring, work);
+static void run_task_9(const struct tweenlet_adacof_head *head, int top, int bottom, int left, int right, float *strip,
+                       float *z, float *ring, float *work) {
+    run_task(head, 9, top, bottom, left, right, strip, z, ring, work);
 }
 
-static void task_of_25(const struct job *job, int top, int bottom, int left, int right, float *strip, float *z,
-                       float *ring, float *work) {
-    task(job, 25, top, bottom, left, right, strip, z, ring, work);
+static void run_task_25(const struct tweenlet_adacof_head *head, int top, int bottom, int left, int right, float *strip,
+                        float *z, float *ring, float *work) {
+    run_task(head, 25, top, bottom, left, right, strip, z, ring, work);
 }
 
-static void task_of_any(const struct job *job, int top, int bottom, int left, int right, float *strip, float *z,
-                        float *ring, float *work) {
-    task(job, job->side * job->side, top, bottom, left, right, strip, z, ring, work);
+static void run_task_any(const struct tweenlet_adacof_head *head, int top, int bottom, int left, int right,
+                         float *strip, float *z, float *ring, float *work) {
+    run_task(head, head->side * head->side, top, bottom, left, right, strip, z, ring, work);
 }
-
-/* How many numbers a vector of this machine has: kernels and bias are prepared for it. */
-int heads_lanes(void) { return LANES; }
 
 /* A frame by its strides -> (height + 2, width + 2, 4), its border repeated, a one behind each colour. */
-void border(const float *frame, long by_colour, long by_row, long by_column, int height, int width, float *to,
-            int threads) {
-    #pragma omp parallel for num_threads(threads)
+void tweenlet_pad_frame(const float *frame, long by_colour, long by_row, long by_column, int height, int width,
+                        float *to, int threads) {
+#pragma omp parallel for num_threads(threads)
     for (int row = 0; row < height + 2; row++) {
         const float *from = frame + at_least(0, at_most(row - 1, height - 1)) * by_row;
         float *line = to + (long)row * (width + 2) * 4;
@@ -389,48 +370,50 @@ void border(const float *frame, long by_colour, long by_row, long by_column, int
 }
 
 /* 1 where there is too little memory. */
-int synthesise(const struct job *job, int threads) {
-    const int taps = job->side * job->side, enlarged = job->kernels != 0;
-    const int height = job->rows.large, width = job->columns.large;
+int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads) {
+    const int taps = head->side * head->side, enlarged = head->kernels != 0;
+    const int height = head->rows.large, width = head->columns.large;
     int most = SMALL * 4;
-    if (enlarged) most = at_least((SMALL - 3) * (width / job->columns.small), 1);
+    if (enlarged) most = at_least((SMALL - 3) * (width / head->columns.small), 1);
     const int blocks = ceiling(width, most), wide = ceiling(width, blocks);
-    const int rows = job->rows.small;
+    const int rows = head->rows.small;
     const int bands = at_least(at_most(ceiling(4 * threads, blocks), ceiling(rows, 8)), ceiling(rows, BAND));
     const int tall = ceiling(height, bands);
     int small = 0; /* columns of small taps in the largest block */
     for (int left = 0; enlarged && left < width; left += wide) {
         int right = at_most(left + wide, width);
-        small = at_least(small, job->columns.first[right + 1] + 2 - job->columns.first[left]);
+        small = at_least(small, head->columns.first[right + 1] + 2 - head->columns.first[left]);
     }
     small = ceiling(small, ROWS) * ROWS;
     const long strip = whole_lines((long)small * taps), z = whole_lines((long)small * SIDE * lanes(SIDE * taps));
     const long ring = enlarged ? whole_lines((long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES) : 0;
     const long work = whole_lines(lanes(taps) * (2L + CHUNK * (KINDS + 6)));
     int failed = 0;
-    #pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads)
     {
         float *memory = aligned_alloc(64, 4 * (strip + z + ring + work));
         if (!memory) {
-            #pragma omp atomic write
+#pragma omp atomic write
             failed = 1;
         } else {
             memset(memory, 0, 4 * (strip + z + ring + work));
             float *starts = memory + strip + z + ring;
             for (int tap = 0; tap < taps; tap++) {
-                int reach = (job->side - 1) * job->dilation / 2;
-                starts[tap] = tap / job->side * job->dilation - reach;
-                starts[lanes(taps) + tap] = tap % job->side * job->dilation - reach;
+                int reach = (head->side - 1) * head->dilation / 2;
+                starts[tap] = tap / head->side * head->dilation - reach;
+                starts[lanes(taps) + tap] = tap % head->side * head->dilation - reach;
             }
         }
-        #pragma omp barrier
-        #pragma omp for schedule(dynamic)
+#pragma omp barrier
+#pragma omp for schedule(dynamic)
         for (int i = 0; i < blocks * bands; i++) {
             int top = i / blocks * tall, left = i % blocks * wide;
             int bottom = at_most(top + tall, height), right = at_most(left + wide, width);
             if (failed || top >= bottom || left >= right) continue;
-            (taps == 25 ? task_of_25 : taps == 9 ? task_of_9 : task_of_any)(
-                job, top, bottom, left, right, memory, memory + strip, memory + strip + z, memory + strip + z + ring);
+            (taps == 25  ? run_task_25
+             : taps == 9 ? run_task_9
+                         : run_task_any)(head, top, bottom, left, right, memory, memory + strip, memory + strip + z,
+                                         memory + strip + z + ring);
         }
         free(memory);
     }

@@ -1,0 +1,338 @@
+"""Bindings: every function and struct of the compiled library (tweenlet.h), declared to Python in one place.
+
+    tensors, numbers, structs --argtypes check them--> C --status--> None | MemoryError
+
+A pointer argument is given as a tensor. It must lie on the CPU and have the dtype and the layout that are
+declared here; anything else raises ``ctypes.ArgumentError`` (in a struct: TypeError or ValueError) before C
+sees it. What one op wants of shapes it checks itself. When the library is loaded, the size of each struct is
+compared with the one that the library tells.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+INT, LONG, FLOAT = ctypes.c_int, ctypes.c_long, ctypes.c_float
+
+
+class Pointer(ctypes.c_void_p):
+    """The address of a tensor's first number."""
+
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
+    layout: ClassVar[str] = "contiguous"
+    """Or "channels_last", the channels of a pixel of (B, C, ...) or (C, ...) side by side; or "strided"."""
+    nullable: ClassVar[bool] = False
+
+    @classmethod
+    def from_param(cls, value: Any) -> Pointer:
+        """The address of ``value``. TypeError or ValueError for one that is not as declared."""
+        if value is None and cls.nullable:
+            return cls(None)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"expected a tensor, got {type(value).__name__}")
+        if value.device.type != "cpu" or value.dtype not in cls.dtypes or not _lies(value, cls.layout):
+            names = " or ".join(str(dtype).removeprefix("torch.") for dtype in cls.dtypes)
+            raise ValueError(
+                f"expected a {cls.layout} tensor of {names} on the CPU for native code, got one on "
+                f"{value.device} of {str(value.dtype).removeprefix('torch.')} with shape "
+                f"{tuple(value.shape)} and strides {value.stride()}"
+            )
+        return cls(value.data_ptr())
+
+
+def _lies(x: Tensor, layout: str) -> bool:
+    if layout == "channels_last":
+        return x.movedim(0 if x.dim() == 3 else 1, -1).is_contiguous()
+    return layout == "strided" or x.is_contiguous()
+
+
+class Float32(Pointer):
+    """``float *``."""
+
+
+class Float32OrNull(Pointer):
+    """``float *`` or null, for None."""
+
+    nullable = True
+
+
+class Float32Strided(Pointer):
+    """``float *`` whose strides are told beside it."""
+
+    layout = "strided"
+
+
+class Float32ChannelsLast(Pointer):
+    """``float *`` to channels_last pixels."""
+
+    layout = "channels_last"
+
+
+class Float64(Pointer):
+    """``double *``."""
+
+    dtypes = (torch.float64,)
+
+
+class Int32(Pointer):
+    """``int *``."""
+
+    dtypes = (torch.int32,)
+
+
+class Int32OrNull(Int32):
+    """``int *`` or null, for None."""
+
+    nullable = True
+
+
+class Values(Pointer):
+    """``char *`` or ``void *``, to float32 or bfloat16, as another argument says."""
+
+    dtypes = (torch.float32, torch.bfloat16)
+
+
+class ValuesStrided(Values):
+    """The same, whose strides are told beside it."""
+
+    layout = "strided"
+
+
+class ValuesStridedOrNull(ValuesStrided):
+    """The same, or null, for None."""
+
+    nullable = True
+
+
+class ValuesChannelsLast(Values):
+    """``char *`` to channels_last pixels."""
+
+    layout = "channels_last"
+
+
+class ValuesChannelsLastOrNull(ValuesChannelsLast):
+    """The same, or null, for None."""
+
+    nullable = True
+
+
+class Struct(ctypes.Structure):
+    """A struct whose pointers are given as tensors, which it keeps alive."""
+
+    def __init__(self, *values: Any):
+        fields = zip(self._fields_, values, strict=True)
+        super().__init__(*(_field(field[1], value) for field, value in fields))
+        self._tensors = values
+
+
+def _field(kind: Any, value: Any) -> Any:
+    """A value as ctypes takes it for a field of a kind."""
+    if issubclass(kind, ctypes.Array) and not isinstance(value, kind):
+        return kind(*(_field(kind._type_, element) for element in value))
+    return kind.from_param(value) if issubclass(kind, Pointer) else value
+
+
+def _fields(kind: Any, names: str) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, kind) for name in names.split())
+
+
+class Strided(Struct):
+    """``struct tweenlet_strided``: a tensor (B, C, H, W) by its strides."""
+
+    _fields_ = (("values", Float32Strided), *_fields(LONG, "sample channel row pixel"))
+
+
+class Image(Struct):
+    """``struct tweenlet_image``: pixels of one image, channels_last."""
+
+    _fields_ = (("values", ValuesStrided), *_fields(LONG, "row pixel"))
+
+
+class Layout(Struct):
+    """``struct tweenlet_layout``: slices of pixels, channels_last."""
+
+    _fields_ = (*_fields(LONG, "slice row pixel"), ("is_bf16", INT))
+
+
+class Input(Struct):
+    """``struct tweenlet_input``: some of a layer's input channels."""
+
+    _fields_ = (("values", ValuesStrided), ("channels", INT), ("layout", Layout))
+
+
+class Taps(Struct):
+    """``struct tweenlet_taps``: a frame, and for each of its pixels side * side samples of it."""
+
+    _fields_ = (
+        *_fields(INT, "side dilation batch channels height width"),
+        *_fields(Float32, "frame weight rows columns"),
+    )
+
+
+class Positions(Struct):
+    """``struct tweenlet_positions``: between which small rows or columns each large one lies."""
+
+    _fields_ = (*_fields(INT, "small large"), ("first", Int32OrNull), ("shares", Float32OrNull))
+
+
+class AdacofHead(Struct):
+    """``struct tweenlet_adacof_head``: the last steps of an AdaCoF head."""
+
+    _fields_ = (
+        *_fields(INT, "side dilation softmax"),
+        ("taps", Float32 * 3),
+        *_fields(Float32OrNull, "kernels bias"),
+        *_fields(Positions, "rows columns"),
+        ("frame", Float32),
+        ("out", Float32Strided),
+        ("pixel", INT),
+    )
+
+
+class Bottleneck(Struct):
+    """``struct tweenlet_bottleneck``: a ResNeXt bottleneck's weights."""
+
+    _fields_ = (
+        *_fields(INT, "inputs inner outputs group taps stride scale"),
+        ("first", INT * 2),
+        ("is_bf16", INT),
+        *_fields(Values, "reduce expand shortcut"),
+        *_fields(Float32, "grouped reduce_bias grouped_bias bias"),
+    )
+
+
+class Convolution(Struct):
+    """``struct tweenlet_convolution``: a convolution's weights in the Winograd domain."""
+
+    _fields_ = (
+        *_fields(INT, "inputs outputs taps tile is_bf16 enlarge shrink"),
+        ("kernels", Values),
+        ("bias", Float32),
+        *_fields(Float32OrNull, "slope_before slope_after"),
+    )
+
+
+class Penalties(Struct):
+    """``struct tweenlet_penalties``: weights of the variational refinement."""
+
+    _fields_ = _fields(FLOAT, "alpha delta gamma omega zeta_squared epsilon_squared")
+
+
+class _Size(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("size", LONG))
+
+
+STRUCTS: dict[str, type[Struct]] = {
+    "strided": Strided,
+    "image": Image,
+    "layout": Layout,
+    "input": Input,
+    "taps": Taps,
+    "positions": Positions,
+    "adacof_head": AdacofHead,
+    "bottleneck": Bottleneck,
+    "convolution": Convolution,
+    "penalties": Penalties,
+}
+"""By their names in C, without the prefix."""
+POINTER_TO = {struct: ctypes.POINTER(struct) for struct in STRUCTS.values()}
+PICTURES = (Float32, Float32, Float32)
+STATUS, NOTHING, NUMBER = "status", "nothing", "number"
+PROTOTYPES: dict[str, tuple[Any, ...]] = {
+    "vector_lanes": (NUMBER,),
+    "has_bf16": (NUMBER,),
+    "adacof_forward": (NOTHING, POINTER_TO[Taps], POINTER_TO[Strided], INT),
+    "adacof_backward": (NOTHING, POINTER_TO[Taps], POINTER_TO[Strided], *[Float32] * 3, INT),
+    "pad_frame": (NOTHING, Float32Strided, *[LONG] * 3, INT, INT, Float32, INT),
+    "adacof_head": (STATUS, POINTER_TO[AdacofHead], INT),
+    "bottleneck": (STATUS, POINTER_TO[Bottleneck], *[POINTER_TO[Image]] * 2, *[INT] * 3),
+    "blend_candidates": (
+        *(STATUS, Float32, Float32, Float32Strided, Float32Strided, Float32, Float32ChannelsLast),
+        *([LONG] * 4 + [INT] * 3),
+    ),
+    "correlation": (STATUS, *[POINTER_TO[Strided]] * 2, Float32, *[INT] * 5),
+    "scale_shift_act": (
+        *(NOTHING, INT, ValuesChannelsLast, Float32, Float32, ValuesChannelsLastOrNull),
+        *(FLOAT, LONG, INT, INT),
+    ),
+    "intermediate_flow": (STATUS, *[Float32] * 5, INT, INT, FLOAT, FLOAT, INT),
+    "static_overlay": (STATUS, Float32, Int32, Float32, Float32, INT, INT, *[FLOAT] * 5, INT),
+    "sobel": (STATUS, Float32, Float32, *[INT] * 3),
+    "search_round": (STATUS, *[Float32] * 5, *[INT] * 7, FLOAT, INT),
+    "densify": (STATUS, *[Float32] * 4, *[INT] * 6),
+    "prelu_backward": (
+        *(NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, Float32, ValuesChannelsLast, Float64),
+        *(LONG, INT, INT),
+    ),
+    "channel_sum": (NOTHING, INT, ValuesChannelsLast, Float64, LONG, INT, INT),
+    "downsample": (STATUS, *[Float32] * 3, LONG, *[INT] * 4),
+    "upsample_8tap": (STATUS, *[Float32] * 3, LONG, *[INT] * 4),
+    "avg_pool2": (NOTHING, Float32, Float32, LONG, *[INT] * 3),
+    "upsample_rows": (NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, *[INT] * 7),
+    "splat_sum": (STATUS, *[Float32] * 3, *[INT] * 4),
+    "refine_flow": (STATUS, *[Float32] * 4, *[INT] * 4, POINTER_TO[Penalties], INT),
+    "backwarp": (STATUS, *[Float32Strided] * 3, INT, *[LONG] * 4, *[INT] * 4),
+    "winograd": (
+        *(STATUS, POINTER_TO[Convolution], POINTER_TO[Input], INT, ValuesStrided, POINTER_TO[Layout]),
+        *(ValuesStridedOrNull, *[INT] * 6),
+    ),
+}
+"""What each function returns, then what it takes; by their names in C, without the prefix."""
+
+
+class Library:
+    """The compiled functions, by their names without the prefix. OSError for a file that does not fit."""
+
+    def __init__(self, path: Path):
+        library = ctypes.CDLL(str(path))
+        _check_sizes(library)
+        for name, (result, *arguments) in PROTOTYPES.items():
+            try:
+                function = library[f"tweenlet_{name}"]
+            except AttributeError as error:
+                raise OSError(str(error)) from error
+            function.argtypes = arguments
+            function.restype = None if result == NOTHING else INT
+            if result == STATUS:
+                function.errcheck = _raise_for_status
+            setattr(self, name, function)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Callable[..., Any]: ...
+
+
+def for_each_sample(call: Callable[..., None], batches: Sequence[Tensor], *settings: Any) -> None:
+    """Call native code for each sample of tensors (B, ...)."""
+    for sample in zip(*batches, strict=True):
+        call(*sample, *settings)
+
+
+def array(items: Iterable[Struct]) -> Any:
+    """Structs of one kind, one after the other."""
+    first, *rest = items
+    return (type(first) * (1 + len(rest)))(first, *rest)
+
+
+def _check_sizes(library: ctypes.CDLL) -> None:
+    try:
+        exported = (_Size * (len(STRUCTS) + 1)).in_dll(library, "tweenlet_sizes")
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    sizes = {entry.name.decode(): entry.size for entry in exported if entry.name}
+    declared = {name: ctypes.sizeof(struct) for name, struct in STRUCTS.items()}
+    if sizes != declared:
+        raise OSError(f"expected structs of these sizes in bytes: {declared}, got {sizes}")
+
+
+def _raise_for_status(status: Any, function: Any, arguments: Any) -> Any:  # noqa: ARG001
+    if status > 0:
+        raise MemoryError(f"not enough memory for {function.__name__}")
+    if status:
+        raise ValueError(f"expected a layer that {function.__name__} implements")

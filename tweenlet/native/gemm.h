@@ -1,0 +1,97 @@
+/* Matrix products: rows of v, whose numbers lie side by side, times kernels; sums are float32, products of float32 or of
+   bfloat16, these in pairs of inputs. */
+
+#include "vectors.h"
+
+#define ROWS (LANES == 16 ? 8 : 4) /* of a product: as many sums as registers hold */
+
+static inline int round_to_vectors(int numbers) { return (numbers + LANES - 1) / LANES * LANES; }
+
+/* Vectors of outputs that are made at once: so they lie in the kernels. */
+static inline int vectors_at_once(int left) { return left == 4 ? 2 : at_most(left, 3); }
+
+/* rows x (taps * inputs) times (taps * inputs) x vectors: m[row] = sum over taps and inputs. */
+INLINE void gemm_microkernel(const int rows, const int vectors, const float *v, long row_stride, long tap_stride,
+                             int taps, int inputs, const float *kernels, float *m, long m_stride) {
+    vec sum[24];
+    UNROLL(24)
+    for (int i = 0; i < rows * vectors; i++) sum[i] = (vec){0};
+    for (int tap = 0; tap < taps; tap++, v += tap_stride)
+        for (int input = 0; input < inputs; input++, kernels += vectors * LANES) {
+            vec kernel[3];
+            UNROLL(3)
+            for (int j = 0; j < vectors; j++) kernel[j] = *(const vec *)(kernels + j * LANES);
+            UNROLL(24)
+            for (int i = 0; i < rows; i++) {
+                vec x = (vec){0} + v[i * row_stride + input];
+                UNROLL(3)
+                for (int j = 0; j < vectors; j++) sum[i * vectors + j] += x * kernel[j];
+            }
+        }
+    UNROLL(24)
+    for (int i = 0; i < rows; i++) UNROLL(3)
+    for (int j = 0; j < vectors; j++) *(vec *)(m + i * m_stride + j * LANES) = sum[i * vectors + j];
+}
+
+#ifdef __AVX512BF16__
+INLINE void gemm_microkernel_bf16(const int rows, const int vectors, const short *v, long row_stride, long tap_stride,
+                                  int taps, int inputs, const short *kernels, float *m, long m_stride) {
+    __m512 sum[24];
+    UNROLL(24)
+    for (int i = 0; i < rows * vectors; i++) sum[i] = _mm512_setzero_ps();
+    for (int tap = 0; tap < taps; tap++, v += tap_stride)
+        for (int input = 0; input < inputs; input += 2, kernels += 2 * vectors * LANES) {
+            __m512bh kernel[3];
+            UNROLL(3)
+            for (int j = 0; j < vectors; j++) kernel[j] = (__m512bh)_mm512_loadu_si512(kernels + 2 * j * LANES);
+            UNROLL(24)
+            for (int i = 0; i < rows; i++) {
+                int pair;
+                memcpy(&pair, v + i * row_stride + input, 4);
+                __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
+                UNROLL(3)
+                for (int j = 0; j < vectors; j++)
+                    sum[i * vectors + j] = _mm512_dpbf16_ps(sum[i * vectors + j], x, kernel[j]);
+            }
+        }
+    UNROLL(24)
+    for (int i = 0; i < rows; i++) UNROLL(3)
+    for (int j = 0; j < vectors; j++) _mm512_storeu_ps(m + i * m_stride + j * LANES, sum[i * vectors + j]);
+}
+#endif
+
+#define GEMM_VECTORS(gemm_microkernel, rows, vectors)                                                                  \
+    switch (vectors) {                                                                                                 \
+    case 3: gemm_microkernel(rows, 3, v, row_stride, tap_stride, taps, inputs, kernels, m, m_stride); break;           \
+    case 2: gemm_microkernel(rows, 2, v, row_stride, tap_stride, taps, inputs, kernels, m, m_stride); break;           \
+    default: gemm_microkernel(rows, 1, v, row_stride, tap_stride, taps, inputs, kernels, m, m_stride);                 \
+    }
+#define GEMM_ROWS(gemm_microkernel)                                                                                    \
+    for (; rows >= ROWS; rows -= ROWS, v += ROWS * row_stride, m += ROWS * m_stride)                                   \
+        GEMM_VECTORS(gemm_microkernel, ROWS, vectors)                                                                  \
+    for (; rows > 0; rows--, v += row_stride, m += m_stride) GEMM_VECTORS(gemm_microkernel, 1, vectors)
+
+static void gemm_f32(int vectors, const float *v, long row_stride, long tap_stride, int taps, int inputs,
+                     const float *kernels, float *m, long m_stride, int rows) {
+    GEMM_ROWS(gemm_microkernel)
+}
+
+static void gemm_bf16(int vectors, const short *v, long row_stride, long tap_stride, int taps, int inputs,
+                      const short *kernels, float *m, long m_stride, int rows) {
+#ifdef __AVX512BF16__
+    GEMM_ROWS(gemm_microkernel_bf16)
+#else
+    (void)vectors, (void)v, (void)row_stride, (void)tap_stride, (void)taps, (void)inputs, (void)kernels, (void)m;
+    (void)m_stride, (void)rows;
+#endif
+}
+
+/* half: whether v and kernels are bfloat16. Returns the kernels after these. */
+static inline const char *gemm(int is_bf16, int vectors, const void *v, long row_stride, long tap_stride, int taps,
+                               int inputs, const char *kernels, float *m, long m_stride, int rows) {
+    if (is_bf16)
+        gemm_bf16(vectors, v, row_stride, tap_stride, taps, inputs, (const short *)kernels, m, m_stride, rows);
+    else
+        gemm_f32(vectors, v, row_stride, tap_stride, taps, inputs, (const float *)kernels, m, m_stride, rows);
+    return kernels + (is_bf16 ? 2 * ((inputs + 1) / 2 * 2) : 4 * inputs) * (long)taps * vectors * LANES;
+}

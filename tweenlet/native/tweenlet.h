@@ -1,0 +1,181 @@
+/* All that the library exports: ops/cpu/bindings.py declares the same functions and structs to Python.
+
+   Functions that may fail return 0, 1 for too little memory, or -1 for what they do not implement. Strides and other
+   distances are in numbers, not bytes. char * points to float32 or, where is_bf16 says so, to bfloat16, which the processor
+   must know. channels_last: the channels of a pixel lie next to each other. threads: of the OpenMP pool, at most. */
+
+#ifndef TWEENLET_H
+#define TWEENLET_H
+
+/* A tensor (batch, channels, height, width) by its strides. */
+struct tweenlet_strided {
+    float *values;
+    long sample, channel, row, pixel;
+};
+
+/* Pixels of one image, channels_last. */
+struct tweenlet_image {
+    char *values;
+    long row, pixel;
+};
+
+/* Slices of pixels, channels_last. */
+struct tweenlet_layout {
+    long slice, row, pixel;
+    int is_bf16;
+};
+
+/* Some of a layer's input channels. */
+struct tweenlet_input {
+    const char *values;
+    int channels;
+    struct tweenlet_layout layout;
+};
+
+/* A frame, and for each of its pixels side * side samples of it. */
+struct tweenlet_taps {
+    int side, dilation, batch, channels, height, width;
+    const float *frame;                   /* (batch, height + 2, width + 2, 4), its border repeated */
+    const float *weight, *rows, *columns; /* (batch, height, width, side * side) each */
+};
+
+/* Between which of the small rows (or columns) each of the large ones lies, one before and one after them included. */
+struct tweenlet_positions {
+    int small, large;
+    const int *first;    /* of the two */
+    const float *shares; /* of both */
+};
+
+/* The last steps of an AdaCoF head. */
+struct tweenlet_adacof_head {
+    int side, dilation;
+    int softmax;          /* whether the weights are logits, in powers of two */
+    const float *taps[3]; /* weight, rows, columns: (small rows, small columns, side * side) each */
+    const float *kernels; /* [kind][three vectors][input][lanes]; null: the taps are those of the pixels */
+    const float *bias;    /* [kind][lanes of taps] */
+    struct tweenlet_positions rows, columns;
+    const float *frame; /* (rows + 2, columns + 2, 4), its border repeated, a one after each colour */
+    float *out;         /* (rows, columns, pixel) */
+    int pixel;
+};
+
+/* A ResNeXt bottleneck's weights: those of 1x1 as the GEMM micro-kernels read them, zeros after the last bias. */
+struct tweenlet_bottleneck {
+    int inputs, inner, outputs; /* inner: as laid out, in whole vectors */
+    int group;                  /* channels of a group */
+    int taps;                   /* of the grouped kernel, a side (scale 2: of a phase) */
+    int stride, scale;
+    int first[2]; /* of even and of odd output pixels: where the first tap lies, from the pixel; zero or less */
+    int is_bf16;  /* x, y and the products of the 1x1 kernels; those of the grouped kernel are float32 */
+    const void *reduce, *expand, *shortcut;         /* shortcut: by phase */
+    const float *grouped;                           /* [phase][vector][tap down][input of a group][tap right][LANES] */
+    const float *reduce_bias, *grouped_bias, *bias; /* bias: of expand and shortcut together */
+};
+
+/* A convolution's weights in the Winograd domain. bias and slopes: for each channel, zeros after the last. */
+struct tweenlet_convolution {
+    int inputs, outputs, taps; /* taps: over slices, 1 or 3 */
+    int tile;                  /* output pixels of a tile, a side */
+    int is_bf16;               /* products of bfloat16, in pairs of inputs; their sums are float32 */
+    int enlarge;               /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
+    int shrink; /* 2: each cell of 2x2 becomes a pixel, one after the other among the kernels' inputs; else 1 */
+    const void *kernels; /* [point][group of outputs][tap][input (pair)][outputs of the group] ([of pair]) */
+    const float *bias;
+    const float *slope_before, *slope_after; /* of leaky activations around the convolution, or null */
+};
+
+/* Weights of the variational refinement, named as in OpenCV. */
+struct tweenlet_penalties {
+    float alpha, delta, gamma, omega, zeta_squared, epsilon_squared;
+};
+
+/* The name and sizeof of each struct above; a null name after the last. */
+struct tweenlet_size {
+    const char *name;
+    long size;
+};
+extern const struct tweenlet_size tweenlet_sizes[];
+
+int tweenlet_vector_lanes(void); /* floats of a vector, to whose multiples channels are padded */
+int tweenlet_has_bf16(void);     /* whether this processor computes with bfloat16 */
+
+/* adacof.c */
+void tweenlet_adacof_forward(const struct tweenlet_taps *taps, const struct tweenlet_strided *out, int threads);
+void tweenlet_adacof_backward(const struct tweenlet_taps *taps, const struct tweenlet_strided *gradient,
+                              float *for_weight, float *for_rows, float *for_columns, int threads);
+
+/* adacof_head.c */
+void tweenlet_pad_frame(const float *frame, long channel, long row, long pixel, int height, int width, float *padded,
+                        int threads);
+int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads);
+
+/* bottleneck.c */
+int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct tweenlet_image *x,
+                        const struct tweenlet_image *y, int height, int width, int threads);
+
+/* candidates.c */
+int tweenlet_blend_candidates(const float *before, const float *after, const float *flow, const float *logits,
+                              float *average, float *out, long flow_map, long flow_pixel, long logits_map,
+                              long logits_pixel, int height, int width, int threads);
+
+/* correlation.c */
+int tweenlet_correlation(const struct tweenlet_strided *first, const struct tweenlet_strided *second, float *out,
+                         int batch, int channels, int height, int width, int threads);
+
+/* epilogue.c */
+void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
+                              float slope, long pixels, int channels, int threads);
+
+/* intermediate.c */
+int tweenlet_intermediate_flow(const float *before, const float *after, const float *flows, float *out, float *coverage,
+                               int height, int width, float photometric_decay, float fallback_weight, int threads);
+
+/* overlay.c */
+int tweenlet_static_overlay(const float *frames, const int *duplicates, float *persistence, float *changes, int height,
+                            int width, float noise, float no_shape, float full_shape, float no_shade, float full_shade,
+                            int threads);
+
+/* patch_search.c */
+int tweenlet_sobel(const float *image, float *gradients, int height, int width, int threads);
+int tweenlet_search_round(const float *first, const float *second, const float *gradients, const float *vectors,
+                          float *out, int height, int width, int rows, int columns, int stride, int distance, int steps,
+                          float least_determinant, int threads);
+int tweenlet_densify(const float *first, const float *second, const float *vectors, float *flow, int height, int width,
+                     int rows, int columns, int stride, int threads);
+
+/* prelu.c */
+void tweenlet_prelu_backward(int is_bf16, const char *gradient, const char *x, const float *slopes, char *for_x,
+                             double *for_slopes, long pixels, int channels, int parts);
+
+/* reduce.c */
+void tweenlet_channel_sum(int is_bf16, const char *x, double *sums, long pixels, int channels, int threads);
+
+/* resample.c */
+int tweenlet_downsample(const float *x, const float *kernels, float *y, long planes, int channels, int height,
+                        int width, int threads);
+int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, long planes, int channels, int height,
+                           int width, int threads);
+void tweenlet_avg_pool2(const float *x, float *y, long planes, int height, int width, int threads);
+void tweenlet_upsample_rows(int is_bf16, const char *x, char *y, int batch, int height, int width, int channels,
+                            int start, int end, int threads);
+
+/* splat.c */
+int tweenlet_splat_sum(const float *values, const float *flow, float *total, int planes, int height, int width,
+                       int threads);
+
+/* variational.c */
+int tweenlet_refine_flow(const float *first, const float *second, const float *flow, float *out, int height, int width,
+                         int fixed_point_iterations, int sor_iterations, const struct tweenlet_penalties *penalties,
+                         int threads);
+
+/* warp.c */
+int tweenlet_backwarp(const float *source, const float *flow, float *out, int channels_last, long source_pixel,
+                      long out_pixel, long flow_pixel, long flow_channel, int channels, int height, int width,
+                      int threads);
+
+/* winograd.c */
+int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct tweenlet_input *inputs, int count, char *y,
+                      const struct tweenlet_layout *layout, const char *residual, int slices, int height, int width,
+                      int above, int below, int threads);
+
+#endif

@@ -1,0 +1,53 @@
+/* Pictures fetched from between their pixels, where flow points. ops/warp.py calls it. */
+
+#include "tweenlet.h"
+
+#include "vectors.h"
+#include "bilinear.h"
+
+static void warp_row_of_planes(const float *source, const float *u, const float *v, long flow_pixel, float *out,
+                               int row, int planes, int height, int width) {
+    const long plane = (long)height * width;
+    for (int number = 0; number < planes; number++, source += plane, out += plane) {
+        const struct frame frame = {source, height, width};
+#pragma omp simd
+        for (int x = 0; x < width; x++) out[x] = bilinear_at(frame, row + v[x * flow_pixel], x + u[x * flow_pixel]);
+    }
+}
+
+/* Here and below, lengths are in floats: how far it is from a pixel of a row to the next one. */
+static void warp_row_of_pixels(const float *source, long source_pixel, const float *u, const float *v, long flow_pixel,
+                               float *out, long out_pixel, int row, int channels, int height, int width) {
+    for (int column = 0; column < width; column++, out += out_pixel) {
+        const struct position at = locate(height, width, row + v[column * flow_pixel], column + u[column * flow_pixel]);
+        const char *upper = (const char *)(source + at.first * source_pixel),
+                   *lower = upper + 4 * at.down * source_pixel;
+        const long right = 4 * at.right * source_pixel;
+        for (int channel = 0; channel < channels; channel += LANES) {
+            const lane_mask active = first_lanes(channels - channel);
+            const long here = 4 * channel;
+            vec above = load_f32(upper + here, active), below = load_f32(lower + here, active);
+            above += at.beside * (load_f32(upper + here + right, active) - above);
+            below += at.beside * (load_f32(lower + here + right, active) - below);
+            store_f32((char *)out + here, above + at.below * (below - above), active);
+        }
+    }
+}
+
+/* source -> made, both (channels, height, width), or by_pixel (height, width, channels); flow: x's numbers, and y's so far
+   from them. Rows lie close. 0. */
+int tweenlet_backwarp(const float *source, const float *flow, float *out, int channels_last, long source_pixel,
+                      long out_pixel, long flow_pixel, long flow_channel, int channels, int height, int width,
+                      int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int row = 0; row < height; row++) {
+        const long place = (long)row * width;
+        const float *u = flow + place * flow_pixel, *v = u + flow_channel;
+        if (channels_last)
+            warp_row_of_pixels(source, source_pixel, u, v, flow_pixel, out + place * out_pixel, out_pixel, row,
+                               channels, height, width);
+        else
+            warp_row_of_planes(source, u, v, flow_pixel, out + place, row, channels, height, width);
+    }
+    return 0;
+}
