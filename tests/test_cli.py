@@ -174,6 +174,55 @@ def test_folders_globs_lists_and_pairs_of_images(
     assert [Path(f"m.{k}.png").exists() for k in range(5)] == [False, True, True, True, False]
 
 
+def test_a_damaged_video_is_written_told_and_ends_with_3(
+    clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _damaged(clip)
+    assert run("interpolate", clip) == 3
+    said = capsys.readouterr()
+    assert "; damaged 0.08-0.28 s" in said.out
+    assert "tweenlet: warning: damaged from 0.08 s to 0.28 s" in said.err
+    assert len(frames_of("clip.2x.mp4")) == 13
+    assert run("interpolate", clip, "--overwrite", "--json") == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["output"] == "clip.2x.mp4" or summary["output"] == str(clip.with_name("clip.2x.mp4"))
+    assert (summary["frames_in"], summary["frames_out"], summary["rate_out"]) == (7, 13, 50)
+    [warning] = summary["warnings"]
+    assert (warning["kind"], warning["start"]) == ("damaged", 0.08)
+    assert warning["end"] == pytest.approx(0.28)
+
+
+@pytest.mark.filterwarnings("default")
+def test_json_names_what_is_left_out(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with av.open("odd.mkv", "w") as out, av.open(str(clip)) as source:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        text = out.add_mux_stream("dvd_subtitle")
+        text.time_base = Fraction(1, 1000)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+        words = av.Packet(bytes(8))
+        words.stream, words.time_base, words.pts, words.dts, words.duration = text, Fraction(1, 1000), 9, 9, 9
+        out.mux(words)
+    assert run("interpolate", "odd.mkv", "odd.webm", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert any("subtitle" in warning["message"] for warning in summary["warnings"])
+
+
+def test_names_of_all_kinds(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("Title [dQw4w9WgXcQ].mp4", "what?.mp4", "12:30.mp4", os.fsdecode(b"caf\xe9.mp4")):
+        path = Path(name)
+        path.write_bytes(clip.read_bytes())
+        assert run("interpolate", name) == 0
+        assert len(frames_of(path.with_stem(f"{path.stem}.2x"))) == 13
+    Path("-dash.mp4").write_bytes(clip.read_bytes())
+    assert run("interpolate", "--", "-dash.mp4") == 0
+    assert run("interpolate", "--slow", 2, "--", "-dash.mp4", "-slow.mp4") == 0
+    assert len(frames_of("-slow.mp4")) == 13
+    assert run("interpolate", "-dash.mp4") == 2
+
+
 def test_y4m_pipes(clip: Path) -> None:
     assert run("interpolate", clip, "clip.y4m") == 0
     script = (
@@ -192,6 +241,16 @@ def test_y4m_pipes(clip: Path) -> None:
 
 def _truncated(clip: Path) -> Path:
     clip.write_bytes(clip.read_bytes()[:-800])
+    return clip
+
+
+def _damaged(clip: Path) -> Path:
+    """The third of seven pictures overwritten, those after it resting on it."""
+    with av.open(str(clip)) as container:
+        position, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][3]
+    data = bytearray(clip.read_bytes())
+    data[position + size // 3 : position + size] = bytes(size - size // 3)
+    clip.write_bytes(data)
     return clip
 
 
@@ -224,6 +283,8 @@ BAD = {
     "missing": (lambda clip: clip.with_name("none.mp4"), [], "no such file"),
     "no video": (_no_video, [], "not a video"),
     "truncated": (_truncated, [], "cut short"),
+    "damaged, strict": (_damaged, ["--strict"], "is damaged from 0.08 s"),
+    "no such stream": (lambda clip: clip, ["--stream", "1"], "has no video stream 1"),
     "no frames": (_empty, ["out.mp4"], "no images"),
     "one frame": (_single, ["out.mp4"], "expected two frames or more, got 1"),
     "size changes": (_resized, ["out.mp4"], "52x32"),
@@ -237,6 +298,7 @@ BAD = {
     "slower": (lambda clip: clip, ["--fps", "20"], "25 frames per second"),
     "no rate": (lambda clip: clip, ["--fps", "fast"], "expected a frame rate"),
     "no depth": (lambda clip: clip, ["--fps", "60", "--depth", "0"], "expected a depth from 1 to 8"),
+    "endless rate": (lambda clip: clip, ["--fps", "1e99999999"], "expected a frame rate"),
     "beyond depth": (lambda clip: clip, ["--fps", "1e9"], "depth 3 gives 8 times as many frames at most"),
     "unknown device": (lambda clip: clip, ["--device", "abacus"], "device abacus cannot be used"),
     "unknown engine": (

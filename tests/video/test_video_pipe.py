@@ -44,7 +44,7 @@ def test_there_and_back(make_clip, tmp_path, pixels, bits):
 
 def test_input_that_is_no_y4m(tmp_path):
     done = subprocess.run([sys.executable, "-c", THROUGH], input=b"nothing of the kind", capture_output=True)
-    assert b"standard input is not a y4m stream" in done.stderr
+    assert b"standard input is not a video that can be read in one pass" in done.stderr
     assert done.stdout == b""
 
 

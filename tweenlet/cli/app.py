@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from cyclopts import App, CycloptsError
@@ -35,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
             signal.signal(number, leave)
     code, said = 1, ""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names are bytes, which need not be UTF-8
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(_dashes(sys.argv[1:] if arguments is None else arguments), exit_on_error=False, print_error=False)
         return
     except CycloptsError as error:
         code, said = 2, f"{error} (tweenlet --help tells more)"
@@ -54,6 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = f"not enough memory: {str(error).splitlines()[0]}"
     print("tweenlet: " + " ".join(said.split()), file=sys.stderr)
     sys.exit(code)
+
+
+def _dashes(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which what follows -- cannot be taken for an option: -a.mp4 becomes ./-a.mp4."""
+    at = list(arguments).index("--") if "--" in arguments else len(arguments)
+    after = (f"./{a}" if a.startswith("-") and len(a) > 1 else a for a in arguments[at + 1 :])
+    return [*arguments[:at], *after]
 
 
 class _Leave:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +18,9 @@ from cyclopts import Group, Parameter, Token, validators
 import tweenlet
 from tweenlet.cli.app import app
 from tweenlet.progress import bar
+
+DAMAGED = 3
+"""How `interpolate` ends where it wrote OUT, but IN is damaged or cut short."""
 
 MORE_FRAMES = Group(
     "How many frames (one of these; --factor 2 if none)", validator=validators.mutually_exclusive
@@ -52,17 +61,24 @@ def interpolate(
     rate: str | None = None,
     cuts: bool = True,
     tile: str = "auto",
+    stream: Annotated[int | None, Parameter(converter=_whole)] = None,
+    strict: bool = False,
     overwrite: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Make a video smoother or slower.
 
     Sound and subtitles are kept, and so is every frame of IN. Without OUT the result lies beside IN:
     holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image between them.
 
+    What is damaged or missing in IN is bridged and told, and the exit code is 3; 1 where OUT could not be
+    written, 2 for a command that is not understood.
+
     Parameters
     ----------
     source
-        IN: a video, a folder, a glob in quotes, an image, or "-" for y4m on stdin.
+        IN: a video, a folder, a glob in quotes, an image, a URL (scheme://...), or "-" for a pipe, as of y4m.
+        Put -- before names that begin with a dash.
     more
         OUT: a video, a folder or numbered pattern (out/%05d.png) of images, or "-". Before it, more images.
     factor
@@ -90,8 +106,15 @@ def interpolate(
     tile
         Run frames in overlapping tiles of so many pixels a side, so that memory has a bound; "auto" where
         whole frames would take much of it, "none" never.
+    stream
+        Which video of IN, in ffprobe's count of streams; if not given the one marked as default, or the
+        largest that has frames.
+    strict
+        Refuse an IN that is damaged or cut short.
     overwrite
         Replace OUT if it exists.
+    as_json
+        Print the summary as one JSON object, with warnings and the times that are damaged or missing.
 
     """
     import torch
@@ -112,10 +135,20 @@ def interpolate(
             print(path)
         return
     chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}
-    with bar(Path(target).name if target != "-" else "stdout", "frames") as progress:
+    chosen |= {"stream": stream, "strict": strict}
+    with (
+        _overheard() as overheard,
+        bar(Path(target).name if target != "-" else "stdout", "frames") as progress,
+    ):
         done = tweenlet.interpolate_video(origin, target, progress=progress, **chosen)
-    if target != "-":
+    for notice in done.notices:
+        print(f"tweenlet: warning: {notice}", file=sys.stderr)
+    if as_json:
+        print(_json(done, target, overheard), file=sys.stderr if target == "-" else sys.stdout)
+    elif target != "-":
         print(f"{target}: {_sentence(done)}{f'; engine: {done.engine}' if engine == 'auto' else ''}")
+    if any(notice.is_damage for notice in done.notices):
+        sys.exit(DAMAGED)
 
 
 @app.command
@@ -153,7 +186,8 @@ def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
     of file that is not written.
     """
     from tweenlet.video.codecs import KINDS
-    from tweenlet.video.images import is_image
+    from tweenlet.video.container import is_url
+    from tweenlet.video.images import is_glob, is_image
 
     images = [is_image(Path(p)) and "%" not in p for p in paths]
     if len(paths) in (2, 3) and all(images):
@@ -169,8 +203,10 @@ def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
         return paths[0], paths[1]
     if paths[0] == "-":
         return "-", "-"
+    if is_url(paths[0]):
+        raise ValueError("say where the frames of a URL go: tweenlet interpolate https://... OUT")
     place = Path(paths[0])
-    if any(c in place.name for c in "*?["):
+    if is_glob(place):
         raise ValueError("say where the frames of a glob go: tweenlet interpolate 'frames/*.png' OUT")
     suffix = suffix.replace(".", "_").replace("/", "_")
     if place.is_dir():
@@ -179,11 +215,47 @@ def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
     return paths[0], str(place.with_name(f"{place.stem}.{suffix}{kind}"))
 
 
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """The warnings that are shown meanwhile, as a list."""
+    messages: list[str] = []
+    show = warnings.showwarning
+
+    def both(message: Warning | str, *rest: Any, **named: Any) -> None:
+        messages.append(str(message))
+        show(message, *rest, **named)
+
+    warnings.showwarning = both
+    try:
+        yield messages
+    finally:
+        warnings.showwarning = show
+
+
+def _json(done: tweenlet.Summary, target: str, messages: Sequence[str]) -> str:
+    values = {k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(done).items()}
+    del values["notices"]
+    spans = [notice.as_json() for notice in done.notices]
+    left_out = [{"kind": "other", "start": None, "end": None, "message": text} for text in messages]
+    return json.dumps({"output": target, **values, "warnings": spans + left_out})
+
+
 def _sentence(done: tweenlet.Summary) -> str:
     speed = done.frames_out / done.seconds if done.seconds else 0.0
     cuts = f", {done.cuts} cut{'s' * (done.cuts != 1)}" if done.cuts else ""
     return (
         f"{done.frames_in} frames at {float(done.rate_in):g}/s became "
         f"{done.frames_out} at {float(done.rate_out):g}/s{cuts}; "
-        f"{done.width}x{done.height}, {done.seconds:.1f} s, {speed:.1f} frames/s"
+        f"{done.width}x{done.height}, {done.seconds:.1f} s, {speed:.1f} frames/s{_damage(done)}"
     )
+
+
+def _damage(done: tweenlet.Summary) -> str:
+    """Which times of the source are damaged or missing: the first few of them."""
+    spans = [notice for notice in done.notices if notice.is_damage and notice.start is not None]
+    words = [
+        f"{n.kind} {float(n.start or 0):.2f}-{'end' if n.end is None else f'{float(n.end):.2f}'} s"
+        for n in spans[:4]
+    ]
+    more = [f"and {len(spans) - 4} more"] if len(spans) > 4 else []
+    return "".join(f"; {word}" for word in words + more)

@@ -193,7 +193,7 @@ def _course(path: Path, progress: Progress | None) -> _Course:
     width, height = _GLANCE
     times, changes, steps = [], [], []
     last, last_look = None, None
-    with video.read(path) as reader:
+    with video.read(path, strict=True) as reader:
         for frame in reader:
             small = frame.picture.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
             glance = torch.from_numpy(small).permute(2, 0, 1) / 255

@@ -151,7 +151,7 @@ class Clip:
         count, trouble = 0, ""
         recent: deque[Seen] = deque(maxlen=SPAN)
         try:
-            with video.read(self.path) as reader:
+            with video.read(self.path, strict=True) as reader:
                 for count, frame in enumerate(reader, 1):
                     recent.append((frame.time, cache(frame.rgb)))
                     start = count - SPAN

@@ -6,6 +6,7 @@ by_factor   real frames  0       1           2  3      by_rate   real frames  0 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -120,7 +121,7 @@ def exact_rate(fps: float | str | Fraction) -> Fraction:
     positive number.
     """
     try:
-        rate = Fraction(str(fps))
+        rate = Fraction(0 if re.search(r"[eE][-+]?\d{4}", str(fps)) else str(fps))  # 1e99999999 takes years
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if rate <= 0:

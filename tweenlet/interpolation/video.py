@@ -42,6 +42,8 @@ class Summary:
     rate_out: Fraction
     engine: str
     """What was asked to run the network; of "auto" the one it chose. Tiles that must agree are eager's."""
+    notices: tuple[video.Notice, ...] = ()
+    """What is damaged or missing in the source and when, and what of it is not kept."""
 
 
 def interpolate_video(
@@ -60,6 +62,8 @@ def interpolate_video(
     cuts: bool = True,
     tile: int | str | None = "auto",
     overwrite: bool = False,
+    stream: int | None = None,
+    strict: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Summary:
     """Write a smoother or a slower video. At most one of `factor`, `fps` and `slow` is given.
@@ -79,19 +83,23 @@ def interpolate_video(
         cuts: whether to look for cuts, and to make nothing across them.
         tile: as in :class:`Interpolator`; "auto" cuts where whole frames would take much memory.
         overwrite: whether an existing `dst` may be replaced.
+        stream: which video of `src`, counted among all its streams; None = the one marked as default, or the
+            largest that has frames.
+        strict: refuse a source that is damaged or cut short. If not, what can be read of it is used, and
+            :attr:`Summary.notices` tells what was not.
         progress: called with the frames written so far and an estimate of them all (None where unknown).
 
     Raises:
         OSError: (FileNotFoundError, FileExistsError, ...) files that cannot be read or written.
         ValueError: options that do not go together, an unknown model, device or engine, and a source that is
-            no video, has under two frames or frames of several sizes.
+            no video, has under two frames or frames of several sizes, or is damaged and `strict`.
 
     """
     began = time.monotonic()
     pace = Pace(factor, fps, slow, depth)
     ferry = Ferry(device_of(device))
     with (
-        video.read(src, None if rate is None else exact_rate(rate)) as reader,
+        video.read(src, None if rate is None else exact_rate(rate), stream=stream, strict=strict) as reader,
         ahead(_ready(reader, ferry)) as source,
     ):
         interpolator = _interpolator(model, device, dtype, engine, tile)
@@ -125,6 +133,7 @@ def interpolate_video(
         frames_in=reel.taken, frames_out=written, frames_made=reel.made, cuts=reel.cuts,
         seconds=time.monotonic() - began, width=reader.width, height=reader.height,
         rate_in=rate_in, rate_out=rate_out, engine=engines.running(interpolator.model),
+        notices=reader.notices,
     )  # fmt: skip
 
 
@@ -177,7 +186,7 @@ def interpolate_pair(
     targets = [dst] if factor == 2 else [dst.with_stem(f"{dst.stem}.{k}") for k in range(1, factor)]
     for target in targets:
         video.check_free(target, (before, after), overwrite)
-    with video.read([before, after]) as reader:
+    with video.read([before, after], strict=True) as reader:
         frames = [frame.rgb() for frame in reader]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
     interpolator = _interpolator(model, device, dtype, engine, tile)

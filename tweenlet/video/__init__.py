@@ -13,7 +13,9 @@ Memory is constant: one frame is held for its duration to be known, and every fr
 from __future__ import annotations
 
 from tweenlet.video.frame import Frame
-from tweenlet.video.read import IMAGE_RATE, Reader, read
+from tweenlet.video.notices import Notice
+from tweenlet.video.read import Reader, read
+from tweenlet.video.times import IMAGE_RATE
 from tweenlet.video.write import Writer, check_free, whole, write
 
-__all__ = ["IMAGE_RATE", "Frame", "Reader", "Writer", "check_free", "read", "whole", "write"]
+__all__ = ["IMAGE_RATE", "Frame", "Notice", "Reader", "Writer", "check_free", "read", "whole", "write"]

@@ -22,6 +22,11 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def is_glob(path: Path) -> bool:
+    """Whether a name is a pattern of names: it has a *, ? or [, and nothing exists that is called so."""
+    return any(c in path.name for c in "*?[") and not path.exists()
+
+
 def natural(path: Path) -> list[tuple[int, str]]:
     """A sorting key under which frame10 comes after frame9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
@@ -46,7 +51,7 @@ def decode_image(path: Path) -> av.VideoFrame:
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        with av.open(str(path), "r", metadata_errors="replace") as container:
+        with av.open(f"file:{path}", "r", metadata_errors="replace") as container:
             return next(container.decode(video=0))
     except (av.FFmpegError, StopIteration, IndexError):
         raise ValueError(f"{path} is not an image that can be read") from None

@@ -2,31 +2,35 @@
 
 ::
 
-    video file ─┐                     ┌ checks: damaged packets, a size that changes, an early end
-    "-" (y4m) ──┼─> container ─ demux ┴─ decode ─┐
-    folder ─────┤                                ├─> one frame held back ─> Frame(time, duration, picture)
-    glob, list ─┴─> files ──────────────── decode ┘      (its duration is known when the next one comes)
+    video file ─┐
+    "-", URL ───┼─> container ─> Decoder ─> times ─┐
+    folder ─────┤                                  ├─> one frame held back ─> Frame(time, duration, picture)
+    glob, list ─┴─> files ─────────────── decode ──┘      (its duration is known when the next one comes)
+                                             └─ what is damaged, missing or left out ─> Reader.notices
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import av
+from av.container import InputContainer
 
-from tweenlet.video.frame import Colour, Frame, bits_of
-from tweenlet.video.images import decode_image, is_image, list_images
+from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of
+from tweenlet.video.decode import Decoder
+from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
+from tweenlet.video.images import decode_image, is_glob, is_image, list_images
+from tweenlet.video.notices import Notice, Notices
+from tweenlet.video.rates import estimated_end, usual_rate, usual_step
+from tweenlet.video.times import IMAGE_RATE, Times
 
-IMAGE_RATE = Fraction(24)
-"""Frames per second by which images are timed when no rate is given."""
+_NO_ALPHA = "transparency is left out"
 
 Source = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -38,8 +42,9 @@ class Reader:
     one), ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10,
     12, 16), ``turns`` the quarter turns counter-clockwise by which the frames are to be shown, ``colour``
     their tags, ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first``
-    the first frame, ``stream`` the decoder's stream (None for images).
-    Iterating raises ValueError where the source turns out damaged, cut short, or of a changing size.
+    the first frame, ``stream`` the decoder's stream (None for images), ``place`` what to open for the sound.
+    Iterating raises ValueError where frames change their size, and where a source that is read strictly turns
+    out damaged or cut short.
     """
 
     def __init__(
@@ -47,21 +52,23 @@ class Reader:
         name: str,
         first: Frame,
         frames: Iterator[Frame],
+        notices: Notices,
         *,
+        place: Place | None = None,
         path: Path | None = None,
         rate: Fraction | None = None,
         frame_count: int | None = None,
         duration: Fraction | None = None,
         stream: av.VideoStream | None = None,
     ) -> None:
-        self.name, self.path, self.first = name, path, first
+        self.name, self.place, self.path, self.first = name, place, path, first
         self.width, self.height = first.picture.width, first.picture.height
         self.bits = bits_of(first.picture.format)
         self.colour = Colour.of(first.picture)
         self.turns = round(first.picture.rotation / 90) % 4
         self.rate, self.frame_count, self.duration = rate, frame_count, duration
         self.stream = stream
-        self._frames = frames
+        self._frames, self._notices = frames, notices
 
     def __enter__(self) -> Self:
         return self
@@ -74,207 +81,149 @@ class Reader:
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What the frames read so far have shown to be damaged, missing or left out."""
+        return self._notices.all()
+
     def close(self) -> None:
         """Let go of the file; the frames already taken stay valid."""
         if self.stream is not None:
             self.stream.container.close()
 
 
-def read(source: Source, rate: Fraction | None = None) -> Reader:
-    """Open a video file, a folder or glob of images, a list of image files, or ``"-"`` (y4m on stdin).
+def read(
+    source: Source, rate: Fraction | None = None, *, stream: int | None = None, strict: bool = False
+) -> Reader:
+    """Open a video file, a URL, a folder or glob of images, a list of images, or ``"-"`` (a pipe on stdin).
 
-    Images are taken in natural order (2 before 10) and timed by ``rate`` (frames per second, else
-    IMAGE_RATE); for a video ``rate`` is not used. Raises FileNotFoundError where there is nothing, ValueError
-    for what is no video, has no video stream, has no frames, or is cut short.
+    Args:
+        source: what exists under a name is opened, whatever characters are in it; else it may be a glob, or
+            a URL where it is written as scheme://...
+        rate: frames per second of images, which are taken in natural order (2 before 10); IMAGE_RATE if not
+            given. A video has its own.
+        stream: which stream of a file with several videos, counted among all its streams; by default the one
+            marked so, or the largest that has frames.
+        strict: whether damage and a missing end raise ValueError; by default they are told in the notices.
+
+    Raises:
+        FileNotFoundError: there is nothing of this name.
+        ValueError: it is no video, has no video stream or no frames, or is damaged and read strictly.
+
     """
-    if source == "-":
-        if os.isatty(0):
-            raise ValueError("standard input is a terminal: pipe a y4m stream into it")
-        return _read_video("pipe:0", "standard input", None, "yuv4mpegpipe")
-    if isinstance(source, (str, PathLike)):
-        path = Path(source)
-        if path.is_dir() or (not path.exists() and any(c in path.name for c in "*?[")):
-            return _read_images(list_images(path), str(source), rate)
-        if not path.exists():
-            raise FileNotFoundError(f"no such file: {source}")
-        if is_image(path):
-            return _read_images([path], str(source), rate)
-        return _read_video(str(path), str(source), path, None)
-    return _read_images([Path(p) for p in source], "the list of images", rate)
+    if not isinstance(source, (str, PathLike)):
+        return _read_images([Path(p) for p in source], "the list of images", rate, strict)
+    path = Path(source)
+    if path.is_dir() or (is_glob(path) and not is_url(str(source))):
+        return _read_images(list_images(path), str(source), rate, strict)
+    if is_image(path) and path.exists():
+        return _read_images([path], str(source), rate, strict)
+    return _read_video(place_of(source), stream, strict)
 
 
-def _read_images(paths: list[Path], name: str, rate: Fraction | None) -> Reader:
+def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bool) -> Reader:
     if not paths:
         raise ValueError(f"{name} holds no images (PNG, JPEG, TIFF or WebP)")
     duration = 1 / (rate or IMAGE_RATE)
+    notices = Notices(name, strict)
 
     def frames() -> Iterator[Frame]:
         for i, path in enumerate(paths):
             frame = first if i == 0 else Frame(i * duration, duration, decode_image(path), path)
             _same_size(frame.picture, first.picture, str(path), str(paths[0]))
+            if frame.picture.is_corrupt:
+                notices.add(Notice("damaged", f"{path.name} is damaged", frame.time, frame.time + duration))
+            _note_kind(frame.picture, notices)
             yield frame
 
     first = Frame(Fraction(0), duration, decode_image(paths[0]), paths[0])
     total = None if rate is None else len(paths) * duration
-    folder = paths[0].parent
-    return Reader(name, first, frames(), path=folder, rate=rate, frame_count=len(paths), duration=total)
+    return Reader(
+        name, first, frames(), notices,
+        path=paths[0].parent, rate=rate, frame_count=len(paths), duration=total,
+    )  # fmt: skip
 
 
-def _read_video(url: str, name: str, path: Path | None, form: str | None) -> Reader:
-    container = open_container(url, name, path, form)
+def _read_video(place: Place, index: int | None, strict: bool) -> Reader:
+    """The film of a file: the likeliest of its video streams that has several pictures, else one."""
+    container = open_container(place)
+    candidates = [stream.index for stream in film_streams(container, place.name, index)]
+    still: int | None = None
+    for candidate in candidates[:1] if place.is_pipe else candidates:
+        if candidate != candidates[0]:
+            container = open_container(place)
+        reader, several = _read_stream(container, candidate, place, strict)
+        if reader is not None and (several or len(candidates) == 1):
+            return reader
+        container.close()
+        still = candidate if still is None and reader is not None else still
+    reader = None if still is None else _read_stream(open_container(place), still, place, strict)[0]
+    if reader is None:
+        raise ValueError(f"{place.name} holds no frames that can be decoded")
+    return reader
+
+
+def _read_stream(
+    container: InputContainer, index: int, place: Place, strict: bool
+) -> tuple[Reader | None, bool]:
+    """A reader of one stream, None where it has no pictures, and whether it has several packets."""
+    stream = cast(av.VideoStream, container.streams[index])
+    notices = Notices(place.name, strict)
     try:
-        stream = _video_stream(container, name)
-        stream.thread_type = "AUTO"
-        promised = _promised(container, stream)
-        frames = _timed(_decoded(container, stream, name), container, stream, promised, name)
+        decoder = Decoder(container, stream)
+        step = usual_step(decoder.ahead)
+        rate = usual_rate(stream, step)
+        times = Times(container, stream, decoder, step or 1 / (rate or IMAGE_RATE), notices, place.path)
+        frames = iter(times)
         first = next(frames, None)
-        if first is None:
-            raise ValueError(f"{name} holds no frames that can be decoded")
     except BaseException:
         container.close()
         raise
-    rate = _rate(stream) or 1 / first.duration
-    count = stream.frames or (round(promised * rate) if promised else None)
-
-    def checked() -> Iterator[Frame]:
-        yield first
-        for frame in frames:
-            _same_size(
-                frame.picture, first.picture, f"{name} at {float(frame.time):.2f} s", "its first frame"
-            )
-            yield frame
-
-    return Reader(
-        name, first, checked(), path=path, rate=rate, frame_count=count, duration=promised, stream=stream
-    )
-
-
-def open_container(url: str, name: str, path: Path | None, form: str | None) -> av.container.InputContainer:
-    """Open what should be a video; ValueError or OSError with the reason in words where it is none."""
-    try:
-        container = av.open(url, "r", format=form, metadata_errors="replace")
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise system_error(error, f"cannot read {name}") from None
-        raise ValueError(_why_unreadable(name, path)) from None
-    if container.format.name == "tty":  # FFmpeg's player of text files
-        container.close()
-        raise ValueError(_why_unreadable(name, path))
-    return container
+    if first is None:
+        return None, False
+    end = estimated_end(container, stream)
+    duration = None if end is None else end - times.start - first.time
+    if place.is_pipe and any(s.type in ("audio", "subtitle") for s in container.streams):
+        reason = "sound and subtitles of a pipe are left out: they take a second reading"
+        notices.add(Notice("sound", reason))
+    if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9, whose decoders here leave it out
+        notices.add(Notice("alpha", _NO_ALPHA))
+    reader = Reader(
+        place.name, first, _checked(first, frames, place.name, notices), notices,
+        place=place, path=place.path, rate=rate or 1 / first.duration,
+        frame_count=_frame_count(stream, duration, rate), duration=duration, stream=stream,
+    )  # fmt: skip
+    return reader, decoder.several
 
 
-def system_error(error: av.FFmpegError | OSError, what: str) -> OSError:
-    """A failing disk or pipe, as FFmpeg or Python report it, as an OSError of one clear sentence."""
-    known = isinstance(error, OSError) and error.errno
-    kind = type(OSError(known, "")) if known else OSError  # FileNotFoundError, PermissionError ...
-    plain = kind(f"{what}: {os.strerror(known) if known else error.strerror}")
-    plain.errno = error.errno
-    return plain
+def _frame_count(stream: av.VideoStream, duration: Fraction | None, rate: Fraction | None) -> int | None:
+    average = stream.average_rate or rate
+    if stream.frames or duration is None or average is None:
+        return stream.frames or None
+    return round(duration * min(average, rate or average))
 
 
-def start_of(container: av.container.InputContainer) -> Fraction:
-    """The earliest timestamp of a file in seconds: what the frames and the sound are both counted from."""
-    streams = [s for s in container.streams if s.type in ("video", "audio")]
-    starts = (_seconds(s.start_time, s.time_base) for s in streams if s.start_time is not None)
-    return min(starts, default=Fraction(0))
+def _checked(first: Frame, frames: Iterator[Frame], name: str, notices: Notices) -> Iterator[Frame]:
+    for frame in chain([first], frames):
+        which = f"{name} at {float(frame.time):.2f} s"
+        _same_size(frame.picture, first.picture, which, "its first frame")
+        _note_kind(frame.picture, notices)
+        yield frame
 
 
-def _why_unreadable(name: str, path: Path | None) -> str:
-    if path is None:
-        return f"{name} is not a y4m stream (YUV4MPEG2)"
-    with path.open("rb") as file:
-        head = file.read(12)
-    if not head:
-        return f"{name} is an empty file"
-    if head[4:8] == b"ftyp":
-        return f"{name} is cut short: the index of this MP4 file (its moov box) is missing"
-    return f"{name} is not a video file that can be read"
+def _note_kind(picture: av.VideoFrame, notices: Notices) -> None:
+    """Say once what a picture has that no frame made of it will have: opacity and fields."""
+    if picture.interlaced_frame and "interlaced" not in notices:
+        reason = "the pictures are interlaced, and their two fields are taken as one frame: deinterlace first"
+        notices.add(Notice("interlaced", reason))
+    if "alpha" not in notices and _is_transparent(picture):
+        notices.add(Notice("alpha", _NO_ALPHA))
 
 
-def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    cover = av.stream.Disposition.attached_pic
-    streams = [
-        s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None
-    ]
-    if not streams:
-        raise ValueError(f"{name} has no video stream")
-    return streams[0]
-
-
-def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream, name: str
-) -> Iterator[av.VideoFrame]:
-    half = False
-    try:
-        for packet in container.demux(stream):
-            half = packet.is_corrupt or (half and not packet.size)
-            yield from packet.decode()
-    except av.FFmpegError as error:
-        raise ValueError(f"{name} is damaged: {error.strerror}") from None
-    if half and container.format.name != "mpegts":  # recordings of broadcasts end anywhere
-        raise ValueError(f"{name} is cut short: its last frame is incomplete")
-
-
-def _timed(
-    pictures: Iterator[av.VideoFrame],
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    promised: Fraction | None,
-    name: str,
-) -> Iterator[Frame]:
-    """Frames with their times; the last is shown to the end that the file promises (MP4 knows the durations
-    of pictures in the order of decoding only).
-    """
-    start = start_of(container)
-    usual = 1 / (_rate(stream) or IMAGE_RATE)
-    begin = Fraction(0)
-    held: Frame | None = None
-    for picture in pictures:
-        time = Fraction(0) if held is None else held.time + held.duration
-        if picture.pts is not None:
-            time = _seconds(picture.pts, picture.time_base) - start
-        if held is not None:
-            if time <= held.time:
-                time = held.time + usual
-            yield Frame(held.time, time - held.time, held.picture)
-        else:
-            begin = time
-        duration = _seconds(picture.duration, picture.time_base) or usual
-        held = Frame(time, duration, picture)
-    if held is None:
-        return
-    shown = held.time + held.duration - begin
-    missing = max((promised or shown) - shown, Fraction(0))
-    if missing > max((shown + missing) / 20, 4 * held.duration):
-        raise ValueError(
-            f"{name} is cut short: it promises {float(shown + missing):.2f} s of video, "
-            f"but ends after {float(shown):.2f} s"
-        )
-    yield replace(held, duration=held.duration + missing)
-
-
-def _rate(stream: av.VideoStream) -> Fraction | None:
-    """Average frames per second; an estimate next to a usual rate (25, 30000/1001) is taken for it."""
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        return None
-    usual = (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001))
-    return next((u for u in usual if abs(u - rate) < rate / 10_000), rate)
-
-
-def _promised(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """Seconds of video that the file says it holds, if it says."""
-    if stream.duration:
-        return _seconds(stream.duration, stream.time_base)
-    with suppress(KeyError, ValueError):  # Matroska, as FFmpeg and mkvmerge write it
-        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    alone = all(s is stream or s.type not in ("audio", "subtitle") for s in container.streams)
-    return Fraction(container.duration, av.time_base) if container.duration and alone else None
-
-
-def _seconds(ticks: int, time_base: Fraction | None) -> Fraction:
-    return ticks * (time_base or Fraction(0))
+def _is_transparent(picture: av.VideoFrame) -> bool:
+    if not (has_alpha(picture.format) or picture.format.has_palette):
+        return False
+    return bool(picture.reformat(format="rgba").to_ndarray()[..., 3].min() < 255)
 
 
 def _same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:

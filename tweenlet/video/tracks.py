@@ -13,15 +13,14 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
+from tweenlet.video.container import Place, open_container, start_of
 from tweenlet.video.convert import Copy, Sound, Text, Way
-from tweenlet.video.read import open_container, start_of
 
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
@@ -34,13 +33,13 @@ def copy_names(source: InputContainer, output: OutputContainer) -> None:
 class Tracks:
     """The streams of a video file beside its pictures: copied, or converted where the output asks for it."""
 
-    def __init__(self, path: Path, output: OutputContainer) -> None:
-        """Open ``path`` anew and add its streams to ``output``, whose picture stream exists already.
+    def __init__(self, place: Place, output: OutputContainer) -> None:
+        """Open ``place`` anew and add its streams to ``output``, whose picture stream exists already.
 
         A stream that this kind of file can hold in no way is left out with a UserWarning.
         """
-        self._name = path.name
-        self._source = open_container(str(path), str(path), path, None)
+        self._name = place.name if place.path is None else place.path.name
+        self._source = open_container(place)
         self._output = output
         self._start = start_of(self._source)
         self._ways: dict[int, Way] = {}

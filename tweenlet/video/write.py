@@ -30,9 +30,10 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from tweenlet.video.codecs import choose_codec
+from tweenlet.video.container import system_error
 from tweenlet.video.frame import Frame, fit, from_rgb, upright
 from tweenlet.video.images import ImageEncoder, is_image, list_images
-from tweenlet.video.read import Reader, system_error
+from tweenlet.video.read import Reader
 from tweenlet.video.still import keep_still
 from tweenlet.video.tracks import Tracks, copy_names
 from tweenlet.whole import MARK, Partial, whole_files
@@ -105,6 +106,7 @@ class VideoWriter(Writer):
 
     def __init__(self, path: Path | None, name: str, like: Reader, rate: Fraction, sound: bool) -> None:
         super().__init__(name)
+        rate = _representable(rate)
         codec = choose_codec(".y4m" if path is None else path.suffix, like)
         self._codec = codec
         self._turns = like.turns if codec.fixed_rate else 0
@@ -131,8 +133,8 @@ class VideoWriter(Writer):
             self._stream.codec_context.time_base = self._time_base
             if like.stream is not None and not codec.fixed_rate:
                 copy_names(cast(InputContainer, like.stream.container), self._output)
-                if sound and like.path is not None:
-                    self._tracks = Tracks(like.path, self._output)
+                if sound and like.place is not None and not like.place.is_pipe:
+                    self._tracks = Tracks(like.place, self._output)
         except BaseException:
             self._discard()
             raise
@@ -309,9 +311,20 @@ def _check_folder(folder: Path) -> None:
 
 
 def _time_base(like: Reader, rate: Fraction, fixed_rate: bool) -> Fraction:
-    """A unit of time in which the source's frames, eighths of them and the new rate are whole numbers."""
+    """A unit of time in which the source's frames, eighths of them and the new rate are whole numbers; where
+    that would be too fine for FFmpeg's 32 bits, one of about a microsecond.
+    """
     if fixed_rate:
         return 1 / rate
     source = like.first.duration if like.stream is None else cast(Fraction, like.stream.time_base)
     unit = math.lcm((source / 8).denominator, rate.numerator)
-    return Fraction(1, unit) if unit <= _FINEST else source / 8
+    if unit <= _FINEST:
+        return Fraction(1, unit)
+    return Fraction(1, rate.numerator * max(1, 1_000_000 // rate.numerator))
+
+
+def _representable(rate: Fraction) -> Fraction:
+    """The rate nearest to one, of 32-bit numbers, as FFmpeg has them."""
+    if rate > _FINEST:
+        raise ValueError(f"expected a frame rate that can be written, got {float(rate):g}")
+    return rate.limit_denominator(min(1_000_000, max(1, int(_FINEST / (rate + 1)))))

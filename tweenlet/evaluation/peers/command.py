@@ -84,7 +84,7 @@ def _read(path: Path, size: tuple[int, int]) -> Tensor:
     if not path.exists():
         raise ValueError("wrote no {out}")
     try:
-        with video.read([path]) as reader:
+        with video.read([path], strict=True) as reader:
             picture = torch.from_numpy(next(iter(reader)).rgb())
     except ValueError:
         raise ValueError("wrote an {out} that cannot be read") from None

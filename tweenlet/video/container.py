@@ -1,0 +1,152 @@
+"""Containers: where a source lies, opening it, and which of its streams is meant.
+
+::
+
+    a name ── exists? ──> "file:" + name      (a colon, "%", "[" or "http:" in it mean nothing)
+           └─ scheme://... ──> as it is
+           └─ "-", FIFO ──> read once, in order
+
+Playlists (HLS, DASH, ffconcat ...) name other files or hosts. They are followed where a person writes a URL,
+https://... or file://..., and refused else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+_PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
+_NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a video lies: how FFmpeg is to open it, and how people call it.
+
+    ``path`` is None for a URL, and for a pipe, which can be opened only once.
+    """
+
+    url: str
+    name: str
+    path: Path | None = None
+    is_url: bool = False
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it can be read only once."""
+        return self.path is None and not self.is_url
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is written as scheme://... and is no file."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None and not Path(name).exists()
+
+
+def place_of(source: str | os.PathLike[str]) -> Place:
+    """The place that a name of a video means: a URL, "-" (standard input), a file or a FIFO.
+
+    Raises FileNotFoundError where there is nothing, ValueError for a terminal or another device.
+    """
+    name = os.fspath(source)
+    if name == "-":
+        if os.isatty(0):
+            raise ValueError("standard input is a terminal: pipe a video into it, such as y4m")
+        return Place("pipe:0", "standard input")
+    if is_url(name):
+        return Place(name, name, is_url=True)
+    path = Path(name)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {name}")
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return Place(f"file:{path}", name, path)
+    if stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and name in ("/dev/stdin", "/dev/fd/0")):
+        return Place("pipe:0" if stat.S_ISSOCK(mode) else f"file:{path}", name)
+    raise ValueError(f"{name} is a device, not a file: expected a video, or a pipe that one comes through")
+
+
+def open_container(place: Place) -> InputContainer:
+    """Open what should be a video; ValueError or OSError with the reason in words where it is none."""
+    options = {} if place.is_url else {"format_whitelist": _formats()}
+    try:
+        container = av.open(place.url, "r", options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, av.ArgumentError):
+            raise system_error(error, f"cannot read {place.name}") from None
+        raise ValueError(_why_unreadable(place)) from None
+    if container.format.name == "tty":  # FFmpeg's player of text files
+        container.close()
+        raise ValueError(_why_unreadable(place))
+    return container
+
+
+def system_error(error: av.FFmpegError | OSError, what: str) -> OSError:
+    """A failing disk or pipe, as FFmpeg or Python report it, as an OSError of one clear sentence."""
+    known = isinstance(error, OSError) and error.errno
+    kind = type(OSError(known, "")) if known else OSError  # FileNotFoundError, PermissionError ...
+    plain = kind(f"{what}: {os.strerror(known) if known else error.strerror}")
+    plain.errno = error.errno
+    return plain
+
+
+def start_of(container: InputContainer) -> Fraction:
+    """The earliest timestamp of a file in seconds: what the frames and the sound are both counted from."""
+    streams = [s for s in container.streams if s.type in ("video", "audio")]
+    starts = (s.start_time * (s.time_base or Fraction(0)) for s in streams if s.start_time is not None)
+    return min(starts, default=Fraction(0))
+
+
+def film_streams(container: InputContainer, name: str, index: int | None = None) -> list[av.VideoStream]:
+    """The video streams of a file that may be its film, the likeliest first: those marked as default, the
+    larger first, then the others. Covers and thumbnails that are marked as such are none.
+
+    ``index``: the one stream that is asked for, as counted among all streams of the file (ffprobe's count).
+    Raises ValueError where there is none, or not this one.
+    """
+    streams = [s for s in container.streams.video if s.codec_context is not None]
+    if index is not None:
+        chosen = [s for s in streams if s.index == index]
+        if not chosen:
+            indices = ", ".join(str(s.index) for s in streams) or "none"
+            raise ValueError(f"{name} has no video stream {index}: its video streams are {indices}")
+        return chosen
+    films = [s for s in streams if not s.disposition & _NO_FILM]
+    if not films:
+        raise ValueError(f"{name} has no video stream")
+    default = av.stream.Disposition.default
+    return sorted(films, key=lambda s: (not s.disposition & default, -s.width * s.height, s.index))
+
+
+@cache
+def _formats() -> str:
+    """The kinds of files that are read, in FFmpeg's names: all that hold their pictures themselves."""
+    names = (name for name in av.formats_available if not set(name.split(",")) & set(_PLAYLISTS))
+    return ",".join(names)
+
+
+def _why_unreadable(place: Place) -> str:
+    name = place.name
+    if place.is_url:
+        return f"{name} is not a video that can be read"
+    if place.path is None:
+        return (
+            f"{name} is not a video that can be read in one pass, "
+            "such as a y4m stream (YUV4MPEG2), Matroska or MPEG-TS"
+        )
+    with place.path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        return f"{name} is an empty file"
+    if head[4:8] == b"ftyp":
+        return f"{name} is cut short: the index of this MP4 file (its moov box) is missing"
+    if head.lstrip(b"\xef\xbb\xbf \r\n").startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")):
+        return f"{name} is a playlist, which names other files: to have it followed, write file://{place.path.resolve()}"
+    return f"{name} is not a video file that can be read"

@@ -1,0 +1,84 @@
+"""Rates and lengths: what a file states about its times, compared with the time stamps of its packets.
+
+Files state rates that are absurd (1000 for 30, 60000 for 25), and lengths that are those of other streams or
+count from elsewhere. The time stamps of the first packets are believed first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median
+
+import av
+from av.container import InputContainer
+
+_DURATION = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
+_COUNTED = {"mpegts", "mpeg", "ogg", "gif", "yuv4mpegpipe", "webp_pipe"}
+
+
+def usual_step(stamps: Iterable[Fraction]) -> Fraction | None:
+    """Seconds from one picture to the next, as most of them are apart; None for under two time stamps."""
+    steps = [after - before for before, after in pairwise(sorted(set(stamps)))]
+    if not steps:
+        return None
+    middle = median(steps)
+    near = [step for step in steps if middle / 2 < step < middle * 3 / 2]
+    return sum(near, Fraction(0)) / len(near)
+
+
+def usual_rate(stream: av.VideoStream, step: Fraction | None) -> Fraction | None:
+    """Frames per second: the average that the file states, or else the rate that FFmpeg guesses, where the
+    usual step between time stamps agrees with it; else the rate of that step. None where nothing is known.
+    """
+    stated = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
+    if step is None:
+        return _near_usual(stated[0], Fraction(1, 10_000)) if stated else None
+    for rate in stated:
+        if abs(rate * step - 1) < Fraction(1, 10):
+            return _near_usual(rate, Fraction(1, 10_000))
+    return _near_usual(1 / step, Fraction(1, 400))
+
+
+def promised_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """When a stream ends by what is stated about it, in seconds of the file's clock; None if nothing is, or
+    only what FFmpeg counted from the packets that are there.
+    """
+    if container.format.name in _COUNTED or (container.format.name.startswith("mov") and not stream.frames):
+        return None
+    base = stream.time_base or Fraction(0)
+    if stream.duration:
+        length = stream.duration * base
+        if container.format.name == "avi" and stream.average_rate:
+            length = max(length, stream.frames / stream.average_rate)  # cut, it states what is left
+        return (stream.start_time or 0) * base + length
+    stated = _DURATION.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska by FFmpeg and mkvmerge
+    if stated:
+        return int(stated[1]) * 3600 + int(stated[2]) * 60 + Fraction(stated[3])
+    return None
+
+
+def estimated_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """When a stream ends by what is stated or was counted by FFmpeg, in seconds of the file's clock."""
+    stated = promised_end(container, stream)
+    if stated is None and stream.duration:
+        return ((stream.start_time or 0) + stream.duration) * (stream.time_base or Fraction(0))
+    if stated is None and container.duration:
+        return Fraction(container.duration + (container.start_time or 0), av.time_base)
+    return stated
+
+
+def file_end(container: InputContainer) -> Fraction | None:
+    """When a file ends by what is stated about all its streams together, in seconds of its clock."""
+    if container.format.name in _COUNTED or not container.duration or container.duration < 0:
+        return None
+    return Fraction(container.duration + max(container.start_time or 0, 0), av.time_base)
+
+
+def _near_usual(rate: Fraction, tolerance: Fraction) -> Fraction:
+    """A rate, or the one of 25, 30, 30000/1001 ... that it is next to."""
+    usual = (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001))
+    nearest = min(usual, key=lambda u: abs(u - rate))
+    return nearest if nearest and abs(nearest - rate) < rate * tolerance else rate

@@ -1,0 +1,174 @@
+"""Times: decoded pictures as frames with exact times and durations, and notices of what is missing.
+
+::
+
+    pictures   0   1   2   .   .   5   6   │ 3600   3601        the file states an end at 12 s
+    frames     0   1   2───────────5   6   │ 7      8───        from 9 s on: missing
+                       from 3 to 5:        the clock jumps: counted on
+                       missing, if packets were lost there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from tweenlet.video.container import start_of
+from tweenlet.video.decode import Decoder, Picture
+from tweenlet.video.frame import Frame
+from tweenlet.video.notices import Notice, Notices
+from tweenlet.video.rates import file_end, promised_end
+from tweenlet.video.truncation import is_truncated
+
+IMAGE_RATE = Fraction(24)
+"""Frames per second by which pictures are timed where nothing else is known."""
+_WIDE = Fraction(3, 2)  # usual steps, beyond which pictures are missing between two
+_SECOND = Fraction(1)
+_BACK = Fraction(1, 2)  # seconds back: a clock that begins anew, not pictures out of order
+_BEYOND = 10  # seconds beyond the end that the file states
+_LONGEST = 24 * 3600  # seconds between two pictures, where the file states no end
+
+
+class Times:
+    """The frames of one video stream, each held back until its duration is known; to be iterated once.
+
+    ``start`` is the time of the file's clock, in seconds, from which its frames and its sound are counted.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: av.VideoStream,
+        decoder: Decoder,
+        step: Fraction,
+        notices: Notices,
+        path: Path | None,
+    ) -> None:
+        """``step``: the seconds that pictures are usually apart; ``path``: the file, if it is one."""
+        self.start = start_of(container)
+        self._container, self._stream, self._decoder = container, stream, decoder
+        self._step, self._notices, self._path = step, notices, path
+        self._shift = -self.start  # from the file's clock to times of frames
+        self._limit = file_end(container)
+        self._count = self._pauses = 0
+        self._was_damaged = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        held: Frame | None = None
+        for picture in self._decoder:
+            time = self._time(picture, held)
+            if held is None:
+                self._note_start(picture, time)
+            else:
+                self._note_gap(picture, held.time, time)
+                yield replace(held, duration=time - held.time)
+            if picture.damaged:
+                reason = "pictures have errors, or rest on some that have"
+                self._notices.add(Notice("damaged", reason, time, time + self._step))
+            frame = picture.frame
+            duration = frame.duration * (frame.time_base or 0) if frame.duration else self._step
+            held = Frame(time, Fraction(duration), frame)
+            self._was_damaged = picture.damaged
+            self._count += 1
+        if held is not None:
+            yield self._ended(held)
+
+    def _time(self, picture: Picture, held: Frame | None) -> Fraction:
+        """When a picture is shown: later than the one before, whatever its time stamp."""
+        if held is None:
+            return Fraction(0) if picture.time is None else picture.time + self._shift
+        if picture.time is None:
+            return held.time + held.duration
+        time, following = picture.time + self._shift, held.time + self._step
+        if held.time < time and not self._is_jump(held.time, time):
+            return time
+        plain = picture.time - self.start
+        if held.time < plain <= held.time + max(10 * self._step, _SECOND):  # the clock is right again
+            self._shift = -self.start
+            return plain
+        if held.time - _BACK < time <= held.time:
+            return following
+        self._shift = following - picture.time
+        reason = f"the clock jumps to {float(picture.time):.2f} s; times are counted on from the frame before"
+        self._notices.add(Notice("clock", reason, following, following))
+        return following
+
+    def _is_jump(self, before: Fraction, time: Fraction) -> bool:
+        if self._limit is None:
+            return time - before > _LONGEST
+        return time - before > _BEYOND and time - self._shift > self._limit + _BEYOND
+
+    def _note_start(self, picture: Picture, time: Fraction) -> None:
+        if picture.lost is None:
+            return
+        lost = picture.lost + self._shift
+        if self._decoder.starts_with_key and picture.hurt:
+            self._notices.add(Notice("missing", "pictures cannot be decoded", lost, time))
+        elif not self._decoder.starts_with_key:
+            self._notices.add(Notice("late", "the first pictures rest on some before the file", lost, time))
+
+    def _note_gap(self, picture: Picture, before: Fraction, time: Fraction) -> None:
+        gap = time - before - picture.repeats * self._step
+        if gap <= _WIDE * self._step:
+            return
+        self._pauses += 1
+        end = before + self._step
+        certain = picture.hurt or picture.lost is not None or self._was_damaged
+        if certain or self._container.format.name == "ogg":  # where every picture has its packet
+            self._notices.add(Notice("missing", "pictures cannot be decoded", end, time))
+        elif (
+            gap >= max(10 * self._step, _SECOND)
+            and self._pauses <= 1 + self._count // 100
+            and self._count >= 24
+        ):
+            self._notices.add(Notice("gap", "the file has no pictures there", end, time))
+
+    def _ended(self, last: Frame) -> Frame:
+        """The last frame, to the end that the file states if that is near; what is missing is noted.
+
+        (MP4 knows the durations of pictures in the order of decoding only.)
+        """
+        shown = last.time + last.duration
+        lost = [time + self._shift for time in self._decoder.lost if time + self._shift > last.time]
+        stated = promised_end(self._container, self._stream)
+        end = None if stated is None or self._shift != -self.start else stated + self._shift
+        if lost and not self._decoder.cut:
+            self._note_missing(
+                "pictures cannot be decoded", shown, max([t + self._step for t in lost] + [end or shown])
+            )
+            return last
+        if self._decoder.cut or (self._path is not None and is_truncated(self._path)):
+            if end is None or end > shown + self._step / 2:
+                self._note_missing("the file is cut short", shown, end or self._file_end(shown))
+            return last
+        if end is None:
+            return self._compared_with_file(last, shown)
+        complete = 0 < self._stream.frames <= self._decoder.count
+        if end - shown <= self._tolerance(shown) or complete:
+            return replace(last, duration=max(end - last.time, last.duration))
+        self._note_missing("the file states a later end", shown, end)
+        return last
+
+    def _compared_with_file(self, last: Frame, shown: Fraction) -> Frame:
+        """Where nothing is stated about the stream alone: none of the streams may end early."""
+        end = self._file_end(shown)
+        reach = self._decoder.reach - self.start
+        if end is not None and end - max(reach, shown) > self._tolerance(shown):
+            self._note_missing("the file states a later end", shown, end)
+        return last
+
+    def _file_end(self, shown: Fraction) -> Fraction | None:
+        if self._limit is None or self._shift != -self.start:
+            return None
+        return self._limit - self.start if self._limit - self.start > shown + self._step / 2 else None
+
+    def _tolerance(self, shown: Fraction) -> Fraction:
+        return max(shown / 20, 4 * self._step)
+
+    def _note_missing(self, reason: str, start: Fraction, end: Fraction | None) -> None:
+        self._notices.add(Notice("missing", reason, start, end))
