@@ -7,12 +7,65 @@ the numbers held here. A checkpoint carries its config, and ``STMFNet(config)`` 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 SCALES = (2.0, 1.0, 0.5)
 NARROWEST_FEATURE = 32
 """A ResNeXt of width w has int(w / 2 * 4 / 64) * 32 inner channels: none below this width."""
 TEXTURE_LEVELS = 4
+
+
+@dataclass(frozen=True)
+class FlowLevel:
+    """One level of an intermediate-flow branch."""
+
+    scale: int
+    """The frame is downsampled by this, a power of two, before the level's own two strided convolutions."""
+    width: int
+    """Channels of its residual blocks, even."""
+    blocks: int
+    """How many residual blocks there are."""
+
+    def __post_init__(self) -> None:
+        if self.scale < 1 or self.scale & (self.scale - 1):
+            raise ValueError(f"expected the scale of a level to be a power of two, got {self.scale}")
+        if self.width < 2 or self.width % 2 or self.blocks < 0:
+            raise ValueError(
+                f"expected an even width and 0 or more blocks, got {self.width} and {self.blocks}"
+            )
+
+
+@dataclass(frozen=True)
+class IntermediateFlowConfig:
+    """An intermediate-flow branch (IFNet); ValueError, in words, for one that cannot be built."""
+
+    levels: tuple[FlowLevel, ...]
+    """Coarsest first, each with a scale below the one before."""
+    encoder: tuple[int, int] = (16, 4)
+    """Hidden and output widths of the layers that see one frame at a time."""
+    context: int = 8
+    """Channels that a level passes on to the next one."""
+    four_frames: bool = False
+    """Time the motion by the pairs of frames before and after, and work at half the frame's size: the finest
+    level has scale 2. False = RIFE's own way."""
+
+    def __post_init__(self) -> None:
+        scales = [level.scale for level in self.levels]
+        if not scales or any(finer >= coarser for coarser, finer in pairwise(scales)):
+            raise ValueError(f"expected levels from coarse to fine, one or more, got scales {scales}")
+        if self.four_frames and (len(scales) < 2 or scales[-1] != 2):
+            raise ValueError(f"expected scales down to 2 for four frames, two or more, got {scales}")
+        if min(*self.encoder, self.context) < 1:
+            raise ValueError(
+                f"encoder and context must be positive, got {self.encoder} and {self.context}"
+            )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> IntermediateFlowConfig:
+        """From plain JSON types."""
+        levels = tuple(FlowLevel(**level) for level in values["levels"])
+        return cls(**{**values, "levels": levels, "encoder": tuple(values["encoder"])})
 
 
 @dataclass(frozen=True)
@@ -42,9 +95,15 @@ class ModelConfig:
     """Widths of the 3-D U-net that adds texture; None = none."""
     texture_out: int = 32
     """Width in which the texture network fuses its five time slices."""
+    intermediate: IntermediateFlowConfig | None = None
+    """An intermediate-flow branch, which stands alone and takes a time; None = none."""
 
     def __post_init__(self) -> None:
         """Refuse in words what cannot be built."""
+        if self.intermediate is not None:
+            if (self.features, self.flow, self.refine, self.grid, self.texture) != (None,) * 5:
+                raise ValueError("an intermediate-flow branch stands alone: the other branches must be None")
+            return
         start = SCALES.index(self.scales[0]) if self.scales and self.scales[0] in SCALES else 0
         if (
             not self.scales
@@ -100,16 +159,20 @@ class ModelConfig:
     def to_json(self) -> dict[str, Any]:
         """The config as plain JSON types."""
         return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name != "intermediate" or value is not None
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
         """The inverse of :meth:`to_json`; ValueError for other fields and for what cannot be built."""
-        names = {f.name for f in fields(cls)}
-        if set(values) != names:
+        names = {f.name for f in fields(cls)} - {"intermediate"}
+        if set(values) - {"intermediate"} != names:
             raise ValueError(f"expected the fields {sorted(names)}, got {sorted(values)}")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        if values.get("intermediate") is not None:
+            values["intermediate"] = IntermediateFlowConfig.from_json(values["intermediate"])
         return cls(**values)
 
 
@@ -126,6 +189,14 @@ SMALL = ModelConfig(
     scales=(1.0,), features=None, flow="dis", refine=(32, 48, 72), grid=None, texture=None,
 )  # fmt: skip
 """The default: classical motion over four frames, refined by half a million parameters."""
+
+RIFE = ModelConfig(
+    scales=(1.0,), features=None, flow=None, grid=None, texture=None,
+    intermediate=IntermediateFlowConfig((
+        FlowLevel(16, 192, 8), FlowLevel(8, 128, 8), FlowLevel(4, 96, 8), FlowLevel(2, 64, 8), FlowLevel(1, 32, 8),
+    )),
+)  # fmt: skip
+"""RIFE 4.25, 5,664,776 parameters: two frames and a time."""
 
 TINY = ModelConfig(
     features=(32, 32), kernel_hidden=8, kernel_size=3, flow=None,

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from tweenlet import config
-from tweenlet.config import MINI, STMFNET, ModelConfig
+from tweenlet.config import MINI, RIFE, STMFNET, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.whole import write_whole
 
 FORMAT = "1"
 SHELVES = (Path(__file__).parent / "shipped", Path(__file__).parent.parent / "weights")
 """Where named weights lie: in an installed package, and in a checkout."""
+RIFE_TRAINING_ONLY = ("teacher.", "caltime.")
+"""Beginnings of the keys in RIFE's checkpoints that its network does not have."""
 FIRST = 3
 """How many keys an error names of each kind."""
 NUMBERS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
@@ -105,12 +107,14 @@ def digest_of_tensors(model: nn.Module, begin: str = "") -> str:
     return total.hexdigest()
 
 
-def convert(path: str | Path) -> STMFNet:
-    """Read a checkpoint published by the authors of ST-MFNet or ST-MFNet Mini (``.pth``), in eval mode.
+def convert(path: str | Path, notify: Callable[[str], None] | None = None) -> STMFNet:
+    """Read a published checkpoint of ST-MFNet, ST-MFNet Mini (``.pth``) or RIFE 4.25 (``flownet.pkl``).
 
-    It is a dict with ``state_dict``, with or without DataParallel's ``module.``; the config is found from the
-    shapes (dilation, which leaves no trace in them, is taken to be 1). Nothing in the file is executed.
-    FileNotFoundError for no such file; ValueError for anything else, naming the first keys that differ.
+    The first two are a dict with ``state_dict``, the last is a plain one; each with or without DataParallel's
+    ``module.``. The config is found from the shapes (dilation, which leaves no trace in them, is taken to be
+    1). Nothing in the file is executed. Returns the network in eval mode; ``notify`` hears which entries were
+    left out, those that only the training of RIFE used. FileNotFoundError for no such file; ValueError for
+    anything else, other versions of RIFE included, naming the first keys that differ.
     """
     path = Path(path)
     if not path.is_file():
@@ -123,15 +127,22 @@ def convert(path: str | Path) -> STMFNet:
         raise
     except Exception as error:  # foreign bytes make the unpickler fail in every way there is
         raise ValueError(f"{path} is not a PyTorch file of plain tensors") from error
-    state = content.get("state_dict") if isinstance(content, dict) else None
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f'{path} is not a published ST-MFNet checkpoint: expected a dict with "state_dict"')
-    return from_official({str(key).removeprefix("module."): tensor for key, tensor in state.items()}, path)
+        raise ValueError(
+            f'{path} is not a published checkpoint: expected a dict of tensors, or one as its "state_dict"'
+        )
+    state = {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
+    leftover = [key for key in state if key.startswith(RIFE_TRAINING_ONLY)]
+    if leftover and notify:
+        prefixes = sorted({key.partition(".")[0] for key in leftover})
+        notify(f"left out {len(leftover)} entries that only training used: {', '.join(prefixes)}")
+    return from_official({key: tensor for key, tensor in state.items() if key not in leftover}, path)
 
 
 def from_official(state: Mapping[str, Tensor], source: str | Path = "the state_dict") -> STMFNet:
     """Build the model that an official ``state_dict`` belongs to, in eval mode; errors as :func:`convert`."""
-    config = _config_of(_shapes(state))
+    config = RIFE if any(key.startswith("block0.") for key in state) else _config_of(_shapes(state))
     _compare(_shapes(state), _shapes(to_official(_outline(config))), source)
     model = STMFNet(config)
     ours = {official_name(name): name for name in model.state_dict()}
@@ -205,6 +216,16 @@ _RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"^texture\.fuse\.", "dyntex_generator.feature_fuse."),
         (r"^texture\.out\.", "dyntex_generator.outconv.1."),
     ),
+    "intermediate": (
+        *((rf"^intermediate\.encode\.layers\.{2 * i}\.", f"encode.cnn{i}.") for i in range(3)),
+        (r"^intermediate\.encode\.out\.", "encode.cnn3."),
+        (r"^intermediate\.levels\.(\d)\.", r"block\1."),
+        (r"\.down\.0\.", ".conv0.0.0."),
+        (r"\.down\.2\.", ".conv0.1.0."),
+        (r"\.blocks\.(\d+)\.", r".convblock.\1."),
+        (r"\.scale$", ".beta"),
+        (r"\.up\.0\.", ".lastconv.0."),
+    ),
 }  # fmt: skip
 """Per part of the network: what to replace, in this order, to come from our names to the official ones."""
 
@@ -273,4 +294,5 @@ def _compare(
         if keys
     ]
     if differences:
-        raise ValueError(f"{source} does not fit an ST-MFNet: {'; '.join(differences)}")
+        title = "RIFE 4.25, the only version that is read" if "block0.conv0.0.0.weight" in expected else "an ST-MFNet"
+        raise ValueError(f"{source} does not fit {title}: {'; '.join(differences)}")

@@ -9,12 +9,12 @@ from tweenlet.cli.app import app, check_free
 
 @app.command
 def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
-    """Turn a checkpoint that the authors of ST-MFNet published (.pth) into one of tweenlet's (.safetensors).
+    """Turn a published checkpoint of ST-MFNet or RIFE 4.25 into one of tweenlet's (.safetensors).
 
     Parameters
     ----------
     source
-        stmfnet.pth or stmfnet_mini.pth. Nothing in it is executed.
+        stmfnet.pth, stmfnet_mini.pth or flownet.pkl. Nothing in it is executed.
     target
         The file to write.
     overwrite
@@ -25,7 +25,7 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
     from tweenlet.cost import parameters_of
 
     check_free(target, overwrite)
-    model = weights.convert(source)
+    model = weights.convert(source, notify=print)
     weights.save(target, model, {"source": source.name})
     print(f"{target}: {parameters_of(model):,} parameters")
 

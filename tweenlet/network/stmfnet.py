@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from tweenlet.config import ModelConfig
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
+from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
+from tweenlet.network.intermediate_flow import IntermediateFlow
 from tweenlet.network.kernels import Kernels
 from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
@@ -53,7 +55,10 @@ class STMFNet(nn.Module):
         if self.fusion is not None and self.motion is not None:
             self.fusion.start_silent()
         self.texture = None if config.texture is None else Texture(config.texture, config.texture_out)
+        self.intermediate = intermediate_flow(config)
+        self.takes_time = self.intermediate is not None
         self.stride = max(
+            1 if self.intermediate is None else self.intermediate.stride,
             round(1 / config.scales[-1]),
             2 ** len(config.features or ()),
             2 ** len(config.flow) if isinstance(config.flow, tuple) else 1,
@@ -62,14 +67,26 @@ class STMFNet(nn.Module):
             TEXTURE_STRIDE if config.texture else 1,
         )
 
-    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
-        """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame halfway between the middle two, (B, 3, H, W).
+    def forward(
+        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5
+    ) -> Tensor:
+        """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame between the middle two, (B, 3, H, W).
+
+        It lies halfway, or where the network ``takes_time``, at a ``time`` (a number or (B,)) in (0, 1).
 
         A network with classical motion takes its ``flows`` (B, 4, 2, H, W; as
         :func:`~tweenlet.ops.dis.window_flows` makes them) or finds them itself; others take none. The result
         is not clamped. ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
+        if self.intermediate is not None:
+            if isinstance(self.intermediate, FourFrameFlow):
+                check(frames, self.stride)
+                return self.intermediate(frames, time, flows)
+            check(frames, 1)
+            return self.intermediate(frames[:, 1], frames[:, 2], time).frame
         check(frames, self.stride)
+        if not isinstance(time, Tensor) and time != 0.5:
+            raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time}")
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
@@ -85,6 +102,13 @@ class STMFNet(nn.Module):
         if self.fusion is not None:
             draft = draft + self.fusion(made)
         return draft if self.texture is None else draft + self.texture(frames, draft)
+
+
+def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow | None:
+    """The intermediate-flow branch of a config, if it has one."""
+    if config.intermediate is None:
+        return None
+    return (FourFrameFlow if config.intermediate.four_frames else IntermediateFlow)(config.intermediate)
 
 
 def check(frames: Tensor, stride: int) -> None:

@@ -1,0 +1,165 @@
+"""Intermediate flow: the motion from the new frame to both of its neighbours, found coarse to fine (IFNet).
+
+    before, after (B, 3, H, W), time  ->  flows (B, 4, H, W), mask (B, 1, H, W), frame (B, 3, H, W)
+
+    before, after --> encode --> features
+         level 1/16:  frames, features, time                            --> flows, mask, context
+         level 1/8:   both warped by the flows; time, mask, context     --> flows += , mask, context
+         ...
+         level 1:     the same                                          --> flows, mask
+    frame = mask * before warped + (1 - mask) * after warped
+
+Flows are in pixels of the frame, (dx, dy) to `before`, then (dx, dy) to `after`. A level works at 1/(4 scale) of
+the frame's size. Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation" (RIFE),
+ECCV 2022; the layers are those of version 4.25.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tweenlet.config import FlowLevel, IntermediateFlowConfig
+from tweenlet.ops.warp import sample as backwarp
+
+SLOPE = 0.2
+"""Of the leaky ReLUs, below zero."""
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """What the levels found for one new frame."""
+
+    frame: Tensor
+    """(B, 3, H, W), not clamped."""
+    flows: tuple[Tensor, ...]
+    """After each level, coarsest first: (B, 4, H, W), pixels, to the frame before and to the one after."""
+    mask: Tensor
+    """(B, 1, H, W): logit of the share of the frame before."""
+
+
+class Encoder(nn.Module):
+    """Features of one frame, at its own size, from layers at half of it."""
+
+    def __init__(self, hidden: int, outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, hidden, 3, 2, 1), activation(),
+            nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
+            nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
+        )  # fmt: skip
+        self.out = nn.ConvTranspose2d(hidden, outputs, 4, 2, 1)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, outputs, H, W)."""
+        features: Tensor = self.out(self.layers(frame))
+        return features
+
+
+class ResidualBlock(nn.Module):
+    """x -> act(scale * conv(x) + x): a block whose scale is nearly zero does nearly nothing."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, 1, 1)
+        self.scale = nn.Parameter(torch.ones(1, width, 1, 1))
+        self.activation = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same shape."""
+        out: Tensor = self.activation(self.conv(x) * self.scale + x)
+        return out
+
+
+class Level(nn.Module):
+    """One level: everything known so far, at the level's size, to corrections of the flows, a mask and context."""
+
+    def __init__(self, inputs: int, level: FlowLevel, context: int):
+        super().__init__()
+        self.scale = level.scale
+        self.down = nn.Sequential(
+            nn.Conv2d(inputs, level.width // 2, 3, 2, 1), activation(),
+            nn.Conv2d(level.width // 2, level.width, 3, 2, 1), activation(),
+        )  # fmt: skip
+        self.blocks = nn.Sequential(*(ResidualBlock(level.width) for _ in range(level.blocks)))
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(level.width, 4 * (4 + 1 + context), 4, 2, 1), nn.PixelShuffle(2)
+        )
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs (B, C, h, w) -> corrections (B, 4, h, w; pixels of the frame), mask (a logit), context."""
+        out: Tensor = self.up(self.blocks(self.down(inputs))).float()
+        return out[:, :4] * self.scale, out[:, 4:5], out[:, 5:]
+
+
+class IntermediateFlow(nn.Module):
+    """The levels of a config, and what they make of two frames at any time between them."""
+
+    def __init__(self, config: IntermediateFlowConfig):
+        super().__init__()
+        self.stride = 4 * max(level.scale for level in config.levels)
+        hidden, features = config.encoder
+        self.encode = Encoder(hidden, features)
+        first = 2 * (3 + features) + 1
+        later = first + 1 + config.context + 4
+        self.levels = nn.ModuleList(
+            Level(later if place else first, level, config.context)
+            for place, level in enumerate(config.levels)
+        )
+
+    def forward(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Interpolation:
+        """Frames (B, 3, H, W) of any size in [0, 1], time (a number or (B,)) in (0, 1) -> the frame then.
+
+        Sizes that are no multiple of ``stride`` are padded with zeros to one, right and below. ValueError for a
+        time outside (0, 1).
+        """
+        height, width = before.shape[-2:]
+        room = (0, -width % self.stride, 0, -height % self.stride)
+        pair = tuple(F.pad(frame, room) for frame in (before, after))
+        flows, mask = self._levels(*pair, check_time(time, before).expand(-1, 1, *pair[0].shape[-2:]))
+        warped = _warp(*pair, flows[-1])
+        share = torch.sigmoid(mask)
+        frame = warped[0] * share + warped[1] * (1 - share)
+        area = (..., slice(height), slice(width))
+        return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
+
+    def _levels(self, before: Tensor, after: Tensor, time: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The flows after each level, and the last mask."""
+        features = self.encode(before), self.encode(after)
+        flows: list[Tensor] = []
+        known: tuple[Tensor, ...] = (before, after, *features, time)
+        mask = before
+        for level in self.levels:
+            inputs = resize(torch.cat(known, 1), 1 / level.scale)
+            if flows:
+                inputs = torch.cat((inputs, resize(flows[-1], 1 / level.scale) / level.scale), 1)
+            correction, mask, context = (resize(x, level.scale) for x in level(inputs))
+            flows.append(flows[-1] + correction if flows else correction)
+            warped = _warp(before, after, flows[-1])
+            known = (*warped, *_warp(*features, flows[-1]), time, mask, context)
+        return flows, mask
+
+
+def _warp(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
+    return backwarp(before, flows[:, :2]), backwarp(after, flows[:, 2:])
+
+
+def check_time(time: float | Tensor, like: Tensor) -> Tensor:
+    """The time of each sample, (B, 1, 1, 1), in the dtype and on the device of frames; ValueError for one outside (0, 1)."""
+    times = torch.as_tensor(time, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
+    if not torch.compiler.is_compiling() and not bool(((times > 0) & (times < 1)).all()):
+        raise ValueError(f"expected a time between 0 and 1, got {time}")
+    return times.expand(like.shape[0], 1, 1, 1)
+
+
+def resize(x: Tensor, factor: float) -> Tensor:
+    """Bilinear, (B, C, H, W) -> (B, C, factor H, factor W)."""
+    return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def activation() -> nn.LeakyReLU:
+    """The activation that follows nearly every convolution."""
+    return nn.LeakyReLU(SLOPE)
