@@ -79,4 +79,4 @@ def test_a_config_is_a_value():
     assert replace(MINI) == MINI
     assert hash(MINI) == hash(replace(MINI))
     assert MINI != STMFNET
-    assert all(field.name in MINI.to_json() for field in fields(ModelConfig))
+    assert {field.name for field in fields(ModelConfig)} - MINI.to_json().keys() == {"intermediate"}

@@ -57,9 +57,7 @@ class IntermediateFlowConfig:
         if self.four_frames and (len(scales) < 2 or scales[-1] != 2):
             raise ValueError(f"expected scales down to 2 for four frames, two or more, got {scales}")
         if min(*self.encoder, self.context) < 1:
-            raise ValueError(
-                f"encoder and context must be positive, got {self.encoder} and {self.context}"
-            )
+            raise ValueError(f"encoder and context must be positive, got {self.encoder} and {self.context}")
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> IntermediateFlowConfig:
@@ -193,7 +191,8 @@ SMALL = ModelConfig(
 RIFE = ModelConfig(
     scales=(1.0,), features=None, flow=None, grid=None, texture=None,
     intermediate=IntermediateFlowConfig((
-        FlowLevel(16, 192, 8), FlowLevel(8, 128, 8), FlowLevel(4, 96, 8), FlowLevel(2, 64, 8), FlowLevel(1, 32, 8),
+        FlowLevel(16, 192, 8), FlowLevel(8, 128, 8), FlowLevel(4, 96, 8), FlowLevel(2, 64, 8),
+        FlowLevel(1, 32, 8),
     )),
 )  # fmt: skip
 """RIFE 4.25, 5,664,776 parameters: two frames and a time."""

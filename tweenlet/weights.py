@@ -294,5 +294,9 @@ def _compare(
         if keys
     ]
     if differences:
-        title = "RIFE 4.25, the only version that is read" if "block0.conv0.0.0.weight" in expected else "an ST-MFNet"
+        title = (
+            "RIFE 4.25, the only version that is read"
+            if "block0.conv0.0.0.weight" in expected
+            else "an ST-MFNet"
+        )
         raise ValueError(f"{source} does not fit {title}: {'; '.join(differences)}")

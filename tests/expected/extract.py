@@ -33,10 +33,19 @@ def main() -> None:
             outputs[f"{net}_in_training"] = file["output"][..., ::4, ::4]
         manifest = json.loads((GOLDEN / f"manifest_{net}.json").read_text())
         step = json.loads((GOLDEN / f"train_step_{net}_base_128x128.json").read_text())
-        for name, content in ((f"manifest_{net}", manifest), (f"train_step_{net}", step)):
-            packed = gzip.compress(json.dumps(content).encode(), mtime=0)
-            (HERE / f"{name}.json.gz").write_bytes(packed)
+        pack(f"manifest_{net}", manifest)
+        pack(f"train_step_{net}", step)
+    pack("manifest_rife", json.loads((GOLDEN / "manifest_rife.json").read_text()))
+    with np.load(GOLDEN / "rife_base.npz") as file:
+        outputs |= {
+            f"rife_{time}": file[f"128x192_{time}_output"].squeeze()[..., ::4, ::4]
+            for time in ("t0.5", "t0.25")
+        }
     np.savez_compressed(HERE / "outputs.npz", **outputs)
+
+
+def pack(name: str, content: object) -> None:
+    (HERE / f"{name}.json.gz").write_bytes(gzip.compress(json.dumps(content).encode(), mtime=0))
 
 
 if __name__ == "__main__":

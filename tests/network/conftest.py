@@ -30,12 +30,16 @@ def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.int64)
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     random = np.random.Generator(np.random.PCG64(seed))
+    if leaf == "beta":  # RIFE's residual blocks
+        return np.asarray(random.uniform(0.2, 0.6, shape), np.float32)
     if leaf == "running_mean":
         value = 0.05 * random.standard_normal(shape)
     elif leaf == "running_var":
         value = random.uniform(0.8, 1.2, shape)
     elif len(shape) >= 2:
         value = np.sqrt(1 / np.prod(shape[1:])) * random.standard_normal(shape)
+        if key.endswith("lastconv.0.weight"):  # RIFE's corrections of the flow
+            value = value.astype(np.float32) * np.float32(2)
     elif leaf == "bias":
         value = 0.02 * random.standard_normal(shape)
     elif shape == (1,):
@@ -68,7 +72,7 @@ def expected_json(name: str):
 
 @pytest.fixture
 def golden_weights():
-    """Build the network of a golden manifest, "mini" or "teacher", with weights by the golden rule."""
+    """Build the network of a golden manifest ("mini", "teacher", "rife"), weights by the golden rule."""
 
     def build(net: str) -> STMFNet:
         state = {

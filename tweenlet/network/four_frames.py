@@ -1,18 +1,18 @@
-"""Intermediate flow over four frames: timed by the neighbouring pairs, at half the frame's size, fetched sharply.
+"""Intermediate flow over four frames: timed by the neighbouring pairs, at half the frame's size.
 
     frames (B, 4, 3, H, W), time  ->  frame (B, 3, H, W)
 
     each frame --> its pyramid, and features --+
                                                v
     neighbouring pairs --> coarse levels --> velocities --> acceleration --+
-    the middle pair ----> coarse levels --> flows, mask, context --> + ----+--> finest level --> flows, mask
-    before, after <-- fetched along the flows, bicubic -- mixed by the mask -- what stands still left alone
+    the middle pair ----> coarse levels --> flows, mask, context ---- + ---+--> finest level --> flows, mask
+    before, after --> fetched along the flows, bicubic --> mixed by the mask --> what stands still left alone
 
-The levels are those of :class:`~tweenlet.network.intermediate_flow.IntermediateFlow` (RIFE), with two differences
-that make them cheap: a level warps frames that are already as small as it needs them, and none works at the frame's
-own size. Two frames tell where something was and where it will be, not when it is halfway: things speed up and
-slow down. The acceleration is read off the velocities of the pairs before and after (Xu et al., "Quadratic Video
-Interpolation", NeurIPS 2019).
+Two things make the levels cheaper than those of :mod:`tweenlet.network.intermediate_flow`: a level warps
+frames that are already as small as it needs them, and none works at the frame's own size. Two frames tell
+where something was and where it will be, but not when it is halfway: things speed up and slow down. The
+acceleration is read off the velocities of the pairs before and after, as in Xu et al., "Quadratic Video
+Interpolation", NeurIPS 2019.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tweenlet.ops.overlay import overlay
 from tweenlet.ops.warp import sample as backwarp
 
 SMOOTHED = 5
-"""Side in pixels, at the size of the coarse levels, of the neighbourhood that velocities are averaged over."""
+"""Side of the neighbourhood that velocities are averaged over, in pixels of the coarse levels."""
 PAIR_TIME = 0.5
 """When between its two frames the velocity of a pair is measured."""
 
@@ -72,12 +72,13 @@ class FourFrameFlow(nn.Module):
     def forward(self, frames: Tensor, time: float | Tensor = 0.5, velocities: Tensor | None = None) -> Tensor:
         """Frames (B, 4, 3, H, W) -> the frame (B, 3, H, W) at a time in (0, 1) between the middle two.
 
-        H and W are multiples of ``stride``. Velocities (B, 2, 2, h, w) are those of the pairs before and after, as
-        :meth:`velocity` measures them; None = they are measured here. ValueError for a time outside (0, 1).
+        H and W are multiples of ``stride``. Velocities (B, 2, 2, h, w) are those of the pairs before and
+        after, as :meth:`velocity` measures them; None = they are measured here. ValueError for a time
+        outside (0, 1).
         """
         if velocities is None:
             outer = self.velocity(frames[:, ::2].flatten(0, 1), frames[:, 1::2].flatten(0, 1))
-            velocities = outer.unflatten(0, (-1, 2))
+            velocities = outer.view(-1, 2, *outer.shape[1:])
         flows, mask = self.motion(frames[:, 1:3], check_time(time, frames), velocities)
         before, after = frames[:, 1], frames[:, 2]
         flows, share = resize(flows, 2), torch.sigmoid(resize(mask, 2))
@@ -86,8 +87,8 @@ class FourFrameFlow(nn.Module):
         return frame.lerp((before + after) / 2, still)
 
     def motion(self, pair: Tensor, times: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor]:
-        """The middle pair (B, 2, 3, H, W), times (B, 1, 1, 1) -> flows (B, 4, H/2, W/2; pixels of the frame), mask."""
-        pyramid = [level.unflatten(0, (-1, 2)) for level in self.pyramid(pair.flatten(0, 1))]
+        """The middle pair (B, 2, 3, H, W) -> flows (B, 4, H/2, W/2), pixels of the frame; mask (a logit)."""
+        pyramid = [level.view(-1, 2, *level.shape[1:]) for level in self.pyramid(pair.flatten(0, 1))]
         flows, mask, context = self._coarse(pyramid, times)
         bend = acceleration(flows, velocities, times, pair.shape[-1]) * self.trust
         flows = flows + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
@@ -119,16 +120,23 @@ class FourFrameFlow(nn.Module):
         return flows, mask, context
 
     def _refine(
-        self, level: int, pair: Tensor, flows: Tensor, mask: Tensor, context: Tensor, times: Tensor, *more: Tensor
+        self,
+        level: int,
+        pair: Tensor,
+        flows: Tensor,
+        mask: Tensor,
+        context: Tensor,
+        times: Tensor,
+        *more: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One level finer: what the last one knew, enlarged, and corrected."""
         scale = self.scales[level]
         factor = pair.shape[-1] // flows.shape[-1]
-        flows, mask, context, *more = (resize(x, factor) for x in (flows, mask, context, *more))
+        flows, mask, context, *others = (resize(x, factor) for x in (flows, mask, context, *more))
         small = flows / scale
         warped = _pairwise(backwarp(pair[:, 0], small[:, :2]), backwarp(pair[:, 1], small[:, 2:]))
         plane = times.expand(-1, 1, *flows.shape[-2:])
-        inputs = torch.cat((warped, plane, mask, context, small, *(x / scale for x in more)), 1)
+        inputs = torch.cat((warped, plane, mask, context, small, *(x / scale for x in others)), 1)
         correction, mask, context = self.levels[level](inputs)
         return flows + correction, mask, context
 
@@ -136,8 +144,8 @@ class FourFrameFlow(nn.Module):
 def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:
     """How velocity changes from frame to frame, (B, 2, h, w) pixels, where the new frame is.
 
-    Flows (B, 4, h, w) of the middle pair, velocities (B, 2, 2, h, w) of the pairs before and after (NaN = unknown), times
-    (B, 1, 1, 1), all in pixels of a frame of this width. Zero where neither is known.
+    Flows (B, 4, h, w) of the middle pair at ``times`` (B, 1, 1, 1), velocities (B, 2, 2, h, w) of the pairs
+    before and after (NaN = unknown), all in pixels of a frame of this width. Zero where neither is known.
     """
     velocity = flows[:, 2:] - flows[:, :2]
     steps = velocity * (flows.shape[-1] / width)

@@ -9,9 +9,9 @@
          level 1:     the same                                          --> flows, mask
     frame = mask * before warped + (1 - mask) * after warped
 
-Flows are in pixels of the frame, (dx, dy) to `before`, then (dx, dy) to `after`. A level works at 1/(4 scale) of
-the frame's size. Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation" (RIFE),
-ECCV 2022; the layers are those of version 4.25.
+Flows are in pixels of the frame: (dx, dy) to `before`, then (dx, dy) to `after`. A level works at 1/(4 scale)
+of the frame's size. Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation"
+(RIFE), ECCV 2022; the layers are those of version 4.25.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ResidualBlock(nn.Module):
 
 
 class Level(nn.Module):
-    """One level: everything known so far, at the level's size, to corrections of the flows, a mask and context."""
+    """One level: from everything known so far, corrections of the flows, a mask and context."""
 
     def __init__(self, inputs: int, level: FlowLevel, context: int):
         super().__init__()
@@ -100,7 +100,8 @@ class IntermediateFlow(nn.Module):
 
     def __init__(self, config: IntermediateFlowConfig):
         super().__init__()
-        self.stride = 4 * max(level.scale for level in config.levels)
+        self.scales = [level.scale for level in config.levels]
+        self.stride = 4 * self.scales[0]
         hidden, features = config.encoder
         self.encode = Encoder(hidden, features)
         first = 2 * (3 + features) + 1
@@ -113,33 +114,34 @@ class IntermediateFlow(nn.Module):
     def forward(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Interpolation:
         """Frames (B, 3, H, W) of any size in [0, 1], time (a number or (B,)) in (0, 1) -> the frame then.
 
-        Sizes that are no multiple of ``stride`` are padded with zeros to one, right and below. ValueError for a
-        time outside (0, 1).
+        Sizes that are no multiple of ``stride`` are padded to one with zeros, right and below. ValueError for
+        a time outside (0, 1).
         """
         height, width = before.shape[-2:]
         room = (0, -width % self.stride, 0, -height % self.stride)
-        pair = tuple(F.pad(frame, room) for frame in (before, after))
-        flows, mask = self._levels(*pair, check_time(time, before).expand(-1, 1, *pair[0].shape[-2:]))
-        warped = _warp(*pair, flows[-1])
+        before, after = F.pad(before, room), F.pad(after, room)
+        flows, mask = self._levels(before, after, check_time(time, before))
         share = torch.sigmoid(mask)
+        warped = _warp(before, after, flows[-1])
         frame = warped[0] * share + warped[1] * (1 - share)
         area = (..., slice(height), slice(width))
         return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
 
-    def _levels(self, before: Tensor, after: Tensor, time: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _levels(self, before: Tensor, after: Tensor, times: Tensor) -> tuple[list[Tensor], Tensor]:
         """The flows after each level, and the last mask."""
         features = self.encode(before), self.encode(after)
+        plane = times.expand(-1, 1, *before.shape[-2:])
         flows: list[Tensor] = []
-        known: tuple[Tensor, ...] = (before, after, *features, time)
+        known: tuple[Tensor, ...] = (before, after, *features, plane)
         mask = before
-        for level in self.levels:
-            inputs = resize(torch.cat(known, 1), 1 / level.scale)
+        for scale, level in zip(self.scales, self.levels, strict=True):
+            inputs = resize(torch.cat(known, 1), 1 / scale)
             if flows:
-                inputs = torch.cat((inputs, resize(flows[-1], 1 / level.scale) / level.scale), 1)
-            correction, mask, context = (resize(x, level.scale) for x in level(inputs))
+                inputs = torch.cat((inputs, resize(flows[-1], 1 / scale) / scale), 1)
+            correction, mask, context = (resize(x, scale) for x in level(inputs))
             flows.append(flows[-1] + correction if flows else correction)
             warped = _warp(before, after, flows[-1])
-            known = (*warped, *_warp(*features, flows[-1]), time, mask, context)
+            known = (*warped, *_warp(*features, flows[-1]), plane, mask, context)
         return flows, mask
 
 
@@ -147,12 +149,15 @@ def _warp(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]
     return backwarp(before, flows[:, :2]), backwarp(after, flows[:, 2:])
 
 
-def check_time(time: float | Tensor, like: Tensor) -> Tensor:
-    """The time of each sample, (B, 1, 1, 1), in the dtype and on the device of frames; ValueError for one outside (0, 1)."""
-    times = torch.as_tensor(time, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
+def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
+    """The time of each sample, (B, 1, 1, 1), in the dtype and on the device of frames.
+
+    ValueError for one that does not lie in (0, 1).
+    """
+    times = torch.as_tensor(time, dtype=frames.dtype, device=frames.device).reshape(-1, 1, 1, 1)
     if not torch.compiler.is_compiling() and not bool(((times > 0) & (times < 1)).all()):
         raise ValueError(f"expected a time between 0 and 1, got {time}")
-    return times.expand(like.shape[0], 1, 1, 1)
+    return times.expand(frames.shape[0], 1, 1, 1)
 
 
 def resize(x: Tensor, factor: float) -> Tensor:

@@ -23,7 +23,7 @@ from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
-from tweenlet.network.intermediate_flow import IntermediateFlow
+from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
 from tweenlet.network.kernels import Kernels
 from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
@@ -67,9 +67,7 @@ class STMFNet(nn.Module):
             TEXTURE_STRIDE if config.texture else 1,
         )
 
-    def forward(
-        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5
-    ) -> Tensor:
+    def forward(self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5) -> Tensor:
         """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame between the middle two, (B, 3, H, W).
 
         It lies halfway, or where the network ``takes_time``, at a ``time`` (a number or (B,)) in (0, 1).
@@ -79,11 +77,7 @@ class STMFNet(nn.Module):
         is not clamped. ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
         if self.intermediate is not None:
-            if isinstance(self.intermediate, FourFrameFlow):
-                check(frames, self.stride)
-                return self.intermediate(frames, time, flows)
-            check(frames, 1)
-            return self.intermediate(frames[:, 1], frames[:, 2], time).frame
+            return between(self.intermediate, frames, flows, time)
         check(frames, self.stride)
         if not isinstance(time, Tensor) and time != 0.5:
             raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time}")
@@ -109,6 +103,19 @@ def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow |
     if config.intermediate is None:
         return None
     return (FourFrameFlow if config.intermediate.four_frames else IntermediateFlow)(config.intermediate)
+
+
+def between(
+    branch: IntermediateFlow | FourFrameFlow, frames: Tensor, velocities: Tensor | None, time: float | Tensor
+) -> Tensor:
+    """The frame that an intermediate-flow branch makes of four; its own arguments and errors."""
+    if isinstance(branch, IntermediateFlow):
+        check(frames, 1)
+        result: Interpolation = branch(frames[:, 1], frames[:, 2], time)
+        return result.frame
+    check(frames, branch.stride)
+    frame: Tensor = branch(frames, time, velocities)
+    return frame
 
 
 def check(frames: Tensor, stride: int) -> None:

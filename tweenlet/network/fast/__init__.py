@@ -22,7 +22,7 @@ from tweenlet.network.fast.kernels import FastKernels
 from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fast.texture import FastTexture
-from tweenlet.network.stmfnet import STMFNet, check, join
+from tweenlet.network.stmfnet import STMFNet, between, check, join
 from tweenlet.ops.dis import window_flows
 
 
@@ -43,6 +43,10 @@ class Fast(nn.Module):
         self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype, products)
         self.flow = None if model.flow is None else prepared(model.flow, products=products)
         self.motion = None if model.motion is None else prepared(model.motion, products=products)
+        self.intermediate = None
+        if model.intermediate is not None:
+            self.intermediate = prepared(model.intermediate, products=products)
+        self.takes_time = model.takes_time
         self.fusion = None
         if model.fusion is not None:
             self.fusion = FastFusion(model.fusion, dtype, products)
@@ -53,8 +57,11 @@ class Fast(nn.Module):
                     part.kernels()  # before there is a frame: what stays lies beside what stays
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5) -> Tensor:
         """As the model's own."""
+        if self.intermediate is not None:
+            with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
+                return between(self.intermediate, frames, flows, time)
         check(frames, self.stride)
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}

@@ -60,11 +60,11 @@ class FastCuda(STMFNet):
             self.kernels = WholeKernels(self.kernels)  # type: ignore[assignment]
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5) -> Tensor:
         """As the model's own; float32."""
         half = self.dtype != torch.float32
         with _tried_convolutions(), torch.autocast(frames.device.type, self.dtype, enabled=half):
-            return super().forward(frames, flows).float()
+            return super().forward(frames, flows, time).float()
 
 
 class WholeKernels(nn.Module):
