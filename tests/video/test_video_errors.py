@@ -201,6 +201,13 @@ def test_damaged_image(make_clip, tmp_path, name):
     pattern = folder / f"%02d{Path(name).suffix}"
     copy(make_clip(count=2), pattern, overwrite=True)
     second = sorted(folder.iterdir())[1]
+    copy(make_clip(count=3), pattern, overwrite=True)
     second.write_bytes(second.read_bytes()[:200])
-    with pytest.raises(ValueError, match=second.name), video.read(folder) as reader:
+    with pytest.raises(ValueError, match=second.name), video.read(folder, strict=True) as reader:
         list(reader)
+    with video.read(folder, Fraction(10)) as reader:
+        frames = list(reader)
+    assert [frame.time for frame in frames] == [0, Fraction(1, 10), Fraction(2, 10)]
+    [notice] = reader.notices
+    assert (notice.start, notice.end) == (Fraction(1, 10), Fraction(2, 10))
+    assert second.name in str(notice)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from tweenlet import video
+from tweenlet.video.programmes import companions
 from tweenlet.video.rates import usual_rate, usual_step
 
 DEFAULT = av.stream.Disposition.default
@@ -62,6 +64,36 @@ def test_another_stream_can_be_asked_for(tmp_path):
         assert (reader.width, reader.height) == SMALL
     with pytest.raises(ValueError, match="has no video stream 5: its video streams are 0, 1"):
         video.read(path, stream=5)
+
+
+def section(table: int, number: int, body: bytes) -> bytes:
+    """A section of the program specific information of a transport stream in one packet."""
+    head = bytes([table]) + (0xB000 | len(body) + 9).to_bytes(2, "big") + number.to_bytes(2, "big")
+    return (b"\0" + head + b"\xc1\0\0" + body + bytes(4)).ljust(184, b"\xff")
+
+
+def test_the_sound_is_that_of_the_programme(tmp_path):
+    """PAT: programmes 1 and 2; PMT: pictures on 256 and sound on 257, pictures on 258 and sound on 259."""
+
+    def packet(pid: int, payload: bytes) -> bytes:
+        return b"\x47" + (0x4000 | pid).to_bytes(2, "big") + b"\x10" + payload
+
+    def stream(kind: int, pid: int) -> bytes:
+        return bytes([kind]) + (0xE000 | pid).to_bytes(2, "big") + b"\xf0\0"
+
+    programmes = b"".join(n.to_bytes(2, "big") + (0xE000 | 4095 + n).to_bytes(2, "big") for n in (1, 2))
+    path = tmp_path / "two.ts"
+    path.write_bytes(
+        packet(0, section(0, 1, programmes))
+        + packet(4096, section(2, 1, b"\xe1\0\xf0\0" + stream(0x1B, 256) + stream(0x0F, 257)))
+        + packet(4097, section(2, 2, b"\xe1\2\xf0\0" + stream(0x1B, 258) + stream(0x0F, 259)))
+    )
+    streams = [SimpleNamespace(index=i, id=pid) for i, pid in enumerate((256, 258, 257, 259))]
+    container = SimpleNamespace(format=SimpleNamespace(name="mpegts"), streams=streams)
+    assert companions(container, streams[0], path) == {0, 2}
+    assert companions(container, streams[1], path) == {1, 3}
+    container.format.name = "matroska,webm"
+    assert companions(container, streams[0], path) == {0, 1, 2, 3}
 
 
 class Stated:

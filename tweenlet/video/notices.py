@@ -25,7 +25,8 @@ class Notice:
     - "late": pictures before ``end`` rest on some from before the file begins, and are left out;
     - "gap": a long time without a picture, in a clip that is even otherwise;
     - "clock": time stamps that jump by more than the file is long, and are set right;
-    - "alpha", "interlaced", "sound": opacity, fields, or sound and subtitles that are not kept.
+    - "alpha", "interlaced", "sound", "programme": opacity, fields, the sound and subtitles of a pipe, or the
+      streams of other programmes are not kept.
 
     ``start`` and ``end`` are seconds as those of frames; None where unknown, or where the whole is meant.
     """

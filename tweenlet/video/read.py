@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from os import PathLike
@@ -27,6 +28,7 @@ from tweenlet.video.decode import Decoder
 from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
 from tweenlet.video.images import decode_image, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
+from tweenlet.video.programmes import companions
 from tweenlet.video.rates import estimated_end, usual_rate, usual_step
 from tweenlet.video.times import IMAGE_RATE, Times
 
@@ -42,7 +44,8 @@ class Reader:
     one), ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10,
     12, 16), ``turns`` the quarter turns counter-clockwise by which the frames are to be shown, ``colour``
     their tags, ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first``
-    the first frame, ``stream`` the decoder's stream (None for images), ``place`` what to open for the sound.
+    the first frame, ``stream`` the decoder's stream (None for images), ``place`` what to open for the sound,
+    ``companions`` the indices of the streams that belong with it (all but those of other programmes).
     Iterating raises ValueError where frames change their size, and where a source that is read strictly turns
     out damaged or cut short.
     """
@@ -60,6 +63,7 @@ class Reader:
         frame_count: int | None = None,
         duration: Fraction | None = None,
         stream: av.VideoStream | None = None,
+        companions: frozenset[int] = frozenset(),
     ) -> None:
         self.name, self.place, self.path, self.first = name, place, path, first
         self.width, self.height = first.picture.width, first.picture.height
@@ -67,7 +71,7 @@ class Reader:
         self.colour = Colour.of(first.picture)
         self.turns = round(first.picture.rotation / 90) % 4
         self.rate, self.frame_count, self.duration = rate, frame_count, duration
-        self.stream = stream
+        self.stream, self.companions = stream, companions
         self._frames, self._notices = frames, notices
 
     def __enter__(self) -> Self:
@@ -128,11 +132,17 @@ def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bo
     notices = Notices(name, strict)
 
     def frames() -> Iterator[Frame]:
+        frame = first
         for i, path in enumerate(paths):
-            frame = first if i == 0 else Frame(i * duration, duration, decode_image(path), path)
+            time = i * duration
+            try:
+                frame = first if i == 0 else Frame(time, duration, decode_image(path), path)
+            except ValueError:
+                notices.add(Notice("missing", f"{path.name} cannot be read", time, time + duration))
+                frame = replace(frame, time=time)  # the one before is held
             _same_size(frame.picture, first.picture, str(path), str(paths[0]))
             if frame.picture.is_corrupt:
-                notices.add(Notice("damaged", f"{path.name} is damaged", frame.time, frame.time + duration))
+                notices.add(Notice("damaged", f"{path.name} has errors", time, time + duration))
             _note_kind(frame.picture, notices)
             yield frame
 
@@ -147,7 +157,11 @@ def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bo
 def _read_video(place: Place, index: int | None, strict: bool) -> Reader:
     """The film of a file: the likeliest of its video streams that has several pictures, else one."""
     container = open_container(place)
-    candidates = [stream.index for stream in film_streams(container, place.name, index)]
+    try:
+        candidates = [stream.index for stream in film_streams(container, place.name, index)]
+    except ValueError:
+        container.close()
+        raise
     still: int | None = None
     for candidate in candidates[:1] if place.is_pipe else candidates:
         if candidate != candidates[0]:
@@ -188,10 +202,14 @@ def _read_stream(
         notices.add(Notice("sound", reason))
     if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9, whose decoders here leave it out
         notices.add(Notice("alpha", _NO_ALPHA))
+    own = companions(container, stream, place.path)
+    if len(own) < len(container.streams):
+        notices.add(Notice("programme", "the streams of the other programmes are left out"))
     reader = Reader(
         place.name, first, _checked(first, frames, place.name, notices), notices,
         place=place, path=place.path, rate=rate or 1 / first.duration,
         frame_count=_frame_count(stream, duration, rate), duration=duration, stream=stream,
+        companions=own,
     )  # fmt: skip
     return reader, decoder.several
 

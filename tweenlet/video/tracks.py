@@ -11,6 +11,7 @@ before the first picture (which would open the encoder and write the header too 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Container
 from contextlib import suppress
 from fractions import Fraction
 
@@ -33,8 +34,8 @@ def copy_names(source: InputContainer, output: OutputContainer) -> None:
 class Tracks:
     """The streams of a video file beside its pictures: copied, or converted where the output asks for it."""
 
-    def __init__(self, place: Place, output: OutputContainer) -> None:
-        """Open ``place`` anew and add its streams to ``output``, whose picture stream exists already.
+    def __init__(self, place: Place, output: OutputContainer, indices: Container[int]) -> None:
+        """Open ``place`` anew and add its streams of these indices to ``output``, which has the film already.
 
         A stream that this kind of file can hold in no way is left out with a UserWarning.
         """
@@ -45,7 +46,8 @@ class Tracks:
         self._ways: dict[int, Way] = {}
         try:
             for stream in self._source.streams:
-                self._add(stream)
+                if stream.index in indices:
+                    self._add(stream)
             self._copy_chapters()
         except BaseException:
             self._source.close()

@@ -134,7 +134,7 @@ class VideoWriter(Writer):
             if like.stream is not None and not codec.fixed_rate:
                 copy_names(cast(InputContainer, like.stream.container), self._output)
                 if sound and like.place is not None and not like.place.is_pipe:
-                    self._tracks = Tracks(like.place, self._output)
+                    self._tracks = Tracks(like.place, self._output, like.companions)
         except BaseException:
             self._discard()
             raise
