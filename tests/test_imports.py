@@ -13,6 +13,7 @@ HOUSE = Path(tweenlet.__file__).parent
 FLOORS = [
     [
         "whole",
+        "json_file",
         "cache",
         "native",
         "config",
@@ -31,7 +32,7 @@ FLOORS = [
     ["progress", "demo", "bench", "cli", "__main__"],
 ]
 """From the ground up. Within a floor a room may use those before it."""
-ALONE = {"cache", "video", "config", "devices", "memory", "recordings", "threads", "whole"}
+ALONE = {"cache", "video", "config", "devices", "json_file", "memory", "recordings", "threads", "whole"}
 """Rooms that know nothing of the rest of the house, but for how files are written."""
 ORDER = [room for floor in FLOORS for room in floor]
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")

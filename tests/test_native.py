@@ -163,6 +163,7 @@ def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
 
 
 @compiled
+@pytest.mark.filterwarnings("ignore:no cache on the disk")
 def test_a_damaged_library_that_can_only_be_read_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

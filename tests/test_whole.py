@@ -187,7 +187,7 @@ def test_a_folder_is_claimed_by_one_run_and_from_nobody(tmp_path):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "model").write_text("precious")
-    with pytest.raises(FileExistsError, match="did not write"), claimed(theirs, ["model"]):
+    with pytest.raises(FileExistsError, match="not written by tweenlet"), claimed(theirs, ["model"]):
         pass
     assert names(theirs) == ["model"]
 
@@ -197,5 +197,5 @@ def test_room_that_is_not_there_is_missed_before_anything_is_written(tmp_path):
     path.touch()
     reserve(path, 1000)
     assert path.stat().st_size == 1000
-    with pytest.raises(OSError, match=r"for .*large"):
+    with pytest.raises(OSError, match="not enough room in"):
         reserve(path, 2**60)

@@ -141,21 +141,36 @@ def write_whole(path: Path, content: bytes, shared: bool = False) -> None:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def check_room(place: Path, size: int) -> None:
+    """OSError where the disk that holds ``place`` has less than ``size`` bytes free."""
+    state = os.statvfs(place)
+    free = state.f_bavail * state.f_frsize
+    if state.f_blocks and free < size:
+        raise OSError(
+            errno.ENOSPC,
+            f"not enough room in {place}: expected {_megabytes(size)} free, got {_megabytes(free)}",
+        )
+
+
 def reserve(path: Path, size: int) -> None:
     """Take room for ``size`` bytes on the disk for a file that is there. OSError where there is not enough.
 
     What is written into it later, by way of memory as well, cannot run out of room.
     """
+    check_room(path.parent, size - path.stat().st_blocks * 512)
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.posix_fallocate(handle, 0, max(1, size))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system that cannot
-            raise OSError(
-                error.errno, f"{os.strerror(error.errno or 0)}: {size / 1e6:.1f} MB for {path}"
-            ) from None
+            reason = os.strerror(error.errno or errno.EIO)
+            raise OSError(error.errno, f"cannot take {_megabytes(size)} for {path}: {reason}") from None
     finally:
         os.close(handle)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def is_marked(folder: Path) -> bool:
@@ -163,19 +178,23 @@ def is_marked(folder: Path) -> bool:
     return (folder / MARK).is_file() and not (folder / MARK).is_symlink()
 
 
+def check_own(folder: Path, names: Iterable[str]) -> None:
+    """FileExistsError where one of ``names`` is in a folder without our mark: another program wrote that."""
+    foreign = [] if is_marked(folder) else [name for name in names if os.path.lexists(folder / name)]
+    if foreign:
+        raise FileExistsError(
+            f"{folder} holds {', '.join(foreign)}, not written by tweenlet: name another folder"
+        )
+
+
 @contextmanager
 def claimed(folder: Path, names: Iterable[str] = ()) -> Iterator[None]:
     """A folder to write files of these names into, marked, for this run alone; made where there is none.
 
-    FileExistsError where one of ``names`` is in it and it has no mark: another program wrote that.
-    BlockingIOError where another run has it.
+    FileExistsError as of :func:`check_own`. BlockingIOError where another run has it.
     """
+    check_own(folder, names)
     folder.mkdir(parents=True, exist_ok=True)
-    foreign = [] if is_marked(folder) else [name for name in names if os.path.lexists(folder / name)]
-    if foreign:
-        raise FileExistsError(
-            f"{folder} holds {', '.join(foreign)}, which tweenlet did not write there: name another folder"
-        )
     lock = _create(folder / MARK, new=False)
     try:
         if not _lock(lock):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from tweenlet import weights
 from tweenlet.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batches
-from tweenlet.training.loop import train, validate
+from tweenlet.training.loop import log_of, train, validate
 from tweenlet.training.losses import weighted
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import DivergedError
@@ -203,14 +204,103 @@ class Fragile(nn.Module):
 def test_a_state_is_kept_whole(samples, tmp_path, monkeypatch):
     train(Fragile(0, 1.0), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
 
-    def run_out_of_disk(state, path):
-        path.write_bytes(b"half")
-        raise OSError("no space left")
+    errors = [OSError("no space left"), RuntimeError("no space left")]
+
+    def run_out_of_disk(state, file):
+        file.write(b"half")
+        raise errors.pop()
 
     monkeypatch.setattr(torch, "save", run_out_of_disk)
-    with pytest.raises(OSError, match="no space"):
-        train(Fragile(0, 1.0), batches(samples), None, replace(OPTIONS, steps=4), tmp_path)
-    assert state_of(tmp_path)["step"] == 2
+    while errors:
+        with pytest.raises(OSError, match="no space"):
+            train(Fragile(0, 1.0), batches(samples), None, replace(OPTIONS, steps=4), tmp_path)
+        assert state_of(tmp_path)["step"] == 2
+
+
+def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
+    train(tiny(), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
+    before = (tmp_path / "state.pt").read_bytes()
+    monkeypatch.setattr("tweenlet.whole.check_room", lambda *_: None)
+    took = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda handle, start, size: took.append(size))
+    train(tiny(), batches(samples), None, replace(OPTIONS, steps=3), tmp_path)
+    assert all(len(before) <= size <= len(before) + 2**20 for size in took)
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"cannot take .* MB for .*state.*: No space left on device"):
+        train(tiny(), batches(samples), None, replace(OPTIONS, steps=4), tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_two_runs_cannot_train_in_one_folder(samples, tmp_path):
+    told = []
+
+    def second(tick):
+        with pytest.raises(BlockingIOError, match="another run is writing into"):
+            train(tiny(), batches(samples), None, OPTIONS, tmp_path)
+        told.append(tick)
+
+    train(tiny(), batches(samples), None, replace(OPTIONS, steps=1), tmp_path, second)
+    assert told
+    train(tiny(), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "log.jsonl", "state.pt"])
+def test_files_of_other_programs_are_left_as_they_are(samples, tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    with pytest.raises((FileExistsError, ValueError), match=name):
+        train(tiny(), batches(samples), None, OPTIONS, tmp_path)
+    assert (tmp_path / name).read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} <= {"samples", name, ".tweenlet"}
+
+
+DAMAGES = {
+    "cut": lambda state: None,
+    "no step": lambda state: state.pop("step"),
+    "a step that is text": lambda state: state.update(step="three"),
+    "no model": lambda state: state.update(model={}),
+    "another optimiser": lambda state: state["optimiser"]["param_groups"].pop(),
+    "an optimiser of other shapes": lambda state: state["optimiser"]["state"][0].update(
+        exp_avg=torch.ones(7)
+    ),
+    "no random state": lambda state: state.update(random=torch.ones(3)),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_state_is_named_and_kept(samples, tmp_path, how):
+    train(tiny(), batches(samples), None, replace(OPTIONS, steps=1), tmp_path)
+    file = tmp_path / "state.pt"
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-1000])
+    else:
+        state = state_of(tmp_path)
+        DAMAGES[how](state)
+        torch.save(state, file)
+    damaged = file.read_bytes()
+    with pytest.raises(ValueError, match=r"state\.pt"):
+        train(tiny(), batches(samples), None, OPTIONS, tmp_path)
+    assert file.read_bytes() == damaged
+
+
+def test_damaged_lines_of_a_log_are_passed_over(tmp_path):
+    sound = {"step": 1, "loss": 0.5, "psnr": None}
+    damaged = [
+        b'{"step": 2',
+        b"\xff",
+        b"[]",
+        b"3",
+        b"[" * 10**5,
+        b'{"loss": 1}',
+        b'{"step": 1, "loss": "much"}',
+    ]
+    lines = [json.dumps(sound).encode(), *damaged]
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
+    assert log_of(tmp_path) == [sound]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(samples, tmp_path):

@@ -16,6 +16,23 @@ def test_a_pack_holds_the_middle_of_every_clip_within_its_size(tmp_path):
     assert (scan(files[0]).frames, scan(files[0]).width, scan(files[0]).height) == (12, 64, 48)
 
 
+def test_a_pack_touches_nothing_of_others(tmp_path):
+    clip(tmp_path / "data" / "pan", pan(1, 20))
+    (tmp_path / "pack.new").mkdir()
+    (tmp_path / "pack.new" / "thesis.txt").write_text("precious")
+    told = []
+
+    def second(what, *_):
+        with pytest.raises(BlockingIOError, match="another run is writing"):
+            pack([tmp_path / "data"], tmp_path / "pack")
+        told.append(what)
+
+    pack([tmp_path / "data"], tmp_path / "pack", progress=second)
+    assert told
+    assert (tmp_path / "pack.new" / "thesis.txt").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "pack", "pack.new"]
+
+
 def test_a_pack_appears_whole_or_not_at_all(tmp_path):
     clip(tmp_path / "data" / "pan", pan(1, 20))
 

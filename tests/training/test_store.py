@@ -15,6 +15,7 @@ from tweenlet.training.harvest import shares
 from tweenlet.training.options import Recipe
 from tweenlet.training.store import prepare, survey
 
+STORED = ("frames.npy", "flows.npy", "sources.json", "places.json")
 RECIPE = Recipe(samples=10, validation=4, crop=48, synthetic=0.2)
 
 
@@ -80,12 +81,95 @@ def test_a_store_is_made_once(tmp_path):
     made = (store / "train" / "frames.npy").stat().st_mtime_ns
     prepare([tmp_path / "data"], store, RECIPE)
     assert (store / "train" / "frames.npy").stat().st_mtime_ns == made
-    other, _ = prepare(
-        [tmp_path / "data"], store, Recipe(samples=6, validation=2, crop=48, synthetic=0, flows=False)
-    )
-    assert len(other) == 6
-    assert other.flows is None
-    assert json.loads((store / "recipe.json").read_text())["recipe"]["samples"] == 6
+    assert made == (store / "train" / "frames.npy").stat().st_mtime_ns
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["store", ".", "store.making"])
+def test_what_is_no_store_is_left_as_it_is(tmp_path, name):
+    clip(tmp_path / "data" / "a", pan(1, 10))
+    folder = tmp_path / "mine" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "thesis.txt").write_text("precious")
+    store = tmp_path / "mine" / ("store" if name == "store.making" else name)
+    if name == "store.making":
+        prepare([tmp_path / "data"], store, replace(RECIPE, synthetic=0.0))
+    else:
+        with pytest.raises(ValueError, match="holds no samples: name another folder"):
+            prepare([tmp_path / "data"], store, RECIPE)
+    assert (folder / "thesis.txt").read_text() == "precious"
+
+
+def test_a_store_is_never_replaced_and_what_differs_is_named(tmp_path):
+    for name in "abc":
+        clip(tmp_path / "data" / name, pan(ord(name), 10))
+    recipe = Recipe(samples=4, validation=1, crop=32, synthetic=0, flows=False)
+    data, store = tmp_path / "data", tmp_path / "store"
+    prepare([data], store, recipe)
+    (store / "train" / "taught-1.npy").write_text("81 GB")
+    before = contents(store)
+    for other, said in (
+        (replace(recipe, samples=5), "--recipe.samples was 4, now 5"),
+        (
+            replace(recipe, crop=48, strides=(1,)),
+            r"--recipe.crop was 32, now 48; --recipe.strides was \[1, 2\]",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            prepare([data], store, other)
+    with pytest.raises(ValueError, match="--validate was None, now"):
+        prepare([data], store, recipe, [data / "c"])
+    (data / "a").rename(data / "z")
+    with pytest.raises(ValueError, match=r"the clips differ: 1 gone \(.*/a\), 1 new \(.*/z\)"):
+        prepare([data], store, recipe)
+    assert contents(store) == before
+
+
+def test_two_runs_cannot_make_one_store(tmp_path):
+    clip(tmp_path / "data" / "a", pan(1, 10))
+    recipe = Recipe(samples=2, crop=32, synthetic=0, flows=False)
+    told = []
+
+    def second(what, *_):
+        if not told:
+            with pytest.raises(BlockingIOError, match="another run is writing") as error:
+                prepare([tmp_path / "data"], tmp_path / "store", recipe)
+            told.append(error)
+
+    samples, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe, progress=second)
+    assert len(samples) == 2
+    assert told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "store"]
+
+
+def test_a_disk_without_room_is_found_out_first(tmp_path):
+    clip(tmp_path / "data" / "a", pan(1, 10))
+    heard = []
+    with pytest.raises(OSError, match="not enough room in"):
+        prepare(
+            [tmp_path / "data"], tmp_path / "store", Recipe(samples=2**40, crop=32, synthetic=0),
+            progress=lambda what, *_: heard.append(what),
+        )  # fmt: skip
+    assert set(heard) == {"looking at footage"}
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("name", ["recipe.json", *(f"train/{n}" for n in STORED)])
+@pytest.mark.parametrize(
+    "content", [b"", b"[", b"[" * 100_000, b"{}", b"[1]", b"\xff\xfe", b'{"recipe": 3}', None]
+)
+def test_a_damaged_store_is_named(tmp_path, name, content):
+    clip(tmp_path / "data" / "a", pan(1, 10))
+    recipe = Recipe(samples=2, crop=32, synthetic=0)
+    prepare([tmp_path / "data"], tmp_path / "store", recipe)
+    file = tmp_path / "store" / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ValueError, match=file.name):
+        prepare([tmp_path / "data"], tmp_path / "store", recipe)
 
 
 def test_a_store_is_made_whole_or_not_at_all(tmp_path):
@@ -173,9 +257,8 @@ def test_a_store_of_before_places_and_strides_is_not_made_again(tmp_path):
     (tmp_path / "store" / "train" / "places.json").unlink()
     old, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
     assert (old.places, old.sources) == ([], new.sources)
-    strided = replace(recipe, strides=(1,))
-    again, _ = prepare([tmp_path / "data"], tmp_path / "store", strided)
-    assert len(again.places) == 3
+    with pytest.raises(ValueError, match=r"--recipe.strides was \[1, 2\], now \[1\]"):
+        prepare([tmp_path / "data"], tmp_path / "store", replace(recipe, strides=(1,)))
 
 
 def test_frames_too_small_for_stills(tmp_path):

@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter, validators
 from tweenlet.cli.app import app, check_free
 from tweenlet.progress import bar, say
 from tweenlet.training.options import Course, DistillOptions, Init, Plan, SparsifyOptions, TrainOptions
+from tweenlet.whole import check_own
 
 if TYPE_CHECKING:
     from tweenlet.training.budget import Budget
@@ -148,6 +149,7 @@ def sparsify(
     from tweenlet.training.prune import sparsify as prune
 
     device_of(options.device)
+    check_own(out, ("densities.json", "densities.md", "densities.png", "densities-over-training.png"))
     network = weights.load(model)
     with _prepared("sparsifying", course, data, out) as (samples, held_out, progress):
         done = prune(

@@ -34,6 +34,7 @@ from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.peers.network import Network
 from tweenlet.evaluation.run import evaluate
 from tweenlet.evaluation.samples import Benchmark, Sample, everything
+from tweenlet.json_file import read_json
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import parallel
 from tweenlet.training.budget import Budget
@@ -50,6 +51,10 @@ from tweenlet.training.report import Compressed, Crops, write
 from tweenlet.training.store import Progress, Samples
 from tweenlet.whole import write_whole
 
+WRITTEN = (
+    *("sparsify", "start.safetensors", "distill", "student.safetensors"),
+    *("report.md", "report.json", "report.html", "densities.png"),
+)
 SHOWN = 6
 """Samples that the report shows as pictures."""
 
@@ -75,9 +80,31 @@ def compress(
     the ``teaching`` in its place. What came out is scored on the ``benchmark``, or on the held-out samples.
     ``notify`` hears what comes of each stage. Of processes that train together, all but the first return
     None. KeyboardInterrupt when a stage was interrupted, saved. ValueError where ``folder`` holds another
-    compression, and whatever the stages raise.
+    compression, FileExistsError where it holds files of these names and no plan, BlockingIOError where
+    another run has it, and whatever the stages raise.
     """
-    plan, course = plan or Plan(), course or Course()
+    written = () if (folder / "plan.json").exists() else WRITTEN  # whose plan it is shows when it is read
+    with parallel.one_claims(folder, written):
+        return _compress(
+            teacher, samples, validation, folder, budget, plan or Plan(), course or Course(),
+            teaching, benchmark, command, notify, progress,
+        )  # fmt: skip
+
+
+def _compress(
+    teacher: STMFNet,
+    samples: Samples,
+    validation: Samples,
+    folder: Path,
+    budget: Budget | None,
+    plan: Plan,
+    course: Course,
+    teaching: Teaching | None,
+    benchmark: Benchmark | None,
+    command: str,
+    notify: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> Compressed | None:
     say = notify if notify and not parallel.rank() else lambda _: None
     start = folder / "start.safetensors"
     begun = {"teacher": Network(teacher).digest, "samples": _fingerprint(samples), "density": plan.density}
@@ -171,7 +198,9 @@ class HeldOut:
 def _claim(folder: Path, settled: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Write down what is asked for; ValueError where what is settled already differs from what was."""
     path = folder / "plan.json"
-    held = json.loads(path.read_text()) if path.exists() else settled
+    held = read_json(path) if path.exists() else settled
+    if not isinstance(held, Mapping):
+        raise ValueError(f"{path} is not the plan of a compression: name another folder")
     if other := [name for name in settled if held.get(name) != settled[name]]:
         raise ValueError(
             f"{folder} holds another compression, which differs in {', '.join(other)}: expected "

@@ -9,7 +9,6 @@ It takes objects and returns a Result; :mod:`tweenlet.training.course` makes the
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tweenlet.json_file import parse_json
 from tweenlet.training import parallel
 from tweenlet.training.data import Batches, ahead, in_turn
 from tweenlet.training.losses import Objective, inside, supervised
@@ -31,6 +31,7 @@ from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, predict
 from tweenlet.training.store import Samples
 
+WRITTEN = ("model.safetensors", "state.pt", "log.jsonl")
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 
 
@@ -78,11 +79,24 @@ def train(
     optimiser that the options name or one of the caller's, made for the parameters of this very model.
     SIGTERM, SIGHUP and Ctrl-C end it after the step under way, saved. DivergedError when the loss becomes
     NaN or explodes: the last saved state stays. ValueError when `folder` holds the training of another
-    network.
+    network, FileExistsError when it holds such files of another program, BlockingIOError when another run
+    writes into it.
     """
-    objective = objective or supervised(options)
-    state = TrainingState(model, options, folder, optimiser)
-    margin = options.margin
+    written = () if (folder / "state.pt").exists() else WRITTEN  # whose state it is shows when it is read
+    with parallel.one_claims(folder, written):
+        state = TrainingState(model, options, folder, optimiser)
+        return _run(state, batches, validation, progress, objective or supervised(options))
+
+
+def _run(
+    state: TrainingState,
+    batches: Batches,
+    validation: Samples | None,
+    progress: Callable[[Tick], None] | None,
+    objective: Objective,
+) -> Result:
+    """The steps that are left."""
+    options, margin = state.options, state.options.margin
     blend_psnr = None if validation is None else validate(_Blend(), validation, state.device, margin)
     first, before, begun = state.step, state.seconds, time.monotonic()
     stopped = "finished"
@@ -114,9 +128,20 @@ def train(
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the log of a training in ``folder``."""
+    """The lines of the log of a training in ``folder``, but for those that are no sound lines of one."""
     path = folder / "log.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    entries = (_entry(line) for line in lines)
+    return [entry for entry in entries if entry is not None]
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = parse_json(line, "a line")
+    except ValueError:
+        return None
+    sound = isinstance(entry, dict) and isinstance(entry.get("step"), int)
+    return entry if sound and all(isinstance(v, int | float | None) for v in entry.values()) else None
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ the windows of a pack are windows of the footage.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import islice
@@ -21,6 +20,8 @@ import numpy as np
 from tweenlet.training.clips import fitted, frames_of, listed
 from tweenlet.training.footage import Footage
 from tweenlet.training.store import Progress, survey
+from tweenlet.video.read import system_error
+from tweenlet.whole import whole_folder
 
 RATE = 25
 """Frames per second that the videos claim; nothing depends on it."""
@@ -44,6 +45,22 @@ def pack(
     out = Path(out)
     if out.exists():
         raise FileExistsError(f"{out} exists already")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(out) as building:
+        names = _pack(data, building, megabytes, short_side, longest, notify, progress)
+    return [out / name for name in names]
+
+
+def _pack(
+    data: Sequence[str | Path],
+    folder: Path,
+    megabytes: float,
+    short_side: int,
+    longest: int,
+    notify: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> list[str]:
+    """Write every usable clip into an empty folder; returns the names of the files."""
     found = survey(data, crop=32, progress=progress)
     if notify:
         notify(str(found))
@@ -55,30 +72,31 @@ def pack(
     sizes = {clip: _even(fitted(clip.width, clip.height, short_side)) for clip in clips}
     pixels = {clip: w * h * min(clip.frames, longest) for clip, (w, h) in sizes.items()}
     bits_per_pixel = 0.95 * 8e6 * megabytes / sum(pixels.values())  # the containers take some
-    building = out.with_name(out.name + ".new")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     names = _names(clips)
-    try:
-        for done, (clip, (width, height)) in enumerate(sizes.items(), 1):
-            with av.open(str(building / names[clip]), "w") as container:
-                stream = container.add_stream("libx264", RATE, options={"preset": "slow", "g": "60"})
-                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                stream.bit_rate = round(bits_per_pixel * width * height * RATE)
-                first = max(0, clip.frames - longest) // 2
-                for number, picture in enumerate(islice(frames_of(clip.path), first, first + longest)):
-                    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-                    frame = av.VideoFrame.from_ndarray(np.asarray(small, np.uint8), format="rgb24")
-                    frame.pts, frame.time_base = number, Fraction(1, RATE)
-                    container.mux(stream.encode(frame))
-                container.mux(stream.encode())
-            if progress:
-                progress("packing", done, len(sizes))
-        building.rename(out)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-    return [out / names[clip] for clip in clips]
+    for done, (clip, size) in enumerate(sizes.items(), 1):
+        try:
+            _encode(clip, folder / names[clip], size, bits_per_pixel, longest)
+        except (av.FFmpegError, OSError) as error:
+            raise system_error(error, f"cannot write {names[clip]}") from None
+        if progress:
+            progress("packing", done, len(sizes))
+    return [names[clip] for clip in clips]
+
+
+def _encode(clip: Footage, path: Path, size: tuple[int, int], bits_per_pixel: float, longest: int) -> None:
+    """The middle of a clip as one H.264 file of a (width, height)."""
+    width, height = size
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", RATE, options={"preset": "slow", "g": "60"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = round(bits_per_pixel * width * height * RATE)
+        first = max(0, clip.frames - longest) // 2
+        for number, picture in enumerate(islice(frames_of(clip.path), first, first + longest)):
+            small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            frame = av.VideoFrame.from_ndarray(np.asarray(small, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def _even(size: tuple[int, int]) -> tuple[int, int]:

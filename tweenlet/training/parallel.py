@@ -10,9 +10,10 @@ everything here does nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+
+from tweenlet.whole import claimed
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for the first one, which may be decoding a large data set."""
@@ -72,6 +75,16 @@ def first_goes_first() -> Iterator[None]:
     else:
         if mean(0.0) != 0.0:
             raise OSError("the first process failed; its message says why")
+        yield
+
+
+@contextmanager
+def one_claims(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """A folder that the first process claims for all of them; errors as :func:`tweenlet.whole.claimed`."""
+    with ExitStack() as stack:
+        with first_goes_first():
+            if not rank():
+                stack.enter_context(claimed(folder, names))
         yield
 
 

@@ -24,7 +24,7 @@ from tweenlet.training import parallel
 from tweenlet.training.data import Batch
 from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
-from tweenlet.whole import whole
+from tweenlet.whole import reserve, whole, write_whole
 
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 
@@ -137,15 +137,20 @@ class TrainingState:
         entry = {"step": self.step, **values, "seconds": round(self.seconds, 1)}
         if parallel.rank():
             return
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        path = self.folder / "log.jsonl"
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
     def _shorten_log(self) -> None:
         """Forget the lines of steps that a killed session took and did not save."""
         path = self.folder / "log.jsonl"
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
-            path.write_text("".join(line for line in lines if _step_of(line) <= self.step))
+            lines = path.read_text(errors="replace").splitlines(keepends=True)
+            lasting = "".join(line for line in lines if _step_of(line) <= self.step)
+            write_whole(path, lasting.encode())
 
     def save(self) -> None:
         """Keep the state, and export the averaged weights; each file appears whole."""
@@ -164,8 +169,7 @@ class TrainingState:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
-        with whole(self.folder / "state.pt") as partial:
-            torch.save(state, partial)
+        _write(self.folder / "state.pt", state)
         if isinstance(self.averaged, STMFNet):
             extra = {"step": str(self.step)}
             if self.psnr is not None:
@@ -177,18 +181,60 @@ class TrainingState:
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
             held = state["config"]
+        except MemoryError:
+            raise
         except Exception as error:
             raise ValueError(f"not a readable training state: {path}") from error
         if held != _config_of(self.model):
             raise ValueError(f"{self.folder} holds the training of another network: {held}")
+        try:
+            self._take(state)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever was done to it: the message names the file
+            raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state. Any error where that is no such state."""
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.usual_loss, self.psnr = state["usual_loss"], state["psnr"]
+        for parameter, held in self.optimiser.state.items():
+            shapes = {tuple(value.shape) for value in held.values() if isinstance(value, Tensor)}
+            if not shapes <= {(), tuple(parameter.shape)}:
+                raise ValueError(f"expected {tuple(parameter.shape)} in the optimiser, got {shapes}")
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.usual_loss, self.psnr = _number(state["usual_loss"]), _number(state["psnr"])
+        if self.step < 0 or not math.isfinite(self.seconds):
+            raise ValueError(f"expected a step and seconds, got {self.step} and {self.seconds}")
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state, with room taken first; OSError, and the old one is as it was, where that fails."""
+    try:
+        with whole(path) as partial:
+            reserve(partial, _bytes_in(state) + 2**20)  # names, shapes and gaps between tensors
+            with partial.open("r+b") as file:
+                torch.save(state, file)
+                file.truncate()
+    except RuntimeError as error:  # of torch, whatever it was that went wrong
+        raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+
+
+def _bytes_in(value: Any) -> int:
+    """What the tensors in a nest of mappings and sequences take."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping | list | tuple):
+        return sum(map(_bytes_in, value.values() if isinstance(value, Mapping) else value))
+    return 0
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
@@ -221,6 +267,6 @@ def _config_of(model: nn.Module) -> str:
 
 def _step_of(line: str) -> float:
     try:
-        return int(json.loads(line)["step"])
-    except ValueError:  # a line cut off by a kill
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):  # a line cut off by a kill, or edited
         return math.inf

@@ -10,14 +10,14 @@ r"""The sample store: crops of windows and their optical flow, decoded once and 
     store/{train,validation}/places.json                        the same for programs: a Place each, or null
 
 The flow is computed on whole frames before cropping, so that it is what a network meets in use. A store is
-built whole or not at all, and is rebuilt when its recipe or the files it was made from change.
+built whole or not at all, with room for all of it taken first. It is never replaced: where it was made by
+another recipe or from other files, or is none, that is an error, and what is there stays.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +30,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tweenlet.json_file import read_json
 from tweenlet.training.clips import Pixels, UnusableError, find_clips, images_in, listed
 from tweenlet.training.footage import Footage, scan
 from tweenlet.training.harvest import Place, flows_of, harvest, shares, weight
 from tweenlet.training.motion import moving_scene
 from tweenlet.training.options import Recipe
+from tweenlet.whole import check_room, reserve, whole_folder
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -82,21 +84,54 @@ class Samples:
         self.frames: NDArray[np.uint8] = self.array(folder / "frames.npy")
         flows = folder / "flows.npy"
         self.flows: NDArray[np.float16] | None = self.array(flows) if flows.exists() else None
-        self.sources: list[str] = json.loads((folder / "sources.json").read_text())
-        places = folder / "places.json"
-        self.places: list[Place | None] = [
-            None if place is None else Place(**place)
-            for place in (json.loads(places.read_text()) if places.exists() else [])
-        ]
+        self.sources: list[str] = [str(source) for source in _list_in(folder / "sources.json")]
+        self.places: list[Place | None] = _places_in(folder / "places.json")
         """Where each sample is from, None if synthetic; empty in a store made before these were kept."""
+        self._check()
+
+    def _check(self) -> None:
+        count, *shape = self.frames.shape
+        if self.frames.dtype != np.uint8 or len(shape) != 4 or shape[:2] != [5, 3]:
+            raise _damaged(self.folder / "frames.npy", f"{self.frames.dtype} of {self.frames.shape}")
+        flows = self.flows
+        if flows is not None and (
+            flows.dtype != np.float16 or flows.shape != (count, 4, 2, *self.frames.shape[-2:])
+        ):
+            raise _damaged(self.folder / "flows.npy", f"{flows.dtype} of {flows.shape}")
+        for name, lines in (("sources.json", self.sources), ("places.json", self.places)):
+            if len(lines) not in ((count, 0) if name == "places.json" else (count,)):
+                raise _damaged(self.folder / name, f"{len(lines)} entries for {count} samples")
 
     def __len__(self) -> int:
         return len(self.frames)
 
     @staticmethod
     def array(path: Path) -> NDArray[Any]:
-        """A stored array, left on disk."""
-        return np.asanyarray(np.load(path, mmap_mode="r"))
+        """A stored array, left on disk; ValueError where the file is damaged."""
+        try:
+            return np.asanyarray(np.load(path, mmap_mode="r"))
+        except (ValueError, EOFError, SyntaxError, MemoryError, OverflowError, TypeError) as error:
+            raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} is damaged ({reason}): remove what it belongs to, and it will be made anew")
+
+
+def _list_in(path: Path) -> list[Any]:
+    """A list in a JSON file of a store; ValueError where that is damaged."""
+    values = read_json(path)
+    if not isinstance(values, list):
+        raise _damaged(path, f"expected a list, got {type(values).__name__}")
+    return values
+
+
+def _places_in(path: Path) -> list[Place | None]:
+    try:
+        places = _list_in(path) if path.exists() else []
+        return [None if place is None else Place(**place) for place in places]
+    except TypeError as error:
+        raise _damaged(path, str(error)) from error
 
 
 def survey(
@@ -164,9 +199,11 @@ def prepare(
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Samples, Samples | None]:
-    """The training and the validation samples: those in `folder` if they were made so, else made now.
+    """The training and the validation samples: those in `folder`, or new ones where there is nothing yet.
 
-    `notify` hears what was found, with the names of unusable clips, before anything is built.
+    `notify` hears what was found, with the names of unusable clips, before anything is built. ValueError
+    where `folder` holds samples of another recipe or of other files, naming what differs, or anything else;
+    BlockingIOError where another run is building there. What is there is never touched.
     """
     clips = sorted(set(find_clips(paths)) | set(find_clips(validate) if validate else ()))
     identity: dict[str, Any] = {
@@ -174,19 +211,71 @@ def prepare(
         "clips": [[str(clip.resolve()), _bytes(clip)] for clip in clips],
         "validate": [str(Path(path).resolve()) for path in validate] if validate else None,
     }
-    label = folder / "recipe.json"
-    made = json.loads(label.read_text()) if label.exists() else {}
-    # what a recipe does not speak of was as it is by default
-    same = made and {**made, "recipe": {**asdict(Recipe()), **made["recipe"]}}
-    if json.dumps({key: same.get(key) for key in identity}) != json.dumps(identity):
-        found = survey(paths, recipe.crop, validate, workers, progress, recipe.strides)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        with whole_folder(folder) as making:
+            found = survey(paths, recipe.crop, validate, workers, progress, recipe.strides)
+            if notify:
+                notify(str(found))
+            _build(found, making, recipe, identity, workers, progress)
+    else:
+        label = _label(folder)
+        if differences := _differences(label, json.loads(json.dumps(identity))):
+            raise ValueError(
+                f"{folder} holds samples that were made otherwise: {'; '.join(differences)}. Ask for them as "
+                "they were made, or name another folder for new ones (--store)"
+            )
         if notify:
-            notify(str(found))
-        build(found, folder, recipe, identity, workers, progress)
-    elif notify:
-        notify(made["survey"])
+            notify(str(label.get("survey", "")))
     held_out = folder / "validation"
     return Samples(folder / "train"), Samples(held_out) if held_out.exists() else None
+
+
+def _label(folder: Path) -> dict[str, Any]:
+    """How the samples in a folder were made; ValueError where it holds none."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} is not empty and holds no samples: name another folder for them (--store)"
+        )
+    label = read_json(path)
+    if not isinstance(label, dict) or not isinstance(label.get("recipe"), dict):
+        raise _damaged(path, "expected how samples were made")
+    return label
+
+
+def _differences(label: dict[str, Any], identity: dict[str, Any]) -> list[str]:
+    """In what samples that are there differ from those that are asked for."""
+    usual = json.loads(
+        json.dumps(asdict(Recipe()))
+    )  # what a recipe does not speak of was as it is by default
+    there = {**usual, **label["recipe"]}
+    found = [
+        f"--recipe.{name} was {there.get(name)}, now {value}"
+        for name, value in identity["recipe"].items()
+        if there.get(name) != value
+    ]
+    found += [f"recipe.{name} is not known here" for name in there if name not in identity["recipe"]]
+    if label.get("validate") != identity["validate"]:
+        found.append(f"--validate was {label.get('validate')}, now {identity['validate']}")
+    return found + _other_clips(label.get("clips"), identity["clips"])
+
+
+def _other_clips(there: Any, asked: list[list[Any]]) -> list[str]:
+    if there == asked:
+        return []
+    before = {str(clip): size for clip, size in there} if _is_clips(there) else {}
+    now = {str(clip): size for clip, size in asked}
+    kinds = {
+        "gone": [clip for clip in before if clip not in now],
+        "new": [clip for clip in now if clip not in before],
+        "changed": [clip for clip in now if clip in before and before[clip] != now[clip]],
+    }
+    named = [f"{len(clips)} {kind} ({listed(clips)})" for kind, clips in kinds.items() if clips]
+    return [f"the clips differ: {', '.join(named) or 'in their order'}"]
+
+
+def _is_clips(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in values)
 
 
 def _bytes(clip: Path) -> int:
@@ -195,17 +284,18 @@ def _bytes(clip: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def build(
+def _build(
     found: Survey,
     folder: Path,
     recipe: Recipe,
     identity: dict[str, Any],
-    workers: int = 2,
-    progress: Progress | None = None,
+    workers: int,
+    progress: Progress | None,
 ) -> None:
-    """Harvest the footage into `folder`, replacing what is there. It appears whole or not at all.
+    """Harvest the footage into an empty folder.
 
-    ValueError where scenes are asked for and no frame is large enough for them.
+    ValueError where scenes are asked for and no frame is large enough for them, OSError where the disk has
+    no room: both before anything is made.
     """
     synthetic = round(recipe.samples * recipe.synthetic)
     largest = max(found.training, key=lambda footage: min(footage.width, footage.height))
@@ -214,47 +304,58 @@ def build(
             f"synthetic motion needs frames of at least {recipe.still}x{recipe.still} for a crop of "
             f"{recipe.crop}; the largest are {largest.width}x{largest.height}: set its share to 0"
         )
-    making = folder.with_name(folder.name + ".making")
-    shutil.rmtree(making, ignore_errors=True)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        stills = _harvest_all(
-            found.training, making / "train", recipe.samples, synthetic, recipe, workers, progress
-        )
+        train, held_out = folder / "train", folder / "validation"
+        counts = {train: recipe.samples, held_out: recipe.validation if found.held_out else 0}
+        check_room(folder.parent, sum(counts.values()) * recipe.crop**2 * (5 * 3 + 4 * 2 * 2 * recipe.flows))
+        parts = {part: _Part.create(part, n, recipe) for part, n in counts.items() if n}
+        stills = _harvest_all(found.training, parts[train], synthetic, recipe, workers, progress)
         if synthetic:
-            _make_scenes(stills, making / "train", synthetic, recipe, workers, progress)
-        if found.held_out and recipe.validation:
-            _harvest_all(
-                found.held_out, making / "validation", recipe.validation, 0, recipe, workers, progress
-            )
-        (making / "recipe.json").write_text(json.dumps({**identity, "survey": str(found)}, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        making.rename(folder)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
+            _make_scenes(stills, parts[train], synthetic, recipe, workers, progress)
+        if held_out in parts:
+            _harvest_all(found.held_out, parts[held_out], 0, recipe, workers, progress)
+        label = json.dumps({**identity, "survey": str(found)}, indent=1)
+        (folder / "recipe.json").write_text(label)
     finally:
         cv2.setNumThreads(threads)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One part of a store while it is made."""
+
+    folder: Path
+    frames: np.memmap[Any, Any]
+    flows: np.memmap[Any, Any] | None
+
+    @classmethod
+    def create(cls, folder: Path, count: int, recipe: Recipe) -> _Part:
+        """The arrays for so many samples, all zero; OSError where the disk has no room for them."""
+        folder.mkdir(parents=True)
+        side = recipe.crop
+
+        def new(name: str, dtype: type, *shape: int) -> np.memmap[Any, Any]:
+            array = np.lib.format.open_memmap(folder / name, "w+", dtype, (count, *shape, side, side))
+            reserve(folder / name, (folder / name).stat().st_size)
+            return array
+
+        frames = new("frames.npy", np.uint8, 5, 3)
+        return cls(folder, frames, new("flows.npy", np.float16, 4, 2) if recipe.flows else None)
+
+
 def _harvest_all(
     footage: Sequence[Footage],
-    folder: Path,
-    count: int,
+    part: _Part,
     synthetic: int,
     recipe: Recipe,
     workers: int,
     progress: Progress | None,
 ) -> list[Pixels]:
-    """Fill the first count - synthetic samples of a new part of a store; returns stills for the rest."""
-    folder.mkdir(parents=True)
-    side = recipe.crop
-    new = partial(np.lib.format.open_memmap, mode="w+")
-    frames = new(folder / "frames.npy", dtype=np.uint8, shape=(count, 5, 3, side, side))
-    flows = (
-        new(folder / "flows.npy", dtype=np.float16, shape=(count, 4, 2, side, side)) if recipe.flows else None
-    )
+    """Fill all but the last ``synthetic`` samples of a part; returns stills for the rest."""
+    folder, frames, flows = part.folder, part.frames, part.flows
+    count = len(frames)
     quotas = shares([weight(f) for f in footage], count - synthetic)
     starts = np.cumsum([0, *quotas])
     places: list[Place | None] = []
@@ -280,11 +381,10 @@ def _harvest_all(
 
 
 def _make_scenes(
-    stills: list[Pixels], folder: Path, count: int, recipe: Recipe, workers: int, progress: Progress | None
+    stills: list[Pixels], part: _Part, count: int, recipe: Recipe, workers: int, progress: Progress | None
 ) -> None:
     """Fill the last `count` samples of a part with synthetic motion."""
-    frames = np.load(folder / "frames.npy", mmap_mode="r+")
-    flows = np.load(folder / "flows.npy", mmap_mode="r+") if recipe.flows else None
+    frames, flows = part.frames, part.flows
     side, margin = recipe.still, recipe.crop // 4
     inner = slice(margin, margin + recipe.crop)
     if not stills:
