@@ -135,7 +135,8 @@ def test_without_sound(make_clip, tmp_path):
 def test_sound_longer_than_the_pictures_is_kept_whole(make_clip, tmp_path):
     source, target = make_clip(sound="aac", sound_seconds=2.0), tmp_path / "out.mkv"
     double(source, target)
-    assert [d for _, d in packets_of(target, "audio")] == [d for _, d in packets_of(source, "audio")]
+    heard = [(time, digest) for time, digest in packets_of(source, "audio") if time >= 0]
+    assert [d for _, d in packets_of(target, "audio")] == [d for _, d in heard]
 
 
 def test_rotation_and_pixel_shape_are_kept(make_clip, tmp_path):

@@ -133,7 +133,7 @@ def interpolate_video(
         frames_in=reel.taken, frames_out=written, frames_made=reel.made, cuts=reel.cuts,
         seconds=time.monotonic() - began, width=reader.width, height=reader.height,
         rate_in=rate_in, rate_out=rate_out, engine=engines.running(interpolator.model),
-        notices=reader.notices,
+        notices=(*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)),
     )  # fmt: skip
 
 

@@ -26,7 +26,8 @@ class Notice:
     - "gap": a long time without a picture, in a clip that is even otherwise;
     - "clock": time stamps that jump by more than the file is long, and are set right;
     - "alpha", "interlaced", "sound", "programme": opacity, fields, the sound and subtitles of a pipe, or the
-      streams of other programmes are not kept.
+      streams of other programmes are not kept;
+    - "output": what the kind of file that is written cannot hold.
 
     ``start`` and ``end`` are seconds as those of frames; None where unknown, or where the whole is meant.
     """

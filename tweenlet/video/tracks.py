@@ -1,29 +1,39 @@
-"""What a video carries beside its pictures: sound, subtitles, attachments, chapters, names.
+"""What a video carries beside its pictures: sound, subtitles, other streams, attachments, chapters, names.
 
 ::
 
-    source file ── demuxed a second time, without the video ──> packets up to a time ── Way ──> output
+    source file ── demuxed a second time ── clock ──> packets up to a time ── Way ──> output
 
 The packets are pulled only as far as the pictures have come: nothing piles up in memory, and nothing is muxed
-before the first picture (which would open the encoder and write the header too early).
+before the first picture (which would open the encoder and write the header too early). No stream can end the
+run: what an output cannot hold, or what is damaged, is left out and named in ``warnings``.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Container
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
+from pathlib import Path
 
+import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
+from tweenlet.video.clock import steady
 from tweenlet.video.container import Place, open_container, start_of
-from tweenlet.video.convert import Copy, Sound, Text, Way
+from tweenlet.video.convert import AnyPacket, Copy, Lines, Sound, Text, Way, add_copy, is_held
 
-_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "location-eng"}
+_EARLY = 300
+"""Packets of a file among which the first of each stream are looked for."""
+_TRIED = 3
+"""Packets of a stream that an output must take before all are copied into it."""
+_COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}
 
 
 def copy_names(source: InputContainer, output: OutputContainer) -> None:
@@ -31,73 +41,157 @@ def copy_names(source: InputContainer, output: OutputContainer) -> None:
     output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _OF_THE_FILE})
 
 
-class Tracks:
-    """The streams of a video file beside its pictures: copied, or converted where the output asks for it."""
+def describe(stream: Stream) -> str:
+    """A stream in words: its kind, number and codec, or the name of an attached file."""
+    if stream.type == "attachment":
+        return f"attachment {stream.metadata.get('filename', stream.index)}"
+    kind = "cover" if _is_cover(stream) else f"{stream.type} stream"
+    context = stream.codec_context
+    codec = getattr(stream, "name", None) if context is None else context.codec.canonical_name
+    return f"{kind} {stream.index} ({codec or 'of an unknown codec'})"
 
-    def __init__(self, place: Place, output: OutputContainer, indices: Container[int]) -> None:
+
+def beside(source: InputContainer, picture: int, indices: Container[int]) -> list[Stream]:
+    """The streams of these indices beside that of the pictures, but for those that only repeat what the file
+    says elsewhere: chapters, time code.
+    """
+    is_known = {"bin_data"} if source.chapters() else set()
+    return [
+        s
+        for s in source.streams
+        if s.index != picture
+        and s.index in indices
+        and not (s.type == "data" and ("timecode" in s.metadata or getattr(s, "name", None) in is_known))
+    ]
+
+
+class Tracks:
+    """The streams of a video file beside its pictures: copied, or converted where the output asks for it.
+
+    ``warnings`` says in words what was left out; it is complete after ``copy_until(None)``.
+    """
+
+    def __init__(self, place: Place, output: OutputContainer, picture: int, indices: Container[int]) -> None:
         """Open ``place`` anew and add its streams of these indices to ``output``, which has the film already.
 
-        A stream that this kind of file can hold in no way is left out with a UserWarning.
+        ``picture`` is the index of the film's own stream, by whose clock the others are repaired.
         """
-        self._name = place.name if place.path is None else place.path.name
+        self.warnings: list[str] = []
+        self._place = place
         self._source = open_container(place)
         self._output = output
+        self._form, self._kind = output.format.name, Path(output.name).suffix
         self._start = start_of(self._source)
         self._ways: dict[int, Way] = {}
+        self._failed: Counter[int] = Counter()
+        self._passed: Counter[int] = Counter()
+        self._refused = 0
+        self._first = _first_packets(place)
         try:
-            for stream in self._source.streams:
-                if stream.index in indices:
-                    self._add(stream)
+            left_out = [s for s in beside(self._source, picture, indices) if not self._add(s)]
+            if left_out:
+                names = ", ".join(describe(stream) for stream in left_out)
+                self.warnings.append(
+                    f"{place.name}: left out, since {self._kind} files cannot hold it: {names}"
+                )
             self._copy_chapters()
         except BaseException:
             self._source.close()
             raise
-        streams = [self._source.streams[index] for index in self._ways]
-        self._packets = self._source.demux(streams) if streams else iter(())
+        streams = [s for s in self._source.streams if s.index == picture or s.index in self._ways]
+        self._packets = steady(self._demuxed(streams), picture) if self._ways else iter(())
         self._next = next(self._packets, None)
 
     def copy_until(self, time: Fraction | None) -> None:
         """Mux the packets that begin before a time in seconds; with None, all that are left."""
         while (packet := self._next) is not None:
-            if packet.dts is not None and packet.time_base is not None:
-                if time is not None and packet.dts * packet.time_base - self._start >= time:
-                    return
-                shift = round(self._start / packet.time_base)
-                packet.dts -= shift
-                packet.pts = packet.dts if packet.pts is None else packet.pts - shift
-                self._output.mux(self._ways[packet.stream_index].convert(packet))
+            shift = round(self._start / (packet.time_base or 1))
+            packet_time = (packet.pts or 0) if packet.dts is None else packet.dts
+            if time is not None and (packet_time - shift) * (packet.time_base or 1) >= time:
+                break
+            if packet.stream_index in self._ways:
+                packet.pts = (packet.pts or 0) - shift
+                packet.dts = None if packet.dts is None else packet.dts - shift
+                self._passed[packet.stream_index] += 1
+                self._mux(packet.stream_index, self._ways[packet.stream_index].convert(packet))
             self._next = next(self._packets, None)
+        for index, way in self._ways.items():
+            self._mux(index, way.finish() if time is None else way.advance(time))
         if time is None:
-            for way in self._ways.values():
-                self._output.mux(way.finish())
+            self._report_failures()
+
+    def mux(self, packets: Iterable[AnyPacket]) -> None:
+        """Mux the packets of the pictures. What the output then refuses is a packet from beside them that it
+        had held back: FFmpeg writes packets in the order of their times.
+        """
+        for packet in packets:
+            try:
+                self._output.mux(packet)
+            except av.FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise
+                self._refused += 1
 
     def close(self) -> None:
         """Let go of the source file."""
         self._source.close()
 
-    def _add(self, stream: Stream) -> None:
-        if stream.type == "attachment" and self._output.format.name == "matroska":
-            self._output.add_stream_from_template(stream).metadata.update(stream.metadata)
-        elif stream.type in ("audio", "subtitle"):
-            way = self._way(stream)
-            if way is None:
-                codec = "unknown" if stream.codec_context is None else stream.codec_context.name
-                what = f"{stream.type} stream {stream.index} ({codec}) of {self._name}"
-                warnings.warn(f"the {what} does not fit into this kind of file and is left out", stacklevel=6)
-            else:
-                way.stream.metadata.update(stream.metadata)
-                way.stream.disposition = stream.disposition
-                self._ways[stream.index] = way
+    def _demuxed(self, streams: list[Stream]) -> Iterator[AnyPacket]:
+        try:
+            yield from self._source.demux(streams)
+        except av.FFmpegError as error:
+            self.warnings.append(f"what lies beside the pictures ends early: {error.strerror}")
 
-    def _way(self, stream: Stream) -> Way | None:
-        with suppress(ValueError):
-            return Copy(stream, self._output)
-        with suppress(ValueError):
-            if isinstance(stream, AudioStream):
-                return Sound(stream, self._output)
-            if isinstance(stream, SubtitleStream):
-                return Text(stream, self._output)
-        return None
+    def _mux(self, index: int, packets: Iterable[AnyPacket]) -> None:
+        """Mux what becomes of a packet; a packet that is damaged, or that the output refuses, is left out."""
+        try:
+            for packet in packets:
+                self._output.mux(packet)
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, OSError):
+                raise
+            self._failed[index] += 1
+
+    def _report_failures(self) -> None:
+        if self._refused:
+            self.warnings.append(f"{self._refused} packets that {self._kind} files cannot hold were left out")
+        for index, failed in self._failed.items():
+            name = describe(self._source.streams[index])
+            self.warnings.append(
+                f"{name}: {failed} of {self._passed[index]} packets are damaged and were left out"
+            )
+
+    def _add(self, stream: Stream) -> bool:
+        """Add one stream to the output, if it can be."""
+        if _is_cover(stream) and self._form == "matroska":
+            return self._attach_cover(stream)
+        with suppress(av.FFmpegError, ValueError):
+            if stream.type == "attachment":
+                if self._form != "matroska" or not is_held(stream, self._form):
+                    return False
+                add_copy(stream, self._output)
+            elif is_held(stream, self._form, self._first.get(stream.index, [])):
+                self._ways[stream.index] = Copy(stream, self._output)
+            elif isinstance(stream, AudioStream):
+                self._ways[stream.index] = Sound(stream, self._output)
+            elif isinstance(stream, SubtitleStream):
+                kind = Lines if self._form in ("mp4", "mov") else Text
+                self._ways[stream.index] = kind(stream, self._output)
+            else:
+                return False
+            return True
+        return False
+
+    def _attach_cover(self, stream: Stream) -> bool:
+        """Attach a cover, which is the first packet of its stream, as Matroska holds it."""
+        suffix, mime = _COVERS.get(stream.codec_context.name, ("", ""))
+        with open_container(self._place) as source:
+            picture = next(source.demux(source.streams[stream.index]), None)
+            if not suffix or picture is None or not picture.size:
+                return False
+            name = stream.metadata.get("filename", f"cover.{suffix}")
+            self._output.add_attachment(name, mime, bytes(picture))
+        return True
 
     def _copy_chapters(self) -> None:
         chapters = self._source.chapters()
@@ -106,3 +200,18 @@ class Tracks:
             chapter["start"] -= shift
             chapter["end"] -= shift
         self._output.set_chapters(chapters)
+
+
+def _first_packets(place: Place) -> dict[int, list[AnyPacket]]:
+    """The first packets of the streams of a file, as far as they come early."""
+    first: dict[int, list[AnyPacket]] = {}
+    with open_container(place) as source, suppress(av.FFmpegError):
+        for packet in islice(source.demux(), _EARLY):
+            packets = first.setdefault(packet.stream_index, [])
+            if packet.size and len(packets) < _TRIED:
+                packets.append(packet)
+    return first
+
+
+def _is_cover(stream: Stream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)

@@ -35,7 +35,7 @@ from tweenlet.video.frame import Frame, fit, from_rgb, upright
 from tweenlet.video.images import ImageEncoder, is_image, list_images
 from tweenlet.video.read import Reader
 from tweenlet.video.still import keep_still
-from tweenlet.video.tracks import Tracks, copy_names
+from tweenlet.video.tracks import Tracks, beside, copy_names, describe
 from tweenlet.whole import MARK, Partial, whole_files
 
 Picture = Frame | NDArray[np.floating]
@@ -47,6 +47,7 @@ class Writer(ABC):
 
     Leaving it without an exception completes the output and gives it its name; leaving it with one removes
     all that was written. OSError (a full disk, say) is raised by :meth:`write` or on leaving.
+    ``warnings`` says in words what of the source is not in the output; it is complete after leaving.
     """
 
     def write(
@@ -81,6 +82,7 @@ class Writer(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.warnings: list[str] = []
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -112,6 +114,7 @@ class VideoWriter(Writer):
         self._turns = like.turns if codec.fixed_rate else 0
         self._tracks: Tracks | None = None
         self._recent: list[tuple[Frame, av.VideoFrame]] = []
+        self._pace = _Pace(name, rate) if codec.fixed_rate else None
         self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
         self._first = self._last = -1
         self._end = 0
@@ -131,10 +134,12 @@ class VideoWriter(Writer):
             self._stream = codec.add_to(self._output, like, rate)
             self._time_base = _time_base(like, rate, codec.fixed_rate)
             self._stream.codec_context.time_base = self._time_base
-            if like.stream is not None and not codec.fixed_rate:
+            if codec.fixed_rate:
+                self.warnings += _left_out(like, name, sound)
+            elif like.stream is not None:
                 copy_names(cast(InputContainer, like.stream.container), self._output)
                 if sound and like.place is not None and not like.place.is_pipe:
-                    self._tracks = Tracks(like.place, self._output, like.companions)
+                    self._tracks = Tracks(like.place, self._output, like.stream.index, like.companions)
         except BaseException:
             self._discard()
             raise
@@ -156,9 +161,9 @@ class VideoWriter(Writer):
         self._shown[frame.pts] = max(1, round(duration / self._time_base))
         self._first = frame.pts if self._last < 0 else self._first
         self._last, self._end = frame.pts, frame.pts + self._shown[frame.pts]
-        self._mux(frame)
-        if self._tracks is not None:
-            self._tracks.copy_until(time)
+        if self._pace is not None:
+            self._pace.count(time)
+        self._mux(frame, time)
 
     def _fitted(self, frame: Frame) -> av.VideoFrame:
         """A frame as the encoder takes it; those of the last few are remembered."""
@@ -175,7 +180,10 @@ class VideoWriter(Writer):
     def _encoded(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
         return from_rgb(upright(rgb, self._turns), self._codec.pixels, self._codec.colour)
 
-    def _mux(self, frame: av.VideoFrame | None) -> None:
+    def _mux(self, frame: av.VideoFrame | None, time: Fraction) -> None:
+        """Mux what the encoder gives, and before it what lies beside the pictures up to this time: timed text
+        of .mp4 must come before a picture that is later.
+        """
         packets = self._stream.encode(frame)
         for packet in packets:
             if packet.pts is not None:
@@ -185,15 +193,22 @@ class VideoWriter(Writer):
         if frame is None and packets and self._codec.counts_decoding_time:
             end = (packets[-1].dts or 0) - (self._first_dts or 0)
             packets[-1].duration = max(packets[-1].duration or 0, self._end - self._first - end)
-        self._output.mux(packets)
+        if self._tracks is None:
+            self._output.mux(packets)
+        else:
+            self._tracks.copy_until(time)
+            self._tracks.mux(packets)
 
     def _complete(self) -> None:
         if self._last < 0:
             raise ValueError(f"no pictures were given for {self.name}")
-        self._mux(None)
+        self._mux(None, self._end * self._time_base)
         if self._tracks is not None:
             self._tracks.copy_until(None)
+            self.warnings += self._tracks.warnings
             self._tracks.close()
+        if self._pace is not None:
+            self.warnings += self._pace.warnings()
         self._output.close()
         if self._partial is not None:
             self._partial.commit()
@@ -210,17 +225,22 @@ class VideoWriter(Writer):
 class ImageWriter(Writer):
     """Pictures into numbered image files of one folder."""
 
-    def __init__(self, folder: Path, pattern: str, name: str, like: Reader) -> None:
+    def __init__(
+        self, folder: Path, pattern: str, name: str, like: Reader, rate: Fraction, sound: bool
+    ) -> None:
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
         self._encoder = ImageEncoder(Path(pattern).suffix, like.bits, like.turns)
         self._partial = Partial(folder / "frames" if folder.is_dir() else folder, folder=True)
         self._count = 0
+        self._pace = _Pace(name, rate)
+        self.warnings += _left_out(like, name, sound)
 
     def _write(
-        self, picture: Picture, _time: Fraction, _duration: Fraction, _: tuple[Frame, Frame] | None
+        self, picture: Picture, time: Fraction, _duration: Fraction, _: tuple[Frame, Frame] | None
     ) -> None:
         self._count += 1
+        self._pace.count(time)
         target = self._partial.path / (self._pattern % self._count)
         self._encoder.write(picture, target)
 
@@ -232,9 +252,43 @@ class ImageWriter(Writer):
             if file.name != MARK:
                 file.replace(self._folder / file.name)
         self._partial.discard()
+        self.warnings += self._pace.warnings()
 
     def _discard(self) -> None:
         self._partial.discard()
+
+
+class _Pace:
+    """How far the times of pictures are from those of a fixed rate, in outputs that have no times."""
+
+    def __init__(self, name: str, rate: Fraction) -> None:
+        self._name, self._rate = name, rate
+        self._first: Fraction | None = None
+        self._count = 0
+        self._off = Fraction(0)
+
+    def count(self, time: Fraction) -> None:
+        """Take the time of the next picture in seconds."""
+        self._first = time if self._first is None else self._first
+        self._off = max(self._off, abs(time - self._first - self._count / self._rate))
+        self._count += 1
+
+    def warnings(self) -> list[str]:
+        """The loss in words, if it is more than the rounding of times explains."""
+        if self._off * self._rate < Fraction(3, 2):
+            return []
+        return [
+            f"{self._name} has no times, but those of the source vary: "
+            f"at {float(self._rate):g} frames/s some pictures are up to {float(self._off):.2f} s off"
+        ]
+
+
+def _left_out(like: Reader, name: str, sound: bool) -> list[str]:
+    """In words, what lies beside the pictures of a source that goes into an output of pictures only."""
+    if like.stream is None or not sound:
+        return []
+    streams = beside(cast(InputContainer, like.stream.container), like.stream.index, like.companions)
+    return [f"{name} holds pictures only: left out {', '.join(map(describe, streams))}"] if streams else []
 
 
 def write(
@@ -277,7 +331,7 @@ def write(
     if folder.is_dir() and list_images(folder) and not overwrite:
         raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
     _check_folder(folder if folder.is_dir() else folder.absolute().parent)
-    return ImageWriter(folder, pattern, name, like)
+    return ImageWriter(folder, pattern, name, like, rate, sound)
 
 
 @contextmanager
