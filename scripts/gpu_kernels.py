@@ -5,7 +5,7 @@
 AdaCoF with 5x5 taps in float16 of a picture in float32, softmax included, as the network calls it; splatting
 of three channels by a metric, and of five without; the search for flow both ways between two frames, and its
 parts at half the frame's size, where most of it is. Told for each: median milliseconds of 20 runs, bytes
-counted (tweenlet/ops/triton_*.py), and the rate they make as a share of a copy's.
+counted (tweenlet/ops/cuda/*.py), and the rate they make as a share of a copy's.
 On a machine without a device it rehearses in Triton's interpreter: TRITON_INTERPRET=1, --size 32x24.
 """
 
@@ -21,14 +21,17 @@ import torch
 from torch import Tensor
 
 from tweenlet.cost import size_of
+from tweenlet.flow import patch_search as search_module
+from tweenlet.flow import variational as variational_module
+from tweenlet.flow.cuda import patch_search as triton_search
+from tweenlet.flow.cuda import variational as triton_variational
+from tweenlet.flow.patch_search import search
 from tweenlet.ops import adacof as adacof_module
-from tweenlet.ops import search as search_module
 from tweenlet.ops import splat as splat_module
-from tweenlet.ops import triton_adacof, triton_search, triton_splat, triton_variational
-from tweenlet.ops import variational as variational_module
 from tweenlet.ops import warp as warp_module
 from tweenlet.ops.adacof import adacof
-from tweenlet.ops.search import search
+from tweenlet.ops.cuda import adacof as triton_adacof
+from tweenlet.ops.cuda import splat as triton_splat
 from tweenlet.ops.splat import splat, splat_sum
 from tweenlet.recordings import Recordings
 

@@ -9,6 +9,8 @@ import cv2
 import pytest
 import torch
 
+from tweenlet.ops.cpu import library as native
+
 if not torch.cuda.is_available():  # Triton asks once, when it is first imported, by whatever test
     os.environ["TRITON_INTERPRET"] = "1"
 torch.set_num_threads(1)
@@ -33,3 +35,20 @@ def golden_file():
         return GOLDEN / name
 
     return find
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request) -> str:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return request.param
+
+
+@pytest.fixture(params=["native", "PyTorch"])
+def compiled(request, monkeypatch) -> bool:
+    """Whether native code does what it can, or PyTorch all of it."""
+    if request.param == "PyTorch":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("no C compiler")
+    return request.param == "native"

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tweenlet import native
 from tweenlet.config import MINI, SMALL, STMFNET, TINY
 from tweenlet.cost import MOVED, OFFICIAL_STRIDE, cost
 from tweenlet.network import kernels
 from tweenlet.network.blocks import SliceConv
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.adacof import adacof
+from tweenlet.ops.cpu import library as native
 from tweenlet.ops.splat import splat_sum
 
 count = cache(cost)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tweenlet.flow.dis import PAIRS, window_flows
 from tweenlet.interpolation.flow_cache import Flows
-from tweenlet.ops.dis import PAIRS, window_flows
 
 
 def test_new_frames_in_the_place_of_old_ones_are_new() -> None:

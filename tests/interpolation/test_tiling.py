@@ -24,7 +24,7 @@ from tweenlet.interpolation.tiling import MEETING, SMALLEST, spans, tile_side
 from tweenlet.network.blocks import Enlarge, Enlargement, Gate
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.means import means
+from tweenlet.ops.reduce import means
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tweenlet.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.pyramid import EIGHT_TAPS, gaussian_kernel
+from tweenlet.ops.resample import EIGHT_TAPS, gaussian_kernel
 from tweenlet.weights import from_official
 
 EXPECTED = Path(__file__).parents[1] / "expected"

@@ -11,7 +11,6 @@ import torch
 
 from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference, clear_of_jumps
-from tweenlet import native
 from tweenlet.config import MINI, SMALL, TINY
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.fast import Fast, bands
@@ -20,6 +19,7 @@ from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.features import Block
 from tweenlet.network.kernels import SCALE_NAMES
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.ops.cpu import library as native
 
 EXACT = {"atol": 1e-4, "rtol": 0}
 CONFIGS = FAMILY | {

@@ -12,7 +12,7 @@ import torch
 
 from tweenlet.interpolation.tiling import padded
 from tweenlet.ops import splat as ops
-from tweenlet.ops.pyramid import laplacian_pyramid
+from tweenlet.ops.resample import laplacian_pyramid
 from tweenlet.weights import official_name
 
 TOLERANCE = {"atol": 5e-5, "rtol": 0}

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 import torch
-
 from tests.ops.test_dis import moving
+
 from tweenlet.config import SMALL, ModelConfig
+from tweenlet.flow.dis import window_flows
 from tweenlet.network import motion
 from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.dis import window_flows
 
 LITTLE = dataclasses.replace(SMALL, refine=(8, 8), scales=(1.0, 0.5), grid=(4, 4))
 

@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet import native
-
 EXTRACT = Path(__file__).parents[1] / "expected" / "ops.npz"
 
 
@@ -38,20 +36,3 @@ def gradients():
         return out.detach(), [leaf.grad for leaf in leaves]
 
     return run
-
-
-@pytest.fixture(params=["cpu", "cuda"])
-def device(request) -> str:
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    return request.param
-
-
-@pytest.fixture(params=["native", "PyTorch"])
-def compiled(request, monkeypatch) -> bool:
-    """Whether native code does what it can, or PyTorch all of it."""
-    if request.param == "PyTorch":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
-        pytest.skip("no C compiler")
-    return request.param == "native"

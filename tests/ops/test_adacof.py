@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tweenlet import native
 from tweenlet.ops.adacof import CACHED_ROWS, adacof, adacof_pixels, surface_table
+from tweenlet.ops.cpu import library as native
 
 
 def by_hand(frame, weight, rows, columns, dilation):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tweenlet import native
+from tweenlet.ops.cpu import library as native
 from tweenlet.ops.enlarge import doubled
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tweenlet import native
 from tweenlet.ops.correlation import correlation
+from tweenlet.ops.cpu import library as native
 from tweenlet.ops.warp import backwarp, sample
 
 needs_native = pytest.mark.skipif(native.library() is None, reason="no C compiler")

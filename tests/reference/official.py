@@ -21,7 +21,7 @@ from tweenlet.network.features import GROUPS, MEAN_RGB
 from tweenlet.network.flow import UNIT
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.correlation import correlation
-from tweenlet.ops.pyramid import double, half
+from tweenlet.ops.resample import double, half
 from tweenlet.ops.splat import splat
 from tweenlet.ops.warp import backwarp
 

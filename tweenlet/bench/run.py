@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import torch
 
-from tweenlet import native
 from tweenlet.bench.clock import Seconds, Times, clock, watched
 from tweenlet.bench.memory import peaks
 from tweenlet.bench.report import Race, Report, Result
@@ -24,6 +23,7 @@ from tweenlet.cost import cost
 from tweenlet.devices import device_of
 from tweenlet.engines import processor
 from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.ops.cpu import library as native
 
 REST = "the rest"
 """Padding, copies, and what else is in no part."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet.evaluation.metrics import eight_bit, pair
-from tweenlet.ops.dis import luma, opencv
+from tweenlet.flow.dis import luma, opencv
 
 NO_DETAIL = 0.01
 """Energy added on both sides, so that flat pictures have a ratio, too; that of footage is in the hundreds."""

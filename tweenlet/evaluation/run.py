@@ -31,13 +31,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tweenlet import native
 from tweenlet.cache import code_digest
 from tweenlet.engines import processor
 from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Entrant, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
+from tweenlet.ops.cpu import library as native
 from tweenlet.whole import claimed, write_whole
 
 Progress = Callable[[int, int | None], None]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tweenlet.ops.dis import PAIRS, Pair, asked, between, dis, four
+from tweenlet.flow.dis import PAIRS, Pair, asked, between, dis, four
 from tweenlet.recordings import Recordings
 
 KEPT_BYTES = 2**29

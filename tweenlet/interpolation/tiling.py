@@ -29,10 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tweenlet import native
 from tweenlet.config import ModelConfig
 from tweenlet.network.blocks import Enlargement, Gate
-from tweenlet.ops.means import means
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.reduce import means
 
 SMALLEST = 256
 """The least side of a tile in pixels."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.ops.means import means
 from tweenlet.ops.prelu import prelu
+from tweenlet.ops.reduce import means
 
 
 class Gate(nn.Module):

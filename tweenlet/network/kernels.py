@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tweenlet.network.blocks import Enlarge
 from tweenlet.ops.adacof import adacof
-from tweenlet.ops.pyramid import EIGHT_TAPS, double, gaussian_kernel, half
+from tweenlet.ops.resample import EIGHT_TAPS, double, gaussian_kernel, half
 
 SCALE_NAMES = {2.0: "fine", 1.0: "full", 0.5: "coarse"}
 

@@ -10,10 +10,10 @@ frames --> what stands still over them -----------------------------------------
 
 A *reading* says where in before and in after a pixel of the middle frame comes from. There are two: one told
 by the flows that start in before, one by those that start in after; they differ where something is hidden.
-Motion is quadratic in time: four frames give velocity and acceleration (`ops/readings.py`). A network fresh
-from its initialisation averages the four views: it starts as classical interpolation and learns to correct
-it. What stands still over a moving picture, as a logo does (`ops/overlay.py`), is left where it is (a fusion
-may add to it), and views that show it count for less elsewhere.
+Motion is quadratic in time: four frames give velocity and acceleration (`flow/intermediate.py`). A network
+fresh from its initialisation averages the four views: it starts as classical interpolation and learns to
+correct it. What stands still over a moving picture, as a logo does (`ops/overlay.py`), is left where it is (a
+fusion may add to it), and views that show it count for less elsewhere.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.flow.dis import repeats
+from tweenlet.flow.intermediate import readings
 from tweenlet.network.blocks import PReLU, joined
+from tweenlet.ops.candidates import MERGED, VIEWS, blended, double, views
 from tweenlet.ops.correlation import MATCHES, correlation
-from tweenlet.ops.dis import repeats
 from tweenlet.ops.overlay import overlay
-from tweenlet.ops.pyramid import pool
-from tweenlet.ops.readings import readings
-from tweenlet.ops.views import MERGED, VIEWS, blended, double, views
+from tweenlet.ops.resample import pool
 
 MISPLACED = 4.0
 """Taken off the score of a view that shows an overlay: beside one that shows none its weight is e^-4."""

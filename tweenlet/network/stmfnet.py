@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
+from tweenlet.flow.dis import window_flows
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
@@ -27,9 +28,8 @@ from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
 from tweenlet.network.kernels import Kernels
 from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
-from tweenlet.ops.dis import window_flows
+from tweenlet.ops.candidates import MERGED
 from tweenlet.ops.overlay import BLOCK
-from tweenlet.ops.views import MERGED
 
 FRAMES = 4
 TEXTURE_STRIDE = 8

@@ -33,9 +33,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tweenlet import native
-from tweenlet.native.bindings import Strided, Taps
-from tweenlet.ops.triton import wanted
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.bindings import Strided, Taps
+from tweenlet.ops.dispatch import wanted
 
 CACHED_ROWS = 8
 """Rows of ``adacof_pixels`` made at once, so that what is between two steps is still in the cache."""
@@ -76,7 +76,7 @@ def adacof(
     if frame.is_meta:  # only the shape is asked for; walking the taps would take seconds
         return torch.empty_like(frame)
     if wanted(frame, weight, rows, columns):
-        from tweenlet.ops import triton_adacof
+        from tweenlet.ops.cuda import adacof as triton_adacof
 
         return triton_adacof.adacof(frame, weight, rows, columns, dilation, softmax=softmax)
     if softmax:

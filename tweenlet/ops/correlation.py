@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tweenlet import native
-from tweenlet.native.bindings import Library, Strided
-from tweenlet.ops.triton import wanted
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.bindings import Library, Strided
+from tweenlet.ops.dispatch import wanted
 
 REACH = 4
 """Furthest displacement in pixels, each way."""
@@ -36,7 +36,7 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     if first.dim() == 4 and (library := native.library_for(first, second)) is not None:
         return _by_native_code(library, first, second)
     if wanted(first, second):
-        from tweenlet.ops import triton_correlation
+        from tweenlet.ops.cuda import correlation as triton_correlation
 
         return triton_correlation.correlation(first, second)
     around = F.pad(second, (REACH,) * 4)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet import native, region
+from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.cpu import library as native
 
 
 def doubled(x: Tensor, start: int, end: int) -> Tensor:

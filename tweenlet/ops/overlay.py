@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet import native
-from tweenlet.native.bindings import Library, for_each_sample
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.bindings import Library, for_each_sample
 
 # Of two ends the first is where a sign begins, the second where it is full.
 NOISE = 2 / 255

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tweenlet import native
+from tweenlet.ops.cpu import library as native
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tweenlet import native
-from tweenlet.native.bindings import Library, for_each_sample
-from tweenlet.ops.triton import wanted
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.bindings import Library, for_each_sample
+from tweenlet.ops.dispatch import wanted
 
 
 def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
             f"got {tuple(flow.shape)} and {tuple(metric.shape)}"
         )
     if wanted(frame, flow, metric):
-        from tweenlet.ops import triton_splat
+        from tweenlet.ops.cuda import splat as triton_splat
 
         return triton_splat.splat(frame, flow, metric)
     precise = torch.promote_types(frame.dtype, torch.float32)
@@ -47,7 +47,7 @@ def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
     Without a gradient, float32 on a CPU is summed up in native code, and any on a CUDA device by a kernel.
     """
     if wanted(values, flow):
-        from tweenlet.ops import triton_splat
+        from tweenlet.ops.cuda import splat as triton_splat
 
         return triton_splat.splat_sum(values, flow)
     if (library := native.library_for(values, flow)) is not None:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet import native
-from tweenlet.native.bindings import Library, for_each_sample
-from tweenlet.ops.triton import wanted
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.bindings import Library, for_each_sample
+from tweenlet.ops.dispatch import wanted
 
 INSIDE = 0.999
 """Share of a sample's four taps that must lie in the frame for the sample to count."""
@@ -52,7 +52,7 @@ def sample(source: Tensor, flow: Tensor, into: Tensor | None = None) -> Tensor:
     written ``into`` that, if given.
     """
     if wanted(source, flow):
-        from tweenlet.ops import triton_warp
+        from tweenlet.ops.cuda import warp as triton_warp
 
         made = triton_warp.sample(source, flow)
         return made if into is None else into.copy_(made)

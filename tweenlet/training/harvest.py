@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tweenlet.ops.dis import window_flows
+from tweenlet.flow.dis import window_flows
 from tweenlet.training.clips import Pixels, fitted, frames_of
 from tweenlet.training.footage import Footage, Window
 from tweenlet.training.options import Recipe
@@ -129,7 +129,7 @@ def _corners(
 
 
 def flows_of(five: Sequence[Pixels] | Pixels) -> NDArray[np.float32]:
-    """The flows (see :mod:`tweenlet.ops.dis`) of a window's five frames, (H, W, 3) uint8 RGB, truth unseen.
+    """The flows (see :mod:`tweenlet.flow.dis`) of a window's five frames, (H, W, 3) uint8 RGB, truth unseen.
 
     Returns (4, 2, H, W) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3.
     """

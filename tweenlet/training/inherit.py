@@ -17,7 +17,7 @@ from torch import nn
 from tweenlet.config import ModelConfig
 from tweenlet.network import features, flow, fusion, kernels, motion, texture
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.views import MERGED, VIEWS
+from tweenlet.ops.candidates import MERGED, VIEWS
 from tweenlet.training.channels import Layout, Walk, channels, correlated
 
 CANDIDATES = 6

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from tweenlet.ops.pyramid import laplacian_pyramid
+from tweenlet.ops.resample import laplacian_pyramid
 from tweenlet.training.data import Batch
 from tweenlet.training.options import TrainOptions
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tweenlet.evaluation.metrics import eight_bit, ffmpeg
 from tweenlet.evaluation.peers.method import Method, Peer
-from tweenlet.ops.dis import luma, opencv
+from tweenlet.flow.dis import luma, opencv
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import sample
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tweenlet import native
+from tweenlet.flow.dis import window_flows
 from tweenlet.network.fast.features import FastFeatures
 from tweenlet.network.fast.fusion import FastFusion
 from tweenlet.network.fast.kernels import FastKernels
@@ -23,7 +23,7 @@ from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fast.texture import FastTexture
 from tweenlet.network.stmfnet import STMFNet, between, check, join
-from tweenlet.ops.dis import window_flows
+from tweenlet.ops.cpu import library as native
 
 
 class Fast(nn.Module):

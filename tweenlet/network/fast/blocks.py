@@ -24,10 +24,10 @@ from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.motion import Mend, Refine, matched
 from tweenlet.network.texture import Residual
-from tweenlet.ops import bottleneck
-from tweenlet.ops.affine import affine_
+from tweenlet.ops.candidates import VIEWS, views
 from tweenlet.ops.correlation import MATCHES
-from tweenlet.ops.views import VIEWS, views
+from tweenlet.ops.cpu import bottleneck
+from tweenlet.ops.epilogue import affine_
 
 
 class FastBlock(nn.Module):

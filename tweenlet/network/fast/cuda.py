@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tweenlet.flow.dis import window_flows
 from tweenlet.network.blocks import SliceConv
 from tweenlet.network.fast.kernels import KINDS
 from tweenlet.network.fast.layers import Conv3d
@@ -21,7 +22,6 @@ from tweenlet.network.fast.prepare import CONVOLUTIONS, fold_norms
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
-from tweenlet.ops.dis import window_flows
 from tweenlet.recordings import Recordings
 
 FORMS = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tweenlet import region
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.features import Features
+from tweenlet.ops.cpu import arena as region
 
 
 class FastFeatures(nn.Module):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tweenlet import region
 from tweenlet.network.fast.bands import bands, inner
 from tweenlet.network.fast.blocks import FastLateral
 from tweenlet.network.fast.layers import outputs_of, pixels, summed
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fusion import Fusion
+from tweenlet.ops.cpu import arena as region
 from tweenlet.ops.enlarge import doubled
 
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet import region
 from tweenlet.network.blocks import Enlargement, spread
 from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
-from tweenlet.ops import heads
 from tweenlet.ops.adacof import adacof_pixels, surface_table
+from tweenlet.ops.cpu import adacof_head as heads
+from tweenlet.ops.cpu import arena as region
 
 STRIP = 32
 """Rows made at once of what is enlarged: few enough for a cache, enough for their borders not to count."""

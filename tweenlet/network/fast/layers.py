@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet import region
 from tweenlet.network.blocks import Gate
-from tweenlet.ops import winograd
+from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.cpu import winograd
 
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 Cut: TypeAlias = tuple[bool, bool]

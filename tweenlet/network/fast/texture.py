@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet import region
 from tweenlet.network.fast.bands import Band, bands
 from tweenlet.network.fast.blocks import FastDecoder
 from tweenlet.network.fast.layers import WHOLE, Abreast, Conv3d, Winograd, pixels
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.texture import SLICES, Texture
-from tweenlet.ops.means import means, sums
+from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.reduce import means, sums
 
 
 class FastTexture(nn.Module):

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from tweenlet.config import MINI
+from tweenlet.memory import keep_freed
+from tweenlet.network.fast import Fast
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.arena import LARGE, Region, empty, pixels
+
+CPU = torch.device("cpu")
+PAGE = 4096
+kept = pytest.mark.skipif(not (keep_freed() and native.library()), reason="no native code or memory not kept")
+
+
+@pytest.fixture
+def small():
+    return Region(10 * PAGE)
+
+
+@kept
+def test_the_first_gap_that_is_large_enough_is_taken(small):
+    first, second, third = (small.take(size * PAGE) for size in (2, 1, 3))
+    base = first.data_ptr()
+    assert [(x.data_ptr() - base) // PAGE for x in (second, third)] == [2, 3]
+    del second
+    assert (small.take(2 * PAGE).data_ptr() - base) // PAGE == 6  # a gap of one page is too small
+    del first  # now the gap has three
+    assert small.take(3 * PAGE).data_ptr() == base
+    del third
+
+
+@kept
+def test_gaps_that_touch_become_one_in_whatever_order_they_come(small):
+    for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 0, 1), (2, 1, 0)):
+        blocks = dict(enumerate(small.take(size * PAGE) for size in (2, 3, 4)))
+        for number in order:
+            del blocks[number]
+        whole = small.take(10 * PAGE)
+        assert whole is not None
+        del whole
+
+
+@kept
+def test_none_where_no_gap_is_so_large(small):
+    assert small.take(11 * PAGE) is None
+    held = small.take(6 * PAGE)
+    assert small.take(5 * PAGE) is None
+    del held
+    assert small.take(10 * PAGE) is not None
+
+
+@kept
+def test_a_view_holds_its_memory(small):
+    view = small.take(8 * PAGE).view(torch.float32)[5:]
+    view.fill_(3)
+    assert small.take(3 * PAGE) is None
+    assert (view == 3).all()
+
+
+@kept
+def test_threads_take_and_free_at_once():
+    where = Region(1000 * PAGE)
+    wrong = []
+
+    def work(number):
+        for turn in range(200):
+            blocks = [where.take((1 + turn % 5) * PAGE) for _ in range(3)]
+            for block in blocks:
+                block.fill_(number)
+            wrong.extend(block for block in blocks if not (block == number).all())
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert where.take(1000 * PAGE) is not None
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 100, 120), (1, 16, 5, 60, 70), (2, 3, 4, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixels_lie_channels_last(shape, dtype):
+    made = pixels(shape, dtype, CPU)
+    form = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    assert made.shape == shape
+    assert made.dtype == dtype
+    assert made.is_contiguous(memory_format=form)
+
+
+@kept
+def test_what_is_large_lies_in_the_region_and_what_is_small_does_not(monkeypatch):
+    taken = []
+    monkeypatch.setattr(region._whole(), "take", taken.append)
+    empty((LARGE // 4,), torch.float32, CPU)
+    empty((LARGE // 4 - 1,), torch.float32, CPU)
+    empty((LARGE,), torch.float32, torch.device("meta"))
+    assert taken == [LARGE]
+
+
+@kept
+def test_a_frame_leaves_nothing_behind():
+    fast = Fast(STMFNet(MINI).eval())
+    frames = torch.rand(1, 4, 3, 192, 256)
+    fast(frames)
+
+    def room():
+        gc.collect()
+        pixels((1, 64, 64, 64), torch.float32, CPU)  # what was freed before is a gap again
+        return sum(size for _, size in region._whole()._gaps)
+
+    before = room()
+    made = fast(frames)
+    assert torch.equal(made, fast(frames))
+    del made
+    assert room() == before
+
+
+def test_without_kept_memory_there_is_no_region():
+    script = "from tweenlet.ops.cpu import arena as region; print(region._whole())"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env={"TWEENLET_KEEP_MEMORY": "0"}, capture_output=True, check=True
+    )
+    assert ran.stdout.strip() == b"None"

@@ -1,0 +1,186 @@
+"""Native code: compiled once, and done without where that cannot be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tweenlet.cache import folder
+from tweenlet.ops.cpu import library as native
+
+LOADED = (
+    "import torch; from tweenlet.ops.cpu import library as native; "
+    "print(native.told(), sum('native-' in line for line in open('/proc/self/maps')) > 0)"
+)
+compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+def process(**environment: str) -> subprocess.CompletedProcess[str]:
+    """One that says whether it has native code."""
+    return subprocess.run(
+        [sys.executable, "-c", LOADED],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def told(**environment: str) -> str:
+    """What it says."""
+    return process(**environment).stdout.strip()
+
+
+def script(path: Path, *lines: str) -> str:
+    """A compiler of our own."""
+    path.write_text("\n".join(("#!/bin/sh", *lines)))
+    path.chmod(0o755)
+    return str(path)
+
+
+@compiled
+def test_it_is_compiled_once(tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert told(**cache) == "native code True"
+    (made,) = (tmp_path / "tweenlet").iterdir()
+    written = made.stat().st_mtime_ns
+    assert told(**cache) == "native code True"
+    assert made.stat().st_mtime_ns == written
+    assert list((tmp_path / "tweenlet").iterdir()) == [made]
+
+
+def test_it_can_be_done_without(tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert told(TWEENLET_NATIVE="0", **cache) == "no native code False"
+    assert told(CC="no-such-compiler", **cache) == "no native code False"
+
+
+def test_a_compiler_that_fails_is_told_of(tmp_path: Path) -> None:
+    broken = script(
+        tmp_path / "broken", "[ $1 = --version ] || echo 'x.c:1: error: no such thing' >&2", "false"
+    )
+    made = process(CC=broken, XDG_CACHE_HOME=str(tmp_path))
+    assert made.stdout.strip() == "no native code False"
+    assert "no native code, so PyTorch does its work, slower" in made.stderr
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("echo 'xcrun: error: invalid active developer path' >&2", "exit 1"),
+        ("[ $1 = --version ] && exit 0", "printf 'x.c: erreur: \\351\\n' >&2", "exit 1"),
+        ("cat", "exit 1"),
+        ("kill -9 $$",),
+        ("exit 0",),
+    ],
+    ids=["in words", "in Latin-1", "reads", "killed", "makes nothing"],
+)
+def test_whatever_a_compiler_does_there_is_one_warning(lines: tuple[str, ...], tmp_path: Path) -> None:
+    made = process(CC=script(tmp_path / "cc", *lines), XDG_CACHE_HOME=str(tmp_path))
+    assert made.stdout.strip() == "no native code False"
+    assert made.stderr.count("no native code, so PyTorch does its work, slower") == 1
+    assert "Traceback" not in made.stderr
+    assert [path.name for path in (tmp_path / "tweenlet").glob(".*")] == []
+
+
+def test_a_compiler_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    hanging = script(tmp_path / "cc", f"sleep 60 & echo $! > {tmp_path}/started", "wait")
+    with pytest.raises(subprocess.TimeoutExpired):
+        native._run([hanging, "--version"], limit=1)
+    started = Path(f"/proc/{(tmp_path / 'started').read_text().strip()}/stat")
+    assert not started.exists() or started.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@compiled
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_code_that_others_could_have_written_is_not_run(what: str, tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    told(**cache)
+    (made,) = (tmp_path / "tweenlet").iterdir()
+    written = made.stat().st_ino
+    (made if what == "file" else made.parent).chmod(0o777)
+    assert told(**cache) == "native code True"
+    assert made.parent.stat().st_mode & 0o022 == 0
+    assert made.stat().st_mode & 0o022 == 0
+    assert made.stat().st_ino != written
+
+
+@compiled
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_cache_of_another_user_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "tweenlet").mkdir()
+    os.chown(tmp_path / "tweenlet", 12345, 12345)
+    made = process(XDG_CACHE_HOME=str(tmp_path))
+    assert made.stdout.strip() == "native code True"
+    assert "another user's" in made.stderr
+    assert list((tmp_path / "tweenlet").iterdir()) == []
+
+
+@compiled
+def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -> None:
+    script = f"from pathlib import Path; Path.expanduser = lambda self: 1 / 0\n{LOADED}"
+    script = script.replace("1 / 0", "(_ for _ in ()).throw(RuntimeError('no home'))")
+    made = subprocess.run(
+        [sys.executable, "-c", script],
+        env={name: v for name, v in os.environ.items() if name not in ("XDG_CACHE_HOME", "HOME")}
+        | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout.strip() == "native code True"
+    assert made.stderr.count("no cache on the disk") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@compiled
+def test_a_compiler_with_flags(tmp_path: Path) -> None:
+    assert told(CC="cc -DNOTHING", XDG_CACHE_HOME=str(tmp_path)) == "native code True"
+
+
+@compiled
+@pytest.mark.parametrize("refused", ["=native", "-z,defs"])
+def test_a_compiler_that_refuses_flags(refused: str, tmp_path: Path) -> None:
+    picky = script(tmp_path / "picky", f'case "$*" in *{refused}*) exit 1;; esac', 'exec cc "$@"')
+    assert told(CC=picky, XDG_CACHE_HOME=str(tmp_path)) == "native code True"
+
+
+@compiled
+@pytest.mark.parametrize("kept", [0, 50_000])
+def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    told(**cache)
+    (made,) = (tmp_path / "tweenlet").iterdir()
+    whole = made.read_bytes()
+    made.write_bytes(whole[:kept])
+    assert told(**cache) == "native code True"
+    assert made.read_bytes() == whole
+
+
+@compiled
+@pytest.mark.filterwarnings("ignore:no cache on the disk")
+def test_a_damaged_library_that_can_only_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    damaged = folder() / f"native-{native._fingerprint(['cc'])}.so"
+    damaged.write_bytes(b"damaged")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert native.library.__wrapped__() is not None
+    assert damaged.read_bytes() == b"damaged"
+
+
+@compiled
+@pytest.mark.parametrize("source", native.SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("kind", ["native", "x86-64-v3", "x86-64"])
+def test_it_compiles_without_warnings(source: Path, kind: str, tmp_path: Path) -> None:
+    if kind != "native" and os.uname().machine != "x86_64":
+        pytest.skip("flags of another processor")
+    command = ["cc", *native.FLAGS, f"-march={kind}", "-Wextra", "-Werror", "-fsyntax-only", str(source)]
+    subprocess.run(command, check=True, timeout=120)

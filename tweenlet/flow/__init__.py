@@ -1,0 +1,1 @@
+"""Classical optical flow: dense inverse search, its refinement, and the flow to the frame in the middle."""

@@ -1,0 +1,93 @@
+"""Region: where the large tensors of inference lie on a CPU, close together in one piece of memory.
+
+    pixels --> the first gap that is large enough --> tensor --freed--> a gap again, one with those beside it
+
+Left to glibc, each lies in the smallest gap that is large enough; small things go into the others, and the
+next tensor of the same size no longer fits there. A network held a third more than all its tensors take,
+and not the same from run to run. What is freed stays with the process, as in :mod:`tweenlet.memory`.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import weakref
+from collections import deque
+from functools import cache
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from tweenlet.memory import keep_freed
+from tweenlet.ops.cpu import library as native
+
+LARGE = 1 << 20
+"""Bytes from which on a tensor lies here: others glibc has gaps for."""
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """As ``torch.empty``, of any numbers."""
+    size = math.prod(shape) * dtype.itemsize
+    whole = device.type == "cpu" and size >= LARGE and not torch.compiler.is_compiling() and _whole()
+    block = whole.take(size) if whole else None
+    return torch.empty(shape, dtype=dtype, device=device) if block is None else block.view(dtype).view(shape)
+
+
+def pixels(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(B, C, ...) of any numbers, the channels of a pixel side by side."""
+    batch, channels, *rest = shape
+    return empty((batch, *rest, channels), dtype, device).movedim(-1, 1)
+
+
+@cache
+def _whole() -> Region | None:
+    """The one of this process, as large as the machine's memory; None where memory is not kept.
+
+    And where there is no native code: then PyTorch makes most of what is large, where glibc puts it.
+    """
+    if not keep_freed() or native.library() is None:
+        return None
+    try:
+        return Region(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE)
+    except (OSError, OverflowError, ValueError):  # this process may not have so many addresses
+        return None
+
+
+class Region:
+    """``size`` bytes of addresses, of which those once used have memory behind them."""
+
+    def __init__(self, size: int):
+        self._memory = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        self._gaps = [(0, size)]  # start and size, in order; none touches the next
+        self._freed: deque[tuple[int, int]] = deque()  # by whatever thread, at any moment
+        self._lock = Lock()
+
+    def take(self, size: int) -> Tensor | None:
+        """``size`` bytes, uint8, a gap again when nothing refers to them; None where no gap is so large."""
+        pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        with self._lock:
+            while self._freed:
+                self._join(*self._freed.popleft())
+            for number, (start, room) in enumerate(self._gaps):
+                if room >= pages:
+                    self._gaps[number : number + 1] = [(start + pages, room - pages)] if room > pages else []
+                    break
+            else:
+                return None
+        block = self._memory[start : start + size]
+        weakref.finalize(block, self._freed.append, (start, pages)).atexit = False
+        return torch.frombuffer(block, dtype=torch.uint8)
+
+    def _join(self, start: int, size: int) -> None:
+        """A gap more."""
+        after = next((n for n, gap in enumerate(self._gaps) if gap[0] > start), len(self._gaps))
+        before = after
+        if after < len(self._gaps) and self._gaps[after][0] == start + size:
+            size += self._gaps[after][1]
+            after += 1
+        if before and sum(self._gaps[before - 1]) == start:
+            before -= 1
+            start, size = self._gaps[before][0], size + self._gaps[before][1]
+        self._gaps[before:after] = [(start, size)]

@@ -1,0 +1,31 @@
+/* x * factor + shift + added, then what is below zero times slope; in place, for pixels whose channels lie side by side.
+
+   ops/epilogue.py calls it. */
+
+#include "tweenlet.h"
+
+#include "vectors.h"
+
+INLINE void scale_shift_act(const int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
+                            float slope, long pixels, int channels, int threads) {
+    const int bytes = is_bf16 ? 2 : 4;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (long pixel = 0; pixel < pixels; pixel++)
+        for (int channel = 0; channel < channels; channel += LANES) {
+            const lane_mask active = first_lanes(channels - channel);
+            const long place = bytes * (pixel * channels + channel);
+            vec value = load(x + place, active, is_bf16) * load_f32((const char *)(scale + channel), active) +
+                        load_f32((const char *)(shift + channel), active);
+            if (residual) value += load(residual + place, active, is_bf16);
+            store(x + place, leaky_relu(value, (vec){0} + slope), active, is_bf16);
+        }
+}
+
+/* half: whether x and added are bfloat16, which the processor must know. */
+void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
+                              float slope, long pixels, int channels, int threads) {
+    if (is_bf16)
+        scale_shift_act(1, x, scale, shift, residual, slope, pixels, channels, threads);
+    else
+        scale_shift_act(0, x, scale, shift, residual, slope, pixels, channels, threads);
+}

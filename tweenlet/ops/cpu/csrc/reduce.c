@@ -1,0 +1,35 @@
+/* The sum of each channel over all pixels, whose channels lie side by side. ops/reduce.py calls it. */
+
+#include "tweenlet.h"
+
+#include "vectors.h"
+
+enum { TOGETHER = 8192 }; /* numbers that are summed as floats, before all of them are as doubles */
+
+INLINE void channel_sum(const int is_bf16, const char *x, double *sums, long pixels, int channels, int threads) {
+    const int bytes = is_bf16 ? 2 : 4, together = TOGETHER / channels + 1;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int thread = 0; thread < threads; thread++) {
+        double *own = sums + (long)thread * channels;
+        const long last = pixels * (thread + 1) / threads;
+        for (long start = pixels * thread / threads; start < last; start += together) {
+            const long end = start + together < last ? start + together : last;
+            for (int channel = 0; channel < channels; channel += LANES) {
+                const lane_mask active = first_lanes(channels - channel);
+                vec sum = {0};
+                for (long pixel = start; pixel < end; pixel++)
+                    sum += load(x + bytes * (pixel * channels + channel), active, is_bf16);
+                for (int lane = 0; lane < at_most(channels - channel, LANES); lane++) own[channel + lane] += sum[lane];
+            }
+        }
+    }
+}
+
+/* sums: zeros at first, threads times channels, for each thread its own. half: whether x is bfloat16, which the
+   processor must know. */
+void tweenlet_channel_sum(int is_bf16, const char *x, double *sums, long pixels, int channels, int threads) {
+    if (is_bf16)
+        channel_sum(1, x, sums, pixels, channels, threads);
+    else
+        channel_sum(0, x, sums, pixels, channels, threads);
+}

@@ -1,0 +1,35 @@
+"""Products: weights laid out as the matrix products of native code (csrc/gemm.h) read them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tweenlet.ops.cpu import library as native
+
+
+def lanes() -> int:
+    """Numbers of one vector, to whose multiples the native code pads channels; any, where there is none."""
+    library = native.library()
+    return 1 if library is None else int(library.vector_lanes())
+
+
+def padded(numbers: Tensor, channels: int) -> Tensor:
+    """For each channel, with as many zeros more as a vector can reach beyond the last: float32."""
+    return F.pad(numbers.float().cpu().expand(channels), (0, lanes())).contiguous()
+
+
+def as_products_read(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Matrices (N, taps, inputs, outputs) in ``dtype``, (N, numbers): vectors of outputs, some at once."""
+    outputs = matrices.shape[-1]
+    pair = 2 if dtype == torch.bfloat16 else 1  # inputs side by side for each output
+    matrices = F.pad(matrices.cpu().to(dtype), (0, -outputs % lanes(), 0, -matrices.shape[-2] % pair))
+    count, taps = matrices.shape[:2]
+    by_pair = matrices.view(count, taps, -1, pair, matrices.shape[-1]).transpose(-1, -2).flatten(-2)
+    left, at_once = by_pair.shape[-1] // lanes() // pair, []
+    while left:
+        at_once.append(2 if left == 4 else min(left, 3))
+        left -= at_once[-1]
+    parts = torch.split(by_pair, [pair * lanes() * vectors for vectors in at_once], -1)
+    return torch.cat([part.flatten(1) for part in parts], 1).contiguous()

@@ -1,0 +1,209 @@
+"""Winograd: 3x3 convolutions with a quarter of the multiplications, on a CPU, in native code.
+
+    layer's weight --> Kernels --+
+                                 v
+    x, activated before --> convolve --> + bias --> activated after --> + added
+
+4x4 output pixels of a 3x3 convolution are 36 products instead of 144, of sums of 6x6 input pixels with sums
+of the kernel: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. The 2x2
+kernels that a convolution of stride 2 and a transposed one consist of take tiles of 5x5 pixels. Rounding
+errors are about five times those of a direct convolution: some 1e-6 of the values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod, sqrt
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.bindings import Convolution, Input, Layout, array
+from tweenlet.ops.cpu.packing import as_products_read, lanes, padded
+
+POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
+"""Where the polynomials are evaluated, beside infinity."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The weights of a layer as the native code reads them."""
+
+    inputs: int
+    outputs: int
+    taps: int
+    """Slices of the layer's reach in time: 1 or 3."""
+    tile: int
+    """Output pixels of a tile, a side."""
+    enlarge: int
+    """How many times larger the outputs are, 1 or 2."""
+    shrink: int
+    """How many times smaller."""
+    points: Tensor
+    """The weights' products with the points."""
+    bias: Tensor
+    before: Tensor | None
+    """By how much inputs below zero are multiplied first, for each channel; None = not at all."""
+    after: Tensor | None
+    """The same for the outputs, before something is added."""
+
+
+def kernels(
+    weight: Tensor,
+    bias: Tensor | None,
+    before: Tensor | None = None,
+    after: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    stride: int = 1,
+) -> Kernels:
+    """Prepare a layer of ``weight`` (K, C, 3, 3) or (K, C, 3, 3, 3) and ``bias`` (K,), padded by one pixel.
+
+    ``stride`` is that in space, 1 or 2: of stride 2 it is a convolution with 2x2 cells of 2x2 pixels each.
+
+    ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel. The
+    products are made in ``dtype``, which :func:`tweenlet.ops.cpu.library.takes`; their sums are float32.
+    """
+    outputs, inputs = weight.shape[:2]
+    by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
+    if stride == 2:
+        of_cells = F.pad(by_slice, (1, 0, 1, 0)).reshape(1, outputs, inputs, -1, 2, 2, 2, 2)
+        by_slice = of_cells.permute(0, 1, 5, 7, 2, 3, 4, 6).flatten(2, 4)  # (1, K, 4 C, T, 2, 2)
+        return _prepared(by_slice, bias, before, after, dtype, shrink=2)
+    return _prepared(by_slice, bias, before, after, dtype)
+
+
+def transposed_kernels(
+    weight: Tensor,
+    bias: Tensor | None,
+    before: Tensor | None = None,
+    after: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Kernels:
+    """The same for a transposed layer of ``weight`` (C, K, 4, 4) or (C, K, 3, 4, 4) that enlarges by 2.
+
+    Its stride is 2 and its padding 1 in space, 1 and 1 in time. Each of the four output pixels that an input
+    pixel becomes is a convolution with 2x2 of the 4x4.
+    """
+    inputs, outputs = weight.shape[:2]
+    by_slice = weight.reshape(inputs, outputs, -1, 4, 4).transpose(0, 1).flip(2)
+    parts = []
+    for y in (0, 1):
+        for x in (0, 1):
+            parts.append(by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]])  # of pixels y - 1 and y
+    return _prepared(torch.stack(parts), bias, before, after, dtype, enlarge=2)
+
+
+def _prepared(
+    weight: Tensor,
+    bias: Tensor | None,
+    before: Tensor | None,
+    after: Tensor | None,
+    dtype: torch.dtype,
+    enlarge: int = 1,
+    shrink: int = 1,
+) -> Kernels:
+    """``weight``: (enlarge^2, K, shrink^2 C, T, size, size)."""
+    _, outputs, inputs, taps, size, _ = weight.shape
+    matrix = torch.tensor(
+        [[p**k / prod(p - q for q in POINTS if q != p) for k in range(size)] for p in POINTS]
+        + [[*[0.0] * (size - 1), 1.0]],
+        dtype=torch.float64,
+    )
+    # a row of points at a time, and the result in the region: what lies between leaves no holes
+    by_row = []
+    for row in matrix:
+        points = torch.einsum("y,bx,ekctyx->btcek", row, matrix, weight.double().cpu())
+        by_row.append(as_products_read(F.pad(points, (0, -outputs % lanes())).flatten(-2), dtype))
+    points = region.empty((len(matrix) ** 2, by_row[0].shape[1]), dtype, torch.device("cpu"))
+    torch.cat(by_row, out=points)
+    return Kernels(
+        inputs // shrink**2,
+        outputs,
+        taps,
+        len(matrix) + 1 - size,
+        enlarge,
+        shrink,
+        points,
+        padded(torch.zeros(outputs) if bias is None else bias, outputs),
+        None if before is None else padded(before, inputs // shrink**2),
+        None if after is None else padded(after, outputs),
+    )
+
+
+def convolve(
+    x: Tensor,
+    of: Kernels,
+    added: Tensor | None = None,
+    into: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    cut: tuple[bool, bool] = (False, False),
+    beside: Tensor | None = None,
+) -> Tensor | None:
+    """(B, C, H, W) or (1, C, T, H, W) -> (B, K, H', W') or (1, K, T, H', W'), plus ``added``; no gradient.
+
+    On a CPU, the channels of a pixel side by side; ``x`` and ``into``, where the result is written if it is
+    given, may be views of every so many pixels and of some of their channels, of float32 or, where the
+    products are, of bfloat16. ``added`` lies as what is made, which without ``into`` is of ``dtype`` or
+    like ``x``. ``cut`` says whether ``x`` is cut out of a picture above and below: its first and last row are
+    then only looked at, instead of zeros around them, and nothing is made of them (of stride 2: of its first
+    two; where it is cut below, it has an even number of rows). The channels of ``beside``, if given, follow
+    those of ``x``. None where there is no compiled code to do it. ValueError for other tensors.
+    """
+    library = native.library()
+    if library is None:
+        return None
+    above, below = of.shrink * cut[0], int(cut[1] and of.shrink == 1)
+    sources = [
+        source[..., above : source.shape[-2] - below, :] for source in (x, beside) if source is not None
+    ]
+    batch, channels, *times, height, width = sources[-1].shape
+    size = (-(-side // of.shrink) * of.enlarge for side in (height, width))
+    shape = (batch, of.outputs, *times, *size)
+    made = region.pixels(shape, dtype or x.dtype, x.device) if into is None else into
+    dtypes, of_x = {torch.float32, of.points.dtype}, {x.dtype}
+    first = of.inputs if beside is None else of.inputs - channels
+    checks = [
+        ("x", sources[0], (batch, first, *times, height, width), dtypes),
+        *(("what is beside it", source, source.shape, of_x) for source in sources[1:]),
+        ("the result", made, shape, dtypes),
+    ]
+    for name, given, wanted, types in checks:
+        if not (_fits(given, wanted, types) and (given.shape[1] == 1 or given.stride(1) == 1)):
+            raise ValueError(_expected(name, wanted, types, "the channels of a pixel side by side", given))
+    if added is not None and not (_fits(added, shape, {made.dtype}) and _alike(added, made)):
+        raise ValueError(_expected("added", shape, {made.dtype}, f"strides {made.stride()}", added))
+    if times and batch != 1:
+        raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
+    if of.taps != (3 if times else 1):
+        raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
+    numbers = (of.inputs, of.outputs, of.taps, of.tile, of.points.dtype == torch.bfloat16)
+    layer = Convolution(*numbers, of.enlarge, of.shrink, of.points, of.bias, of.before, of.after)
+    inputs = array(Input(t, t.shape[1], _layout(t)) for t in sources)
+    extent = (times[0] if times else batch, height, width, above, below)
+    threads = torch.get_num_threads()
+    library.winograd(layer, inputs, len(sources), made, _layout(made), added, *extent, threads)
+    return made
+
+
+def _fits(given: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype]) -> bool:
+    return given.shape == shape and given.dtype in dtypes and given.device.type == "cpu"
+
+
+def _alike(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors of one shape lie alike in memory."""
+    return all(a == b for a, b, size in zip(x.stride(), y.stride(), x.shape, strict=True) if size > 1)
+
+
+def _layout(x: Tensor) -> Layout:
+    return Layout(x.stride(0 if x.dim() == 4 else 2), x.stride(-2), x.stride(-1), x.dtype == torch.bfloat16)
+
+
+def _expected(name: str, shape: tuple[int, ...], dtypes: set[torch.dtype], how: str, given: Tensor) -> str:
+    types = " or ".join(sorted(map(str, dtypes)))
+    return (
+        f"expected {name} of shape {tuple(shape)}, {types}, on the CPU, {how}; "
+        f"got {tuple(given.shape)}, {given.dtype}, {given.device}, strides {given.stride()}"
+    )
