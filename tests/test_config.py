@@ -59,6 +59,15 @@ def test_every_field_survives_json(changes):
         ({"texture_out": 0}, "texture_out must be positive"),
         ({"kernel_size": 0}, "kernel_size must be positive"),
         ({"dilation": -1}, "dilation must be positive"),
+        ({"dilation": 10**30}, "dilation must be positive, and at most"),
+        ({"kernel_hidden": 2.0}, "kernel_hidden must be of whole numbers"),
+        ({"kernel_hidden": None}, "kernel_hidden must be of whole numbers"),
+        ({"grid": ("4", 6, 8)}, "grid must be of whole numbers"),
+        ({"grid": (True, 6, 8)}, "grid must be of whole numbers"),
+        ({"grid": {"a": 1}}, "grid must be None or"),
+        ({"flow": (4,) * 1000}, "flow must be None or at most 16 widths"),
+        ({"texture": 4}, "texture must be None or"),
+        ({"scales": 1.0}, "scales must be a run"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_words(changes, words):
@@ -73,6 +82,9 @@ def test_other_fields_are_refused():
         ModelConfig.from_json(values)
     with pytest.raises(ValueError, match="expected the fields"):
         ModelConfig.from_json({**MINI.to_json(), "depth": 3})
+    for values in (None, [], "mini", 3):
+        with pytest.raises(ValueError, match="expected the fields"):
+            ModelConfig.from_json(values)
 
 
 def test_a_config_is_a_value():
@@ -80,3 +92,19 @@ def test_a_config_is_a_value():
     assert hash(MINI) == hash(replace(MINI))
     assert MINI != STMFNET
     assert {field.name for field in fields(ModelConfig)} - MINI.to_json().keys() == {"intermediate"}
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        *(3, [], {}, {"levels": 3}, {"levels": [{"scale": "4"}]}),
+        {"levels": [{"scale": 4, "width": 8.5, "blocks": 1}], "encoder": [8, 4]},
+        {"levels": [{"scale": 4, "width": 8, "blocks": 10**9}], "encoder": [8, 4]},
+        {"levels": [{"scale": 4, "width": 8, "blocks": 1}], "encoder": [8]},
+        {"levels": [{"scale": 4, "width": 8, "blocks": 1}], "encoder": ["8", 4]},
+    ],
+)
+def test_an_intermediate_flow_of_other_kinds_is_refused_in_words(branch):
+    plain = dict.fromkeys(("features", "flow", "refine", "grid", "texture"))
+    with pytest.raises(ValueError, match=r"expected|must be"):
+        ModelConfig.from_json({**STMFNET.to_json(), **plain, "intermediate": branch})

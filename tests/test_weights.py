@@ -175,3 +175,16 @@ def test_saving_where_nothing_can_be_written(tiny, tmp_path):
     with pytest.raises(OSError, match="folder"):
         weights.save(tmp_path / "folder.safetensors", tiny)
     assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[" * 100_000, "[]", "3", "{}", '{"grid": 3}', "\\ud800"], ids=lambda text: text[:8]
+)
+def test_a_config_that_was_edited_or_cut_is_refused_in_words(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json is not the config of a network"):
+        weights.network_of(str(tmp_path / "config.json"))
+    tensors = {"a": torch.ones(1)}
+    save_file(tensors, tmp_path / "a.safetensors", {"tweenlet": weights.FORMAT, "config": text})
+    with pytest.raises(ValueError, match=r"a\.safetensors carries a config that cannot be built"):
+        weights.load(tmp_path / "a.safetensors")

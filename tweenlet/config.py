@@ -14,6 +14,8 @@ SCALES = (2.0, 1.0, 0.5)
 NARROWEST_FEATURE = 32
 """A ResNeXt of width w has int(w / 2 * 4 / 64) * 32 inner channels: none below this width."""
 TEXTURE_LEVELS = 4
+WIDEST, MOST_LEVELS = 2**13, 16
+"""Far beyond what can be run; a file that says more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class FlowLevel:
     """How many residual blocks there are."""
 
     def __post_init__(self) -> None:
+        for name in ("scale", "width", "blocks"):
+            _check_width(name, getattr(self, name), least=0)
         if self.scale < 1 or self.scale & (self.scale - 1):
             raise ValueError(f"expected the scale of a level to be a power of two, got {self.scale}")
         if self.width < 2 or self.width % 2 or self.blocks < 0:
@@ -51,19 +55,24 @@ class IntermediateFlowConfig:
     level has scale 2. False = RIFE's own way."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.four_frames, bool) or len(self.encoder) != 2:
+            raise ValueError(f"expected two widths of the encoder, got {self.encoder!r:.100}")
+        for width in (*self.encoder, self.context):
+            _check_width("encoder and context", width)
         scales = [level.scale for level in self.levels]
         if not scales or any(finer >= coarser for coarser, finer in pairwise(scales)):
             raise ValueError(f"expected levels from coarse to fine, one or more, got scales {scales}")
         if self.four_frames and (len(scales) < 2 or scales[-1] != 2):
             raise ValueError(f"expected scales down to 2 for four frames, two or more, got {scales}")
-        if min(*self.encoder, self.context) < 1:
-            raise ValueError(f"encoder and context must be positive, got {self.encoder} and {self.context}")
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> IntermediateFlowConfig:
-        """From plain JSON types."""
-        levels = tuple(FlowLevel(**level) for level in values["levels"])
-        return cls(**{**values, "levels": levels, "encoder": tuple(values["encoder"])})
+        """From plain JSON types; ValueError for others, and for what cannot be built."""
+        try:
+            levels = tuple(FlowLevel(**level) for level in values["levels"])
+            return cls(**{**values, "levels": levels, "encoder": tuple(values["encoder"])})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"expected an intermediate-flow branch, got {values!r:.100}") from error
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse in words what cannot be built."""
+        self._check_kinds()
         if self.intermediate is not None:
             if (self.features, self.flow, self.refine, self.grid, self.texture) != (None,) * 5:
                 raise ValueError("an intermediate-flow branch stands alone: the other branches must be None")
@@ -140,19 +150,21 @@ class ModelConfig:
             raise ValueError(f"a PWC pyramid (flow) needs two levels or more, got {self.flow}")
         if self.texture is not None and len(self.texture) != TEXTURE_LEVELS:
             raise ValueError(f"texture needs {TEXTURE_LEVELS} widths, got {self.texture}")
-        for name in (
-            "kernel_hidden",
-            "kernel_size",
-            "dilation",
-            "flow",
-            "refine",
-            "grid",
-            "texture",
-            "texture_out",
-        ):
-            value = getattr(self, name)
-            if any(w < 1 for w in (value if isinstance(value, tuple) else (value,)) if isinstance(w, int)):
-                raise ValueError(f"{name} must be positive, got {value}")
+
+    def _check_kinds(self) -> None:
+        """Whole numbers from 1 to WIDEST, or tuples of them, as each field has it: files hold anything."""
+        for name in ("kernel_hidden", "kernel_size", "dilation", "texture_out"):
+            _check_width(name, getattr(self, name))
+        for name in ("features", "flow", "refine", "grid", "texture"):
+            widths = getattr(self, name)
+            if widths is None or (name == "flow" and isinstance(widths, str)):
+                continue
+            if not isinstance(widths, tuple) or len(widths) > MOST_LEVELS:
+                raise ValueError(f"{name} must be None or at most {MOST_LEVELS} widths, got {widths!r:.100}")
+            for width in widths:
+                _check_width(name, width)
+        if not isinstance(self.scales, tuple):
+            raise ValueError(f"scales must be a run of {SCALES} that contains 1.0, got {self.scales!r:.100}")
 
     def to_json(self) -> dict[str, Any]:
         """The config as plain JSON types."""
@@ -166,12 +178,21 @@ class ModelConfig:
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
         """The inverse of :meth:`to_json`; ValueError for other fields and for what cannot be built."""
         names = {f.name for f in fields(cls)} - {"intermediate"}
+        if not isinstance(values, dict):
+            raise ValueError(f"expected the fields {sorted(names)}, got {values!r:.100}")
         if set(values) - {"intermediate"} != names:
             raise ValueError(f"expected the fields {sorted(names)}, got {sorted(values)}")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if values.get("intermediate") is not None:
             values["intermediate"] = IntermediateFlowConfig.from_json(values["intermediate"])
         return cls(**values)
+
+
+def _check_width(name: str, width: Any, least: int = 1) -> None:
+    if isinstance(width, bool) or not isinstance(width, int):
+        raise ValueError(f"{name} must be of whole numbers, got {width!r:.100}")
+    if not least <= width <= WIDEST:
+        raise ValueError(f"{name} must be positive, and at most {WIDEST}, got {width!r:.100}")
 
 
 STMFNET = ModelConfig()

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
+from tweenlet.json_file import parse_json
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 from tweenlet.whole import whole
 
@@ -117,9 +118,12 @@ class OnnxFile(nn.Module):
         told = self._session.metadata
         if told.get("tweenlet") != "1":
             raise ValueError(f"{path} is not an ONNX file that tweenlet exported")
-        self.config = ModelConfig.from_json(json.loads(told["config"]))
-        with torch.device("meta"):
-            self.stride = STMFNet(self.config).stride
+        try:
+            self.config = ModelConfig.from_json(parse_json(told.get("config", ""), "its config"))
+            with torch.device("meta"):
+                self.stride = STMFNet(self.config).stride
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
 
     def forward(self, frames: Tensor, *flows: Tensor) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame in their middle (1, 3, H, W)."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from tweenlet import config
 from tweenlet.config import MINI, RIFE, STMFNET, ModelConfig
+from tweenlet.json_file import parse_json, read_json
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.whole import write_whole
 
@@ -70,7 +71,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
             f"{path} is not a tweenlet checkpoint of format {FORMAT}: its metadata has {sorted(metadata)}"
         )
     try:
-        config = ModelConfig.from_json(json.loads(metadata["config"]))
+        config = ModelConfig.from_json(parse_json(metadata["config"], "its config"))
         outline = _outline(config)
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
@@ -87,7 +88,7 @@ def network_of(source: str) -> STMFNet:
         return STMFNet(named)
     if source.endswith(".json"):
         try:
-            return STMFNet(ModelConfig.from_json(json.loads(Path(source).read_text())))
+            return STMFNet(ModelConfig.from_json(read_json(Path(source))))
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(f"{source} is not the config of a network that can be built: {error}") from error
     return load(source)

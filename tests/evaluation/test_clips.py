@@ -107,6 +107,9 @@ def test_clips_that_are_missing_are_named(tmp_path: Path, footage: Footage) -> N
         '{"windows": {"a": [-1]}}',
         '{"windows": {"a": ["3"]}}',
         '{"windows": {"a": [1.5]}}',
+        '{"windows": {"a": 3}}',
+        '{"windows": {"' + "a" * 300 + '": [3]}}',
+        "[" * 100_000,
     ],
 )
 def test_a_windows_file_of_another_form_is_refused(text: str, tmp_path: Path) -> None:

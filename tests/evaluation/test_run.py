@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -255,3 +257,52 @@ def test_the_yardsticks_are_scored_as_published_by_hand(tmp_path: Path) -> None:
     assert found.two_frames
     assert found.count == 12
     assert found.mean("psnr", "blend") == pytest.approx(np.mean(by_hand), abs=1e-3)
+
+
+def _of_a_score(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda line: line["scores"][0].update(changes)
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no place": lambda line: line.pop("place"),
+    "a place that is no number": lambda line: line.update(place={"a": 1}),
+    "no sample": lambda line: line.pop("sample"),
+    "another sample": lambda line: line.update(sample="other"),
+    "scores that are a number": lambda line: line.update(scores=1e308),
+    "no scores at all": lambda line: line.update(scores=[]),
+    "a score too many": lambda line: line["scores"].append(line["scores"][0]),
+    "a sample that is a list": _of_a_score(sample=[[]]),
+    "another method": _of_a_score(method="dis"),
+    "another metric": _of_a_score(values={"ssim": 0.5}),
+    "a value that is text": _of_a_score(values={"psnr": "high"}),
+    "no finite value": _of_a_score(values={"psnr": math.nan}),
+    "a size of one": _of_a_score(size=[3]),
+    "a field too many": _of_a_score(depth=3),
+    "seconds that are none": _of_a_score(seconds=None),
+    "a reason that is none": lambda line: (line.pop("scores"), line.update(reason=3)),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_ledger_that_was_edited_is_refused_in_words(
+    edit: str, two_clips: Benchmark, tmp_path: Path
+) -> None:
+    ledger, chosen = tmp_path / "scores.jsonl", {"psnr": METRICS["psnr"]}
+    evaluate({"blend": PEERS["blend"]}, two_clips, chosen, ledger=ledger)
+    head, first, *others = ledger.read_text().splitlines(keepends=True)
+    line = json.loads(first)
+    EDITS[edit](line)
+    ledger.write_text(head + json.dumps(line) + "\n" + "".join(others))
+    edited = ledger.read_bytes()
+    with pytest.raises(ValueError, match="is not the ledger of an evaluation"):
+        evaluate({"blend": PEERS["blend"]}, two_clips, chosen, ledger=ledger)
+    assert ledger.read_bytes() == edited
+
+
+@pytest.mark.parametrize(
+    "content", [b"\n", b"\xff\n", b"[" * 10**5 + b"\n", b"[]\n", b'{"date": 3}\n', b"3\n3\n"]
+)
+def test_what_is_no_ledger_is_refused_in_words(content: bytes, two_clips: Benchmark, tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match="is not the ledger of an evaluation"):
+        evaluate({"blend": PEERS["blend"]}, two_clips, ledger=tmp_path / "scores.jsonl")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from operator import index
 from pathlib import Path
 
 from tweenlet.evaluation.samples import Benchmark, Clip, short_names
+from tweenlet.json_file import read_json
 from tweenlet.video.images import is_image
 
 WINDOWS_FILE = "eval_windows.json"
@@ -41,13 +41,13 @@ def _listed(path: Path) -> list[Clip]:
         if not file.is_file():
             continue
         try:
-            windows: dict[str, list[int]] = json.loads(file.read_text())["windows"]
+            windows: dict[str, list[int]] = read_json(file)["windows"]
             starts = {folder / clip: tuple(sorted(set(map(index, own)))) for clip, own in windows.items()}
             named = [Clip(clip, starts[clip], name) for clip, name in short_names(starts).items()]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            chosen = [clip for clip in named if clip.path.resolve().is_relative_to(path.resolve())]
+            missing = [str(clip.path) for clip in chosen if not clip.path.exists()]
+        except (OSError, OverflowError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f'expected {{"windows": {{clip: [frame numbers]}}}} in {file}') from error
-        chosen = [clip for clip in named if clip.path.resolve().is_relative_to(path.resolve())]
-        missing = [str(clip.path) for clip in chosen if not clip.path.exists()]
         if missing:
             raise FileNotFoundError(f"{file} names clips that are not there: {', '.join(missing)}")
         return chosen

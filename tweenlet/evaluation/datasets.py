@@ -299,7 +299,11 @@ def _lines(kind: str, path: Path, file: tuple[str, str]) -> list[str]:
     found = next((place for place in (path / name, path / folder / name) if place.is_file()), None)
     if found is None:
         raise FileNotFoundError(f"{kind}: no {name} in {path}")
-    if not (lines := [line.strip() for line in found.read_text().splitlines() if line.strip()]):
+    if not (
+        lines := [
+            line.strip() for line in found.read_text(errors="surrogateescape").splitlines() if line.strip()
+        ]
+    ):
         raise ValueError(f"{kind}: {found} is empty")
     return lines
 

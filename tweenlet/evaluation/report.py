@@ -288,8 +288,16 @@ class Report:
 
 
 def score_from(values: Mapping[str, Any]) -> Score:
-    """A Score from its JSON; TypeError for anything else."""
-    return Score(**{**values, "size": tuple(values["size"]), "values": dict(values["values"])})
+    """A Score from its JSON; TypeError or ValueError for anything else."""
+    score = Score(**{**values, "size": tuple(values["size"]), "values": dict(values["values"])})
+    texts = score.method, score.sample, score.sequence
+    numbers = *score.values.values(), score.seconds, score.cpu_seconds
+    sizes = [side for side in score.size if isinstance(side, int) and side > 0]
+    if not all(isinstance(text, str) for text in texts) or len(sizes) != 2 or len(score.size) != 2:
+        raise TypeError(f"expected names and a size, got {texts} and {score.size}")
+    if not all(isinstance(number, int | float) and abs(number) < math.inf for number in numbers):
+        raise TypeError(f"expected finite numbers, got {numbers}")
+    return score
 
 
 class _Shown:

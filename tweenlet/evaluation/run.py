@@ -37,6 +37,7 @@ from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Entrant, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
+from tweenlet.json_file import parse_json
 from tweenlet.ops.cpu import library as native
 from tweenlet.whole import claimed, write_whole
 
@@ -207,7 +208,7 @@ class _Ledger:
     def _read(self, path: Path, head: Mapping[str, Any]) -> None:
         """Take over what is there, and write it anew without what a kill left of a last line."""
         if path.exists():
-            held, *lines = _whole_lines(path)
+            held, *lines = _whole_lines(path, head)
             if other := [name for name, value in head.items() if held.get(name) != value]:
                 raise ValueError(
                     f"{path} holds another run: it differs in {', '.join(other)}; --overwrite begins anew"
@@ -247,14 +248,42 @@ class _Ledger:
         return sorted(self._lines, key=lambda line: line["place"])  # within a sequence they come in order
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ledger, less a last one that was cut off; ValueError for no ledger."""
-    lines = path.read_text().splitlines(keepends=True)
+def _whole_lines(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of a ledger, less a last one that was cut off; ValueError for no sound ledger.
+
+    Lines are those of a run of this ``head``; where the ledger is another run's, only its own head counts.
+    """
     try:
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [{"date": found[0]["date"], **found[0]}, *found[1:]]
-    except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the ledger of an evaluation: --overwrite begins anew") from error
+        lines = [parse_json(line, path) for line in path.read_bytes().split(b"\n")[:-1]]
+        held = {"date": lines[0]["date"], **lines[0]}
+        datetime.fromisoformat(held["date"])
+        if all(held.get(name) == value for name, value in head.items()):
+            for line in lines[1:]:
+                _check_line(line, head)
+            names = [line["sample"] for line in lines[1:] if "scores" in line]
+            if len(set(names)) < len(names):
+                raise ValueError("expected each sample once")
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not the ledger of an evaluation ({error}): --overwrite begins anew"
+        ) from error
+    return [held, *lines[1:]]
+
+
+def _check_line(line: Any, head: Mapping[str, Any]) -> None:
+    """ValueError, TypeError or KeyError for what is no line of a ledger with this head."""
+    if not isinstance(line["place"], int) or not isinstance(line["sample"], str):
+        raise TypeError(f"expected a place and a sample, got {line['place']} and {line['sample']}")
+    if "scores" not in line:
+        if not isinstance(line["reason"], str):
+            raise TypeError(f"expected a reason, got {line['reason']}")
+        return
+    scores = [score_from(score) for score in line["scores"]]
+    methods, samples = [score.method for score in scores], {score.sample for score in scores}
+    if methods != list(head["methods"]) or samples != {line["sample"]}:
+        raise ValueError(f"expected a score for each of {list(head['methods'])}, got {methods} of {samples}")
+    if any(list(score.values) != head["metrics"] for score in scores):
+        raise ValueError(f"expected {head['metrics']}, got {[list(score.values) for score in scores]}")
 
 
 def _cpu_seconds() -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from tweenlet.training.clips import fitted, frames_of, listed
 from tweenlet.training.footage import Footage
 from tweenlet.training.store import Progress, survey
-from tweenlet.video.read import system_error
+from tweenlet.video.container import system_error
 from tweenlet.whole import whole_folder
 
 RATE = 25
