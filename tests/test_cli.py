@@ -170,7 +170,9 @@ def test_folders_globs_lists_and_pairs_of_images(
     assert capsys.readouterr().out.strip() == str(between)
     a, made, b = (frames_of([p])[0].rgb() for p in (images[0], between, images[1]))
     np.testing.assert_allclose(made, (a + b) / 2, atol=0.003)
-    assert run("interpolate", *images[:2], "m.png", "--factor", 4) == 0
+    capsys.readouterr()
+    assert run("interpolate", *images[:2], "m.png", "--factor", 4, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"outputs": ["m.1.png", "m.2.png", "m.3.png"]}
     assert [Path(f"m.{k}.png").exists() for k in range(5)] == [False, True, True, True, False]
 
 

@@ -116,6 +116,8 @@ class Stated:
         (Fraction(30000, 1001), 30, [Fraction(i * 1001, 30000) for i in range(9)], "30000/1001"),
         (Fraction(249999, 10000), 50, [Fraction(i, 25) for i in range(9)], "25"),
         (Fraction(5, 2), 60, [0, 4, *(4 + Fraction(i, 60) for i in range(1, 20))], "60"),  # a still first
+        (Fraction(1152000, 47989), 24, [Fraction(i, 24) for i in range(9)], "24"),  # an edit list
+        (1000, 90, [0, Fraction(1, 25), 4], "25"),
         (None, None, [Fraction(0), Fraction(1, 10)], "10"),
         (24, 24, [], "24"),
     ],

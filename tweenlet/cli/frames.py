@@ -129,10 +129,13 @@ def interpolate(
         if fps or slow:
             raise ValueError("--fps and --slow are for videos: between two images say --factor")
         before, after = origin
-        for path in tweenlet.interpolate_pair(
-            before, after, target, factor=2 if factor is None else factor, **chosen
-        ):
-            print(path)
+        factor = 2 if factor is None else factor
+        images = tweenlet.interpolate_pair(before, after, target, factor=factor, **chosen)
+        print(
+            json.dumps({"outputs": [str(path) for path in images]})
+            if as_json
+            else "\n".join(map(str, images))
+        )
         return
     chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}
     chosen |= {"stream": stream, "strict": strict}

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
-from statistics import median
+from statistics import median_low
 
 import av
 from av.container import InputContainer
 
 _DURATION = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
+_ROUNDED = Fraction(1, 2500)  # less than what 30 and 30000/1001 differ by
 _COUNTED = {"mpegts", "mpeg", "ogg", "gif", "yuv4mpegpipe", "webp_pipe"}
 
 
@@ -24,7 +25,7 @@ def usual_step(stamps: Iterable[Fraction]) -> Fraction | None:
     steps = [after - before for before, after in pairwise(sorted(set(stamps)))]
     if not steps:
         return None
-    middle = median(steps)
+    middle = median_low(steps)
     near = [step for step in steps if middle / 2 < step < middle * 3 / 2]
     return sum(near, Fraction(0)) / len(near)
 
@@ -35,10 +36,10 @@ def usual_rate(stream: av.VideoStream, step: Fraction | None) -> Fraction | None
     """
     stated = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if step is None:
-        return _near_usual(stated[0], Fraction(1, 10_000)) if stated else None
+        return _near_usual(stated[0], _ROUNDED) if stated else None
     for rate in stated:
         if abs(rate * step - 1) < Fraction(1, 10):
-            return _near_usual(rate, Fraction(1, 10_000))
+            return _near_usual(rate, _ROUNDED)
     return _near_usual(1 / step, Fraction(1, 400))
 
 

@@ -23,7 +23,7 @@ from typing import Self, cast
 import av
 from av.container import InputContainer
 
-from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of
+from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of, start_of
 from tweenlet.video.decode import Decoder
 from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
 from tweenlet.video.images import decode_image, is_glob, is_image, list_images
@@ -183,11 +183,13 @@ def _read_stream(
     """A reader of one stream, None where it has no pictures, and whether it has several packets."""
     stream = cast(av.VideoStream, container.streams[index])
     notices = Notices(place.name, strict)
+    start = start_of(container)  # before packets are read, which FFmpeg then counts it anew from
     try:
         decoder = Decoder(container, stream)
         step = usual_step(decoder.ahead)
         rate = usual_rate(stream, step)
-        times = Times(container, stream, decoder, step or 1 / (rate or IMAGE_RATE), notices, place.path)
+        usual = step or 1 / (rate or IMAGE_RATE)
+        times = Times(container, stream, decoder, usual, notices, start=start, path=place.path)
         frames = iter(times)
         first = next(frames, None)
     except BaseException:
@@ -196,7 +198,7 @@ def _read_stream(
     if first is None:
         return None, False
     end = estimated_end(container, stream)
-    duration = None if end is None else end - times.start - first.time
+    duration = None if end is None else end - start - first.time
     if place.is_pipe and any(s.type in ("audio", "subtitle") for s in container.streams):
         reason = "sound and subtitles of a pipe are left out: they take a second reading"
         notices.add(Notice("sound", reason))

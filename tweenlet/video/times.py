@@ -18,7 +18,6 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from tweenlet.video.container import start_of
 from tweenlet.video.decode import Decoder, Picture
 from tweenlet.video.frame import Frame
 from tweenlet.video.notices import Notice, Notices
@@ -47,10 +46,12 @@ class Times:
         decoder: Decoder,
         step: Fraction,
         notices: Notices,
+        *,
+        start: Fraction,
         path: Path | None,
     ) -> None:
         """``step``: the seconds that pictures are usually apart; ``path``: the file, if it is one."""
-        self.start = start_of(container)
+        self.start = start
         self._container, self._stream, self._decoder = container, stream, decoder
         self._step, self._notices, self._path = step, notices, path
         self._shift = -self.start  # from the file's clock to times of frames
