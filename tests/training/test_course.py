@@ -12,7 +12,7 @@ import torch
 from tweenlet import weights
 from tweenlet.config import TINY
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.course import attention_of, batches_of, samples_of, teaching
+from tweenlet.training.course import batches_of, inside_of, samples_of, teaching
 from tweenlet.training.data import in_turn
 from tweenlet.training.distill import Distillation
 from tweenlet.training.options import Course, Recipe, TrainOptions
@@ -51,7 +51,7 @@ def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
     batch = next(in_turn(samples, 2))
     live = found.teachers[0](batch)
     torch.testing.assert_close(live, teacher(batch.frames).detach())
-    assert attention_of(STMFNet(TINY), found, ["features"])
+    assert inside_of(STMFNet(TINY), found, ["features"])
 
     before = teaching([tmp_path / "teacher.safetensors"], [], samples, beforehand=True)
     assert (len(before.teachers), len(before.taught), before.networks) == (1, 1, ())
@@ -65,8 +65,8 @@ def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
     shutil.copy(tmp_path / "teacher.safetensors", tmp_path / "same.safetensors")
     teaching([tmp_path / "same.safetensors"], [], samples, beforehand=True)
     assert [f.stat().st_mtime_ns for f in samples.folder.glob("taught-*.npy")] == [made]
-    with pytest.raises(ValueError, match="attention needs a checkpoint"):
-        attention_of(STMFNet(TINY), before, ["features"])
+    with pytest.raises(ValueError, match="attention and flows need a checkpoint"):
+        inside_of(STMFNet(TINY), before, ["features"])
 
 
 def test_frames_of_any_program_teach(footage, tmp_path):

@@ -10,10 +10,10 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from tweenlet.config import SMALL, TINY
+from tweenlet.config import SMALL, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batch, Batches, batch_of, in_turn
-from tweenlet.training.distill import Attention, Distillation, believed, distill, kept, network
+from tweenlet.training.distill import Attention, Distillation, Flows, believed, distill, kept, network
 from tweenlet.training.distill import onnx as onnx_teacher
 from tweenlet.training.losses import laplacian
 from tweenlet.training.options import TrainOptions
@@ -203,7 +203,7 @@ def test_attention_is_between_parts_of_any_width(samples):
     wide = STMFNet(replace(TINY, kernel_hidden=12, features=(64, 32)))
     student, batch = STMFNet(TINY), Batches(samples, 2, 32).at(0)
     attention = Attention(student, wide, ["features", "kernels", "texture"])
-    objective = Distillation(OPTIONS, [network(wide)], attention=attention)
+    objective = Distillation(OPTIONS, [network(wide)], inside=[attention])
     loss, terms = objective(student(batch.frames), batch)
     assert 0 < terms["attention"] < 12
     assert loss.item() == pytest.approx((0.1 * terms["truth"] + terms["teacher"] + terms["attention"]).item())
@@ -231,3 +231,26 @@ def test_taught_pictures_have_the_batches_form():
     assert batch.taught is not None
     assert batch.taught.shape == (2, 1, 3, 8, 8)
     assert batch.taught.min() == 1
+
+
+def test_flows_are_distilled():
+    branch = IntermediateFlowConfig(
+        (FlowLevel(4, 8, 1), FlowLevel(2, 8, 1)), encoder=(4, 2), context=3, four_frames=True
+    )
+    config = ModelConfig(
+        scales=(1.0,), features=None, flow=None, grid=None, texture=None, intermediate=branch
+    )
+    torch.manual_seed(0)
+    student, teacher = STMFNet(config), STMFNet(config)
+    objective = Distillation(OPTIONS, [network(teacher)], alpha=0.0, inside=[Flows(student, teacher, 0.5)])
+    batch = some_batch()
+    loss, terms = objective(student(batch.frames), batch)
+    apart = (student.intermediate(batch.frames).flows[0] - teacher.intermediate(batch.frames).flows[0]).abs()
+    assert terms["flows"].item() == pytest.approx(0.5 * apart.mean().item())
+    assert loss.item() == pytest.approx((terms["teacher"] + terms["flows"]).item())
+    loss.backward()
+    assert student.intermediate.levels[0].up[0].weight.grad.any()
+    student.load_state_dict(teacher.state_dict())
+    assert objective(student(batch.frames), batch)[1]["flows"].item() < 1e-6
+    with pytest.raises(ValueError, match="intermediate-flow branch only"):
+        Flows(STMFNet(TINY), teacher)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet.config import MINI, SMALL, STMFNET, ModelConfig
+from tweenlet.config import MINI, SMALL, STMFNET, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.inherit import inherit
+from tweenlet.training.inherit import four_frames, inherit
 
 WIDE = ModelConfig(
     features=(64, 96), kernel_hidden=8, kernel_size=3, flow=(8, 12, 16),
@@ -192,3 +192,44 @@ def test_blocks_that_are_never_used_have_no_say():
 def test_refuses_what_is_no_narrowing(wide, narrow, words):
     with pytest.raises(ValueError, match=words):
         inherit(STMFNet(wide), narrow)
+
+
+def rife_like():
+    torch.manual_seed(0)
+    branch = IntermediateFlowConfig(
+        (FlowLevel(4, 8, 3), FlowLevel(2, 8, 2), FlowLevel(1, 4, 1)), encoder=(4, 2), context=3
+    )
+    return STMFNet(
+        ModelConfig(scales=(1.0,), features=None, flow=None, grid=None, texture=None, intermediate=branch)
+    ).eval()
+
+
+def test_features_at_half_the_size_are_the_mean_of_those_at_full():
+    source = rife_like()
+    network = four_frames(source)
+    assert [level.scale for level in network.config.intermediate.levels] == [4, 2]
+    frame = torch.rand(1, 3, 32, 48)
+    features = torch.nn.functional.avg_pool2d(source.intermediate.encode(frame), 2)
+    torch.testing.assert_close(network.intermediate.encode(frame), features)
+
+
+def test_blocks_that_do_nothing_may_be_left_out():
+    source = rife_like()
+    for level, block in ((0, 1), (1, 0)):
+        source.intermediate.levels[level].blocks[block].scale.data.zero_()
+    whole, cut = four_frames(source), four_frames(source, [[1], [0]])
+    assert [level.blocks for level in cut.config.intermediate.levels] == [2, 1]
+    state = cut.state_dict()
+    assert torch.equal(
+        state["intermediate.levels.0.blocks.1.conv.weight"],
+        source.state_dict()["intermediate.levels.0.blocks.2.conv.weight"],
+    )
+    assert torch.equal(
+        whole.state_dict()["intermediate.levels.0.up.0.weight"], state["intermediate.levels.0.up.0.weight"]
+    )
+
+
+def test_only_a_network_of_two_frames_can_be_timed():
+    for source in (STMFNet(TINY), four_frames(rife_like())):
+        with pytest.raises(ValueError, match="intermediate-flow branch of two frames"):
+            four_frames(source)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tweenlet.training.losses import LOSSES, charbonnier, laplacian, psnr, weighted
+from tweenlet.evaluation.features import feature_distance
+from tweenlet.training.losses import LOSSES, charbonnier, laplacian, perceptual, psnr, weighted
 
 
 def test_laplacian_of_one_bright_pixel():
@@ -44,3 +45,14 @@ def test_losses_add_up_by_name():
     assert sorted(terms) == ["charbonnier", "laplacian"]
     with pytest.raises(ValueError, match="unheard"):
         weighted({"unheard": 1.0})
+
+
+def test_the_perceptual_loss_is_the_feature_distance():
+    truth = (torch.rand(1, 3, 96, 64) * 255).round() / 255
+    other = (truth + 0.1 * torch.rand(1, 3, 96, 64)).clamp(0, 1)
+    other = ((other * 255).round() / 255).requires_grad_()
+    loss = perceptual(other, truth)
+    assert loss.item() == pytest.approx(feature_distance(other[0].detach(), truth[0]), rel=1e-4)
+    loss.backward()
+    assert other.grad.isfinite().all()
+    assert other.grad.any()

@@ -231,6 +231,7 @@ def distill(
     alpha: float = 0.1,
     confident: bool = False,
     attention: list[str] | None = None,
+    flows: float = 0.0,
     beforehand: bool = False,
     course: Sampling = COURSE,
     options: Distilling = PLAN.distill,
@@ -256,6 +257,8 @@ def distill(
         Believe a teacher only where it beats blending.
     attention
         Parts (features, kernels, fusion, texture, ...) that should look where the first teacher's do.
+    flows
+        Weight of the distance to the first teacher's flows, for intermediate-flow networks.
     beforehand
         Let the teachers see all samples once, beforehand, and keep what they say beside the samples.
 
@@ -263,7 +266,7 @@ def distill(
     import torch
 
     from tweenlet.devices import device_of
-    from tweenlet.training.course import attention_of, batches_of, teaching
+    from tweenlet.training.course import batches_of, inside_of, teaching
     from tweenlet.training.distill import distill as learn
     from tweenlet.weights import network_of
 
@@ -278,10 +281,10 @@ def distill(
     with _prepared("distilling", course, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
         taught = teaching(teacher or (), teacher_frames or (), samples, beforehand, options.device, preparing)
-        watched = attention_of(model, taught, attention) if attention else None
+        inside = inside_of(model, taught, attention or (), flows)
         done = learn(
             model, taught.teachers, batches_of(course, samples, taught.taught), held_out, options, out,
-            _ticking(progress), alpha=alpha, weights=teacher_weight, confident=confident, attention=watched,
+            _ticking(progress), alpha=alpha, weights=teacher_weight, confident=confident, inside=inside,
         )  # fmt: skip
         _tell(done, out)
 

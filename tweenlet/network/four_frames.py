@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.config import IntermediateFlowConfig
-from tweenlet.network.intermediate_flow import Level, activation, check_time, resize
+from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time, resize
 from tweenlet.ops.overlay import overlay
 from tweenlet.ops.warp import sample as backwarp
 
@@ -69,8 +69,10 @@ class FourFrameFlow(nn.Module):
         self.trust = nn.Parameter(torch.tensor(0.7))
         """How much of the measured acceleration is believed."""
 
-    def forward(self, frames: Tensor, time: float | Tensor = 0.5, velocities: Tensor | None = None) -> Tensor:
-        """Frames (B, 4, 3, H, W) -> the frame (B, 3, H, W) at a time in (0, 1) between the middle two.
+    def forward(
+        self, frames: Tensor, time: float | Tensor = 0.5, velocities: Tensor | None = None
+    ) -> Interpolation:
+        """Frames (B, 4, 3, H, W) -> the frame at a time in (0, 1) between the middle two.
 
         H and W are multiples of ``stride``. Velocities (B, 2, 2, h, w) are those of the pairs before and
         after, as :meth:`velocity` measures them; None = they are measured here. ValueError for a time
@@ -81,10 +83,11 @@ class FourFrameFlow(nn.Module):
             velocities = outer.view(-1, 2, *outer.shape[1:])
         flows, mask = self.motion(frames[:, 1:3], check_time(time, frames), velocities)
         before, after = frames[:, 1], frames[:, 2]
-        flows, share = resize(flows, 2), torch.sigmoid(resize(mask, 2))
+        flows, mask = resize(flows, 2), resize(mask, 2)
+        share = torch.sigmoid(mask)
         frame = fetch(after, flows[:, 2:]).lerp(fetch(before, flows[:, :2]), share)
         still = overlay(frames.float(), velocities.isnan().flatten(2).all(2))
-        return frame.lerp((before + after) / 2, still)
+        return Interpolation(frame.lerp((before + after) / 2, still), (flows,), mask)
 
     def motion(self, pair: Tensor, times: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor]:
         """The middle pair (B, 2, 3, H, W) -> flows (B, 4, H/2, W/2), pixels of the frame; mask (a logit)."""

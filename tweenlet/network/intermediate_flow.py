@@ -36,7 +36,8 @@ class Interpolation:
     frame: Tensor
     """(B, 3, H, W), not clamped."""
     flows: tuple[Tensor, ...]
-    """After each level, coarsest first: (B, 4, H, W), pixels, to the frame before and to the one after."""
+    """After each level, coarsest first (of four frames, after the last): (B, 4, H, W), pixels, to the frame
+    before and to the one after."""
     mask: Tensor
     """(B, 1, H, W): logit of the share of the frame before."""
 

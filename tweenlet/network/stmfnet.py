@@ -109,13 +109,14 @@ def between(
     branch: IntermediateFlow | FourFrameFlow, frames: Tensor, velocities: Tensor | None, time: float | Tensor
 ) -> Tensor:
     """The frame that an intermediate-flow branch makes of four; its own arguments and errors."""
+    result: Interpolation
     if isinstance(branch, IntermediateFlow):
         check(frames, 1)
-        result: Interpolation = branch(frames[:, 1], frames[:, 2], time)
-        return result.frame
-    check(frames, branch.stride)
-    frame: Tensor = branch(frames, time, velocities)
-    return frame
+        result = branch(frames[:, 1], frames[:, 2], time)
+    else:
+        check(frames, branch.stride)
+        result = branch(frames, time, velocities)
+    return result.frame
 
 
 def check(frames: Tensor, stride: int) -> None:

@@ -22,7 +22,7 @@ from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training import distill, parallel
 from tweenlet.training.clips import images_in
 from tweenlet.training.data import Array, Batches
-from tweenlet.training.distill import Attention, Teacher
+from tweenlet.training.distill import Attention, Flows, Inside, Teacher
 from tweenlet.training.options import Course
 from tweenlet.training.store import Progress, Samples, prepare
 from tweenlet.training.taught import frames_from, keep, made_by
@@ -106,12 +106,23 @@ def teaching(
     return Teaching(tuple(teachers), tuple(taught), tuple(networks))
 
 
-def attention_of(student: nn.Module, taught: Teaching, parts: Sequence[str]) -> Attention:
-    """Attention between parts of the student and the first teacher; ValueError where that is no network."""
+def inside_of(
+    student: nn.Module, taught: Teaching, attention: Sequence[str] = (), flows: float = 0.0
+) -> list[Inside]:
+    """What of the first teacher's inside a student learns: where parts look, and its flows by a weight.
+
+    ValueError where there is nothing to look into, and as :class:`~tweenlet.training.distill.Attention` and
+    :class:`~tweenlet.training.distill.Flows` raise it.
+    """
+    if not attention and not flows:
+        return []
     teacher = taught.networks[0] if taught.networks else None
     if teacher is None or not isinstance(student, STMFNet):
-        raise ValueError("attention needs a checkpoint as the first teacher, not what was kept beforehand")
-    return Attention(student, teacher, parts)
+        raise ValueError(
+            "attention and flows need a checkpoint as the first teacher, not what was kept beforehand"
+        )
+    parts: list[Inside] = [Attention(student, teacher, attention)] if attention else []
+    return [*parts, Flows(student, teacher, flows)] if flows else parts
 
 
 def _identity(source: str | Path) -> str:

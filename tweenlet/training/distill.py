@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from tweenlet.evaluation.peers.onnx import Onnx
 from tweenlet.network.fast import Fast
+from tweenlet.network.intermediate_flow import Interpolation
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data import Batch, Batches
 from tweenlet.training.loop import Result, Tick, train
@@ -31,6 +32,8 @@ from tweenlet.training.state import predict
 from tweenlet.training.store import Samples
 
 Teacher = Callable[[Batch], Tensor]
+FAR = 20.0
+"""Pixels beyond which a flow that is further off costs no more."""
 
 
 def distill(
@@ -45,10 +48,10 @@ def distill(
     alpha: float = 0.1,
     weights: Sequence[float] | None = None,
     confident: bool = False,
-    attention: Attention | None = None,
+    inside: Sequence[Inside] = (),
 ) -> Result:
     """Train a student by :class:`Distillation`; all else as in :func:`~tweenlet.training.loop.train`."""
-    objective = Distillation(options, teachers, alpha, weights, confident, attention)
+    objective = Distillation(options, teachers, alpha, weights, confident, inside)
     return train(student, batches, validation, options, folder, progress, objective=objective)
 
 
@@ -57,8 +60,8 @@ class Distillation:
 
     ``weights`` are those of the teachers' losses in their mean, equal if not given. ``confident``: where a
     teacher is further from the truth than blending the two middle frames is, it is not believed, and the
-    truth stands in for it. ``attention`` adds :class:`Attention` between parts of student and teacher.
-    ValueError for no teacher, an alpha below 0, or weights that do not fit.
+    truth stands in for it. ``inside`` adds what goes on inside student and teacher: :class:`Attention`,
+    :class:`Flows`. ValueError for no teacher, an alpha below 0, or weights that do not fit.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Distillation:
         alpha: float = 0.1,
         weights: Sequence[float] | None = None,
         confident: bool = False,
-        attention: Attention | None = None,
+        inside: Sequence[Inside] = (),
     ) -> None:
         weights = [1.0] * len(teachers) if weights is None else list(weights)
         if not teachers or len(weights) != len(teachers) or min(weights) < 0 or not sum(weights):
@@ -79,7 +82,7 @@ class Distillation:
         if alpha < 0:
             raise ValueError(f"expected an alpha of 0 or more, got {alpha}")
         self._teachers, self._weights = teachers, [weight / sum(weights) for weight in weights]
-        self._alpha, self._confident, self._attention = alpha, confident, attention
+        self._alpha, self._confident, self._inside = alpha, confident, inside
         self._half = options.precision == "bfloat16"
         self._loss = weighted(options.loss, options.margin, options.border)
 
@@ -99,8 +102,7 @@ class Distillation:
                 picture = believed(picture, batch)
             taught = taught + weight * self._loss(prediction, picture)[0]
         terms = {"truth": truth, "teacher": taught}
-        if self._attention is not None:
-            terms["attention"] = self._attention()
+        terms |= {part.name: part() for part in self._inside}
         return self._alpha * truth + sum(list(terms.values())[2:], taught), terms
 
 
@@ -160,6 +162,45 @@ def onnx(path: str | Path) -> Teacher:
     return lambda batch: file.batch(batch.frames)
 
 
+class Inside(Protocol):
+    """A distance between what goes on inside a student and inside its teacher, of the last batch."""
+
+    name: str
+
+    def __call__(self) -> Tensor:
+        """The weighted distance, a scalar."""
+
+
+class Flows:
+    """Flow distillation: an intermediate-flow student should find the motion that its teacher finds.
+
+    The truth does not say where a pixel came from, nor real footage exactly when it was halfway; a teacher's
+    flows do. The distance is the mean L1 in pixels, each up to FAR. The teacher must run live on the
+    student's batches. ValueError for a network without an intermediate-flow branch.
+    """
+
+    name = "flows"
+
+    def __init__(self, student: STMFNet, teacher: STMFNet, weight: float = 0.02) -> None:
+        self._weight, self._found = weight, [dict[str, Tensor](), dict[str, Tensor]()]
+        for model, found in zip((student, teacher), self._found, strict=True):
+            if model.intermediate is None:
+                raise ValueError("flows are distilled between networks with an intermediate-flow branch only")
+            model.intermediate.register_forward_hook(self._reader(found))
+
+    @staticmethod
+    def _reader(found: dict[str, Tensor]) -> Callable[[nn.Module, Any, Interpolation], None]:
+        def read(_module: nn.Module, _inputs: Any, output: Interpolation) -> None:
+            found["flows"] = output.flows[-1].float()
+
+        return read
+
+    def __call__(self) -> Tensor:
+        """The weighted distance between the last batch's flows, a scalar."""
+        student, teacher = (found["flows"] for found in self._found)
+        return self._weight * (student - teacher).abs().clamp_max(FAR).mean()
+
+
 class Attention:
     """Feature distillation: named parts of a student should look where the teacher's same parts look.
 
@@ -168,6 +209,8 @@ class Attention:
     The teacher must run on the same batches as the student, live: its maps are read while it is asked.
     ValueError for a part that one of them lacks.
     """
+
+    name = "attention"
 
     def __init__(self, student: STMFNet, teacher: STMFNet, parts: Sequence[str], weight: float = 1.0) -> None:
         self._weight, self._maps = weight, [dict[str, Tensor](), dict[str, Tensor]()]

@@ -9,10 +9,14 @@ What the new network does not have or never uses has no say.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tweenlet.config import ModelConfig
 from tweenlet.network import features, flow, fusion, kernels, motion, texture
@@ -55,6 +59,50 @@ def inherit(source: STMFNet, config: ModelConfig) -> STMFNet:
         _texture(walk, network.texture)
     network.load_state_dict(walk.cut())  # strict: nothing keeps its random initialisation
     return network.eval()
+
+
+def four_frames(source: STMFNet, left_out: Sequence[Collection[int]] = ()) -> STMFNet:
+    """The network over four frames that starts from a two-frame one (RIFE): float32, CPU, eval mode.
+
+    Its levels are the source's down to scale 2, in each of them without the residual blocks ``left_out`` (by
+    number, level by level). What the encoder makes at the frame's own size and a mean of 2x2 becomes one
+    convolution at half of it; to the finest level the acceleration, which is believed, says nothing at first.
+    ValueError for a source without an intermediate-flow branch, and where no level has scale 2.
+    """
+    branch = source.config.intermediate
+    if branch is None or branch.four_frames:
+        raise ValueError("expected a network with an intermediate-flow branch of two frames")
+    levels, state = [], dict[str, Tensor]()
+    weights = source.state_dict()
+    for number, level in enumerate(level for level in branch.levels if level.scale > 1):
+        gone = left_out[number] if number < len(left_out) else ()
+        stay = [block for block in range(level.blocks) if block not in gone]
+        levels.append(replace(level, blocks=len(stay)))
+        prefix = f"intermediate.levels.{number}."
+        for name in (name for name in weights if name.startswith(prefix)):
+            kind, _, rest = name.removeprefix(prefix).partition(".")
+            block, _, leaf = rest.partition(".")
+            if kind != "blocks":
+                state[name] = weights[name]
+            elif int(block) in stay:
+                state[f"{prefix}blocks.{stay.index(int(block))}.{leaf}"] = weights[name]
+    state |= {name: tensor for name, tensor in weights.items() if ".encode." in name}
+    state["intermediate.encode.out.weight"] = _halved(weights["intermediate.encode.out.weight"])
+    entry = f"intermediate.levels.{len(levels) - 1}.down.0.weight"
+    state[entry] = F.pad(weights[entry], (0, 0, 0, 0, 0, 2))
+    state["intermediate.trust"] = torch.tensor(1.0)
+    config = replace(source.config, intermediate=replace(branch, levels=tuple(levels), four_frames=True))
+    network = STMFNet(config)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _halved(transposed: Tensor) -> Tensor:
+    """The 3x3 kernel that does what a transposed 4x4 one of stride 2 (in, out, 4, 4) and a mean of 2x2 do."""
+    for dim in (2, 3):
+        first, second, third, fourth = transposed.unbind(dim)
+        transposed = torch.stack((fourth, second + third, first), dim) / 2
+    return transposed.transpose(0, 1).contiguous()
 
 
 def _features(walk: Walk, net: features.Features) -> Layout:

@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from tweenlet.evaluation.features import features
 from tweenlet.ops.resample import laplacian_pyramid
 from tweenlet.training.data import Batch
 from tweenlet.training.options import TrainOptions
 
+PIECE = 128
+"""Height and width of what the perceptual loss compares, pixels."""
 Loss = Callable[[Tensor, Tensor], Tensor]
 Terms = dict[str, Tensor]
 Objective = Callable[[Tensor, Batch], tuple[Tensor, Terms]]
@@ -47,7 +50,23 @@ def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
     return (error + 1e-6).log().mean()
 
 
-LOSSES: dict[str, Loss] = {"laplacian": laplacian, "charbonnier": charbonnier, "psnr": psnr}
+def perceptual(prediction: Tensor, truth: Tensor) -> Tensor:
+    """The distance of EfficientNet-lite0's features (:mod:`tweenlet.evaluation.features`) in a random piece.
+
+    It is of PIECE x PIECE pixels, to save time, and the same in all samples. OSError without the extra
+    `evaluate`.
+    """
+    top, left = (int(torch.randint(max(0, side - PIECE) + 1, ())) for side in prediction.shape[-2:])
+    area = (..., slice(top, top + PIECE), slice(left, left + PIECE))
+    with torch.no_grad():
+        expected = features(truth[area])
+    pairs = zip(features(prediction[area].clamp(0, 1)), expected, strict=True)
+    return torch.stack([(got - wanted).square().sum(1).mean() for got, wanted in pairs]).sum()
+
+
+LOSSES: dict[str, Loss] = {
+    "laplacian": laplacian, "charbonnier": charbonnier, "psnr": psnr, "perceptual": perceptual,
+}  # fmt: skip
 
 
 def weighted(

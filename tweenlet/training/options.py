@@ -40,7 +40,8 @@ class TrainOptions:
     """Share of the steps after which batch norms keep their statistics, so that a network learns with those
     that it is used with: those of small batches differ much (docs/LOG.md). 1 = never."""
     loss: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0})
-    """Weights of its terms, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr."""
+    """Weights of its terms, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr, and
+    perceptual (distance of features, wants the extra `evaluate`)."""
     margin: int = 0
     """Pixels along the borders of a crop that count little: what moves in from beyond cannot be known."""
     border: float = 0.1
