@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -11,6 +12,7 @@ from typing import cast
 import av
 
 from tweenlet.video.frame import LIMITED, Colour, is_gray, is_rgb, side_data_of
+from tweenlet.video.headers import PLACEHOLDER, Shape
 from tweenlet.video.parameters import chroma_location
 from tweenlet.video.read import Reader
 
@@ -43,6 +45,19 @@ class Codec:
     tag: str = ""
     siting: int = 0
     """Where the samples of 4:2:0 chroma lie, as :func:`chroma_location` numbers it."""
+    shape: Shape = field(default_factory=Shape)
+    """The picture as it is to be shown."""
+
+    @property
+    def completes_header(self) -> bool:
+        """Whether the header takes more than PyAV can tell a muxer; H.264 and HEVC say their pixel shape."""
+        is_cropped = bool(self.shape.right or self.shape.bottom)
+        return is_cropped or (self.container in ("webm", "yuv4mpegpipe") and not self.shape.is_plain)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels as they are encoded."""
+        return self.shape.width + self.shape.right, self.shape.height + self.shape.bottom
 
     @property
     def fixed_rate(self) -> bool:
@@ -58,8 +73,7 @@ class Codec:
         """Add the picture stream to an output, with the size, tags, pixel shape and rotation of ``like``."""
         options = self.options | {"chroma_sample_location": str(self.siting)}
         stream = cast(av.VideoStream, output.add_stream(self.encoder, rate, options))
-        sideways = self.fixed_rate and like.turns % 2 == 1
-        stream.width, stream.height = (like.height, like.width) if sideways else (like.width, like.height)
+        stream.width, stream.height = self.size
         stream.pix_fmt = self.pixels
         self.colour.stamp(stream.codec_context)
         if self.encoder == "libsvtav1":
@@ -67,11 +81,12 @@ class Codec:
         if self.tag:
             stream.codec_context.codec_tag = self.tag
         if like.stream is not None:
-            if like.stream.sample_aspect_ratio:
-                stream.codec_context.sample_aspect_ratio = like.stream.sample_aspect_ratio
-            stream.metadata.update(
-                {k: v for k, v in like.stream.metadata.items() if k in ("language", "title")}
-            )
+            stream.codec_context.sample_aspect_ratio = self.shape.aspect
+            stream.metadata.update(_names(like, like.stream, rate))
+        if self.completes_header:
+            name = "handler_name" if self.counts_decoding_time else "title"
+            title = "" if self.counts_decoding_time else stream.metadata.get("title", "")
+            stream.metadata[name] = PLACEHOLDER + title
         if not self.fixed_rate:
             turn = side_data_of(like.first.picture, "DISPLAYMATRIX")
             if turn is not None:
@@ -87,8 +102,36 @@ def choose_codec(suffix: str, like: Reader) -> Codec:
     Raises ValueError for a suffix that is not known.
     """
     codec = _choose_codec(suffix, like)
+    codec = replace(codec, shape=_shape(codec, like))
+    if codec.container in ("matroska", "webm") and codec.completes_header:
+        codec = replace(codec, container_options=codec.container_options | {"write_crc32": "0"})
     halved = codec.pixels.startswith("yuv420p") and not is_rgb(like.first.picture.format)
     return replace(codec, siting=chroma_location(like.stream)) if halved and like.stream else codec
+
+
+def _shape(codec: Codec, like: Reader) -> Shape:
+    """The picture as it is to be shown: padded by one where halved chroma and H.264 or HEVC ask for it."""
+    aspect = like.stream.sample_aspect_ratio if like.stream is not None else None
+    width, height, aspect = like.width, like.height, aspect or Fraction(1)
+    if codec.fixed_rate and like.turns % 2:
+        width, height, aspect = height, width, 1 / aspect
+    if codec.encoder not in ("libx264", "libx265"):
+        return Shape(width, height, aspect=aspect)
+    across, down = _subsampling(av.VideoFormat(codec.pixels))
+    return Shape(width, height, -width % across, -height % down, aspect)
+
+
+def _names(like: Reader, stream: av.VideoStream, rate: Fraction) -> dict[str, str]:
+    """What is to be kept of what a stream says about itself."""
+    said = {k.lower(): v for m in (stream.container.metadata, stream.metadata) for k, v in m.items()}
+    names = {k: v for k, v in stream.metadata.items() if k in ("language", "title", "stereo_mode")}
+    code = said.get("timecode", "")
+    parts = re.fullmatch(r"(\d\d:\d\d:\d\d)([:;.])(\d\d)", code)
+    if parts and rate >= 1:
+        drops = (rate / Fraction(30000, 1001)).denominator == 1
+        frame = int(int(parts[3]) * rate / (like.rate or rate))
+        names["timecode"] = f"{parts[1]}{parts[2] if drops else ':'}{frame:02d}"
+    return names
 
 
 def _choose_codec(suffix: str, like: Reader) -> Codec:
@@ -109,24 +152,35 @@ def _choose_codec(suffix: str, like: Reader) -> Codec:
             options = _AV1 | _hdr10(like.first.picture, "libsvtav1")
             return Codec(container, "libsvtav1", "yuv420p10le", colour, options)
         return Codec(container, "libvpx-vp9", _pixels(like), colour, _VP9)
-    faststart = {} if container == "matroska" else {"movflags": "+faststart"}
+    faststart = {} if container == "matroska" else {"movflags": "+faststart" + _of_a_phone(like)}
     if deep and min(like.width, like.height) >= 64:  # in smaller pictures x265 writes past its buffers
-        pixels, options = _pixels(like, even=True), _HEVC | _hdr10(like.first.picture, "libx265")
+        pixels, options = (
+            _pixels(like, container == "matroska"),
+            _HEVC | _hdr10(like.first.picture, "libx265"),
+        )
         return Codec(container, "libx265", pixels, colour, options, faststart, "hvc1" if faststart else "")
     options = _H264 | _hdr10(like.first.picture, "libx264")
-    return Codec(container, "libx264", _pixels(like, even=True, top=10), colour, options, faststart)
+    return Codec(
+        container, "libx264", _pixels(like, container == "matroska", top=10), colour, options, faststart
+    )
 
 
-def _pixels(like: Reader, even: bool = False, top: int = 12) -> str:
+def _of_a_phone(like: Reader) -> str:
+    """The flag that keeps what phones and cameras write about themselves, where they did: with it, other
+    players may not find the title.
+    """
+    names = {} if like.stream is None else like.stream.container.metadata
+    return "+use_metadata_tags" if any(k.startswith("com.") or k in ("make", "model") for k in names) else ""
+
+
+def _pixels(like: Reader, whole: bool = True, top: int = 12) -> str:
     """The Y'CbCr format next to the source's.
 
-    ``even``: halved chroma goes with even sizes only. ``top``: the most bits that the encoder takes.
+    ``whole``: whether the chroma of RGB is kept whole. ``top``: the most bits that the encoder takes.
     """
     source = like.first.picture.format
     still = is_rgb(source) or is_gray(source)
-    across, down = (2, 2) if still else _subsampling(source)
-    if even and (like.width % across or like.height % down):
-        across, down = 1, 1
+    across, down = (1, 1) if is_rgb(source) and whole else (2, 2) if still else _subsampling(source)
     planes = {(2, 2): "yuv420p", (2, 1): "yuv422p"}.get((across, down), "yuv444p")
     if like.bits == 8:
         return planes

@@ -28,7 +28,9 @@ from tweenlet.video.clock import steady
 from tweenlet.video.container import Place, open_container, start_of
 from tweenlet.video.convert import AnyPacket, Copy, Lines, Sound, Text, Way, add_copy, is_held
 
-_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "location-eng"}
+_OF_THE_FILE = {
+    "major_brand", "minor_version", "compatible_brands", "encoder", "duration", "location-eng", "timecode",
+}  # fmt: skip
 _EARLY = 300
 """Packets of a file among which the first of each stream are looked for."""
 _TRIED = 3

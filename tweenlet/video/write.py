@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from tweenlet.video.codecs import choose_codec
 from tweenlet.video.container import system_error
 from tweenlet.video.frame import Frame, fit, from_rgb, upright
+from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, padded
 from tweenlet.video.images import ImageEncoder, is_image, list_images
 from tweenlet.video.read import Reader
 from tweenlet.video.still import keep_still
@@ -120,10 +121,14 @@ class VideoWriter(Writer):
         self._end = 0
         self._first_dts: int | None = None
         self._partial = None if path is None else Partial(path)
+        self._sink: Y4MFile | None = None
         try:
             with self._explained():
+                place = None if self._partial is None else self._partial.path
+                if codec.fixed_rate and codec.completes_header:
+                    self._sink = Y4MFile(place, codec.shape)
                 self._output = av.open(
-                    "pipe:1" if self._partial is None else str(self._partial.path), "w",
+                    self._sink or ("pipe:1" if place is None else str(place)), "w",
                     format=codec.container, container_options=codec.container_options,
                 )  # fmt: skip
         except BaseException:
@@ -150,11 +155,10 @@ class VideoWriter(Writer):
         frame = self._fitted(picture) if isinstance(picture, Frame) else self._encoded(picture)
         if between is not None:
             keep_still(frame, *map(self._fitted, between))
+        frame = padded(frame, self._codec.shape)
         if (frame.width, frame.height) != (self._stream.width, self._stream.height):
-            raise ValueError(
-                f"got a picture of {frame.width}x{frame.height}, "
-                f"expected {self._stream.width}x{self._stream.height}"
-            )
+            width, height = self._codec.size
+            raise ValueError(f"got a picture of {frame.width}x{frame.height}, expected {width}x{height}")
         frame.pict_type = 0
         frame.time_base = self._time_base
         frame.pts = max(round(time / self._time_base), self._last + 1)
@@ -210,14 +214,32 @@ class VideoWriter(Writer):
         if self._pace is not None:
             self.warnings += self._pace.warnings()
         self._output.close()
+        if self._sink is not None:
+            self._sink.close()
         if self._partial is not None:
+            self._complete_header(self._partial.path)
             self._partial.commit()
+
+    def _complete_header(self, path: Path) -> None:
+        if self._codec.completes_header and self._codec.counts_decoding_time:
+            complete_mp4(path, self._codec.shape)
+        elif self._codec.completes_header and self._sink is None:
+            complete_matroska(path, self._codec.shape)
+        shown, (width, height) = self._codec.shape, self._codec.size
+        if (shown.width, shown.height) != (width, height):
+            self.warnings.append(
+                f"{self.name}: pictures of odd size are padded to {width}x{height}, as most players ask for, "
+                f"and marked to be shown as {shown.width}x{shown.height}"
+            )
 
     def _discard(self) -> None:
         if self._tracks is not None:
             self._tracks.close()
         with suppress(av.FFmpegError):
             self._output.close()
+        if self._sink is not None:
+            with suppress(OSError):
+                self._sink.close()
         if self._partial is not None:
             self._partial.discard()
 
