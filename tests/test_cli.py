@@ -406,8 +406,10 @@ def test_images_between_two_appear_all_or_none(
 ) -> None:
     write, written = video.images.ImageEncoder.write, []
 
-    def full(self: video.images.ImageEncoder, picture: np.ndarray, target: Path) -> None:
-        write(self, picture, target)
+    def full(
+        self: video.images.ImageEncoder, picture: np.ndarray, target: Path, like: list[video.Frame]
+    ) -> None:
+        write(self, picture, target, like)
         written.append(target)
         if len(written) == factor - 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from tweenlet import video
 
@@ -141,18 +143,129 @@ def test_rotated_video_to_upright_images(make_clip, tmp_path):
         assert len(list(reader)) == 4
 
 
-def test_photographs_that_lie_on_their_side(tmp_path):
+def photograph(path: Path, orientation: int, image: np.ndarray) -> Path:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010F] = "Maker"
+    Image.fromarray(image).save(path, exif=tags, quality=100)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_shown_as_their_exif_orientation_says(tmp_path, orientation):
     (tmp_path / "in").mkdir()
-    turned = Image.Exif()
-    turned[0x0112] = 6  # shown after a quarter turn clockwise
-    Image.fromarray(picture(1)).save(tmp_path / "in" / "a.jpg", exif=turned, quality=100)
+    for name in ("a.jpg", "b.jpg"):
+        source = photograph(tmp_path / "in" / name, orientation, picture(1))
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(source))).astype(int)
     double(tmp_path / "in", tmp_path / "out")
+    double(tmp_path / "in", tmp_path / "out/%d.jpg", overwrite=True)
     for path in (tmp_path / "out").iterdir():
-        got = np.asarray(Image.open(path)).astype(int)
-        assert np.abs(got - np.rot90(picture(1), -1)).mean() < 3
+        with Image.open(path) as image:
+            assert image.getexif().get(0x0112, 1) == 1
+            assert np.abs(np.asarray(image).astype(int) - shown).mean() < 3
     double(tmp_path / "in", tmp_path / "out.mp4")
     with video.read(tmp_path / "out.mp4") as reader:
-        assert reader.first.picture.rotation == -90
+        got = reader.orientation.upright(reader.first.rgb()).transpose(1, 2, 0) * 255
+    assert got.shape == shown.shape
+    assert np.abs(got - shown).mean() < 4
+
+
+def test_a_phone_that_was_turned_over_midway(tmp_path):
+    (tmp_path / "in").mkdir()
+    upside_down = np.ascontiguousarray(np.rot90(picture(1), 2))
+    photograph(tmp_path / "in" / "a.jpg", 1, picture(1))
+    photograph(tmp_path / "in" / "b.jpg", 3, upside_down)
+    double(tmp_path / "in", tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        assert np.abs(np.asarray(Image.open(path)).astype(int) - picture(1)).mean() < 3
+    photograph(tmp_path / "in" / "c.jpg", 6, picture(1))
+    with (
+        pytest.raises(ValueError, match=r"c\.jpg is 30x40, but .*a\.jpg is 40x30"),
+        video.read(tmp_path / "in") as reader,
+    ):
+        list(reader)
+
+
+def test_files_that_a_mac_leaves_beside_images(folder):
+    for name in ("._frame1.png", "._frame2.png"):
+        (folder / name).write_bytes(b"\0\x05\x16\x07" + bytes(80))
+    (folder / ".DS_Store").write_bytes(bytes(100))
+    for source in (folder, folder / "*.png"):
+        with video.read(source) as reader:
+            assert [frame.path.name for frame in reader] == ["frame1.png", "frame2.png", "frame10.png"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_tiff_compressed_as_jpeg(tmp_path, mode):
+    (tmp_path / "in").mkdir()
+    image = Image.fromarray(picture(1)).convert(mode)
+    image.save(tmp_path / "in" / "a.tif", compression="jpeg", quality=95)
+    with video.read(tmp_path / "in") as reader:
+        got = reader.first.rgb().transpose(1, 2, 0) * 255
+    assert np.abs(got - np.asarray(image.convert("RGB"))).mean() < 3
+
+
+PROFILES = {"RGB": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}
+PROFILES["L"] = PROFILES["RGB"][:16] + b"GRAY" + PROFILES["RGB"][20:]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("source", ["png", "jpg"])
+def test_made_images_have_the_profile_and_the_exif_of_the_real_ones(tmp_path, source, kind, mode):
+    (tmp_path / "in").mkdir()
+    tags = Image.Exif()
+    tags[0x010F] = "Maker"
+    for name in "ab":
+        image = Image.fromarray(picture(1)).convert(mode)
+        image.save(tmp_path / f"in/{name}.{source}", icc_profile=PROFILES[mode], exif=tags)
+    double(tmp_path / "in", tmp_path / f"out/%d.{kind}")
+    for path in (tmp_path / "out").iterdir():
+        with Image.open(path) as image:
+            image.load()
+            expected = PROFILES["RGB"] if mode == "RGB" else PROFILES["L"] if kind in ("png", "tif") else None
+            copied = source == kind and path.stem in "13"
+            assert image.info.get("icc_profile") == (PROFILES[mode] if copied else expected)
+            if kind != "tif":
+                assert image.getexif()[0x010F] == "Maker"
+            real = Image.fromarray(picture(1)).convert(mode).convert("RGB")
+            assert np.abs(np.asarray(image.convert("RGB")).astype(int) - np.asarray(real)).mean() < 4
+
+
+def test_made_images_have_the_gamma_of_the_real_ones(tmp_path):
+    (tmp_path / "in").mkdir()
+    gamma = b"\0\0\0\4gAMA" + struct.pack(">I", 55555)
+    gamma += struct.pack(">I", zlib.crc32(gamma[4:]))
+    for name in "ab":
+        path = tmp_path / f"in/{name}.png"
+        Image.fromarray(picture(1)).save(path)
+        data = path.read_bytes()
+        path.write_bytes(data[:33] + gamma + data[33:])
+    double(tmp_path / "in", tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        with Image.open(path) as image:
+            assert image.info["gamma"] == pytest.approx(0.55555)
+            np.testing.assert_array_equal(np.asarray(image), picture(1))
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("L", "L"), ("I;16", "I;16"), ("LA", None)])
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_images_made_from_gray_ones_are_gray(tmp_path, mode, expected, kind):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        image = Image.fromarray(picture(1)[..., 0].astype(np.uint16) * 257)
+        image = image if mode == "I;16" else Image.fromarray(picture(1)).convert(mode)
+        image.save(tmp_path / f"in/{name}.png")
+    double(tmp_path / "in", tmp_path / f"out/%d.{kind}")
+    for path in (tmp_path / "out").iterdir():
+        with Image.open(path) as image:
+            assert mode == "LA" or image.mode == expected
+    double(tmp_path / "in", tmp_path / "out.mp4")
+    with video.read(tmp_path / "out.mp4") as reader:
+        assert reader.colour.matrix == 1
+        assert reader.colour.range == 1
+        frames = [frame.rgb() for frame in reader]
+    assert np.abs(frames[0] - frames[1]).mean() < 1 / 255
 
 
 def test_one_image_is_one_frame(folder):

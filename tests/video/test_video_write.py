@@ -278,6 +278,38 @@ def test_subtitles_that_do_not_fit_are_put_in_other_words(make_clip, tmp_path, t
     assert bytes(packets[0]) == first
 
 
+DISPLAY = {
+    "mirrored": ((-1, 0, 0, 1), lambda rgb: rgb[:, :, ::-1]),
+    "upside down and mirrored": ((1, 0, 0, -1), lambda rgb: rgb[:, ::-1]),
+    "transposed": ((0, 1, 1, 0), lambda rgb: rgb.transpose(0, 2, 1)),
+    "transversed": ((0, -1, -1, 0), lambda rgb: rgb[:, ::-1, ::-1].transpose(0, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("target", ["out.y4m", "out.mp4", "out.mov", "out.mkv", "out"])
+@pytest.mark.parametrize("kind", DISPLAY)
+def test_mirrored_video_stays_mirrored(tmp_path, target, kind):
+    """As phones write it, and as FFmpeg defines the display matrix: (x, y) -> (a x + c y, b x + d y)."""
+    (a, b, c, d), shown = DISPLAY[kind]
+    source = tmp_path / "clip.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", 25, {"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        one = 1 << 16
+        stream.set_display_matrix((a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30))
+        for i in range(3):
+            pixels = np.rint(scene(0, 64, 48).transpose(1, 2, 0) * 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    double(source, tmp_path / target)
+    with video.read(tmp_path / target) as reader:
+        for frame in list(reader)[:2]:
+            got = reader.orientation.upright(frame.rgb())
+            assert np.abs(got - shown(scene(0, 64, 48))).mean() < 0.02
+
+
 def test_rotated_video_to_y4m_is_upright(make_clip, tmp_path):
     double(make_clip(rotation=-90), tmp_path / "out.y4m")
     with video.read(tmp_path / "out.y4m") as reader:

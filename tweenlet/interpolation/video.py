@@ -187,13 +187,14 @@ def interpolate_pair(
     for target in targets:
         video.check_free(target, (before, after), overwrite)
     with video.read([before, after], strict=True) as reader:
-        frames = [frame.rgb() for frame in reader]
-        encoder = ImageEncoder(dst.suffix, reader.bits, reader.turns)
+        real = list(reader)
+        frames = [frame.rgb() for frame in real]
+        encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation)
     interpolator = _interpolator(model, device, dtype, engine, tile)
     made = list(interpolator(frames, factor, cuts=False))[1:-1]
     with video.whole(targets) as partials:
         for partial, picture in zip(partials, made, strict=True):
-            encoder.write(picture, partial)
+            encoder.write(picture, partial, real)
     return targets
 
 

@@ -113,7 +113,7 @@ def _shape(codec: Codec, like: Reader) -> Shape:
     """The picture as it is to be shown: padded by one where halved chroma and H.264 or HEVC ask for it."""
     aspect = like.stream.sample_aspect_ratio if like.stream is not None else None
     width, height, aspect = like.width, like.height, aspect or Fraction(1)
-    if codec.fixed_rate and like.turns % 2:
+    if codec.fixed_rate and like.orientation.sideways:
         width, height, aspect = height, width, 1 / aspect
     if codec.encoder not in ("libx264", "libx265"):
         return Shape(width, height, aspect=aspect)
@@ -141,9 +141,9 @@ def _choose_codec(suffix: str, like: Reader) -> Codec:
             f"cannot write {suffix} files: expected {' '.join(KINDS)}, a folder, "
             "or a pattern of images such as out/%05d.png"
         )
-    colour = (
-        replace(like.colour, matrix=1, range=LIMITED) if is_rgb(like.first.picture.format) else like.colour
-    )
+    source = like.first.picture.format
+    still = is_rgb(source) or (is_gray(source) and like.stream is None)
+    colour = replace(like.colour, matrix=1, range=LIMITED) if still else like.colour
     deep = like.bits > 8
     if container == "yuv4mpegpipe":
         return Codec(container, "wrapped_avframe", _pixels(like), colour, {}, {"strict": "-1"})

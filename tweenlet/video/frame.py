@@ -61,8 +61,9 @@ class Colour:
         """The tags of a decoded picture; what is not tagged stays so."""
         known_full = picture.format.name.startswith("yuvj") or is_rgb(picture.format)
         span = FULL if known_full else picture.color_range
-        tags = picture.colorspace, span, picture.color_primaries, picture.color_trc
-        return cls(*tags, location_of(picture))
+        contradicts = picture.colorspace == 0 and not is_rgb(picture.format)  # as gray PNGs do
+        matrix = UNSPECIFIED if contradicts else picture.colorspace
+        return cls(matrix, span, picture.color_primaries, picture.color_trc, location_of(picture))
 
     def stamp(self, target: av.VideoFrame | av.VideoCodecContext) -> None:
         """Write the tags onto a picture or an encoder, but for ``chroma``, which PyAV cannot set."""
@@ -192,11 +193,6 @@ def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.Video
 
     planes.write(codes)
     return _layout(planes.picture, pixels)
-
-
-def upright(rgb: NDArray[np.floating], turns: int) -> NDArray[np.floating]:
-    """RGB (3, H, W) after a number of quarter turns counter-clockwise."""
-    return np.rot90(rgb, turns, axes=(1, 2))
 
 
 def fit(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:

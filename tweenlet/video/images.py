@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -11,8 +13,11 @@ from typing import cast
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from tweenlet.video.frame import FULL, Colour, Frame, fit, from_rgb, has_alpha, upright
+from tweenlet.video.frame import FULL, Colour, Frame, bits_of, fit, from_rgb, has_alpha, is_gray, to_rgb
+from tweenlet.video.image_tags import ImageTags, add_tags, read_tags, without_profile
+from tweenlet.video.orientation import UPRIGHT, Orientation
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
@@ -33,61 +38,109 @@ def natural(path: Path) -> list[tuple[int, str]]:
 
 
 def list_images(place: Path) -> list[Path]:
-    """The images of a folder, or those that a glob in the last part of a path names, in natural order."""
+    """The images of a folder, or those that a glob in the last part of a path names, in natural order.
+
+    Files ._NAME are left out: they are what macOS writes beside NAME, and are no images.
+    """
     if place.is_dir():
         found = place.iterdir()
     else:
         if not place.parent.is_dir():
             raise FileNotFoundError(f"no such folder: {place.parent}")
         found = place.parent.glob(place.name)
-    return sorted((p for p in found if is_image(p) and p.is_file()), key=natural)
+    images = (p for p in found if is_image(p) and p.is_file() and not p.name.startswith("._"))
+    return sorted(images, key=natural)
 
 
 def decode_image(path: Path) -> av.VideoFrame:
-    """The first picture of an image file, at its own depth.
+    """The first picture of an image file, upright, at its own depth.
 
     Raises FileNotFoundError where there is none, ValueError for a file that cannot be decoded.
     """
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
+    tags = read_tags(path)
     try:
-        with av.open(f"file:{path}", "r", metadata_errors="replace") as container:
-            return next(container.decode(video=0))
-    except (av.FFmpegError, StopIteration, IndexError):
+        picture = _decoded_by_pillow(path) if tags.jpeg_in_tiff else _decoded(path, tags)
+    except (av.FFmpegError, StopIteration, IndexError, OSError):
         raise ValueError(f"{path} is not an image that can be read") from None
+    if tags.orientation == UPRIGHT:
+        return picture
+    rgb = tags.orientation.upright(to_rgb(picture))
+    planes = "gray" if is_gray(picture.format) else "rgb"
+    pixels = {"gray": ("gray", "gray16le"), "rgb": ("rgb24", "rgb48le")}[planes][bits_of(picture.format) > 8]
+    return from_rgb(rgb, pixels, Colour(range=FULL))
+
+
+def _decoded(path: Path, tags: ImageTags) -> av.VideoFrame:
+    source: str | io.BytesIO = f"file:{path}"
+    if tags.icc:  # that a PNG's profile has a name makes PyAV 18 free it twice
+        source = io.BytesIO(without_profile(path.read_bytes()))
+    with av.open(source, "r", metadata_errors="replace") as container:
+        return next(container.decode(video=0))
+
+
+def _decoded_by_pillow(path: Path) -> av.VideoFrame:
+    with Image.open(path) as image:
+        gray = image.mode == "L"
+        pixels = np.asarray(image if gray else image.convert("RGB"))
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="gray" if gray else "rgb24")
+    Colour(range=FULL).stamp(picture)
+    return picture
 
 
 class ImageEncoder:
     """Pictures into PNG, JPEG, TIFF or WebP files of one depth: 16 bits where the kind has them, else 8."""
 
-    def __init__(self, suffix: str, bits: int, turns: int = 0) -> None:
-        """``turns``: quarter turns counter-clockwise, by which the pictures are written upright."""
-        self._suffix, self._turns = suffix.lower(), turns
-        self._codec, self._pixels, self._options = {
-            ".png": ("png", "rgb48be" if bits > 8 else "rgb24", {"pred": "paeth", "compression_level": "3"}),
-            ".tif": ("tiff", "rgb48le" if bits > 8 else "rgb24", {}),
-            ".jpg": ("mjpeg", "yuvj444p", {"qmin": "2", "qmax": "2"}),
-            ".webp": ("libwebp", "bgra", {"lossless": "1"}),
-        }[{".jpeg": ".jpg", ".tiff": ".tif"}.get(self._suffix, self._suffix)]
+    def __init__(self, suffix: str, bits: int, orientation: Orientation = UPRIGHT) -> None:
+        """``orientation``: that of the pictures, which are written upright."""
+        self._suffix, self._orientation = suffix.lower(), orientation
+        deep = bits > 8
+        self._codec, self._pixels, self._gray, self._options = {
+            ".png": (
+                "png", "rgb48be" if deep else "rgb24", "gray16be" if deep else "gray",
+                {"pred": "paeth", "compression_level": "3"},
+            ),
+            ".tif": ("tiff", "rgb48le" if deep else "rgb24", "gray16le" if deep else "gray", {}),
+            ".jpg": ("mjpeg", "yuvj444p", "yuvj444p", {"qmin": "2", "qmax": "2"}),
+            ".webp": ("libwebp", "bgra", "bgra", {"lossless": "1"}),
+        }[{".jpeg": ".jpg", ".tiff": ".tif"}.get(self._suffix, self._suffix)]  # fmt: skip
 
-    def write(self, picture: Frame | NDArray[np.floating], target: Path) -> None:
-        """Write one image: a frame that came from a file of this kind is copied byte by byte."""
-        colour = Colour(matrix=5, range=FULL)
-        if not isinstance(picture, Frame):
-            image = from_rgb(upright(picture, self._turns), self._pixels, colour)
-        elif self._turns:
-            image = from_rgb(upright(picture.rgb(), self._turns), self._pixels, colour)
-        elif picture.path is not None and self._same_kind(picture.path, picture.picture):
-            shutil.copyfile(picture.path, target)
+    def write(self, picture: Frame | NDArray[np.floating], target: Path, like: Sequence[Frame] = ()) -> None:
+        """Write one image: a frame that came from a file of this kind is copied byte by byte.
+
+        Args:
+            picture: a frame, or RGB (3, H, W) in [0, 1].
+            target: the file to write.
+            like: the frames from which a picture was made. It gets the tags (ICC profile, EXIF) of the file
+                of the first, and is gray where all of them are.
+
+        """
+        like = (picture,) if isinstance(picture, Frame) else like
+        source = like[0].path if like else None
+        tags = ImageTags() if source is None else read_tags(source)
+        if isinstance(picture, Frame) and self._is_copied(picture, tags):
+            shutil.copyfile(cast(Path, source), target)
             return
+        pixels = self._gray if like and all(is_gray(f.picture.format) for f in like) else self._pixels
+        data = self._encoded(picture, pixels)
+        target.write_bytes(add_tags(data, tags, gray=is_gray(av.VideoFormat(pixels))))
+
+    def _is_copied(self, frame: Frame, tags: ImageTags) -> bool:
+        same = frame.path is not None and frame.path.suffix.lower() == self._suffix
+        upright = tags.orientation == self._orientation == UPRIGHT
+        return same and upright and not has_alpha(frame.picture.format)
+
+    def _encoded(self, picture: Frame | NDArray[np.floating], pixels: str) -> bytes:
+        colour = Colour(matrix=5, range=FULL)
+        if isinstance(picture, Frame) and self._orientation == UPRIGHT:
+            image = fit(picture.picture, pixels, colour)
         else:
-            image = fit(picture.picture, self._pixels, colour)
+            rgb = picture.rgb() if isinstance(picture, Frame) else picture
+            image = from_rgb(self._orientation.upright(rgb), pixels, colour)
         encoder = cast(av.VideoCodecContext, av.CodecContext.create(self._codec, "w"))
-        encoder.width, encoder.height, encoder.pix_fmt = image.width, image.height, self._pixels
+        encoder.width, encoder.height, encoder.pix_fmt = image.width, image.height, pixels
         encoder.time_base, encoder.options = Fraction(1), self._options
         colour.stamp(encoder)
         image.pict_type, image.pts = 0, 0
-        target.write_bytes(b"".join(bytes(p) for p in [*encoder.encode(image), *encoder.encode(None)]))
-
-    def _same_kind(self, path: Path, picture: av.VideoFrame) -> bool:
-        return path.suffix.lower() == self._suffix and not has_alpha(picture.format)
+        return b"".join(bytes(p) for p in [*encoder.encode(image), *encoder.encode(None)])

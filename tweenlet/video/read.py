@@ -28,6 +28,7 @@ from tweenlet.video.decode import Decoder
 from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
 from tweenlet.video.images import decode_image, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
+from tweenlet.video.orientation import Orientation
 from tweenlet.video.programmes import companions
 from tweenlet.video.rates import estimated_end, usual_rate, usual_step
 from tweenlet.video.times import IMAGE_RATE, Times
@@ -42,7 +43,7 @@ class Reader:
 
     ``width`` and ``height`` are in pixels, ``rate`` is the average frames per second (None for images without
     one), ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10,
-    12, 16), ``turns`` the quarter turns counter-clockwise by which the frames are to be shown, ``colour``
+    12, 16), ``orientation`` how the frames are to be turned or mirrored to be shown, ``colour``
     their tags, ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first``
     the first frame, ``stream`` the decoder's stream (None for images), ``place`` what to open for the sound,
     ``companions`` the indices of the streams that belong with it (all but those of other programmes).
@@ -69,7 +70,7 @@ class Reader:
         self.width, self.height = first.picture.width, first.picture.height
         self.bits = bits_of(first.picture.format)
         self.colour = Colour.of(first.picture)
-        self.turns = round(first.picture.rotation / 90) % 4
+        self.orientation = Orientation.of(first.picture)
         self.rate, self.frame_count, self.duration = rate, frame_count, duration
         self.stream, self.companions = stream, companions
         self._frames, self._notices = frames, notices

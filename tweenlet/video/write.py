@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 
 from tweenlet.video.codecs import choose_codec
 from tweenlet.video.container import system_error
-from tweenlet.video.frame import Frame, fit, from_rgb, upright
+from tweenlet.video.frame import Frame, fit, from_rgb
 from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, padded
 from tweenlet.video.images import ImageEncoder, is_image, list_images
+from tweenlet.video.orientation import UPRIGHT
 from tweenlet.video.read import Reader
 from tweenlet.video.still import keep_still
 from tweenlet.video.tracks import Tracks, beside, copy_names, describe
@@ -60,7 +61,8 @@ class Writer(ABC):
     ) -> None:
         """Add a Frame or RGB (3, H, W) in [0, 1], shown from ``time`` for ``duration`` seconds.
 
-        ``between``: the frames around a made picture, whose codes a video gets where nothing moves.
+        ``between``: the frames around a made picture. A video gets their codes where nothing moves; an image
+        gets the tags (ICC profile, EXIF) of the first, or else those of the last frame written.
         """
         with self._explained():
             self._write(picture, time, duration, between)
@@ -112,7 +114,7 @@ class VideoWriter(Writer):
         rate = _representable(rate)
         codec = choose_codec(".y4m" if path is None else path.suffix, like)
         self._codec = codec
-        self._turns = like.turns if codec.fixed_rate else 0
+        self._orientation = like.orientation if codec.fixed_rate else UPRIGHT
         self._tracks: Tracks | None = None
         self._recent: list[tuple[Frame, av.VideoFrame]] = []
         self._pace = _Pace(name, rate) if codec.fixed_rate else None
@@ -174,7 +176,7 @@ class VideoWriter(Writer):
         for known, fitted in self._recent:
             if known is frame:
                 return fitted
-        if self._turns:
+        if self._orientation != UPRIGHT:
             fitted = self._encoded(frame.rgb(clip=False))
         else:
             fitted = fit(frame.picture, self._codec.pixels, self._codec.colour)
@@ -182,7 +184,7 @@ class VideoWriter(Writer):
         return fitted
 
     def _encoded(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
-        return from_rgb(upright(rgb, self._turns), self._codec.pixels, self._codec.colour)
+        return from_rgb(self._orientation.upright(rgb), self._codec.pixels, self._codec.colour)
 
     def _mux(self, frame: av.VideoFrame | None, time: Fraction) -> None:
         """Mux what the encoder gives, and before it what lies beside the pictures up to this time: timed text
@@ -252,19 +254,23 @@ class ImageWriter(Writer):
     ) -> None:
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
-        self._encoder = ImageEncoder(Path(pattern).suffix, like.bits, like.turns)
+        self._encoder = ImageEncoder(Path(pattern).suffix, like.bits, like.orientation)
         self._partial = Partial(folder / "frames" if folder.is_dir() else folder, folder=True)
         self._count = 0
+        self._before: Frame | None = None
         self._pace = _Pace(name, rate)
         self.warnings += _left_out(like, name, sound)
 
     def _write(
-        self, picture: Picture, time: Fraction, _duration: Fraction, _: tuple[Frame, Frame] | None
+        self, picture: Picture, time: Fraction, _duration: Fraction, between: tuple[Frame, Frame] | None
     ) -> None:
         self._count += 1
         self._pace.count(time)
         target = self._partial.path / (self._pattern % self._count)
-        self._encoder.write(picture, target)
+        if isinstance(picture, Frame):
+            self._before = picture
+        like = between or (() if self._before is None else (self._before,))
+        self._encoder.write(picture, target, like)
 
     def _complete(self) -> None:
         if not self._count:

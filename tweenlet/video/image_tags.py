@@ -1,0 +1,156 @@
+"""What an image file says beside its pixels: orientation, ICC profile, EXIF, and PNG's colour chunks.
+
+::
+
+    source.png ── read_tags ──> ImageTags ── add_tags ──> the bytes of a made image, of any kind
+
+FFmpeg's encoders write none of this from PyAV, and Pillow writes no 16-bit colour; so the tags are put into
+the encoded bytes, where each kind of file has its place for them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from tweenlet.video.orientation import UPRIGHT, Orientation
+
+_ORIENTATION, _COMPRESSION, _ICC = 0x0112, 0x0103, 0x8773  # tags of TIFF
+_PNG_COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = 33  # the signature and IHDR
+
+
+@dataclass(frozen=True)
+class ImageTags:
+    """The tags of one image file; ``exif`` is without its orientation and thumbnail."""
+
+    orientation: Orientation = UPRIGHT
+    icc: bytes | None = None
+    exif: bytes | None = None
+    png: tuple[tuple[bytes, bytes], ...] = ()
+    """Kind and content of the chunks that tell a PNG's colours."""
+    jpeg_in_tiff: bool = False
+    """Whether a TIFF is compressed as JPEG, which FFmpeg decodes to black."""
+
+
+def read_tags(path: Path) -> ImageTags:
+    """The tags of an image file; none of a file that has none, or that Pillow does not know."""
+    try:
+        with Image.open(path) as image:
+            exif = image.getexif()
+            number = exif.pop(_ORIENTATION, 1)
+            tiff = image.format == "TIFF"
+            return ImageTags(
+                Orientation.of_exif(number),
+                image.info.get("icc_profile") or None,
+                exif.tobytes() if len(exif) and not tiff else None,
+                tuple(_png_colour(path.read_bytes())) if image.format == "PNG" else (),
+                tiff and exif.get(_COMPRESSION) in (6, 7),
+            )
+    except (OSError, ValueError, SyntaxError, TypeError, struct.error, Image.DecompressionBombError):
+        return ImageTags()
+
+
+def add_tags(data: bytes, tags: ImageTags, gray: bool) -> bytes:
+    """An encoded PNG, JPEG, TIFF or WebP with the tags; a profile goes only with pixels of its own kind."""
+    icc = tags.icc if tags.icc and tags.icc[16:20] == (b"GRAY" if gray else b"RGB ") else None
+    if data.startswith(_PNG):
+        return _into_png(data, icc, tags)
+    if data.startswith(b"\xff\xd8"):
+        return _into_jpeg(data, icc, tags.exif)
+    if data.startswith(b"RIFF"):
+        return _into_webp(data, icc, tags.exif)
+    return _into_tiff(data, icc) if icc else data
+
+
+def without_profile(data: bytes) -> bytes:
+    """A PNG without its ICC profile; any other file as it is."""
+    if not data.startswith(_PNG):
+        return data
+    kept = [data[at:end] for kind, at, end in _png_chunks(data) if kind != b"iCCP"]
+    return _PNG + b"".join(kept)
+
+
+def _png_colour(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for kind, at, end in _png_chunks(data):
+        if kind == b"IDAT":
+            return
+        if kind in _PNG_COLOUR:
+            yield kind, data[at + 8 : end - 4]
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind, the begin and the end of every chunk of a PNG, and of what follows a damaged one."""
+    at = len(_PNG)
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8].ljust(8, b"\0"))
+        end = min(at + 12 + length, len(data))
+        yield kind, at, end
+        at = end
+
+
+def _into_png(data: bytes, icc: bytes | None, tags: ImageTags) -> bytes:
+    chunks = list(tags.png)
+    if icc:
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
+    if tags.exif:
+        chunks.append((b"eXIf", tags.exif.removeprefix(b"Exif\0\0")))
+    parts = [
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    ]
+    return data[:_PNG_HEADER] + b"".join(parts) + data[_PNG_HEADER:]
+
+
+def _into_jpeg(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
+    segments = []
+    if exif and len(exif) <= 65533:
+        segments.append(b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
+    pieces = [icc[at : at + 65519] for at in range(0, len(icc), 65519)] if icc else []
+    for number, piece in enumerate(pieces, start=1):
+        content = b"ICC_PROFILE\0" + bytes([number, len(pieces)]) + piece
+        segments.append(b"\xff\xe2" + struct.pack(">H", len(content) + 2) + content)
+    jfif = data[2:4] == b"\xff\xe0"
+    begin = 4 + struct.unpack(">H", data[4:6])[0] if jfif else 2
+    return data[:begin] + b"".join(segments) + data[begin:]
+
+
+def _into_webp(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
+    """A lossless WebP of one chunk in the extended format, if there is something to add."""
+    if not (icc or exif) or data[12:16] != b"VP8L":
+        return data
+    bits = struct.unpack("<I", data[21:25])[0]
+    width, height, alpha = bits & 0x3FFF, bits >> 14 & 0x3FFF, bits >> 28 & 1
+    flags = 0x20 * bool(icc) | 0x10 * alpha | 0x08 * bool(exif)
+    size = width.to_bytes(3, "little") + height.to_bytes(3, "little")
+    chunks = [(b"VP8X", bytes([flags, 0, 0, 0]) + size)]
+    chunks += [(b"ICCP", icc)] if icc else []
+    rest = [(b"EXIF", exif.removeprefix(b"Exif\0\0"))] if exif else []
+    body = _riff(chunks) + data[12:] + _riff(rest)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def _riff(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(
+        kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+        for kind, content in chunks
+    )
+
+
+def _into_tiff(data: bytes, icc: bytes) -> bytes:
+    """A little-endian TIFF with one directory more at its end, which holds the profile as well."""
+    (begin,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[begin : begin + 2])
+    entries = [data[at : at + 12] for at in range(begin + 2, begin + 2 + 12 * count, 12)]
+    data += b"\0" * (len(data) % 2)
+    entries.append(struct.pack("<HHII", _ICC, 7, len(icc), len(data)))
+    entries.sort(key=lambda entry: int.from_bytes(entry[:2], "little"))
+    data += icc + b"\0" * (len(icc) % 2)
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + b"\0\0\0\0"
+    return data[:4] + struct.pack("<I", len(data)) + data[8:] + directory

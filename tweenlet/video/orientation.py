@@ -1,0 +1,59 @@
+"""Orientation: how a stored picture is to be shown, mirrored or not and turned by quarters.
+
+::
+
+    EXIF      1        2        3        4        5        6        7        8
+    stored   F F     mirrored  upside   both    along the  on its    across   on its
+                               down             diagonal   left side          right side
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.video.frame import side_data_of
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """A picture is shown after a mirroring from left to right, if ``mirrored``, and then ``turns`` quarter
+    turns counter-clockwise, 0 to 3.
+    """
+
+    mirrored: bool = False
+    turns: int = 0
+
+    @classmethod
+    def of(cls, picture: av.VideoFrame) -> Orientation:
+        """That of a decoder's picture, from its display matrix."""
+        data = side_data_of(picture, "DISPLAYMATRIX")
+        if data is None:
+            return cls(turns=round(picture.rotation / 90) % 4)
+        a, b, _, c, d, *_ = struct.unpack("9i", data)
+        mirrored = a * d < b * c
+        if mirrored:
+            a, b = -a, -b
+        return cls(mirrored, round(np.degrees(np.arctan2(-b, a)) / 90) % 4)
+
+    @classmethod
+    def of_exif(cls, number: int) -> Orientation:
+        """That of an EXIF orientation, 1 to 8; any other number is taken as 1."""
+        mirrored = number in (2, 4, 5, 7)
+        return cls(mirrored, {3: 2, 4: 2, 5: 1, 8: 1, 6: 3, 7: 3}.get(number, 0))
+
+    @property
+    def sideways(self) -> bool:
+        """Whether width and height change places."""
+        return self.turns % 2 == 1
+
+    def upright(self, rgb: NDArray[np.floating]) -> NDArray[np.floating]:
+        """RGB (3, H, W) as it is to be shown."""
+        return np.rot90(rgb[:, :, ::-1] if self.mirrored else rgb, self.turns, axes=(1, 2))
+
+
+UPRIGHT = Orientation()
