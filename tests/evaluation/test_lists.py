@@ -290,4 +290,5 @@ def test_a_list_is_evaluated(write: Write, tmp_path: Path, capsys: pytest.Captur
         )
     assert not end.value.code
     assert "- elf.mp4: MDN, CC0-1.0, http" in capsys.readouterr().out
-    assert "elf.mp4: MDN, CC0-1.0, http" in (tmp_path / "out" / "one" / "report.html").read_text()
+    page = (tmp_path / "out" / "one" / "report.html").read_text()
+    assert 'an%20elf.mp4" rel="noreferrer">elf.mp4</a>: MDN, CC0-1.0' in page

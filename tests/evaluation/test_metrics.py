@@ -217,7 +217,7 @@ def test_a_training_step_may_hand_over_its_tensors() -> None:
 def test_metrics_are_chosen_by_name_in_that_order() -> None:
     assert list(chosen(["flip", "psnr"])) == ["flip", "psnr"]
     assert chosen(["flip"])["flip"] is METRICS["flip"]
-    with pytest.raises(ValueError, match=r"expected a metric of psnr, ssim, .*, lpips; got vmag"):
+    with pytest.raises(ValueError, match=r"expected a metric of psnr, detail, .*, lpips; got vmag"):
         chosen(["psnr", "vmag"])
 
 

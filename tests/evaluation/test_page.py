@@ -533,3 +533,40 @@ def test_a_document_runs_its_own_script_and_no_other(browser, tmp_path):
     assert "script-src" in refused
     assert "img-src" in refused
     one.context.close()
+
+
+def test_whose_the_clips_are_is_told_with_a_link_each():
+    sources = ("a.mp4: MDN & co, CC0-1.0, https://example.org/a.mp4?x=1&y=2", "b: <who>, javascript:alert(1)")
+    html = page(replace(report(), sources=sources), [], title="t")
+    link = '<a href="https://example.org/a.mp4?x=1&amp;y=2" rel="noreferrer">a.mp4</a>: MDN &amp; co, CC0-1.0'
+    assert f"<h2>Clips</h2>\n<ul><li>{link}</li><li>b: &lt;who&gt;, javascript:alert(1)</li></ul>" in html
+    assert "Clips</h2>" not in page(report(), [], title="t")
+
+
+def six_metrics() -> Report:
+    """A report of all metrics that are measured where none is named, over six clips."""
+    names = ("psnr", "detail", "features", "ssim", "psnr_div", "ssim_3d")
+    all_of_them = report(sequences=6)
+    scores = tuple(
+        replace(score, values=dict.fromkeys(names, score.values["psnr"] / 30)) for score in all_of_them.scores
+    )
+    return replace(all_of_them, metrics=names, scores=scores)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1280, 10), (390, 5)])
+def test_the_columns_that_matter_are_seen_without_scrolling(browser, tmp_path, width, columns):
+    """On a phone the first three metrics and the time; the axes of charts have their numbers there, too."""
+    file = tmp_path / "page.html"
+    file.write_text(page(six_metrics(), [], title="t"), encoding="utf-8")
+    one = Opened(browser, file, width, 844)
+    for place in (".means .table", ".sure .table") if width == 390 else (".means .table",):
+        assert (
+            one.tab.evaluate(f"(e => e.scrollWidth - e.clientWidth)(document.querySelector('{place}'))") <= 0
+        )
+    heads = one.tab.locator(".means thead th:visible").all_inner_texts()
+    assert len(heads) == columns
+    assert heads[:4] == ["method", "PSNR (dB)", "detail kept", "feature distance"]
+    assert "ms / frame" in heads
+    assert one.tab.get_by_text("more columns on a wider screen").is_visible() == (width == 390)
+    assert one.tab.locator(".charts svg text", has_text="milliseconds per frame").is_visible()
+    one.context.close()

@@ -64,7 +64,7 @@ def evaluate(
         lies half-way between {1} and {2}. Or NAME=FILE.py:FUNCTION or NAME=package.module:FUNCTION, from
         (4, 3, H, W) to (3, H, W). May be given several times.
     metrics
-        Of psnr, ssim, ssim_3d, detail, psnr_div, features, ms_ssim, vmaf, flip, lpips; the first six if not
+        Of psnr, detail, features, ssim, psnr_div, ssim_3d, ms_ssim, vmaf, flip, lpips; the first six if not
         given. ssim_3d is the SSIM of ST-MFNet's official evaluation, detail how detailed a frame is beside
         its real neighbours, features a distance in the features of a trained network.
     lpips

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from urllib.request import Request, urlopen
 from tweenlet import cache
 from tweenlet.evaluation.judge import hidden
 from tweenlet.evaluation.samples import Benchmark, Clip
+from tweenlet.json_file import read_json
 
 Progress = Callable[[int, int | None], None]
 """Told how many bytes of a file are there, and of how many (None if the server does not say)."""
@@ -107,10 +107,10 @@ class ClipList:
     @classmethod
     def read(cls, path: Path) -> ClipList:
         """A list from its file; ValueError, naming file and clip, for what is no list."""
+        values = read_json(path)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
             name, entries = str(values["name"]), list(values["clips"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(f'expected {{"name": ..., "clips": [...]}} in {path}: {error!r}') from error
         clips = tuple(_clip(path, number, entry) for number, entry in enumerate(entries, 1))
         if not clips:

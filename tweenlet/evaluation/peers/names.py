@@ -18,6 +18,7 @@ from tweenlet.evaluation.peers.function import function
 from tweenlet.evaluation.peers.method import FORMS, Method
 from tweenlet.evaluation.peers.network import Network
 from tweenlet.evaluation.peers.onnx import Onnx
+from tweenlet.evaluation.samples import short_names
 
 _PUBLISHED = {STMFNET: "ST-MFNet", MINI: "ST-MFNet Mini"}
 _LONGEST = 100  # characters of a path that serve as a label
@@ -31,15 +32,18 @@ def methods(
     A name is one of :data:`PEERS`, one of shipped weights, or the path of a checkpoint, of a file that the
     authors of ST-MFNet published (.pth; padded to multiples of 128, as their code does) or of an ONNX file.
     A network of ours runs in half precision as NAME:bfloat16 or NAME:float16.
-    LABEL=NAME gives it a label, unless a file has just that name; else its label is what was typed, the end
-    of it where it is long, and for a .pth what publications call it. A peer is NAME=CMD (:func:`command`),
-    NAME=FILE.py:FUNCTION, NAME=package.module:function (:func:`function`) or NAME=FILE.onnx (:class:`Onnx`).
+    LABEL=NAME gives it a label, unless a file has just that name; else its label is what was typed, of a path
+    the last part (and as many more as tell it from others), and for a .pth what publications call it. A peer
+    is NAME=CMD (:func:`command`), NAME=FILE.py:FUNCTION, NAME=package.module:function (:func:`function`) or
+    NAME=FILE.onnx (:class:`Onnx`).
 
     Networks of ours run on ``device``, all else on the CPU or where it likes. FileNotFoundError for what is
     not there; ValueError for what is not understood, listing what there is, and for two of one label.
     """
     found: dict[str, Method] = {}
-    for label, method in chain((_named(name, device) for name in names), map(_peer, peers)):
+    typed = list(names)
+    labels = _labels(typed)
+    for label, method in chain((_named(name, labels[name], device) for name in typed), map(_peer, peers)):
         if label in found:
             raise ValueError(f"two entrants are called {label}: give one another label, as in other={label}")
         if not label.strip() or not label.isprintable():
@@ -48,11 +52,19 @@ def methods(
     return found
 
 
-def _named(text: str, device: str | torch.device | None) -> tuple[str, Method]:
-    """The label and the Method of one of the names that :func:`methods` takes."""
+def _labels(names: Iterable[str]) -> dict[str, str]:
+    """What each name is called where no label is given: a path by its end, as short as tells all apart."""
+    files = {name: _precision_of(name)[0] for name in names if Path(_precision_of(name)[0]).is_file()}
+    short = short_names(map(Path, files.values()))
+    ends = {name: short[Path(path)] + name.removeprefix(path) for name, path in files.items()}
+    return {name: _readable(ends.get(name, name)) for name in names}
+
+
+def _named(text: str, short: str, device: str | torch.device | None) -> tuple[str, Method]:
+    """The label (``short`` where none is given) and the Method of a name that :func:`methods` takes."""
     label, equals, name = text.partition("=")
     if not equals or Path(text).exists():
-        label, name = _readable(text), text
+        label, name = short, text
     name, dtype = _precision_of(name)
     kind = Path(name).suffix
     if kind in (".onnx", ".pth", ".safetensors") and not Path(name).is_file():
@@ -67,10 +79,12 @@ def _named(text: str, device: str | torch.device | None) -> tuple[str, Method]:
         model = weights.convert(name)
         if name == text:
             label = _PUBLISHED.get(model.config, label)
-        told = f"the published checkpoint {name}, frames padded to multiples of {OFFICIAL_STRIDE}"
+        told = f"the published checkpoint {Path(name).name}, frames padded to multiples of {OFFICIAL_STRIDE}"
         return label, Network(model, device, pad_to=OFFICIAL_STRIDE, dtype=dtype, told=told)
     if Path(name).is_file():
-        return label, Network(weights.load(name), device, dtype=dtype, told=f"the checkpoint {name}")
+        return label, Network(
+            weights.load(name), device, dtype=dtype, told=f"the checkpoint {Path(name).name}"
+        )
     known = ", ".join([*weights.names(), *PEERS])
     raise ValueError(f"expected a checkpoint or ONNX file or one of {known}; got {text}")
 
@@ -95,6 +109,6 @@ def _peer(text: str) -> tuple[str, Method]:
 
 
 def _readable(path: str) -> str:
-    """A path as typed, or the end of it where it is long or has signs that do not print."""
+    """A name, or the end of it where it is long, with a question mark for what does not print."""
     shown = "".join(sign if sign.isprintable() else "?" for sign in path)
     return shown if len(shown) <= _LONGEST else f"...{shown[3 - _LONGEST :]}"

@@ -52,7 +52,7 @@ class Onnx:
         self._arrange = arrange
         self._multiple = 1
         runtime = version("onnxruntime")
-        self.told = f"{path}, run by ONNX Runtime {runtime} on the CPU, padded where it must be"
+        self.told = f"{Path(path).name}, run by ONNX Runtime {runtime} on the CPU, padded where it must be"
 
     def __call__(self, frames: Tensor) -> Tensor:
         """The frame in the middle, not clamped; ValueError for a size that cannot be run."""
