@@ -94,10 +94,10 @@ class Autocast(nn.Module):
         self.stride = int(getattr(model, "stride", 1))
         self.config = getattr(model, "config", None)
 
-    def forward(self, frames: Tensor, *flows: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame in their middle (1, 3, H, W)."""
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            made: Tensor = self.model(frames, *flows)
+            made: Tensor = self.model(frames, *flows, **options)
         return made
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.interpolation import video as interpolate
-from tweenlet.interpolation.prefetch import AHEAD, BEHIND, Ferry, ahead, behind
+from tweenlet.interpolation.prefetch import AHEAD, BEHIND, DeviceCopier, HostCopy, WriteQueue, prefetch
 from tweenlet.video.frame import Frame
 from tweenlet.video.write import VideoWriter
 
@@ -57,14 +57,14 @@ def test_items_come_in_order_and_are_read_before_they_are_asked_for() -> None:
             taken.append(i)
             yield i
 
-    with ahead(items()) as source:
+    with prefetch(items()) as source:
         assert not taken  # nothing is read that nobody wants
         assert next(source) == 0
         assert soon(lambda: len(taken) == 1 + AHEAD)
         time.sleep(0.02)
         assert len(taken) == 1 + AHEAD  # and no more
         assert list(source) == list(range(1, 20))
-    with ahead(items()) as source:
+    with prefetch(items()) as source:
         pass
     assert len(taken) == 20
 
@@ -74,20 +74,20 @@ def test_a_source_that_fails_gives_what_came_before() -> None:
         yield from range(3)
         raise ValueError("cut short")
 
-    with ahead(items()) as source:
+    with prefetch(items()) as source:
         assert [next(source) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(ValueError, match="cut short"):
             next(source)
-    with ahead(items()) as source:
+    with prefetch(items()) as source:
         assert [next(source) for _ in range(3)] == [0, 1, 2]  # who asks for no more does not hear of it
 
 
 def test_the_caller_may_leave_early_and_by_an_exception() -> None:
-    with ahead(iter(range(10**9))) as source:
+    with prefetch(iter(range(10**9))) as source:
         assert next(source) == 0
 
     def stopped() -> None:
-        with ahead(iter(range(10**9))) as source:
+        with prefetch(iter(range(10**9))) as source:
             next(source)
             raise KeyboardInterrupt
 
@@ -103,11 +103,11 @@ def test_writing_goes_on_behind_in_order_and_within_bounds() -> None:
         go.acquire()
         written.append(item)
 
-    with behind(write) as put:
+    with WriteQueue(write) as queue:
         for i in range(BEHIND):
-            put(i)
+            queue.put(i)
         assert written == []  # the caller did not wait
-        late = threading.Thread(target=put, args=(BEHIND,))
+        late = threading.Thread(target=queue.put, args=(BEHIND,))
         late.start()
         late.join(0.05)
         assert late.is_alive()  # but has to, where too much waits
@@ -115,7 +115,7 @@ def test_writing_goes_on_behind_in_order_and_within_bounds() -> None:
             go.release()
         late.join()
         for i in range(BEHIND + 1, 10):
-            put(i)
+            queue.put(i)
     assert written == list(range(10))
 
 
@@ -125,13 +125,13 @@ def test_what_fails_behind_comes_out_at_the_next_step_or_at_the_end() -> None:
         raise OSError("the disk is full")
 
     tried: list[int] = []
-    with pytest.raises(OSError, match="full"), behind(write) as put:
-        put(0)
+    with pytest.raises(OSError, match="full"), WriteQueue(write) as queue:
+        queue.put(0)
 
     def many() -> None:
-        with behind(write) as put:
+        with WriteQueue(write) as queue:
             for i in range(1, 10**6):
-                put(i)
+                queue.put(i)
 
     with pytest.raises(OSError, match="full"):
         many()
@@ -148,9 +148,9 @@ def test_after_an_exception_what_waits_is_dropped() -> None:
         written.append(item)
 
     def stopped() -> None:
-        with behind(write) as put:
-            put(0)
-            put(1)
+        with WriteQueue(write) as queue:
+            queue.put(0)
+            queue.put(1)
             begun.wait()
             threading.Timer(0.05, go.set).start()
             raise KeyboardInterrupt
@@ -161,9 +161,16 @@ def test_after_an_exception_what_waits_is_dropped() -> None:
 
 
 @contextmanager
-def plainly(given: Iterable[object]) -> Iterator[object]:
+def unthreaded(items: Iterable[object]) -> Iterator[object]:
     """No thread."""
-    yield given if callable(given) else iter(given)
+    yield iter(items)
+
+
+class Unqueued(WriteQueue):
+    """No thread, either."""
+
+    def put(self, item: object) -> None:
+        self._write(item)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -175,8 +182,8 @@ def test_the_file_is_the_same_to_the_byte_as_without_threads(
         return (tmp_path / name).read_bytes(), done
 
     threaded, done = run("threads.mp4")
-    monkeypatch.setattr(interpolate, "ahead", plainly)
-    monkeypatch.setattr(interpolate, "behind", plainly)
+    monkeypatch.setattr(interpolate, "prefetch", unthreaded)
+    monkeypatch.setattr(interpolate, "WriteQueue", Unqueued)
     plain, too = run("plain.mp4")
     assert threaded == plain
     assert (done.frames_in, done.frames_out, done.frames_made) == (
@@ -242,22 +249,22 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_ferry_carries_what_is_there_when_it_leaves(device: str) -> None:
+def test_copies_hold_what_was_there_when_they_were_asked_for(device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    ferry = Ferry(torch.device(device))
+    copier = DeviceCopier(torch.device(device))
     pictures = [torch.rand(3, 270, 480) for _ in range(6)]
 
-    def work(pictures: list[Tensor]) -> Iterator[Callable[[], Tensor]]:
-        with ahead(ferry.over(picture) for picture in pictures) as there:
+    def work(pictures: list[Tensor]) -> Iterator[HostCopy]:
+        with prefetch(copier.to_device(picture) for picture in pictures) as there:
             for picture in there:
                 assert picture.device.type == device
                 made = picture
                 for _ in range(50):  # so that the device is busy when the copy is asked for
                     made = (made + picture) / 2
-                yield ferry.back(made * 2)
+                yield copier.to_host(made * 2)
 
-    for picture, wait in zip(pictures, list(work(pictures)), strict=True):
-        landed = wait()
+    for picture, copy in zip(pictures, list(work(pictures)), strict=True):
+        landed = copy.wait()
         assert landed.device.type == "cpu"
         torch.testing.assert_close(landed, 2 * picture)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,16 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet import ops, weights
+from tweenlet import weights
 from tweenlet.cli import main
 from tweenlet.config import ModelConfig
-from tweenlet.interpolation import flow_cache as flows
-from tweenlet.interpolation import interpolator as interpolate
-from tweenlet.interpolation import tiling as tiles
+from tweenlet.interpolation import interpolator, tiling
+from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache
 from tweenlet.interpolation.interpolator import Interpolator
-from tweenlet.interpolation.tiling import MEETING, SMALLEST, spans, tile_side
-from tweenlet.network.blocks import Enlarge, Enlargement, Gate
-from tweenlet.network.fast import Fast
+from tweenlet.interpolation.tiling import MEETING, SMALLEST, choose_tiling, spans
+from tweenlet.network.blocks import Enlarge, Gate, Tile
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.reduce import means
 
@@ -72,10 +70,10 @@ def test_margins_reach_as_far_as_the_flow() -> None:
     frames = moving(288, 640, 12, step=40)
     whole = Interpolator(model).middle(frames)
     assert (Interpolator(model, tile=320).middle(frames) - whole).abs().max() < 2e-4
-    found = Interpolator(model).flows.four(frames)
-    down, across = tiles.margins(found, 1024)
-    assert down < across <= tiles.SIGHT + 120
-    assert tiles.margins(found, 256)[1] == 64
+    found = FlowCache(ClassicalFlow()).window(frames, range(4))
+    down, across = tiling.margins(found, 1024)
+    assert down < across <= tiling.SIGHT + 120
+    assert tiling.margins(found, 256)[1] == 64
 
 
 def test_overlays_do_not_differ_between_tiles() -> None:
@@ -124,14 +122,13 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
     frames = [frame * torch.linspace(0.2, 1, 408) for frame in frames]  # so that tiles differ in their means
     model = gated()
     whole = Interpolator(model).middle(frames)
-    interpolator = Interpolator(model, tile=256)
-    made = interpolator.middle(frames)
-    assert all(gate.mean is means for gate in interpolator.model.modules() if isinstance(gate, Gate))
-    monkeypatch.setattr(tiles, "agree", lambda *_: None)
-    alone = interpolator.middle(frames)
+    network = Interpolator(model, tile=256)
+    made = network.middle(frames)
+    monkeypatch.setattr(tiling, "whole_frame_means", lambda *_: lambda _, x: means(x))
+    alone = network.middle(frames)
     assert (made - whole).abs().max() < 0.01
     assert (made - whole).abs().mean() < (alone - whole).abs().mean() / 4
-    cut = spans(408, 256, tiles.SIGHT, 8)
+    cut = spans(408, 256, tiling.SIGHT, 8)
     steeper = excess(made, whole)
     seams = torch.zeros(407, dtype=torch.bool)
     for before, after in pairwise(cut):
@@ -145,61 +142,59 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
 def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
     fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames, interpolator = moving(256, 408, 10), Interpolator(gated(), tile=256)
+    frames, network = moving(256, 408, 10), Interpolator(gated(), tile=256)
     if not fast:
-        interpolator.model = gated()
-    gates = [gate for gate in interpolator.model.modules() if isinstance(gate, Gate)]
+        network.model = network._for_tiles = gated()
     known: dict[Gate, Tensor] = {}
 
     def note(gate: Gate, x: Tensor) -> Tensor:
         known[gate] = means(x)
         return known[gate]
 
-    for gate in gates:
-        gate.mean = partial(note, gate)
     with torch.no_grad():
-        whole = interpolator.model(torch.stack(frames)[None])[0]
-
-    def exact(gates: list[Gate], *_: object) -> None:
-        for gate in gates:
-            gate.mean = partial(lambda told, x: told, known[gate])
-
-    monkeypatch.setattr(tiles, "agree", exact)
-    assert (interpolator.middle(frames) - whole[..., :256, :408]).abs().max() < 1e-4
+        tile = Tile((0, 256, 256), (0, 408, 408), note)
+        whole = network.model(torch.stack(frames)[None], tile=tile)[0]
+    monkeypatch.setattr(tiling, "whole_frame_means", lambda *_: lambda gate, _: known[gate])
+    assert (network.middle(frames) - whole[..., :256, :408]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_piece_is_enlarged_as_it_lies_in_the_whole(factor: int) -> None:
     enlarge, whole = Enlarge(factor), torch.rand(1, 5, 48, 40)
     full = enlarge(whole)
-    enlarge.piece = (32, 80, 96), (0, 80, 80)  # in pixels of a frame of twice the size
-    part = enlarge(whole[:, :, 16:40])
+    tile = Tile((32, 80, 96), (0, 80, 80), lambda _, x: x)  # in pixels of a frame of twice the size
+    part = enlarge(whole[:, :, 16:40], tile)
     inside = part[:, :, factor:-factor]
     torch.testing.assert_close(inside, full[:, :, 17 * factor : 39 * factor], atol=1e-4, rtol=0)
 
 
-def test_a_network_that_fails_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    interpolator = Interpolator(gated(), tile=256)
-    monkeypatch.setattr(Fast, "forward", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        interpolator.middle(moving(256, 408, 10))
-    parts = list(interpolator.model.modules())
-    assert all(part.mean is means for part in parts if isinstance(part, Gate))
-    assert all(part.piece is None for part in parts if isinstance(part, Enlargement))
+def test_tiles_of_two_threads_do_not_meet() -> None:
+    """What one thread's tiles agree on is no business of another's."""
+    network = Interpolator(gated(), tile=256)
+    windows = [moving(256, 408, 10), [frame * torch.linspace(0.1, 1, 408) for frame in moving(256, 408, 4)]]
+    alone = [network.middle(window) for window in windows]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(network.middle, windows))
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_auto_cuts_what_would_take_much_memory_only(monkeypatch: pytest.MonkeyPatch) -> None:
     default = weights.load("default")
-    auto = tile_side("auto", default, CPU)
-    assert auto(1080, 1920) is None
-    assert 1000 < auto(2160, 3840) < 2160
-    assert tile_side("none", default, CPU)(10**5, 10**5) is tile_side(None, default, CPU)(9, 9) is None
-    assert tile_side("512", default, CPU)(513, 100) == tile_side(512, default, CPU)(513, 100) == 512
-    assert tile_side(512, default, CPU)(512, 512) is None
-    assert tile_side("auto", nn.Identity(), CPU)(10**5, 10**5) is None  # nobody knows how far it looks
-    monkeypatch.setattr(tiles, "free_bytes", lambda _: 2**40)
-    assert tile_side("auto", gated(), CPU)(8640, 15360) is None  # a second pass costs more than memory
-    assert auto(2160, 3840) == tile_side("auto", default, CPU)(2160, 3840)
+
+    def side(tile: int | str | None, height: int, width: int, model: nn.Module = default) -> int | None:
+        return choose_tiling(tile, model, CPU).side_for(height, width)
+
+    assert side("auto", 1080, 1920) is None
+    assert 1000 < side("auto", 2160, 3840) < 2160
+    assert side("none", 10**5, 10**5) is side(None, 10**5, 10**5) is None
+    assert side("512", 513, 100) == side(512, 513, 100) == 512
+    assert side(512, 512, 512) is None
+    assert side("auto", 10**5, 10**5, nn.Identity()) is None  # nobody knows how far it looks
+    before = side("auto", 2160, 3840)
+    monkeypatch.setattr(tiling, "free_bytes", lambda _: 2**40)
+    assert side("auto", 8640, 15360, gated()) is None  # a second pass costs more than memory
+    assert side("auto", 2160, 3840) == before
 
 
 @pytest.mark.parametrize("tile", ["some", SMALLEST - 1, "0", -512, "512.5", ""])
@@ -209,7 +204,7 @@ def test_other_tiles_are_refused_in_words(tile: int | str) -> None:
 
 
 def test_free_memory_is_known() -> None:
-    assert 2**24 < tiles.free_bytes(CPU) < 2**50
+    assert 2**24 < tiling.free_bytes(CPU) < 2**50
 
 
 def test_what_tiles_make_is_a_plain_tensor_and_a_stream_of_them_runs() -> None:
@@ -220,30 +215,12 @@ def test_what_tiles_make_is_a_plain_tensor_and_a_stream_of_them_runs() -> None:
     assert 0 <= made[1].min() <= made[1].max() <= 1
 
 
-def test_few_flows_of_large_frames_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "KEPT_BYTES", 3 * 2 * 32 * 32 * 4)
-    found = flows.Flows()
-    for _ in range(3):
-        found([torch.rand(3, 32, 32) for _ in range(4)])
-    assert len(found._known) == 4
-
-
-def test_no_flow_is_looked_for_where_the_outer_frames_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = []
-    monkeypatch.setattr(flows, "dis", lambda a, b: pairs.extend(a) or ops.dis.dis(a, b))
-    a, b = moving(32, 48, 8)[:2]
-    found = flows.Flows()([a, a, b, b])
-    assert len(pairs) == 2
-    assert torch.equal(found, ops.dis.window_flows(torch.stack([a, a, b, b])[None]))
-
-
 PROGRAM = """
 import torch
 torch.set_num_threads(2)
 from tweenlet import memory, weights
-from tweenlet.interpolation import flow_cache as flows
-from tweenlet.interpolation import interpolator as interpolate
-from tweenlet.interpolation import tiling as tiles
+from tweenlet.interpolation import interpolator, tiling
+from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache
 from tweenlet.interpolation.interpolator import Interpolator
 wide = torch.nn.functional.interpolate(torch.rand(1, 3, 120, 220), (2160, 3960), mode="bilinear")[0]
 frames = [wide[:, :, k : k + 3840].contiguous() for k in (0, 12, 24, 36)]
@@ -261,9 +238,9 @@ def test_a_4k_frame_takes_less_than_4_gigabytes() -> None:
 
 def test_the_command_line_cuts_frames_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sides = []
-    tile_side = interpolate.tile_side
+    choose = interpolator.choose_tiling
     monkeypatch.setattr(
-        interpolate, "tile_side", lambda tile, *rest: sides.append(tile) or tile_side(tile, *rest)
+        interpolator, "choose_tiling", lambda tile, *rest: sides.append(tile) or choose(tile, *rest)
     )
     clip = Path(__file__).parents[1] / "assets" / "learning-area-frog.mp4"
     for options, code in (([], 0), (["--tile", "none"], 0), (["--tile", "512"], 0), (["--tile", "9"], 1)):

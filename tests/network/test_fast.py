@@ -138,7 +138,7 @@ def test_enlarges_and_convolves_by_strips(height, width, times):
         enlarge = Enlarge(layer, torch.float32)
         for top in range(0, size[0], 24):
             bottom = min(top + 24, size[0])
-            torch.testing.assert_close(enlarge(x, top, bottom, *size), wanted[top:bottom], atol=1e-5, rtol=0)
+            torch.testing.assert_close(enlarge(x, (top, bottom), size), wanted[top:bottom], atol=1e-5, rtol=0)
 
 
 PEAK = """

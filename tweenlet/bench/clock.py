@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import median
 
 import torch
 from torch import Tensor
 
-from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.bench.subjects import Stream
 
 FLOW = "classical flow"
 Times = tuple[list[float], list[float]]
@@ -50,12 +51,12 @@ def clock(wall: list[float], cpu: list[float], device: torch.device) -> Iterator
 
 @contextmanager
 def watched(
-    interpolator: Interpolator | None,
+    stream: Stream | None,
     taken: dict[str, Times],
     device: torch.device,
 ) -> Iterator[None]:
-    """Time the parts of the network that the interpolator runs, and the flow that it finds before."""
-    if interpolator is None:
+    """Time the parts of the network that a stream runs, and the flow that is found before."""
+    if stream is None:
         yield
         return
     begun: dict[str, _Moment] = {}
@@ -68,25 +69,25 @@ def watched(
         spans.setdefault(name, []).append((begun[name], _Moment.now(device)))
 
     hooks = []
-    find = interpolator.flows
-    if find is not None:
-        look = find.four
+    flows = stream.flows
+    if flows is not None:
+        window = flows.window
 
-        def timed(frames: Sequence[Tensor]) -> list[Tensor]:
+        def timed(frames: Sequence[Tensor], numbers: Sequence[Fraction | int]) -> list[Tensor]:
             start(FLOW)
-            found = look(frames)
+            found = window(frames, numbers)
             stop(FLOW)
             return found
 
-        find.four = timed  # type: ignore[method-assign]
-    for name, part in interpolator.model.named_children():
+        flows.window = timed  # type: ignore[method-assign]
+    for name, part in stream.interpolator.model.named_children():
         hooks.append(part.register_forward_pre_hook(lambda *_, name=name: start(name)))
         hooks.append(part.register_forward_hook(lambda *_, name=name: stop(name)))
     try:
         yield
     finally:
-        if find is not None:
-            find.four = look  # type: ignore[method-assign]
+        if flows is not None:
+            flows.window = window  # type: ignore[method-assign]
         for hook in hooks:
             hook.remove()
     _finish(device)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tweenlet.bench.subjects import CPU, Subject, maker, moving_picture
-from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.bench.subjects import CPU, Stream, Subject, maker, moving_picture
 from tweenlet.memory import peak as held_at_most
 from tweenlet.memory import resident, trim
 
@@ -57,8 +56,7 @@ def _peaks_here() -> None:
     for turn in range(2):
         make(frames[turn : turn + 4])
     found = {"all": held_at_most()}
-    interpolator = getattr(make, "__self__", None)
-    if isinstance(interpolator, Interpolator) and engine == "eager":
+    if isinstance(make, Stream) and engine == "eager":
 
         def start() -> None:
             trim()
@@ -67,7 +65,7 @@ def _peaks_here() -> None:
         def stop(name: str) -> None:
             found[name] = held_at_most()
 
-        for name, part in interpolator.model.named_children():
+        for name, part in make.interpolator.model.named_children():
             part.register_forward_pre_hook(lambda *_: start())
             part.register_forward_hook(lambda *_, name=name: stop(name))
         make(frames[:4])

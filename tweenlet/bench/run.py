@@ -18,7 +18,7 @@ from tweenlet.bench.clock import Seconds, Times, clock, watched
 from tweenlet.bench.memory import peaks
 from tweenlet.bench.report import Race, Report, Result
 from tweenlet.bench.roofline import ceilings
-from tweenlet.bench.subjects import DTYPES, Subject, maker, moving_picture
+from tweenlet.bench.subjects import DTYPES, Stream, Subject, maker, moving_picture
 from tweenlet.cost import cost
 from tweenlet.devices import device_of
 from tweenlet.engines import processor
@@ -87,8 +87,9 @@ def _measure(subject: Subject, size: tuple[int, int], runs: int, device: torch.d
     taken: dict[str, Times] = {}
     times: Times = ([], [])
     frames = [frame.to(device) for frame in moving_picture(size, runs + 4)]
-    interpolator = make.__self__ if hasattr(make, "__self__") else None
-    with watched(interpolator, taken, device) if subject.engine == "eager" else nullcontext():
+    stream = make if isinstance(make, Stream) else None
+    interpolator = None if stream is None else stream.interpolator
+    with watched(stream, taken, device) if subject.engine == "eager" else nullcontext():
         for turn in range(runs + 1):
             with clock(*times, device):
                 make(frames[turn : turn + 4])

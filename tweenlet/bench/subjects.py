@@ -76,7 +76,7 @@ def maker(subject: Subject, device: torch.device = CPU) -> Callable[[list[Tensor
         raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {subject.dtype}")
     if subject.source.endswith(".onnx"):
         try:
-            return Interpolator(OnnxFile(subject.source)).middle
+            return Stream(Interpolator(OnnxFile(subject.source)))
         except ValueError:
             foreign: Method = Onnx(subject.source)
             return lambda frames: foreign(torch.stack(frames))
@@ -86,7 +86,22 @@ def maker(subject: Subject, device: torch.device = CPU) -> Callable[[list[Tensor
     with torch.random.fork_rng(devices=()):  # a network fresh from its config: the same one every time
         torch.manual_seed(0)
         model = network_of(subject.source)
-    return Interpolator(model, device=device, engine=subject.engine, dtype=DTYPES[subject.dtype]).middle
+    return Stream(Interpolator(model, device=device, engine=subject.engine, dtype=DTYPES[subject.dtype]))
+
+
+class Stream:
+    """The windows of a stream one after the other: motion that one has found is known to the next."""
+
+    def __init__(self, interpolator: Interpolator) -> None:
+        self.interpolator, self.flows = interpolator, interpolator.flow_cache()
+        self._first = 0
+
+    def __call__(self, frames: list[Tensor]) -> Tensor:
+        """Four frames, the last three of them those that came before -> the one in their middle."""
+        numbers = range(self._first, self._first + 4)
+        self._first += 1
+        motion = None if self.flows is None else self.flows.window(frames, numbers)
+        return self.interpolator.between(frames, motion=motion)
 
 
 def moving_picture(size: tuple[int, int], count: int) -> list[Tensor]:

@@ -52,7 +52,7 @@ def interpolate(
     *more: Place,
     factor: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_whole)] = None,
     fps: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
-    slow: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_whole)] = None,
+    slow: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
     depth: int = 3,
     model: str = "default",
     device: str | None = None,
@@ -60,6 +60,7 @@ def interpolate(
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
     rate: str | None = None,
     cuts: bool = True,
+    repeats: Literal["keep", "smooth"] = "keep",
     tile: str = "auto",
     stream: Annotated[int | None, Parameter(converter=_whole)] = None,
     strict: bool = False,
@@ -68,7 +69,8 @@ def interpolate(
 ) -> None:
     """Make a video smoother or slower.
 
-    Sound and subtitles are kept, and so is every frame of IN. Without OUT the result lies beside IN:
+    Sound and subtitles are kept. --factor keeps every frame of IN, --fps those whose time it meets exactly
+    (at 24 to 60 every second one), and says how many. Without OUT the result lies beside IN:
     holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image between them.
 
     What is damaged or missing in IN is bridged and told, and the exit code is 3; 1 where OUT could not be
@@ -82,13 +84,14 @@ def interpolate(
     more
         OUT: a video, a folder or numbered pattern (out/%05d.png) of images, or "-". Before it, more images.
     factor
-        2, 4, 8, ... times as many frames.
+        Times as many frames, 2 or more; 2, 4, 8, ... are exact with every network.
     fps
         Frames per second to reach, as 60, 59.94 or 60000/1001; at or above those of IN.
     slow
-        So many times slower, at the same rate, without sound.
+        So many times slower, as 4 or 2.5, at the same rate, without sound.
     depth
-        How often the gap between two frames may be halved for --fps, and for a --slow that is no power of 2.
+        Of a network that only makes the middle, as the default: how often the gap between two frames may be
+        halved for --fps, and for a --factor or --slow that is no power of 2.
     model
         A name of shipped weights, or a checkpoint's path.
     device
@@ -103,6 +106,10 @@ def interpolate(
         Frames per second of IN where that is images; 24 if not given.
     cuts
         Look for cuts between scenes, and make nothing across them.
+    repeats
+        What becomes of frames that repeat the one before (cartoons drawn on twos, screen recordings, film in
+        video): "keep" leaves their timing as its makers drew it and moves on in the last gap before a new
+        picture, "smooth" moves through up to 6 of them, as if each picture had been drawn in its own time.
     tile
         Run frames in overlapping tiles of so many pixels a side, so that memory has a bound; "auto" where
         whole frames would take much of it, "none" never.
@@ -138,7 +145,7 @@ def interpolate(
         )
         return
     chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}
-    chosen |= {"stream": stream, "strict": strict}
+    chosen |= {"repeats": repeats, "stream": stream, "strict": strict}
     with (
         _overheard() as overheard,
         bar(Path(target).name if target != "-" else "stdout", "frames") as progress,
@@ -245,10 +252,12 @@ def _json(done: tweenlet.Summary, target: str, messages: Sequence[str]) -> str:
 
 def _sentence(done: tweenlet.Summary) -> str:
     speed = done.frames_out / done.seconds if done.seconds else 0.0
-    cuts = f", {done.cuts} cut{'s' * (done.cuts != 1)}" if done.cuts else ""
+    counts = {"repeat": done.repeats, "cut": done.cuts}
+    seen = "".join(f", {count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count)
+    shown = f" ({done.frames_kept} of them as they came)" if done.frames_kept < done.frames_in else ""
     return (
         f"{done.frames_in} frames at {float(done.rate_in):g}/s became "
-        f"{done.frames_out} at {float(done.rate_out):g}/s{cuts}; "
+        f"{done.frames_out} at {float(done.rate_out):g}/s{shown}{seen}; "
         f"{done.width}x{done.height}, {done.seconds:.1f} s, {speed:.1f} frames/s{_damage(done)}"
     )
 

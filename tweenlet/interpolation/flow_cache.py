@@ -1,15 +1,18 @@
-"""Flows: classical optical flow for the windows of a stream, found once for each pair of frames.
+"""Flow cache: motion between pairs of frames of one stream, found once and known by the frames' numbers.
 
-    windows     a b c d          flow of    b->a  b->c  c->b  c->d
-                  b c d e                         c->b  c->d  d->c  d->e      half of them known already
+    windows     0 1 2 3          flow of    1->0  1->2  2->1  2->3
+                  1 2 3 4                         2->1  2->3  3->2  3->4      half of them known already
 
-Frames are told apart by identity: a stream passes the same tensors again from window to window.
+What is found, and for which pairs, a :class:`PairMotion` says; a stream has a cache of its own.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from threading import Lock
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,44 +20,83 @@ from torch import Tensor
 from tweenlet.flow.dis import PAIRS, Pair, asked, between, dis, four
 from tweenlet.recordings import Recordings
 
-KEPT_BYTES = 2**29
-"""What the flows that are kept may take: seven of 4K frames. But those of one window are always kept."""
+CAPACITY = 12
+"""Pairs that are remembered: enough for streams that become four times as dense."""
+MAX_BYTES = 2**29
+"""Memory that remembered motion may take: flows of seven pairs of 4K frames. One window always fits."""
 TOGETHER = 2
-"""Pairs whose flow is looked for at once: a window of a stream brings so many new ones."""
+"""Pairs whose motion is looked for at once: a window of a stream brings so many new ones."""
 
 
-class Flows:
-    """Finds the flows of windows and keeps the latest few: twelve serve streams four times as dense."""
+class PairMotion(Protocol):
+    """A way to find the motion between pairs of frames, and what a network is given of it."""
 
-    def __init__(self, kept: int = 12) -> None:
-        self._kept = kept
-        self._recorded = Recordings(dis)
-        self._known: OrderedDict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = OrderedDict()
+    def pairs(self, window: Sequence[Tensor]) -> list[Pair]:
+        """Which pairs of a window of four frames (3, H, W) it needs, by their places in the window."""
 
-    def __call__(self, frames: Sequence[Tensor]) -> Tensor:
-        """Flows (1, 4, 2, H, W) in pixels of four frames (3, H, W), as `ops.dis.window_flows` finds them.
+    def find(self, window: Sequence[Tensor], pairs: Sequence[Pair]) -> dict[Pair, Tensor]:
+        """The motion between some pairs of the window."""
 
-        What is known of a pair of frames is known by their identity.
+    def assemble(self, motion: Mapping[Pair, Tensor]) -> list[Tensor]:
+        """What the network is given, from the motion of the window's pairs."""
+
+
+class ClassicalFlow:
+    """Optical flow (2, H, W) in pixels by :mod:`tweenlet.flow.dis`; on a CUDA device replayed as a graph."""
+
+    def __init__(self) -> None:
+        self._replayed = Recordings(dis)
+        self._lock = Lock()  # a graph has one set of inputs
+
+    def pairs(self, window: Sequence[Tensor]) -> list[Pair]:
+        """Of `flow.dis.PAIRS` those that do not lead to a frame that only repeats its neighbour."""
+        return asked(window)
+
+    def find(self, window: Sequence[Tensor], pairs: Sequence[Pair]) -> dict[Pair, Tensor]:
+        """Flow between some pairs, on the CPU or on a CUDA device, as the frames are."""
+        if not window[0].is_cuda:
+            return between(window, pairs, dis)
+        with self._lock:
+            return between(window, pairs, self._replayed)
+
+    def assemble(self, motion: Mapping[Pair, Tensor]) -> list[Tensor]:
+        """The four flows of `flow.dis.PAIRS`."""
+        return four(motion)
+
+
+class FlowCache:
+    """Finds the motion of the windows of one stream, and remembers that of the latest pairs.
+
+    Args:
+        motion: how it is found.
+        capacity: how many pairs are remembered, if MAX_BYTES are enough for them.
+
+    """
+
+    def __init__(self, motion: PairMotion, capacity: int = CAPACITY) -> None:
+        self._motion, self._capacity = motion, capacity
+        self._known: OrderedDict[tuple[Fraction | int, Fraction | int], Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many pairs are remembered."""
+        return len(self._known)
+
+    def window(self, frames: Sequence[Tensor], numbers: Sequence[Fraction | int]) -> list[Tensor]:
+        """What a network is given of the motion in a window of four frames (3, H, W).
+
+        ``numbers`` are those of the frames in the stream: the same number is always the same frame.
         """
-        return torch.stack(self.four(frames)).unsqueeze(0).to(frames[0].device)
-
-    def four(self, frames: Sequence[Tensor]) -> list[Tensor]:
-        """The same flows one by one, (2, H, W) each, on the CPU or on a CUDA device, as the frames are."""
-        pairs = asked(frames)
-        unknown = [pair for pair in pairs if self._key(frames, pair) not in self._known]
-        find = self._recorded if frames[0].is_cuda else dis
-        for k in range(0, len(unknown), TOGETHER):
-            for (a, b), flow in between(frames, unknown[k : k + TOGETHER], find).items():
-                # the frames stay alive with it, so that their ids stay theirs; each flow is let go alone
-                self._known[self._key(frames, (a, b))] = frames[a], frames[b], flow.clone()
-        for pair in pairs:
-            self._known.move_to_end(self._key(frames, pair))
-        flows = four({pair: self._known[self._key(frames, pair)][2] for pair in pairs})
-        kept = min(self._kept, max(len(PAIRS), KEPT_BYTES // flows[0].nbytes))
-        while len(self._known) > kept:
+        pairs = self._motion.pairs(frames)
+        keys = {pair: (numbers[pair[0]], numbers[pair[1]]) for pair in pairs}
+        missing = [pair for pair in pairs if keys[pair] not in self._known]
+        with torch.inference_mode():
+            for k in range(0, len(missing), TOGETHER):
+                for pair, motion in self._motion.find(frames, missing[k : k + TOGETHER]).items():
+                    self._known[keys[pair]] = motion.clone()  # found together, they are let go one by one
+        for key in keys.values():
+            self._known.move_to_end(key)
+        found = {pair: self._known[key] for pair, key in keys.items()}
+        capacity = min(self._capacity, max(len(PAIRS), MAX_BYTES // next(iter(found.values())).nbytes))
+        while len(self._known) > capacity:
             self._known.popitem(last=False)
-        return flows
-
-    @staticmethod
-    def _key(frames: Sequence[Tensor], pair: Pair) -> tuple[int, int]:
-        return id(frames[pair[0]]), id(frames[pair[1]])
+        return self._motion.assemble(found)

@@ -1,17 +1,17 @@
-"""Interpolate: a stream of frames in, a denser stream out.
+"""Interpolator: one network that makes frames between frames.
 
-    source ── Reel ── schedule: which positions, when ── real frames as they came, made ones from a network
-                │
-                └── Interpolator.middle: four frames -> pad -> network -> crop -> the frame in the middle
+    four frames -> pad or cut into tiles -> network (with their flow, or a time) -> crop -> the frame between
 
-Padding and cropping live here and nowhere else. Frames are RGB in [0, 1].
+Padding and cropping live here and in :mod:`.tiling` only. Frames are RGB in [0, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
-from itertools import count
+from math import isfinite
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,13 +22,16 @@ from torch import Tensor, nn
 
 from tweenlet import engines
 from tweenlet.config import ModelConfig
-from tweenlet.interpolation.flow_cache import Flows
-from tweenlet.interpolation.tiling import padded, tile_side, tiled
-from tweenlet.interpolation.timeline import Reel
-from tweenlet.interpolation.timing import check_factor
-from tweenlet.network.blocks import Enlargement, Gate
+from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache, PairMotion
+from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
+from tweenlet.interpolation.timeline import Timeline
+from tweenlet.interpolation.timing import OutputTiming
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
+HALFWAY = Fraction(1, 2)
+SLACK = 0.5
+"""How far outside [0, 1] values may lie; pictures of 0 to 255 go further."""
 
 
 class Interpolator:
@@ -36,8 +39,10 @@ class Interpolator:
 
     Args:
         model: maps frames (1, 4, 3, H, W) to the frame in their middle (1, 3, H, W); its `stride` is what H
-            and W must be multiples of. It is put into evaluation mode. Of a network of ours a copy made for
-            inference is run (:mod:`tweenlet.network.fast`): what the network learns later, it does not know.
+            and W must be multiples of. If its `takes_time` is true, it is called with a `time` in (0, 1) and
+            makes the frame then, between the middle two. It is put into evaluation mode. Of a network of
+            ours a copy made for inference is run (:mod:`tweenlet.network.fast`): what the network learns
+            later, it does not know.
         device: where the model runs and is moved to; None = where it is.
         dtype: the precision it runs in, bfloat16 or float16 where that is safe, the rest in float32.
         engine: what runs the model: "eager" (PyTorch), "compile", "onnxruntime", "openvino"; or "auto", the
@@ -68,86 +73,158 @@ class Interpolator:
         if device is None:
             device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.device = torch.device(device)
+        self.takes_time = bool(getattr(model, "takes_time", False))
         self.model = engines.start(engine, model.to(self.device).eval(), dtype)
         # tiles agree on some of what is inside a network, which other engines do not show
-        agreeing = any(isinstance(part, Gate | Enlargement) for part in model.modules())
-        self._for_tiles = engines.start("eager", model, dtype) if agreeing and engine != "eager" else None
+        agreeing = needs_tile(model) and engine != "eager"
+        self._for_tiles = engines.start("eager", model, dtype) if agreeing else self.model
         self.dtype = dtype
         self.multiple = pad_to or stride
-        self._side = tile_side(tile, self._for_tiles or self.model, self.device)
+        self._tiling = choose_tiling(tile, self._for_tiles, self.device)
         config = getattr(model, "config", None)
-        self.flows = Flows() if isinstance(config, ModelConfig) and config.flow == "dis" else None
+        classical = isinstance(config, ModelConfig) and config.flow == "dis"
+        self.motion: PairMotion | None = ClassicalFlow() if classical else None
+        # eager networks keep nothing from call to call on a CPU; CUDA graphs and other engines do
+        alone = engine == "eager" and self.device.type == "cpu"
+        self._turn: AbstractContextManager[object] = nullcontext() if alone else Lock()
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
-        """The frame in the middle of four, each (3, H, W), of any size; not clamped.
+        """The frame in the middle of four, each (3, H, W) in [0, 1], of any size; not clamped.
 
-        A network with classical motion gets the flows of the window from a memory that goes by the identity
-        of the tensors: do not change a frame in place between calls.
+        ValueError where they are not four, not of one size, or hold what no picture holds.
         """
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
-        height, width = frames[0].shape[-2:]
-        with torch.inference_mode():
-            if (side := self._side(height, width)) is not None:
-                moves = None if self.flows is None else self.flows.four(frames)
-                model = self._for_tiles or self.model
-                made = tiled(model, frames, moves, side, self.multiple, self.device)
-            else:
-                window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
-                flows: tuple[Tensor, ...] = ()
-                if self.flows is not None:  # found on the frames as they are, going on beyond their borders
-                    beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
-                    flows = (F.pad(self.flows(frames)[0], beyond, "replicate").to(self.device).unsqueeze(0),)
-                made = self.model(window.unsqueeze(0), *flows)[0, :, :height, :width]
-        return made.float().clone()  # a plain tensor, of use to autograd too
+        for number, frame in enumerate(frames):
+            check_picture(frame, number, frames[0].shape)
+        return self.between(frames)
 
-    def reel(self, frames: Iterable[Any], picture: Callable[[Any], Tensor], cuts: bool = True) -> Reel[Any]:
-        """A pass over frames of any kind, of which `picture` gives the tensors (3, H, W)."""
-        return Reel(
-            frames,
-            lambda frame: picture(frame).to(self.device, torch.float32),
-            lambda four: clamped(self.middle(four), four[1:3]),
-            cuts,
-        )
+    def between(
+        self, frames: Sequence[Tensor], time: Fraction = HALFWAY, motion: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """The frame between the middle two of four.
 
-    def __call__(self, frames: Iterable[Picture], factor: int = 2, *, cuts: bool = True) -> Iterator[Picture]:
-        """A stream of frames, `factor` (2, 4, 8, ...) times as dense: n frames give factor * (n - 1) + 1.
+        Args:
+            frames: four tensors (3, H, W) in [0, 1], of one size; they are not checked.
+            time: where between them, in (0, 1); only for a network that ``takes_time``, others: the middle.
+            motion: what the network is given of their motion, as a :meth:`flow_cache` found it; None: it is
+                found now, if the network is given any.
 
-        Frames are (3, H, W), RGB, float in [0, 1], all numpy arrays or all tensors; the made ones are of
-        the same kind (and dtype and device). Those that came in go out as they are. Only a few are held at
-        any time. With `cuts`, nothing is made across a hard cut: the nearer frame is repeated. ValueError
-        for frames of another kind.
+        Returns:
+            (3, H, W), float32, on the network's device, not clamped.
+
         """
-        check_factor(factor)
-        reel = self.reel(frames, _tensor, cuts)
-        for index in count():
-            if not reel.has(index):
-                return
-            yield (frame := reel.real(index))
-            for k in range(1, factor if reel.has(index + 1) else 1):
-                yield _like(frame, reel.at(index + Fraction(k, factor)))
+        if not self.takes_time and time != HALFWAY:
+            raise ValueError(f"expected time 1/2 of a network that makes the middle only, got {time}")
+        options = {"time": float(time)} if self.takes_time else {}
+        with torch.inference_mode(), self._turn:
+            if motion is None and self.motion is not None:
+                motion = FlowCache(self.motion).window(frames, range(4))
+            if (side := self._tiling.side_for(*frames[0].shape[-2:])) is not None:
+                out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
+            else:
+                out = self._run_whole(frames, motion, options)
+        return out.float().clone()  # a plain tensor, of use to autograd too
+
+    def _run_whole(
+        self, frames: Sequence[Tensor], motion: Sequence[Tensor] | None, options: dict[str, float]
+    ) -> Tensor:
+        height, width = frames[0].shape[-2:]
+        window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
+        flows: tuple[Tensor, ...] = ()
+        if motion is not None:  # found on the frames as they are, going on beyond their borders
+            beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
+            flows = (F.pad(torch.stack(list(motion)).to(self.device), beyond, "replicate").unsqueeze(0),)
+        out: Tensor = self.model(window.unsqueeze(0), *flows, **options)[0, :, :height, :width]
+        return out
+
+    def flow_cache(self) -> FlowCache | None:
+        """What remembers the motion of one stream, if the network is given any."""
+        return None if self.motion is None else FlowCache(self.motion)
+
+    def __call__(
+        self, frames: Iterable[Picture], factor: int = 2, *, cuts: bool = True, repeats: str = "keep"
+    ) -> Iterator[Picture]:
+        """A stream of frames, ``factor`` times as dense: n frames give factor * (n - 1) + 1.
+
+        Args:
+            frames: (3, H, W), RGB, float in [0, 1], all numpy arrays or all tensors, of one size. They are
+                copied, so that a source may use one buffer for all of them; only a few are held at any time.
+            factor: 2 or more. Of a network that only makes the middle, times are rounded to eighths where
+                this is no power of 2.
+            cuts: make nothing across a hard cut: the nearer frame is repeated.
+            repeats: what is done with frames that repeat the one before, as in
+                :class:`~tweenlet.interpolation.timeline.Timeline`.
+
+        Yields:
+            Frames of the same kind (and dtype and device): those that came in, unchanged, and those made
+            between them. Several threads may do so at once.
+
+        Raises:
+            ValueError: frames of another kind, or of values that no picture has.
+
+        """
+        timing = OutputTiming(factor)
+        timing.check(Fraction(1), Fraction(1), self.takes_time, "the stream")
+        source = (self._taken(number, frame) for number, frame in enumerate(one_size(frames)))
+        like: Picture | None = None
+        for shown in Timeline(source, self, timing, cuts=cuts, repeats=repeats):
+            like = like if shown.source is None else shown.source.original
+            assert like is not None  # the first frame is one that came in
+            yield _like(like, shown.picture) if shown.source is None else like
+
+    def _taken(self, number: int, frame: Picture) -> SourceFrame[Picture]:
+        """A copy of a frame that came in, and its picture on the device."""
+        original = frame.copy() if isinstance(frame, np.ndarray) else frame.clone()
+        picture = torch.from_numpy(original) if isinstance(original, np.ndarray) else original
+        on_device = picture.detach().to(self.device, torch.float32)
+        return SourceFrame(original, on_device, Fraction(number), Fraction(1))
 
 
-def clamped(made: Tensor, frames: Sequence[Tensor]) -> Tensor:
-    """A picture within [0, 1], or within what the frames around it reach beyond that; in place."""
-    low, high = zip(*(frame.aminmax() for frame in frames), strict=True)
-    return made.clamp_(torch.stack(low).amin().clamp_max(0), torch.stack(high).amax().clamp_min(1))
+def one_size(frames: Iterable[Picture]) -> Iterator[Picture]:
+    """The same frames, checked one by one; ValueError for what is no frame, and for one of another size."""
+    shape = None
+    for number, frame in enumerate(frames):
+        if not isinstance(frame, np.ndarray | Tensor):
+            raise ValueError(f"expected frames as numpy arrays or tensors, got {type(frame).__name__}")
+        shape = shape or tuple(frame.shape)
+        check_picture(frame, number, shape)
+        yield frame
 
 
-def _tensor(frame: Any) -> Tensor:
-    if not isinstance(frame, np.ndarray | Tensor):
-        raise ValueError(f"expected frames as numpy arrays or tensors, got {type(frame).__name__}")
-    picture = torch.from_numpy(frame) if isinstance(frame, np.ndarray) else frame
-    if picture.ndim != 3 or picture.shape[0] != 3 or not picture.is_floating_point():
+def check_picture(frame: NDArray[Any] | Tensor, number: int, shape: Sequence[int]) -> None:
+    """Refuse in words what is no picture (3, H, W) in [0, 1] of this shape.
+
+    Values a little outside are let pass: resizing leaves them.
+    """
+    kind = str(frame.dtype).removeprefix("torch.")
+    if frame.ndim != 3 or frame.shape[0] != 3:
+        turned = frame.ndim == 3 and frame.shape[2] == 3
+        hint = "; move the channels to the front" if turned else ""
+        raise ValueError(f"expected float frames (3, H, W) in [0, 1], got {kind} {tuple(frame.shape)}{hint}")
+    if not (frame.is_floating_point() if isinstance(frame, Tensor) else frame.dtype.kind == "f"):
         raise ValueError(
-            f"expected float frames (3, H, W) in [0, 1], got {picture.dtype} {tuple(picture.shape)}"
+            f"expected float frames (3, H, W) in [0, 1], got {kind}: convert them, as in "
+            "frame.astype('float32') / 255 for numbers of 8 bits"
         )
-    return picture
+    if tuple(frame.shape) != tuple(shape):
+        (_, h, w), (_, height, width) = frame.shape, shape
+        raise ValueError(
+            f"frame {number} is {w}x{h}, the frames before it are {width}x{height}: resize or crop all to one"
+        )
+    low, high = float(frame.min()), float(frame.max())
+    if not isfinite(low + high):
+        raise ValueError(f"frame {number} holds NaN or infinite values: fill them first (numpy.nan_to_num)")
+    if low < -SLACK or high > 1 + SLACK:
+        raise ValueError(
+            f"expected frames in [0, 1], got values from {low:g} to {high:g} in frame {number}: scale them, "
+            "as in frame / 255"
+        )
 
 
-def _like(frame: Picture, made: Any) -> Picture:
-    """What was made, or repeated, as the same kind of array as a frame that came in."""
+def _like(frame: Picture, picture: Tensor) -> Picture:
+    """A picture that was made, as the same kind of array as a frame that came in."""
     if isinstance(frame, np.ndarray):
-        return made if isinstance(made, np.ndarray) else made.cpu().numpy().astype(frame.dtype, copy=False)
-    repeated_or_made: Tensor = made.to(frame.device, frame.dtype)
-    return repeated_or_made
+        return picture.cpu().numpy().astype(frame.dtype, copy=False)
+    made: Tensor = picture.to(frame.device, frame.dtype)
+    return made

@@ -1,9 +1,9 @@
-"""Pipeline: reading ahead and writing behind, each in a thread of its own, while the caller works.
+"""Prefetch: decoding ahead and encoding behind, each in a thread of its own, while the caller computes.
 
     items ── thread ──> AHEAD ready ──> the caller ──> BEHIND waiting ──> thread ── write
                │                            │                               │
-          Ferry.over: copied           CUDA device                     waits until it
-          and there                    computes         Ferry.back ──> has been copied
+      DeviceCopier.to_device           CUDA device               HostCopy.wait: until it
+                                        computes                    has been copied
 
 Order is kept and few items are held. What fails in a thread is raised in the caller, where it would have been
 raised without threads or at the next step; leaving by an exception drops what waits. No thread outlives its
@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Semaphore, Thread
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,7 +33,7 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def ahead(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
+def prefetch(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
     """The same items, read in a thread: begun when the first is asked for, AHEAD items before they are."""
     ready: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()
     room = Semaphore(AHEAD)
@@ -49,13 +51,13 @@ def ahead(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
 
     def taken() -> Iterator[Item]:
         thread.start()
-        while isinstance(got := ready.get(), tuple):
+        while isinstance(item := ready.get(), tuple):
             room.release()
-            yield got[0]
-        if got is not None:
-            raise got
+            yield item[0]
+        if item is not None:
+            raise item
 
-    thread = Thread(target=read, name="tweenlet-ahead", daemon=True)
+    thread = Thread(target=read, name="tweenlet-prefetch", daemon=True)
     try:
         yield taken()
     finally:
@@ -65,7 +67,21 @@ def ahead(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
             thread.join()
 
 
-class Ferry:
+@dataclass(frozen=True)
+class HostCopy:
+    """A copy of a tensor on the CPU, under way."""
+
+    tensor: Tensor
+    arrived: torch.cuda.Event | None = None
+
+    def wait(self) -> Tensor:
+        """The tensor, when it has arrived."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self.tensor
+
+
+class DeviceCopier:
     """Copies to a device and back, on a CUDA device beside what is computed there; elsewhere it does nothing.
 
     A copy runs along with the computing from memory that the system cannot move, and in a stream of its own.
@@ -77,7 +93,7 @@ class Ferry:
             self._streams = [torch.cuda.Stream(device) for _ in range(2)]  # type: ignore[no-untyped-call]
             self._computing = torch.cuda.current_stream(device)
 
-    def over(self, tensor: Tensor) -> Tensor:
+    def to_device(self, tensor: Tensor) -> Tensor:
         """The tensor on the device, once it is there: for the thread that reads."""
         if not self._streams:
             return tensor.to(self._device)
@@ -87,61 +103,59 @@ class Ferry:
         there.record_stream(self._computing)
         return there
 
-    def back(self, tensor: Tensor) -> Callable[[], Tensor]:
-        """Begin to copy a tensor to the CPU when it has been computed; what is returned waits for it."""
+    def to_host(self, tensor: Tensor) -> HostCopy:
+        """Begin to copy a tensor to the CPU when it has been computed."""
         if not self._streams:
-            return tensor.cpu
+            return HostCopy(tensor.cpu())
         stream = self._streams[1]
         stream.wait_stream(self._computing)
         with torch.cuda.stream(stream):
             here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             here.copy_(tensor, non_blocking=True)
             tensor.record_stream(stream)
-            copied = stream.record_event()
-
-        def wait() -> Tensor:
-            copied.synchronize()
-            return here
-
-        return wait
+            return HostCopy(here, stream.record_event())
 
 
-@contextmanager
-def behind(write: Callable[[Item], None]) -> Iterator[Callable[[Item], None]]:
-    """A function that takes items for ``write``, which a thread calls; at the end all have been written.
+class WriteQueue(Generic[Item]):
+    """Items for ``write``, which a thread calls; on leaving the `with` all have been written.
 
-    What ``write`` raises comes out of a later call, or at the end.
+    What ``write`` raises comes out of a later :meth:`put`, or at the end.
     """
-    waiting: SimpleQueue[tuple[Item] | None] = SimpleQueue()
-    room = Semaphore(BEHIND)
-    failed: list[BaseException] = []
-    dropped = False
 
-    def work() -> None:
-        while (got := waiting.get()) is not None:
+    def __init__(self, write: Callable[[Item], None]) -> None:
+        self._write = write
+        self._waiting: SimpleQueue[tuple[Item] | None] = SimpleQueue()
+        self._room = Semaphore(BEHIND)
+        self._error: BaseException | None = None
+        self._dropped = False
+        self._thread = Thread(target=self._work, name="tweenlet-write", daemon=True)
+
+    def put(self, item: Item) -> None:
+        """Queue one more item; waits while BEHIND others do."""
+        self._room.acquire()
+        if self._error is not None:
+            raise self._error
+        self._waiting.put((item,))
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None:
             try:
-                if not (failed or dropped):
-                    write(got[0])
+                if self._error is None and not self._dropped:
+                    self._write(item[0])
             except BaseException as error:
-                failed.append(error)
+                self._error = error
             finally:
-                room.release()
+                self._room.release()
 
-    def put(item: Item) -> None:
-        room.acquire()
-        if failed:
-            raise failed[0]
-        waiting.put((item,))
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-    thread = Thread(target=work, name="tweenlet-behind", daemon=True)
-    thread.start()
-    try:
-        yield put
-    except BaseException:
-        dropped = True
-        raise
-    finally:
-        waiting.put(None)
-        thread.join()
-    if failed:
-        raise failed[0]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._dropped = kind is not None
+        self._waiting.put(None)
+        self._thread.join()
+        if self._error is not None and kind is None:
+            raise self._error

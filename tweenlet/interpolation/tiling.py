@@ -24,13 +24,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
-from tweenlet.network.blocks import Enlargement, Gate
+from tweenlet.network.blocks import Extent, Gate, Tile, WholeFrameLayer
 from tweenlet.ops.cpu import library as native
 from tweenlet.ops.reduce import means
 
@@ -58,29 +59,46 @@ def padded(frames: Tensor, multiple: int) -> Tensor:
     return frames
 
 
-def tile_side(
-    tile: int | str | None, model: nn.Module, device: torch.device
-) -> Callable[[int, int], int | None]:
-    """Asked for a frame's height and width: the side of the tiles that it is cut into, None for none.
+@dataclass(frozen=True)
+class Tiling:
+    """Which frames are cut into tiles, and how large the tiles are."""
 
-    ``tile`` is that side in pixels, or None ("none"), or "auto": as large as fits into LIMIT. With gates,
-    where tiles take a second pass, half of the memory that is free now may be taken if that is more. Of a
-    network without a ModelConfig nobody knows how far it looks, so that "auto" cuts nothing.
+    side: int | None = None
+    """Longest side of a tile in pixels; None: nothing is cut."""
+    area: int | None = None
+    """Frames of at most so many pixels stay whole; None: those no longer than ``side`` do."""
+
+    def side_for(self, height: int, width: int) -> int | None:
+        """The side of the tiles of a frame, None where it stays whole."""
+        fits = max(height, width) <= (self.side or 0) if self.area is None else height * width <= self.area
+        return None if fits else self.side
+
+
+def choose_tiling(tile: int | str | None, model: nn.Module, device: torch.device) -> Tiling:
+    """What ``tile`` asks for: the side in pixels, or None ("none"), or "auto": as large as fits into LIMIT.
+
+    With gates, where tiles take a second pass, "auto" may take half of the memory that is free now if that is
+    more. Of a network without a ModelConfig nobody knows how far it looks, so that "auto" cuts nothing.
     ValueError for anything else.
     """
     if tile is None or tile == "none":
-        return lambda *_: None
+        return Tiling()
     if tile == "auto":
         config = getattr(model, "config", None)
         if not isinstance(config, ModelConfig):
-            return lambda *_: None
+            return Tiling()
         gated = any(isinstance(part, Gate) for part in model.modules())
-        pixels = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config, device)
-        return lambda height, width: None if height * width <= pixels else max(SMALLEST, math.isqrt(pixels))
+        area = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config, device)
+        return Tiling(max(SMALLEST, math.isqrt(area)), area)
     side = int(tile) if str(tile).isdecimal() else 0
     if side < SMALLEST:
         raise ValueError(f'expected tile to be "auto", "none" or {SMALLEST} pixels or more, got {tile}')
-    return lambda height, width: None if max(height, width) <= side else side
+    return Tiling(side)
+
+
+def needs_tile(model: nn.Module) -> bool:
+    """Whether parts of a network depend on the whole frame, so that it must be told the tile it is given."""
+    return any(isinstance(part, WholeFrameLayer) for part in model.modules())
 
 
 def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
@@ -120,7 +138,7 @@ class Span:
     stop: int
     weight: Tensor
 
-    def of(self, spans: Sequence[Span]) -> tuple[int, int, int]:
+    def extent(self, spans: Sequence[Span]) -> Extent:
         """Where it begins and ends, and how much there is in all."""
         return self.start, self.stop, spans[-1].stop
 
@@ -161,18 +179,32 @@ def margins(flows: Sequence[Tensor] | None, side: int) -> tuple[int, int]:
     return down, across
 
 
-def tiled(
+ChannelMeans = Callable[[Gate, Tensor], Tensor]
+"""The channel means (B, C, 1, ...) that a gate goes by, from the gate and its input."""
+RunTile = Callable[[Span, Span, ChannelMeans], Tensor]
+"""Runs the network on one tile, given its rows and columns and what its gates go by."""
+
+
+def run_tiled(
     model: nn.Module,
     frames: Sequence[Tensor],
     flows: Sequence[Tensor] | None,
     side: int,
     multiple: int,
     device: torch.device,
+    **options: Any,
 ) -> Tensor:
-    """What a network makes of four frames (3, H, W), by tiles of at most ``side`` pixels: (3, H, W).
+    """Run a network on four frames (3, H, W) tile by tile, and blend the tiles: (3, H, W).
 
-    Flows are the four (2, H, W) of `ops.dis.PAIRS` where the network takes any. ``multiple``: what the sides
-    of a network's input must be multiples of.
+    Args:
+        model: as the :class:`~tweenlet.interpolation.interpolator.Interpolator` takes it.
+        frames: four tensors (3, H, W).
+        flows: the four (2, H, W) of `flow.dis.PAIRS` where the network takes any.
+        side: longest side of a tile in pixels.
+        multiple: what the sides of the network's input must be multiples of.
+        device: where the network runs.
+        options: further arguments of each of the network's calls.
+
     """
     height, width = frames[0].shape[-2:]
     side = max(side // multiple, 4) * multiple
@@ -180,70 +212,56 @@ def tiled(
         spans(-(-length // multiple) * multiple, side, margin, multiple)
         for length, margin in zip((height, width), margins(flows, side), strict=True)
     )
+    tiles = list(product(rows, columns))
+    aware = len(tiles) > 1 and needs_tile(model)
 
-    gates = [part for part in model.modules() if isinstance(part, Gate)]
-    enlargements = [part for part in model.modules() if isinstance(part, Enlargement)]
-
-    def look(down: Span, across: Span) -> Tensor:
+    def run(down: Span, across: Span, mean: ChannelMeans) -> Tensor:
         def cut(pictures: Sequence[Tensor]) -> Tensor:
             part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
             return torch.stack(part).to(device, torch.float32)
 
         window = padded(cut(frames), multiple)
-        moves: tuple[Tensor, ...] = ()
+        motion: tuple[Tensor, ...] = ()
         if flows is not None:
             right, below = max(across.stop - width, 0), max(down.stop - height, 0)
-            moves = (F.pad(cut(flows), (0, right, 0, below), "replicate").unsqueeze(0),)
-        for part in enlargements:
-            part.piece = down.of(rows), across.of(columns)
-        made: Tensor = model(window.unsqueeze(0), *moves)[0]
-        return made
+            motion = (F.pad(cut(flows), (0, right, 0, below), "replicate").unsqueeze(0),)
+        tile = {"tile": Tile(down.extent(rows), across.extent(columns), mean)} if aware else {}
+        out: Tensor = model(window.unsqueeze(0), *motion, **tile, **options)[0]
+        return out
 
-    whole = torch.zeros(3, height, width, device=device)
-    tiles = list(product(rows, columns))
-    try:
-        if len(tiles) > 1 and gates:
-            agree(gates, tiles, look)
-        for down, across in tiles:
-            weight = (down.weight[:, None] * across.weight).to(device)
-            part = whole[:, down.start : down.stop, across.start : across.stop]
-            part += (look(down, across) * weight)[:, : part.shape[1], : part.shape[2]]
-    finally:
-        for gate in gates:
-            gate.mean = means
-        for enlargement in enlargements:
-            enlargement.piece = None
-    return whole
+    gated = aware and any(isinstance(part, Gate) for part in model.modules())
+    mean = whole_frame_means(run, tiles) if gated else _own_means
+    blended = torch.zeros(3, height, width, device=device)
+    for down, across in tiles:
+        weight = (down.weight[:, None] * across.weight).to(device)
+        part = blended[:, down.start : down.stop, across.start : across.stop]
+        part += (run(down, across, mean) * weight)[:, : part.shape[1], : part.shape[2]]
+    return blended
 
 
-def agree(
-    gates: Sequence[Gate], tiles: Sequence[tuple[Span, Span]], look: Callable[[Span, Span], Tensor]
-) -> None:
-    """Set the gates' means to those over all tiles, each pixel counted once, which a pass over them gathers.
+def whole_frame_means(run: RunTile, tiles: Sequence[tuple[Span, Span]]) -> ChannelMeans:
+    """The gates' means over all tiles, each pixel counted once, which a pass over them gathers.
 
     In that pass a gate comes after gates that still go by their tile: what it gathers is near, not exact.
     """
     totals: dict[Gate, Tensor] = {}
     height, width = (span.stop for span in tiles[-1])
 
-    def gather(gate: Gate, x: Tensor) -> Tensor:
+    def gather(tile: tuple[Span, Span], gate: Gate, x: Tensor) -> Tensor:
         slices = x.float().reshape(*x.shape[:2], -1, *x.shape[-2:])
         rows, columns = (
             F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
-            for span, size in zip(now, x.shape[-2:], strict=True)
+            for span, size in zip(tile, x.shape[-2:], strict=True)
         )
         own = means(x)
         share = torch.einsum("bcthw,h,w->bct", slices, rows, columns).mean(2) / (height * width)
         totals[gate] = totals.get(gate, 0) + share.view(own.shape)
         return own
 
-    for gate in gates:
-        gate.mean = partial(gather, gate)
-    for now in tiles:
-        look(*now)
-    for gate in gates:
-        gate.mean = partial(_of_all, totals.get(gate))
+    for tile in tiles:
+        run(*tile, partial(gather, tile))
+    return lambda gate, x: totals[gate].to(x.dtype)
 
 
-def _of_all(total: Tensor | None, x: Tensor) -> Tensor:
-    return means(x) if total is None else total.to(x.dtype)
+def _own_means(_: Gate, x: Tensor) -> Tensor:
+    return means(x)

@@ -1,162 +1,241 @@
-"""Reel: the few frames of a stream around now, real ones and those made between them.
+"""Timeline: which frame is shown when, source frames as they came and those between them from a network.
 
-A position is a Fraction in units of real frames: 7 is real frame 7, 7 + 3/8 lies between frames 7 and 8 at
-level 3. A frame of level l is made from four of the level below it, spaced 2/2^l, itself in the middle:
+    source ──> KeyFrames ──> Timeline ──> OutputFrame(original or made, time, duration)
+                                │  │
+                             Clock  network.between(four pictures, time)
+
+A position is a Fraction in units of key frames: 7 is key frame 7, 7 + 3/8 lies between 7 and 8. A network
+that takes a time makes it in one run. One that only knows the middle is asked again and again (recursive
+midpoint interpolation): a picture of level l is made from four of the level below it, spaced 2/2^l, itself
+in the middle:
 
     level 0   0───────1───────2───────3───────4
     level 1       ½               2½                 2½ from 1, 2, 3, 4
     level 2                     2¼                   2¼ from 1½, 2, 2½, 3
 
-The outer frames of a scene stand for those beyond it. This is what doubling the whole stream again and
-again gives, but only the frames that are asked for, and those they rest on, are made; each is made once and
-dropped when no later one can need it. At most 7 real frames, and 3 made ones a level, are held.
+The outer pictures of a scene stand for those beyond it. This is what doubling the whole stream again and
+again gives, but only what is shown, and what that rests on, is made, once, and dropped when no later picture
+can need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
-from tweenlet.video import scene_detection
+from tweenlet.interpolation.flow_cache import FlowCache
+from tweenlet.interpolation.keyframes import LONGEST_RUN, KeyFrames, Original, SourceFrame
+from tweenlet.interpolation.timing import Interval, OutputTiming, Slot
 
-Real = TypeVar("Real")
+REPEATS = ("keep", "smooth", "ignore")
+"""What may be done with frames that repeat the one before."""
+MET = Fraction(1, 2000)
+"""Seconds within which a source frame's time is met exactly: containers round times to milliseconds."""
 
 
-class Reel(Generic[Real]):
-    """A single pass over a stream of real frames of any kind.
+class Network(Protocol):
+    """What makes the frames between: an :class:`~tweenlet.interpolation.interpolator.Interpolator`."""
+
+    takes_time: bool
+    """Whether it makes a frame at any time, not only in the middle."""
+
+    def between(
+        self, frames: Sequence[Tensor], time: Fraction = ..., motion: Sequence[Tensor] | None = ...
+    ) -> Tensor:
+        """The picture (3, H, W) at a time in (0, 1) between the middle two of four."""
+
+    def flow_cache(self) -> FlowCache | None:
+        """What remembers the motion of one stream, if the network is given any."""
+
+
+@dataclass(frozen=True)
+class OutputFrame(Generic[Original]):
+    """A frame to be shown."""
+
+    source: SourceFrame[Original] | None
+    """The source frame that is shown as it came; None for a picture that was made."""
+    between: tuple[SourceFrame[Original], SourceFrame[Original]]
+    """The source frames that a picture was made between; of a source frame that frame, twice."""
+    picture: Tensor
+    """RGB (3, H, W), on the network's device."""
+    time: Fraction
+    """When it is shown, in seconds."""
+    duration: Fraction
+    """For how long, in seconds."""
+
+
+@dataclass(frozen=True)
+class _Gap(Generic[Original]):
+    """The time in which the picture moves from a key frame to the next."""
+
+    key: int
+    start: Fraction
+    end: Fraction
+    after: int
+    """The source frame that it ends with."""
+    between: tuple[SourceFrame[Original], SourceFrame[Original]]
+    cut: bool
+
+    def part(self, time: Fraction) -> Fraction:
+        """How much of it is over, in [0, 1]; MET from its ends it has not begun or is over."""
+        if time <= self.start + min(MET, (self.end - self.start) / 8):
+            return Fraction(0)
+        if time >= self.end - min(MET, (self.end - self.start) / 8):
+            return Fraction(1)
+        return (time - self.start) / (self.end - self.start)
+
+
+class Timeline(Generic[Original]):
+    """A denser stream, made in a single pass.
 
     Args:
-        frames: the stream; frames are taken from it only when a position needs them (three ahead at most).
-        picture: gives a real frame as a tensor (3, H, W); called once a frame, and only where one is needed.
-        middle: makes the frame between the second and the third of four pictures.
-        cuts: whether cuts between scenes are looked for; if not, the whole stream is one scene.
+        frames: the source, in the order of its times.
+        network: makes the frames between.
+        timing: the times that are asked for.
+        rate: the source's average frames per second.
+        cuts: whether nothing is made across cuts between scenes: the nearer frame is repeated.
+        repeats: "keep" shows frames that repeat the one before as they are, and moves on in the interval
+            before the next new one; "smooth" moves through up to LONGEST_RUN intervals of repeats; "ignore"
+            takes every frame for new.
 
     """
 
     def __init__(
         self,
-        frames: Iterable[Real],
-        picture: Callable[[Real], Tensor],
-        middle: Callable[[Sequence[Tensor]], Tensor],
+        frames: Iterable[SourceFrame[Original]],
+        network: Network,
+        timing: OutputTiming,
+        rate: Fraction = Fraction(1),
+        *,
         cuts: bool = True,
+        repeats: str = "keep",
     ) -> None:
-        self._source: Iterator[Real] = iter(frames)
-        self._picture, self._middle, self._look_for_cuts = picture, middle, cuts
-        self._ended = False
-        self._reals: dict[int, Real] = {}
+        if repeats not in REPEATS:
+            raise ValueError(f"expected repeats to be one of {', '.join(REPEATS)}, got {repeats!r}")
+        self.source = KeyFrames(frames, cuts, repeats != "ignore")
+        self._network, self._flows = network, network.flow_cache()
+        self._clock, self._stretch, self._levels = timing.clock(rate), timing.stretch, timing.levels
+        self._smooth = repeats == "smooth"
+        self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
         self._pictures: dict[Fraction, Tensor] = {}
-        self._thumbnails: dict[int, NDArray[np.float32]] = {}
-        self._changes: dict[int, scene_detection.Change] = {}
-        self._cut_after: dict[int, bool] = {}
-        self._shape: Any = None
-        self.taken = 0
-        """Real frames taken from the stream so far."""
+        self._shown = -1
         self.made = 0
-        """Frames made so far."""
-        self.cuts = 0
-        """Cuts met so far."""
+        """Runs of the network so far."""
+        self.originals = 0
+        """Source frames shown so far."""
 
-    def has(self, index: int) -> bool:
-        """Whether the stream reaches real frame `index`; takes frames up to it."""
-        while not self._ended and self.taken <= index:
-            try:
-                self._reals[self.taken] = next(self._source)
-                self.taken += 1
-            except StopIteration:
-                self._ended = True
-        return index < self.taken
-
-    def real(self, index: int) -> Real:
-        """Real frame `index`, as it came; IndexError beyond the end, KeyError far behind the last
-        position.
-        """
-        if not self.has(index):
-            raise IndexError(f"the stream ends after {self.taken} frames, frame {index} was asked for")
-        return self._reals[index]
-
-    def at(self, position: Fraction) -> Real | Tensor:
-        """The frame at a position: a real frame itself, or a picture made.
-
-        Across a cut it is the nearer real frame, the earlier of two as near. Positions must not go backwards.
-        """
-        self._forget(position)
-        index = floor(position)
-        if position == index:
-            return self.real(index)
-        self.real(index + 1)
-        if self._is_cut(index):
-            return self.real(index if position - index <= Fraction(1, 2) else index + 1)
-        return self._made(position)
+    def __iter__(self) -> Iterator[OutputFrame[Original]]:
+        """The output, frame by frame."""
+        index = 0
+        while self.source.has(index + 1):
+            gap = self._gap(index)
+            start, end = self.source.frame(index).time, self.source.frame(index + 1).time
+            held_until = end if gap is None else max(gap.start, start)
+            for slot in self._clock.within(Interval(start, end, held_until)):
+                yield self._output(slot, index, gap)
+            index += 1
+            self.source.forget(index, self.source.key_of(index) - 3)
+        if self.source.has(index):
+            last = self.source.frame(index)
+            usual = self.source.usual_interval if index else last.duration
+            for slot in self._clock.last(last.time, last.duration, usual):
+                if self._shown < index or last.duration > usual * 3 / 2:
+                    yield self._output(slot, index, None)
 
     def __len__(self) -> int:
-        """How many pictures, real and made, are held now."""
-        return len(self._reals.keys() | self._pictures.keys())
+        """How many different pictures, of the source and made, are held now."""
+        return len(self.source) + sum(position.denominator > 1 for position in self._pictures)
 
-    def _made(self, position: Fraction) -> Tensor:
+    def _gap(self, index: int) -> _Gap[Original] | None:
+        """The movement that the interval after source frame ``index`` is part of; None where it is held."""
+        source, key = self.source, self.source.key_of(index)
+        if key in self._gaps:
+            return self._gaps[key]
+        after = index + 1 if source.key_of(index + 1) != key else None
+        usual = source.usual_interval
+        if self._smooth and source.first_of(key) == index and after is None:
+            after = source.next_key_after(key)
+            if after is not None and not source.is_cut(key):
+                between = source.frame(index), source.frame(after)
+                start, end = (frame.time for frame in between)
+                if end - start <= LONGEST_RUN * usual:
+                    self._gaps = {key: _Gap(key, start, end, after, between, cut=False)}
+                    return self._gaps[key]
+            after = None
+        if after is None:
+            return None
+        between = source.frame(index), source.frame(after)
+        start, end = (frame.time for frame in between)
+        if end - start > LONGEST_RUN * usual:
+            start = end - usual
+        return _Gap(key, start, end, after, between, source.is_cut(key))
+
+    def _output(self, slot: Slot, index: int, gap: _Gap[Original] | None) -> OutputFrame[Original]:
+        """What is shown in a slot that begins in the interval after source frame ``index``."""
+        time, duration = slot.time * self._stretch, slot.duration * self._stretch
+        part = Fraction(0) if gap is None else self._reachable(gap, gap.part(slot.time))
+        if gap is not None and 0 < part < 1:
+            position = gap.key + part
+            self._pictures = {p: x for p, x in self._pictures.items() if _needed(p, position)}
+            return OutputFrame(None, gap.between, self._picture(position), time, duration)
+        shown = gap.after if gap is not None and part == 1 else index
+        self.originals += shown > self._shown
+        self._shown = max(self._shown, shown)
+        frame = self.source.frame(shown)
+        return OutputFrame(frame, (frame, frame), frame.picture, time, duration)
+
+    def _reachable(self, gap: _Gap[Original], part: Fraction) -> Fraction:
+        """The nearest part of a gap at which a picture can be made; across a cut none but its ends."""
+        if gap.cut:
+            return Fraction(part > Fraction(1, 2))
+        if self._network.takes_time:
+            return part
+        intervals = gap.after - self.source.first_of(gap.key) if self._smooth else 1
+        scale = 2 ** min(self._levels + (max(intervals, 1) - 1).bit_length(), 8)
+        return Fraction(round(part * scale), scale)
+
+    def _picture(self, position: Fraction) -> Tensor:
+        """The picture at a position: a key frame's, or one that is made now or was made before."""
+        if position.denominator == 1:
+            return self.source.picture(int(position))
         if position not in self._pictures:
-            if position.denominator == 1:
-                self._pictures[position] = self._checked(int(position))
+            if self._network.takes_time:
+                step, time = Fraction(1), position - floor(position)
+                around = [Fraction(floor(position) + k) for k in (-1, 0, 1, 2)]
             else:
-                step = Fraction(1, position.denominator)
-                four = [self._made(self._within_scene(position + k * step, position)) for k in (-3, -1, 1, 3)]
-                self._pictures[position] = self._middle(four)
-                self.made += 1
+                step, time = Fraction(1, position.denominator), Fraction(1, 2)
+                around = [position + k * step for k in (-3, -1, 1, 3)]
+            window = [self._within_scene(place, position) for place in around]
+            pictures = [self._picture(place) for place in window]
+            motion = None if self._flows is None else self._flows.window(pictures, window)
+            made = self._network.between(pictures, time, motion)
+            self._pictures[position] = clamped(made, pictures[1:3])
+            self.made += 1
         return self._pictures[position]
 
-    def _checked(self, index: int) -> Tensor:
-        picture = self._picture(self._reals[index])
-        if self._shape is None:
-            self._shape = picture.shape
-        if picture.shape != self._shape:
-            (_, h, w), (_, height, width) = picture.shape, self._shape
-            raise ValueError(f"frame {index} is {w}x{h}, the frames before it are {width}x{height}")
-        return picture
-
     def _within_scene(self, wanted: Fraction, origin: Fraction) -> Fraction:
-        """The position nearest to `wanted` that lies in the scene of `origin`."""
+        """The position nearest to ``wanted`` that lies in the scene of ``origin``."""
+        source = self.source
         low, high = floor(origin), ceil(origin)
-        while low > wanted and low > 0 and not self._is_cut(low - 1):
+        while low > wanted and low > 0 and not source.is_cut(low - 1):
             low -= 1
-        while high < wanted and self.has(high + 1) and not self._is_cut(high):
+        while high < wanted and source.has_key(high + 1) and not source.is_cut(high):
             high += 1
         return min(max(wanted, Fraction(low)), Fraction(high))
 
-    def _is_cut(self, index: int) -> bool:
-        """Whether real frame `index` is the last of its scene, another following."""
-        if not self._look_for_cuts:
-            return False
-        if index not in self._cut_after:
-            before = self._change(index - 1) if index > 0 else None
-            after = self._change(index + 1) if self.has(index + 2) else None
-            self._cut_after[index] = scene_detection.is_cut(self._change(index), before, after)
-            self.cuts += self._cut_after[index]
-        return self._cut_after[index]
 
-    def _change(self, index: int) -> scene_detection.Change:
-        if index not in self._changes:
-            for i in (index, index + 1):
-                if i not in self._thumbnails:
-                    self._thumbnails[i] = scene_detection.thumbnail(self._made(Fraction(i)))
-            self._changes[index] = scene_detection.change(
-                self._thumbnails[index], self._thumbnails[index + 1]
-            )
-        return self._changes[index]
+def clamped(made: Tensor, frames: Sequence[Tensor]) -> Tensor:
+    """A picture within [0, 1], or within what the frames around it reach beyond that; in place."""
+    low, high = zip(*(frame.aminmax() for frame in frames), strict=True)
+    return made.clamp_(torch.stack(low).amin().clamp_max(0), torch.stack(high).amax().clamp_min(1))
 
-    def _forget(self, position: Fraction) -> None:
-        """Drop what no frame at or after the position rests on: a frame of level l reaches less than
-        3/2^l ahead.
-        """
-        oldest = floor(position) - 3
-        self._pictures = {
-            p: x for p, x in self._pictures.items() if p > position - Fraction(3, p.denominator)
-        }
-        self._reals = {i: x for i, x in self._reals.items() if i > oldest}
-        for known in (self._thumbnails, self._changes, self._cut_after):
-            for i in [i for i in known if i < oldest]:
-                del known[i]
+
+def _needed(position: Fraction, now: Fraction) -> bool:
+    """Whether a picture can be of use at or after ``now``: one of level l reaches less than 3/2^l ahead."""
+    return position > now - Fraction(3, position.denominator)

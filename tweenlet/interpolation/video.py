@@ -9,21 +9,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tweenlet import engines, video, weights
 from tweenlet.devices import device_of
 from tweenlet.interpolation.interpolator import Interpolator
-from tweenlet.interpolation.prefetch import Ferry, ahead, behind
-from tweenlet.interpolation.timing import Pace, check_factor, exact_rate
+from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, prefetch
+from tweenlet.interpolation.timeline import OutputFrame, Timeline
+from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
-
-Between = tuple[Frame, Frame]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,11 @@ class Summary:
     rate_in: Fraction
     rate_out: Fraction
     engine: str
-    """What was asked to run the network; of "auto" the one it chose. Tiles that must agree are eager's."""
+    """Engine used; of "auto" the one it chose. Tiles of gated networks always run in eager."""
+    frames_kept: int = 0
+    """Source frames shown as they came."""
+    repeats: int = 0
+    """Source frames that repeat the one before."""
     notices: tuple[video.Notice, ...] = ()
     """What is damaged or missing in the source and when, and what of it is not kept."""
 
@@ -51,15 +55,16 @@ def interpolate_video(
     dst: str | Path,
     *,
     factor: int | None = None,
-    fps: float | str | Fraction | None = None,
-    slow: int | None = None,
+    fps: Rate | None = None,
+    slow: Rate | None = None,
     depth: int = 3,
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     engine: str = "eager",
-    rate: float | str | Fraction | None = None,
+    rate: Rate | None = None,
     cuts: bool = True,
+    repeats: str = "keep",
     tile: int | str | None = "auto",
     overwrite: bool = False,
     stream: int | None = None,
@@ -71,16 +76,19 @@ def interpolate_video(
     Args:
         src: a video file, a folder or glob of images, a list of image paths, or "-" (y4m on stdin).
         dst: a video file, a folder or pattern of images, or "-" (y4m on stdout). Appears whole or not at all.
-        factor: 2, 4, 8, ... times as many frames; 2 if nothing else is asked for.
-        fps: a rate at or above the source's; times are rounded to 2^-depth of the gap between real frames.
-        slow: so many times as long, at the same rate, without sound.
-        depth: how often a gap may be halved, for `fps` and for a `slow` that is no power of 2.
+        factor: times as many frames, 2 or more; 2 if nothing else is asked for.
+        fps: a rate at or above the source's. Source frames whose time is met exactly are shown as they are.
+        slow: slow-motion factor above 1: so many times as long, at the same rate, without sound.
+        depth: of a network that only makes the middle, how often the interval between two frames may be
+            halved: times are rounded to 2^-depth of it unless the factor is a power of 2.
         model: a shipped name, a checkpoint's path, or a network.
         device: None = a CUDA device if there is one, else the CPU.
         dtype: as in :class:`Interpolator`.
         engine: as in :class:`Interpolator`.
         rate: frames per second of a source of images (24 if not given); a video has its own.
         cuts: whether to look for cuts, and to make nothing across them.
+        repeats: what becomes of frames that repeat the one before: "keep" shows them as they are, "smooth"
+            moves through up to six of them, "ignore" takes every frame for new.
         tile: as in :class:`Interpolator`; "auto" cuts where whole frames would take much memory.
         overwrite: whether an existing `dst` may be replaced.
         stream: which video of `src`, counted among all its streams; None = the one marked as default, or the
@@ -96,68 +104,57 @@ def interpolate_video(
 
     """
     began = time.monotonic()
-    pace = Pace(factor, fps, slow, depth)
-    ferry = Ferry(device_of(device))
+    timing, copier = OutputTiming(factor, fps, slow, depth), DeviceCopier(device_of(device))
     with (
         video.read(src, None if rate is None else exact_rate(rate), stream=stream, strict=strict) as reader,
-        ahead(_ready(reader, ferry)) as source,
+        prefetch(_on_device(reader, copier)) as source,
     ):
         interpolator = _interpolator(model, device, dtype, engine, tile)
         rate_in = reader.rate or video.IMAGE_RATE
-        reel = interpolator.reel(source, lambda ready: ready.picture, cuts)
-        if not reel.has(1):
-            raise ValueError(f"{reader.name}: expected two frames or more, got {reel.taken}")
-        dense = pace.rate(rate_in, reader.name)
+        timeline = Timeline(source, interpolator, timing, rate_in, cuts=cuts, repeats=repeats)
+        frames = timeline.source
+        if not frames.has(1):
+            raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")
+        timing.check(rate_in, frames.usual_interval, interpolator.takes_time, reader.name)
+        dense = timing.dense_rate(rate_in)
         total = round((reader.frame_count - 1) * dense / rate_in) + 1 if reader.frame_count else None
-        stretch = slow or 1
-        rate_out = dense / stretch
-        with video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None) as writer:
-
-            def write(shown: tuple[Ready | Callable[[], Tensor], Fraction, Fraction, Between]) -> None:
-                what, now, duration, between = shown
-                if isinstance(what, Ready):
-                    writer.write(what.frame, now * stretch, duration * stretch)
-                else:
-                    writer.write(what().numpy(), now * stretch, duration * stretch, between)
-
-            written = 0
-            with behind(write) as put:
-                for written, (position, now, duration) in enumerate(pace.schedule(reel, dense), start=1):
-                    frame = reel.at(position)
-                    between = reel.real(floor(position)).frame, reel.real(ceil(position)).frame
-                    shown = frame if isinstance(frame, Ready) else ferry.back(frame)
-                    put((shown, now, duration, between))
-                    if progress is not None:
-                        progress(written, total)
+        rate_out, written = dense / timing.stretch, 0
+        writer = video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None)
+        with writer, WriteQueue(partial(_write, writer)) as queue:
+            for written, output in enumerate(timeline, start=1):
+                queue.put(_Ready(output, copier.to_host(output.picture) if output.source is None else None))
+                if progress is not None:
+                    progress(written, total)
     return Summary(
-        frames_in=reel.taken, frames_out=written, frames_made=reel.made, cuts=reel.cuts,
+        frames_in=frames.taken, frames_out=written, frames_made=timeline.made, cuts=frames.cuts,
         seconds=time.monotonic() - began, width=reader.width, height=reader.height,
         rate_in=rate_in, rate_out=rate_out, engine=engines.running(interpolator.model),
+        frames_kept=timeline.originals, repeats=frames.repeats,
         notices=(*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)),
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A frame of a video, and its picture (3, H, W) on the network's device; made where it was read."""
+class _Ready:
+    """A frame to be written, and the copy of its picture if it was made."""
 
-    frame: Frame
-    picture: Tensor
-
-    @property
-    def time(self) -> Fraction:
-        """When it is shown, in seconds."""
-        return self.frame.time
-
-    @property
-    def duration(self) -> Fraction:
-        """For how long, in seconds."""
-        return self.frame.duration
+    frame: OutputFrame[Frame]
+    copy: HostCopy | None
 
 
-def _ready(frames: Iterable[Frame], ferry: Ferry) -> Iterator[Ready]:
+def _write(writer: video.Writer, ready: _Ready) -> None:
+    frame = ready.frame
+    before, after = (source.original for source in frame.between)
+    if ready.copy is None:
+        writer.write(before, frame.time, frame.duration)
+    else:
+        writer.write(ready.copy.wait().numpy(), frame.time, frame.duration, (before, after))
+
+
+def _on_device(frames: Iterable[Frame], copier: DeviceCopier) -> Iterator[SourceFrame[Frame]]:
     for frame in frames:
-        yield Ready(frame, ferry.over(torch.from_numpy(frame.rgb(clip=False))))
+        picture = copier.to_device(torch.from_numpy(frame.rgb(clip=False)))
+        yield SourceFrame(frame, picture, frame.time, frame.duration)
 
 
 def interpolate_pair(
@@ -179,7 +176,7 @@ def interpolate_pair(
     whole or not at all. The two are taken for one scene, however they differ. Raises as
     :func:`interpolate_video` does.
     """
-    check_factor(factor)
+    OutputTiming(factor)
     dst = Path(dst)
     if not is_image(dst):
         raise ValueError(f"expected the name of a PNG, JPEG, TIFF or WebP image to write, got {dst}")
@@ -191,7 +188,7 @@ def interpolate_pair(
         frames = [frame.rgb() for frame in real]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation)
     interpolator = _interpolator(model, device, dtype, engine, tile)
-    made = list(interpolator(frames, factor, cuts=False))[1:-1]
+    made = list(interpolator(frames, factor, cuts=False, repeats="ignore"))[1:-1]
     with video.whole(targets) as partials:
         for partial, picture in zip(partials, made, strict=True):
             encoder.write(picture, partial, real)

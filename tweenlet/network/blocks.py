@@ -3,12 +3,14 @@
 Gate        x -> x * sigmoid(layers(mean of x over space))    which channels matter in this picture
 Enlarge     (B, C, h, w) -> (B, C, k h, k w)                  bilinear, corners on corners
 PReLU       x -> x, or a learnt slope times x below zero      one slope, or one for each channel
+Tile        where a piece lies in its frame, for layers that depend on the whole: Gate and Enlarge
 SliceConv   (B, C, T, H, W) -> (B, C', T, H', W')             3-D convolution, of one sample as a 2-D one
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,28 +19,56 @@ from torch.nn import functional as F
 from tweenlet.ops.prelu import prelu
 from tweenlet.ops.reduce import means
 
+Extent = tuple[int, int, int]
+"""Along one side of a frame, in pixels: where a tile starts, where it stops, and how long the side is."""
 
-class Gate(nn.Module):
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of a frame, for the layers whose output depends on the whole frame."""
+
+    rows: Extent
+    columns: Extent
+    mean: Callable[[Gate, Tensor], Tensor]
+    """The channel means (B, C, 1, ...) that a gate goes by, from the gate and its input (B, C, ...)."""
+
+
+class WholeFrameLayer(nn.Module):
+    """A layer whose output depends on the whole frame: given a piece of one, it needs to know the tile."""
+
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
+        """(B, C, ...) -> what the layer makes of it; ``tile`` says which piece of the frame ``x`` is."""
+        raise NotImplementedError
+
+
+def run(layers: nn.Module, x: Tensor, tile: Tile | None = None) -> Tensor:
+    """Run a layer or a sequence of them, and tell those that depend on the whole frame the tile."""
+    if tile is None:
+        return layers(x)  # type: ignore[no-any-return]
+    for layer in layers if isinstance(layers, nn.Sequential) else (layers,):
+        x = layer(x, tile) if isinstance(layer, WholeFrameLayer) else layer(x)
+    return x
+
+
+class Gate(WholeFrameLayer):
     """Scale each channel by a number in (0, 1) that ``layers`` make of the means of all channels."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.Sigmoid())
-        self.mean: Callable[[Tensor], Tensor] = means
-        """May be another's than the input's own: for a piece of a frame, the mean of the whole."""
 
-    def factors(self, x: Tensor) -> Tensor:
+    def factors(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, C, ...) -> what each channel is scaled by, (B, C, 1, ...)."""
-        return self.factors_of(self.mean(x))
+        return self.factors_of(means(x) if tile is None else tile.mean(self, x))
 
     def factors_of(self, means: Tensor) -> Tensor:
         """The same, of the means (B, C, 1, ...)."""
         factors: Tensor = self.layers(means)
         return factors.reshape(means.shape)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, C, ...) -> the same shape."""
-        return x * self.factors(x)
+        return x * self.factors(x, tile)
 
 
 def joined(*parts: Tensor) -> Tensor:
@@ -49,22 +79,16 @@ def joined(*parts: Tensor) -> Tensor:
     return torch.cat([part.contiguous(memory_format=torch.channels_last) for part in parts], 1)
 
 
-class Enlargement(nn.Module):
-    """What puts corners on corners: where a pixel lands depends on how large the whole is."""
+def corner_aligned(axis: int, size: int, longer: int, tile: Tile | None = None) -> Tensor:
+    """Where ``longer`` rows (axis 0) or columns (1) lie among ``size``, corners on corners.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.piece: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
-        """Where the input lies in the whole that it is a piece of, if it is: for rows and for columns the
-        first, the one after the last, and how many there are, in any unit."""
-
-    def places(self, axis: int, size: int, longer: int) -> Tensor:
-        """Where ``longer`` rows (axis 0) or columns (1) lie among ``size``: (longer,) float64."""
-        start, stop, whole = (0, size, size) if self.piece is None else self.piece[axis]
-        first, full = (round(n * size / (stop - start)) for n in (start, whole))
-        factor = longer // size
-        rows = torch.arange(longer, dtype=torch.float64) + first * factor
-        return (rows * ((full - 1) / (full * factor - 1)) - first).clamp(0, size - 1)
+    (longer,) float64. It depends on how large the frame is of which they are a ``tile``.
+    """
+    start, stop, whole = (0, size, size) if tile is None else (tile.rows, tile.columns)[axis]
+    first, full = (round(n * size / (stop - start)) for n in (start, whole))
+    factor = longer // size
+    rows = torch.arange(longer, dtype=torch.float64) + first * factor
+    return (rows * ((full - 1) / (full * factor - 1)) - first).clamp(0, size - 1)
 
 
 def spread(x: Tensor, places: Tensor, dim: int) -> Tensor:
@@ -77,19 +101,19 @@ def spread(x: Tensor, places: Tensor, dim: int) -> Tensor:
     return x.index_select(dim, left).lerp(x.index_select(dim, left + 1), share)
 
 
-class Enlarge(Enlargement):
+class Enlarge(WholeFrameLayer):
     """Bilinear, by a whole number."""
 
     def __init__(self, factor: int):
         super().__init__()
         self.factor = factor
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, C, h, w) -> (B, C, k h, k w)."""
-        if self.piece is None:
+        if tile is None:
             return F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=True)
         for axis, dim in enumerate((-2, -1)):
-            x = spread(x, self.places(axis, x.shape[dim], self.factor * x.shape[dim]), dim)
+            x = spread(x, corner_aligned(axis, x.shape[dim], self.factor * x.shape[dim], tile), dim)
         return x
 
 

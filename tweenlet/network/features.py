@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tweenlet.network.blocks import Gate
+from tweenlet.network.blocks import Gate, Tile, WholeFrameLayer
 
 MEAN_RGB = (0.4631, 0.4352, 0.3990)
 GROUPS = 32
@@ -54,7 +54,7 @@ class Branch(nn.Module):
         return total.relu()
 
 
-class Block(nn.Module):
+class Block(WholeFrameLayer):
     """A small and a large :class:`Branch`, joined and gated; ``stride`` 1 or 2, or ``up`` by 2."""
 
     def __init__(
@@ -66,9 +66,9 @@ class Block(nn.Module):
         hidden = outputs // REDUCTION
         self.gate = Gate(nn.Flatten(), nn.Linear(outputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h', w')."""
-        joined: Tensor = self.gate(torch.cat((self.small(x), self.large(x)), 1))
+        joined: Tensor = self.gate(torch.cat((self.small(x), self.large(x)), 1), tile)
         return joined
 
 
@@ -91,17 +91,17 @@ class Features(nn.Module):
         )
         self.register_buffer("mean", torch.tensor(MEAN_RGB).view(3, 1, 1), persistent=False)
 
-    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+    def forward(self, before: Tensor, after: Tensor, tile: Tile | None = None) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1] -> features (B, widths[0], H/2, W/2)."""
-        return self.seen(torch.cat((before - self.mean, after - self.mean), 1))
+        return self.seen(torch.cat((before - self.mean, after - self.mean), 1), tile)
 
-    def seen(self, x: Tensor) -> Tensor:
+    def seen(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """Two frames side by side, (B, 6, H, W), without their mean -> as above."""
         levels = []
         for block in self.down:
-            x = block(x)
+            x = block(x, tile)
             levels.append(x)
-        x = self.bottom(x)
+        x = self.bottom(x, tile)
         for block, level in zip(reversed(self.up), reversed(levels[1:]), strict=True):
-            x = block(x + level)
+            x = block(x + level, tile)
         return x

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tweenlet.network.blocks import Enlarge
+from tweenlet.network.blocks import Enlarge, Tile, run
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.resample import EIGHT_TAPS, double, gaussian_kernel, half
 
@@ -49,12 +49,12 @@ class Head(nn.Module):
         self.rows = stack()
         self.columns = stack()
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, tile: Tile | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> weights that sum to one, row offsets and column offsets, (B, taps, h', w') each."""
-        said = self.weight(features)
+        said = run(self.weight, features, tile)
         precise = torch.promote_types(said.dtype, torch.float32)
         weight = said.permute(0, 2, 3, 1).softmax(3, precise).permute(0, 3, 1, 2)  # stays as it lies
-        return weight, self.rows(features), self.columns(features)
+        return weight, run(self.rows, features, tile), run(self.columns, features, tile)
 
 
 class Kernels(nn.Module):
@@ -78,13 +78,15 @@ class Kernels(nn.Module):
             taps = torch.tensor(EIGHT_TAPS).expand(3, 1, 1, 8).clone()
             self.eight_taps = nn.Parameter(taps, requires_grad=False)
 
-    def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
+    def forward(
+        self, features: Tensor, before: Tensor, after: Tensor, tile: Tile | None = None
+    ) -> dict[float, Tensor]:
         """Features (B, C, H/2, W/2), frames (B, 3, H, W) -> both candidates, (B, 6, h, w) for each scale."""
         candidates = {}
         for scale in self.scales:
             made = []
             for name, frame in (("before", before), ("after", after)):
-                weight, rows, columns = self.heads[f"{SCALE_NAMES[scale]}_{name}"](features)
+                weight, rows, columns = self.heads[f"{SCALE_NAMES[scale]}_{name}"](features, tile)
                 made.append(adacof(self.resize(frame, scale), weight, rows, columns, self.dilation))
             candidates[scale] = torch.cat(made, 1)
         return candidates

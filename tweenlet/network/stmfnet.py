@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
 from tweenlet.flow.dis import window_flows
+from tweenlet.network.blocks import Tile
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
@@ -67,14 +68,22 @@ class STMFNet(nn.Module):
             TEXTURE_STRIDE if config.texture else 1,
         )
 
-    def forward(self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5) -> Tensor:
+    def forward(
+        self,
+        frames: Tensor,
+        flows: Tensor | None = None,
+        time: float | Tensor = 0.5,
+        *,
+        tile: Tile | None = None,
+    ) -> Tensor:
         """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame between the middle two, (B, 3, H, W).
 
         It lies halfway, or where the network ``takes_time``, at a ``time`` (a number or (B,)) in (0, 1).
 
         A network with classical motion takes its ``flows`` (B, 4, 2, H, W; as
-        :func:`~tweenlet.ops.dis.window_flows` makes them) or finds them itself; others take none. The result
-        is not clamped. ValueError for another shape, or when H or W is no multiple of ``stride``.
+        :func:`~tweenlet.flow.dis.window_flows` makes them) or finds them itself; others take none. Frames
+        that are a piece of larger ones come with the ``tile`` that they are. The result is not clamped.
+        ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
         if self.intermediate is not None:
             return between(self.intermediate, frames, flows, time)
@@ -84,7 +93,7 @@ class STMFNet(nn.Module):
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
-            made |= self.kernels(self.features(before, after), before, after)
+            made |= self.kernels(self.features(before, after, tile), before, after, tile)
         if self.flow is not None:
             join(made, {1.0: self.flow(before, after)})
         draft = frames.new_zeros(())
@@ -95,7 +104,7 @@ class STMFNet(nn.Module):
             draft = merged.frame
         if self.fusion is not None:
             draft = draft + self.fusion(made)
-        return draft if self.texture is None else draft + self.texture(frames, draft)
+        return draft if self.texture is None else draft + self.texture(frames, draft, tile)
 
 
 def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow | None:

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.blocks import Gate, SliceConv
+from tweenlet.network.blocks import Gate, SliceConv, Tile, WholeFrameLayer, run
 
 SLICES = 5
 
 
-class Residual(nn.Module):
+class Residual(WholeFrameLayer):
     """Two 3x3x3 convolutions and a gate, plus the input (projected where the shape changes)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
@@ -37,9 +37,9 @@ class Residual(nn.Module):
             else nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm3d(outputs))
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, inputs, 5, h, w) -> (B, outputs, 5, h / stride, w / stride)."""
-        total: Tensor = self.gate(self.second(self.first(x).relu())) + self.shortcut(x)
+        total: Tensor = self.gate(self.second(self.first(x).relu()), tile) + self.shortcut(x)
         return total.relu()
 
 
@@ -73,18 +73,18 @@ class Texture(nn.Module):
         self.fuse = nn.Sequential(nn.Conv2d(SLICES * w0, fused, 1, bias=False), nn.BatchNorm2d(fused))
         self.out = nn.Conv2d(fused, 3, 7)
 
-    def forward(self, frames: Tensor, draft: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, draft: Tensor, tile: Tile | None = None) -> Tensor:
         """Frames (B, 4, 3, H, W) and draft (B, 3, H, W) in [0, 1] -> addition (B, 3, H, W)."""
         slices = torch.cat((frames[:, :2], draft[:, None], frames[:, 2:]), 1).transpose(1, 2)
         x = self.stem(slices).relu()
         levels = [x]
         for stage in self.stages:
-            x = stage(x)
+            x = run(stage, x, tile)
             levels.append(x)
         levels.pop()
-        x = F.leaky_relu(self.decoder[0](x), 0.2)
+        x = F.leaky_relu(run(self.decoder[0], x, tile), 0.2)
         for block in self.decoder[1:]:
-            x = F.leaky_relu(block(torch.cat((x, levels.pop()), 1)), 0.2)
+            x = F.leaky_relu(run(block, torch.cat((x, levels.pop()), 1), tile), 0.2)
         x = F.leaky_relu(self.fuse(x.transpose(1, 2).flatten(1, 2)), 0.2)
         added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
         return added

@@ -23,6 +23,16 @@ SMALL = (18, 32)
 """Height and width of a thumbnail."""
 
 
+FINE = (72, 128)
+"""Height and width of a fingerprint at most."""
+LARGEST = 1e-3
+"""Share of a fingerprint's places that differ most, by which two frames are told apart."""
+SURE, LIKELY = 1.2 / 255, 4 / 255
+"""Differences up to which a frame is a repeat, in any case and where those around it are far larger."""
+FAR_LARGER = 0.15
+"""The share of those that it may be then."""
+
+
 @dataclass(frozen=True)
 class Change:
     """How far two consecutive pictures differ."""
@@ -56,3 +66,25 @@ def is_cut(step: Change, before: Change | None, after: Change | None) -> bool:
         return True  # nothing in common, as where scenes last one frame each
     around = max((s.difference for s in (before, after) if s is not None), default=0.0)
     return step.correlation < 0.8 and step.difference > 0.05 and step.difference > 2 * (around + 0.005)
+
+
+def fingerprint(picture: Tensor) -> NDArray[np.float32]:
+    """A picture (3, H, W) in [0, 1], any size and device, as means over its blocks: (3, 72, 128) at most."""
+    size = min(picture.shape[1], FINE[0]), min(picture.shape[2], FINE[1])
+    return F.adaptive_avg_pool2d(picture.detach(), size).to("cpu", torch.float32).numpy()
+
+
+def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """How far two fingerprints differ, in [0, 1], in the places where they differ most."""
+    apart = np.abs(a - b).max(0).ravel()
+    most = max(1, round(LARGEST * apart.size))
+    return float(np.partition(apart, -most)[-most:].mean())
+
+
+def is_repeat(difference: float, around: float) -> bool:
+    """Whether a frame shows what the key frame before it shows, by its difference from that.
+
+    ``around``: the largest difference between neighbours in the frames around it; encoders leave more noise
+    in a repeat between large changes.
+    """
+    return difference <= SURE or difference <= min(LIKELY, FAR_LARGER * around)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from tests.reference.official import clear_of_jumps
-from tweenlet.network.blocks import Enlarge
+from tweenlet.network.blocks import Enlarge, Tile, corner_aligned
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.cpu import adacof_head as heads
@@ -58,7 +60,7 @@ def test_taps_are_enlarged_convolved_and_used(side, dilation, lively, factor, si
     frame, small = torch.rand(3, factor * height, factor * width), small_taps(side, height, width)
     layers, prepared = convolutions(side, lively)
     enlarge = Enlarge(factor)
-    places = enlarge.places(0, height, factor * height), enlarge.places(1, width, factor * width)
+    places = corner_aligned(0, height, factor * height), corner_aligned(1, width, factor * width)
     made = heads.enlarged(frame, *small, prepared, places, dilation)
     taps = precisely(layers, enlarge, small)
     assert_the_same(made, synthesised(frame, taps, dilation), taps, atol=max(1e-5, 2e-6 * lively))
@@ -96,7 +98,7 @@ def test_whole_heads_are_the_plain_ones(side):
                     continue
                 last = [stack[7] for stack in stacks]
                 of = heads.layers([layer.weight for layer in last], [layer.bias for layer in last])
-                places = [stacks[0][6].places(n, size, frame.shape[n + 1]) for n, size in enumerate((16, 22))]
+                places = [corner_aligned(n, size, frame.shape[n + 1]) for n, size in enumerate((16, 22))]
                 heads.enlarged(frame, *taps, of, places, into=into)
         torch.testing.assert_close(made.permute(0, 3, 1, 2), wanted, atol=1e-5, rtol=0)
 
@@ -106,9 +108,9 @@ def test_a_piece_is_enlarged_as_a_part_of_the_whole():
     frame, small = torch.rand(3, 24, 40), small_taps(3, 12, 20)
     layers, prepared = convolutions(3, 3)
     enlarge = Enlarge(2)
-    enlarge.piece = (6, 18, 30), (10, 30, 44)
-    places = enlarge.places(0, 12, 24), enlarge.places(1, 20, 40)
-    taps = precisely(layers, enlarge, small)
+    tile = Tile((6, 18, 30), (10, 30, 44), lambda gate, x: x)
+    places = corner_aligned(0, 12, 24, tile), corner_aligned(1, 20, 40, tile)
+    taps = precisely(layers, partial(enlarge, tile=tile), small)
     assert_the_same(heads.enlarged(frame, *small, prepared, places), synthesised(frame, taps, 1), taps)
 
 
@@ -150,8 +152,7 @@ def test_logits_may_be_large():
 def test_threads_and_strides_do_not_matter():
     small, (_, prepared) = small_taps(5, 40, 50), convolutions(5, 3)
     frame = torch.rand(3, 160, 200)
-    enlarge = Enlarge(4)
-    places = enlarge.places(0, 40, 160), enlarge.places(1, 50, 200)
+    places = corner_aligned(0, 40, 160), corner_aligned(1, 50, 200)
     made = heads.enlarged(frame, *small, prepared, places)
     both = torch.zeros(160, 200, 6)
     before, threads = torch.get_num_threads(), 3
@@ -170,8 +171,7 @@ def test_threads_and_strides_do_not_matter():
 def test_says_what_is_wrong():
     frame, taps = torch.rand(3, 8, 8), [torch.rand(4, 4, 9) for _ in heads.KINDS]
     _, of = convolutions(3, 1)
-    enlarge = Enlarge(2)
-    places = enlarge.places(0, 4, 8), enlarge.places(1, 4, 8)
+    places = corner_aligned(0, 4, 8), corner_aligned(1, 4, 8)
     with pytest.raises(ValueError, match=r"three weights of shape .* got \[\(9, 9, 3, 3\)\]"):
         heads.layers([torch.zeros(9, 9, 3, 3)], [None])
     with pytest.raises(ValueError, match=r"expected frame of shape .*float64"):
@@ -194,7 +194,7 @@ def test_says_what_is_wrong():
 def test_new_tensors_may_lie_elsewhere_by_default():
     frame, small = torch.rand(3, 8, 8), small_taps(3, 4, 4)
     layers, of = convolutions(3, 1)
-    places = [Enlarge(2).places(axis, 4, 8) for axis in (0, 1)]
+    places = [corner_aligned(axis, 4, 8) for axis in (0, 1)]
     made = heads.enlarged(frame, *small, of, places)
     with torch.device("meta"):
         of = heads.layers([layer.weight for layer in layers], [layer.bias for layer in layers])
@@ -204,7 +204,7 @@ def test_new_tensors_may_lie_elsewhere_by_default():
 @needs_native
 def test_refuses_what_is_empty():
     _, of = convolutions(3, 1)
-    places = [Enlarge(2).places(axis, 4, 8) for axis in (0, 1)]
+    places = [corner_aligned(axis, 4, 8) for axis in (0, 1)]
     for size in (0, 4, 9), (4, 0, 9):
         with pytest.raises(ValueError, match=r"not empty, got \({}, {}, {}\) and \(8, 8\)".format(*size)):
             heads.enlarged(torch.rand(3, 8, 8), *torch.rand(3, *size), of, places)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.flow.dis import window_flows
+from tweenlet.network.blocks import Tile
 from tweenlet.network.fast.features import FastFeatures
 from tweenlet.network.fast.fusion import FastFusion
 from tweenlet.network.fast.kernels import FastKernels
@@ -57,7 +58,14 @@ class Fast(nn.Module):
                     part.kernels()  # before there is a frame: what stays lies beside what stays
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5) -> Tensor:
+    def forward(
+        self,
+        frames: Tensor,
+        flows: Tensor | None = None,
+        time: float | Tensor = 0.5,
+        *,
+        tile: Tile | None = None,
+    ) -> Tensor:
         """As the model's own."""
         if self.intermediate is not None:
             with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
@@ -66,7 +74,7 @@ class Fast(nn.Module):
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
-            made |= self.kernels(self.features(before, after), before, after)
+            made |= self.kernels(self.features(before, after, tile), before, after, tile)
         draft = frames.new_zeros(())
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
             if self.flow is not None:
@@ -79,4 +87,4 @@ class Fast(nn.Module):
         if self.fusion is not None:
             made = {scale: channels_last(x, self.dtype) for scale, x in made.items()}
             draft = draft + self.fusion(made)
-        return draft if self.texture is None else draft + self.texture(frames, draft)
+        return draft if self.texture is None else draft + self.texture(frames, draft, tile)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.network.blocks import Tile, WholeFrameLayer
 from tweenlet.network.fast.bands import bands, inner
 from tweenlet.network.fast.layers import (
     WHOLE,
@@ -30,20 +31,20 @@ from tweenlet.ops.cpu import bottleneck
 from tweenlet.ops.epilogue import affine_
 
 
-class FastBlock(nn.Module):
+class FastBlock(WholeFrameLayer):
     """:class:`~tweenlet.network.features.Block`, whose branches write side by side."""
 
     def __init__(self, plain: Block):
         super().__init__()
         self.small, self.large, self.gate = FastBranch(plain.small), FastBranch(plain.large), plain.gate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """As the plain one's."""
         outputs = [branch.outputs for branch in (self.small, self.large)]
         joined = pixels(x, sum(outputs), *self.small.size(x))
         for branch, into in zip((self.small, self.large), torch.split(joined, outputs, 1), strict=True):
             branch(x, into)
-        gated: Tensor = self.gate(joined)
+        gated: Tensor = self.gate(joined, tile)
         return gated
 
 
@@ -102,7 +103,7 @@ class FastLateral(nn.Module):
         return summed(self.path, x, added, into, cut)
 
 
-class FastResidual(nn.Module):
+class FastResidual(WholeFrameLayer):
     """:class:`~tweenlet.network.texture.Residual`, in place."""
 
     def __init__(self, plain: Residual):
@@ -111,10 +112,10 @@ class FastResidual(nn.Module):
         assert isinstance(plain.gate, GateInPlace)
         self.gate = plain.gate.gate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """As the plain one's."""
         made: Tensor = self.second(self.first(x))
-        return affine_(made, self.gate.factors(made), added=self.shortcut(x), slope=0)
+        return affine_(made, self.gate.factors(made, tile), added=self.shortcut(x), slope=0)
 
 
 class FastDecoder(nn.Module):
@@ -129,10 +130,10 @@ class FastDecoder(nn.Module):
         self.gate = gate.gate
         self.scale, self.shift = affine_of(norm)
 
-    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, beside: Tensor | None = None, tile: Tile | None = None) -> Tensor:
         """(B, C, T, h, w) -> (B, C', T, h', w'); the channels of ``beside`` follow those of ``x``."""
         x = self.made(x, beside)
-        return self.activated(x, self.gate.factors(x))
+        return self.activated(x, self.gate.factors(x, tile))
 
     def made(self, x: Tensor, beside: Tensor | None, cut: Cut = WHOLE) -> Tensor:
         """What its layer makes; of ``x`` cut out of a picture as :class:`~.layers.Winograd` does."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.flow.dis import window_flows
-from tweenlet.network.blocks import SliceConv
+from tweenlet.network.blocks import SliceConv, Tile, run
 from tweenlet.network.fast.kernels import KINDS
 from tweenlet.network.fast.layers import Conv3d
 from tweenlet.network.fast.prepare import CONVOLUTIONS, fold_norms
@@ -60,11 +60,18 @@ class FastCuda(STMFNet):
             self.kernels = WholeKernels(self.kernels)  # type: ignore[assignment]
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor = 0.5) -> Tensor:
+    def forward(
+        self,
+        frames: Tensor,
+        flows: Tensor | None = None,
+        time: float | Tensor = 0.5,
+        *,
+        tile: Tile | None = None,
+    ) -> Tensor:
         """As the model's own; float32."""
         half = self.dtype != torch.float32
         with _tried_convolutions(), torch.autocast(frames.device.type, self.dtype, enabled=half):
-            return super().forward(frames, flows, time).float()
+            return super().forward(frames, flows, time, tile=tile).float()
 
 
 class WholeKernels(nn.Module):
@@ -77,14 +84,16 @@ class WholeKernels(nn.Module):
         super().__init__()
         self.plain = plain
 
-    def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
+    def forward(
+        self, features: Tensor, before: Tensor, after: Tensor, tile: Tile | None = None
+    ) -> dict[float, Tensor]:
         """As the plain one's; candidates are float32."""
         candidates = {}
         for scale in self.plain.scales:
             made = []
             for name, frame in (("before", before), ("after", after)):
                 head = self.plain.heads[f"{SCALE_NAMES[scale]}_{name}"]
-                weight, rows, columns = (getattr(head, kind)(features) for kind in KINDS)
+                weight, rows, columns = (run(getattr(head, kind), features, tile) for kind in KINDS)
                 with torch.autocast(frame.device.type, enabled=False):
                     picture = self.plain.resize(frame.float(), scale)
                     made.append(adacof(picture, weight, rows, columns, self.plain.dilation, softmax=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tweenlet.network.blocks import Tile
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.features import Features
 from tweenlet.ops.cpu import arena as region
@@ -17,10 +18,10 @@ class FastFeatures(nn.Module):
         super().__init__()
         self.plain, self.mean, self.dtype = prepared(plain, dtype, products), plain.mean, dtype
 
-    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+    def forward(self, before: Tensor, after: Tensor, tile: Tile | None = None) -> Tensor:
         """As the plain one's."""
         batch, channels, *size = before.shape
         x = region.pixels((batch, 2 * channels, *size), self.dtype, before.device)
         for frame, into in zip((before, after), torch.chunk(x, 2, 1), strict=True):
             torch.sub(frame, self.mean, out=into)
-        return self.plain.seen(x)
+        return self.plain.seen(x, tile)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.blocks import Enlargement, spread
+from tweenlet.network.blocks import Tile, corner_aligned, spread
 from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
@@ -54,7 +54,9 @@ class FastKernels(nn.Module):
                     assert isinstance(layer, nn.Conv2d)
                     self.large[f"{name}_{kind}"] = Enlarge(layer, dtype)
 
-    def forward(self, features: Tensor, before: Tensor, after: Tensor) -> dict[float, Tensor]:
+    def forward(
+        self, features: Tensor, before: Tensor, after: Tensor, tile: Tile | None = None
+    ) -> dict[float, Tensor]:
         """As the plain one's; candidates are float32, channels last."""
         batch, _, *size = before.shape
         made = {  # all of them first: then what they are made of leaves no holes between them
@@ -65,18 +67,22 @@ class FastKernels(nn.Module):
             halves = torch.split(candidates.permute(0, 2, 3, 1), 3, -1)
             for name, frame, into in zip(("before", "after"), (before, after), halves, strict=True):
                 head = f"{SCALE_NAMES[scale]}_{name}"
-                self._synthesise(head, features, self.plain.resize(frame.float(), scale), into)
+                self._synthesise(head, features, self.plain.resize(frame.float(), scale), into, tile)
         return made
 
-    def _synthesise(self, head: str, features: Tensor, frames: Tensor, made: Tensor) -> None:
+    def _synthesise(
+        self, head: str, features: Tensor, frames: Tensor, made: Tensor, tile: Tile | None
+    ) -> None:
         """Frames (B, 3, h, w) as their taps see them, into ``made`` (B, h, w, 3)."""
         small = [self.small[f"{head}_{kind}"](features) for kind in KINDS]
         for number, (frame, into) in enumerate(zip(frames, made, strict=True)):
             taps = [x[number : number + 1] for x in small]
-            if frame.device.type != "cpu" or self._in_native_code(head, frame, taps, into) is None:
-                self._in_strips(head, frame, taps, into)
+            if frame.device.type != "cpu" or self._in_native_code(head, frame, taps, into, tile) is None:
+                self._in_strips(head, frame, taps, into, tile)
 
-    def _in_native_code(self, head: str, frame: Tensor, small: list[Tensor], into: Tensor) -> Tensor | None:
+    def _in_native_code(
+        self, head: str, frame: Tensor, small: list[Tensor], into: Tensor, tile: Tile | None
+    ) -> Tensor | None:
         """Whole, and returned; None where there is no native code."""
         weight, rows, columns = (x[0].permute(1, 2, 0).float() for x in small)
         if f"{head}_weight" not in self.large:
@@ -86,8 +92,8 @@ class FastKernels(nn.Module):
             layers = [x.layer for x in enlarge]
             self._layers[head] = heads.layers([x.weight for x in layers], [x.bias for x in layers])
         places = (
-            enlarge[0].places(0, weight.shape[0], frame.shape[1]),
-            enlarge[0].places(1, weight.shape[1], frame.shape[2]),
+            corner_aligned(0, weight.shape[0], frame.shape[1], tile),
+            corner_aligned(1, weight.shape[1], frame.shape[2], tile),
         )
         return heads.enlarged(frame, weight, rows, columns, self._layers[head], places, self.dilation, into)
 
@@ -96,27 +102,31 @@ class FastKernels(nn.Module):
         assert isinstance(layer, Enlarge)
         return layer
 
-    def _in_strips(self, head: str, frame: Tensor, small: list[Tensor], into: Tensor) -> None:
+    def _in_strips(
+        self, head: str, frame: Tensor, small: list[Tensor], into: Tensor, tile: Tile | None
+    ) -> None:
         """By PyTorch, some rows at a time."""
         height, width = frame.shape[-2:]
         table = surface_table(frame)
         for top in range(0, height, STRIP):
             bottom = min(top + STRIP, height)
             weight, rows, columns = (
-                self._taps(f"{head}_{kind}", x, top, bottom, height, width).float()
+                self._taps(f"{head}_{kind}", x, (top, bottom), (height, width), tile).float()
                 for kind, x in zip(KINDS, small, strict=True)
             )
             into[top:bottom] = adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation)
 
-    def _taps(self, name: str, x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
-        """A strip of one kind of taps, (bottom - top, width, taps), that may be overwritten."""
+    def _taps(
+        self, name: str, x: Tensor, rows: tuple[int, int], size: tuple[int, int], tile: Tile | None
+    ) -> Tensor:
+        """Some ``rows`` of one kind of taps for a frame of ``size``: (rows, width, taps), a copy."""
         if name not in self.large:
-            return x[0, :, top:bottom].permute(1, 2, 0)
-        taps: Tensor = self._enlarge(name)(x, top, bottom, height, width)
+            return x[0, :, slice(*rows)].permute(1, 2, 0)
+        taps: Tensor = self._enlarge(name)(x, rows, size, tile)
         return taps
 
 
-class Enlarge(Enlargement):
+class Enlarge(nn.Module):
     """Enlarge taps, corners on corners, and convolve them by ``layer`` (3x3), one strip of rows at a time."""
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
@@ -131,20 +141,23 @@ class Enlarge(Enlargement):
             bias[self.outputs : 2 * self.outputs] = layer.bias.detach()  # once: with the row in the middle
         self.bias = nn.Parameter(bias.to(dtype), False)
 
-    def forward(self, x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
-        """Taps (1, C, h, w) -> rows from top to bottom of (height, width, outputs)."""
+    def forward(
+        self, x: Tensor, strip: tuple[int, int], size: tuple[int, int], tile: Tile | None = None
+    ) -> Tensor:
+        """Taps (1, C, h, w) -> the rows of ``strip`` (from, to) of all (height, width, outputs)."""
+        (top, bottom), (height, width) = strip, size
         rows = torch.arange(top - 1, bottom + 1, dtype=torch.float64)
         inside = (rows >= 0) & (rows < height)
-        places = self.places(0, x.shape[2], height)[rows.long().clamp(0, height - 1)]
+        places = corner_aligned(0, x.shape[2], height, tile)[rows.long().clamp(0, height - 1)]
         first, last = max(int(places[0]), 0), min(int(places[-1]) + 1, x.shape[2] - 1)
         shares = (1 - (places[:, None] - torch.arange(first, last + 1)).abs()).clamp_min(0) * inside[:, None]
         # output row y takes row k of the kernel from enlarged row y + k - 1
         mix = torch.stack([shares[k : k + bottom - top] for k in range(3)], 1).flatten(1)
         size = (last + 1 - first, width)
-        if self.piece is None:
+        if tile is None:
             wide = F.interpolate(x[:, :, first : last + 1], size, mode="bilinear", align_corners=True)
         else:
-            wide = spread(x[:, :, first : last + 1], self.places(1, x.shape[3], width), -1)
+            wide = spread(x[:, :, first : last + 1], corner_aligned(1, x.shape[3], width, tile), -1)
         by_row = F.conv2d(wide, self.weight, self.bias, padding=(0, 1))
         by_row = by_row.view(3, self.outputs, *size).permute(0, 2, 3, 1).reshape(3 * size[0], -1)
         return torch.mm(mix.to(by_row), by_row).view(-1, width, self.outputs)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.blocks import Gate
+from tweenlet.network.blocks import Gate, Tile, WholeFrameLayer
 from tweenlet.ops.cpu import arena as region
 from tweenlet.ops.cpu import winograd
 
@@ -178,16 +178,16 @@ class Winograd(nn.Module):
         )
 
 
-class GateInPlace(nn.Module):
+class GateInPlace(WholeFrameLayer):
     """A gate that overwrites what it scales."""
 
     def __init__(self, gate: Gate):
         super().__init__()
         self.gate = gate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, C, ...) -> the same tensor."""
-        return x.mul_(self.gate.factors(x))
+        return x.mul_(self.gate.factors(x, tile))
 
 
 def _activated(x: Tensor, slope: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.network.blocks import Tile, run
 from tweenlet.network.fast.bands import Band, bands
 from tweenlet.network.fast.blocks import FastDecoder
 from tweenlet.network.fast.layers import WHOLE, Abreast, Conv3d, Winograd, pixels
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.texture import SLICES, Texture
 from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.reduce import means, sums
+from tweenlet.ops.reduce import sums
 
 
 class FastTexture(nn.Module):
@@ -28,7 +29,7 @@ class FastTexture(nn.Module):
         *blocks, last = (FastDecoder(block) for block in plain.decoder)
         self.decoder, self.fuse = nn.ModuleList(blocks), Fuse(last, plain.fuse[0])
 
-    def forward(self, frames: Tensor, draft: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, draft: Tensor, tile: Tile | None = None) -> Tensor:
         """As the plain one's."""
         batch, _, colours, height, width = frames.shape
         x = region.pixels((batch, colours, SLICES, height, width), self.dtype, frames.device)
@@ -37,12 +38,12 @@ class FastTexture(nn.Module):
         x = self._entered(x)
         levels = [x]
         for stage in self.stages:
-            x = stage(x)
+            x = run(stage, x, tile)
             levels.append(x)
         levels.pop()
-        x = self.decoder[0](x)
+        x = self.decoder[0](x, tile=tile)
         for block in (*self.decoder[1:], self.fuse):
-            x = block(x, levels.pop())
+            x = block(x, levels.pop(), tile)
         return self._left(x)
 
     def _entered(self, x: Tensor) -> Tensor:
@@ -78,17 +79,17 @@ class Fuse(nn.Module):
         by_slice = fuse.weight.view(fuse.out_channels, SLICES, -1, 1, 1).transpose(1, 2)
         self.fuse = Conv3d(by_slice, fuse.bias, (1, 1, 1), (0, 0, 0))
 
-    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+    def forward(self, x: Tensor, beside: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, C, T, h, w) and (B, C', T, h, w) with its channels beside those -> (B, K, 2h, 2w)."""
         height, width = x.shape[-2:]
         made = pixels(x[:, :, 0], len(self.fuse.weight), 2 * height, 2 * width)
         gate = self.block.gate
-        # what another sets as the mean may want all that the layer makes
-        known = gate.factors_of(self._mean(x, beside)) if gate.mean is means else None
+        # the mean over tiles is gathered from all that the layer makes of each
+        known = gate.factors_of(self._mean(x, beside)) if tile is None else None
         for band in [Band(0, height, WHOLE)] if known is None else bands(height, 2):
             seen = (..., band.seen(1, 1), slice(None))
             y = self.block.made(x[seen], beside[seen], band.cut)
-            y = self.block.activated(y, gate.factors(y) if known is None else known)
+            y = self.block.activated(y, gate.factors(y, tile) if known is None else known)
             rows = slice(2 * band.top, 2 * band.bottom)
             made[:, :, rows] = F.leaky_relu_(self.fuse(y)[:, :, 0], 0.2)
             del y  # before the next is made

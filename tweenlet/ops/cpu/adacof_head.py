@@ -84,7 +84,7 @@ def enlarged(
     """Enlarge small taps, convolve them by ``of``, and synthesise a picture from ``frame``; no gradient.
 
     The frame is (3, H, W), the taps are (h, w, k*k) each, all float32 on a CPU. ``places`` say where the H
-    rows and the W columns lie among the h and w small ones (``Enlargement.places``), two or more large ones
+    rows and the W columns lie among the h and w small ones (``corner_aligned``), two or more large ones
     for a small one. Returns (H, W, 3), written ``into`` a tensor whose last stride is one and whose rows
     follow on each other, where it is given; None where there is no compiled code. ValueError for what does
     not match.
