@@ -53,12 +53,19 @@ class IntermediateFlowConfig:
     four_frames: bool = False
     """Time the motion by the pairs of frames before and after, and work at half the frame's size: the finest
     level has scale 2. False = RIFE's own way."""
+    head: int = 0
+    """Width of a residual head at half the frame's size, which corrects what is mixed of the two frames; only
+    with four frames. 0 = none."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.four_frames, bool) or len(self.encoder) != 2:
             raise ValueError(f"expected two widths of the encoder, got {self.encoder!r:.100}")
         for width in (*self.encoder, self.context):
             _check_width("encoder and context", width)
+        if self.head:
+            _check_width("head", self.head)
+            if not self.four_frames:
+                raise ValueError(f"a head goes with four frames only, got one of {self.head} channels")
         scales = [level.scale for level in self.levels]
         if not scales or any(finer >= coarser for coarser, finer in pairwise(scales)):
             raise ValueError(f"expected levels from coarse to fine, one or more, got scales {scales}")

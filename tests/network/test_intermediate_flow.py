@@ -86,6 +86,7 @@ def test_a_network_of_the_halfway_kind_refuses_other_times():
         ((), {}, "one or more"),
         ((FlowLevel(2, 8, 1), FlowLevel(4, 8, 1)), {}, "from coarse to fine"),
         ((FlowLevel(4, 8, 1), FlowLevel(1, 8, 1)), {"four_frames": True}, "down to 2"),
+        (SMALL_LEVELS, {"head": 8}, "with four frames"),
     ],
 )
 def test_what_cannot_be_built_is_refused(levels, options, words):
@@ -138,6 +139,15 @@ def test_a_frame_that_repeats_its_neighbour_says_nothing_of_time(four):
     with torch.inference_mode():
         out = four(frames)
     assert out.isfinite().all()
+
+
+def test_a_fresh_head_changes_nothing(four):
+    with_head = STMFNet(config_of(four_frames=True, head=8)).eval()
+    fresh = with_head.load_state_dict(four.state_dict(), strict=False).missing_keys
+    assert {name.split(".")[1] for name in fresh} == {"head"}
+    frames = torch.rand(1, 4, 3, 32, 48)
+    with torch.inference_mode():
+        assert torch.equal(with_head(frames), four(frames))
 
 
 def test_velocities_found_before_give_the_same_frame(four):

@@ -6,7 +6,9 @@
                                                v
     neighbouring pairs --> coarse levels --> velocities --> acceleration --+
     the middle pair ----> coarse levels --> flows, mask, context ---- + ---+--> finest level --> flows, mask
-    before, after --> fetched along the flows, bicubic --> mixed by the mask --> what stands still left alone
+    before, after --> fetched along the flows, bicubic --> mixed by the mask, corrected by a head --> frame
+
+What stands still over a moving picture, as subtitles do, is left alone (:mod:`tweenlet.ops.overlay`).
 
 Two things make the levels cheaper than those of :mod:`tweenlet.network.intermediate_flow`: a level warps
 frames that are already as small as it needs them, and none works at the frame's own size. Two frames tell
@@ -50,6 +52,26 @@ class HalfSizeEncoder(nn.Module):
         return features
 
 
+class ResidualHead(nn.Module):
+    """Corrects the mask and the mixed frame by what both fetched frames show; at first it corrects nothing."""
+
+    def __init__(self, width: int, context: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(4 * 2 * 3 + 1 + context, width, 3, 1, 1), activation(),
+            nn.Conv2d(width, width, 3, 1, 1), activation(),
+            nn.Conv2d(width, 4 * 4, 3, 1, 1), nn.PixelShuffle(2),
+        )  # fmt: skip
+        for parameter in self.layers[4].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, before: Tensor, after: Tensor, mask: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Fetched frames (B, 3, H, W), mask, context (B, C, H/2, W/2) -> what to add to frame and mask."""
+        unshuffled = F.pixel_unshuffle(torch.cat((before, after), 1), 2)
+        out: Tensor = self.layers(torch.cat((unshuffled, mask, context), 1)).float()
+        return out[:, :3], out[:, 3:]
+
+
 class FourFrameFlow(nn.Module):
     """The levels of a config; scales run from coarse to 2, and the finest is timed."""
 
@@ -66,6 +88,7 @@ class FourFrameFlow(nn.Module):
         self.levels = nn.ModuleList(
             Level(inputs, level, config.context) for inputs, level in zip(widths, config.levels, strict=True)
         )
+        self.head = ResidualHead(config.head, config.context) if config.head else None
         self.trust = nn.Parameter(torch.tensor(0.7))
         """How much of the measured acceleration is believed."""
 
@@ -81,21 +104,27 @@ class FourFrameFlow(nn.Module):
         if velocities is None:
             outer = self.velocity(frames[:, ::2].flatten(0, 1), frames[:, 1::2].flatten(0, 1))
             velocities = outer.view(-1, 2, *outer.shape[1:])
-        flows, mask = self.motion(frames[:, 1:3], check_time(time, frames), velocities)
-        before, after = frames[:, 1], frames[:, 2]
-        flows, mask = resize(flows, 2), resize(mask, 2)
-        share = torch.sigmoid(mask)
-        frame = fetch(after, flows[:, 2:]).lerp(fetch(before, flows[:, :2]), share)
+        flows, mask, context = self.motion(frames[:, 1:3], check_time(time, frames), velocities)
+        flows, full_mask = resize(flows, 2), resize(mask, 2)
+        before, after = fetch(frames[:, 1], flows[:, :2]), fetch(frames[:, 2], flows[:, 2:])
+        residual = frames.new_zeros(())
+        if self.head is not None:
+            residual, correction = self.head(before, after, mask, context)
+            full_mask = full_mask + correction
+        frame = after.lerp(before, torch.sigmoid(full_mask)) + residual
         still = overlay(frames.float(), velocities.isnan().flatten(2).all(2))
-        return Interpolation(frame.lerp((before + after) / 2, still), (flows,), mask)
+        return Interpolation(frame.lerp(frames[:, 1:3].mean(1), still), (flows,), full_mask)
 
-    def motion(self, pair: Tensor, times: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor]:
-        """The middle pair (B, 2, 3, H, W) -> flows (B, 4, H/2, W/2), pixels of the frame; mask (a logit)."""
+    def motion(self, pair: Tensor, times: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The middle pair (B, 2, 3, H, W) -> flows (pixels of the frame), mask (a logit), context.
+
+        They are (B, 4, H/2, W/2), (B, 1, H/2, W/2) and (B, C, H/2, W/2).
+        """
         pyramid = [level.view(-1, 2, *level.shape[1:]) for level in self.pyramid(pair.flatten(0, 1))]
         flows, mask, context = self._coarse(pyramid, times)
         bend = acceleration(flows, velocities, times, pair.shape[-1]) * self.trust
         flows = flows + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
-        return self._refine(-1, pyramid[-1], flows, mask, context, times, bend)[:2]
+        return self._refine(-1, pyramid[-1], flows, mask, context, times, bend)
 
     def velocity(self, before: Tensor, after: Tensor) -> Tensor:
         """How far what is halfway moves from frame to frame: (B, 3, H, W) twice -> (B, 2, h, w), pixels.

@@ -61,13 +61,14 @@ def inherit(source: STMFNet, config: ModelConfig) -> STMFNet:
     return network.eval()
 
 
-def four_frames(source: STMFNet, left_out: Sequence[Collection[int]] = ()) -> STMFNet:
+def four_frames(source: STMFNet, left_out: Sequence[Collection[int]] = (), head: int = 0) -> STMFNet:
     """The network over four frames that starts from a two-frame one (RIFE): float32, CPU, eval mode.
 
     Its levels are the source's down to scale 2, in each of them without the residual blocks ``left_out`` (by
-    number, level by level). What the encoder makes at the frame's own size and a mean of 2x2 becomes one
-    convolution at half of it; to the finest level the acceleration, which is believed, says nothing at first.
-    ValueError for a source without an intermediate-flow branch, and where no level has scale 2.
+    number, level by level), and it has a residual ``head`` of that width, which adds nothing yet. What the
+    encoder makes at the frame's own size and a mean of 2x2 becomes one convolution at half of it; to the
+    finest level the acceleration, which is believed, says nothing at first. ValueError for a source without
+    an intermediate-flow branch of two frames.
     """
     branch = source.config.intermediate
     if branch is None or branch.four_frames:
@@ -91,9 +92,11 @@ def four_frames(source: STMFNet, left_out: Sequence[Collection[int]] = ()) -> ST
     entry = f"intermediate.levels.{len(levels) - 1}.down.0.weight"
     state[entry] = F.pad(weights[entry], (0, 0, 0, 0, 0, 2))
     state["intermediate.trust"] = torch.tensor(1.0)
-    config = replace(source.config, intermediate=replace(branch, levels=tuple(levels), four_frames=True))
+    config = replace(
+        source.config, intermediate=replace(branch, levels=tuple(levels), four_frames=True, head=head)
+    )
     network = STMFNet(config)
-    network.load_state_dict(state)
+    network.load_state_dict({**network.state_dict(), **state})
     return network.eval()
 
 
