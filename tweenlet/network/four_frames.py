@@ -53,7 +53,7 @@ class HalfSizeEncoder(nn.Module):
 
 
 class ResidualHead(nn.Module):
-        """Fetched frames (B, 3, H, W), mask, context (B, C, H/2, W/2) -> additions to frame and mask."""
+    """Corrects the mask and the mixed frame by what both fetched frames show; a fresh one changes nothing."""
 
     def __init__(self, width: int, context: int):
         super().__init__()
