@@ -80,6 +80,19 @@ def test_a_fifo_is_read_once(make_clip, tmp_path, name):
         assert len(list(copied)) == 6
 
 
+def test_an_mp4_with_its_index_behind_takes_a_file(make_clip, tmp_path):
+    data = make_clip().read_bytes()
+    at = int.from_bytes(data[:4], "big")  # behind the first box: room that no buffer holds
+    data = data[:at] + (1 << 20).to_bytes(4, "big") + b"free".ljust((1 << 20) - 4, b"\0") + data[at:]
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    feeder = threading.Thread(target=lambda: fifo.write_bytes(data))
+    feeder.start()
+    with pytest.raises(ValueError, match="an MP4 whose index comes last"):
+        video.read(fifo)
+    feeder.join()
+
+
 def test_devices_and_folders_without_images(tmp_path):
     with pytest.raises(ValueError, match="is a device"):
         video.read("/dev/null")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from statistics import median_low
 
 import av
 from av.container import InputContainer
+
+from tweenlet.video.container import start_of
 
 _DURATION = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
 _ROUNDED = Fraction(1, 2500)  # less than what 30 and 30000/1001 differ by
@@ -61,21 +64,36 @@ def promised_end(container: InputContainer, stream: av.VideoStream) -> Fraction 
     return None
 
 
-def estimated_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """When a stream ends by what is stated or was counted by FFmpeg, in seconds of the file's clock."""
-    stated = promised_end(container, stream)
-    if stated is None and stream.duration:
-        return ((stream.start_time or 0) + stream.duration) * (stream.time_base or Fraction(0))
-    if stated is None and container.duration:
-        return Fraction(container.duration + (container.start_time or 0), av.time_base)
-    return stated
-
-
 def file_end(container: InputContainer) -> Fraction | None:
     """When a file ends by what is stated about all its streams together, in seconds of its clock."""
     if container.format.name in _COUNTED or not container.duration or container.duration < 0:
         return None
     return Fraction(container.duration + max(container.start_time or 0, 0), av.time_base)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a file states about the times of a stream, in seconds of its clock; None where it does not.
+
+    To be asked before packets are read, which FFmpeg changes its mind by.
+    """
+
+    start: Fraction
+    """From where the frames and the sound are counted."""
+    end: Fraction | None
+    file_end: Fraction | None
+    estimated_end: Fraction | None
+    """The end that is stated, or that FFmpeg counted from the packets that are there."""
+
+    @classmethod
+    def of(cls, container: InputContainer, stream: av.VideoStream) -> Stated:
+        """What a file that was just opened states about one of its streams."""
+        end = estimated = promised_end(container, stream)
+        if end is None and stream.duration:
+            estimated = ((stream.start_time or 0) + stream.duration) * (stream.time_base or Fraction(0))
+        elif end is None and container.duration:
+            estimated = Fraction(container.duration + (container.start_time or 0), av.time_base)
+        return cls(start_of(container), end, file_end(container), estimated)
 
 
 def _near_usual(rate: Fraction, tolerance: Fraction) -> Fraction:

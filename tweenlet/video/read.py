@@ -23,14 +23,14 @@ from typing import Self, cast
 import av
 from av.container import InputContainer
 
-from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of, start_of
+from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of
 from tweenlet.video.decode import Decoder
 from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
 from tweenlet.video.images import decode_image, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.orientation import Orientation
 from tweenlet.video.programmes import companions
-from tweenlet.video.rates import estimated_end, usual_rate, usual_step
+from tweenlet.video.rates import Stated, usual_rate, usual_step
 from tweenlet.video.times import IMAGE_RATE, Times
 
 _NO_ALPHA = "transparency is left out"
@@ -173,6 +173,8 @@ def _read_video(place: Place, index: int | None, strict: bool) -> Reader:
         container.close()
         still = candidate if still is None and reader is not None else still
     reader = None if still is None else _read_stream(open_container(place), still, place, strict)[0]
+    if reader is None and place.is_pipe and container.format.name.startswith("mov"):
+        raise ValueError(f"{place.name} is an MP4 whose index comes last: it takes a file, not a pipe")
     if reader is None:
         raise ValueError(f"{place.name} holds no frames that can be decoded")
     return reader
@@ -184,13 +186,13 @@ def _read_stream(
     """A reader of one stream, None where it has no pictures, and whether it has several packets."""
     stream = cast(av.VideoStream, container.streams[index])
     notices = Notices(place.name, strict)
-    start = start_of(container)  # before packets are read, which FFmpeg then counts it anew from
+    stated = Stated.of(container, stream)
     try:
         decoder = Decoder(container, stream)
         step = usual_step(decoder.ahead)
         rate = usual_rate(stream, step)
         usual = step or 1 / (rate or IMAGE_RATE)
-        times = Times(container, stream, decoder, usual, notices, start=start, path=place.path)
+        times = Times(container, stream, decoder, usual, notices, stated=stated, path=place.path)
         frames = iter(times)
         first = next(frames, None)
     except BaseException:
@@ -198,8 +200,8 @@ def _read_stream(
         raise
     if first is None:
         return None, False
-    end = estimated_end(container, stream)
-    duration = None if end is None else end - start - first.time
+    end = stated.estimated_end
+    duration = None if end is None else end - stated.start - first.time
     if place.is_pipe and any(s.type in ("audio", "subtitle") for s in container.streams):
         reason = "sound and subtitles of a pipe are left out: they take a second reading"
         notices.add(Notice("sound", reason))

@@ -21,7 +21,7 @@ from av.container import InputContainer
 from tweenlet.video.decode import Decoder, Picture
 from tweenlet.video.frame import Frame
 from tweenlet.video.notices import Notice, Notices
-from tweenlet.video.rates import file_end, promised_end
+from tweenlet.video.rates import Stated
 from tweenlet.video.truncation import is_truncated
 
 IMAGE_RATE = Fraction(24)
@@ -47,15 +47,15 @@ class Times:
         step: Fraction,
         notices: Notices,
         *,
-        start: Fraction,
+        stated: Stated,
         path: Path | None,
     ) -> None:
         """``step``: the seconds that pictures are usually apart; ``path``: the file, if it is one."""
-        self.start = start
+        self.start = stated.start
         self._container, self._stream, self._decoder = container, stream, decoder
         self._step, self._notices, self._path = step, notices, path
         self._shift = -self.start  # from the file's clock to times of frames
-        self._limit = file_end(container)
+        self._stated_end, self._limit = stated.end, stated.file_end
         self._count = self._pauses = 0
         self._was_damaged = False
 
@@ -136,7 +136,7 @@ class Times:
         """
         shown = last.time + last.duration
         lost = [time + self._shift for time in self._decoder.lost if time + self._shift > last.time]
-        stated = promised_end(self._container, self._stream)
+        stated = self._stated_end
         end = None if stated is None or self._shift != -self.start else stated + self._shift
         if lost and not self._decoder.cut:
             self._note_missing(
