@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.training.test_store import clip, pan, texture
+from tweenlet import video
 from tweenlet.training.clips import UnusableError, find_clips, frames_of
 from tweenlet.training.footage import Window, _cuts, scan
 from tweenlet.training.options import Recipe
@@ -204,3 +207,28 @@ def test_many_reasons_stay_short(tmp_path):
     assert lines[1] == "unusable: 20 x reason 0: clip0, clip50, clip100, and 17 more"
     assert lines[-1].startswith("unusable: 800 x for other reasons: clip10,")
     assert len(lines) == 12
+
+
+@pytest.mark.parametrize("kind", ["video", "png", "jpg", "tif"])
+def test_training_sees_the_frames_that_inference_sees(tmp_path, kind):
+    """Through swscale's own matrix videos were darker by more than a step of luma."""
+    y, x = np.mgrid[0:48, 0:64]
+    frames = [np.stack([x * 3 + i, y * 4, x + y], -1).astype(np.uint8) for i in range(7)]
+    clip = tmp_path / "clip.mkv" if kind == "video" else tmp_path
+    if kind == "video":
+        with av.open(str(clip), "w") as output:
+            stream = output.add_stream("libx264", 25, {"crf": "10"})
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for frame in frames:
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            output.mux(stream.encode(None))
+    else:
+        for i, frame in enumerate(frames):
+            Image.fromarray(frame).save(tmp_path / f"{i}.{kind}")
+    with video.read(clip) as reader:
+        inference = [np.rint(frame.rgb().transpose(1, 2, 0) * 255) for frame in reader]
+    training = list(frames_of(clip))
+    assert len(training) == 7
+    for a, b in zip(training, inference, strict=True):
+        assert a.dtype == np.uint8
+        np.testing.assert_array_equal(a, b)

@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.video.images import natural
+from tweenlet.video.frame import to_rgb8
+from tweenlet.video.images import decode_image, natural
 
 Pixels = NDArray[np.uint8]
 
@@ -119,19 +120,25 @@ def images_in(folder: Path) -> list[Path]:
 
 def read_image(path: Path) -> Pixels:
     """An image, (H, W, 3) uint8 RGB. UnusableError where it cannot be read or is cut short."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if picture is None or (path.suffix.lower() in (".jpg", ".jpeg") and _is_cut_short(path.read_bytes())):
+    try:
+        picture = decode_image(path)
+    except (OSError, ValueError):
+        raise UnusableError(path, "is not a readable image") from None
+    if path.suffix.lower() in (".jpg", ".jpeg") and _is_cut_short(path.read_bytes()):
         raise UnusableError(path, "is not a readable image")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    return to_rgb8(picture)
 
 
 def _is_cut_short(jpeg: bytes) -> bool:
-    """Whether the last scan of a JPEG has no end, which OpenCV fills with grey."""
+    """Whether the last scan of a JPEG has no end, which decoders fill with grey."""
     return jpeg.rfind(b"\xff\xd9") < jpeg.rfind(b"\xff\xda")
 
 
 def frames_of(clip: Path) -> Iterator[Pixels]:
-    """Every frame of a clip, (H, W, 3) uint8 RGB, in order of time; UnusableError where it cannot be read."""
+    """Every frame of a clip, (H, W, 3) uint8 RGB, in order of time: what inference sees, rounded.
+
+    UnusableError where it cannot be read.
+    """
     if is_quintuplet(clip):
         yield from _tiles(clip / QUINTUPLET)
     elif clip.is_dir():
@@ -139,7 +146,7 @@ def frames_of(clip: Path) -> Iterator[Pixels]:
             yield read_image(path)
     else:
         for frame in _decoded(clip):
-            yield np.asarray(frame.to_ndarray(format="rgb24", interpolation="BICUBIC"), np.uint8)
+            yield to_rgb8(frame)
 
 
 def is_quintuplet(clip: Path) -> bool:

@@ -158,18 +158,38 @@ def to_rgb(picture: av.VideoFrame, clip: bool = True) -> Floats:
         packed = _layout(picture, "rgb24" if bits == 8 else "rgb48le").to_ndarray()
         top = np.float32(255 if bits == 8 else 65535)
         return np.ascontiguousarray(packed.transpose(2, 0, 1), np.float32) / top
+    rgb = np.empty((3, picture.height, picture.width), np.float32)
+    for rows, values in _rgb_bands(picture, clip):
+        rgb[:, rows] = values
+    return rgb
+
+
+def to_rgb8(picture: av.VideoFrame) -> NDArray[np.uint8]:
+    """Any decoded picture as uint8 (H, W, 3), RGB: :func:`to_rgb` in steps of 1/255."""
+    if is_rgb(picture.format) and bits_of(picture.format) == 8:
+        return np.asarray(_layout(picture, "rgb24").to_ndarray(), np.uint8)
+    packed = np.empty((picture.height, picture.width, 3), np.uint8)
+    if is_rgb(picture.format):
+        packed[:] = np.rint(to_rgb(picture) * 255).transpose(1, 2, 0)
+        return packed
+    for rows, values in _rgb_bands(picture, clip=True):
+        values *= 255
+        packed[rows] = np.rint(values, out=values).transpose(1, 2, 0)
+    return packed
+
+
+def _rgb_bands(picture: av.VideoFrame, clip: bool) -> Iterator[tuple[slice, Floats]]:
+    """RGB (3, rows, W) of a Y'CbCr picture band by band, or (1, rows, W) of a gray one."""
     planes = _Planes.of(picture)
     forward, offset = Colour.of(picture).equations(planes.bits, picture.height, gray=planes.gray)
     back = 1 / forward.sum(axis=1, keepdims=True) if planes.gray else np.linalg.inv(forward)
     shift = (back @ offset).astype(np.float32)
-    rgb = np.empty((3, picture.height, picture.width), np.float32)
     for rows in planes.bands():
         codes = planes.read(rows)
         values = _product(back, codes.reshape(len(codes), -1)) - shift
         if clip:
             np.clip(values, 0, 1, out=values)
-        rgb[:, rows] = values.reshape(len(codes), -1, picture.width)
-    return rgb
+        yield rows, values.reshape(len(codes), -1, picture.width)
 
 
 def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.VideoFrame:
