@@ -273,6 +273,19 @@ def test_one_image_is_one_frame(folder):
         assert len(list(reader)) == 1
 
 
+def test_an_animated_png_is_a_video(tmp_path):
+    first, *others = [Image.fromarray(picture(20 * i)) for i in range(4)]
+    first.save(tmp_path / "moving.png", save_all=True, append_images=others, duration=100)
+    with video.read(tmp_path / "moving.png") as reader:
+        frames = list(reader)
+    assert [frame.time for frame in frames] == [Fraction(i, 10) for i in range(4)]
+    for i, frame in enumerate(frames):
+        np.testing.assert_array_equal(np.rint(frame.rgb().transpose(1, 2, 0) * 255), picture(20 * i))
+    double(tmp_path / "moving.png", tmp_path / "out.mp4")
+    with video.read(tmp_path / "out.mp4") as reader:
+        assert len(list(reader)) == 8
+
+
 def test_sizes_that_differ(folder):
     Image.fromarray(picture(3, (20, 10))).save(folder / "frame3.png")
     with (

@@ -27,6 +27,18 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def is_animated(path: Path) -> bool:
+    """Whether an image file is a PNG of several pictures (APNG), which is read as a video.
+
+    With an ICC profile it is not: PyAV 18 ends the process over one that has a name.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.format == "PNG" and getattr(image, "is_animated", False) and "icc_profile" not in image.info
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
 def is_glob(path: Path) -> bool:
     """Whether a name is a pattern of names: it has a *, ? or [, and nothing exists that is called so."""
     return any(c in path.name for c in "*?[") and not path.exists()

@@ -26,7 +26,7 @@ from av.container import InputContainer
 from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of
 from tweenlet.video.decode import Decoder
 from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
-from tweenlet.video.images import decode_image, is_glob, is_image, list_images
+from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.orientation import Orientation
 from tweenlet.video.programmes import companions
@@ -121,7 +121,7 @@ def read(
     path = Path(source)
     if path.is_dir() or (is_glob(path) and not is_url(str(source))):
         return _read_images(list_images(path), str(source), rate, strict)
-    if is_image(path) and path.exists():
+    if is_image(path) and path.exists() and not is_animated(path):
         return _read_images([path], str(source), rate, strict)
     return _read_video(place_of(source), stream, strict)
 
