@@ -15,7 +15,7 @@ from av.video.frame import PictureType
 from conftest import scene
 
 from tweenlet import video
-from tweenlet.video import parameters
+from tweenlet.video import chroma
 
 
 def double(source: object, target: Path | str, **options: object) -> None:
@@ -220,14 +220,21 @@ def test_hlg_is_not_taken_for_hdr10(make_clip, tmp_path):
     assert not kinds & {"Type.MASTERING_DISPLAY_METADATA", "Type.CONTENT_LIGHT_LEVEL"}
 
 
-@pytest.mark.parametrize("location", [parameters.LEFT, parameters.CENTER, parameters.TOP_LEFT])
+@pytest.mark.parametrize("location", [chroma.LEFT, chroma.CENTER, chroma.TOP_LEFT])
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.webm", "out.y4m"])
 def test_the_place_of_chroma_is_kept(make_clip, tmp_path, target, location):
     source = make_clip(options={"crf": "10", "chroma_sample_location": str(location)})
     double(source, tmp_path / target)
-    with av.open(str(source)) as before, av.open(str(tmp_path / target)) as after:
-        assert parameters.chroma_location(before.streams.video[0]) == location
-        assert parameters.chroma_location(after.streams.video[0]) == location
+    for path in (source, tmp_path / target):
+        assert chroma.location_of(frames_of(path)[0]) == location
+
+
+@pytest.mark.parametrize(("pixels", "target"), [("bgr0", "out.mp4"), ("gray", "out.y4m")])
+def test_chroma_made_from_what_has_none_lies_where_the_file_says(make_clip, tmp_path, pixels, target):
+    source = make_clip("clip.mkv", pixels=pixels, codec="ffv1", options={"level": "3"})
+    double(source, tmp_path / target)
+    frame = frames_of(tmp_path / target)[0]
+    assert (frame.format.name[:7], chroma.location_of(frame)) == ("yuv420p", chroma.LEFT)
 
 
 @pytest.mark.parametrize("suffix", ["webm", "y4m"])

@@ -11,9 +11,9 @@ from typing import cast
 
 import av
 
+from tweenlet.video.chroma import LEFT
 from tweenlet.video.frame import LIMITED, Colour, is_gray, is_rgb, side_data_of
 from tweenlet.video.headers import PLACEHOLDER, Shape
-from tweenlet.video.parameters import chroma_location
 from tweenlet.video.read import Reader
 
 KINDS = {
@@ -43,8 +43,6 @@ class Codec:
     options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
     tag: str = ""
-    siting: int = 0
-    """Where the samples of 4:2:0 chroma lie, as :func:`chroma_location` numbers it."""
     shape: Shape = field(default_factory=Shape)
     """The picture as it is to be shown."""
 
@@ -58,6 +56,11 @@ class Codec:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels as they are encoded."""
         return self.shape.width + self.shape.right, self.shape.height + self.shape.bottom
+
+    @property
+    def siting(self) -> int:
+        """Where the samples of 4:2:0 chroma lie (AVChromaLocation), 0 for other formats."""
+        return self.colour.chroma if self.pixels.startswith("yuv420p") else 0
 
     @property
     def fixed_rate(self) -> bool:
@@ -105,8 +108,7 @@ def choose_codec(suffix: str, like: Reader) -> Codec:
     codec = replace(codec, shape=_shape(codec, like))
     if codec.container in ("matroska", "webm") and codec.completes_header:
         codec = replace(codec, container_options=codec.container_options | {"write_crc32": "0"})
-    halved = codec.pixels.startswith("yuv420p") and not is_rgb(like.first.picture.format)
-    return replace(codec, siting=chroma_location(like.stream)) if halved and like.stream else codec
+    return codec
 
 
 def _shape(codec: Codec, like: Reader) -> Shape:
@@ -141,9 +143,7 @@ def _choose_codec(suffix: str, like: Reader) -> Codec:
             f"cannot write {suffix} files: expected {' '.join(KINDS)}, a folder, "
             "or a pattern of images such as out/%05d.png"
         )
-    source = like.first.picture.format
-    still = is_rgb(source) or (is_gray(source) and like.stream is None)
-    colour = replace(like.colour, matrix=1, range=LIMITED) if still else like.colour
+    colour = _colour(like)
     deep = like.bits > 8
     if container == "yuv4mpegpipe":
         return Codec(container, "wrapped_avframe", _pixels(like), colour, {}, {"strict": "-1"})
@@ -163,6 +163,15 @@ def _choose_codec(suffix: str, like: Reader) -> Codec:
     return Codec(
         container, "libx264", _pixels(like, container == "matroska", top=10), colour, options, faststart
     )
+
+
+def _colour(like: Reader) -> Colour:
+    """The tags of Y'CbCr made from a source: its own, or BT.709 with chroma at the left of what has none."""
+    source, colour = like.first.picture.format, like.colour
+    if _subsampling(source) == (1, 1):
+        colour = replace(colour, chroma=LEFT)
+    still = is_rgb(source) or (is_gray(source) and like.stream is None)
+    return replace(colour, matrix=1, range=LIMITED) if still else colour
 
 
 def _of_a_phone(like: Reader) -> str:

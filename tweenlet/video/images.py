@@ -34,7 +34,11 @@ def is_animated(path: Path) -> bool:
     """
     try:
         with Image.open(path) as image:
-            return image.format == "PNG" and getattr(image, "is_animated", False) and "icc_profile" not in image.info
+            return (
+                image.format == "PNG"
+                and getattr(image, "is_animated", False)
+                and "icc_profile" not in image.info
+            )
     except (OSError, ValueError, SyntaxError):
         return False
 
