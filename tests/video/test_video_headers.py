@@ -181,6 +181,8 @@ def test_covers_fonts_and_second_videos_go_where_they_can(make_clip, tmp_path):
     assert warning.endswith(": attachment serif.ttf")
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(container.streams.video) == 3
+    (warning,) = copy(tmp_path / "rich.mkv", tmp_path / "out.mov")
+    assert "cover" in warning
     (warning,) = copy(tmp_path / "rich.mkv", tmp_path / "out.webm")
     assert "video stream 1 (h264)" in warning
     assert "cover" in warning

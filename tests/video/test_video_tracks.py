@@ -190,7 +190,7 @@ def test_damaged_sound_packets_are_left_out_and_counted(make_clip, tmp_path):
 
 
 def test_lines_shown_at_the_same_time_stay_in_time_in_mp4(tmp_path, make_clip):
-    source = make_clip("lines.mkv", count=60, rate=Fraction(10))
+    source = make_clip("lines.mkv", count=36, rate=Fraction(6), options={"bf": "3", "b-pyramid": "normal"})
     spans = [(i, i + 2) for i in range(5)]
     with av.open(str(source)) as old, av.open(str(tmp_path / "lines2.mkv"), "w") as output:
         picture = output.add_stream_from_template(old.streams.video[0])

@@ -326,10 +326,11 @@ def test_rotated_video_to_y4m_is_upright(make_clip, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])
-def test_tiny_pictures(make_clip, tmp_path, capfd, suffix, pixels):
+@pytest.mark.parametrize("size", [(16, 16), (4, 6)])
+def test_tiny_pictures(make_clip, tmp_path, capfd, suffix, pixels, size):
     """x265 corrupts memory below 64 pixels, and SVT-AV1 talks: neither is to be noticed."""
     target = tmp_path / f"out.{suffix}"
-    double(make_clip(size=(16, 16), pixels=pixels), target)
+    double(make_clip(size=size, pixels=pixels), target)
     assert len(frames_of(target)) == 24
     assert capfd.readouterr() == ("", "")
 

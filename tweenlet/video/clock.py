@@ -81,6 +81,8 @@ class _Clock:
             self._offsets[stream] = self._ends[stream] - _begin(packet)
 
     def _steps_back(self, packet: AnyPacket, unit: Fraction) -> bool:
+        if _is_untimed(packet):
+            return False
         stream = packet.stream_index
         now = _stamp(packet) * unit + self._offset(stream)
         return stream in self._last and now < self._last[stream] - _RESET
@@ -126,19 +128,25 @@ class _Clock:
         offset = round(self._offset(stream) / unit)
         if packet.dts is not None:
             packet.dts += offset
-        elif packet.stream.type != "video":  # where it may differ, the output knows better
+        elif not _is_untimed(packet):
             packet.dts = (packet.pts or 0) + offset
         packet.pts = packet.dts if packet.pts is None else packet.pts + offset
-        now = _stamp(packet) * unit
-        if 0 < now - self._last.get(stream, now) < _RESET:
-            self._steps[stream] = now - self._last[stream]
-        self._last[stream] = now
+        if packet.dts is not None:
+            now = packet.dts * unit
+            if 0 < now - self._last.get(stream, now) < _RESET:
+                self._steps[stream] = now - self._last[stream]
+            self._last[stream] = now
         end = _begin(packet) + self._duration(packet)
         self._ends[stream] = max(end, self._ends.get(stream, end))
 
     def _offset(self, stream: int) -> Fraction:
         """What the stamps of a stream are off by; those of subtitles, as much as those of the pictures."""
         return self._offsets.get(stream, self._offsets.get(self._picture, Fraction(0)))
+
+
+def _is_untimed(packet: AnyPacket) -> bool:
+    """Whether no decoding time is known, while pictures may come in another order than they are shown."""
+    return packet.dts is None and packet.stream.type == "video"
 
 
 def _stamp(packet: AnyPacket) -> int:

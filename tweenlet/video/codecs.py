@@ -148,7 +148,7 @@ def _choose_codec(suffix: str, like: Reader) -> Codec:
     if container == "yuv4mpegpipe":
         return Codec(container, "wrapped_avframe", _pixels(like), colour, {}, {"strict": "-1"})
     if container == "webm":
-        if deep:
+        if deep and min(like.width, like.height) >= 16:  # SVT-AV1 takes no smaller ones
             options = _AV1 | _hdr10(like.first.picture, "libsvtav1")
             return Codec(container, "libsvtav1", "yuv420p10le", colour, options)
         return Codec(container, "libvpx-vp9", _pixels(like), colour, _VP9)

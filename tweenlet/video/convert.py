@@ -22,7 +22,7 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.fifo import AudioFifo
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
@@ -70,6 +70,8 @@ def is_held(source: Stream, form: str, packets: Iterable[AnyPacket] = ()) -> boo
     """Whether files of a format hold a stream, and its first packets, as they are: tried in memory, since
     FFmpeg tells most of it only when it writes. PCM is not put into .mp4, where few players look for it.
     """
+    if form == "mov" and source.disposition & Disposition.attached_pic:  # which FFmpeg takes and drops
+        return False
     if source.type == "audio" and source.codec_context is not None:
         codec = source.codec_context.codec.canonical_name
         is_plain = codec.startswith("pcm_") and codec not in ("pcm_bluray", "pcm_dvd")
