@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ import pytest
 
 from tweenlet import video
 from tweenlet.video.notices import Notice, Notices
+from tweenlet.video.truncation import is_truncated
 
 RATE = Fraction(25)
 STEP = 1 / RATE
@@ -194,3 +196,48 @@ def test_opacity_and_fields_are_told(make_clip, tmp_path):
     woven = {"x264-params": "interlaced=1:tff=1"}
     assert [n.kind for n in read_all(make_clip("woven.mp4", options=woven))[1]] == ["interlaced"]
     assert read_all(make_clip())[1] == ()
+
+
+def test_pictures_without_time_stamps_are_not_lost(make_clip, tmp_path):
+    """A bare stream of H.264, as some cameras write it."""
+    path = tmp_path / "clip.h264"
+    with (
+        av.open(str(make_clip("clip.mkv", options={"bf": "0"}))) as source,
+        av.open(str(path), "w") as output,
+    ):
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    frames, notices = read_all(path, strict=True)
+    assert len(frames) == 12
+    assert notices == ()
+    assert [b.time - a.time for a, b in pairwise(frames)] == [STEP] * 11
+
+
+@pytest.mark.parametrize(
+    ("data", "truncated"),
+    [
+        (b"RIFF" + (20).to_bytes(4, "little") + b"AVI " + bytes(16), False),
+        (b"RIFF" + (40).to_bytes(4, "little") + b"AVI " + bytes(16), True),
+        (b"OggS" + bytes(22) + b"\x01\x05" + bytes(5), False),
+        (b"OggS" + bytes(22) + b"\x01\x05" + bytes(4), True),
+        (bytes([0, 0, 0, 12]) + b"ftypisom" + bytes([0, 0, 0, 20]) + b"mdat" + bytes(12), False),
+        (bytes([0, 0, 0, 12]) + b"ftypisom" + bytes([0, 0, 0, 20]) + b"mdat" + bytes(11), True),
+        (b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x84" + bytes(4), False),
+        (b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x84" + bytes(3), True),
+        (b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\xff" + bytes(3), False),  # a recording: of unknown length
+        ((b"G" + bytes(187)) * 3, False),
+        ((b"G" + bytes(187)) * 3 + b"G", True),
+        (b"YUV4MPEG2 W4 H2 F25:1 C420jpeg\n" + (b"FRAME\n" + bytes(12)) * 2, False),
+        (b"YUV4MPEG2 W4 H2 F25:1 C420jpeg\n" + (b"FRAME\n" + bytes(12)) * 2 + b"FRA", True),
+        (b"YUV4MPEG2 W3 H3 F25:1 C422p10\n" + (b"FRAME\n" + bytes(2 * (9 + 2 * 6))) * 2, False),
+        (b"something else altogether", False),
+        (b"", False),
+    ],
+)
+def test_bytes_that_a_file_lacks(tmp_path, data, truncated):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    assert is_truncated(path) == truncated

@@ -198,7 +198,8 @@ class Decoder:
 
     def _lost_before(self, frame: av.VideoFrame) -> int | None:
         """The first time stamp between the last picture and this one of which no picture came."""
-        if frame.pts is None:
+        if frame.pts is None:  # nor can others be told by theirs
+            self._waiting.clear()
             return None
         lost = [w for w in self._waiting if w < frame.pts and (self._last is None or w > self._last)]
         self._waiting = {w for w in self._waiting if w > frame.pts}
