@@ -69,6 +69,9 @@ LAZY = (
     "tweenlet.evaluation",
     "tweenlet.cost",
 )
+TOO_LONG = 128 + signal.SIGXCPU
+WAIT = 10
+"""As many times the seconds of CPU is a command waited for by the clock, on a machine that may be busy."""
 MEMORY = 6 * 2**30
 FILE = 256 * 2**20
 SMALL = (
@@ -103,7 +106,9 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="number of the first input, to see one again")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=30, help="after which an input counts as hanging")
+    parser.add_argument(
+        "--seconds", type=int, default=30, help="of CPU after which an input counts as hanging"
+    )
     parser.add_argument("--minutes", type=float, default=None, help="after which no further input is begun")
     parser.add_argument("--keep", type=Path, help="a folder for the inputs of faults")
     asked = parser.parse_args()
@@ -288,21 +293,22 @@ def _drop(content: bytes, dice: random.Random) -> bytes:
 MUTATIONS = (_flip, _flip, _set, _set, _cut, _zero, _repeat, _drop)
 
 
-def run(command: tuple[str, ...], folder: Path, told: Path, seconds: float) -> str:
+def run(command: tuple[str, ...], folder: Path, told: Path, seconds: int) -> str:
     """Run a command within a folder in a child: "exit N", "signal N" or "hang"; what it says is in a file."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
         become(command, folder, told)
     handle = os.pidfd_open(child)
     try:
-        ended = select.select([handle], [], [], seconds)[0]
+        ended = select.select([handle], [], [], WAIT * seconds)[0]
     finally:
         os.close(handle)
     if not ended:
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
-    if not ended:
+    if not ended or status in (signal.SIGKILL, TOO_LONG << 8):
         return "hang"
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
 
@@ -331,7 +337,7 @@ def become(command: tuple[str, ...], folder: Path, told: Path) -> None:
         os._exit(code)
 
 
-def judged(seed: Seed, room: Path, told: Path, number: int, seconds: float) -> tuple[str, Fault | None]:
+def judged(seed: Seed, room: Path, told: Path, number: int, seconds: int) -> tuple[str, Fault | None]:
     """How a command on a damaged input ended, and what is wrong with that, if anything."""
     before = _names(room)
     code = run(seed.command, room, told, seconds)

@@ -196,10 +196,12 @@ def test_two_runs_do_not_write_into_one_folder(two_clips: Benchmark, tmp_path: P
 
     def once_more(frames: Tensor) -> Tensor:
         with pytest.raises(OSError, match="another run is writing into"):
-            evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+            evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger, overwrite=True)
         return off_by(1)(frames)
 
     evaluate({"nested": once_more}, two_clips, ledger=ledger)
+    ledger.write_text("damaged")
+    evaluate({"nested": once_more}, two_clips, ledger=ledger, overwrite=True)
     evaluate({"nested": once_more}, two_clips, ledger=ledger)  # the first has let go of it
 
 

@@ -103,9 +103,12 @@ def evaluate(
     entrants = methods([model, *against], device, peers)
     for name, samples, own in zip(on, found, folders, strict=True):
         folder = out / own if out else None
-        ledger = _ledger(folder, overwrite) if folder else None
+        ledger = folder / "scores.jsonl" if folder else None
         with bar(samples.name, "samples") as progress:
-            report = run(entrants, samples, measured, ledger=ledger, skip_bad=skip_bad, progress=progress)
+            report = run(
+                entrants, samples, measured,
+                ledger=ledger, overwrite=overwrite, skip_bad=skip_bad, progress=progress,
+            )  # fmt: skip
         if published:
             report = replace(report, published=entries_of(name.partition(":")[0], samples.two_frames))
         print(report.markdown(), end="")
@@ -222,11 +225,3 @@ def _default_metrics() -> tuple[str, ...]:
     if FEATURES not in names:
         print(f"the feature distance is left out, it needs a package: pip install {PACKAGE}", file=sys.stderr)
     return names
-
-
-def _ledger(folder: Path, overwrite: bool) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    ledger = folder / "scores.jsonl"
-    if overwrite:
-        ledger.unlink(missing_ok=True)
-    return ledger

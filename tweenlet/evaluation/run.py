@@ -51,6 +51,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     *,
     ledger: Path | None = None,
+    overwrite: bool = False,
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -58,12 +59,13 @@ def evaluate(
 
     Each method makes the first frame of a size twice, since what runs first also sets up, and is timed then.
     With a ``ledger`` every score is on disk as soon as it is known, and what is there is not made again.
+    ``overwrite`` begins a ledger anew, whatever it holds, unless another run is writing it.
     ``skip_bad`` leaves out samples that cannot be read, and lists them; without it the first ends the run.
     ValueError for no method, no sample, a damaged sample, a frame of a wrong shape, or another run's ledger.
     """
     metrics = metrics or {name: METRICS[name] for name in DEFAULT}
     entrants = tuple(entrant(name, method) for name, method in methods.items())
-    book = _Ledger(ledger, _head(entrants, benchmark, metrics) if ledger else {})
+    book = _Ledger(ledger, _head(entrants, benchmark, metrics) if ledger else {}, overwrite)
     pool = ThreadPoolExecutor(os.cpu_count())
     warm: set[tuple[str, torch.Size]] = set()
 
@@ -195,19 +197,19 @@ class _Ledger:
     Samples that were skipped are not known when a run goes on: they may have been mended.
     """
 
-    def __init__(self, path: Path | None, head: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None, head: Mapping[str, Any], overwrite: bool = False) -> None:
         self.date = datetime.now(UTC).isoformat(timespec="seconds")
         self._path, self._lines = path, list[dict[str, Any]]()
         with ExitStack() as claim:
             if path is not None:
                 claim.enter_context(claimed(path.parent))
-                self._read(path, head)
+                self._read(path, head, overwrite)
             self._claim = claim.pop_all()
         self.known = {line["sample"] for line in self._lines}
 
-    def _read(self, path: Path, head: Mapping[str, Any]) -> None:
+    def _read(self, path: Path, head: Mapping[str, Any], overwrite: bool) -> None:
         """Take over what is there, and write it anew without what a kill left of a last line."""
-        if path.exists():
+        if path.exists() and not overwrite:
             held, *lines = _whole_lines(path, head)
             if other := [name for name, value in head.items() if held.get(name) != value]:
                 raise ValueError(
