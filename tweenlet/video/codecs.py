@@ -148,10 +148,11 @@ def _choose_codec(suffix: str, like: Reader) -> Codec:
     if container == "yuv4mpegpipe":
         return Codec(container, "wrapped_avframe", _pixels(like), colour, {}, {"strict": "-1"})
     if container == "webm":
-        if deep and min(like.width, like.height) >= 16:  # SVT-AV1 takes no smaller ones
+        if deep and min(like.width, like.height) >= 16:  # SVT-AV1 takes no smaller ones, and VP9 8 bits only
             options = _AV1 | _hdr10(like.first.picture, "libsvtav1")
             return Codec(container, "libsvtav1", "yuv420p10le", colour, options)
-        return Codec(container, "libvpx-vp9", _pixels(like), colour, _VP9)
+        pixels = re.sub(r"1\dle$", "", _pixels(like))
+        return Codec(container, "libvpx-vp9", pixels, colour, _VP9)
     faststart = {} if container == "matroska" else {"movflags": "+faststart" + _of_a_phone(like)}
     if deep and min(like.width, like.height) >= 64:  # in smaller pictures x265 writes past its buffers
         pixels, options = (
