@@ -46,6 +46,20 @@ def test_official_names_map_one_to_one_both_ways(net, config):
     assert official == {key: (shape, f"torch.{dtype}") for key, shape, dtype in manifest(net)}
 
 
+def test_weights_stored_in_half_precision_are_loaded_as_float32(tmp_path):
+    torch.manual_seed(0)
+    model = STMFNet(TINY)
+    weights.save(tmp_path / "whole.safetensors", model)
+    weights.save(tmp_path / "half.safetensors", model, dtype=torch.float16)
+    again = weights.load(tmp_path / "half.safetensors")
+    for name, tensor in model.state_dict().items():
+        stored = again.state_dict()[name]
+        assert stored.dtype == tensor.dtype
+        torch.testing.assert_close(stored, tensor, atol=1e-3, rtol=1e-3)
+    sizes = [(tmp_path / f"{kind}.safetensors").stat().st_size for kind in ("half", "whole")]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
 def test_a_name_of_no_part_is_refused():
     with pytest.raises(ValueError, match=r"no official name for head\.weight"):
         weights.official_name("head.weight")

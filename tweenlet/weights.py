@@ -42,13 +42,27 @@ def names() -> list[str]:
     return sorted({file.stem for shelf in SHELVES for file in shelf.glob("*.safetensors")})
 
 
-def save(path: str | Path, model: STMFNet, extra: Mapping[str, str] | None = None) -> None:
+def save(
+    path: str | Path,
+    model: STMFNet,
+    extra: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Write ``model`` with its config to ``path``, whole or not at all; OSError if that fails.
 
-    ``extra`` joins the metadata.
+    Args:
+        path: the file to write.
+        model: the network.
+        extra: joins the metadata.
+        dtype: what weights are stored in, as float16 for a file half as large; None = as they are. A network
+            that is loaded has float32 weights, whatever its file has.
+
     """
     metadata = {**(extra or {}), "tweenlet": FORMAT, "config": json.dumps(model.config.to_json())}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
     write_whole(Path(path), serialise(tensors, metadata))
 
 
