@@ -87,7 +87,7 @@ def test_windows_rise(windows: tuple[int, ...], tmp_path: Path) -> None:
 def test_what_comes_after_damage_is_damaged(tmp_path: Path, footage: Footage, paint: Paint) -> None:
     folder = footage(tmp_path / "a", 20)
     (folder / "00012.png").write_bytes(b"no picture")
-    why = f"{folder / '00012.png'} is not an image that can be read (after 12 frames)"
+    why = f"{folder} is missing from 0.50 s to 0.54 s: 00012.png cannot be read (after 12 frames)"
     fixed = Clip(folder, (0, 4, 5, 6, 12, 40))
     left = [f"a/{start:05d}: {why}" for start in (6, 12, 40)]
     assert told(list(fixed.samples())) == ["a/00000", "a/00004", "a/00005", *left]
@@ -125,7 +125,8 @@ def test_a_video_cut_short_gives_what_it_holds_and_then_says_so(tmp_path: Path, 
     assert 10 < len(good) < 25
     assert isinstance(last, Damaged)
     assert last.name == f"film.mkv/{len(good):05d}"
-    assert f"{film} is cut short" in last.reason
+    assert last.reason.startswith(f"{film} is missing from ")
+    assert "the file is cut short" in last.reason
     assert last.reason.endswith(f"(after {len(good) + 6} frames)")
 
 
