@@ -16,6 +16,7 @@ chroma, and of any other plane the mean is kept (the biorthogonal wavelets CDF 4
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import av
 import numpy as np
@@ -72,24 +73,35 @@ class Subsampling:
         """The chroma rows of a band of luma rows that begins on a chroma row."""
         return slice(luma.start >> self.down, -(-luma.stop >> self.down))
 
-    def upsample(self, planes: list[NDArray[np.integer]], rows: slice, size: tuple[int, int]) -> Floats:
-        """Two chroma planes as floats (2, rows, width) at the luma samples of a band.
+    def upsample(
+        self,
+        planes: list[NDArray[np.integer]],
+        rows: slice,
+        size: tuple[int, int],
+        offset: np.float32,
+        out: Floats,
+    ) -> None:
+        """Two chroma planes at the luma samples of a band.
 
         Args:
             planes: Cb and Cr, whole.
             rows: the band, in luma rows of the picture; it begins on a chroma row.
             size: height and width of the luma plane.
+            offset: is subtracted from every sample.
+            out: is filled, (2, rows, width).
 
         """
         height, width = size
         outer = self.reach(rows, height)
-        chroma = np.stack([plane[self.rows(outer)] for plane in planes]).astype(np.float32)
-        if self.down:
-            chroma = _upsample(chroma.transpose(1, 0, 2), self.down, outer.stop - outer.start, self.top)
-            chroma = chroma.transpose(1, 0, 2)[:, rows.start - outer.start : rows.stop - outer.start]
-        if self.across:
-            chroma = _upsample(chroma.transpose(2, 0, 1), self.across, width, self.left).transpose(1, 2, 0)
-        return chroma
+        for plane, full in zip(planes, out, strict=True):
+            part = np.subtract(plane[self.rows(outer)], offset, dtype=np.float32, casting="unsafe")
+            if self.down:
+                part = _upsample(part, self.down, outer.stop - outer.start, self.top)
+                part = part[rows.start - outer.start : rows.stop - outer.start]
+            if self.across:
+                _upsample(part.T, self.across, width, self.left, full.T)
+            else:
+                full[:] = part
 
     def downsample(self, chroma: Floats, outer: slice, rows: slice) -> Floats:
         """The inverse: floats (2, outer rows, width) at luma samples as the chroma rows of a band.
@@ -143,11 +155,12 @@ def _samples(plane: av.video.plane.VideoPlane) -> NDArray[np.uint8]:
     return np.ndarray((plane.height, plane.line_size), np.uint8, buffer=memoryview(plane))
 
 
-def _upsample(chroma: Floats, octaves: int, size: int, cosited: bool) -> Floats:
+def _upsample(chroma: Floats, octaves: int, size: int, cosited: bool, out: Floats | None = None) -> Floats:
     """To ``size`` samples along the first axis, 2**octaves times as many, but for those beyond the end."""
     for octave in reversed(range(octaves)):
         length = -(-size >> octave)
-        full = np.empty_like(chroma, shape=(length, *chroma.shape[1:]))
+        last = octave == 0 and out is not None
+        full = cast(Floats, out) if last else np.empty_like(chroma, shape=(length, *chroma.shape[1:]))
         first, second = full[0::2], full[1::2]
         if cosited:
             first[:], second[:] = chroma, _between(chroma)[: len(second)]

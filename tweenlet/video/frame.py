@@ -183,13 +183,26 @@ def _rgb_bands(picture: av.VideoFrame, clip: bool) -> Iterator[tuple[slice, Floa
     planes = _Planes.of(picture)
     forward, offset = Colour.of(picture).equations(planes.bits, picture.height, gray=planes.gray)
     back = 1 / forward.sum(axis=1, keepdims=True) if planes.gray else np.linalg.inv(forward)
-    shift = (back @ offset).astype(np.float32)
     for rows in planes.bands():
-        codes = planes.read(rows)
-        values = _product(back, codes.reshape(len(codes), -1)) - shift
+        values = planes.read(rows, offset)
+        values[0] *= np.float32(back[0, 0])
+        if not planes.gray:
+            values = _mixed(values[0], values[1], values[2], back.astype(np.float32))
         if clip:
             np.clip(values, 0, 1, out=values)
-        yield rows, values.reshape(len(codes), -1, picture.width)
+        yield rows, values
+
+
+def _mixed(luma: Floats, blue: Floats, red: Floats, back: Floats) -> Floats:
+    """RGB of luma, scaled, and of the colour differences; red depends on one of them, and so does blue."""
+    rgb = np.empty((3, *luma.shape), np.float32)
+    np.multiply(red, back[0, 2], out=rgb[0])
+    np.multiply(blue, back[2, 1], out=rgb[2])
+    blue *= back[1, 1]
+    red *= back[1, 2]
+    np.add(blue, red, out=rgb[1])
+    rgb += luma
+    return rgb
 
 
 def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.VideoFrame:
@@ -268,15 +281,17 @@ class _Planes:
         for top in range(0, height, step):
             yield slice(top, min(top + step, height))
 
-    def read(self, rows: slice) -> Floats:
-        """The codes of a band as floats (3, rows, width), or (1, rows, width) for gray."""
+    def read(self, rows: slice, offset: NDArray[np.float64] | None = None) -> Floats:
+        """The codes of a band, less an offset (3, 1) each, as floats (3, rows, width); for gray (1, ...)."""
         luma, *chroma = planes_of(self.picture)
         width = self.picture.width
         rows = slice(*rows.indices(self.picture.height))
         codes = np.empty((1 + len(chroma), rows.stop - rows.start, width), np.float32)
-        codes[0] = luma[rows]
+        zero = np.zeros((3, 1)) if offset is None else offset
+        np.subtract(luma[rows], np.float32(zero[0, 0]), out=codes[0], dtype=np.float32, casting="unsafe")
         if chroma:
-            codes[1:] = self.subsampling.upsample(chroma, rows, (self.picture.height, width))
+            size = self.picture.height, width
+            self.subsampling.upsample(chroma, rows, size, np.float32(zero[1, 0]), codes[1:])
         return codes
 
     def write(self, codes: Callable[[slice], Floats]) -> None:
