@@ -22,24 +22,19 @@ from torch import Tensor
 
 from tweenlet.cost import size_of
 from tweenlet.flow import patch_search as search_module
-from tweenlet.flow import variational as variational_module
 from tweenlet.flow.cuda import patch_search as triton_search
 from tweenlet.flow.cuda import variational as triton_variational
 from tweenlet.flow.patch_search import search
-from tweenlet.ops import adacof as adacof_module
-from tweenlet.ops import splat as splat_module
-from tweenlet.ops import warp as warp_module
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.cuda import adacof as triton_adacof
 from tweenlet.ops.cuda import splat as triton_splat
+from tweenlet.ops.dispatch import override
 from tweenlet.ops.splat import splat, splat_sum
 from tweenlet.recordings import Recordings
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RUNS = 20 if DEVICE == "cuda" else 1
 TAPS = 25
-BY_SEARCH = (search_module, variational_module, warp_module)
-"""Where the search chooses between plain ops and kernels."""
 
 
 def milliseconds(run: Callable[[], object]) -> float:
@@ -95,9 +90,10 @@ def main() -> None:
 
     frame = torch.rand(1, 3, height, width, device=DEVICE)
     planes = [smooth(TAPS, spread).half() for spread in (1.0, 3.0, 3.0)]
-    for module in (adacof_module, splat_module, *BY_SEARCH):
-        module.wanted = lambda *_: False  # the plain ops, for comparison
-    with torch.inference_mode():
+    with (
+        torch.inference_mode(),
+        override("reference"),
+    ):  # kernels are called by themselves, beside the plain ops
         plain = adacof(frame, *planes, softmax=True)
         moved = pixels * (6 * TAPS + 28 + 16 + 12)
         tell("adacof, plain", milliseconds(lambda: adacof(frame, *planes, softmax=True)), moved, copy, 0)
@@ -142,10 +138,15 @@ def main() -> None:
 def time_the_search(frames: Tensor, copy: float) -> None:
     """Both ways between two frames (2, H, W), by PyTorch, by our kernels, and replayed; then its parts."""
     first, second = frames, frames.flip(0)
-    plain = search(first, second)
-    tell("search, plain", milliseconds(lambda: search(first, second)), 0, copy, 0)
-    for module in BY_SEARCH:
-        module.wanted = lambda *_: True
+    with override("reference"):
+        plain = search(first, second)
+        tell("search, plain", milliseconds(lambda: search(first, second)), 0, copy, 0)
+    with override("cuda"):
+        time_the_kernels(first, second, plain, copy)
+
+
+def time_the_kernels(first: Tensor, second: Tensor, plain: Tensor, copy: float) -> None:
+    """The search by kernels, and its parts."""
     tell("search", milliseconds(lambda: search(first, second)), 0, copy, off(search(first, second), plain))
     if DEVICE == "cuda":
         replayed = Recordings(search)
@@ -155,12 +156,12 @@ def time_the_search(frames: Tensor, copy: float) -> None:
     pixels, slopes = first.numel(), search_module.sobel(first)
     found = torch.zeros(2, 2, *(1 + (side - 8) // 3 for side in first.shape[1:]), device=DEVICE)
     flow, changes = torch.zeros_like(slopes), torch.rand(2, 8, *first.shape[1:], device=DEVICE)
-    system = triton_variational.system_of(changes, flow, flow)
+    system = triton_variational.assemble_system(changes, flow, flow)
     for name, run, moved in (
-        ("a round of the search", lambda: triton_search.searched_once(first, second, slopes, found, 1), 16),
-        ("flow made dense", lambda: triton_search.densified(first, second, found), 16),
-        ("a system for relaxing", lambda: triton_variational.system_of(changes, flow, flow), 76),
-        ("half a sweep", lambda: triton_variational.swept(system, flow, 0), 28),
+        ("a round of the search", lambda: triton_search.search_round(first, second, slopes, found, 1), 16),
+        ("flow made dense", lambda: triton_search.densify(first, second, found), 16),
+        ("a system for relaxing", lambda: triton_variational.assemble_system(changes, flow, flow), 76),
+        ("half a sweep", lambda: triton_variational.sweep(system, flow, 0), 28),
     ):
         tell(f"search: {name}", milliseconds(run), pixels * moved, copy, 0)
 

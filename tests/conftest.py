@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import cv2
 import pytest
 import torch
 
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops import dispatch
 
 if not torch.cuda.is_available():  # Triton asks once, when it is first imported, by whatever test
     os.environ["TRITON_INTERPRET"] = "1"
@@ -44,11 +45,12 @@ def device(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=["native", "PyTorch"])
-def compiled(request, monkeypatch) -> bool:
+@pytest.fixture(params=["cpu", "reference"])
+def compiled(request):
     """Whether native code does what it can, or PyTorch all of it."""
-    if request.param == "PyTorch":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
+    if request.param == "cpu" and not dispatch.compiled():
         pytest.skip("no C compiler")
-    return request.param == "native"
+    with contextlib.ExitStack() as stack:
+        if request.param == "reference":
+            stack.enter_context(dispatch.override("reference"))
+        yield request.param == "cpu"

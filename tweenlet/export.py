@@ -5,7 +5,7 @@
     frames (1, 4, 3, H, W) float32, RGB in [0, 1]; flows (1, 4, 2, H, W) if classical  ->  frame (1, 3, H, W)
 
 H and W are multiples of the network's stride. Classical flow stays outside: the file takes what
-:func:`tweenlet.ops.dis.window_flows` finds. The file carries the config, as a checkpoint does.
+:func:`tweenlet.flow.dis.window_flows` finds. The file carries the config, as a checkpoint does.
 
 The exporter is torch's newer one (`dynamo`). The older one is 20 times faster and, without a word, adds up no
 pixels that land on one place when it exports a splat: frames were off by a third of the range.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet.flow.intermediate import readings
+from tweenlet.flow.intermediate import intermediate_flow
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -19,7 +19,7 @@ def test_readings_are_quadratic_in_time():
     on_2, back_2 = velocity_2 + acceleration / 2, -velocity_2 + acceleration / 2
     flows = torch.stack((back, on, back_2, on_2)).view(1, 4, 2, 1, 1).expand(1, 4, 2, 64, 64)
     frame = torch.full((1, 3, 64, 64), 0.5)
-    read, reached = readings(frame, frame, flows)
+    read, reached = intermediate_flow(frame, frame, flows)
     halfway = velocity / 2 + acceleration / 8
     expected = torch.cat((-halfway, on - halfway)).repeat(2) / 2  # in pixels of half the size
     inside = read[0, :, 12:-12, 12:-12]
@@ -30,7 +30,7 @@ def test_readings_are_quadratic_in_time():
 def test_what_one_frame_does_not_reach_is_read_from_the_other():
     flows = torch.zeros(1, 4, 2, 32, 32)
     flows[:, :2] = 1000.0  # before's pixels all leave the frame
-    read, reached = readings(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), flows)
+    read, reached = intermediate_flow(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), flows)
     assert not read.any()
     assert not reached[:, 0].any()
     assert reached[:, 1].all()
@@ -44,11 +44,11 @@ def test_are_those_in_double_precision(size, spread, monkeypatch):
     before, after = torch.rand(2, 2, 3, height, width)
     flows = spread * torch.randn(2, 4, 2, height, width)
     flows[0, :, 0, 0, 0] = torch.tensor([1e9, -1e9, 1e4, -1e4])
-    wanted = readings(*(x.double() for x in (before, after, flows)))
+    wanted = intermediate_flow(*(x.double() for x in (before, after, flows)))
     by_threads: list[tuple[Tensor, Tensor]] = []
     for threads in (1, 3, 4):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        by_threads.append(readings(before, after, flows))
+        by_threads.append(intermediate_flow(before, after, flows))
         for one, other in zip(by_threads[-1], wanted, strict=True):
             # of what hardly anything reaches little is known
             apart = (one.double() - other).abs() / (1 + other.abs())

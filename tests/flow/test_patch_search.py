@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from tweenlet import video
 from tweenlet.flow import patch_search as module
 from tweenlet.flow.dis import luma, opencv
-from tweenlet.flow.patch_search import SMALLEST, densified, search, searched
-from tweenlet.flow.variational import refined
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.warp import sample
+from tweenlet.flow.patch_search import SMALLEST, densify, search, search_patches
+from tweenlet.flow.variational import refine
+from tweenlet.ops import dispatch
+from tweenlet.ops.warp import backwarp
 
 pytestmark = pytest.mark.usefixtures("compiled")
 ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"
@@ -64,13 +64,14 @@ def test_native_code_is_the_plain_ops(
     flow[0, :, 0, 0] = torch.tensor([1e6, -1e6])
 
     def made() -> list[Tensor]:
-        rounds = [module.searched_once(first, second, slopes, vectors, away) for away in (8, 1)]
-        return [*rounds, densified(first, second, vectors), refined(first, second, flow)]
+        rounds = [module.search_round(first, second, slopes, vectors, away) for away in (8, 1)]
+        return [*rounds, densify(first, second, vectors), refine(first, second, flow)]
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     by_native_code = made()
-    monkeypatch.setattr(native, "library", lambda: None)
-    for one, other in zip(by_native_code, made(), strict=True):
+    with dispatch.override("reference"):
+        plain = made()
+    for one, other in zip(by_native_code, plain, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-5)
 
 
@@ -81,7 +82,7 @@ def test_refines_as_opencv_does(size: tuple[int, int], contrast: float) -> None:
     flow = torch.tensor([2.5, -1.6]).view(1, 2, 1, 1) + 0.3 * torch.randn(1, 2, *size)
     wanted = flow[0].permute(1, 2, 0).contiguous().numpy()
     wanted = cv2.VariationalRefinement.create().calc(first[0].numpy(), second[0].numpy(), wanted.copy())
-    made = refined(first, second, flow)[0].permute(1, 2, 0).numpy()
+    made = refine(first, second, flow)[0].permute(1, 2, 0).numpy()
     assert np.abs(made - wanted).max() < 2e-3
     assert np.abs(made - flow[0].permute(1, 2, 0).numpy()).mean() > 0.1
 
@@ -149,7 +150,7 @@ def test_real_frames_match_as_well_as_by_opencv() -> None:
     assert theirs.norm(dim=1).max() > 3  # there is motion
 
     def misfit(flow: Tensor) -> float:
-        return float((sample(second[:, None], flow) - first[:, None]).abs().mean())
+        return float((backwarp(second[:, None], flow) - first[:, None]).abs().mean())
 
     still = misfit(torch.zeros_like(ours))
     assert misfit(theirs) < 0.7 * still
@@ -162,11 +163,11 @@ def test_neighbours_tell_of_motion_that_a_patch_alone_does_not_find(monkeypatch:
     first, second = moved(11, 0, 40, 64)
     start = torch.zeros(1, 2, 40, 64)
     start[..., 16:24, 28:36] = torch.tensor([11.0, 0]).view(2, 1, 1)
-    told = searched(first, second, start)
+    told = search_patches(first, second, start)
     inner = told[..., 2:-2, 2:-6]
     assert ((inner - torch.tensor([11.0, 0]).view(2, 1, 1)).norm(dim=1) < 0.2).float().mean() > 0.95
     monkeypatch.setattr(module, "ROUNDS", (0,) * len(module.ROUNDS))
-    alone = searched(first, second, start)[..., 2:-2, 2:-6]
+    alone = search_patches(first, second, start)[..., 2:-2, 2:-6]
     assert ((alone - torch.tensor([11.0, 0]).view(2, 1, 1)).norm(dim=1) < 0.2).float().mean() < 0.5
 
 
@@ -211,9 +212,9 @@ def test_each_pixel_is_a_mean_of_vectors(size: tuple[int, int]) -> None:
     first, second = moved(1, 1, *size)
     rows, columns = (1 + (side - 8) // 3 for side in size)
     same = torch.tensor([1.5, -2.0]).view(1, 2, 1, 1).expand(1, 2, rows, columns)
-    torch.testing.assert_close(densified(first, second, same), same[..., :1, :1].expand(1, 2, *size))
+    torch.testing.assert_close(densify(first, second, same), same[..., :1, :1].expand(1, 2, *size))
     ramp = torch.arange(float(columns)).expand(1, 2, rows, columns)
-    made = densified(torch.zeros_like(first), torch.zeros_like(second), ramp)[0, 0, 0]
+    made = densify(torch.zeros_like(first), torch.zeros_like(second), ramp)[0, 0, 0]
     covers = [[k for k in range(columns) if 3 * k <= x < 3 * k + 8] or [columns - 1] for x in range(size[1])]
     torch.testing.assert_close(made, torch.tensor([sum(ks) / len(ks) for ks in covers]))
 

@@ -22,7 +22,7 @@ from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.tiling import MEETING, SMALLEST, choose_tiling, spans
 from tweenlet.network.blocks import Enlarge, Gate, Tile
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.reduce import means
+from tweenlet.ops.reduce import channel_mean
 
 CPU = torch.device("cpu")
 
@@ -124,7 +124,7 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
     whole = Interpolator(model).middle(frames)
     network = Interpolator(model, tile=256)
     made = network.middle(frames)
-    monkeypatch.setattr(tiling, "whole_frame_means", lambda *_: lambda _, x: means(x))
+    monkeypatch.setattr(tiling, "whole_frame_means", lambda *_: lambda _, x: channel_mean(x))
     alone = network.middle(frames)
     assert (made - whole).abs().max() < 0.01
     assert (made - whole).abs().mean() < (alone - whole).abs().mean() / 4
@@ -148,7 +148,7 @@ def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
     known: dict[Gate, Tensor] = {}
 
     def note(gate: Gate, x: Tensor) -> Tensor:
-        known[gate] = means(x)
+        known[gate] = channel_mean(x)
         return known[gate]
 
     with torch.no_grad():

@@ -19,7 +19,6 @@ from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.features import Block
 from tweenlet.network.kernels import SCALE_NAMES
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.cpu import library as native
 
 EXACT = {"atol": 1e-4, "rtol": 0}
 CONFIGS = FAMILY | {
@@ -58,12 +57,9 @@ def test_gives_the_same_frames_of_odd_sizes(size, lively):
     torch.testing.assert_close(Interpolator(model).middle(frames), wanted, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
 @pytest.mark.parametrize("width", [4, 6, 12])  # 6: as many as there are candidates, which are kept and added
 @pytest.mark.parametrize("batch", [1, 2])  # native code takes the slices of one sample, PyTorch those of two
 def test_bands_meet(batch, width, compiled, lively, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(native, "library", lambda: None)
     monkeypatch.setattr(bands, "ROWS", 12)
     model = lively(replace(TINY, grid=(width, width, 8)))
     frames = torch.rand(batch, 4, 3, 40, 48)
@@ -71,13 +67,10 @@ def test_bands_meet(batch, width, compiled, lively, monkeypatch):
         torch.testing.assert_close(Fast(model)(frames), model(frames), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["native", "PyTorch"])
 @pytest.mark.parametrize(
     ("kernels", "stride", "up"), [((3, 5), 1, False), ((3, 7), 2, False), ((4, 8), 1, True)]
 )
-def test_a_block_of_features_of_any_size(kernels, stride, up, compiled, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(native, "library", lambda: None)
+def test_a_block_of_features_of_any_size(kernels, stride, up, compiled):
     block = torch.nn.Sequential(Block(6, 32, kernels, stride, up)).eval()
     x = torch.randn(2, 6, 9, 13)
     with torch.no_grad():

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-from tests.ops.test_dis import moving
 
+from tests.flow.test_dis import moving
 from tweenlet.config import SMALL, ModelConfig
 from tweenlet.flow.dis import window_flows
 from tweenlet.network import motion

@@ -21,27 +21,26 @@ from tweenlet.flow import patch_search as search
 from tweenlet.flow import variational
 from tweenlet.flow.cuda import patch_search as triton_search
 from tweenlet.flow.cuda import variational as triton_variational
-from tweenlet.ops import adacof as adacof_module
-from tweenlet.ops import dispatch as choice
+from tweenlet.ops import dispatch
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.correlation import correlation
-from tweenlet.ops.cpu import library as native
 from tweenlet.ops.cuda import adacof as triton_adacof
 from tweenlet.ops.cuda import correlation as triton_correlation
 from tweenlet.ops.cuda import resample as triton_pyramid
 from tweenlet.ops.cuda import splat as triton_splat
 from tweenlet.ops.cuda import warp as triton_warp
-from tweenlet.ops.resample import EIGHT_TAPS, double
+from tweenlet.ops.resample import EIGHT_TAPS, upsample_8tap
 from tweenlet.ops.splat import splat, splat_sum
-from tweenlet.ops.warp import sample
+from tweenlet.ops.warp import backwarp
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
 
 @pytest.fixture(autouse=True)
-def plain(monkeypatch):
+def plain():
     """The plain ops are PyTorch's."""
-    monkeypatch.setattr(native, "library", lambda: None)
+    with dispatch.override("reference"):
+        yield
 
 
 def on_device(op):
@@ -203,9 +202,9 @@ def test_half_precision_is_splatted_in_float32(dtype):
 def test_doubles_as_the_plain_op(size, dtype):
     frame, taps = torch.rand(2, 3, *size).to(dtype), torch.tensor(EIGHT_TAPS).expand(3, 8).clone()
     taps[1] = torch.rand(8)
-    made = on_device(triton_pyramid.double)(frame.mT.contiguous().mT, taps.to(dtype))
+    made = on_device(triton_pyramid.upsample_8tap)(frame.mT.contiguous().mT, taps.to(dtype))
     assert made.dtype == dtype
-    wanted = double(frame.double(), taps.to(dtype).double().view(3, 1, 1, 8))
+    wanted = upsample_8tap(frame.double(), taps.to(dtype).double().view(3, 1, 1, 8))
     exact = {"atol": 2e-2 if dtype == torch.float16 else 1e-5, "rtol": 0}
     torch.testing.assert_close(made.double(), wanted, **exact)
 
@@ -218,10 +217,10 @@ def test_samples_as_the_plain_op(size, dtype):
     exact = {"atol": 1e-3 if dtype == torch.float16 else 2e-5, "rtol": 0}
     last = [x.contiguous(memory_format=torch.channels_last) for x in (source, flow)]
     for inputs in ((source, flow), last, (source[:1].expand(2, -1, -1, -1), flow)):
-        made = on_device(triton_warp.sample)(*inputs)
+        made = on_device(triton_warp.backwarp)(*inputs)
         assert made.dtype == dtype
-        torch.testing.assert_close(made, sample(*inputs), **exact)
-    assert on_device(triton_warp.sample)(*last).is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(made, backwarp(*inputs), **exact)
+    assert on_device(triton_warp.backwarp)(*last).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4), (13, 21)], ids=str)
@@ -246,8 +245,8 @@ def test_searches_as_the_plain_op(size, away):
     found = torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size)).mT.contiguous().mT
     slopes = search.sobel(first)
     torch.testing.assert_close(on_device(triton_search.sobel)(first), slopes, atol=1e-4, rtol=0)
-    wanted = search.searched_once(first, second, slopes, found, away)
-    made = on_device(triton_search.searched_once)(first, second, slopes, found, away)
+    wanted = search.search_round(first, second, slopes, found, away)
+    made = on_device(triton_search.search_round)(first, second, slopes, found, away)
     torch.testing.assert_close(made, wanted, atol=2e-4, rtol=0)
     assert (wanted - found)[0].abs().mean() > 0.1
 
@@ -257,8 +256,8 @@ def test_makes_flow_dense_as_the_plain_op(size):
     first, second = moved(2, -1, *size, batch=2)
     vectors = 3 * torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size))
     vectors[1, :, 0, 0] = torch.tensor([-1e3, 1e3])
-    made = on_device(triton_search.densified)(first, second, vectors)
-    torch.testing.assert_close(made, search.densified(first, second, vectors), atol=1e-4, rtol=1e-5)
+    made = on_device(triton_search.densify)(first, second, vectors)
+    torch.testing.assert_close(made, search.densify(first, second, vectors), atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (19, 40)], ids=str)
@@ -266,16 +265,16 @@ def test_relaxes_as_the_plain_op(size):
     first, second = 255 * torch.rand(2, 2, *size)
     flow, more = torch.randn(2, 2, *size), torch.randn(2, 2, *size)
     flow[0, :, 0, 0] = torch.tensor([-1e6, 1e6])
-    slopes = variational.slopes_of(first, second, flow)
-    made = on_device(triton_variational.slopes_of)(first, second, flow)
+    slopes = variational.linearize(first, second, flow)
+    made = on_device(triton_variational.linearize)(first, second, flow)
     torch.testing.assert_close(made, slopes, atol=2e-3, rtol=0)
-    wanted = variational.system_of(slopes, flow, more)
-    system = on_device(triton_variational.system_of)(slopes, flow, more)
+    wanted = variational.assemble_system(slopes, flow, more)
+    system = on_device(triton_variational.assemble_system)(slopes, flow, more)
     torch.testing.assert_close(system, wanted, atol=1e-4, rtol=1e-4)
     for black in (0, 1):
         turned = [x.clone().mT.contiguous().mT for x in (wanted, more)]
-        made = on_device(triton_variational.swept)(*turned, black)
-        torch.testing.assert_close(made, variational.swept(wanted, more, black), atol=1e-4, rtol=1e-4)
+        made = on_device(triton_variational.sweep)(*turned, black)
+        torch.testing.assert_close(made, variational.sweep(wanted, more, black), atol=1e-4, rtol=1e-4)
 
 
 # when they are chosen
@@ -290,21 +289,20 @@ def test_a_machine_without_a_device_never_imports_the_kernels():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_is_wanted_on_a_device_without_a_gradient(monkeypatch):
-    x = torch.zeros(1)
-    assert not choice.wanted(x)
+def test_a_kernel_is_chosen_on_a_device_without_a_gradient(monkeypatch):
+    monkeypatch.setattr(dispatch, "_forced", None)
+    x, learnt = torch.zeros(1), torch.zeros(1, requires_grad=True)
+    assert dispatch.kernel_for(adacof, x) is None
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
-    assert choice.wanted(x)
-    learnt = torch.zeros(1, requires_grad=True)
-    assert not choice.wanted(x, learnt)
+    assert dispatch.kernel_for(adacof, x) is triton_adacof.adacof
+    assert dispatch.kernel_for(adacof, x, learnt) is None
     with torch.no_grad():
-        assert choice.wanted(x, learnt)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert not choice.wanted(x)
-    monkeypatch.undo()
-    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
-    monkeypatch.setattr(choice, "_installed", lambda: False)
-    assert not choice.wanted(x)
+        assert dispatch.kernel_for(adacof, x, learnt) is triton_adacof.adacof
+    with monkeypatch.context() as tracing:
+        tracing.setattr(torch.compiler, "is_compiling", lambda: True)
+        assert dispatch.kernel_for(adacof, x) is None
+    monkeypatch.setattr(dispatch, "_triton_is_installed", lambda: False)
+    assert dispatch.kernel_for(adacof, x) is None
 
 
 def test_the_search_hands_over(monkeypatch):
@@ -312,24 +310,24 @@ def test_the_search_hands_over(monkeypatch):
     plain = search.search(first.cpu(), second.cpu())
     ran = []
     for kernels, names in (
-        (triton_search, ("sobel", "searched_once", "densified")),
-        (triton_variational, ("slopes_of", "system_of", "swept")),
+        (triton_search, ("sobel", "search_round", "densify")),
+        (triton_variational, ("linearize", "assemble_system", "sweep")),
     ):  # fmt: skip
         for name in names:
             kernel = getattr(kernels, name)
             monkeypatch.setattr(kernels, name, lambda *x, n=name, k=kernel: ran.append(n) or k(*x))
-    for module in (search, variational):
-        monkeypatch.setattr(module, "wanted", lambda *_: True)
-    made = search.search(first, second).cpu()
+    dispatch._find.cache_clear()
+    with dispatch.override("cuda"):
+        made = search.search(first, second).cpu()
+    dispatch._find.cache_clear()
     torch.testing.assert_close(made, plain, atol=1e-3, rtol=0)
-    refining = ["slopes_of"] + (["system_of"] + ["swept"] * 10) * 5
-    assert ran == ["sobel"] + ["searched_once"] * 5 + ["densified"] + refining
+    refining = ["linearize"] + (["assemble_system"] + ["sweep"] * 10) * 5
+    assert ran == ["sobel"] + ["search_round"] * 5 + ["densify"] + refining
 
 
-def test_the_plain_op_hands_over(monkeypatch):
+def test_the_plain_op_hands_over():
     frame, *taps = (x.float().to(DEVICE) for x in plain_adacof.example())
-    monkeypatch.setattr(adacof_module, "wanted", lambda *_: True)
-    with torch.no_grad():
+    with torch.no_grad(), dispatch.override("cuda"):
         assert torch.equal(adacof(frame, *taps, 2), triton_adacof.adacof(frame, *taps, 2))
 
 
@@ -373,7 +371,8 @@ constants = dict(PIXELS=128, CHANNELS=3, WIDE=4, WEIGHTED=True, PRECISE=tl.float
 code = ptx(triton_splat._kernel, pointers, one, constants)
 print("splat", len(re.findall(r"add\\.v4\\.f32", code)))
 pointers = dict.fromkeys(("first", "second", "slopes", "found", "made"), "*fp32")
-code = ptx(triton_search._search, pointers, (), dict(PATCH=8, STRIDE=3, STEPS=3, FLATTEST=1e-5), warps=1)
+constants = dict(PATCH=8, STRIDE=3, STEPS=3, LEAST_DETERMINANT=1e-5)
+code = ptx(triton_search._search, pointers, (), constants, warps=1)
 print("waits", code.count("bar.sync"))
 """
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.epilogue import affine_
+from tweenlet.ops import dispatch
+from tweenlet.ops.epilogue import scale_shift_act_
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 7, 3), (1, 16, 4, 4), (1, 24, 3, 6, 5), (2, 3, 4, 5)], ids=str)
@@ -23,9 +23,9 @@ def test_it_scales_shifts_adds_and_cuts(compiled, shape, given):
     wanted = x * factors.view(here)
     if given == "all":
         wanted = F.leaky_relu(wanted + shifts.view(here) + added, 0.2)
-        made = affine_(x, factors, shifts, added, 0.2)
+        made = scale_shift_act_(x, factors, shifts, added, 0.2)
     else:
-        made = affine_(x, factors.view(1, *here))
+        made = scale_shift_act_(x, factors.view(1, *here))
     assert made is x
     torch.testing.assert_close(made, wanted, atol=1e-6, rtol=1e-6)
 
@@ -33,23 +33,23 @@ def test_it_scales_shifts_adds_and_cuts(compiled, shape, given):
 def test_added_of_another_layout_is_added_all_the_same():
     x = torch.randn(1, 8, 6, 7).contiguous(memory_format=torch.channels_last)
     added, ones = torch.randn(1, 8, 6, 7), torch.ones(8)
-    torch.testing.assert_close(affine_(x.clone(), ones, added=added), x + added)
+    torch.testing.assert_close(scale_shift_act_(x.clone(), ones, residual=added), x + added)
 
 
-@pytest.mark.skipif(not native.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
 def test_bfloat16_is_rounded_once():
     x, added = (
         torch.randn(1, 20, 6, 7).bfloat16().contiguous(memory_format=torch.channels_last) for _ in range(2)
     )
     factors, shifts = torch.randn(2, 20)
-    wanted = affine_(x.float(), factors, shifts, added.float(), 0.2)
-    assert torch.equal(affine_(x, factors, shifts, added, 0.2), wanted.bfloat16())
+    wanted = scale_shift_act_(x.float(), factors, shifts, added.float(), 0.2)
+    assert torch.equal(scale_shift_act_(x, factors, shifts, added, 0.2), wanted.bfloat16())
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C compiler")
+@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
 def test_numbers_of_another_device_are_refused():
     x = torch.randn(1, 8, 6, 7).contiguous(memory_format=torch.channels_last)
     ones, elsewhere = torch.ones(8), torch.ones(8, device="meta")
     for numbers in (elsewhere, None), (ones, elsewhere):
         with pytest.raises(ArgumentError, match="on the CPU for native code, got one on meta"):
-            affine_(x, *numbers)
+            scale_shift_act_(x, *numbers)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.ops.overlay import BLOCK, BLOCKS, keeping, overlay
+from tweenlet.ops.overlay import BLOCK, BLOCKS, measure_persistence, overlay
 
 pytestmark = pytest.mark.usefixtures("compiled")
 LETTERS = torch.zeros(96, 160, dtype=torch.bool)
@@ -98,13 +98,13 @@ def test_is_that_in_double_precision(size, monkeypatch):
     scene = torch.rand(2, 1, 3, *size)
     frames = scene + torch.linspace(0, 1.5, size[1]) * torch.rand(2, 4, 3, *size)
     repeats = torch.tensor([[True, False], [False, True]])
-    wanted = keeping(frames.double(), repeats)
+    wanted = measure_persistence(frames.double(), repeats)
     if min(size) > 8:
         assert 0.1 < wanted[0].mean() < 0.9
     by_threads = []
     for threads in (1, 3, 4):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        by_threads.append(keeping(frames, repeats))
+        by_threads.append(measure_persistence(frames, repeats))
         for one, other in zip(by_threads[-1], wanted, strict=True):
             torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=0)
     for others in by_threads[1:]:

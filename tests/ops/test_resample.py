@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tweenlet.ops.resample import blur, double, gaussian_kernel, half, laplacian_pyramid, pool
+from tweenlet.ops.resample import (
+    avg_pool2,
+    blur,
+    downsample,
+    gaussian_kernel,
+    laplacian_pyramid,
+    upsample_8tap,
+)
 
 
 def test_resampling_meets_the_official(expected, device):
@@ -12,9 +19,9 @@ def test_resampling_meets_the_official(expected, device):
     torch.testing.assert_close(gaussian_kernel().to(device).expand(3, 1, 5, 5), golden["gauss_kernel"])
     for kernel in (gaussian_kernel(), golden["gauss_kernel"]):
         torch.testing.assert_close(blur(frame, kernel), golden["blur"], atol=1e-6, rtol=0)
-        torch.testing.assert_close(half(frame, kernel), golden["down2"], atol=1e-6, rtol=0)
-    torch.testing.assert_close(double(frame), golden["up8tap"], atol=1e-6, rtol=0)
-    torch.testing.assert_close(double(frame, golden["filter8"]), golden["up8tap"], atol=1e-6, rtol=0)
+        torch.testing.assert_close(downsample(frame, kernel), golden["down2"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(upsample_8tap(frame), golden["up8tap"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(upsample_8tap(frame, golden["filter8"]), golden["up8tap"], atol=1e-6, rtol=0)
 
 
 def test_laplacian_pyramid_meets_the_official_loss(expected):
@@ -38,10 +45,10 @@ def test_any_size_and_dtype(size, dtype):
     frame = torch.rand(2, 3, *size).to(dtype)
     bands = laplacian_pyramid(frame)
     assert [tuple(band.shape[-2:]) for band in bands[:2]] == [size, tuple(-(-side // 2) for side in size)]
-    assert double(frame).shape[-2:] == (2 * size[0], 2 * size[1])
-    assert double(frame).dtype == bands[0].dtype == dtype
+    assert upsample_8tap(frame).shape[-2:] == (2 * size[0], 2 * size[1])
+    assert upsample_8tap(frame).dtype == bands[0].dtype == dtype
     if min(size) > 1:
-        assert half(frame).shape[-2:] == (size[0] // 2, size[1] // 2)
+        assert downsample(frame).shape[-2:] == (size[0] // 2, size[1] // 2)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +57,7 @@ def test_any_size_and_dtype(size, dtype):
 @pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 1)], ids=str)
 def test_native_code_does_as_pytorch(size, shape):
     frame = torch.rand(*shape, *size)
-    for resize, own in ((half, (5, 5)), (double, (1, 8))):
+    for resize, own in ((downsample, (5, 5)), (upsample_8tap, (1, 8))):
         for kernel in (None, torch.rand(shape[1], 1, *own)):
             wanted = resize(frame.double(), kernel)  # which native code does not take
             torch.testing.assert_close(resize(frame, kernel).double(), wanted, atol=5e-6, rtol=1e-6)
@@ -61,20 +68,20 @@ def test_native_code_does_as_pytorch(size, shape):
 @pytest.mark.parametrize("size", [(1, 8), (8, 1)])
 def test_a_side_of_one_pixel_has_no_half(size):
     with pytest.raises((ValueError, RuntimeError)):
-        half(torch.rand(1, 3, *size))
+        downsample(torch.rand(1, 3, *size))
 
 
 def test_a_flat_frame_stays_flat():
     frame = torch.full((1, 3, 16, 24), 0.7)
-    torch.testing.assert_close(half(frame), frame[..., ::2, ::2])
-    torch.testing.assert_close(double(frame), frame.repeat(1, 1, 2, 2))
+    torch.testing.assert_close(downsample(frame), frame[..., ::2, ::2])
+    torch.testing.assert_close(upsample_8tap(frame), frame.repeat(1, 1, 2, 2))
 
 
 def test_gradients():
     torch.manual_seed(0)
     frame = torch.rand(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(double, (frame,), fast_mode=True)
-    assert torch.autograd.gradcheck(half, (frame,), fast_mode=True)
+    assert torch.autograd.gradcheck(upsample_8tap, (frame,), fast_mode=True)
+    assert torch.autograd.gradcheck(downsample, (frame,), fast_mode=True)
     assert torch.autograd.gradcheck(lambda x: tuple(laplacian_pyramid(x, 3)), (frame,), fast_mode=True)
 
 
@@ -83,4 +90,4 @@ def test_pools_what_there_is(size, compiled):
     x = torch.rand(2, 3, *size)
     wanted = torch.nn.functional.avg_pool2d(x.double(), 2, ceil_mode=True)
     for frames in (x, x.contiguous(memory_format=torch.channels_last)):
-        torch.testing.assert_close(pool(frames).double(), wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(avg_pool2(frames).double(), wanted, atol=1e-6, rtol=0)

@@ -3,20 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tweenlet.ops import dispatch
 from tweenlet.ops.correlation import correlation
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.warp import backwarp, sample
+from tweenlet.ops.warp import backwarp, backwarp_pwc
 
-needs_native = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+needs_native = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
 
 
 @pytest.fixture
-def by_pytorch(monkeypatch):
+def by_pytorch():
     """The correlation that PyTorch computes."""
 
     def compute(*maps):
-        with monkeypatch.context() as without:
-            without.setattr(native, "library", lambda: None)
+        with dispatch.override("reference"):
             return correlation(*maps)
 
     return compute
@@ -24,14 +23,16 @@ def by_pytorch(monkeypatch):
 
 def test_backwarp_meets_the_official_one(expected, device):
     golden = {name: tensor.to(device) for name, tensor in expected("backwarp").items()}
-    torch.testing.assert_close(backwarp(golden["input"], golden["flow"]), golden["out"], atol=5e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        backwarp_pwc(golden["input"], golden["flow"]), golden["out"], atol=5e-6, rtol=1e-5
+    )
 
 
 def test_backwarp_is_blank_outside():
     source = torch.ones(1, 2, 4, 8)
     flow = torch.zeros(1, 2, 4, 8)
     flow[:, 0] = 3
-    out = backwarp(source, flow)
+    out = backwarp_pwc(source, flow)
     assert (out[..., 5:] == 0).all()
     assert (out[..., :4] == 1).all()
 
@@ -45,9 +46,9 @@ def test_backwarp_gradient():
 
 def test_backwarp_in_half_precision_places_samples_in_float32():
     source, flow = torch.rand(1, 3, 4, 600).bfloat16(), (torch.randn(1, 2, 4, 600) * 5).bfloat16()
-    out = backwarp(source, flow)
+    out = backwarp_pwc(source, flow)
     assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), backwarp(source.float(), flow.float()), atol=0.01, rtol=0.01)
+    torch.testing.assert_close(out.float(), backwarp_pwc(source.float(), flow.float()), atol=0.01, rtol=0.01)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 33)], ids=str)
@@ -56,21 +57,21 @@ def test_samples_are_those_in_double_precision(size, channels, compiled):
     """Which is PyTorch's alone. Planes, or the channels of a pixel side by side; into any tensor."""
     planes, flow = torch.rand(2, channels, *size), 3 * torch.randn(2, 2, *size)
     flow[0, :, 0, 0] = torch.tensor([1e6, -1e6])
-    wanted = sample(planes.double(), flow.double())
+    wanted = backwarp(planes.double(), flow.double())
     around = torch.rand(2, *size, channels + 7).movedim(3, 1)
     pixels = around[:, 5 : 5 + channels].copy_(planes)
     for source in (planes, pixels):
         for vectors in (flow, flow.contiguous(memory_format=torch.channels_last), flow.mT.contiguous().mT):
-            torch.testing.assert_close(sample(source, vectors).double(), wanted, atol=1e-5, rtol=0)
+            torch.testing.assert_close(backwarp(source, vectors).double(), wanted, atol=1e-5, rtol=0)
         for into in (torch.empty_like(planes), torch.rand(2, *size, channels + 4).movedim(3, 1)[:, 1:-3]):
-            assert sample(source, flow, into) is into
+            assert backwarp(source, flow, into) is into
             torch.testing.assert_close(into.double(), wanted, atol=1e-5, rtol=0)
 
 
 def test_samples_from_nowhere_do_no_harm(compiled):
     flow = torch.tensor([torch.nan, torch.inf, -torch.inf, -1e38]).expand(1, 2, 3, 4)
     for source in (torch.rand(1, 3, 3, 4), torch.rand(1, 3, 4, 3).movedim(3, 1)):
-        assert sample(source, flow).shape == (1, 3, 3, 4)
+        assert backwarp(source, flow).shape == (1, 3, 3, 4)
 
 
 def test_correlation_meets_the_official_kernel(expected, gradients, device):
@@ -149,4 +150,4 @@ def test_refuse_shapes_that_do_not_match():
     with pytest.raises(ValueError, match="one shape"):
         correlation(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="expected a flow"):
-        backwarp(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4))
+        backwarp_pwc(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4))

@@ -21,9 +21,9 @@ from tweenlet.network.features import GROUPS, MEAN_RGB
 from tweenlet.network.flow import UNIT
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.correlation import correlation
-from tweenlet.ops.resample import double, half
+from tweenlet.ops.resample import downsample, upsample_8tap
 from tweenlet.ops.splat import splat
-from tweenlet.ops.warp import backwarp
+from tweenlet.ops.warp import backwarp_pwc
 
 OFFICIAL_STRIDE = 128
 NEAR = 1e-4
@@ -130,9 +130,9 @@ class Reference:
                 rows = self.stack(f"{head}.rows", features, scale)
                 columns = self.stack(f"{head}.columns", features, scale)
                 if scale == 2.0:
-                    frame = double(frame, self.state["kernels.eight_taps"])
+                    frame = upsample_8tap(frame, self.state["kernels.eight_taps"])
                 elif scale == 0.5:
-                    frame = half(frame, self.state["kernels.gaussian"])
+                    frame = downsample(frame, self.state["kernels.gaussian"])
                 synthesised.append(gathered(frame, weight, rows, columns, self.config.dilation))
             made[scale] = torch.cat(synthesised, 1)
         return made
@@ -152,7 +152,7 @@ class Reference:
         thrown = []
         for frame, other in ((before, after), (after, before)):
             flow = self.flow_between(frame, other)
-            away = (frame - backwarp(other, flow)).abs().mean(1, keepdim=True)
+            away = (frame - backwarp_pwc(other, flow)).abs().mean(1, keepdim=True)
             thrown.append(splat(frame, flow / 2, self.state["flow.metric_scale"] * away))
         return thrown
 
@@ -174,7 +174,7 @@ class Reference:
             else:
                 flow = self.transposed(f"{name}.enlarge_flow", flow, 1)
                 hints = self.transposed(f"{name}.enlarge_features", features, 1)
-                matches = correlation(first, backwarp(second, flow * (UNIT / 2 ** (level + 1))))
+                matches = correlation(first, backwarp_pwc(second, flow * (UNIT / 2 ** (level + 1))))
                 features = torch.cat((F.leaky_relu(matches, 0.1), first, flow, hints), 1)
             for layer in range(5):
                 dense = F.leaky_relu(self.conv(f"{name}.dense.{layer}", features), 0.1)

@@ -124,7 +124,7 @@ def _work(
 
 def _machine(device: torch.device) -> str:
     name = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
-    return f"{name}{processor()}, {os.cpu_count()} cores, {platform.system()}, {native.told()}"
+    return f"{name}{processor()}, {os.cpu_count()} cores, {platform.system()}, {native.describe()}"
 
 
 def _check(runs: int) -> None:

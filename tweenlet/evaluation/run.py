@@ -313,4 +313,4 @@ def machine() -> str:
     parts.append(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
-    return ", ".join([*parts, f"torch {torch.__version__}", native.told()])
+    return ", ".join([*parts, f"torch {torch.__version__}", native.describe()])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.flow.patch_search import FINEST, SMALLEST, search
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.dispatch import compiled
 
 Pair = tuple[int, int]
 
@@ -44,7 +44,7 @@ def dis(first: Tensor, second: Tensor) -> Tensor:
     By OpenCV where `ops.search` would be slow: on a CPU without native code. Frames with a side under
     SMALLEST are held not to move.
     """
-    if first.device.type == "cpu" and native.library() is None:
+    if first.device.type == "cpu" and not compiled():
         return opencv(first, second)
     return search(first, second)
 

@@ -1,11 +1,11 @@
 """Search: dense optical flow of many patches at once. No parameters, no gradient.
 
-    first, second (B, H, W), luma in [0, 255]  ->  flow (B, 2, H, W) in pixels (dx, dy): as `ops.dis` has it
+    first, second (B, H, W), luma in [0, 255]  ->  flow (B, 2, H, W) in pixels (dx, dy): as `flow.dis` has it
 
     both frames --> halved again and again
                        |                      +---------------- doubled ----------------+
                        v                      v                                         |
-    from the coarsest: first, second, flow --> searched: a vector a patch --> densified --> refined
+    from the coarsest: first, second, flow --> search: a vector a patch --> densify --> refine
 
 Kroeger et al., "Fast Optical Flow using Dense Inverse Search", 2016, with the patches, weights and refinement
 of OpenCV's medium preset. There, one after the other, a patch tries what its left and upper neighbours have
@@ -24,12 +24,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.flow.variational import refined
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.cpu.bindings import Library, for_each_sample
-from tweenlet.ops.dispatch import wanted
-from tweenlet.ops.resample import pool
-from tweenlet.ops.warp import sample
+from tweenlet.flow.variational import refine
+from tweenlet.ops.dispatch import kernel_for
+from tweenlet.ops.resample import avg_pool2
+from tweenlet.ops.warp import backwarp
 
 PATCH, STRIDE = 8, 3
 """Pixels along a patch's side, and between patches."""
@@ -38,10 +36,10 @@ FINEST = 1
 SMALLEST = PATCH * 2**FINEST
 """Pixels along a side under which there is no patch to look for."""
 ROUNDS = (8, 4, 2, 1, 1)
-"""How many patches away, in each round, the neighbours are whose vectors a patch tries."""
+"""How many patches distance, in each round, the neighbours are whose vectors a patch tries."""
 STEPS = 3
 """Places looked at in a round, from the best vector tried on."""
-FLATTEST = 1e-5
+LEAST_DETERMINANT = 1e-5
 """The least determinant of a patch's structure tensor that a step divides by."""
 
 
@@ -55,14 +53,14 @@ def search(first: Tensor, second: Tensor) -> Tensor:
         return torch.zeros(first.shape[0], 2, height, width, device=first.device)
     pyramid = [torch.stack((first, second)).float()]
     for _ in range(levels(height, width)):
-        pyramid.append(pool(pyramid[-1]))
+        pyramid.append(avg_pool2(pyramid[-1]))
     flow = pyramid[-1].new_zeros(first.shape[0], 2, *pyramid[-1].shape[-2:])
     for level in reversed(range(len(pyramid))):
         one, other = pyramid[level]
         if flow.shape[-2:] != one.shape[-2:]:
-            flow = doubled(flow, *one.shape[-2:])
+            flow = upsample_flow(flow, *one.shape[-2:])
         if level >= FINEST:
-            flow = refined(one, other, densified(one, other, searched(one, other, flow)))
+            flow = refine(one, other, densify(one, other, search_patches(one, other, flow)))
     return flow
 
 
@@ -72,43 +70,39 @@ def levels(height: int, width: int) -> int:
     return max(FINEST, min(by_motion, int(math.log2(min(height, width) / PATCH))))
 
 
-def doubled(flow: Tensor, height: int, width: int) -> Tensor:
+def upsample_flow(flow: Tensor, height: int, width: int) -> Tensor:
     """Flow (B, 2, h, w) for frames of twice the size, but for a last row or column that is one too many."""
     twice = 2 * F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
     return twice[..., :height, :width].contiguous()
 
 
-def searched(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-    """A vector for each patch, (B, 2, rows, columns), found from ``flow`` (B, 2, h, w) on.
+def search_patches(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """A vector for each patch, (B, 2, rows, columns), vectors from ``flow`` (B, 2, h, w) on.
 
     First, second (B, h, w). A patch counts without its mean, so that brighter frames fit as well.
     """
     middle = PATCH // 2
-    found = flow[..., middle : 1 - middle : STRIDE, middle : 1 - middle : STRIDE].contiguous()
-    slopes = sobel(first)
-    for away in ROUNDS:
-        found = searched_once(first, second, slopes, found, away)
-    return found
+    vectors = flow[..., middle : 1 - middle : STRIDE, middle : 1 - middle : STRIDE].contiguous()
+    gradients = sobel(first)
+    for distance in ROUNDS:
+        vectors = search_round(first, second, gradients, vectors, distance)
+    return vectors
 
 
-def searched_once(first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int) -> Tensor:
+def search_round(first: Tensor, second: Tensor, gradients: Tensor, vectors: Tensor, distance: int) -> Tensor:
     """One round: the best of a patch's own vector and four neighbours', and a few steps from there.
 
-    First, second (B, h, w), slopes (B, 2, h, w) of the first, vectors ``found`` (B, 2, rows, columns).
+    First, second (B, h, w), gradients (B, 2, h, w) of the first, vectors ``vectors`` (B, 2, rows, columns).
     """
-    if wanted(first, second, slopes, found):
-        from tweenlet.flow.cuda import patch_search as triton_search
-
-        return triton_search.searched_once(first, second, slopes, found, away)
-    if (library := native.library_for(first, second, slopes, found)) is not None:
-        return _searched_by_native_code(library, first, second, slopes, found, away)
-    patches = Patches(first, second, slopes)
-    rows, columns = found.shape[-2:]
-    row = torch.arange(rows, device=found.device)
-    column = torch.arange(columns, device=found.device)
-    start, least = found, patches.misfit(found)[0]
-    for down, right in ((0, -away), (0, away), (-away, 0), (away, 0)):
-        tried = found[:, :, (row + down).clamp(0, rows - 1)][..., (column + right).clamp(0, columns - 1)]
+    if (run := kernel_for(search_round, first, second, gradients, vectors)) is not None:
+        return run(first, second, gradients, vectors, distance)
+    patches = Patches(first, second, gradients)
+    rows, columns = vectors.shape[-2:]
+    row = torch.arange(rows, device=vectors.device)
+    column = torch.arange(columns, device=vectors.device)
+    start, least = vectors, patches.misfit(vectors)[0]
+    for down, right in ((0, -distance), (0, distance), (-distance, 0), (distance, 0)):
+        tried = vectors[:, :, (row + down).clamp(0, rows - 1)][..., (column + right).clamp(0, columns - 1)]
         misfit, _ = patches.misfit(tried)
         better = misfit < least
         start, least = torch.where(better[:, None], tried, start), torch.where(better, misfit, least)
@@ -126,7 +120,7 @@ def searched_once(first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, 
 class Patches:
     """All patches of ``first`` (B, h, w), and how they fit ``second`` where vectors point."""
 
-    def __init__(self, first: Tensor, second: Tensor, slopes: Tensor):
+    def __init__(self, first: Tensor, second: Tensor, gradients: Tensor):
         self.second = second
         self.shape = [1 + (side - PATCH) // STRIDE for side in first.shape[-2:]]
         height, width = first.shape[-2:]
@@ -135,20 +129,20 @@ class Patches:
         self.left = STRIDE * torch.arange(self.shape[1], device=device)
         self.ends = (height - 1, width - 1)
         self.patch = _centred(self._cut(first))
-        self.slopes = x, y = [self._cut(slope) for slope in slopes.unbind(1)]
+        self.gradients = x, y = [self._cut(slope) for slope in gradients.unbind(1)]
         xx, xy, yy = _summed(x * x), _summed(x * y), _summed(y * y)
-        self.tensor = [part / (xx * yy - xy * xy).clamp_min(FLATTEST) for part in (xx, xy, yy)]
+        self.tensor = [part / (xx * yy - xy * xy).clamp_min(LEAST_DETERMINANT) for part in (xx, xy, yy)]
 
     def misfit(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Squared differences (B, rows, columns), and what a Gauss-Newton step takes off (B, 2, ...)."""
         apart = _centred(self._fetched(vectors) - self.patch)
-        x, y = (_summed(apart * slope) for slope in self.slopes)
+        x, y = (_summed(apart * slope) for slope in self.gradients)
         xx, xy, yy = self.tensor
         return _summed(apart * apart), torch.stack((yy * x - xy * y, xx * y - xy * x), 1)
 
-    def _cut(self, picture: Tensor) -> Tensor:
-        """The patches of a picture (B, h, w), (B, PATCH, PATCH, rows, columns)."""
-        cut = F.unfold(picture[:, None], PATCH, stride=STRIDE)
+    def _cut(self, image: Tensor) -> Tensor:
+        """The patches of a image (B, h, w), (B, PATCH, PATCH, rows, columns)."""
+        cut = F.unfold(image[:, None], PATCH, stride=STRIDE)
         return cut.view(-1, PATCH, PATCH, *self.shape)
 
     def _fetched(self, vectors: Tensor) -> Tensor:
@@ -165,14 +159,10 @@ class Patches:
         return torch.lerp(lines[:, :-1], lines[:, 1:], (y - row)[:, None, None])
 
 
-def densified(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
+def densify(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
     """Flow (B, 2, h, w): of each pixel the mean of its patches' vectors, those that fit it before others."""
-    if wanted(first, second, vectors):
-        from tweenlet.flow.cuda import patch_search as triton_search
-
-        return triton_search.densified(first, second, vectors)
-    if (library := native.library_for(first, second, vectors)) is not None:
-        return _densified_by_native_code(library, first, second, vectors)
+    if (run := kernel_for(densify, first, second, vectors)) is not None:
+        return run(first, second, vectors)
     (down, row), (right, column) = (
         _patches_of(side, count, first.device)
         for side, count in zip(first.shape[-2:], vectors.shape[-2:], strict=True)
@@ -181,7 +171,7 @@ def densified(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
     for by_row, rows in zip(down, row, strict=True):
         for by_column, columns in zip(right, column, strict=True):
             vector = vectors[:, :, rows][..., columns]
-            apart = (sample(second[:, None], vector) - first[:, None]).abs()
+            apart = (backwarp(second[:, None], vector) - first[:, None]).abs()
             weight = by_row[:, None] * by_column / apart.clamp_min(1)
             total, weights = total + weight * vector, weights + weight
     return total / weights
@@ -199,15 +189,11 @@ def _patches_of(side: int, count: int, device: torch.device) -> tuple[Tensor, Te
     return (patches >= first).float(), patches.clamp_min(0)
 
 
-def sobel(picture: Tensor) -> Tensor:
-    """Slopes (B, 2, h, w) along x and y of a picture (B, h, w), per pixel; reflected beyond the borders."""
-    if wanted(picture):
-        from tweenlet.flow.cuda import patch_search as triton_search
-
-        return triton_search.sobel(picture)
-    if (library := native.library_for(picture)) is not None:
-        return _sobel_by_native_code(library, picture)
-    around = F.pad(picture[:, None], (1, 1, 1, 1), "reflect")
+def sobel(image: Tensor) -> Tensor:
+    """Slopes (B, 2, h, w) along x and y of a image (B, h, w), per pixel; reflected beyond the borders."""
+    if (run := kernel_for(sobel, image)) is not None:
+        return run(image)
+    around = F.pad(image[:, None], (1, 1, 1, 1), "reflect")
     x = (around[..., 2:] - around[..., :-2]) / 8
     y = (around[..., 2:, :] - around[..., :-2, :]) / 8
     x = x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]
@@ -221,28 +207,3 @@ def _centred(patches: Tensor) -> Tensor:
 
 def _summed(patches: Tensor) -> Tensor:
     return patches.sum((1, 2))
-
-
-def _sobel_by_native_code(library: Library, picture: Tensor) -> Tensor:
-    slopes = picture.new_empty(len(picture), 2, *picture.shape[1:])
-    threads = native.threads(picture[0].numel())
-    for_each_sample(library.sobel, (picture.contiguous(), slopes), *picture.shape[1:], threads)
-    return slopes
-
-
-def _searched_by_native_code(
-    library: Library, first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int
-) -> Tensor:
-    read = [x.contiguous() for x in (first, second, slopes, found)]
-    made = torch.empty_like(read[-1])
-    settings = (STRIDE, away, STEPS, FLATTEST, native.threads(first[0].numel()))
-    for_each_sample(library.search_round, (*read, made), *first.shape[1:], *found.shape[2:], *settings)
-    return made
-
-
-def _densified_by_native_code(library: Library, first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
-    read = [x.contiguous() for x in (first, second, vectors)]
-    flow = first.new_empty(len(first), 2, *first.shape[1:])
-    settings = (*first.shape[1:], *vectors.shape[2:], STRIDE, native.threads(first[0].numel()))
-    for_each_sample(library.densify, (*read, flow), *settings)
-    return flow

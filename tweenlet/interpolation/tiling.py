@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
 from tweenlet.network.blocks import Extent, Gate, Tile, WholeFrameLayer
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.reduce import means
+from tweenlet.ops.dispatch import compiled
+from tweenlet.ops.reduce import channel_mean
 
 SMALLEST = 256
 """The least side of a tile in pixels."""
@@ -110,7 +110,7 @@ def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
     devices, where nothing is made in bands, MINI and ST-MFNet are taken to hold twice as much as without
     native code, the default network as much; that and networks with other branches alone are guesses.
     """
-    in_native_code = device.type == "cpu" and native.library() is not None
+    in_native_code = device.type == "cpu" and compiled()
     total = (13 if in_native_code else 20.5) * config.refine[0] if config.refine else 0
     if config.features is not None:
         finest = 80 if device.type != "cpu" else 30 if in_native_code else 40
@@ -253,7 +253,7 @@ def whole_frame_means(run: RunTile, tiles: Sequence[tuple[Span, Span]]) -> Chann
             F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
             for span, size in zip(tile, x.shape[-2:], strict=True)
         )
-        own = means(x)
+        own = channel_mean(x)
         share = torch.einsum("bcthw,h,w->bct", slices, rows, columns).mean(2) / (height * width)
         totals[gate] = totals.get(gate, 0) + share.view(own.shape)
         return own
@@ -264,4 +264,4 @@ def whole_frame_means(run: RunTile, tiles: Sequence[tuple[Span, Span]]) -> Chann
 
 
 def _own_means(_: Gate, x: Tensor) -> Tensor:
-    return means(x)
+    return channel_mean(x)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.ops.prelu import prelu
-from tweenlet.ops.reduce import means
+from tweenlet.ops.reduce import channel_mean
 
 Extent = tuple[int, int, int]
 """Along one side of a frame, in pixels: where a tile starts, where it stops, and how long the side is."""
@@ -59,7 +59,7 @@ class Gate(WholeFrameLayer):
 
     def factors(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, C, ...) -> what each channel is scaled by, (B, C, 1, ...)."""
-        return self.factors_of(means(x) if tile is None else tile.mean(self, x))
+        return self.factors_of(channel_mean(x) if tile is None else tile.mean(self, x))
 
     def factors_of(self, means: Tensor) -> Tensor:
         """The same, of the means (B, C, 1, ...)."""

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from tweenlet.ops.correlation import MATCHES, correlation
 from tweenlet.ops.splat import splat
-from tweenlet.ops.warp import backwarp
+from tweenlet.ops.warp import backwarp_pwc
 
 UNIT = 20.0
 """Pixels of the full frame in one unit of flow."""
@@ -65,7 +65,7 @@ class Decoder(nn.Module):
         if coarser is None:
             return (F.leaky_relu(correlation(first, second), 0.1),)
         flow, features = self.enlarge_flow(coarser[0]), self.enlarge_features(coarser[1])
-        matches = correlation(first, backwarp(second, flow * self.pixels_per_unit))
+        matches = correlation(first, backwarp_pwc(second, flow * self.pixels_per_unit))
         return F.leaky_relu(matches, 0.1), first, flow, features
 
 
@@ -108,7 +108,7 @@ class Flow(nn.Module):
 
     def _halfway(self, frame: Tensor, other: Tensor, flow: Tensor) -> Tensor:
         """``frame`` thrown half of ``flow``; where the other frame disagrees it stands further back."""
-        metric = self.metric_scale * (frame - backwarp(other, flow)).abs().mean(1, keepdim=True)
+        metric = self.metric_scale * (frame - backwarp_pwc(other, flow)).abs().mean(1, keepdim=True)
         return splat(frame, flow / 2, metric)
 
 

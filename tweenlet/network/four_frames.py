@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from tweenlet.config import IntermediateFlowConfig
 from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time, resize
 from tweenlet.ops.overlay import overlay
-from tweenlet.ops.warp import sample as backwarp
+from tweenlet.ops.warp import backwarp
 
 SMOOTHED = 5
 """Side of the neighbourhood that velocities are averaged over, in pixels of the coarse levels."""

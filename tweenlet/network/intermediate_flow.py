@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.config import FlowLevel, IntermediateFlowConfig
-from tweenlet.ops.warp import sample as backwarp
+from tweenlet.ops.warp import backwarp
 
 SLOPE = 0.2
 """Of the leaky ReLUs, below zero."""

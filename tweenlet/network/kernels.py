@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tweenlet.network.blocks import Enlarge, Tile, run
 from tweenlet.ops.adacof import adacof
-from tweenlet.ops.resample import EIGHT_TAPS, double, gaussian_kernel, half
+from tweenlet.ops.resample import EIGHT_TAPS, downsample, gaussian_kernel, upsample_8tap
 
 SCALE_NAMES = {2.0: "fine", 1.0: "full", 0.5: "coarse"}
 
@@ -95,4 +95,4 @@ class Kernels(nn.Module):
         """A frame (B, 3, H, W) at ``scale``, as AdaCoF samples it."""
         if scale == 1.0:
             return frame
-        return half(frame, self.gaussian) if scale < 1 else double(frame, self.eight_taps)
+        return downsample(frame, self.gaussian) if scale < 1 else upsample_8tap(frame, self.eight_taps)

@@ -26,12 +26,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.flow.dis import repeats
-from tweenlet.flow.intermediate import readings
+from tweenlet.flow.intermediate import intermediate_flow
 from tweenlet.network.blocks import PReLU, joined
-from tweenlet.ops.candidates import MERGED, VIEWS, blended, double, views
+from tweenlet.ops.candidates import (
+    CANDIDATE_FRAMES,
+    MERGED_CHANNELS,
+    blend_candidates,
+    upsample_bilinear,
+    warp_candidates,
+)
 from tweenlet.ops.correlation import MATCHES, correlation
 from tweenlet.ops.overlay import overlay
-from tweenlet.ops.resample import pool
+from tweenlet.ops.resample import avg_pool2
 
 MISPLACED = 4.0
 """Taken off the score of a view that shows an overlay: beside one that shows none its weight is e^-4."""
@@ -44,7 +50,7 @@ class Merged:
     frame: Tensor
     """The views averaged by their weights, mended, and what stands still laid over them, (B, 3, H, W)."""
     apart: Tensor
-    """How each view differs from their average, and that: (B, 4 MERGED, H/2, W/2), pixels unshuffled."""
+    """How each view differs from their average, and that: (B, 60, H/2, W/2), pixels unshuffled."""
     hints: Tensor
     """What the finest level knows, (B, C, H/2, W/2)."""
 
@@ -63,7 +69,7 @@ class Refine(nn.Module):
     def __init__(self, features: int, width: int, coarser: int, outputs: int, matches: bool):
         super().__init__()
         self.matches = matches
-        inputs = len(VIEWS) * features + 10 + coarser + (2 * MATCHES if matches else 0)
+        inputs = len(CANDIDATE_FRAMES) * features + 10 + coarser + (2 * MATCHES if matches else 0)
         self.enter = _conv(inputs, width)
         self.middle = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
         self.leave = nn.Sequential(PReLU(width), _conv(width, width))
@@ -71,7 +77,7 @@ class Refine(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, C, h, w), readings (B, 8, h, w), what reached, coarser hints -> hints, corrections."""
-        there = views(before, after, places)
+        there = warp_candidates(before, after, places)
         matches = matched(there) if self.matches else []
         x = self.enter(joined(there, *matches, places / 8, *rest).to(before.dtype))
         x = self.leave(x + self.middle(x))
@@ -82,7 +88,7 @@ class Mend(nn.ModuleList):
     """What to add to the blend: layers at half the frame's size, on all that is known at full and at half."""
 
     def forward(self, apart: Tensor, hints: Tensor) -> Tensor:
-        """Apart (B, 4 MERGED, H/2, W/2), hints (B, C, H/2, W/2) -> addition (B, 3, H, W)."""
+        """Apart (B, 4 MERGED_CHANNELS, H/2, W/2), hints (B, C, H/2, W/2) -> addition (B, 3, H, W)."""
         x = joined(apart, hints)
         for layer in self:
             x = layer(x)
@@ -101,11 +107,14 @@ class Motion(nn.Module):
         )
         coarser = [width // 4 for width in widths[1:]]
         self.refine = nn.ModuleList(
-            Refine(f, width, c, 8 if level else 8 + len(VIEWS), matches=level == len(widths) - 1)
+            Refine(f, width, c, 8 if level else 8 + len(CANDIDATE_FRAMES), matches=level == len(widths) - 1)
             for level, (f, width, c) in enumerate(zip(features, widths, (*coarser, 0), strict=True))
         )
         self.mend = Mend(
-            (_conv(4 * MERGED + widths[0], widths[0]), _silent(nn.Conv2d(widths[0], 4 * 3, 3, padding=1)))
+            (
+                _conv(4 * MERGED_CHANNELS + widths[0], widths[0]),
+                _silent(nn.Conv2d(widths[0], 4 * 3, 3, padding=1)),
+            )
         )
         self.enlarge = nn.ModuleList(
             nn.Conv2d(width, 4 * c, 1) for width, c in zip(widths[1:], coarser, strict=True)
@@ -117,14 +126,14 @@ class Motion(nn.Module):
         H and W are multiples of 2 ** len(widths), and of `ops.overlay.BLOCK`.
         """
         before, after = frames[:, 1], frames[:, 2]
-        read, reached = readings(before.float(), after.float(), flows.float())
+        read, reached = intermediate_flow(before.float(), after.float(), flows.float())
         over = overlay(frames.float(), repeats(flows))
-        over_half = pool(over)
+        over_half = avg_pool2(over)
         read = read * (1 - over_half)
         both = torch.cat((before, after)) - 0.5
         features = list(accumulate(self.encode, lambda x, level: level(x), initial=both))[1:]
-        reads = list(accumulate(self.refine[1:], lambda x, _: pool(x) / 2, initial=read))
-        reaches = list(accumulate(self.refine[1:], lambda x, _: pool(x), initial=reached))
+        reads = list(accumulate(self.refine[1:], lambda x, _: avg_pool2(x) / 2, initial=read))
+        reaches = list(accumulate(self.refine[1:], lambda x, _: avg_pool2(x), initial=reached))
         correction = torch.zeros((), device=read.device)
         coarser: tuple[Tensor, ...] = ()
         for level in reversed(range(len(self.refine))):
@@ -134,11 +143,11 @@ class Motion(nn.Module):
             )
             correction = correction + said[:, :8]
             if level:
-                correction = 2 * double(correction)
+                correction = 2 * upsample_bilinear(correction)
                 coarser = (F.pixel_shuffle(self.enlarge[level - 1](hints), 2),)
         places = reads[0] + correction
-        scores = said[:, 8:] - MISPLACED * views(over_half, over_half, places)
-        average, apart = blended(before, after, places, scores)
+        scores = said[:, 8:] - MISPLACED * warp_candidates(over_half, over_half, places)
+        average, apart = blend_candidates(before, after, places, scores)
         made = average + self.mend(apart, hints).to(average.dtype)
         return Merged(made.lerp((before + after) / 2, over.to(made.dtype)), apart, hints)
 

@@ -29,7 +29,7 @@ from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
 from tweenlet.network.kernels import Kernels
 from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
-from tweenlet.ops.candidates import MERGED
+from tweenlet.ops.candidates import MERGED_CHANNELS
 from tweenlet.ops.overlay import BLOCK
 
 FRAMES = 4
@@ -143,7 +143,7 @@ def candidates(config: ModelConfig) -> dict[float, int]:
     if isinstance(config.flow, tuple):
         channels[1.0] += 6
     if config.refine:
-        channels[1.0] += MERGED
+        channels[1.0] += MERGED_CHANNELS
         if 0.5 in channels:
             channels[0.5] += config.refine[0]
     return channels

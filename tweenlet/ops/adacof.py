@@ -15,8 +15,8 @@ fetches them.
 
 Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
 pixel by pixel, as sums over rows of a table. Native code, where there is a compiler, is faster still:
-``ops.heads.adacof_taps``. While a network learns on a CPU and the frame does not, ``adacof``'s gradient is
-written out, and native code makes both, the picture to the last bit as PyTorch does:
+``ops.cpu.adacof_head.synthesize``. While a network learns on a CPU and the frame does not, ``adacof``'s
+gradient is written out, and native code makes both, the picture to the last bit as PyTorch does:
 
     gradient of a pixel  .  (a, b, c, d) that a tap reads  ->  gradient of the tap's weight, row and column
 """
@@ -33,14 +33,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.cpu.bindings import Strided, Taps
-from tweenlet.ops.dispatch import wanted
+from tweenlet.ops.dispatch import kernel_for
 
 CACHED_ROWS = 8
 """Rows of ``adacof_pixels`` made at once, so that what is between two steps is still in the cache."""
-COLOURS = 4
-"""Of a pixel, at most, for native code."""
+MAX_CHANNELS = 4
+"""Of a pixel, for kernels on a CPU."""
 
 
 def adacof(
@@ -53,8 +51,6 @@ def adacof(
     softmax: bool = False,
 ) -> Tensor:
     """Synthesise a picture from ``frame`` (B, C, H, W) with one kernel of free taps per pixel.
-
-    On a CUDA device, without a gradient, by a Triton kernel (``triton_adacof``).
 
     ``weight``, ``rows`` and ``columns`` (B, k*k, H, W) hold the taps row by row: their weights and their
     offsets in pixels from the places of a plain k x k convolution with ``dilation``. With ``softmax`` the
@@ -75,10 +71,8 @@ def adacof(
         )
     if frame.is_meta:  # only the shape is asked for; walking the taps would take seconds
         return torch.empty_like(frame)
-    if wanted(frame, weight, rows, columns):
-        from tweenlet.ops.cuda import adacof as triton_adacof
-
-        return triton_adacof.adacof(frame, weight, rows, columns, dilation, softmax=softmax)
+    if (run := kernel_for(adacof, frame, weight, rows, columns)) is not None:
+        return run(frame, weight, rows, columns, dilation, softmax=softmax)
     if softmax:
         weight = weight.softmax(1, dtype=torch.promote_types(weight.dtype, torch.float32))
     precise = torch.promote_types(frame.dtype, torch.float32)
@@ -182,26 +176,41 @@ class _LearntTaps(torch.autograd.Function):
     ) -> Tensor:
         context.save_for_backward(frame, weight, rows, columns)
         context.dilation = dilation
-        made = torch.empty_like(frame)
-        if not _in_native_code(made, frame, (weight, rows, columns), dilation):
-            made = adacof(frame, weight, rows, columns, dilation)  # as without a gradient
-        return made
+        return adacof_forward(frame, weight, rows, columns, dilation)
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         frame, *taps = context.saved_tensors
         height, width = frame.shape[-2:]
-        learnt = [x.new_empty((len(x), height, width, x.shape[1])) for x in taps]
-        if not _in_native_code(gradient, frame, taps, context.dilation, learnt):
-            _learn(gradient, frame, taps, context.dilation, learnt)
-        return None, *(x.permute(0, 3, 1, 2) for x in learnt), None
+        for_taps = [x.new_empty((len(x), height, width, x.shape[1])) for x in taps]
+        adacof_backward(gradient, frame, taps, context.dilation, for_taps)
+        return None, *(x.permute(0, 3, 1, 2) for x in for_taps), None
 
 
-def _learn(
-    gradient: Tensor, frame: Tensor, taps: Sequence[Tensor], dilation: int, learnt: Sequence[Tensor]
+def adacof_forward(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
+    """:func:`adacof` on a CPU while the taps learn, to the last bit."""
+    run = kernel_for(adacof_forward, frame) if frame.shape[1] <= MAX_CHANNELS else None
+    return (run or adacof)(frame, weight, rows, columns, dilation)
+
+
+def adacof_backward(
+    gradient: Tensor, frame: Tensor, taps: Sequence[Tensor], dilation: int, for_taps: Sequence[Tensor]
 ) -> None:
-    """Fill in what the taps learn of the ``gradient`` (B, C, H, W): (B, H, W, k*k) for each kind."""
+    """Write the gradients of weight, rows and columns into ``for_taps``, (B, H, W, k*k) each.
+
+    Args:
+        gradient: That of the picture, (B, C, H, W).
+        frame: (B, C, H, W).
+        taps: Weight, rows and columns, (B, k*k, H, W) each.
+        dilation: As in :func:`adacof`.
+        for_taps: Where the gradients go, of any floating dtypes.
+
+    """
+    run = kernel_for(adacof_backward, gradient, frame) if frame.shape[1] <= MAX_CHANNELS else None
+    if run is not None:
+        run(gradient, frame, taps, dilation, for_taps)
+        return
     for number, picture in enumerate(frame):
         table = surface_table(picture)
         by_colour = table.permute(3, 1, 2, 0).flatten(1, 2).contiguous()
@@ -214,37 +223,9 @@ def _learn(
             on_row = torch.addcmul(along_row, part_column, along_both)
             on_column = torch.addcmul(along_column, part_row, along_both)
             on_weight = torch.addcmul(here, part_column, along_column).addcmul_(part_row, on_row)
-            found = on_weight, on_row.mul_(weight), on_column.mul_(weight)
-            for whole, part in zip(learnt, found, strict=True):
+            parts = on_weight, on_row.mul_(weight), on_column.mul_(weight)
+            for whole, part in zip(for_taps, parts, strict=True):
                 whole[number, top : top + CACHED_ROWS] = part
-
-
-def _in_native_code(
-    picture: Tensor, frame: Tensor, taps: Sequence[Tensor], dilation: int, learnt: Sequence[Tensor] = ()
-) -> bool:
-    """Fill in the ``picture`` (B, C, H, W); or with ``learnt``, what is learnt of that gradient, as `_learn`.
-
-    False, with nothing done, where there is no native code for it.
-    """
-    library = native.library()
-    batch, colours, height, width = frame.shape
-    if library is None or not frame.dtype == picture.dtype == torch.float32 or colours > COLOURS:
-        return False
-    bordered = F.pad(frame, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
-    read = [F.pad(bordered, (0, COLOURS - colours)), *(x.permute(0, 2, 3, 1).float() for x in taps)]
-    read = [x.contiguous() for x in read]
-    side = math.isqrt(read[1].shape[-1])
-    told = Taps(side, dilation, batch, colours, height, width, *read)
-    into = Strided(picture, *picture.stride())
-    threads = torch.get_num_threads()
-    if learnt:
-        found = [torch.empty_like(x, dtype=torch.float32) for x in learnt]
-        library.adacof_backward(told, into, *found, threads)
-        for whole, part in zip(learnt, found, strict=True):
-            whole.copy_(part)
-    else:
-        library.adacof_forward(told, into, threads)
-    return True
 
 
 def _strip(x: Tensor, number: int, top: int) -> Tensor:

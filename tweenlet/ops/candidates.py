@@ -1,13 +1,13 @@
-"""Views: two frames fetched from where readings point, and the four of them averaged.
+"""Candidates: two frames warped by the intermediate flow, and the four of them blended.
 
-    before, after (B, C, h, w), places (B, 8, h, w)  ->  views  ->  (B, 4 C, h, w)
+    before, after (B, C, h, w), flow (B, 8, h, w)  ->  warp_candidates  ->  (B, 4 C, h, w)
 
-    before, after (B, 3, H, W), places, said (B, 8 and 4, H/2, W/2), doubled
-        ->  blended  ->  their average (B, 3, H, W), weighted by the softmax of what is said
-                         what differs  (B, 60, H/2, W/2), pixels unshuffled: each view less the average, and
-                                       the average less a half
+    before, after (B, 3, H, W), flow, logits (B, 8 and 4, H/2, W/2), upsampled by 2
+        ->  blend_candidates  ->  their average (B, 3, H, W), weighted by the softmax of the logits
+                                  residuals     (B, 60, H/2, W/2), pixels unshuffled: each candidate less the
+                                                average, and the average less a half
 
-Places are displacements (dx, dy) in pixels, for each view in turn, of before, after, before and after.
+A flow holds displacements (dx, dy) in pixels for each candidate in turn: of before, after, before and after.
 """
 
 from __future__ import annotations
@@ -16,62 +16,62 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.cpu.bindings import Library, for_each_sample
-from tweenlet.ops.warp import sample
+from tweenlet.ops.dispatch import kernel_for
+from tweenlet.ops.warp import backwarp
 
-VIEWS = ("before", "after", "before", "after")
-"""The frame that each view shows: a reading is two views."""
-MERGED = 3 * len(VIEWS) + 3
-"""Numbers of a pixel: how each view differs from the average, and that."""
+CANDIDATE_FRAMES = ("before", "after", "before", "after")
+"""The frame that each candidate is warped from: an intermediate flow makes two."""
+MERGED_CHANNELS = 3 * len(CANDIDATE_FRAMES) + 3
+"""Numbers of a pixel: how each candidate differs from the average, and that."""
 
 
-def views(before: Tensor, after: Tensor, places: Tensor, into: Tensor | None = None) -> Tensor:
-    """Both frames (B, C, h, w) fetched from where places (B, 8, h, w) point: (B, 4 C, h, w).
+def warp_candidates(before: Tensor, after: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
+    """Warp both frames by each part of the flow.
 
-    Written ``into`` that, if given.
+    Args:
+        before: (B, C, h, w).
+        after: (B, C, h, w).
+        flow: (B, 8, h, w) in pixels.
+        out: Where the result is written, if given.
+
+    Returns:
+        The four candidates, (B, 4 C, h, w).
+
     """
-    moves = places.chunk(len(VIEWS), 1)
-    shown = [before if name == "before" else after for name in VIEWS]
-    if into is None:
-        return torch.cat([sample(frame, move) for frame, move in zip(shown, moves, strict=True)], 1)
-    for frame, move, part in zip(shown, moves, into.chunk(len(VIEWS), 1), strict=True):
-        sample(frame, move, part)
-    return into
+    flows = flow.chunk(len(CANDIDATE_FRAMES), 1)
+    frames = [before if name == "before" else after for name in CANDIDATE_FRAMES]
+    if out is None:
+        return torch.cat([backwarp(frame, part) for frame, part in zip(frames, flows, strict=True)], 1)
+    for frame, part, place in zip(frames, flows, out.chunk(len(CANDIDATE_FRAMES), 1), strict=True):
+        backwarp(frame, part, place)
+    return out
 
 
-def blended(before: Tensor, after: Tensor, places: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
-    """The average of the views of two frames (B, 3, H, W), and what differs, (B, 60, H/2, W/2).
+def blend_candidates(before: Tensor, after: Tensor, flow: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Average the candidates of two frames.
 
-    Places (B, 8, H/2, W/2) in pixels of that size, said (B, 4, H/2, W/2).
+    Args:
+        before: (B, 3, H, W), H and W even.
+        after: (B, 3, H, W).
+        flow: (B, 8, H/2, W/2) in pixels of that size.
+        logits: (B, 4, H/2, W/2), whose softmax weighs the candidates.
+
+    Returns:
+        The average (B, 3, H, W), and the residuals, (B, 60, H/2, W/2).
+
     """
-    if (library := native.library_for(before, after, places, said)) is not None:
-        return _by_native_code(library, before, after, places, said)
-    there = views(before, after, 2 * double(places)).chunk(len(VIEWS), 1)
-    weights = double(said).softmax(1).to(before.dtype)
+    if (run := kernel_for(blend_candidates, before, after, flow, logits)) is not None:
+        return run(before, after, flow, logits)
+    there = warp_candidates(before, after, 2 * upsample_bilinear(flow)).chunk(len(CANDIDATE_FRAMES), 1)
+    weights = upsample_bilinear(logits).softmax(1).to(before.dtype)
     average = sum(
-        (weight[:, None] * view for weight, view in zip(weights.unbind(1), there, strict=True)),
+        (weight[:, None] * candidate for weight, candidate in zip(weights.unbind(1), there, strict=True)),
         torch.zeros_like(before),
     )
-    full = torch.cat((*(view - average for view in there), average - 0.5), 1)
+    full = torch.cat((*(candidate - average for candidate in there), average - 0.5), 1)
     return average, F.pixel_unshuffle(full, 2)
 
 
-def double(x: Tensor) -> Tensor:
-    """Maps (B, C, h, w) of twice the size, bilinearly."""
+def upsample_bilinear(x: Tensor) -> Tensor:
+    """Maps (B, C, h, w) of twice the size, pixel areas on pixel areas."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def _by_native_code(
-    library: Library, before: Tensor, after: Tensor, places: Tensor, said: Tensor
-) -> tuple[Tensor, Tensor]:
-    height, width = places.shape[2:]
-    frames = [x.contiguous() for x in (before, after)]
-    maps = [x if x.stride(2) == width * x.stride(3) else x.contiguous() for x in (places, said)]
-    apart = [x.stride(dim) for x in maps for dim in (1, 3)]
-    average = torch.empty_like(frames[0])
-    made = region.pixels((len(before), 4 * MERGED, height, width), before.dtype, before.device)
-    settings = (*apart, height, width, torch.get_num_threads())
-    for_each_sample(library.blend_candidates, (*frames, *maps, average, made), *settings)
-    return average, made

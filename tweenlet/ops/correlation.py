@@ -12,9 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.cpu.bindings import Library, Strided
-from tweenlet.ops.dispatch import wanted
+from tweenlet.ops.dispatch import kernel_for
 
 REACH = 4
 """Furthest displacement in pixels, each way."""
@@ -25,20 +23,15 @@ MATCHES = (2 * REACH + 1) ** 2
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Mean over channels of first(p) * second(p + d) for the 81 displacements d; zero outside the frame.
 
-    Shapes (B, C, H, W) twice -> (B, 81, H, W). ValueError when the two shapes differ. Without a
-    gradient, float32 on a CPU is matched in native code, and on a CUDA device any by a kernel of its own: the
-    channels of the result lie side by side then.
+    Shapes (B, C, H, W) twice -> (B, 81, H, W), channels_last where a kernel makes it. Differentiable in
+    both. ValueError when the two shapes differ.
     """
     if first.shape != second.shape:
         raise ValueError(
             f"expected two feature maps of one shape, got {tuple(first.shape)} and {tuple(second.shape)}"
         )
-    if first.dim() == 4 and (library := native.library_for(first, second)) is not None:
-        return _by_native_code(library, first, second)
-    if wanted(first, second):
-        from tweenlet.ops.cuda import correlation as triton_correlation
-
-        return triton_correlation.correlation(first, second)
+    if first.dim() == 4 and (run := kernel_for(correlation, first, second)) is not None:
+        return run(first, second)
     around = F.pad(second, (REACH,) * 4)
     if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
         made: Tensor = _Learnt.apply(first, around)  # type: ignore[no-untyped-call]
@@ -73,11 +66,3 @@ class _Learnt(torch.autograd.Function):
             for_first.addcmul_(share, there)
             for_there.addcmul_(share, first)
         return for_first.to(saved[0].dtype), for_around.to(saved[1].dtype)
-
-
-def _by_native_code(library: Library, first: Tensor, second: Tensor) -> Tensor:
-    batch, channels, height, width = first.shape
-    made = first.new_empty(batch, height, width, MATCHES)
-    maps = (Strided(x, *x.stride()) for x in (first, second))
-    library.correlation(*maps, made, batch, channels, height, width, torch.get_num_threads())
-    return made.permute(0, 3, 1, 2)

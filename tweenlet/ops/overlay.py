@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.cpu.bindings import Library, for_each_sample
+from tweenlet.ops.dispatch import kernel_for
 
 # Of two ends the first is where a sign begins, the second where it is full.
 NOISE = 2 / 255
@@ -35,29 +34,29 @@ MOVING = (0.05, 0.2)
 
 
 @torch.no_grad()
-def overlay(frames: Tensor, repeats: Tensor) -> Tensor:
+def overlay(frames: Tensor, duplicates: Tensor) -> Tensor:
     """How much of each pixel is an overlay, 0 to 1: frames (B, 4, 3, H, W) in [0, 1] -> (B, 1, H, W).
 
-    H and W are multiples of BLOCK. ``repeats`` (B, 2): whether the first frame and the last only repeat
-    their neighbours, as at the ends of a clip (`ops.dis.repeats`). Those tell nothing: each pixel is taken to
-    change there as it does between the middle two.
+    H and W are multiples of BLOCK. ``duplicates`` (B, 2): whether the first frame and the last only repeat
+    their neighbours, as at the ends of a clip (`flow.dis.repeats`). Those tell nothing: each pixel is taken
+    to change there as it does between the middle two.
     """
-    kept, steps = keeping(frames, repeats)
-    moves = _ramp(steps.amin(1, keepdim=True), CHANGE).nan_to_num(0)
+    persistence, changes = measure_persistence(frames, duplicates)
+    moves = _ramp(changes.amin(1, keepdim=True), CHANGE).nan_to_num(0)
     moving = _ramp(_around(moves, BLOCKS), MOVING)
     moving = F.interpolate(moving, scale_factor=BLOCK, mode="bilinear")
-    return (kept * moving).nan_to_num_(0)
+    return (persistence * moving).nan_to_num_(0)
 
 
-def keeping(frames: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor]:
-    """What keeps its shape and shade in frames (B, 4, 3, H, W), from 0 to 1, (B, 1, H, W); and their steps.
+def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Tensor]:
+    """What keeps its shape and shade in frames (B, 4, 3, H, W), from 0 to 1, (B, 1, H, W); and their changes.
 
     These are the mean differences of blocks from each frame to the next, (B, 3, H / BLOCK, W / BLOCK).
     """
-    if (library := native.library_for(frames)) is not None:
-        return _by_native_code(library, frames, repeats)
+    if (run := kernel_for(measure_persistence, frames)) is not None:
+        return run(frames, duplicates)
     first, before, after, last = frames.unbind(1)
-    at_first, at_last = repeats[..., None, None, None].unbind(1)
+    at_first, at_last = duplicates[..., None, None, None].unbind(1)
     first = torch.where(at_first, 2 * before - after, first)
     last = torch.where(at_last, 2 * after - before, last)
     frames = torch.stack((first, before, after, last), 1)
@@ -69,8 +68,8 @@ def keeping(frames: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor]:
     change = _around(apart.square().mean((1, 2))[:, None], PATCH)
     shape = F.max_pool2d(_ramp(contrast / (change + NOISE**2), SHAPE), 3, 1, 1)
     shade = _ramp(apart.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
-    steps = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK)
-    return shape * shade, steps
+    changes = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK)
+    return shape * shade, changes
 
 
 def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
@@ -82,13 +81,3 @@ def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
 def _around(x: Tensor, side: int) -> Tensor:
     """The mean of so many pixels a side around each, of those that there are."""
     return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
-
-
-def _by_native_code(library: Library, frames: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor]:
-    count, *_, height, width = frames.shape
-    kept = frames.new_empty(count, 1, height, width)
-    steps = frames.new_empty(count, 3, height // BLOCK, width // BLOCK)
-    samples = (frames.contiguous(), repeats.int().contiguous(), kept, steps)
-    settings = (NOISE, *SHAPE, *SHADE, torch.get_num_threads())
-    for_each_sample(library.static_overlay, samples, height, width, *settings)
-    return kept, steps

@@ -15,16 +15,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.dispatch import FLOAT32_OR_BF16, kernel_for
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     """``F.prelu`` of (B, C, ...) with one slope or C of them, for learning on a CPU."""
-    made: Tensor = _Learnt.apply(x, slope)  # type: ignore[no-untyped-call]
-    return made
+    activated: Tensor = _PReLU.apply(x, slope)  # type: ignore[no-untyped-call]
+    return activated
 
 
-class _Learnt(torch.autograd.Function):
+class _PReLU(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, slope: Tensor) -> Tensor:
         out = F.prelu(x, slope)
@@ -35,36 +35,18 @@ class _Learnt(torch.autograd.Function):
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = context.saved_tensors
-        rounded = slope.to(gradient.dtype)
-        found = _by_native_code(gradient, x, rounded)
-        for_x, for_slope = _by_pytorch(gradient, x, rounded) if found is None else found
+        for_x, for_slope = prelu_backward(gradient, x, slope.to(gradient.dtype))
         return for_x, for_slope.to(slope.dtype).view_as(slope)
 
 
-def _by_pytorch(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+def prelu_backward(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of :func:`prelu` for ``x`` (B, C, ...), like it, and for ``slope``, float64."""
+    if x.dim() == 4 and gradient.dtype == x.dtype:
+        run = kernel_for(prelu_backward, x, cpu_dtypes=FLOAT32_OR_BF16, channels_last=True)
+        if run is not None:
+            return run(gradient, x, slope)
     shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
     above: Tensor = torch.ops.aten.threshold_backward(gradient, x, 0)
     for_x = torch.addcmul(above, gradient - above, slope.view(shape))
     others = [axis for axis in range(x.dim()) if axis != 1 or len(slope) == 1]
     return for_x, (gradient * x.clamp_max(0)).sum(others, dtype=torch.float64)  # large terms that cancel
-
-
-def _by_native_code(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor] | None:
-    library = native.library()
-    if (
-        library is None
-        or x.device.type != "cpu"
-        or gradient.dtype != x.dtype
-        or not native.takes(x.dtype)
-        or x.dim() != 4
-        or not x.is_contiguous(memory_format=torch.channels_last)
-    ):
-        return None
-    channels, threads = x.shape[1], torch.get_num_threads()
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
-    slopes = slope.float().expand(channels).contiguous()
-    for_x = torch.empty_like(x)
-    for_slopes = x.new_zeros(threads, channels, dtype=torch.float64)
-    tensors = (gradient, x, slopes, for_x, for_slopes)
-    library.prelu_backward(x.dtype == torch.bfloat16, *tensors, x.numel() // channels, channels, threads)
-    return for_x, for_slopes.sum(0 if len(slope) > 1 else None)

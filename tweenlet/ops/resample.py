@@ -1,26 +1,23 @@
 """Resampling and pyramids: half a frame, double a frame, and a frame as a sum of bands.
 
-    half    (B, C, H, W) -> (B, C, H/2, W/2)   5x5 Gaussian, then the mean of every 2x2
-    double  (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between the pixels, the pixels themselves kept
-    pool    (B, C, H, W) -> (B, C, H/2, W/2)   the mean of every 2x2 alone
+    downsample      (B, C, H, W) -> (B, C, H/2, W/2)   5x5 Gaussian, then the mean of every 2x2
+    avg_pool2       (B, C, H, W) -> (B, C, H/2, W/2)   the mean of every 2x2 alone
+    upsample_8tap   (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between the pixels, these themselves kept
+    upsample_rows   (B, C, H, W) -> some of 2H rows of (B, C, 2H, 2W)    bilinear
     laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)], finest first
 
-Borders are reflected (repeated where a side is too short to reflect). Where nothing is learnt, frames of
-float32 on a CPU are halved, doubled and pooled in native code, and frames on a CUDA device doubled by a
-kernel.
+Borders are reflected (repeated where a side is too short to reflect).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.dispatch import wanted
+from tweenlet.ops.dispatch import FLOAT32_OR_BF16, kernel_for
 
 EIGHT_TAPS = (-1 / 64, 4 / 64, -11 / 64, 40 / 64, 40 / 64, -11 / 64, 4 / 64, -1 / 64)
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -39,47 +36,54 @@ def blur(frame: Tensor, kernel: Tensor) -> Tensor:
     return _each_channel(_reflect(frame, 2, 2, 2, 2), kernel)
 
 
-def half(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
+def downsample(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
     """Blur and halve ``frame`` (B, C, H, W); ``kernel`` as in :func:`blur`, by default the Gaussian.
 
-    Sides of two pixels or more; an odd one loses its last row or column.
+    Sides of two pixels or more; an odd one loses its last row or column. ValueError for shorter ones.
     """
     kernel = (gaussian_kernel() if kernel is None else kernel).to(frame)
-    if (library := native.library_for(frame, kernel)) is not None:
-        square = F.pad(kernel.reshape(-1, 1, 5, 5), (1, 1, 1, 1))
-        blur_and_mean = F.avg_pool2d(square, 2, 1).flatten(1)  # of 2x2: 6x6 in all
-        return _resized(frame, library.downsample, blur_and_mean, [side // 2 for side in frame.shape[2:]])
+    if (run := kernel_for(downsample, frame, kernel)) is not None:
+        return run(frame, kernel)
     frame = frame.contiguous(memory_format=torch.channels_last)  # half the time, a fifth of the memory
     return F.avg_pool2d(blur(frame, kernel), 2)
 
 
-def double(frame: Tensor, taps: Tensor | None = None) -> Tensor:
+def upsample_8tap(frame: Tensor, taps: Tensor | None = None) -> Tensor:
     """Double ``frame`` (B, C, H, W) with an 8-tap filter; ``taps`` (8,) or (C, 1, 1, 8) for another.
 
     Output pixel (2i, 2j) is input pixel (i, j); the ones between are filtered along x, then along y.
     """
     taps = (torch.tensor(EIGHT_TAPS) if taps is None else taps).to(frame)
-    if (library := native.library_for(frame, taps)) is not None:
-        return _resized(frame, library.upsample_8tap, taps.reshape(-1, 8), [2 * x for x in frame.shape[2:]])
+    if (run := kernel_for(upsample_8tap, frame, taps)) is not None:
+        return run(frame, taps)
     batch, channels, height, width = frame.shape
-    if wanted(frame, taps):
-        from tweenlet.ops.cuda import resample as triton_pyramid
-
-        return triton_pyramid.double(frame, taps.reshape(-1, 8).expand(channels, -1))
     by_tap = taps.reshape(-1, 8, 1, 1).unbind(1)
     wide = torch.stack((frame, _between(frame, by_tap, -1)), -1).view(batch, channels, height, 2 * width)
     tall = torch.stack((wide, _between(wide, by_tap, -2)), -2)
     return tall.view(batch, channels, 2 * height, 2 * width)
 
 
-def pool(x: Tensor) -> Tensor:
+def avg_pool2(x: Tensor) -> Tensor:
     """The mean of every 2x2 pixels of ``x`` (B, C, H, W); an odd side is halved upwards."""
-    library = native.library_for(x)
-    if library is None or not x.is_contiguous():
-        return F.avg_pool2d(x, 2, ceil_mode=True)
-    made = x.new_empty(*x.shape[:2], *(-(-side // 2) for side in x.shape[2:]))
-    library.avg_pool2(x, made, x.shape[0] * x.shape[1], *x.shape[2:], torch.get_num_threads())
-    return made
+    run = kernel_for(avg_pool2, x) if x.is_contiguous() else None
+    return F.avg_pool2d(x, 2, ceil_mode=True) if run is None else run(x)
+
+
+def upsample_rows(x: Tensor, start: int, end: int) -> Tensor:
+    """The rows from ``start`` to ``end`` of ``x`` (B, C, h, w) at twice its size: (B, C, end - start, 2w).
+
+    As ``F.interpolate`` does it, pixel areas on pixel areas; no gradient. ValueError for rows that it does
+    not have.
+    """
+    height = x.shape[2]
+    if not 0 <= start <= end <= 2 * height:
+        raise ValueError(f"expected some of {2 * height} rows, got those from {start} to {end}")
+    run = kernel_for(upsample_rows, x, cpu_dtypes=FLOAT32_OR_BF16, channels_last=True)
+    if run is not None:
+        return run(x, start, end)
+    first, last = max(start // 2 - 1, 0), min(end // 2 + 1, height)
+    wide = F.interpolate(x[:, :, first:last], scale_factor=2, mode="bilinear", align_corners=False)
+    return wide[:, :, start - 2 * first : end - 2 * first]
 
 
 def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:
@@ -97,17 +101,6 @@ def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:
         bands.append(frame - blur(spread, 4 * kernel))
         frame = smaller
     return [*bands, frame]
-
-
-def _resized(frame: Tensor, by: Callable[..., None], kernels: Tensor, size: Sequence[int]) -> Tensor:
-    """``frame`` (B, C, H, W) at another ``size``, ``by`` native code; its kernel, or one for each channel."""
-    batch, channels, height, width = frame.shape
-    if not min(size):
-        raise ValueError(f"expected frames of at least two pixels a side, got {width}x{height}")
-    made = region.empty((batch, channels, *size), frame.dtype, frame.device)
-    read = (frame.contiguous(), kernels.expand(channels, -1).contiguous())
-    by(*read, made, batch * channels, channels, height, width, torch.get_num_threads())
-    return made
 
 
 def _each_channel(frame: Tensor, kernel: Tensor) -> Tensor:

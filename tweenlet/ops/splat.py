@@ -11,9 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.cpu.bindings import Library, for_each_sample
-from tweenlet.ops.dispatch import wanted
+from tweenlet.ops.dispatch import kernel_for
 
 
 def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
@@ -29,10 +27,8 @@ def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
             f"expected a flow {(batch, 2, height, width)} and a metric {(batch, 1, height, width)}, "
             f"got {tuple(flow.shape)} and {tuple(metric.shape)}"
         )
-    if wanted(frame, flow, metric):
-        from tweenlet.ops.cuda import splat as triton_splat
-
-        return triton_splat.splat(frame, flow, metric)
+    if (run := kernel_for(splat, frame, flow, metric)) is not None:
+        return run(frame, flow, metric)
     precise = torch.promote_types(frame.dtype, torch.float32)
     importance = metric.to(precise).exp()
     weighted = torch.cat((frame.to(precise) * importance, importance), 1)
@@ -42,16 +38,12 @@ def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
 
 
 def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
-    """Add every pixel of ``values`` (B, C, H, W) to the four around its target; both inputs of one dtype.
+    """Add every pixel of ``values`` (B, C, H, W) to the four around its target p + ``flow`` (B, 2, H, W).
 
-    Without a gradient, float32 on a CPU is summed up in native code, and any on a CUDA device by a kernel.
+    Both are of one dtype. Returns the sums, (B, C, H, W). Differentiable in both.
     """
-    if wanted(values, flow):
-        from tweenlet.ops.cuda import splat as triton_splat
-
-        return triton_splat.splat_sum(values, flow)
-    if (library := native.library_for(values, flow)) is not None:
-        return _by_native_code(library, values, flow)
+    if (run := kernel_for(splat_sum, values, flow)) is not None:
+        return run(values, flow)
     batch, channels, height, width = values.shape
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
@@ -67,10 +59,3 @@ def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
             index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long() + first
             total = total.index_add(0, index.flatten(), rows * share.reshape(-1, 1))
     return total.view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _by_native_code(library: Library, values: Tensor, flow: Tensor) -> Tensor:
-    read = [x.contiguous() for x in (values, flow)]
-    total = torch.empty_like(read[0])
-    for_each_sample(library.splat_sum, (*read, total), *values.shape[1:], torch.get_num_threads())
-    return total

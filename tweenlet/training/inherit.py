@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from tweenlet.config import ModelConfig
 from tweenlet.network import features, flow, fusion, kernels, motion, texture
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.candidates import MERGED, VIEWS
+from tweenlet.ops.candidates import CANDIDATE_FRAMES, MERGED_CHANNELS
 from tweenlet.training.channels import Layout, Walk, channels, correlated
 
 CANDIDATES = 6
@@ -50,7 +50,7 @@ def inherit(source: STMFNet, config: ModelConfig) -> STMFNet:
         _flow(walk, network.flow)
     if source.config.refine is not None:
         hints = _motion(walk, network.motion) if network.motion else channels(source.config.refine[0], 0)
-        candidates[1.0] += channels(MERGED, MERGED if network.motion else 0)
+        candidates[1.0] += channels(MERGED_CHANNELS, MERGED_CHANNELS if network.motion else 0)
         if 0.5 in candidates:
             candidates[0.5] += hints
     if network.fusion is not None:
@@ -173,13 +173,13 @@ def _motion(walk: Walk, net: motion.Motion) -> Layout:
         level, seen = cast(motion.Refine, module), encoded[number]
         matches = 2 * correlated(seen) if level.matches else ()
         x = channels(*widths[number])
-        walk.carry(len(VIEWS) * seen + matches + channels(8 + 2) + coarser[number], x, level.enter)
+        walk.carry(len(CANDIDATE_FRAMES) * seen + matches + channels(8 + 2) + coarser[number], x, level.enter)
         walk.carry(x, x, level.middle)
         walk.carry(x, hints[number], level.leave)
         walk.carry(hints[number], channels(level.predict.out_channels), level.predict)
     for layer, ins, outs in zip(net.enlarge, hints[1:], coarser, strict=False):
         walk.carry(ins, tuple(piece._replace(span=4) for piece in outs), layer)  # four pixels each
-    walk.carry(channels(4 * MERGED) + hints[0], channels(4 * 3), net.mend)
+    walk.carry(channels(4 * MERGED_CHANNELS) + hints[0], channels(4 * 3), net.mend)
     return hints[0]
 
 

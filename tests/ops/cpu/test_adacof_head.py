@@ -11,11 +11,11 @@ from torch import nn
 from tests.reference.official import clear_of_jumps
 from tweenlet.network.blocks import Enlarge, Tile, corner_aligned
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
+from tweenlet.ops import dispatch
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.cpu import adacof_head as heads
-from tweenlet.ops.cpu import library as native
 
-needs_native = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+needs_native = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
 
 
 def small_taps(side, height, width):
@@ -26,7 +26,7 @@ def convolutions(side, lively):
     made = [nn.Conv2d(side * side, side * side, 3, padding=1).requires_grad_(False) for _ in heads.KINDS]
     for layer in made:
         layer.weight *= lively
-    return made, heads.layers([layer.weight for layer in made], [layer.bias for layer in made])
+    return made, heads.pack_layers([layer.weight for layer in made], [layer.bias for layer in made])
 
 
 def precisely(layers, enlarge, small):
@@ -61,7 +61,7 @@ def test_taps_are_enlarged_convolved_and_used(side, dilation, lively, factor, si
     layers, prepared = convolutions(side, lively)
     enlarge = Enlarge(factor)
     places = corner_aligned(0, height, factor * height), corner_aligned(1, width, factor * width)
-    made = heads.enlarged(frame, *small, prepared, places, dilation)
+    made = heads.upsample_and_synthesize(frame, *small, prepared, places, dilation)
     taps = precisely(layers, enlarge, small)
     assert_the_same(made, synthesised(frame, taps, dilation), taps, atol=max(1e-5, 2e-6 * lively))
 
@@ -72,11 +72,11 @@ def test_taps_are_enlarged_convolved_and_used(side, dilation, lively, factor, si
 def test_taps_are_given(side, dilation, size):
     frame = torch.rand(3, *size)
     taps = [3 * torch.randn(*size, side * side) for _ in heads.KINDS]
-    made = heads.adacof_taps(frame, *taps, dilation, softmax=True)
+    made = heads.synthesize(frame, *taps, dilation, softmax=True)
     assert_the_same(made, synthesised(frame, taps, dilation), taps)
     planes = [x.permute(2, 0, 1)[None] for x in taps]
     wanted = adacof(frame[None], *planes, dilation)[0].permute(1, 2, 0)
-    torch.testing.assert_close(heads.adacof_taps(frame, *taps, dilation), wanted, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(heads.synthesize(frame, *taps, dilation), wanted, atol=1e-4, rtol=1e-5)
 
 
 @needs_native
@@ -94,12 +94,12 @@ def test_whole_heads_are_the_plain_ones(side):
             for number, frame in enumerate(resized):
                 taps, into = [x[number] for x in small], made[number, ..., start : start + 3]
                 if scale == 0.5:
-                    heads.adacof_taps(frame, *taps, softmax=True, into=into)
+                    heads.synthesize(frame, *taps, softmax=True, out=into)
                     continue
                 last = [stack[7] for stack in stacks]
-                of = heads.layers([layer.weight for layer in last], [layer.bias for layer in last])
+                of = heads.pack_layers([layer.weight for layer in last], [layer.bias for layer in last])
                 places = [corner_aligned(n, size, frame.shape[n + 1]) for n, size in enumerate((16, 22))]
-                heads.enlarged(frame, *taps, of, places, into=into)
+                heads.upsample_and_synthesize(frame, *taps, of, places, out=into)
         torch.testing.assert_close(made.permute(0, 3, 1, 2), wanted, atol=1e-5, rtol=0)
 
 
@@ -111,7 +111,9 @@ def test_a_piece_is_enlarged_as_a_part_of_the_whole():
     tile = Tile((6, 18, 30), (10, 30, 44), lambda gate, x: x)
     places = corner_aligned(0, 12, 24, tile), corner_aligned(1, 20, 40, tile)
     taps = precisely(layers, partial(enlarge, tile=tile), small)
-    assert_the_same(heads.enlarged(frame, *small, prepared, places), synthesised(frame, taps, 1), taps)
+    assert_the_same(
+        heads.upsample_and_synthesize(frame, *small, prepared, places), synthesised(frame, taps, 1), taps
+    )
 
 
 @needs_native
@@ -122,14 +124,14 @@ def test_offsets_may_be_anything():
     columns[..., 5] = rows[..., 3].flip(0)
     planes = [x.permute(2, 0, 1)[None] for x in (weight, rows, columns)]
     wanted = adacof(frame[None], *planes)[0].permute(1, 2, 0)
-    made = heads.adacof_taps(frame, weight, rows, columns)
+    made = heads.synthesize(frame, weight, rows, columns)
     torch.testing.assert_close(made, wanted, atol=1e-5, rtol=0)
     for offsets in (rows, columns):
         offsets[2, 3, 4], offsets[4, 7, 8] = torch.nan, torch.inf
     weight[0, 0, 0] = torch.nan
     touched = torch.zeros(6, 8, dtype=torch.bool)
     touched[2, 3] = touched[4, 7] = touched[0, 0] = True
-    spoilt = heads.adacof_taps(frame, weight, rows, columns)
+    spoilt = heads.synthesize(frame, weight, rows, columns)
     assert spoilt[touched].isnan().all()
     torch.testing.assert_close(spoilt[~touched], made[~touched], atol=0, rtol=0)
 
@@ -139,12 +141,12 @@ def test_logits_may_be_large():
     frame, still = torch.rand(3, 4, 5), torch.zeros(4, 5, 9)
     logits = 1000 * torch.randn(4, 5, 9)
     logits[0, 0, 1:] = -torch.inf
-    made = heads.adacof_taps(frame, logits, still, still, softmax=True)
+    made = heads.synthesize(frame, logits, still, still, softmax=True)
     torch.testing.assert_close(
         made.double(), synthesised(frame, (logits, still, still), 1), atol=1e-6, rtol=0
     )
     logits[1, 1, 5] = torch.nan
-    spoilt = heads.adacof_taps(frame, logits, still, still, softmax=True)
+    spoilt = heads.synthesize(frame, logits, still, still, softmax=True)
     assert spoilt.isnan().any(-1).nonzero().tolist() == [[1, 1]]
 
 
@@ -153,14 +155,14 @@ def test_threads_and_strides_do_not_matter():
     small, (_, prepared) = small_taps(5, 40, 50), convolutions(5, 3)
     frame = torch.rand(3, 160, 200)
     places = corner_aligned(0, 40, 160), corner_aligned(1, 50, 200)
-    made = heads.enlarged(frame, *small, prepared, places)
+    made = heads.upsample_and_synthesize(frame, *small, prepared, places)
     both = torch.zeros(160, 200, 6)
     before, threads = torch.get_num_threads(), 3
     try:
         torch.set_num_threads(threads)
         last = frame.permute(1, 2, 0).contiguous().permute(2, 0, 1)
         planes = [x.permute(2, 0, 1).contiguous().permute(1, 2, 0) for x in small]
-        heads.enlarged(last, *planes, prepared, places, into=both[..., 3:])
+        heads.upsample_and_synthesize(last, *planes, prepared, places, out=both[..., 3:])
     finally:
         torch.set_num_threads(before)
     assert torch.equal(both[..., 3:], made)
@@ -173,21 +175,21 @@ def test_says_what_is_wrong():
     _, of = convolutions(3, 1)
     places = corner_aligned(0, 4, 8), corner_aligned(1, 4, 8)
     with pytest.raises(ValueError, match=r"three weights of shape .* got \[\(9, 9, 3, 3\)\]"):
-        heads.layers([torch.zeros(9, 9, 3, 3)], [None])
+        heads.pack_layers([torch.zeros(9, 9, 3, 3)], [None])
     with pytest.raises(ValueError, match=r"expected frame of shape .*float64"):
-        heads.enlarged(frame.double(), *taps, of, places)
+        heads.upsample_and_synthesize(frame.double(), *taps, of, places)
     with pytest.raises(ValueError, match="expected rows of shape"):
-        heads.enlarged(frame, taps[0], taps[1][:3], taps[2], of, places)
+        heads.upsample_and_synthesize(frame, taps[0], taps[1][:3], taps[2], of, places)
     with pytest.raises(ValueError, match="places of 8 rows and 8 columns"):
-        heads.enlarged(frame, *taps, of, (places[0], places[1][1:]))
+        heads.upsample_and_synthesize(frame, *taps, of, (places[0], places[1][1:]))
     with pytest.raises(ValueError, match="ascending order"):
-        heads.enlarged(frame, *taps, of, (places[0], places[1].flip(0)))
+        heads.upsample_and_synthesize(frame, *taps, of, (places[0], places[1].flip(0)))
     with pytest.raises(ValueError, match="at least two large rows"):
-        heads.enlarged(torch.rand(3, 4, 8), *taps, of, (torch.arange(4).double(), places[1]))
+        heads.upsample_and_synthesize(torch.rand(3, 4, 8), *taps, of, (torch.arange(4).double(), places[1]))
     with pytest.raises(ValueError, match="follow on each other"):
-        heads.enlarged(frame, *taps, of, places, into=torch.zeros(3, 8, 8).permute(1, 2, 0))
+        heads.upsample_and_synthesize(frame, *taps, of, places, out=torch.zeros(3, 8, 8).permute(1, 2, 0))
     with pytest.raises(ValueError, match=r"k\*k taps"):
-        heads.adacof_taps(frame, *[torch.rand(8, 8, 10) for _ in heads.KINDS])
+        heads.synthesize(frame, *[torch.rand(8, 8, 10) for _ in heads.KINDS])
 
 
 @needs_native
@@ -195,10 +197,10 @@ def test_new_tensors_may_lie_elsewhere_by_default():
     frame, small = torch.rand(3, 8, 8), small_taps(3, 4, 4)
     layers, of = convolutions(3, 1)
     places = [corner_aligned(axis, 4, 8) for axis in (0, 1)]
-    made = heads.enlarged(frame, *small, of, places)
+    made = heads.upsample_and_synthesize(frame, *small, of, places)
     with torch.device("meta"):
-        of = heads.layers([layer.weight for layer in layers], [layer.bias for layer in layers])
-        assert torch.equal(heads.enlarged(frame, *small, of, places), made)
+        of = heads.pack_layers([layer.weight for layer in layers], [layer.bias for layer in layers])
+        assert torch.equal(heads.upsample_and_synthesize(frame, *small, of, places), made)
 
 
 @needs_native
@@ -207,13 +209,13 @@ def test_refuses_what_is_empty():
     places = [corner_aligned(axis, 4, 8) for axis in (0, 1)]
     for size in (0, 4, 9), (4, 0, 9):
         with pytest.raises(ValueError, match=r"not empty, got \({}, {}, {}\) and \(8, 8\)".format(*size)):
-            heads.enlarged(torch.rand(3, 8, 8), *torch.rand(3, *size), of, places)
+            heads.upsample_and_synthesize(torch.rand(3, 8, 8), *torch.rand(3, *size), of, places)
     for size in (0, 8, 9), (8, 0, 9), (8, 8, 0):
         with pytest.raises(ValueError, match="not empty"):
-            heads.adacof_taps(torch.rand(3, *size[:2]), *torch.rand(3, *size))
+            heads.synthesize(torch.rand(3, *size[:2]), *torch.rand(3, *size))
 
 
-def test_nothing_without_a_compiler(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda: None)
+@dispatch.override("reference")
+def test_nothing_without_a_compiler():
     taps = [torch.rand(8, 8, 9) for _ in heads.KINDS]
-    assert heads.adacof_taps(torch.rand(3, 8, 8), *taps) is None
+    assert heads.synthesize(torch.rand(3, 8, 8), *taps) is None

@@ -12,9 +12,9 @@ from tweenlet.config import MINI
 from tweenlet.memory import keep_freed
 from tweenlet.network.fast import Fast
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.cpu import arena
 from tweenlet.ops.cpu import library as native
-from tweenlet.ops.cpu.arena import LARGE, Region, empty, pixels
+from tweenlet.ops.cpu.arena import SMALLEST, Arena, empty, empty_channels_last
 
 CPU = torch.device("cpu")
 PAGE = 4096
@@ -23,7 +23,7 @@ kept = pytest.mark.skipif(not (keep_freed() and native.library()), reason="no na
 
 @pytest.fixture
 def small():
-    return Region(10 * PAGE)
+    return Arena(10 * PAGE)
 
 
 @kept
@@ -68,7 +68,7 @@ def test_a_view_holds_its_memory(small):
 
 @kept
 def test_threads_take_and_free_at_once():
-    where = Region(1000 * PAGE)
+    where = Arena(1000 * PAGE)
     wrong = []
 
     def work(number):
@@ -90,7 +90,7 @@ def test_threads_take_and_free_at_once():
 @pytest.mark.parametrize("shape", [(1, 64, 100, 120), (1, 16, 5, 60, 70), (2, 3, 4, 5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_pixels_lie_channels_last(shape, dtype):
-    made = pixels(shape, dtype, CPU)
+    made = empty_channels_last(shape, dtype, CPU)
     form = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
     assert made.shape == shape
     assert made.dtype == dtype
@@ -100,11 +100,11 @@ def test_pixels_lie_channels_last(shape, dtype):
 @kept
 def test_what_is_large_lies_in_the_region_and_what_is_small_does_not(monkeypatch):
     taken = []
-    monkeypatch.setattr(region._whole(), "take", taken.append)
-    empty((LARGE // 4,), torch.float32, CPU)
-    empty((LARGE // 4 - 1,), torch.float32, CPU)
-    empty((LARGE,), torch.float32, torch.device("meta"))
-    assert taken == [LARGE]
+    monkeypatch.setattr(arena._process_arena(), "take", taken.append)
+    empty((SMALLEST // 4,), torch.float32, CPU)
+    empty((SMALLEST // 4 - 1,), torch.float32, CPU)
+    empty((SMALLEST,), torch.float32, torch.device("meta"))
+    assert taken == [SMALLEST]
 
 
 @kept
@@ -115,8 +115,8 @@ def test_a_frame_leaves_nothing_behind():
 
     def room():
         gc.collect()
-        pixels((1, 64, 64, 64), torch.float32, CPU)  # what was freed before is a gap again
-        return sum(size for _, size in region._whole()._gaps)
+        empty_channels_last((1, 64, 64, 64), torch.float32, CPU)  # what was freed before is a gap again
+        return sum(size for _, size in arena._process_arena()._gaps)
 
     before = room()
     made = fast(frames)
@@ -126,7 +126,7 @@ def test_a_frame_leaves_nothing_behind():
 
 
 def test_without_kept_memory_there_is_no_region():
-    script = "from tweenlet.ops.cpu import arena as region; print(region._whole())"
+    script = "from tweenlet.ops.cpu import arena; print(arena._process_arena())"
     ran = subprocess.run(
         [sys.executable, "-c", script], env={"TWEENLET_KEEP_MEMORY": "0"}, capture_output=True, check=True
     )

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import tweenlet
+from tweenlet.ops import dispatch
 from tweenlet.ops.cpu import bindings
 from tweenlet.ops.cpu import library as native
 from tweenlet.ops.cpu.bindings import PROTOTYPES, STRUCTS, Convolution, Layout, Pointer, Strided
@@ -27,7 +28,7 @@ POINTERS = {
     "char": (torch.float32, torch.bfloat16),
     "void": (torch.float32, torch.bfloat16),
 }
-compiled = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+compiled = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
 
 
 def declared(kind: type) -> object:

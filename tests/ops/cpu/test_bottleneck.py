@@ -8,10 +8,10 @@ from torch import nn
 
 from tweenlet.network.fast.prepare import fold_norms
 from tweenlet.network.features import Branch
-from tweenlet.ops.cpu import bottleneck
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops import dispatch
+from tweenlet.ops.cpu.bottleneck import bottleneck, pack_bottleneck
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+pytestmark = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
 
 DOWN, UP = [(3, 1), (5, 1), (3, 2), (5, 2), (7, 2)], [(4, 2), (6, 2), (8, 2)]
 GROUPS = [16, 32, 48, 80, 128, 144, 256]
@@ -34,14 +34,14 @@ def branch(inputs, outputs, kernel, stride, up=False):
 
 def kernels(of, dtype):
     of.to(dtype)
-    return bottleneck.kernels(of.reduce[0], of.grouped[0], of.expand[0], of.shortcut[0])
+    return pack_bottleneck(of.reduce[0], of.grouped[0], of.expand[0], of.shortcut[0])
 
 
 def check(of, size, dtype=torch.float32, within=1e-6, batch=2):
     of.to(dtype)  # both have the same weights
     inputs = of.reduce[0].in_channels
     x = torch.randn(batch, inputs, *size).to(dtype).contiguous(memory_format=torch.channels_last)
-    made = bottleneck.convolve(x, kernels(of, dtype))
+    made = bottleneck(x, kernels(of, dtype))
     wanted = of.double()(x.double())
     assert made.dtype == dtype
     assert made.shape == wanted.shape
@@ -67,7 +67,7 @@ def test_any_size(size, kernel, stride, up):
     check(branch(7, 32, kernel, stride, up), size)
 
 
-@pytest.mark.skipif(not native.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
 @pytest.mark.parametrize("outputs", GROUPS)
 @pytest.mark.parametrize(("kernel", "stride", "up"), [(3, 1, False), (5, 2, False), (8, 2, True)])
 def test_products_of_bfloat16(outputs, kernel, stride, up):
@@ -83,7 +83,7 @@ def test_the_same_with_any_number_of_threads():
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            made.append(bottleneck.convolve(x, kernels(of, torch.float32)))
+            made.append(bottleneck(x, kernels(of, torch.float32)))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(made[0], other) for other in made)
@@ -93,9 +93,9 @@ def test_from_a_view_into_a_view():
     told = kernels(branch(8, 19, 3, 2), torch.float32)  # 19: not in whole vectors
     wide = torch.randn(1, 12, 20, 40).contiguous(memory_format=torch.channels_last)
     into = torch.full((1, 10, 20, 24), 7.0).permute(0, 3, 1, 2)
-    made = bottleneck.convolve(wide[:, 2:10], told, into[:, 3:22])
+    made = bottleneck(wide[:, 2:10], told, into[:, 3:22])
     assert made.data_ptr() == into[:, 3:22].data_ptr()
-    torch.testing.assert_close(made, bottleneck.convolve(wide[:, 2:10].clone(), told))
+    torch.testing.assert_close(made, bottleneck(wide[:, 2:10].clone(), told))
     assert (into[:, :3] == 7).all()
     assert (into[:, 22:] == 7).all()
 
@@ -104,7 +104,7 @@ def test_what_is_not_a_number_spoils_only_what_sees_it():
     of = branch(8, 16, 3, 1)
     x = torch.randn(1, 8, 9, 9).contiguous(memory_format=torch.channels_last)
     x[0, 3, 4, 4] = torch.nan
-    made = bottleneck.convolve(x, kernels(of, torch.float32))
+    made = bottleneck(x, kernels(of, torch.float32))
     spoilt = made.isnan().any(1)[0]
     assert spoilt[3:6, 3:6].all()
     assert spoilt.sum() == 9
@@ -146,7 +146,7 @@ def test_none_of_other_types():
 @pytest.mark.parametrize(
     ("x", "into", "what"),
     [
-        (torch.zeros(1, 8, 4, 6), None, "side by side"),
+        (torch.zeros(1, 8, 4, 6), None, "channels_last"),
         (torch.zeros(1, 4, 6, 7).permute(0, 3, 1, 2), None, r"\(1, 8, 4, 6\)"),
         (torch.zeros(1, 4, 6, 8).double().permute(0, 3, 1, 2), None, "torch.float64"),
         (torch.zeros(1, 4, 6, 8).permute(0, 3, 1, 2), torch.zeros(1, 4, 6, 16).permute(0, 3, 1, 2), "result"),
@@ -154,4 +154,4 @@ def test_none_of_other_types():
 )
 def test_other_tensors_are_refused(x, into, what):
     with pytest.raises(ValueError, match=what):
-        bottleneck.convolve(x, kernels(branch(8, 16, 3, 2), torch.float32), into)
+        bottleneck(x, kernels(branch(8, 16, 3, 2), torch.float32), into)

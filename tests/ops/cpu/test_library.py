@@ -15,7 +15,7 @@ from tweenlet.ops.cpu import library as native
 
 LOADED = (
     "import torch; from tweenlet.ops.cpu import library as native; "
-    "print(native.told(), sum('native-' in line for line in open('/proc/self/maps')) > 0)"
+    "print(native.describe(), sum('native-' in line for line in open('/proc/self/maps')) > 0)"
 )
 compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops import dispatch
 from tweenlet.ops.cpu import winograd
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+pytestmark = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
 
 CLOSE = {"atol": 2e-5, "rtol": 0}
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def wanted(x, weight, bias, before=None, after=None, added=None, stride=1):
+def wanted(x, weight, bias, before=None, after=None, residual=None, stride=1):
     x = x.double() if before is None else F.prelu(x.double(), before.double())
     bias = None if bias is None else bias.double()
     if x.dim() == 4:
@@ -23,7 +23,7 @@ def wanted(x, weight, bias, before=None, after=None, added=None, stride=1):
     else:
         y = F.conv3d(x, weight.double(), bias, (1, stride, stride), padding=1)
     y = y if after is None else F.prelu(y, after.double())
-    return y if added is None else y + added
+    return y if residual is None else y + residual
 
 
 def weights(outputs, inputs, *size):
@@ -43,7 +43,7 @@ def random(*shape):
 def test_any_size_and_any_channels(size, channels):
     inputs, outputs = channels
     x, weight, bias = random(2, inputs, *size), weights(outputs, inputs, 3, 3), torch.randn(outputs)
-    made = winograd.convolve(x, winograd.kernels(weight, bias))
+    made = winograd.convolve(x, winograd.pack_convolution(weight, bias))
     assert made.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(made.double(), wanted(x, weight, bias), **CLOSE)
 
@@ -52,8 +52,8 @@ def test_large_results_go_past_the_caches():
     x, weight, bias = random(1, 16, 260, 261), weights(64, 16, 3, 3), torch.randn(64)
     added = random(1, 64, 260, 261)
     assert added.numel() * 4 > 16 << 20
-    made = winograd.convolve(x, winograd.kernels(weight, bias), added)
-    torch.testing.assert_close(made.double(), wanted(x, weight, bias, added=added), **CLOSE)
+    made = winograd.convolve(x, winograd.pack_convolution(weight, bias), added)
+    torch.testing.assert_close(made.double(), wanted(x, weight, bias, residual=added), **CLOSE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (10, 12), (33, 40)], ids=str)
@@ -62,10 +62,10 @@ def test_stride_of_two(size, channels):
     inputs, outputs = channels
     x, weight, bias = random(2, inputs, *size), weights(outputs, inputs, 3, 3), torch.randn(outputs)
     before = torch.rand(inputs)
-    made = winograd.convolve(x, winograd.kernels(weight, bias, before, stride=2))
+    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, stride=2))
     torch.testing.assert_close(made.double(), wanted(x, weight, bias, before, stride=2), **CLOSE)
     x, weight = random(1, inputs, 3, *size), weights(outputs, inputs, 3, 3, 3)
-    made = winograd.convolve(x, winograd.kernels(weight, None, stride=2))
+    made = winograd.convolve(x, winograd.pack_convolution(weight, None, stride=2))
     # sums of up to 552 products
     torch.testing.assert_close(made.double(), wanted(x, weight, None, stride=2), atol=4e-5, rtol=0)
 
@@ -75,7 +75,7 @@ def test_stride_of_two(size, channels):
 def test_slices_in_time(slices, channels):
     inputs, outputs = channels
     x, weight = random(1, inputs, slices, 18, 23), weights(outputs, inputs, 3, 3, 3)
-    made = winograd.convolve(x, winograd.kernels(weight, None))
+    made = winograd.convolve(x, winograd.pack_convolution(weight, None))
     torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
 
 
@@ -84,11 +84,11 @@ def test_slices_in_time(slices, channels):
 def test_transposed(size, channels):
     inputs, outputs = channels
     x, weight, bias = random(2, inputs, *size), weights(inputs, outputs, 4, 4), torch.randn(outputs)
-    made = winograd.convolve(x, winograd.transposed_kernels(weight, bias))
+    made = winograd.convolve(x, winograd.pack_transposed(weight, bias))
     truth = F.conv_transpose2d(x.double(), weight.double(), bias.double(), 2, 1)
     torch.testing.assert_close(made.double(), truth, **CLOSE)
     x, weight = random(1, inputs, 3, *size), weights(inputs, outputs, 3, 4, 4)
-    made = winograd.convolve(x, winograd.transposed_kernels(weight, None))
+    made = winograd.convolve(x, winograd.pack_transposed(weight, None))
     truth = F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
     torch.testing.assert_close(made.double(), truth, **CLOSE)
 
@@ -98,17 +98,19 @@ def test_transposed(size, channels):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_channels_of_two_tensors(kind, channels, dtype):
     """As if they were joined."""
-    if not native.takes(dtype):
+    if not dispatch.compiled(dtype):
         pytest.skip("a processor without bfloat16")
     x = random(*((1, sum(channels), 3) if kind == "slices" else (2, sum(channels))), 15, 18).to(dtype)
     weight, before = weights(24, sum(channels), *[3] * (x.dim() - 2)), torch.rand(sum(channels))
     if kind == "transposed":
         weight = weights(24, sum(channels), 4, 4).transpose(0, 1)
-        kernels = winograd.transposed_kernels(weight, None, before, dtype=dtype)
+        kernels = winograd.pack_transposed(weight, None, before, dtype=dtype)
     else:
-        kernels = winograd.kernels(weight, None, before, dtype=dtype, stride=2 if kind == "stride 2" else 1)
+        kernels = winograd.pack_convolution(
+            weight, None, before, dtype=dtype, stride=2 if kind == "stride 2" else 1
+        )
     first, beside = (part.contiguous(memory_format=LAST[x.dim()]) for part in x.split(channels, 1))
-    assert torch.equal(winograd.convolve(first, kernels, beside=beside), winograd.convolve(x, kernels))
+    assert torch.equal(winograd.convolve(first, kernels, concat_with=beside), winograd.convolve(x, kernels))
 
 
 @pytest.mark.parametrize("cut", [(True, False), (False, True), (True, True)], ids=str)
@@ -118,48 +120,50 @@ def test_rows_cut_out_of_a_picture(kind, rows, cut):
     """They come out as in the whole, but for the outermost, which are only looked at."""
     x, bias = random(*((1, 20, 3) if kind == "slices" else (2, 20)), 24, 18), torch.randn(33)
     if kind == "transposed":
-        kernels, scale = winograd.transposed_kernels(weights(33, 20, 4, 4).transpose(0, 1), bias), (2, 1)
+        kernels, scale = winograd.pack_transposed(weights(33, 20, 4, 4).transpose(0, 1), bias), (2, 1)
     elif kind == "stride 2":
-        kernels, scale = winograd.kernels(weights(33, 20, 3, 3), bias, stride=2), (1, 2)
+        kernels, scale = winograd.pack_convolution(weights(33, 20, 3, 3), bias, stride=2), (1, 2)
     else:
-        kernels, scale = winograd.kernels(weights(33, 20, *[3] * (x.dim() - 2)), bias), (1, 1)
+        kernels, scale = winograd.pack_convolution(weights(33, 20, *[3] * (x.dim() - 2)), bias), (1, 1)
     above, below = (int(there) for there in cut)
     start = 4 if above else 0
     end = start + scale[1] * rows if below else 24
     whole = winograd.convolve(x, kernels)
     seen = x[..., start - scale[1] * above : end + below * (scale[1] == 1), :]
-    made = winograd.convolve(seen, kernels, cut=cut)
+    made = winograd.convolve(seen, kernels, crop_halo=cut)
     wanted = whole[..., start * scale[0] // scale[1] : end * scale[0] // scale[1], :]
     torch.testing.assert_close(made, wanted, **CLOSE)
 
 
-@pytest.mark.skipif(not native.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
 @pytest.mark.parametrize("channels", [(16, 16), (17, 31), (30, 48), (5, 100)], ids=str)
 def test_products_of_bfloat16(channels):
     inputs, outputs = channels
     x, weight, bias = random(2, inputs, 19, 30), weights(outputs, inputs, 3, 3), torch.randn(outputs)
-    made = winograd.convolve(x, winograd.kernels(weight, bias, dtype=torch.bfloat16))
+    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, dtype=torch.bfloat16))
     apart = made.double() - wanted(x, weight, bias)
     assert 1e-3 < apart.std() < 2e-2
     x, weight = random(1, inputs, 3, 11, 12), weights(inputs, outputs, 3, 4, 4)
-    made = winograd.convolve(x, winograd.transposed_kernels(weight, None, dtype=torch.bfloat16))
+    made = winograd.convolve(x, winograd.pack_transposed(weight, None, dtype=torch.bfloat16))
     apart = made.double() - F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
     assert apart.std() < 2e-2
 
 
-@pytest.mark.skipif(not native.takes(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
 @pytest.mark.parametrize("channels", [(16, 16), (17, 31), (30, 48)], ids=str)
 def test_bfloat16_in_and_out(channels):
     """What comes out is what float32 would have given, rounded once more."""
     inputs, outputs = channels
     x, added = random(1, inputs, 19, 30).bfloat16(), random(1, outputs, 19, 30).bfloat16()
-    layer = winograd.kernels(weights(outputs, inputs, 3, 3), torch.randn(outputs), dtype=torch.bfloat16)
+    layer = winograd.pack_convolution(
+        weights(outputs, inputs, 3, 3), torch.randn(outputs), dtype=torch.bfloat16
+    )
     exact = winograd.convolve(x.float(), layer, added.float())
     assert torch.equal(winograd.convolve(x, layer, dtype=torch.float32) + added, exact)
     made = winograd.convolve(x, layer, added)
     assert made.dtype == torch.bfloat16
     assert torch.equal(made, exact.bfloat16())
-    strided = winograd.kernels(weights(outputs, inputs, 3, 3), None, dtype=torch.bfloat16, stride=2)
+    strided = winograd.pack_convolution(weights(outputs, inputs, 3, 3), None, dtype=torch.bfloat16, stride=2)
     assert torch.equal(winograd.convolve(x, strided), winograd.convolve(x.float(), strided).bfloat16())
 
 
@@ -167,7 +171,7 @@ def test_bfloat16_in_and_out(channels):
 def test_what_is_around_it(slopes):
     x, weight, bias = random(1, 20, 14, 19), weights(20, 20, 3, 3), torch.randn(20)
     before, after, added = torch.randn(slopes), torch.randn(slopes), random(1, 20, 14, 19)
-    made = winograd.convolve(x, winograd.kernels(weight, bias, before, after), added)
+    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, after), added)
     torch.testing.assert_close(made.double(), wanted(x, weight, bias, before, after, added), **CLOSE)
 
 
@@ -182,7 +186,7 @@ def test_it_reads_nothing_beyond_its_input():
             .copy_(torch.randn(5, height, width))
         )
         weight = weights(16, 5, 3, 3)
-        made = winograd.convolve(x, winograd.kernels(weight, None))
+        made = winograd.convolve(x, winograd.pack_convolution(weight, None))
         torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
 
 
@@ -191,7 +195,7 @@ def test_views_of_some_channels_and_of_every_so_many_pixels():
     x, weight = wide[:, 7:24, 1::2, ::3], weights(20, 17, 3, 3)
     into = random(1, 50, 2 * x.shape[2], 3 * x.shape[3])
     before = into.clone()
-    made = winograd.convolve(x, winograd.kernels(weight, None), into=into[:, 5:25, ::2, ::3])
+    made = winograd.convolve(x, winograd.pack_convolution(weight, None), out=into[:, 5:25, ::2, ::3])
     assert made.data_ptr() == into[:, 5:].data_ptr()
     torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
     before[:, 5:25, ::2, ::3] = made
@@ -200,16 +204,18 @@ def test_views_of_some_channels_and_of_every_so_many_pixels():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_lies_between_pixels_does_not_matter(dtype):
-    if not native.takes(dtype):
+    if not dispatch.compiled(dtype):
         pytest.skip("a processor without bfloat16")
     wide = torch.full((1, 20, 22, 40), torch.nan).permute(0, 3, 1, 2)
     wide[:, 3:20] = torch.randn(1, 17, 20, 22)
-    made = winograd.convolve(wide[:, 3:20], winograd.kernels(weights(16, 17, 3, 3), None, dtype=dtype))
+    made = winograd.convolve(
+        wide[:, 3:20], winograd.pack_convolution(weights(16, 17, 3, 3), None, dtype=dtype)
+    )
     assert made.isfinite().all()
 
 
 def test_several_threads_agree():
-    x, layer = random(1, 24, 70, 90), winograd.kernels(weights(24, 24, 3, 3), None)
+    x, layer = random(1, 24, 70, 90), winograd.pack_convolution(weights(24, 24, 3, 3), None)
     one = winograd.convolve(x, layer)
     try:
         torch.set_num_threads(3)
@@ -219,20 +225,22 @@ def test_several_threads_agree():
 
 
 def test_says_what_it_does_not_take():
-    layer = winograd.kernels(weights(16, 16, 3, 3), None)
+    layer = winograd.pack_convolution(weights(16, 16, 3, 3), None)
     for x, said in (
         (random(1, 15, 8, 8), "expected x of shape"),
         (random(1, 16, 8, 8).double(), "float64"),
-        (torch.randn(1, 16, 8, 8), "strides"),
+        (torch.randn(1, 16, 8, 8), "channels_last"),
         (random(1, 16, 8, 8).bfloat16(), "expected x of shape .* torch.float32, .* torch.bfloat16"),
-        (random(1, 16, 2, 8, 8), "expected kernels over 3"),
+        (random(1, 16, 2, 8, 8), "expected weights over 3"),
     ):
         with pytest.raises(ValueError, match=said):
             winograd.convolve(x, layer)
-    with pytest.raises(ValueError, match="expected added of shape"):
+    with pytest.raises(ValueError, match="expected residual of shape"):
         winograd.convolve(random(1, 16, 8, 8), layer, random(1, 16, 8, 4))
 
 
-def test_without_a_compiler_there_is_none(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda: None)
-    assert winograd.convolve(random(1, 16, 8, 8), winograd.kernels(weights(16, 16, 3, 3), None)) is None
+@dispatch.override("reference")
+def test_without_a_compiler_there_is_none():
+    assert (
+        winograd.convolve(random(1, 16, 8, 8), winograd.pack_convolution(weights(16, 16, 3, 3), None)) is None
+    )

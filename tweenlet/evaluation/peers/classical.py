@@ -21,7 +21,7 @@ from tweenlet.evaluation.metrics import eight_bit, ffmpeg
 from tweenlet.evaluation.peers.method import Method, Peer
 from tweenlet.flow.dis import luma, opencv
 from tweenlet.ops.splat import splat_sum
-from tweenlet.ops.warp import sample
+from tweenlet.ops.warp import backwarp
 
 MINTERPOLATE = "minterpolate=fps=2:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1:scd=none"
 """At its best. Three frames a second in and two out: of the times 0 to 3, only 0 and 1.5 are asked."""
@@ -45,7 +45,7 @@ def dis(frames: Tensor) -> Tensor:
     pair = frames[1:3].float()
     lumas = torch.stack([luma(picture) for picture in pair])
     flow = opencv(lumas, lumas.flip(0))
-    mismatch = (pair - sample(pair.flip(0), flow)).abs().mean(1, keepdim=True)
+    mismatch = (pair - backwarp(pair.flip(0), flow)).abs().mean(1, keepdim=True)
     importance = torch.exp(-_STRICTNESS * mismatch)
     landed = splat_sum(torch.cat((pair * importance, importance), 1), flow / 2).sum(0)
     return (landed[:3] + _BLEND_SHARE * blend(frames)) / (landed[3:] + _BLEND_SHARE)

@@ -1,9 +1,9 @@
 """The search for flow as Triton kernels: :mod:`tweenlet.flow.patch_search` on a CUDA device.
 
-searched_once   program = a patch, two pixels of it to a thread: all of a round happens in the registers of
+search_round   program = a patch, two pixels of it to a thread: all of a round happens in the registers of
                 one warp, and only the vector is written; pictures are read through the caches
 sobel           program = a block of pixels
-densified       program = a block of pixels: nine patches looked at for each
+densify       program = a block of pixels: nine patches looked at for each
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tweenlet.flow.patch_search import FLATTEST, PATCH, STEPS, STRIDE
+from tweenlet.flow.patch_search import LEAST_DETERMINANT, PATCH, STEPS, STRIDE
 from tweenlet.ops.cuda.blocks import bilinear, block
 
 PIXELS = 256
@@ -22,36 +22,33 @@ WARPS = 4
 """Of 32 threads each, to such a program."""
 
 
-def searched_once(first: Tensor, second: Tensor, slopes: Tensor, found: Tensor, away: int) -> Tensor:
-    """One round of :func:`tweenlet.ops.search.searched`: vectors (B, 2, rows, columns) from those ``found``.
-
-    First, second (B, h, w), slopes (B, 2, h, w), float32.
-    """
+def search_round(first: Tensor, second: Tensor, gradients: Tensor, vectors: Tensor, distance: int) -> Tensor:
+    """As :func:`tweenlet.flow.patch_search.search_round`."""
     batch, height, width = first.shape
-    rows, columns = found.shape[-2:]
-    made = torch.empty_like(found, memory_format=torch.contiguous_format)
+    rows, columns = vectors.shape[-2:]
+    made = torch.empty_like(vectors, memory_format=torch.contiguous_format)
     with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
         _search[(rows * columns, batch)](
-            first.contiguous(), second.contiguous(), slopes.contiguous(), found.contiguous(), made,
-            height, width, rows, columns, away, PATCH=PATCH, STRIDE=STRIDE, STEPS=STEPS, FLATTEST=FLATTEST,
-            num_warps=1,
+            first.contiguous(), second.contiguous(), gradients.contiguous(), vectors.contiguous(), made,
+            height, width, rows, columns, distance, PATCH=PATCH, STRIDE=STRIDE, STEPS=STEPS,
+            LEAST_DETERMINANT=LEAST_DETERMINANT, num_warps=1,
         )  # fmt: skip
     return made
 
 
-def sobel(picture: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.search.sobel`."""
-    batch, height, width = picture.shape
-    slopes = torch.empty(batch, 2, height, width, dtype=torch.float32, device=picture.device)
-    with torch.cuda.device_of(picture):  # type: ignore[no-untyped-call]
+def sobel(image: Tensor) -> Tensor:
+    """As :func:`tweenlet.flow.patch_search.sobel`."""
+    batch, height, width = image.shape
+    gradients = torch.empty(batch, 2, height, width, dtype=torch.float32, device=image.device)
+    with torch.cuda.device_of(image):  # type: ignore[no-untyped-call]
         _sobel[(triton.cdiv(height * width, PIXELS), batch)](
-            picture.contiguous(), slopes, height, width, PIXELS=PIXELS, num_warps=WARPS
+            image.contiguous(), gradients, height, width, PIXELS=PIXELS, num_warps=WARPS
         )
-    return slopes
+    return gradients
 
 
-def densified(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.search.densified`."""
+def densify(first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
+    """As :func:`tweenlet.flow.patch_search.densify`."""
     batch, height, width = first.shape
     flow = torch.empty(batch, 2, height, width, dtype=torch.float32, device=first.device)
     with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
@@ -105,7 +102,7 @@ def _apart(
 def _search(
     first: tl.tensor, second: tl.tensor, slopes: tl.tensor, found: tl.tensor, made: tl.tensor,
     height: int, width: int, rows: int, columns: int, away: int,
-    PATCH: tl.constexpr, STRIDE: tl.constexpr, STEPS: tl.constexpr, FLATTEST: tl.constexpr,
+    PATCH: tl.constexpr, STRIDE: tl.constexpr, STEPS: tl.constexpr, LEAST_DETERMINANT: tl.constexpr,
 ) -> None:  # fmt: skip
     """One patch of one pair of frames."""
     image = tl.program_id(1).to(tl.int64)
@@ -123,7 +120,7 @@ def _search(
     patch -= tl.sum(patch) / (PATCH * PATCH)
     x, y = tl.load(slopes + place), tl.load(slopes + height * width + place)
     xx, xy, yy = tl.sum(x * x), tl.sum(x * y), tl.sum(y * y)
-    determinant = tl.maximum(xx * yy - xy * xy, FLATTEST)
+    determinant = tl.maximum(xx * yy - xy * xy, LEAST_DETERMINANT)
     xx, xy, yy = xx / determinant, xy / determinant, yy / determinant
     top, left = (row * STRIDE).to(tl.float32), (column * STRIDE).to(tl.float32)
 

@@ -1,7 +1,7 @@
 """Variational refinement as Triton kernels: :mod:`tweenlet.flow.variational` on a CUDA device.
 
-    system_of   program = a block of pixels: eight slopes, flow and its neighbours read, seven numbers written
-    swept       program = a block of pixels of one colour, relaxed in place: their neighbours are of the other
+    assemble_system  program = a block of pixels: eight gradients, flow and its neighbours read, seven numbers
+    sweep            program = a block of pixels of one colour, relaxed in place, by those of the other
 
 Bytes for a pixel: 8 x 4 and some 24 from the caches to read and 28 to write; then, for one in two, 48 and 8.
 """
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tweenlet.flow.variational import BRIGHT, DULL, OVER, SLOPE, SMOOTH, SYSTEM, TINY
+from tweenlet.flow.variational import ALPHA, DELTA, EPSILON_SQUARED, GAMMA, OMEGA, SYSTEM, ZETA_SQUARED
 from tweenlet.ops.cuda.blocks import bilinear, block
 
 PIXELS = 256
@@ -22,8 +22,8 @@ WARPS = 4
 """Of 32 threads each, to a program."""
 
 
-def slopes_of(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.variational.slopes_of`."""
+def linearize(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """As :func:`tweenlet.flow.variational.linearize`."""
     batch, height, width = first.shape
     pictures = torch.empty(batch, 2, height, width, dtype=torch.float32, device=first.device)
     slopes = torch.empty(batch, 8, height, width, dtype=torch.float32, device=first.device)
@@ -37,35 +37,36 @@ def slopes_of(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     return slopes
 
 
-def system_of(slopes: Tensor, flow: Tensor, more: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.variational.system_of`."""
+def assemble_system(gradients: Tensor, flow: Tensor, increment: Tensor) -> Tensor:
+    """As :func:`tweenlet.flow.variational.assemble_system`."""
     batch, _, height, width = flow.shape
     system = torch.empty(batch, SYSTEM, height, width, dtype=torch.float32, device=flow.device)
     with torch.cuda.device_of(flow):  # type: ignore[no-untyped-call]
         _system[(triton.cdiv(height * width, PIXELS), batch)](
-            slopes.contiguous(), flow.contiguous(), more.contiguous(), system, height, width, PIXELS=PIXELS,
-            SYSTEM=SYSTEM, SMOOTH=SMOOTH, BRIGHT=BRIGHT, SLOPE=SLOPE, DULL=DULL, TINY=TINY, num_warps=WARPS,
+            gradients.contiguous(), flow.contiguous(), increment.contiguous(), system, height, width,
+            PIXELS=PIXELS, SYSTEM=SYSTEM, ALPHA=ALPHA, DELTA=DELTA, GAMMA=GAMMA, ZETA_SQUARED=ZETA_SQUARED,
+            EPSILON_SQUARED=EPSILON_SQUARED, num_warps=WARPS,
         )  # fmt: skip
     return system
 
 
-def swept(system: Tensor, more: Tensor, black: int) -> Tensor:
-    """As :func:`tweenlet.ops.variational.swept`, in place where ``more`` is in one piece."""
-    batch, _, height, width = more.shape
-    more = more.contiguous()
-    with torch.cuda.device_of(more):  # type: ignore[no-untyped-call]
+def sweep(system: Tensor, increment: Tensor, black: int) -> Tensor:
+    """As :func:`tweenlet.flow.variational.sweep`, in place where ``increment`` is in one piece."""
+    batch, _, height, width = increment.shape
+    increment = increment.contiguous()
+    with torch.cuda.device_of(increment):  # type: ignore[no-untyped-call]
         _sweep[(triton.cdiv(height * ((width + 1) // 2), PIXELS), batch)](
             system.contiguous(),
-            more,
+            increment,
             height,
             width,
             black,
             PIXELS=PIXELS,
             SYSTEM=SYSTEM,
-            OVER=OVER,
+            OMEGA=OMEGA,
             num_warps=WARPS,
         )
-    return more
+    return increment
 
 
 @triton.jit
@@ -146,7 +147,7 @@ def _at(
 @triton.jit
 def _smooth(
     flow: tl.tensor, more: tl.tensor, row: tl.tensor, column: tl.tensor, known: tl.tensor,
-    height: int, width: int, SMOOTH: tl.constexpr, TINY: tl.constexpr,
+    height: int, width: int, ALPHA: tl.constexpr, EPSILON_SQUARED: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
     """How much a pixel's flow is held to that of its neighbours to the right and below."""
     u, v = _at(flow, more, row, column, known, height, width)
@@ -154,14 +155,14 @@ def _smooth(
     below_u, below_v = _at(flow, more, row + 1, column, known, height, width)
     right_u, right_v, below_u, below_v = right_u - u, right_v - v, below_u - u, below_v - v
     squares = right_u * right_u + right_v * right_v + below_u * below_u + below_v * below_v
-    return SMOOTH / 2 / tl.sqrt(squares + TINY)
+    return ALPHA / 2 / tl.sqrt(squares + EPSILON_SQUARED)
 
 
 @triton.jit
 def _system(
     slopes: tl.tensor, flow: tl.tensor, more: tl.tensor, system: tl.tensor, height: int, width: int,
-    PIXELS: tl.constexpr, SYSTEM: tl.constexpr, SMOOTH: tl.constexpr, BRIGHT: tl.constexpr,
-    SLOPE: tl.constexpr, DULL: tl.constexpr, TINY: tl.constexpr,
+    PIXELS: tl.constexpr, SYSTEM: tl.constexpr, ALPHA: tl.constexpr, DELTA: tl.constexpr,
+    GAMMA: tl.constexpr, ZETA_SQUARED: tl.constexpr, EPSILON_SQUARED: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one pair of frames."""
     image, pixel, known, row, column = block(height, width, PIXELS)
@@ -177,20 +178,20 @@ def _system(
     xt, yt = tl.load(slopes + 6 * plane, known, 0.0), tl.load(slopes + 7 * plane, known, 0.0)
     u, v = tl.load(more + pixel, known, 0.0), tl.load(more + plane + pixel, known, 0.0)
 
-    squares = x * x + y * y + DULL
+    squares = x * x + y * y + ZETA_SQUARED
     change = t + x * u + y * v
-    weight = BRIGHT / 2 / tl.sqrt(change * change / squares + TINY) / squares
-    by_x, by_y = xx * xx + xy * xy + DULL, yy * yy + xy * xy + DULL
+    weight = DELTA / 2 / tl.sqrt(change * change / squares + EPSILON_SQUARED) / squares
+    by_x, by_y = xx * xx + xy * xy + ZETA_SQUARED, yy * yy + xy * xy + ZETA_SQUARED
     change_x, change_y = xt + xx * u + xy * v, yt + xy * u + yy * v
-    along = SLOPE / 2 / tl.sqrt(change_x * change_x / by_x + change_y * change_y / by_y + TINY)
+    along = GAMMA / 2 / tl.sqrt(change_x * change_x / by_x + change_y * change_y / by_y + EPSILON_SQUARED)
     by_x, by_y = along / by_x, along / by_y
 
-    right = _smooth(flow, more, row, column, known, height, width, SMOOTH, TINY)
+    right = _smooth(flow, more, row, column, known, height, width, ALPHA, EPSILON_SQUARED)
     below = tl.where(row < height - 1, right, 0.0)
     right = tl.where(column < width - 1, right, 0.0)
-    left = _smooth(flow, more, row, column - 1, known, height, width, SMOOTH, TINY)
+    left = _smooth(flow, more, row, column - 1, known, height, width, ALPHA, EPSILON_SQUARED)
     left = tl.where(column > 0, left, 0.0)
-    above = _smooth(flow, more, row - 1, column, known, height, width, SMOOTH, TINY)
+    above = _smooth(flow, more, row - 1, column, known, height, width, ALPHA, EPSILON_SQUARED)
     above = tl.where(row > 0, above, 0.0)
     held = left + right + above + below
     own_u, own_v = tl.load(flow + pixel, known, 0.0), tl.load(flow + plane + pixel, known, 0.0)
@@ -207,8 +208,8 @@ def _system(
         pulled_u += its * tl.load(flow + pixel + step, there, 0.0)
         pulled_v += its * tl.load(flow + plane + pixel + step, there, 0.0)
 
-    tl.store(system, weight * x * x + by_x * xx * xx + by_y * xy * xy + DULL + held, known)
-    tl.store(system + plane, weight * y * y + by_x * xy * xy + by_y * yy * yy + DULL + held, known)
+    tl.store(system, weight * x * x + by_x * xx * xx + by_y * xy * xy + ZETA_SQUARED + held, known)
+    tl.store(system + plane, weight * y * y + by_x * xy * xy + by_y * yy * yy + ZETA_SQUARED + held, known)
     tl.store(system + 2 * plane, weight * x * y + by_x * xx * xy + by_y * xy * yy, known)
     tl.store(system + 3 * plane, pulled_u - weight * t * x - by_x * xx * xt - by_y * xy * yt, known)
     tl.store(system + 4 * plane, pulled_v - weight * t * y - by_x * xy * xt - by_y * yy * yt, known)
@@ -219,7 +220,7 @@ def _system(
 @triton.jit
 def _sweep(
     system: tl.tensor, more: tl.tensor, height: int, width: int, black: int,
-    PIXELS: tl.constexpr, SYSTEM: tl.constexpr, OVER: tl.constexpr,
+    PIXELS: tl.constexpr, SYSTEM: tl.constexpr, OMEGA: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one colour."""
     image = tl.program_id(1).to(tl.int64)
@@ -249,7 +250,7 @@ def _sweep(
     uu, vv = tl.load(system, known, 1.0), tl.load(system + plane, known, 1.0)
     uv = tl.load(system + 2 * plane, known, 0.0)
     u, v = tl.load(more, known, 0.0), tl.load(more + plane, known, 0.0)
-    u += OVER * ((around_u + tl.load(system + 3 * plane, known, 0.0) - v * uv) / uu - u)
-    v += OVER * ((around_v + tl.load(system + 4 * plane, known, 0.0) - u * uv) / vv - v)
+    u += OMEGA * ((around_u + tl.load(system + 3 * plane, known, 0.0) - v * uv) / uu - u)
+    v += OMEGA * ((around_v + tl.load(system + 4 * plane, known, 0.0) - u * uv) / vv - v)
     tl.store(more, u, known)
     tl.store(more + plane, v, known)

@@ -24,7 +24,7 @@ from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fast.texture import FastTexture
 from tweenlet.network.stmfnet import STMFNet, between, check, join
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.dispatch import compiled
 
 
 class Fast(nn.Module):
@@ -37,7 +37,7 @@ class Fast(nn.Module):
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.config, self.stride = model.config, model.stride
-        at_home = next(model.parameters()).device.type == "cpu" and native.takes(dtype)
+        at_home = next(model.parameters()).device.type == "cpu" and compiled(dtype)
         products = dtype if at_home else torch.float32
         self.dtype, self.products = dtype, products
         self.features = None if model.features is None else FastFeatures(model.features, dtype, products)

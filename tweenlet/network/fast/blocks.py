@@ -25,10 +25,11 @@ from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.motion import Mend, Refine, matched
 from tweenlet.network.texture import Residual
-from tweenlet.ops.candidates import VIEWS, views
+from tweenlet.ops.candidates import CANDIDATE_FRAMES, warp_candidates
 from tweenlet.ops.correlation import MATCHES
-from tweenlet.ops.cpu import bottleneck
-from tweenlet.ops.epilogue import affine_
+from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
+from tweenlet.ops.dispatch import compiled
+from tweenlet.ops.epilogue import scale_shift_act_
 
 
 class FastBlock(WholeFrameLayer):
@@ -55,8 +56,8 @@ class FastBranch(nn.Module):
         super().__init__()
         self.plain, self.outputs = plain, outputs_of(plain.expand)
         stacks = (plain.reduce, plain.grouped, plain.expand, plain.shortcut)  # whose norms are folded
-        layers = [layer for (layer,) in stacks if isinstance(layer, bottleneck.Convolution)]
-        self._kernels = bottleneck.kernels(*layers)
+        layers = [layer for (layer,) in stacks if isinstance(layer, Convolution)]
+        self._weights = pack_bottleneck(*layers)
 
     def size(self, x: Tensor) -> tuple[int, int]:
         """Height and width of what it makes of ``x``."""
@@ -67,8 +68,8 @@ class FastBranch(nn.Module):
 
     def forward(self, x: Tensor, into: Tensor) -> Tensor:
         """As the plain one's, written ``into`` that."""
-        if self._kernels is not None and x.device.type == "cpu":
-            return bottleneck.convolve(channels_last(x), self._kernels, into)
+        if self._weights is not None and x.device.type == "cpu" and compiled():
+            return bottleneck(channels_last(x), self._weights, into)
         plain = self.plain
         grouped = plain.grouped(plain.reduce(x).relu_()).relu_()
         fetched = x[..., :: plain.every, :: plain.every]
@@ -115,7 +116,7 @@ class FastResidual(WholeFrameLayer):
     def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """As the plain one's."""
         made: Tensor = self.second(self.first(x))
-        return affine_(made, self.gate.factors(made, tile), added=self.shortcut(x), slope=0)
+        return scale_shift_act_(made, self.gate.factors(made, tile), residual=self.shortcut(x), slope=0)
 
 
 class FastDecoder(nn.Module):
@@ -144,7 +145,7 @@ class FastDecoder(nn.Module):
 
     def activated(self, x: Tensor, factors: Tensor) -> Tensor:
         """What the layer made, in place: scaled by the gate's ``factors`` and the norm."""
-        return affine_(x, factors.flatten(1) * self.scale, self.shift, slope=0.2)
+        return scale_shift_act_(x, factors.flatten(1) * self.scale, self.shift, slope=0.2)
 
 
 class FastMend(nn.Module):
@@ -173,11 +174,11 @@ class FastRefine(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         """As the plain one's."""
-        shown = len(VIEWS) * before.shape[1]
+        shown = len(CANDIDATE_FRAMES) * before.shape[1]
         widths = [shown, *[MATCHES] * (2 * self.matches), *(x.shape[1] for x in (places, *rest))]
         known = pixels(before, sum(widths))
         there, *others = torch.split(known, widths, 1)
-        views(before, after, places, there)
+        warp_candidates(before, after, places, there)
         matches = matched(there) if self.matches else []
         for into, x in zip(others, (*matches, places / 8, *rest), strict=True):
             into.copy_(x)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tweenlet.network.blocks import Tile
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.features import Features
-from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.cpu.arena import empty_channels_last
 
 
 class FastFeatures(nn.Module):
@@ -21,7 +21,7 @@ class FastFeatures(nn.Module):
     def forward(self, before: Tensor, after: Tensor, tile: Tile | None = None) -> Tensor:
         """As the plain one's."""
         batch, channels, *size = before.shape
-        x = region.pixels((batch, 2 * channels, *size), self.dtype, before.device)
+        x = empty_channels_last((batch, 2 * channels, *size), self.dtype, before.device)
         for frame, into in zip((before, after), torch.chunk(x, 2, 1), strict=True):
             torch.sub(frame, self.mean, out=into)
         return self.plain.seen(x, tile)

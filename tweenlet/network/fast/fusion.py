@@ -10,8 +10,8 @@ from tweenlet.network.fast.blocks import FastLateral
 from tweenlet.network.fast.layers import outputs_of, pixels, summed
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.fusion import Fusion
-from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.enlarge import doubled
+from tweenlet.ops.cpu.arena import empty_channels_last
+from tweenlet.ops.resample import upsample_rows
 
 
 class FastFusion(nn.Module):
@@ -50,7 +50,9 @@ class FastFusion(nn.Module):
                 if row + 1 < len(self.scales):
                     self._add_enlarged(self.up[f"{row}_{number}"], rows[row + 1], rows[row])
         x = rows[self.out_row]
-        draft = region.pixels((len(x), outputs_of(self.final.path), *x.shape[2:]), torch.float32, x.device)
+        draft = empty_channels_last(
+            (len(x), outputs_of(self.final.path), *x.shape[2:]), torch.float32, x.device
+        )
         self.final(x, into=draft)
         return draft
 
@@ -86,4 +88,4 @@ class FastFusion(nn.Module):
         """Add what ``layers`` make of ``x`` at twice its size."""
         for band in bands(into.shape[2]):
             seen = band.seen(2, 2)
-            summed(layers, doubled(x, seen.start, seen.stop), into[:, :, band.rows], cut=band.cut)
+            summed(layers, upsample_rows(x, seen.start, seen.stop), into[:, :, band.rows], cut=band.cut)

@@ -22,8 +22,8 @@ from tweenlet.network.fast.layers import Winograd, channels_last
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.ops.adacof import adacof_pixels, surface_table
-from tweenlet.ops.cpu import adacof_head as heads
-from tweenlet.ops.cpu import arena as region
+from tweenlet.ops.cpu import adacof_head
+from tweenlet.ops.cpu.arena import empty_channels_last
 
 STRIP = 32
 """Rows made at once of what is enlarged: few enough for a cache, enough for their borders not to count."""
@@ -42,7 +42,7 @@ class FastKernels(nn.Module):
         self.plain = deepcopy(kernels, {id(kernels.heads): nn.ModuleDict()})  # without its heads
         self.small = nn.ModuleDict()  # by head and kind: what runs at the size of the features
         self.large = nn.ModuleDict()  # by head and kind: the layer after enlarging, where there is one
-        self._layers: dict[str, heads.Layers] = {}  # by head: the three of them, for native code
+        self._layers: dict[str, adacof_head.PackedLayers] = {}  # by head: the three of them, for native code
         for name, head in kernels.heads.items():
             for kind in KINDS:
                 stack = list(getattr(head, kind))
@@ -60,7 +60,9 @@ class FastKernels(nn.Module):
         """As the plain one's; candidates are float32, channels last."""
         batch, _, *size = before.shape
         made = {  # all of them first: then what they are made of leaves no holes between them
-            scale: region.pixels((batch, 6, *(round(scale * x) for x in size)), torch.float32, before.device)
+            scale: empty_channels_last(
+                (batch, 6, *(round(scale * x) for x in size)), torch.float32, before.device
+            )
             for scale in self.scales
         }
         for scale, candidates in made.items():
@@ -86,16 +88,18 @@ class FastKernels(nn.Module):
         """Whole, and returned; None where there is no native code."""
         weight, rows, columns = (x[0].permute(1, 2, 0).float() for x in small)
         if f"{head}_weight" not in self.large:
-            return heads.adacof_taps(frame, weight, rows, columns, self.dilation, softmax=True, into=into)
+            return adacof_head.synthesize(frame, weight, rows, columns, self.dilation, True, into)
         enlarge = [self._enlarge(f"{head}_{kind}") for kind in KINDS]
         if head not in self._layers:
             layers = [x.layer for x in enlarge]
-            self._layers[head] = heads.layers([x.weight for x in layers], [x.bias for x in layers])
+            self._layers[head] = adacof_head.pack_layers([x.weight for x in layers], [x.bias for x in layers])
         places = (
             corner_aligned(0, weight.shape[0], frame.shape[1], tile),
             corner_aligned(1, weight.shape[1], frame.shape[2], tile),
         )
-        return heads.enlarged(frame, weight, rows, columns, self._layers[head], places, self.dilation, into)
+        return adacof_head.upsample_and_synthesize(
+            frame, weight, rows, columns, self._layers[head], places, self.dilation, into
+        )
 
     def _enlarge(self, name: str) -> Enlarge:
         layer = self.large[name]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.blocks import Gate, Tile, WholeFrameLayer
-from tweenlet.ops.cpu import arena as region
 from tweenlet.ops.cpu import winograd
+from tweenlet.ops.cpu.arena import empty_channels_last
 
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 Cut: TypeAlias = tuple[bool, bool]
@@ -49,9 +49,9 @@ class Pointwise(nn.Module):
         self.bias, self.every = nn.Parameter(bias, False), layer.stride[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, K, T, H', W'), the channels of a pixel side by side."""
+        """(B, C, T, H, W) -> (B, K, T, H', W'), channels_last."""
         x = channels_last(x[..., :: self.every, :: self.every])
-        made = region.pixels((len(x), len(self.bias), *x.shape[2:]), x.dtype, x.device)
+        made = empty_channels_last((len(x), len(self.bias), *x.shape[2:]), x.dtype, x.device)
         rows, into = (t.movedim(1, -1).flatten(0, -2) for t in (x, made))
         torch.addmm(self.bias, rows, self.weight, out=into)
         return made
@@ -99,7 +99,7 @@ class Winograd(nn.Module):
         self.transposed = isinstance(layer, TRANSPOSED)
         self.out_channels = layer.weight.shape[1 if self.transposed else 0]
         self.apart = layer.dilation[0] if isinstance(layer, nn.Conv2d) else 1
-        self._kernels: winograd.Kernels | None = None
+        self._kernels: winograd.PackedConvolution | None = None
 
     def forward(
         self,
@@ -123,20 +123,20 @@ class Winograd(nn.Module):
         made = made if added is None else made.add_(added)
         return made if into is None else into.copy_(made)
 
-    def kernels(self) -> winograd.Kernels:
+    def kernels(self) -> winograd.PackedConvolution:
         """The layer as native code reads it, prepared once."""
         if self._kernels is None:
             told = (self.layer.weight, self.layer.bias, self.before, self.after, self.products)
             if self.transposed:
-                self._kernels = winograd.transposed_kernels(*told)
+                self._kernels = winograd.pack_transposed(*told)
             else:
-                self._kernels = winograd.kernels(*told, self.layer.stride[-1])
+                self._kernels = winograd.pack_convolution(*told, self.layer.stride[-1])
         return self._kernels
 
     def _convolved(
         self,
         x: Tensor,
-        kernels: winograd.Kernels,
+        kernels: winograd.PackedConvolution,
         added: Tensor | None,
         into: Tensor | None,
         cut: Cut,
@@ -155,16 +155,16 @@ class Winograd(nn.Module):
         assert cut == WHOLE
         assert beside is None
         # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
-        made = region.pixels((len(x), kernels.outputs, *x.shape[2:]), x.dtype, x.device)
+        made = empty_channels_last((len(x), kernels.outputs, *x.shape[2:]), x.dtype, x.device)
         for top in range(min(self.apart, x.shape[2])):
             for left in range(min(self.apart, x.shape[3])):
                 grid = (..., slice(top, None, self.apart), slice(left, None, self.apart))
-                if winograd.convolve(x[grid], kernels, into=made[grid]) is None:
+                if winograd.convolve(x[grid], kernels, out=made[grid]) is None:
                     return None
         return made if added is None else made.add_(added)
 
     def _side_by_side(self, x: Tensor) -> Tensor:
-        """The same, the channels of a pixel side by side."""
+        """The same, channels_last."""
         return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous(memory_format=self.form)
 
     def _at_home(self, x: Tensor) -> bool:
@@ -248,15 +248,15 @@ def pixels(like: Tensor, channels: int, height: int | None = None, width: int | 
     """A picture (B, C, H, W), nothing in it yet, of the size of another if not told: channels last."""
     batch, _, *size = like.shape
     height, width = (own if told is None else told for own, told in zip(size, (height, width), strict=True))
-    return region.pixels((batch, channels, height, width), like.dtype, like.device)
+    return empty_channels_last((batch, channels, height, width), like.dtype, like.device)
 
 
 def channels_last(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """(B, C, ...), the channels of a pixel side by side, in ``dtype`` if told; itself where it is so."""
+    """(B, C, ...), channels_last, in ``dtype`` if told; itself where it is so."""
     dtype = dtype or x.dtype
     if x.dtype == dtype and x.movedim(1, -1).is_contiguous():
         return x
-    return region.pixels(x.shape, dtype, x.device).copy_(x)
+    return empty_channels_last(x.shape, dtype, x.device).copy_(x)
 
 
 def affine_of(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:

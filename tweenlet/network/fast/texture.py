@@ -12,8 +12,8 @@ from tweenlet.network.fast.blocks import FastDecoder
 from tweenlet.network.fast.layers import WHOLE, Abreast, Conv3d, Winograd, pixels
 from tweenlet.network.fast.prepare import prepared
 from tweenlet.network.texture import SLICES, Texture
-from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.reduce import sums
+from tweenlet.ops.cpu.arena import empty_channels_last
+from tweenlet.ops.reduce import channel_sum
 
 
 class FastTexture(nn.Module):
@@ -32,7 +32,7 @@ class FastTexture(nn.Module):
     def forward(self, frames: Tensor, draft: Tensor, tile: Tile | None = None) -> Tensor:
         """As the plain one's."""
         batch, _, colours, height, width = frames.shape
-        x = region.pixels((batch, colours, SLICES, height, width), self.dtype, frames.device)
+        x = empty_channels_last((batch, colours, SLICES, height, width), self.dtype, frames.device)
         for number, frame in enumerate((frames[:, 0], frames[:, 1], draft, frames[:, 2], frames[:, 3])):
             x[:, :, number] = frame
         x = self._entered(x)
@@ -50,7 +50,7 @@ class FastTexture(nn.Module):
         """What the stem makes, some rows at a time: so oneDNN makes nothing large."""
         batch, _, slices, height, width = x.shape
         outputs = len(self.stem.weight)
-        made = region.pixels((batch, outputs, slices, height // 2, width // 2), x.dtype, x.device)
+        made = empty_channels_last((batch, outputs, slices, height // 2, width // 2), x.dtype, x.device)
         for band in bands(height // 2, 4):  # fewer rows than elsewhere: of five slices
             above, below = band.cut
             y = self.stem(x[..., band.seen(4, 2, 2), :])
@@ -108,7 +108,7 @@ class Fuse(nn.Module):
 
         def reached(x: Tensor, dim: int = 2) -> Tensor:
             if dim == x.dim():
-                return sums(x)
+                return channel_sum(x)
             parts = (x, x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1))
             whole, first, last = (reached(part, dim + 1) for part in parts)
             return torch.stack((whole - first, *[whole] * (taps[dim] - 2), whole - last), 2)

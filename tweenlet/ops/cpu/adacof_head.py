@@ -1,7 +1,7 @@
 """Heads: the last steps of an AdaCoF head in native code, on a CPU: from small taps to the picture they make.
 
-    layers' weights -- prepared --> Layers --+
-                                             v
+    layers' weights -- packed --> PackedLayers --+
+                                                 v
     small taps (h, w, k*k), three kinds --> enlarged --> convolved --> softmax --+--> adacof --> (H, W, 3)
     taps (H, W, k*k), three kinds ----------------------------------- softmax? --+
                                                                                  ^
@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.arena import empty
 from tweenlet.ops.cpu.bindings import AdacofHead, Positions
+from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.packing import vector_lanes
+from tweenlet.ops.dispatch import compiled
 
 SIDE = 3
 """Of the kernels of the layers."""
@@ -34,7 +36,7 @@ KINDS = ("weight", "rows", "columns")
 
 
 @dataclass(frozen=True)
-class Layers:
+class PackedLayers:
     """The three layers that convolve a head's enlarged taps, as the native code reads them."""
 
     taps: int
@@ -42,15 +44,14 @@ class Layers:
     bias: Tensor
 
 
-def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers:
+def pack_layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> PackedLayers:
     """Prepare the layers for the weights, the rows and the columns: (K, K, 3, 3) and (K,) or None each."""
     taps = weights[0].shape[0]
     if any(weight.shape != (taps, taps, SIDE, SIDE) for weight in weights) or len(weights) != len(KINDS):
         raise ValueError(
             f"expected three weights of shape (K, K, 3, 3), got {[tuple(weight.shape) for weight in weights]}"
         )
-    library = native.library()
-    vector = 1 if library is None else library.vector_lanes()  # the native code pads taps to a multiple
+    vector = vector_lanes()  # to whose multiples taps are padded
     full = taps // vector * vector
     lanes = -(-SIDE * taps // vector) * vector
     # kind, input, column, lane
@@ -68,24 +69,24 @@ def layers(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Layers
     for numbers in (kernels, bias):
         numbers[0] /= math.log(2)  # powers of two instead of e
     by_group = kernels.view(len(KINDS), taps, -1, 3 * vector).transpose(1, 2)  # kind, group, input, lane
-    return Layers(taps, by_group.float().contiguous(), bias.float())
+    return PackedLayers(taps, by_group.float().contiguous(), bias.float())
 
 
-def enlarged(
+def upsample_and_synthesize(
     frame: Tensor,
     weight: Tensor,
     rows: Tensor,
     columns: Tensor,
-    of: Layers,
+    of: PackedLayers,
     places: tuple[Tensor, Tensor],
     dilation: int = 1,
-    into: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor | None:
     """Enlarge small taps, convolve them by ``of``, and synthesise a picture from ``frame``; no gradient.
 
     The frame is (3, H, W), the taps are (h, w, k*k) each, all float32 on a CPU. ``places`` say where the H
     rows and the W columns lie among the h and w small ones (``corner_aligned``), two or more large ones
-    for a small one. Returns (H, W, 3), written ``into`` a tensor whose last stride is one and whose rows
+    for a small one. Returns (H, W, 3), written into ``out``, a tensor whose last stride is one and whose rows
     follow on each other, where it is given; None where there is no compiled code. ValueError for what does
     not match.
     """
@@ -100,23 +101,23 @@ def enlarged(
         raise ValueError("expected places in ascending order")
     if int((tables[0][0][2:] - tables[0][0][:-2]).max()) > 1:
         raise ValueError("expected at least two large rows for a small one")
-    return _synthesised(frame, (weight, rows, columns), small, of, tables, dilation, True, into)
+    return _synthesize(frame, (weight, rows, columns), small, of, tables, dilation, True, out)
 
 
-def adacof_taps(
+def synthesize(
     frame: Tensor,
     weight: Tensor,
     rows: Tensor,
     columns: Tensor,
     dilation: int = 1,
     softmax: bool = False,
-    into: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor | None:
     """:func:`~tweenlet.ops.adacof.adacof` for taps (H, W, k*k) that lie pixel by pixel, without a gradient.
 
-    With ``softmax`` the weights are yet to be made from what is given. Otherwise as :func:`enlarged`.
+    With ``softmax`` the weights are given as logits. Otherwise as :func:`upsample_and_synthesize`.
     """
-    return _synthesised(
+    return _synthesize(
         frame,
         (weight, rows, columns),
         (*frame.shape[1:], weight.shape[-1]),
@@ -124,7 +125,7 @@ def adacof_taps(
         [],
         dilation,
         softmax,
-        into,
+        out,
     )
 
 
@@ -137,26 +138,25 @@ def _places(places: Tensor, small: int) -> tuple[Tensor, Tensor]:
     return first.int().contiguous(), shares.float().contiguous()
 
 
-def _synthesised(
+def _synthesize(
     frame: Tensor,
     taps: tuple[Tensor, ...],
     shape: tuple[int, ...],
-    of: Layers | None,
+    of: PackedLayers | None,
     tables: list[tuple[Tensor, Tensor]],
     dilation: int,
     softmax: bool,
-    into: Tensor | None,
+    out: Tensor | None,
 ) -> Tensor | None:
-    library = native.library()
-    if library is None:
+    if not compiled():
         return None
     height, width = frame.shape[1:]
     side = math.isqrt(shape[-1])
-    made = region.empty((height, width, 3), frame.dtype, frame.device) if into is None else into
+    made = empty((height, width, 3), frame.dtype, frame.device) if out is None else out
     for name, given, wanted in (
         *((name, x, shape) for name, x in zip(KINDS, taps, strict=True)),
         ("frame", frame, (3, height, width)),
-        ("into", made, (height, width, 3)),
+        ("out", made, (height, width, 3)),
     ):
         if given.shape != wanted or given.dtype != torch.float32 or given.device.type != "cpu":
             raise ValueError(
@@ -170,14 +170,14 @@ def _synthesised(
     if made.stride(2) != 1 or made.stride(0) != width * made.stride(1):
         raise ValueError(f"expected pixels that follow on each other, got strides {made.stride()}")
     taps = tuple(x.contiguous() for x in taps)
-    bordered = region.empty((height + 2, width + 2, 4), frame.dtype, frame.device)
+    bordered = empty((height + 2, width + 2, 4), frame.dtype, frame.device)
     threads = torch.get_num_threads()
-    library.pad_frame(frame, *frame.stride(), height, width, bordered, threads)
+    loaded().pad_frame(frame, *frame.stride(), height, width, bordered, threads)
     told = [
         Positions(small, large, first, shares)
         for small, large, (first, shares) in zip(shape, (height, width), tables, strict=False)
     ] or [Positions(side, side, None, None) for side in (height, width)]
     kernels, bias = (None, None) if of is None else (of.kernels, of.bias)
     head = AdacofHead(side, dilation, softmax, taps, kernels, bias, *told, bordered, made, made.stride(1))
-    library.adacof_head(head, threads)
+    loaded().adacof_head(head, threads)
     return made

@@ -1,4 +1,4 @@
-"""Region: where the large tensors of inference lie on a CPU, close together in one piece of memory.
+"""Arena: where the large tensors of inference lie on a CPU, close together in one piece of memory.
 
     pixels --> the first gap that is large enough --> tensor --freed--> a gap again, one with those beside it
 
@@ -21,42 +21,44 @@ import torch
 from torch import Tensor
 
 from tweenlet.memory import keep_freed
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.library import library
 
-LARGE = 1 << 20
-"""Bytes from which on a tensor lies here: others glibc has gaps for."""
+SMALLEST = 1 << 20
+"""Smallest tensor, in bytes, placed in the arena; smaller ones stay with malloc."""
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """As ``torch.empty``, of any numbers."""
     size = math.prod(shape) * dtype.itemsize
-    whole = device.type == "cpu" and size >= LARGE and not torch.compiler.is_compiling() and _whole()
-    block = whole.take(size) if whole else None
+    arena = (
+        device.type == "cpu" and size >= SMALLEST and not torch.compiler.is_compiling() and _process_arena()
+    )
+    block = arena.take(size) if arena else None
     return torch.empty(shape, dtype=dtype, device=device) if block is None else block.view(dtype).view(shape)
 
 
-def pixels(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(B, C, ...) of any numbers, the channels of a pixel side by side."""
+def empty_channels_last(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """As ``torch.empty``, for (B, C, ...), channels_last."""
     batch, channels, *rest = shape
     return empty((batch, *rest, channels), dtype, device).movedim(-1, 1)
 
 
 @cache
-def _whole() -> Region | None:
+def _process_arena() -> Arena | None:
     """The one of this process, as large as the machine's memory; None where memory is not kept.
 
     And where there is no native code: then PyTorch makes most of what is large, where glibc puts it.
     """
-    if not keep_freed() or native.library() is None:
+    if not keep_freed() or library() is None:
         return None
     try:
-        return Region(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE)
+        return Arena(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE)
     except (OSError, OverflowError, ValueError):  # this process may not have so many addresses
         return None
 
 
-class Region:
-    """``size`` bytes of addresses, of which those once used have memory behind them."""
+class Arena:
+    """Reserves ``size`` bytes of address space; pages are committed on first use."""
 
     def __init__(self, size: int):
         self._memory = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

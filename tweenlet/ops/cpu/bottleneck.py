@@ -16,13 +16,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.arena import empty_channels_last
 from tweenlet.ops.cpu.bindings import Bottleneck, Image
-from tweenlet.ops.cpu.packing import as_products_read, lanes, padded
+from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.packing import pack_weights, pad_channels, vector_lanes
+from tweenlet.ops.dispatch import compiled
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
-LARGEST = 16
+MAX_GROUP = 16
 """Channels of a group at most."""
 
 
@@ -47,7 +48,7 @@ GROUPED = {
 
 
 @dataclass(frozen=True)
-class Kernels:
+class PackedBottleneck:
     """The weights of a bottleneck as the native code reads them."""
 
     inputs: int
@@ -58,7 +59,7 @@ class Kernels:
     """Channels of a group."""
     taps: int
     """Of the grouped kernel, a side; of a transposed one those that one output pixel sees."""
-    step: int
+    stride: int
     """How many times smaller the outputs are, 1 or 2."""
     scale: int
     """How many times larger, 1 or 2."""
@@ -74,15 +75,15 @@ class Kernels:
     """What expand and shortcut add."""
 
 
-def kernels(
+def pack_bottleneck(
     reduce: Convolution, grouped: Convolution, expand: Convolution, shortcut: Convolution
-) -> Kernels | None:
+) -> PackedBottleneck | None:
     """Prepare four layers, norms folded into them; None where there is no native code for such ones.
 
     The 1x1 products are made in the layers' own type, float32 or bfloat16; all else is float32.
     """
     dtype = reduce.weight.dtype
-    if reduce.weight.device.type != "cpu" or not native.takes(dtype):
+    if reduce.weight.device.type != "cpu" or not compiled(dtype):
         return None
     group, up = grouped.in_channels // grouped.groups, isinstance(grouped, nn.ConvTranspose2d)
     if not (
@@ -92,7 +93,7 @@ def kernels(
         and reduce.groups == expand.groups == shortcut.groups == 1
         and reduce.out_channels == grouped.in_channels == grouped.out_channels == expand.in_channels
         and (shortcut.in_channels, shortcut.out_channels) == (reduce.in_channels, expand.out_channels)
-        and group <= LARGEST
+        and group <= MAX_GROUP
         and (dtype == torch.float32 or reduce.in_channels % 2 == 0)  # products of bfloat16 are of pairs
     ):
         return None
@@ -113,16 +114,16 @@ def kernels(
 
     def laid_out(rows: Tensor) -> Tensor:
         """By inner channel -> by place."""
-        made = rows.new_zeros(inner, *rows.shape[1:])
-        made[places] = rows
-        return made
+        by_place = rows.new_zeros(inner, *rows.shape[1:])
+        by_place[places] = rows
+        return by_place
 
     def matrix(*by_input: Tensor) -> Tensor:
         """Of inputs x outputs."""
-        return as_products_read(torch.stack([x.detach()[None] for x in by_input]), dtype)
+        return pack_weights(torch.stack([x.detach()[None] for x in by_input]), dtype)
 
-    vectors = torch.stack([laid_out(x).view(-1, lanes(), *x.shape[1:]) for x in by_phase])
-    return Kernels(
+    vectors = torch.stack([laid_out(x).view(-1, vector_lanes(), *x.shape[1:]) for x in by_phase])
+    return PackedBottleneck(
         reduce.in_channels,
         inner,
         expand.out_channels,
@@ -135,9 +136,9 @@ def kernels(
         matrix(laid_out(expand.weight.detach()[..., 0, 0].T)),
         matrix(*shortcuts),
         vectors.permute(0, 1, 4, 3, 5, 2).contiguous(),  # phase, vector, tap down, input, tap right, lane
-        padded(laid_out(_bias(reduce)), inner),
-        padded(laid_out(_bias(grouped)), inner),
-        padded(_bias(expand) + _bias(shortcut), expand.out_channels),
+        pad_channels(laid_out(_bias(reduce)), inner),
+        pad_channels(laid_out(_bias(grouped)), inner),
+        pad_channels(_bias(expand) + _bias(shortcut), expand.out_channels),
     )
 
 
@@ -147,7 +148,7 @@ def _bias(layer: Convolution) -> Tensor:
 
 def _places(channels: int, group: int) -> tuple[Tensor, int]:
     """Where each inner channel lies: whole groups in a vector, or a part of one. And how many places."""
-    channel, width = torch.arange(channels), lanes()
+    channel, width = torch.arange(channels), vector_lanes()
     number, within = channel // group, channel % group
     if group > width:
         spread = -(-group // width) * width
@@ -157,33 +158,44 @@ def _places(channels: int, group: int) -> tuple[Tensor, int]:
     return places, -(-(channels // group) // beside) * width
 
 
-def convolve(x: Tensor, of: Kernels, into: Tensor | None = None) -> Tensor:
-    """(B, C, h, w) -> (B, K, h', w'), written ``into`` that if given; no gradient.
+def bottleneck(x: Tensor, weights: PackedBottleneck, out: Tensor | None = None) -> Tensor:
+    """Run a packed bottleneck; no gradient.
 
-    On a CPU, of the type of the products, the channels of a pixel side by side. ValueError for other tensors,
-    MemoryError where there is not enough of it; there is native code where there are kernels.
+    Args:
+        x: (B, C, h, w) on a CPU, channels_last, of the dtype of the products.
+        weights: From :func:`pack_bottleneck`, which makes them only where there is native code.
+        out: Where the result is written, like ``x`` in memory.
+
+    Returns:
+        (B, K, h', w'), channels_last.
+
+    Raises:
+        ValueError: Tensors do not match.
+        MemoryError: There is not enough memory.
+
     """
-    library = native.library()
-    assert library is not None
     batch, _, height, width = x.shape
-    size = [-(-side // of.step) * of.scale for side in (height, width)]
-    if into is None:
-        into = region.pixels((batch, of.outputs, *size), x.dtype, x.device)
-    for name, given, wanted in (
-        ("x", x, (batch, of.inputs, height, width)),
-        ("the result", into, (batch, of.outputs, *size)),
-    ):
-        on_cpu = given.device.type == "cpu" and given.dtype == of.reduce.dtype
-        if not (on_cpu and given.shape == wanted and (given.shape[1] == 1 or given.stride(1) == 1)):
-            raise ValueError(
-                f"expected {name} of shape {wanted}, {of.reduce.dtype}, on the CPU, the channels of a pixel "
-                f"side by side; got {tuple(given.shape)}, {given.dtype}, {given.device}, "
-                f"strides {given.stride()}"
-            )
-    numbers = (of.inputs, of.inner, of.outputs, of.group, of.taps, of.step, of.scale)
-    tensors = (of.reduce, of.expand, of.shortcut, of.grouped, of.reduce_bias, of.grouped_bias, of.bias)
-    told = Bottleneck(*numbers, of.first, of.reduce.dtype == torch.bfloat16, *tensors)
-    for picture, made in zip(x, into, strict=True):
-        ends = (Image(t, t.stride(1), t.stride(2)) for t in (picture, made))
-        library.bottleneck(told, *ends, height, width, torch.get_num_threads())
-    return into
+    size = [-(-side // weights.stride) * weights.scale for side in (height, width)]
+    if out is None:
+        out = empty_channels_last((batch, weights.outputs, *size), x.dtype, x.device)
+    _check("x", x, (batch, weights.inputs, height, width), weights.reduce.dtype)
+    _check("the result", out, (batch, weights.outputs, *size), weights.reduce.dtype)
+    packed = Bottleneck(
+        *(weights.inputs, weights.inner, weights.outputs, weights.group, weights.taps),
+        *(weights.stride, weights.scale, weights.first, weights.reduce.dtype == torch.bfloat16),
+        *(weights.reduce, weights.expand, weights.shortcut),
+        *(weights.grouped, weights.reduce_bias, weights.grouped_bias, weights.bias),
+    )
+    for source, target in zip(x, out, strict=True):
+        images = (Image(t, t.stride(1), t.stride(2)) for t in (source, target))
+        loaded().bottleneck(packed, *images, height, width, torch.get_num_threads())
+    return out
+
+
+def _check(name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    on_cpu = x.device.type == "cpu" and x.dtype == dtype
+    if not (on_cpu and x.shape == shape and (x.shape[1] == 1 or x.stride(1) == 1)):
+        raise ValueError(
+            f"expected {name} of shape {shape}, {dtype}, on the CPU, channels_last; "
+            f"got {tuple(x.shape)}, {x.dtype}, {x.device}, strides {x.stride()}"
+        )

@@ -25,7 +25,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from tweenlet.cache import folder, kept
 from tweenlet.ops.cpu.bindings import Library
@@ -76,31 +75,20 @@ def _reason(error: Exception) -> str:
     return next((line for line in lines if "error" in line), lines[0]).strip()
 
 
-def library_for(*inputs: Tensor) -> Library | None:
-    """The compiled code where it may take these: float32 on the CPU, not empty, no gradient asked for.
-
-    None also while a graph is traced: what is compiled or exported keeps to PyTorch's operations.
-    """
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
-        return None
-    fit = all(x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0 for x in inputs)
-    return library() if fit else None
-
-
-def takes(dtype: torch.dtype) -> bool:
-    """Whether there is native code for ``dtype``: float32, and bfloat16 where the processor knows it."""
+def loaded() -> Library:
+    """The compiled code, for kernels, which run only where it is there. RuntimeError elsewhere."""
     compiled = library()
     if compiled is None:
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(compiled.has_bf16()))
+        raise RuntimeError("expected native code, but there is none")
+    return compiled
 
 
-def threads(pixels: int) -> int:
+def threads_for(pixels: int) -> int:
     """How many threads a picture of so many pixels is worth: one that is woken takes 50 microseconds."""
     return max(1, min(torch.get_num_threads(), pixels // PIXELS))
 
 
-def told() -> str:
+def describe() -> str:
     """Whether there is native code, for people."""
     return "no native code" if library() is None else "native code"
 

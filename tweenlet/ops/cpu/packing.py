@@ -1,4 +1,4 @@
-"""Products: weights laid out as the matrix products of native code (csrc/gemm.h) read them."""
+"""Packing: weights laid out as the GEMM micro-kernels (csrc/gemm.h) read them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.library import library
 
 
-def lanes() -> int:
+def vector_lanes() -> int:
     """Numbers of one vector, to whose multiples the native code pads channels; any, where there is none."""
-    library = native.library()
-    return 1 if library is None else int(library.vector_lanes())
+    compiled = library()
+    return 1 if compiled is None else int(compiled.vector_lanes())
 
 
-def padded(numbers: Tensor, channels: int) -> Tensor:
+def pad_channels(numbers: Tensor, channels: int) -> Tensor:
     """For each channel, with as many zeros more as a vector can reach beyond the last: float32."""
-    return F.pad(numbers.float().cpu().expand(channels), (0, lanes())).contiguous()
+    return F.pad(numbers.float().cpu().expand(channels), (0, vector_lanes())).contiguous()
 
 
-def as_products_read(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+def pack_weights(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """Matrices (N, taps, inputs, outputs) in ``dtype``, (N, numbers): vectors of outputs, some at once."""
     outputs = matrices.shape[-1]
     pair = 2 if dtype == torch.bfloat16 else 1  # inputs side by side for each output
-    matrices = F.pad(matrices.cpu().to(dtype), (0, -outputs % lanes(), 0, -matrices.shape[-2] % pair))
+    matrices = F.pad(matrices.cpu().to(dtype), (0, -outputs % vector_lanes(), 0, -matrices.shape[-2] % pair))
     count, taps = matrices.shape[:2]
     by_pair = matrices.view(count, taps, -1, pair, matrices.shape[-1]).transpose(-1, -2).flatten(-2)
-    left, at_once = by_pair.shape[-1] // lanes() // pair, []
+    left, at_once = by_pair.shape[-1] // vector_lanes() // pair, []
     while left:
         at_once.append(2 if left == 4 else min(left, 3))
         left -= at_once[-1]
-    parts = torch.split(by_pair, [pair * lanes() * vectors for vectors in at_once], -1)
+    parts = torch.split(by_pair, [pair * vector_lanes() * vectors for vectors in at_once], -1)
     return torch.cat([part.flatten(1) for part in parts], 1).contiguous()

@@ -1,8 +1,8 @@
 """Winograd: 3x3 convolutions with a quarter of the multiplications, on a CPU, in native code.
 
-    layer's weight --> Kernels --+
-                                 v
-    x, activated before --> convolve --> + bias --> activated after --> + added
+    layer's weight --> PackedConvolution --+
+                                           v
+    x, activated before --------------> convolve --> + bias --> activated after --> + residual
 
 4x4 output pixels of a 3x3 convolution are 36 products instead of 144, of sums of 6x6 input pixels with sums
 of the kernel: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. The 2x2
@@ -19,17 +19,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import arena as region
-from tweenlet.ops.cpu import library as native
+from tweenlet.ops.cpu.arena import empty, empty_channels_last
 from tweenlet.ops.cpu.bindings import Convolution, Input, Layout, array
-from tweenlet.ops.cpu.packing import as_products_read, lanes, padded
+from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.packing import pack_weights, pad_channels, vector_lanes
+from tweenlet.ops.dispatch import compiled
 
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
 """Where the polynomials are evaluated, beside infinity."""
 
 
 @dataclass(frozen=True)
-class Kernels:
+class PackedConvolution:
     """The weights of a layer as the native code reads them."""
 
     inputs: int
@@ -48,40 +49,41 @@ class Kernels:
     before: Tensor | None
     """By how much inputs below zero are multiplied first, for each channel; None = not at all."""
     after: Tensor | None
-    """The same for the outputs, before something is added."""
+    """The same for the outputs, before a residual is added."""
 
 
-def kernels(
+def pack_convolution(
     weight: Tensor,
     bias: Tensor | None,
     before: Tensor | None = None,
     after: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
     stride: int = 1,
-) -> Kernels:
+) -> PackedConvolution:
     """Prepare a layer of ``weight`` (K, C, 3, 3) or (K, C, 3, 3, 3) and ``bias`` (K,), padded by one pixel.
 
     ``stride`` is that in space, 1 or 2: of stride 2 it is a convolution with 2x2 cells of 2x2 pixels each.
 
     ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel. The
-    products are made in ``dtype``, which :func:`tweenlet.ops.cpu.library.takes`; their sums are float32.
+    products are made in ``dtype``, which :func:`~tweenlet.ops.dispatch.compiled` knows;
+    their sums are float32.
     """
     outputs, inputs = weight.shape[:2]
     by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
     if stride == 2:
         of_cells = F.pad(by_slice, (1, 0, 1, 0)).reshape(1, outputs, inputs, -1, 2, 2, 2, 2)
         by_slice = of_cells.permute(0, 1, 5, 7, 2, 3, 4, 6).flatten(2, 4)  # (1, K, 4 C, T, 2, 2)
-        return _prepared(by_slice, bias, before, after, dtype, shrink=2)
-    return _prepared(by_slice, bias, before, after, dtype)
+        return _pack(by_slice, bias, before, after, dtype, shrink=2)
+    return _pack(by_slice, bias, before, after, dtype)
 
 
-def transposed_kernels(
+def pack_transposed(
     weight: Tensor,
     bias: Tensor | None,
     before: Tensor | None = None,
     after: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
-) -> Kernels:
+) -> PackedConvolution:
     """The same for a transposed layer of ``weight`` (C, K, 4, 4) or (C, K, 3, 4, 4) that enlarges by 2.
 
     Its stride is 2 and its padding 1 in space, 1 and 1 in time. Each of the four output pixels that an input
@@ -93,10 +95,10 @@ def transposed_kernels(
     for y in (0, 1):
         for x in (0, 1):
             parts.append(by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]])  # of pixels y - 1 and y
-    return _prepared(torch.stack(parts), bias, before, after, dtype, enlarge=2)
+    return _pack(torch.stack(parts), bias, before, after, dtype, enlarge=2)
 
 
-def _prepared(
+def _pack(
     weight: Tensor,
     bias: Tensor | None,
     before: Tensor | None,
@@ -104,7 +106,7 @@ def _prepared(
     dtype: torch.dtype,
     enlarge: int = 1,
     shrink: int = 1,
-) -> Kernels:
+) -> PackedConvolution:
     """``weight``: (enlarge^2, K, shrink^2 C, T, size, size)."""
     _, outputs, inputs, taps, size, _ = weight.shape
     matrix = torch.tensor(
@@ -112,14 +114,14 @@ def _prepared(
         + [[*[0.0] * (size - 1), 1.0]],
         dtype=torch.float64,
     )
-    # a row of points at a time, and the result in the region: what lies between leaves no holes
+    # a row of points at a time, and the result in the arena: what lies between leaves no holes
     by_row = []
     for row in matrix:
         points = torch.einsum("y,bx,ekctyx->btcek", row, matrix, weight.double().cpu())
-        by_row.append(as_products_read(F.pad(points, (0, -outputs % lanes())).flatten(-2), dtype))
-    points = region.empty((len(matrix) ** 2, by_row[0].shape[1]), dtype, torch.device("cpu"))
+        by_row.append(pack_weights(F.pad(points, (0, -outputs % vector_lanes())).flatten(-2), dtype))
+    points = empty((len(matrix) ** 2, by_row[0].shape[1]), dtype, torch.device("cpu"))
     torch.cat(by_row, out=points)
-    return Kernels(
+    return PackedConvolution(
         inputs // shrink**2,
         outputs,
         taps,
@@ -127,65 +129,84 @@ def _prepared(
         enlarge,
         shrink,
         points,
-        padded(torch.zeros(outputs) if bias is None else bias, outputs),
-        None if before is None else padded(before, inputs // shrink**2),
-        None if after is None else padded(after, outputs),
+        pad_channels(torch.zeros(outputs) if bias is None else bias, outputs),
+        None if before is None else pad_channels(before, inputs // shrink**2),
+        None if after is None else pad_channels(after, outputs),
     )
 
 
 def convolve(
     x: Tensor,
-    of: Kernels,
-    added: Tensor | None = None,
-    into: Tensor | None = None,
+    weights: PackedConvolution,
+    residual: Tensor | None = None,
+    out: Tensor | None = None,
     dtype: torch.dtype | None = None,
-    cut: tuple[bool, bool] = (False, False),
-    beside: Tensor | None = None,
+    crop_halo: tuple[bool, bool] = (False, False),
+    concat_with: Tensor | None = None,
 ) -> Tensor | None:
-    """(B, C, H, W) or (1, C, T, H, W) -> (B, K, H', W') or (1, K, T, H', W'), plus ``added``; no gradient.
+    """Convolve ``x`` by the packed ``weights``; no gradient.
 
-    On a CPU, the channels of a pixel side by side; ``x`` and ``into``, where the result is written if it is
-    given, may be views of every so many pixels and of some of their channels, of float32 or, where the
-    products are, of bfloat16. ``added`` lies as what is made, which without ``into`` is of ``dtype`` or
-    like ``x``. ``cut`` says whether ``x`` is cut out of a picture above and below: its first and last row are
-    then only looked at, instead of zeros around them, and nothing is made of them (of stride 2: of its first
-    two; where it is cut below, it has an even number of rows). The channels of ``beside``, if given, follow
-    those of ``x``. None where there is no compiled code to do it. ValueError for other tensors.
+    Args:
+        x: (B, C, H, W) or (1, C, T, H, W) on a CPU, channels_last; it may be a view of every so many pixels
+            and of some of their channels. float32 or, where the products are, bfloat16.
+        weights: Of the layer, whose outputs are K.
+        residual: What is added, like the result in memory.
+        out: Where the result is written, such a view as ``x``.
+        dtype: Of the result where there is no ``out``; that of ``x`` by default.
+        crop_halo: Whether ``x`` is cut out of an image above and below. Its first and last row are then only
+            read, instead of zeros around them, and produce no output (of stride 2: its first two; where it
+            is cut below, it has an even number of rows).
+        concat_with: Like ``x``; its channels follow those of ``x``.
+
+    Returns:
+        (B, K, H', W') or (1, K, T, H', W'), channels_last; None where there is no native code.
+
+    Raises:
+        ValueError: Tensors do not match.
+        MemoryError: There is not enough memory.
+
     """
-    library = native.library()
-    if library is None:
+    if not compiled():
         return None
-    above, below = of.shrink * cut[0], int(cut[1] and of.shrink == 1)
+    above, below = weights.shrink * crop_halo[0], int(crop_halo[1] and weights.shrink == 1)
     sources = [
-        source[..., above : source.shape[-2] - below, :] for source in (x, beside) if source is not None
+        source[..., above : source.shape[-2] - below, :] for source in (x, concat_with) if source is not None
     ]
     batch, channels, *times, height, width = sources[-1].shape
-    size = (-(-side // of.shrink) * of.enlarge for side in (height, width))
-    shape = (batch, of.outputs, *times, *size)
-    made = region.pixels(shape, dtype or x.dtype, x.device) if into is None else into
-    dtypes, of_x = {torch.float32, of.points.dtype}, {x.dtype}
-    first = of.inputs if beside is None else of.inputs - channels
+    size = (-(-side // weights.shrink) * weights.enlarge for side in (height, width))
+    shape = (batch, weights.outputs, *times, *size)
+    result = empty_channels_last(shape, dtype or x.dtype, x.device) if out is None else out
+    dtypes, like_x = {torch.float32, weights.points.dtype}, {x.dtype}
+    first = weights.inputs if concat_with is None else weights.inputs - channels
     checks = [
         ("x", sources[0], (batch, first, *times, height, width), dtypes),
-        *(("what is beside it", source, source.shape, of_x) for source in sources[1:]),
-        ("the result", made, shape, dtypes),
+        *(("concat_with", source, source.shape, like_x) for source in sources[1:]),
+        ("the result", result, shape, dtypes),
     ]
     for name, given, wanted, types in checks:
         if not (_fits(given, wanted, types) and (given.shape[1] == 1 or given.stride(1) == 1)):
-            raise ValueError(_expected(name, wanted, types, "the channels of a pixel side by side", given))
-    if added is not None and not (_fits(added, shape, {made.dtype}) and _alike(added, made)):
-        raise ValueError(_expected("added", shape, {made.dtype}, f"strides {made.stride()}", added))
+            raise ValueError(_expected(name, wanted, types, "channels_last", given))
+    if residual is not None and not (_fits(residual, shape, {result.dtype}) and _alike(residual, result)):
+        raise ValueError(_expected("residual", shape, {result.dtype}, f"strides {result.stride()}", residual))
     if times and batch != 1:
         raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
-    if of.taps != (3 if times else 1):
-        raise ValueError(f"expected kernels over {3 if times else 1} slices, got {of.taps}")
-    numbers = (of.inputs, of.outputs, of.taps, of.tile, of.points.dtype == torch.bfloat16)
-    layer = Convolution(*numbers, of.enlarge, of.shrink, of.points, of.bias, of.before, of.after)
+    if weights.taps != (3 if times else 1):
+        raise ValueError(f"expected weights over {3 if times else 1} slices, got {weights.taps}")
+    numbers = (
+        weights.inputs,
+        weights.outputs,
+        weights.taps,
+        weights.tile,
+        weights.points.dtype == torch.bfloat16,
+    )
+    layer = Convolution(
+        *numbers, weights.enlarge, weights.shrink, weights.points, weights.bias, weights.before, weights.after
+    )
     inputs = array(Input(t, t.shape[1], _layout(t)) for t in sources)
     extent = (times[0] if times else batch, height, width, above, below)
     threads = torch.get_num_threads()
-    library.winograd(layer, inputs, len(sources), made, _layout(made), added, *extent, threads)
-    return made
+    loaded().winograd(layer, inputs, len(sources), result, _layout(result), residual, *extent, threads)
+    return result
 
 
 def _fits(given: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype]) -> bool:

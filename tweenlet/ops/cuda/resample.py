@@ -1,4 +1,4 @@
-"""Doubling a frame as one Triton kernel: :func:`tweenlet.ops.pyramid.double` on a CUDA device.
+"""Doubling a frame as one Triton kernel: :func:`tweenlet.ops.resample.upsample_8tap` on a CUDA device.
 
     program = a block of pixels of one plane: each is written itself, and the three after it: sums of 8
     neighbours along x, of 8 along y, and of 8 x 8; what neighbours share comes from the caches
@@ -21,9 +21,10 @@ WARPS = 4
 """Of 32 threads each, to a program."""
 
 
-def double(frame: Tensor, taps: Tensor) -> Tensor:
-    """``frame`` (B, C, H, W) of twice the size, between its pixels by ``taps`` (C, 8). No gradient."""
+def upsample_8tap(frame: Tensor, taps: Tensor) -> Tensor:
+    """As :func:`tweenlet.ops.resample.upsample_8tap`."""
     batch, channels, height, width = frame.shape
+    taps = taps.reshape(-1, 8).expand(channels, -1)
     made = torch.empty(batch, channels, 2 * height, 2 * width, dtype=frame.dtype, device=frame.device)
     with torch.cuda.device_of(frame):  # type: ignore[no-untyped-call]
         _kernel[(triton.cdiv(height * width, PIXELS), batch * channels)](

@@ -1,4 +1,4 @@
-"""Sampling where flow points as one Triton kernel: :func:`tweenlet.ops.warp.sample` on a CUDA device.
+"""Sampling where flow points as one Triton kernel: :func:`tweenlet.ops.warp.backwarp` on a CUDA device.
 
     program = a block of pixels: where each points is found once, then read channel by channel
 
@@ -20,8 +20,8 @@ WARPS = 4
 """Of 32 threads each, to a program."""
 
 
-def sample(source: Tensor, flow: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.warp.sample`; the result lies in memory as the source does. No gradient."""
+def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
+    """As :func:`tweenlet.ops.warp.backwarp`; without ``out`` the result lies as the source does."""
     batch, channels, height, width = source.shape
     made = torch.empty_like(source)
     precise = torch.promote_types(source.dtype, torch.float32)
@@ -31,7 +31,7 @@ def sample(source: Tensor, flow: Tensor) -> Tensor:
             CHANNELS=channels, PIXELS=PIXELS,
             PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
         )  # fmt: skip
-    return made
+    return made if out is None else out.copy_(made)
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-/* AdaCoF while a network learns: what taps see, and its gradient for the taps. ops/adacof.py calls it.
+/* AdaCoF while a network learns: what taps see, and its gradient for the taps. ops/cpu/adacof.py calls it.
 
     a pixel's taps -> the 2x2 pixels that each looks at, and how far down and right of their first one
     2x2 pixels -> the surface through them -> sums over the taps: a pixel    (bit by bit as PyTorch makes it)

@@ -42,7 +42,7 @@ INLINE int lane(int taps, int row, int tap) {
 
 INLINE int at_least(int a, int b) { return a > b ? a : b; }
 
-/* The second where one is not a number. GCC makes one instruction of neither by itself. */
+/* b if either is NaN, as x86 has it; GCC emits neither single instruction by itself. */
 #if LANES == 16
 INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
 INLINE vec vec_trunc(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO); }

@@ -1,4 +1,4 @@
-/* A ResNeXt bottleneck in one pass, for pixels whose channels lie side by side. ops/cpu/bottleneck.py calls it.
+/* A ResNeXt bottleneck in one pass, for channels_last pixels. ops/cpu/bottleneck.py calls it.
 
     x --1x1, ReLU--> some rows of it --grouped kernel, ReLU--> one row --1x1--+
     x --1x1------------------------------------------------------------------ + -> ReLU -> y

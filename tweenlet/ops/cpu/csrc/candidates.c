@@ -1,4 +1,4 @@
-/* Four views of two frames averaged, and how each differs from that. ops/candidates.py calls it.
+/* Four candidates of two frames averaged, and how each differs from that. ops/cpu/candidates.py calls it.
 
     places, said (half the size) -> a row of the frame's size, even and odd pixels apart -> four views, weights
                                  -> their average, a frame; what differs, the four pixels of 2x2 side by side    */

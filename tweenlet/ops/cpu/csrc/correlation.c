@@ -1,4 +1,4 @@
-/* Each pixel of one map times the 81 around it in another: means over channels. ops/correlation.py calls it.
+/* Each pixel of one map times the 81 around it in another: means over channels. ops/cpu/correlation.py calls it.
 
     second  -> rows of [channel][pixel], zeros around
     first   -> LANES pixels of a few rows, [row][channel][pixel]

@@ -1,6 +1,5 @@
-/* x * factor + shift + added, then what is below zero times slope; in place, for pixels whose channels lie side by side.
-
-   ops/epilogue.py calls it. */
+/* x * scale + shift + residual, then what is below zero times slope: in place, for channels_last pixels.
+   ops/cpu/epilogue.py calls it. */
 
 #include "tweenlet.h"
 
@@ -21,7 +20,6 @@ INLINE void scale_shift_act(const int is_bf16, char *x, const float *scale, cons
         }
 }
 
-/* half: whether x and added are bfloat16, which the processor must know. */
 void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
                               float slope, long pixels, int channels, int threads) {
     if (is_bf16)

@@ -1,4 +1,4 @@
-/* Matrix products: rows of v, whose numbers lie side by side, times kernels; sums are float32, products of float32 or of
+/* GEMM micro-kernels: contiguous rows of v times packed weights; float32 accumulators, inputs of float32 or of
    bfloat16, these in pairs of inputs. */
 
 #include "vectors.h"
@@ -86,7 +86,7 @@ static void gemm_bf16(int vectors, const short *v, long row_stride, long tap_str
 #endif
 }
 
-/* half: whether v and kernels are bfloat16. Returns the kernels after these. */
+/* Returns the kernels after these. */
 static inline const char *gemm(int is_bf16, int vectors, const void *v, long row_stride, long tap_stride, int taps,
                                int inputs, const char *kernels, float *m, long m_stride, int rows) {
     if (is_bf16)

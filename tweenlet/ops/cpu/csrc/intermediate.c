@@ -1,4 +1,4 @@
-/* Where pixels of the middle frame come from, as flow over four frames tells it. flow/intermediate.py calls it.
+/* Where pixels of the middle frame come from, as flow over four frames tells it. flow/cpu/intermediate.py calls it.
 
     frames, flows -> half the size -> of each frame's pixels: the way halfway, and how far it is trusted
                                    -> thrown there, [pixel][VALUES] -> where that is in both frames */

@@ -1,4 +1,4 @@
-/* What keeps its shape and shade over four frames, and how blocks of pixels change. ops/overlay.py calls it.
+/* What keeps its shape and shade over four frames, and how blocks of pixels change. ops/cpu/overlay.py calls it.
 
     frames -> of each pixel: its mean in time, and how far it goes from that -> the same of patches
                                                                                -> what keeps its shape, and so its pixels

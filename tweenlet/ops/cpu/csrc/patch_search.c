@@ -1,4 +1,4 @@
-/* The search for flow: patches of one frame looked for in another, many at once. flow/patch_search.py calls it. */
+/* The search for flow: patches of one image looked for in another, many at once. flow/cpu/patch_search.py calls it. */
 
 #include <stdlib.h>
 
@@ -115,7 +115,7 @@ INLINE struct fit fit_patch(const int steps, const struct patch *patch, struct f
     return fit;
 }
 
-/* Slopes (2, height, width) along x and y of a picture; reflected beyond the borders. 0. */
+/* Gradients (2, height, width) along x and y of an image; reflected beyond the borders. 0. */
 int tweenlet_sobel(const float *image, float *gradients, int height, int width, int threads) {
     const long plane = (long)height * width;
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -134,7 +134,7 @@ int tweenlet_sobel(const float *image, float *gradients, int height, int width, 
     return 0;
 }
 
-/* One round: vectors made (2, rows, columns) from those found, for frames (height, width), slopes of the first along x and y
+/* One round: vectors out (2, rows, columns) from those given, for frames (height, width), slopes of the first along x and y
    (2, height, width). Patches lie stride pixels apart. 0. */
 int tweenlet_search_round(const float *first, const float *second, const float *gradients, const float *vectors,
                           float *out, int height, int width, int rows, int columns, int stride, int distance, int steps,

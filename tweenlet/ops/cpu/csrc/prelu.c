@@ -1,6 +1,4 @@
-/* The gradient of a leaky activation with learnt slopes, for pixels whose channels lie side by side.
-
-   ops/prelu.py calls it. */
+/* The gradient of a leaky activation with learnt slopes, for channels_last pixels. ops/cpu/prelu.py calls it. */
 
 #include "tweenlet.h"
 
@@ -31,7 +29,7 @@ INLINE void prelu_backward(const int is_bf16, const char *gradient, const char *
     }
 }
 
-/* half: whether gradient, x and for_x are bfloat16, which the processor must know. Each of the parts of the pixels has
+/* Each of the parts of the pixels has
    channels of its own in for_slopes, to which it adds. */
 void tweenlet_prelu_backward(int is_bf16, const char *gradient, const char *x, const float *slopes, char *for_x,
                              double *for_slopes, long pixels, int channels, int parts) {

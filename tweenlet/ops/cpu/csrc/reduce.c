@@ -1,4 +1,4 @@
-/* The sum of each channel over all pixels, whose channels lie side by side. ops/reduce.py calls it. */
+/* The sum of each channel over all pixels, which are channels_last. ops/cpu/reduce.py calls it. */
 
 #include "tweenlet.h"
 
@@ -25,8 +25,7 @@ INLINE void channel_sum(const int is_bf16, const char *x, double *sums, long pix
     }
 }
 
-/* sums: zeros at first, threads times channels, for each thread its own. half: whether x is bfloat16, which the
-   processor must know. */
+/* sums: zeros at first, threads times channels, for each thread its own. */
 void tweenlet_channel_sum(int is_bf16, const char *x, double *sums, long pixels, int channels, int threads) {
     if (is_bf16)
         channel_sum(1, x, sums, pixels, channels, threads);

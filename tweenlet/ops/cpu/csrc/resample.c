@@ -1,4 +1,4 @@
-/* Frames of half and of twice the size, plane by plane. ops/resample.py calls it. */
+/* Images of half and of twice the size, plane by plane or, bilinear, channels_last. ops/cpu/resample.py calls it. */
 
 #include <stdlib.h>
 
@@ -135,8 +135,7 @@ INLINE void upsample_row(const int is_bf16, const char *near, const char *far, c
     }
 }
 
-/* x (pictures, height, width, channels) -> the rows of y (pictures, 2 height, 2 width, channels) from start to end.
-   half: whether they are bfloat16, which the processor must know. */
+/* x (batch, height, width, channels) -> the rows of y (batch, 2 height, 2 width, channels) from start to end. */
 void tweenlet_upsample_rows(int is_bf16, const char *x, char *y, int batch, int height, int width, int channels,
                             int start, int end, int threads) {
     const long line = (is_bf16 ? 2L : 4L) * width * channels;

@@ -1,4 +1,4 @@
-/* Pixels thrown to where flow points, summed up there. ops/splat.py calls it. */
+/* Pixels added to where flow points. ops/cpu/splat.py calls it. */
 
 #include <string.h>
 

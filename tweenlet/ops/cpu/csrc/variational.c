@@ -1,4 +1,4 @@
-/* Flow made smooth, and true to brightness and slopes, by relaxations. flow/variational.py calls it.
+/* Flow made smooth, and true to brightness and slopes, by relaxations. flow/cpu/variational.py calls it.
 
     frames, flow -> their mean and change -> slopes                                               whole pictures
     as often as weights are found anew, in bands of rows, one for each thread:

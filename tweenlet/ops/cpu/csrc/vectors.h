@@ -38,7 +38,7 @@ INLINE vec relu(vec x) {
 
 INLINE vec vec_select(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
 
-/* The second where one is not a number. GCC makes no instruction of that by itself. */
+/* b if either is NaN, as x86 has it; GCC does not emit the single instruction by itself. */
 INLINE vec vec_max(vec a, vec b) {
 #if LANES == 16
     return _mm512_max_ps(a, b);

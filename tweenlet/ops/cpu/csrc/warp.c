@@ -1,4 +1,4 @@
-/* Pictures fetched from between their pixels, where flow points. ops/warp.py calls it. */
+/* Backward warp: images sampled between their pixels, where flow points. ops/cpu/warp.py calls it. */
 
 #include "tweenlet.h"
 

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tweenlet.ops.cpu import library as native
-from tweenlet.ops.enlarge import doubled
+from tweenlet.ops import dispatch
+from tweenlet.ops.resample import upsample_rows
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (2, 16, 6, 5), (1, 40, 9, 14)], ids=str)
 def test_any_rows_are_those_of_the_whole(compiled, dtype, shape):
-    if compiled and not native.takes(dtype):
+    if compiled and not dispatch.compiled(dtype):
         pytest.skip("a processor without bfloat16")
     x = torch.rand(shape).to(dtype).contiguous(memory_format=torch.channels_last)
     whole = F.interpolate(x.double(), scale_factor=2, mode="bilinear", align_corners=False)
     height = whole.shape[2]
     for start in range(height):
         for end in range(start + 1, height + 1):
-            made = doubled(x, start, end)
+            made = upsample_rows(x, start, end)
             assert made.dtype == dtype
             apart = (made.double() - whole[:, :, start:end]).abs().max()
             assert apart < (1e-6 if dtype == torch.float32 else 2**-8)
@@ -30,10 +30,10 @@ def test_any_rows_are_those_of_the_whole(compiled, dtype, shape):
 def test_rows_that_are_not_there_are_refused(compiled, rows):
     x = torch.rand(1, 3, 6, 5).contiguous(memory_format=torch.channels_last)
     with pytest.raises(ValueError, match=f"some of 12 rows, got those from {rows[0]} to {rows[1]}"):
-        doubled(x, *rows)
+        upsample_rows(x, *rows)
 
 
 def test_a_picture_without_pixels_is_left_to_pytorch():
     x = torch.rand(1, 3, 6, 0).contiguous(memory_format=torch.channels_last)
     with pytest.raises(RuntimeError, match="greater than 0"):
-        doubled(x, 0, 12)
+        upsample_rows(x, 0, 12)
