@@ -22,11 +22,10 @@ from pathlib import Path
 
 import av
 import torch
-from fuzz import become, warm_up
+from fuzz import become, warm_up, write_video
 
 from tweenlet.engines import processor
 
-CLIP = Path(__file__).parents[1] / "tests/assets/learning-area-pig.mp4"
 OUTPUTS = ("out.mp4", "frames")
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     warm_up()
     with tempfile.TemporaryDirectory(prefix="kill-") as place:
         folder = Path(place)
-        cut_clip(folder / "in.mp4")
+        write_video(folder / "in.mp4", "libx264", "yuv420p")
         took = {output: seconds_of(folder, output) for output in OUTPUTS}
         whole = {output: state_of(folder / output) for output in OUTPUTS}
         for kill in range(asked.kills):
@@ -66,17 +65,6 @@ def main() -> None:
     print(f"{asked.kills} kills by SIG{asked.signal}, {early} of them before the end: {len(faults)} faults")
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, torch {torch.__version__}")
     sys.exit(1 if faults else 0)
-
-
-def cut_clip(path: Path) -> None:
-    """The first frames of a clip, as they are."""
-    with av.open(str(CLIP)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for number, packet in enumerate(source.demux(video=0)):
-            if packet.dts is None or number == 12:
-                break
-            packet.stream = stream
-            target.mux(packet)
 
 
 def start(folder: Path, output: str) -> int:
