@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -185,9 +186,14 @@ class KeyFrames(Generic[Original]):
         fingerprint = self._fingerprints.pop(index)
         if key >= 0 and self._look_for_repeats:
             drift = scene_detection.difference(self._keys[key].fingerprint, fingerprint)
-            around = [i for i in range(index - AROUND, index + AROUND + 1) if i != index and i in self._steps]
-            if scene_detection.is_repeat(drift, max((self._steps[i] for i in around), default=0.0)):
+            before, after = (
+                [self._steps[i] for i in range(first, first + AROUND) if i in self._steps]
+                for first in (index - AROUND, index + 1)
+            )
+            if scene_detection.is_repeat(drift, before, after):
                 self._key_of[index] = key
+                if drift > scene_detection.SURE:  # the encoder has refined the picture
+                    self._keys[key] = replace(self._keys[key], fingerprint=fingerprint)
                 self._frames[index] = replace(self._frames[index], picture=self._keys[key].picture)
                 self.repeats += 1
                 return
@@ -196,7 +202,9 @@ class KeyFrames(Generic[Original]):
 
     def _change(self, key: int) -> scene_detection.Change:
         if key not in self._changes:
-            before, after = (scene_detection.thumbnail(self._keys[k].picture) for k in (key, key + 1))
+            before, after = (
+                scene_detection.thumbnail(torch.from_numpy(self._keys[k].fingerprint)) for k in (key, key + 1)
+            )
             self._changes[key] = scene_detection.change(before, after)
         return self._changes[key]
 
