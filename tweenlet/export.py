@@ -2,10 +2,13 @@
 
     STMFNet -- torch.export --> graph -- to ONNX --> FILE.onnx
 
-    frames (1, 4, 3, H, W) float32, RGB in [0, 1]; flows (1, 4, 2, H, W) if classical  ->  frame (1, 3, H, W)
+    frames (1, 4, 3, H, W) float32, RGB in [0, 1]  ---+--> frame (1, 3, H, W)
+    flows (1, 4, 2, H, W) if the flow is classical ---+
+    time (1,) in (0, 1) if the network takes one   ---+
 
 H and W are multiples of the network's stride. Classical flow stays outside: the file takes what
-:func:`tweenlet.flow.dis.window_flows` finds. The file carries the config, as a checkpoint does.
+:func:`tweenlet.flow.dis.window_flows` finds. Motion that the network learned is found inside. The file carries
+the config, as a checkpoint does.
 
 The exporter is torch's newer one (`dynamo`). The older one is 20 times faster and, without a word, adds up no
 pixels that land on one place when it exports a splat: frames were off by a third of the range.
@@ -56,7 +59,7 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
         for height, width in sizes:
             inputs = examples(model, height, width)
             with torch.inference_mode():
-                off = max(off, float((made(*inputs) - model(*inputs)).abs().max()))
+                off = max(off, float((made(**inputs) - model(**inputs)).abs().max()))
         if not off <= TOLERANCE:
             raise ValueError(f"the exported network is {off:.2g} off, more than {TOLERANCE:g}: not written")
     return off
@@ -86,16 +89,16 @@ def _graph(model: STMFNet, height: int, width: int, fixed: bool) -> Any:
     free: dict[str, Any] = {}
     if not fixed:
         tall, wide = (torch.export.Dim(name, min=2, max=1 << 12) for name in ("tall", "wide"))
-        free = {"dynamic_shapes": tuple({3: model.stride * tall, 4: model.stride * wide} for _ in inputs)}
-    names = ["frames", "flows"][: len(inputs)]
+        size = {3: model.stride * tall, 4: model.stride * wide}
+        free = {"dynamic_shapes": {name: size if x.dim() == 5 else None for name, x in inputs.items()}}
     try:
         with _quiet():
-            graph = torch.export.export(model, inputs, strict=False, **free)
+            graph = torch.export.export(model, (), inputs, strict=False, **free)
             # the optimiser of torch 2.13 made a graph of the default network that could not be loaded;
             # ONNX Runtime and OpenVINO have their own
             made = torch.onnx.export(
                 graph, dynamo=True, optimize=False, opset_version=OPSET, verbose=False,
-                input_names=names, output_names=["frame"],
+                input_names=list(inputs), output_names=["frame"],
             )  # fmt: skip
     except Exception as error:  # of many kinds, as there are operators
         raise ValueError(f"this network cannot be exported to ONNX: {str(error)[:300]}") from error
@@ -121,13 +124,16 @@ class OnnxFile(nn.Module):
         try:
             self.config = ModelConfig.from_json(parse_json(told.get("config", ""), "its config"))
             with torch.device("meta"):
-                self.stride = STMFNet(self.config).stride
+                network = STMFNet(self.config)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
+        self.stride, self.padding, self.takes_time = network.stride, network.padding, network.takes_time
 
-    def forward(self, frames: Tensor, *flows: Tensor) -> Tensor:
-        """Frames (1, 4, 3, H, W) -> the frame in their middle (1, 3, H, W)."""
-        return called(self._session.run_with_names, frames, *flows)
+    def forward(
+        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
+    ) -> Tensor:
+        """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W); as the network's own."""
+        return called(self._session.run_with_names, self.takes_time, frames, flows, time)
 
 
 class Session:
@@ -158,10 +164,24 @@ class Session:
             raise ValueError(f"ONNX Runtime cannot run {self.path}: {error}") from error
 
 
-def called(run: Callable[[dict[str, Any]], Any], frames: Tensor, *flows: Tensor) -> Tensor:
-    """What ``run`` makes of frames, and flows, as numpy arrays by name."""
-    given = zip(("frames", "flows"), (frames, *flows), strict=False)
-    inputs = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in given}
+def called(
+    run: Callable[[dict[str, Any]], Any],
+    takes_time: bool,
+    frames: Tensor,
+    flows: Tensor | None,
+    time: float | Tensor | None,
+) -> Tensor:
+    """What ``run`` makes of frames, and flows or a time (halfway if None), as numpy arrays by name.
+
+    ValueError for a time that the network does not take.
+    """
+    given = {"frames": frames} | ({} if flows is None else {"flows": flows})
+    time = torch.as_tensor(0.5 if time is None else time).reshape(1)
+    if takes_time:
+        given["time"] = time
+    elif time != 0.5:
+        raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time.item()}")
+    inputs = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in given.items()}
     return torch.from_numpy(run(inputs)).to(frames.device)
 
 
@@ -177,13 +197,17 @@ def padded_size(model: STMFNet, size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def examples(model: STMFNet, height: int, width: int) -> tuple[Tensor, ...]:
-    """What a network takes, made up: a window of frames, and flows if it wants them."""
+def examples(model: STMFNet, height: int, width: int) -> dict[str, Tensor]:
+    """What a network takes, made up: a window of frames, and flows or a time if it wants them."""
     random = torch.Generator().manual_seed(0)
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, generator=random)
-    flows = 3 * torch.randn(1, FRAMES, 2, height, width, generator=random)
-    return tuple(part.to(device) for part in ((frames,) if model.motion is None else (frames, flows)))
+    given = {"frames": frames}
+    if model.motion is not None:
+        given["flows"] = 3 * torch.randn(1, FRAMES, 2, height, width, generator=random)
+    if model.takes_time:
+        given["time"] = torch.tensor([0.4])
+    return {name: tensor.to(device) for name, tensor in given.items()}
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from tweenlet.config import IntermediateFlowConfig
 from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time, resize
+from tweenlet.network.intermediate_flow import level_inputs as inputs_of
 from tweenlet.ops.overlay import overlay
 from tweenlet.ops.warp import backwarp
 
@@ -75,6 +76,8 @@ class ResidualHead(nn.Module):
 class FourFrameFlow(nn.Module):
     """The levels of a config; scales run from coarse to 2, and the finest is timed."""
 
+    padding = "mirrored"
+
     def __init__(self, config: IntermediateFlowConfig):
         super().__init__()
         self.scales = [level.scale for level in config.levels]
@@ -101,76 +104,121 @@ class FourFrameFlow(nn.Module):
         after, as :meth:`velocity` measures them; None = they are measured here. ValueError for a time
         outside (0, 1).
         """
+        times = check_time(time, frames)
         if velocities is None:
-            outer = self.velocity(frames[:, ::2].flatten(0, 1), frames[:, 1::2].flatten(0, 1))
-            velocities = outer.view(-1, 2, *outer.shape[1:])
-        flows, mask, context = self.motion(frames[:, 1:3], check_time(time, frames), velocities)
-        flows, full_mask = resize(flows, 2), resize(mask, 2)
-        before, after = fetch(frames[:, 1], flows[:, :2]), fetch(frames[:, 2], flows[:, 2:])
-        residual = frames.new_zeros(())
-        if self.head is not None:
-            residual, correction = self.head(before, after, mask, context)
-            full_mask = full_mask + correction
-        frame = after.lerp(before, torch.sigmoid(full_mask)) + residual
-        still = overlay(frames.float(), velocities.isnan().flatten(2).all(2))
-        return Interpolation(frame.lerp(frames[:, 1:3].mean(1), still), (flows,), full_mask)
+            features = self.features(frames.flatten(0, 1)).unflatten(0, (-1, 4))
+            velocities = torch.stack(
+                [self._velocity(frames[:, k : k + 2], features[:, k : k + 2]) for k in (0, 2)], 1
+            )
+            pair = features[:, 1:3]
+        else:
+            pair = self.features(frames[:, 1:3].flatten(0, 1)).unflatten(0, (-1, 2))
+        motion = self.finest(frames, pair, self.estimate(pair, times), times, velocities)
+        flows, mask = resize(motion[:, :5], 2).split((4, 1), 1)
+        return Interpolation(self.show(frames, motion, velocities), (flows,), mask)
 
-    def motion(self, pair: Tensor, times: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The middle pair (B, 2, 3, H, W) -> flows (pixels of the frame), mask (a logit), context.
+    def features(self, frames: Tensor) -> Tensor:
+        """What levels see of frames (N, 3, H, W): (N, 3 + F, H/2, W/2), the frame itself first."""
+        return torch.cat((F.avg_pool2d(frames, 2), self.encode(frames)), 1)
 
-        They are (B, 4, H/2, W/2), (B, 1, H/2, W/2) and (B, C, H/2, W/2).
+    def estimate(self, pair: Tensor, times: Tensor) -> Tensor:
+        """What all levels but the finest find out: (B, 5 + context, h, w), as :class:`Level` tells it.
+
+        Args:
+            pair: the features of two frames, (B, 2, 3 + F, H/2, W/2).
+            times: when between them, (B, 1, 1, 1).
+
         """
-        pyramid = [level.view(-1, 2, *level.shape[1:]) for level in self.pyramid(pair.flatten(0, 1))]
-        flows, mask, context = self._coarse(pyramid, times)
-        bend = acceleration(flows, velocities, times, pair.shape[-1]) * self.trust
-        flows = flows + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
-        return self._refine(-1, pyramid[-1], flows, mask, context, times, bend)
+        before, after = pair.unbind(1)
+        estimate: Tensor | None = None
+        coarser = 0
+        for scale, level in zip(self.scales[:-1], self.levels, strict=False):
+            around = (shrink(before, scale // 2), shrink(after, scale // 2))
+            inputs, flows = level_inputs(*around, times, scale, estimate, coarser)
+            estimate, coarser = level(inputs, flows), scale
+        assert estimate is not None
+        return estimate
 
     def velocity(self, before: Tensor, after: Tensor) -> Tensor:
         """How far what is halfway moves from frame to frame: (B, 3, H, W) twice -> (B, 2, h, w), pixels.
 
         NaN for two equal frames: one that only repeats the other, as at the ends of a clip, tells nothing.
         """
-        pyramid = [torch.stack(level.chunk(2), 1) for level in self.pyramid(torch.cat((before, after)))]
-        times = before.new_full((before.shape[0], 1, 1, 1), PAIR_TIME)
-        flows = self._coarse(pyramid, times)[0]
-        equal = (before == after).flatten(1).all(1).view(-1, 1, 1, 1)
-        return (flows[:, 2:] - flows[:, :2]).masked_fill(equal, torch.nan)
+        frames = torch.stack((before, after), 1)
+        return self._velocity(frames, self.features(frames.flatten(0, 1)).unflatten(0, (-1, 2)))
 
-    def pyramid(self, frames: Tensor) -> list[Tensor]:
-        """Frames (N, 3, H, W) and their features, for each level: (N, 3 + F, H/scale, W/scale)."""
-        known = torch.cat((F.avg_pool2d(frames, 2), self.encode(frames)), 1)
-        return [known if scale == 2 else F.avg_pool2d(known, scale // 2) for scale in self.scales]
+    def _velocity(self, frames: Tensor, features: Tensor) -> Tensor:
+        times = frames.new_full((len(frames), 1, 1, 1), PAIR_TIME)
+        return velocity_of(self.estimate(features, times), frames[:, 0], frames[:, 1])
 
-    def _coarse(self, pair: list[Tensor], times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All levels but the finest: pixels of the frame, at the size of the last of them."""
-        known = pair[0]
-        plane = times.expand(-1, 1, *known.shape[-2:])
-        flows, mask, context = self.levels[0](torch.cat((_pairwise(known[:, 0], known[:, 1]), plane), 1))
-        for level in range(1, len(self.levels) - 1):
-            flows, mask, context = self._refine(level, pair[level], flows, mask, context, times)
-        return flows, mask, context
+    def finest(
+        self, frames: Tensor, pair: Tensor, estimate: Tensor, times: Tensor, velocities: Tensor
+    ) -> Tensor:
+        """What the finest level finds out, timed by four frames (B, 4, 3, H, W): (B, 5 + context, H/2, W/2).
 
-    def _refine(
-        self,
-        level: int,
-        pair: Tensor,
-        flows: Tensor,
-        mask: Tensor,
-        context: Tensor,
-        times: Tensor,
-        *more: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One level finer: what the last one knew, enlarged, and corrected."""
-        scale = self.scales[level]
-        factor = pair.shape[-1] // flows.shape[-1]
-        flows, mask, context, *others = (resize(x, factor) for x in (flows, mask, context, *more))
-        small = flows / scale
-        warped = _pairwise(backwarp(pair[:, 0], small[:, :2]), backwarp(pair[:, 1], small[:, 2:]))
-        plane = times.expand(-1, 1, *flows.shape[-2:])
-        inputs = torch.cat((warped, plane, mask, context, small, *(x / scale for x in others)), 1)
-        correction, mask, context = self.levels[level](inputs)
-        return flows + correction, mask, context
+        ``pair`` holds the :meth:`features` of the middle two, ``estimate`` is theirs at ``times``; velocities
+        as of :meth:`forward`.
+        """
+        bend = acceleration(estimate[:, :4], velocities, times, frames.shape[-1]) * self.trust
+        moved = estimate[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
+        estimate = torch.cat((moved, estimate[:, 4:]), 1)
+        coarser, scale = self.scales[-2:]
+        inputs, flows = level_inputs(*pair.unbind(1), times, scale, estimate, coarser, bend)
+        finest: Tensor = self.levels[-1](inputs, flows)
+        return finest
+
+    def show(self, frames: Tensor, motion: Tensor, velocities: Tensor) -> Tensor:
+        """The frame (B, 3, H, W) that four (B, 4, 3, H, W) and the motion between the middle two make."""
+        still = overlay(frames.float(), velocities.isnan().flatten(2).all(2))
+        return render(frames[:, 1], frames[:, 2], motion, still)
+
+
+def level_inputs(
+    before: Tensor,
+    after: Tensor,
+    times: Tensor,
+    scale: int,
+    estimate: Tensor | None,
+    coarser: int,
+    *more: Tensor,
+) -> tuple[Tensor, Tensor | None]:
+    """What a level of a ``scale`` sees, and the flows that it corrects, in pixels of the frame.
+
+    As :func:`~tweenlet.network.intermediate_flow.level_inputs`, but the estimate, and what follows it, come
+    from a level of the scale ``coarser``, and flows are in pixels of the frame.
+    """
+    if estimate is None:
+        return inputs_of(before, after, times, None), None
+    factor = coarser // scale
+    estimate, *more_here = (resize(x, factor) for x in (estimate, *more))
+    flows = estimate[:, :4]
+    small = torch.cat((flows / scale, estimate[:, 4:]), 1)
+    return inputs_of(before, after, times, small, *(x / scale for x in more_here)), flows
+
+
+def velocity_of(estimate: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The velocity (B, 2, h, w) of a pair of frames (B, 3, H, W), from its estimate at PAIR_TIME.
+
+    NaN for two equal frames.
+    """
+    equal = (before == after).flatten(1).all(1).view(-1, 1, 1, 1)
+    return (estimate[:, 2:4] - estimate[:, :2]).masked_fill(equal, torch.nan)
+
+
+def shrink(x: Tensor, factor: int) -> Tensor:
+    """Means of factor x factor pixels."""
+    return x if factor == 1 else F.avg_pool2d(x, factor)
+
+
+def render(before: Tensor, after: Tensor, estimate: Tensor, still: Tensor) -> Tensor:
+    """The new frame (B, 3, H, W): both frames fetched along the flows, mixed; what stands still left alone.
+
+    Estimate (B, 5 + context, H/2, W/2) as :class:`Level` tells it; still (B, 1, H, W): how much of each pixel
+    stays as it is, 0 to 1.
+    """
+    flows, mask = resize(estimate[:, :5], 2).split((4, 1), 1)
+    frame = fetch(after, flows[:, 2:]).lerp(fetch(before, flows[:, :2]), torch.sigmoid(mask))
+    return frame.lerp((before + after) / 2, still)
 
 
 def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:
@@ -200,8 +248,3 @@ def fetch(frame: Tensor, flow: Tensor) -> Tensor:
     y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None] + flow[:, 1]
     grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
     return F.grid_sample(frame, grid, mode="bicubic", padding_mode="border", align_corners=False)
-
-
-def _pairwise(first: Tensor, second: Tensor) -> Tensor:
-    """Of two known frames, (B, 3 + F, h, w) each: both frames, then the features of both."""
-    return torch.cat((first[:, :3], second[:, :3], first[:, 3:], second[:, 3:]), 1)

@@ -90,19 +90,27 @@ class Level(nn.Module):
             nn.ConvTranspose2d(level.width, 4 * (4 + 1 + context), 4, 2, 1), nn.PixelShuffle(2)
         )
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (B, C, h, w) -> corrections (B, 4, h, w; pixels of the frame), mask (a logit), context."""
+    def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
+        """Inputs (B, C, h, w) -> estimate (B, 5 + context, h, w): flows, mask (a logit), context.
+
+        The flows, in pixels of the frame, are the level's corrections, added to ``flows`` (B, 4, h, w) if
+        given.
+        """
         out: Tensor = self.up(self.blocks(self.down(inputs))).float()
-        return out[:, :4] * self.scale, out[:, 4:5], out[:, 5:]
+        correction = out[:, :4] * self.scale
+        return torch.cat((correction if flows is None else flows + correction, out[:, 4:]), 1)
 
 
 class IntermediateFlow(nn.Module):
     """The levels of a config, and what they make of two frames at any time between them."""
 
+    padding = "zeros"
+    """As the published programs pad, and to twice as much as the levels need."""
+
     def __init__(self, config: IntermediateFlowConfig):
         super().__init__()
         self.scales = [level.scale for level in config.levels]
-        self.stride = 4 * self.scales[0]
+        self.stride = 8 * self.scales[0]
         hidden, features = config.encoder
         self.encode = Encoder(hidden, features)
         first = 2 * (3 + features) + 1
@@ -130,20 +138,42 @@ class IntermediateFlow(nn.Module):
 
     def _levels(self, before: Tensor, after: Tensor, times: Tensor) -> tuple[list[Tensor], Tensor]:
         """The flows after each level, and the last mask."""
-        features = self.encode(before), self.encode(after)
-        plane = times.expand(-1, 1, *before.shape[-2:])
+        before, after = (torch.cat((frame, self.encode(frame)), 1) for frame in (before, after))
         flows: list[Tensor] = []
-        known: tuple[Tensor, ...] = (before, after, *features, plane)
-        mask = before
+        estimate: Tensor | None = None
         for scale, level in zip(self.scales, self.levels, strict=True):
-            inputs = resize(torch.cat(known, 1), 1 / scale)
+            inputs = resize(level_inputs(before, after, times, estimate), 1 / scale)
             if flows:
-                inputs = torch.cat((inputs, resize(flows[-1], 1 / scale) / scale), 1)
-            correction, mask, context = (resize(x, scale) for x in level(inputs))
-            flows.append(flows[-1] + correction if flows else correction)
-            warped = _warp(before, after, flows[-1])
-            known = (*warped, *_warp(*features, flows[-1]), plane, mask, context)
-        return flows, mask
+                inputs[:, -4:] /= scale
+            estimate = resize(level(inputs), scale)
+            flows.append(flows[-1] + estimate[:, :4] if flows else estimate[:, :4])
+            estimate = torch.cat((flows[-1], estimate[:, 4:]), 1)
+        assert estimate is not None
+        return flows, estimate[:, 4:5]
+
+
+def level_inputs(before: Tensor, after: Tensor, times: Tensor, estimate: Tensor | None, *more: Tensor) -> Tensor:
+    """What a level sees: both frames and their features where the flows lead to, and what is known so far.
+
+    Args:
+        before: a frame and its features, (B, 3 + F, h, w).
+        after: the same of the frame after.
+        times: (B, 1, 1, 1).
+        estimate: flows in pixels of what is given here, mask and context, (B, 5 + context, h, w); None at the
+            first level: both are given as they are.
+        more: what follows the flows, (B, ..., h, w) each.
+
+    Returns:
+        (B, C, h, w): frames, features, time, mask, context, flows, more.
+
+    """
+    plane = times.expand(-1, 1, *before.shape[-2:])
+    if estimate is None:
+        return torch.cat((before[:, :3], after[:, :3], before[:, 3:], after[:, 3:], plane), 1)
+    flows = estimate[:, :4]
+    before, after = backwarp(before, flows[:, :2]), backwarp(after, flows[:, 2:])
+    known = (before[:, :3], after[:, :3], before[:, 3:], after[:, 3:], plane, estimate[:, 4:], flows)
+    return torch.cat((*known, *more), 1)
 
 
 def _warp(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +186,8 @@ def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
     ValueError for one that does not lie in (0, 1).
     """
     times = torch.as_tensor(time, dtype=frames.dtype, device=frames.device).reshape(-1, 1, 1, 1)
-    if not torch.compiler.is_compiling() and not bool(((times > 0) & (times < 1)).all()):
+    told = not torch.compiler.is_compiling() and not (times.is_cuda and torch.cuda.is_current_stream_capturing())
+    if told and not bool(((times > 0) & (times < 1)).all()):
         raise ValueError(f"expected a time between 0 and 1, got {time}")
     return times.expand(frames.shape[0], 1, 1, 1)
 

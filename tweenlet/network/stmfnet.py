@@ -37,7 +37,11 @@ TEXTURE_STRIDE = 8
 
 
 class STMFNet(nn.Module):
-    """One network of the family, as ``config`` says; ``stride`` is what H and W must be multiples of."""
+    """One network of the family, as ``config`` says.
+
+    ``stride`` is what H and W must be multiples of, ``padding`` ("mirrored" or "zeros") what frames of other
+    sizes go on with to the next one, ``takes_time`` whether it makes the frame at any time between two.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -58,6 +62,7 @@ class STMFNet(nn.Module):
         self.texture = None if config.texture is None else Texture(config.texture, config.texture_out)
         self.intermediate = intermediate_flow(config)
         self.takes_time = self.intermediate is not None
+        self.padding = "mirrored" if self.intermediate is None else self.intermediate.padding
         self.stride = max(
             1 if self.intermediate is None else self.intermediate.stride,
             round(1 / config.scales[-1]),

@@ -19,6 +19,7 @@ from tweenlet.network.blocks import SliceConv, Tile, run
 from tweenlet.network.fast.kernels import KINDS
 from tweenlet.network.fast.layers import Conv3d
 from tweenlet.network.fast.prepare import CONVOLUTIONS, fold_norms
+from tweenlet.network.intermediate_flow import check_time
 from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
@@ -121,14 +122,26 @@ class Recorded(nn.Module):
     def __init__(self, network: STMFNet):
         super().__init__()
         self.network, self.config, self.stride = network, network.config, network.stride
-        self._replayed = Recordings(network)
+        self._replayed = Recordings(self._run)
 
-    def forward(self, frames: Tensor, flows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
+    ) -> Tensor:
         """As the network's own."""
         check(frames, self.stride)
         if flows is None and self.network.motion is not None:
             flows = window_flows(frames)
-        return self._replayed(frames) if flows is None else self._replayed(frames, flows.to(frames.device))
+        given = [frames] if flows is None else [frames, flows.to(frames.device)]
+        if self.network.takes_time:
+            times = torch.as_tensor(0.5 if time is None else time, dtype=torch.float32)
+            given.append(check_time(times, frames))
+        return self._replayed(*given)
+
+    def _run(self, frames: Tensor, *given: Tensor) -> Tensor:
+        if not self.network.takes_time:
+            return self.network(frames, *given)
+        *flows, times = given
+        return self.network(frames, *flows, time=times)
 
 
 @contextmanager
