@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tweenlet.config import MINI, SMALL, STMFNET, TINY
+from tweenlet.config import MINI, RIFE, SMALL, STMFNET, TINY
 from tweenlet.cost import MOVED, OFFICIAL_STRIDE, cost
 from tweenlet.network import kernels
 from tweenlet.network.blocks import SliceConv
@@ -65,6 +66,24 @@ def test_parts_of_mini():
 def test_the_default():
     counted = count(SMALL, 480, 854)
     assert (counted.parameters, counted.multiply_adds) == (595_024, 15_472_097_280)
+
+
+def test_parts_of_a_network_that_takes_a_time():
+    counted = count(RIFE, 480, 854)
+    assert (counted.height, counted.width, counted.parameters) == (512, 896, 5_664_776)
+    assert list(counted.parts) == ["encoder", *(f"level 1/{scale}" for scale in (16, 8, 4, 2, 1))]
+    pixels = 512 * 896 // 4
+    assert counted.parts["encoder"].multiply_adds == pixels * (27 * 16 + 2 * 144 * 16 + 16 * 16 * 4)
+    down, blocks, up = 9 * (28 * 16 + 16 * 32 / 4) / 1, 8 * 9 * 32 * 32 / 4, 32 * 52 * 16 / 4
+    assert counted.parts["level 1/1"].multiply_adds == pixels * (down + blocks + up)
+
+
+def test_a_pair_of_a_stream_is_looked_at_once():
+    branch = replace(RIFE.intermediate, levels=RIFE.intermediate.levels[:4], four_frames=True)
+    counted = count(replace(RIFE, intermediate=branch), 64, 64)
+    two = count(replace(RIFE, intermediate=replace(branch, four_frames=False)), 128, 128)
+    assert counted.parts["level 1/8"].multiply_adds * 4 == two.parts["level 1/8"].multiply_adds
+    assert counted.parts["the rest"].parameters == 1
 
 
 def test_a_frame_is_padded_to_the_least_that_the_network_needs():

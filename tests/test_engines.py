@@ -17,18 +17,29 @@ from torch import Tensor, nn
 from tweenlet import engines, export, weights
 from tweenlet.bench.subjects import moving_picture
 from tweenlet.cache import folder, kept
-from tweenlet.config import SMALL, TINY, ModelConfig
+from tweenlet.config import SMALL, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.fast.cuda import FastCuda, Recorded
 from tweenlet.network.stmfnet import STMFNet
 
 WIDTH, HEIGHT = 44, 26
+
+
+def intermediate(four_frames: bool) -> ModelConfig:
+    """A small network that takes a time."""
+    levels = (FlowLevel(4, 4, 1), FlowLevel(2, 4, 1))
+    branch = IntermediateFlowConfig(levels, encoder=(4, 2), context=3, four_frames=four_frames)
+    return ModelConfig(scales=(1.0,), features=None, flow=None, grid=None, texture=None, intermediate=branch)
+
+
 CONFIGS = {
     "default": replace(SMALL, refine=(8, 8)),
     "mini": replace(TINY, features=(32,), kernel_size=2, kernel_hidden=4),
     "flow": replace(TINY, features=None, scales=(1.0,), grid=(4,), texture=None, flow=(4, 4)),
+    "two frames": intermediate(four_frames=False),
+    "four frames": intermediate(four_frames=True),
 }
-"""Between them every operation of the default network, MINI and ST-MFNet, in as few layers as can be."""
+"""Between them every operation of the family, in as few layers as can be."""
 
 
 def network(config: ModelConfig) -> STMFNet:

@@ -21,10 +21,11 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tweenlet.config import ModelConfig
 from tweenlet.network.fast import Fast
+from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 
 OFFICIAL_STRIDE = 128
@@ -80,7 +81,9 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
     """Count what ``STMFNet(config)`` costs for frames of ``height`` x ``width``.
 
     The frame is padded to a multiple of the network's stride, or of ``pad_to`` where that is larger (the
-    official code pads to 128). ValueError for a size under one pixel.
+    official code pads to 128). In a stream, what does not depend on the time is made once: an
+    intermediate-flow branch encodes one frame for each new one, and its levels see one pair. ValueError for
+    a size under one pixel.
     """
     from torch.utils.flop_counter import FlopCounterMode  # 70 MB that most who import this do not need
 
@@ -90,22 +93,24 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
         model = STMFNet(config).eval()
         stride = max(model.stride, pad_to or 1)
         height, width = (-(-side // stride) * stride for side in (height, width))
-        frames = torch.empty(1, FRAMES, 3, height, width)
-        flows = None if model.motion is None else torch.empty(1, FRAMES, 2, height, width)
+        frames, flows = torch.empty(1, FRAMES, 3, height, width), _flows(model, height, width)
     traffic = FlopCounterMode(display=False, custom_mapping=MOVED)
     counter = FlopCounterMode(display=False, custom_mapping=TAPS)
     with torch.no_grad(), counter, traffic:
         model(frames, flows)
     counted, moved = counter.get_flop_counts(), traffic.get_flop_counts()
-    parts = {
-        name: PartCost(
+    parts = {}
+    for name, part in parts_of(model).items():
+        path = next(path for path, module in model.named_modules() if module is part)
+        share = 2 if part is getattr(model.intermediate, "encode", None) else 1  # of two frames one is new
+        parts[name] = PartCost(
             parameters_of(part),
-            sum(counted[f"STMFNet.{name}"].values()) // 2,
-            sum(n for op, n in moved[f"STMFNet.{name}"].items() if op in MOVED)
+            sum(counted[f"STMFNet.{path}"].values()) // 2 // share,
+            sum(n for op, n in moved[f"STMFNet.{path}"].items() if op in MOVED) // share
             + (_moved_by_adacof(config, height, width) if part is model.kernels else 0),
         )
-        for name, part in model.named_children()
-    }
+    if rest := parameters_of(model) - sum(part.parameters for part in parts.values()):
+        parts["the rest"] = PartCost(rest, 0)
     return Cost(height, width, parts, _unused(model, height, width))
 
 
@@ -119,12 +124,14 @@ def latency(
     first run of more than ``enough`` milliseconds is the only one. "all" holds what no part does too:
     classical flow, if the network uses it.
     """
-    running = Fast(model)
+    running, flows = Fast(model), None
     height, width = (-(-side // model.stride) * model.stride for side in (height, width))
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, device=device)
+    if model.intermediate is not None and (flows := _flows(model, height, width)) is not None:
+        flows = flows.zero_().to(device)
     begun: dict[str, float] = {}
-    taken: dict[str, list[float]] = {name: [] for name in (*(n for n, _ in running.named_children()), "all")}
+    taken: dict[str, list[float]] = {name: [] for name in (*parts_of(running), "all")}
 
     def now() -> float:
         if device.type == "cuda":
@@ -139,7 +146,7 @@ def latency(
 
     hooks = [
         hook
-        for name, part in running.named_children()
+        for name, part in parts_of(running).items()
         for hook in (
             part.register_forward_pre_hook(lambda *_, name=name: begin(name)),
             part.register_forward_hook(lambda *_, name=name: end(name)),
@@ -148,7 +155,7 @@ def latency(
     try:
         for _ in range(runs + 1):
             begin("all")
-            running(frames)
+            running(frames, flows)
             end("all")
             if taken["all"][0] > enough:
                 break
@@ -156,6 +163,31 @@ def latency(
         for hook in hooks:
             hook.remove()
     return {name: median(times[1:] or times) for name, times in taken.items()}
+
+
+def parts_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The parts of a network, or of its copy for inference, by name, in the order in which data passes them.
+
+    They are its branches; of an intermediate-flow branch the encoder and the levels, coarsest first.
+    """
+    parts = dict(model.named_children())
+    if (branch := parts.pop("intermediate", None)) is not None:
+        assert isinstance(branch.levels, nn.ModuleList)
+        assert isinstance(branch.encode, nn.Module)
+        parts["encoder"] = branch.encode
+        for scale, level in zip(branch.scales, branch.levels, strict=True):  # type: ignore[arg-type]
+            parts[f"level 1/{scale}"] = level
+    return parts
+
+
+def _flows(model: STMFNet, height: int, width: int) -> Tensor | None:
+    """A tensor such as a network takes for its flows, found before; None if it takes none."""
+    if model.motion is not None:
+        return torch.empty(1, FRAMES, 2, height, width)
+    if isinstance(model.intermediate, FourFrameFlow):
+        scale = model.intermediate.scales[-2]
+        return torch.empty(1, 2, 2, height // scale, width // scale)
+    return None
 
 
 def size_of(text: str) -> tuple[int, int]:

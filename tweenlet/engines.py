@@ -92,6 +92,7 @@ class Autocast(nn.Module):
         super().__init__()
         self.model, self.dtype = model, dtype
         self.stride = int(getattr(model, "stride", 1))
+        self.padding = getattr(model, "padding", "mirrored")
         self.config = getattr(model, "config", None)
 
     def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
@@ -132,7 +133,7 @@ class _OnFile(nn.Module):
         if dtype != torch.float32:
             raise ValueError(f"{self.title} runs this network in float32 only, not in {_short(dtype)}")
         self.network = (model,)  # a tuple, so that it is no part of this module
-        self.stride, self.config = model.stride, model.config
+        self.stride, self.padding, self.config = model.stride, model.padding, model.config
         self._digest = weights.digest(model)
         self._runs: dict[tuple[int, int], Callable[[dict[str, Any]], Any]] = {}
 
@@ -200,7 +201,7 @@ class Auto(nn.Module):
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.dtype = (model,), dtype
-        self.stride, self.config = model.stride, model.config
+        self.stride, self.padding, self.config = model.stride, model.padding, model.config
         self._digest = weights.digest(model)
         self.chosen = "eager"
         self._started: dict[str, nn.Module] = {}

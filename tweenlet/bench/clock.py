@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.bench.subjects import Stream
+from tweenlet.cost import parts_of
 
 FLOW = "classical flow"
 Times = tuple[list[float], list[float]]
@@ -60,13 +61,14 @@ def watched(
         yield
         return
     begun: dict[str, _Moment] = {}
-    spans: dict[str, list[tuple[_Moment, _Moment]]] = {}
+    spans: dict[str, dict[int, list[tuple[_Moment, _Moment]]]] = {}  # by name, then by window
 
     def start(name: str) -> None:
         begun[name] = _Moment.now(device)
 
     def stop(name: str) -> None:
-        spans.setdefault(name, []).append((begun[name], _Moment.now(device)))
+        ended = begun[name], _Moment.now(device)
+        spans.setdefault(name, {}).setdefault(stream.windows, []).append(ended)
 
     hooks = []
     flows = stream.flows
@@ -80,7 +82,7 @@ def watched(
             return found
 
         flows.window = timed  # type: ignore[method-assign]
-    for name, part in stream.interpolator.model.named_children():
+    for name, part in parts_of(stream.interpolator.model).items():
         hooks.append(part.register_forward_pre_hook(lambda *_, name=name: start(name)))
         hooks.append(part.register_forward_hook(lambda *_, name=name: stop(name)))
     try:
@@ -91,9 +93,15 @@ def watched(
         for hook in hooks:
             hook.remove()
     _finish(device)
-    for name, pairs in spans.items():
-        wall, cpu = zip(*(end.since(begin) for begin, end in pairs), strict=True)
+    for name, by_window in spans.items():
+        wall, cpu = zip(*(_total(by_window.get(k + 1, [])) for k in range(stream.windows)), strict=True)
         taken[name] = list(wall), list(cpu)
+
+
+def _total(spans: Sequence[tuple[_Moment, _Moment]]) -> tuple[float, float]:
+    """Wall and CPU seconds of all calls of a part in one window."""
+    seconds = [end.since(begin) for begin, end in spans]
+    return sum(wall for wall, _ in seconds), sum(cpu for _, cpu in seconds)
 
 
 @dataclass(frozen=True)

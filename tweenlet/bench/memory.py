@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tweenlet.bench.subjects import CPU, Stream, Subject, maker, moving_picture
+from tweenlet.cost import parts_of
 from tweenlet.memory import peak as held_at_most
 from tweenlet.memory import resident, trim
 
@@ -65,7 +66,7 @@ def _peaks_here() -> None:
         def stop(name: str) -> None:
             found[name] = held_at_most()
 
-        for name, part in make.interpolator.model.named_children():
+        for name, part in parts_of(make.interpolator.model).items():
             part.register_forward_pre_hook(lambda *_: start())
             part.register_forward_hook(lambda *_, name=name: stop(name))
         make(frames[:4])

@@ -94,12 +94,13 @@ class Stream:
 
     def __init__(self, interpolator: Interpolator) -> None:
         self.interpolator, self.flows = interpolator, interpolator.flow_cache()
-        self._first = 0
+        self.windows = 0
+        """Windows so far, the one at hand included."""
 
     def __call__(self, frames: list[Tensor]) -> Tensor:
         """Four frames, the last three of them those that came before -> the one in their middle."""
-        numbers = range(self._first, self._first + 4)
-        self._first += 1
+        numbers = range(self.windows, self.windows + 4)
+        self.windows += 1
         motion = None if self.flows is None else self.flows.window(frames, numbers)
         return self.interpolator.between(frames, motion=motion)
 

@@ -50,10 +50,10 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
 
     width, height = size_of(size)
     found = count(network_of(model).config, height, width, OFFICIAL_STRIDE if official else None)
-    print(f"{'part':10}{'parameters':>14}{'multiply-adds':>18}")
+    print(f"{'part':12}{'parameters':>14}{'multiply-adds':>18}")
     for name, part in found.parts.items():
-        print(f"{name:10}{part.parameters:>14,}{part.multiply_adds / 1e9:>16.2f} G")
+        print(f"{name:12}{part.parameters:>14,}{part.multiply_adds / 1e9:>16.2f} G")
     if official:
-        print(f"{'unused':10}{'':>14}{found.unused.multiply_adds / 1e9:>16.2f} G")
+        print(f"{'unused':12}{'':>14}{found.unused.multiply_adds / 1e9:>16.2f} G")
     total = found.multiply_adds_official if official else found.multiply_adds
-    print(f"{'all':10}{found.parameters:>14,}{total / 1e9:>16.2f} G   run at {found.width}x{found.height}")
+    print(f"{'all':12}{found.parameters:>14,}{total / 1e9:>16.2f} G   run at {found.width}x{found.height}")

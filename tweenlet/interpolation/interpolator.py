@@ -130,7 +130,8 @@ class Interpolator:
         self, frames: Sequence[Tensor], motion: Sequence[Tensor] | None, options: dict[str, float]
     ) -> Tensor:
         height, width = frames[0].shape[-2:]
-        window = padded(torch.stack(list(frames)).to(self.device, torch.float32), self.multiple)
+        frames_there = torch.stack(list(frames)).to(self.device, torch.float32)
+        window = padded(frames_there, self.multiple, getattr(self.model, "padding", "mirrored"))
         flows: tuple[Tensor, ...] = ()
         if motion is not None:  # found on the frames as they are, going on beyond their borders
             beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)

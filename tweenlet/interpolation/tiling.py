@@ -48,10 +48,15 @@ LIMIT = 3 * 2**29
 """Bytes that a frame may take inside a network before "auto" cuts it into tiles."""
 
 
-def padded(frames: Tensor, multiple: int) -> Tensor:
-    """Frames (B, C, H, W) grown right and down to the least multiple: mirrored, or if too small, repeated."""
+def padded(frames: Tensor, multiple: int, padding: str = "mirrored") -> Tensor:
+    """Frames (B, C, H, W) grown right and down to the least multiple: by "zeros" or "mirrored".
+
+    What is too small to be mirrored is repeated.
+    """
     height, width = frames.shape[-2:]
     right, down = -width % multiple, -height % multiple
+    if padding == "zeros":
+        return F.pad(frames, (0, right, 0, down))
     if right:
         frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
     if down:
@@ -220,7 +225,7 @@ def run_tiled(
             part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
             return torch.stack(part).to(device, torch.float32)
 
-        window = padded(cut(frames), multiple)
+        window = padded(cut(frames), multiple, getattr(model, "padding", "mirrored"))
         motion: tuple[Tensor, ...] = ()
         if flows is not None:
             right, below = max(across.stop - width, 0), max(down.stop - height, 0)

@@ -106,16 +106,16 @@ class FourFrameFlow(nn.Module):
         """
         times = check_time(time, frames)
         if velocities is None:
-            features = self.features(frames.flatten(0, 1)).unflatten(0, (-1, 4))
+            features = self._each(frames)
             velocities = torch.stack(
                 [self._velocity(frames[:, k : k + 2], features[:, k : k + 2]) for k in (0, 2)], 1
             )
             pair = features[:, 1:3]
         else:
-            pair = self.features(frames[:, 1:3].flatten(0, 1)).unflatten(0, (-1, 2))
+            pair = self._each(frames[:, 1:3])
         motion = self.finest(frames, pair, self.estimate(pair, times), times, velocities)
-        flows, mask = resize(motion[:, :5], 2).split((4, 1), 1)
-        return Interpolation(self.show(frames, motion, velocities), (flows,), mask)
+        whole = resize(motion[:, :5], 2)
+        return Interpolation(self.show(frames, motion, velocities), (whole[:, :4],), whole[:, 4:])
 
     def features(self, frames: Tensor) -> Tensor:
         """What levels see of frames (N, 3, H, W): (N, 3 + F, H/2, W/2), the frame itself first."""
@@ -145,7 +145,12 @@ class FourFrameFlow(nn.Module):
         NaN for two equal frames: one that only repeats the other, as at the ends of a clip, tells nothing.
         """
         frames = torch.stack((before, after), 1)
-        return self._velocity(frames, self.features(frames.flatten(0, 1)).unflatten(0, (-1, 2)))
+        return self._velocity(frames, self._each(frames))
+
+    def _each(self, frames: Tensor) -> Tensor:
+        """The :meth:`features` of frames (B, N, 3, H, W): (B, N, 3 + F, H/2, W/2)."""
+        features = self.features(frames.flatten(0, 1))
+        return features.view(*frames.shape[:2], *features.shape[1:])
 
     def _velocity(self, frames: Tensor, features: Tensor) -> Tensor:
         times = frames.new_full((len(frames), 1, 1, 1), PAIR_TIME)
@@ -163,7 +168,7 @@ class FourFrameFlow(nn.Module):
         moved = estimate[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
         estimate = torch.cat((moved, estimate[:, 4:]), 1)
         coarser, scale = self.scales[-2:]
-        inputs, flows = level_inputs(*pair.unbind(1), times, scale, estimate, coarser, bend)
+        inputs, flows = level_inputs(pair[:, 0], pair[:, 1], times, scale, estimate, coarser, bend)
         finest: Tensor = self.levels[-1](inputs, flows)
         return finest
 
@@ -216,8 +221,8 @@ def render(before: Tensor, after: Tensor, estimate: Tensor, still: Tensor) -> Te
     Estimate (B, 5 + context, H/2, W/2) as :class:`Level` tells it; still (B, 1, H, W): how much of each pixel
     stays as it is, 0 to 1.
     """
-    flows, mask = resize(estimate[:, :5], 2).split((4, 1), 1)
-    frame = fetch(after, flows[:, 2:]).lerp(fetch(before, flows[:, :2]), torch.sigmoid(mask))
+    whole = resize(estimate[:, :5], 2)
+    frame = fetch(after, whole[:, 2:4]).lerp(fetch(before, whole[:, :2]), torch.sigmoid(whole[:, 4:]))
     return frame.lerp((before + after) / 2, still)
 
 

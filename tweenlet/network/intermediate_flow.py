@@ -105,12 +105,12 @@ class IntermediateFlow(nn.Module):
     """The levels of a config, and what they make of two frames at any time between them."""
 
     padding = "zeros"
-    """As the published programs pad, and to twice as much as the levels need."""
 
     def __init__(self, config: IntermediateFlowConfig):
         super().__init__()
         self.scales = [level.scale for level in config.levels]
-        self.stride = 8 * self.scales[0]
+        self._multiple = 4 * self.scales[0]
+        self.stride = 2 * self._multiple  # as the published programs pad
         hidden, features = config.encoder
         self.encode = Encoder(hidden, features)
         first = 2 * (3 + features) + 1
@@ -123,11 +123,11 @@ class IntermediateFlow(nn.Module):
     def forward(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Interpolation:
         """Frames (B, 3, H, W) of any size in [0, 1], time (a number or (B,)) in (0, 1) -> the frame then.
 
-        Sizes that are no multiple of ``stride`` are padded to one with zeros, right and below. ValueError for
-        a time outside (0, 1).
+        Sizes that the levels do not take are padded with zeros, right and below. ValueError for a time
+        outside (0, 1).
         """
         height, width = before.shape[-2:]
-        room = (0, -width % self.stride, 0, -height % self.stride)
+        room = (0, -width % self._multiple, 0, -height % self._multiple)
         before, after = F.pad(before, room), F.pad(after, room)
         flows, mask = self._levels(before, after, check_time(time, before))
         share = torch.sigmoid(mask)
@@ -152,7 +152,9 @@ class IntermediateFlow(nn.Module):
         return flows, estimate[:, 4:5]
 
 
-def level_inputs(before: Tensor, after: Tensor, times: Tensor, estimate: Tensor | None, *more: Tensor) -> Tensor:
+def level_inputs(
+    before: Tensor, after: Tensor, times: Tensor, estimate: Tensor | None, *more: Tensor
+) -> Tensor:
     """What a level sees: both frames and their features where the flows lead to, and what is known so far.
 
     Args:
@@ -183,13 +185,13 @@ def _warp(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]
 def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
     """The time of each sample, (B, 1, 1, 1), in the dtype and on the device of frames.
 
-    ValueError for one that does not lie in (0, 1).
+    ValueError for one that does not lie in (0, 1), unless it lies on another device than the CPU.
     """
-    times = torch.as_tensor(time, dtype=frames.dtype, device=frames.device).reshape(-1, 1, 1, 1)
-    told = not torch.compiler.is_compiling() and not (times.is_cuda and torch.cuda.is_current_stream_capturing())
-    if told and not bool(((times > 0) & (times < 1)).all()):
+    times = torch.as_tensor(time)
+    known = times.device.type == "cpu" and not torch.compiler.is_compiling()
+    if known and not bool(((times > 0) & (times < 1)).all()):
         raise ValueError(f"expected a time between 0 and 1, got {time}")
-    return times.expand(frames.shape[0], 1, 1, 1)
+    return times.to(frames).reshape(-1, 1, 1, 1).expand(frames.shape[0], 1, 1, 1)
 
 
 def resize(x: Tensor, factor: float) -> Tensor:

@@ -36,7 +36,7 @@ class Fast(nn.Module):
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.config, self.stride = model.config, model.stride
+        self.config, self.stride, self.padding = model.config, model.stride, model.padding
         at_home = next(model.parameters()).device.type == "cpu" and compiled(dtype)
         products = dtype if at_home else torch.float32
         self.dtype, self.products = dtype, products

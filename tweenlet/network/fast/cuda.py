@@ -121,7 +121,8 @@ class Recorded(nn.Module):
 
     def __init__(self, network: STMFNet):
         super().__init__()
-        self.network, self.config, self.stride = network, network.config, network.stride
+        self.network, self.config = network, network.config
+        self.stride, self.padding = network.stride, network.padding
         self._replayed = Recordings(self._run)
 
     def forward(
@@ -138,10 +139,9 @@ class Recorded(nn.Module):
         return self._replayed(*given)
 
     def _run(self, frames: Tensor, *given: Tensor) -> Tensor:
-        if not self.network.takes_time:
-            return self.network(frames, *given)
-        *flows, times = given
-        return self.network(frames, *flows, time=times)
+        *flows, times = given if self.network.takes_time else (*given, 0.5)
+        frame: Tensor = self.network(frames, *flows, time=times)
+        return frame
 
 
 @contextmanager
