@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from tweenlet.config import IntermediateFlowConfig
 from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time, resize
 from tweenlet.network.intermediate_flow import level_inputs as inputs_of
+from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
 from tweenlet.ops.warp import backwarp
 
@@ -54,23 +55,25 @@ class HalfSizeEncoder(nn.Module):
 
 
 class ResidualHead(nn.Module):
-    """Corrects the mask and the mixed frame by what both fetched frames show; a fresh one changes nothing."""
+    """Corrects the mixed frame and the mask by what both fetched frames show; a fresh one changes nothing."""
 
     def __init__(self, width: int, context: int):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(4 * 2 * 3 + 1 + context, width, 3, 1, 1), activation(),
             nn.Conv2d(width, width, 3, 1, 1), activation(),
-            nn.Conv2d(width, 4 * 4, 3, 1, 1), nn.PixelShuffle(2),
+            nn.Conv2d(width, 4 * 4, 3, 1, 1),
         )  # fmt: skip
         for parameter in self.layers[4].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, before: Tensor, after: Tensor, mask: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Fetched frames (B, 3, H, W), mask, context (B, C, H/2, W/2) -> what to add to frame and mask."""
-        unshuffled = F.pixel_unshuffle(torch.cat((before, after), 1), 2)
-        out: Tensor = self.layers(torch.cat((unshuffled, mask, context), 1)).float()
-        return out[:, :3], out[:, 3:]
+    def forward(self, fetched: Tensor, known: Tensor) -> Tensor:
+        """What is fetched (B, 24, H/2, W/2), mask and context -> what to add to frame and mask.
+
+        That is (B, 16, H/2, W/2), to be shuffled to (B, 4, H, W).
+        """
+        out: Tensor = self.layers(torch.cat((fetched, known), 1)).float()
+        return out
 
 
 class FourFrameFlow(nn.Module):
@@ -114,8 +117,10 @@ class FourFrameFlow(nn.Module):
         else:
             pair = self._each(frames[:, 1:3])
         motion = self.finest(frames, pair, self.estimate(pair, times), times, velocities)
+        frame, correction = self.show(frames, motion, velocities)
         whole = resize(motion[:, :5], 2)
-        return Interpolation(self.show(frames, motion, velocities), (whole[:, :4],), whole[:, 4:])
+        mask = whole[:, 4:] if correction is None else whole[:, 4:] + F.pixel_shuffle(correction, 2)[:, 3:]
+        return Interpolation(frame, (whole[:, :4],), mask)
 
     def features(self, frames: Tensor) -> Tensor:
         """What levels see of frames (N, 3, H, W): (N, 3 + F, H/2, W/2), the frame itself first."""
@@ -172,10 +177,16 @@ class FourFrameFlow(nn.Module):
         finest: Tensor = self.levels[-1](inputs, flows)
         return finest
 
-    def show(self, frames: Tensor, motion: Tensor, velocities: Tensor) -> Tensor:
-        """The frame (B, 3, H, W) that four (B, 4, 3, H, W) and the motion between the middle two make."""
+    def show(self, frames: Tensor, motion: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The frame (B, 3, H, W) that four (B, 4, 3, H, W) and the motion between the middle two make.
+
+        Also what the head corrected, if there is one.
+        """
+        before, after = frames[:, 1], frames[:, 2]
+        fetched = fetch_both(before, after, motion[:, :4])
+        correction: Tensor | None = None if self.head is None else self.head(fetched, motion[:, 4:])
         still = overlay(frames.float(), velocities.isnan().flatten(2).all(2))
-        return render(frames[:, 1], frames[:, 2], motion, still)
+        return mix(before, after, fetched, motion[:, 4:5], correction, still), correction
 
 
 def level_inputs(
@@ -215,17 +226,6 @@ def shrink(x: Tensor, factor: int) -> Tensor:
     return x if factor == 1 else F.avg_pool2d(x, factor)
 
 
-def render(before: Tensor, after: Tensor, estimate: Tensor, still: Tensor) -> Tensor:
-    """The new frame (B, 3, H, W): both frames fetched along the flows, mixed; what stands still left alone.
-
-    Estimate (B, 5 + context, H/2, W/2) as :class:`Level` tells it; still (B, 1, H, W): how much of each pixel
-    stays as it is, 0 to 1.
-    """
-    whole = resize(estimate[:, :5], 2)
-    frame = fetch(after, whole[:, 2:4]).lerp(fetch(before, whole[:, :2]), torch.sigmoid(whole[:, 4:]))
-    return frame.lerp((before + after) / 2, still)
-
-
 def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:
     """How velocity changes from frame to frame, (B, 2, h, w) pixels, where the new frame is.
 
@@ -244,12 +244,3 @@ def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -
 
 def _smooth(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, SMOOTHED, 1, SMOOTHED // 2, count_include_pad=False)
-
-
-def fetch(frame: Tensor, flow: Tensor) -> Tensor:
-    """Sample a frame (B, C, H, W) at p + flow (B, 2, H, W; pixels, x then y), bicubic; its border goes on."""
-    height, width = frame.shape[-2:]
-    x = torch.arange(width, dtype=flow.dtype, device=flow.device) + flow[:, 0]
-    y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None] + flow[:, 1]
-    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
-    return F.grid_sample(frame, grid, mode="bicubic", padding_mode="border", align_corners=False)

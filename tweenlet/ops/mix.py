@@ -1,0 +1,69 @@
+"""Mix: the last steps of a network that knows its motion at half the frame's size.
+
+    before, after, flows --> fetched, bicubic --> fetched --+--> mixed by the mask --> frame
+                                                            |
+    mask, correction, what stands still --------------------+
+
+What is fetched lies in 2x2 pixels side by side (pixel unshuffle), at half the frame's size, as a head reads
+it. Flows and the mask are enlarged to the frame's size, bilinearly.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
+    """Sample both frames along the flows, bicubic; beyond a frame its border goes on.
+
+    Args:
+        before: (B, 3, H, W).
+        after: the same of the frame after.
+        flows: to both, (B, 4, H/2, W/2), pixels of the frame, x then y.
+
+    Returns:
+        (B, 24, H/2, W/2): channels of both frames, each of four pixels.
+
+    """
+    flows = _enlarge(flows)
+    fetched = torch.cat((fetch(before, flows[:, :2]), fetch(after, flows[:, 2:])), 1)
+    return F.pixel_unshuffle(fetched, 2)
+
+
+def mix(
+    before: Tensor, after: Tensor, fetched: Tensor, mask: Tensor, correction: Tensor | None, still: Tensor
+) -> Tensor:
+    """The frame (B, 3, H, W) of what was fetched from both; what stands still is their mean.
+
+    Args:
+        before: (B, 3, H, W).
+        after: the same of the frame after.
+        fetched: (B, 24, H/2, W/2), as :func:`fetch_both` makes it.
+        mask: (B, 1, H/2, W/2), the logit of the share of the frame before.
+        correction: (B, 16, H/2, W/2), what is added to frame and mask, of four pixels each; None = nothing.
+        still: (B, 1, H, W), how much of each pixel stands still, 0 to 1.
+
+    """
+    first, second = F.pixel_shuffle(fetched, 2).chunk(2, 1)
+    mask = _enlarge(mask)
+    if correction is None:
+        frame = second.lerp(first, torch.sigmoid(mask))
+    else:
+        more = F.pixel_shuffle(correction, 2)
+        frame = second.lerp(first, torch.sigmoid(mask + more[:, 3:])) + more[:, :3]
+    return frame.lerp((before + after) / 2, still)
+
+
+def fetch(frame: Tensor, flow: Tensor) -> Tensor:
+    """Sample a frame (B, C, H, W) at p + flow (B, 2, H, W; pixels, x then y), bicubic; its border goes on."""
+    height, width = frame.shape[-2:]
+    x = torch.arange(width, dtype=flow.dtype, device=flow.device) + flow[:, 0]
+    y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None] + flow[:, 1]
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
+    return F.grid_sample(frame, grid, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def _enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
