@@ -72,11 +72,11 @@ def window_flows(frames: Tensor) -> Tensor:
     An outer frame that repeats its neighbour, as at the ends of a clip, tells nothing of the motion there: it
     is taken to be steady.
     """
-    flows = [torch.stack(four(between(window, asked(window)))) for window in frames]
+    flows = [torch.stack(fill_in(flows_for(window, needed_pairs(window)))) for window in frames]
     return torch.stack(flows).to(frames.device)
 
 
-def between(
+def flows_for(
     window: Sequence[Tensor] | Tensor,
     pairs: Sequence[Pair],
     find: Callable[[Tensor, Tensor], Tensor] = dis,
@@ -87,27 +87,29 @@ def between(
     return dict(zip(pairs, find(first, second), strict=True))
 
 
-def asked(window: Sequence[Tensor] | Tensor) -> list[Pair]:
+def needed_pairs(window: Sequence[Tensor] | Tensor) -> list[Pair]:
     """Of PAIRS those between which flow is to be found: not from frames to ones that only repeat them."""
-    return [pair for pair in PAIRS if pair in PAIRS[1:3] or not same(window[pair[0]], window[pair[1]])]
+    return [
+        pair for pair in PAIRS if pair in PAIRS[1:3] or not is_duplicate(window[pair[0]], window[pair[1]])
+    ]
 
 
-def four(flows: Mapping[Pair, Tensor]) -> list[Tensor]:
-    """The flows of PAIRS, of which those were found that were ``asked`` for."""
+def fill_in(flows: Mapping[Pair, Tensor]) -> list[Tensor]:
+    """The flows of PAIRS, of which those were found that `needed_pairs` names."""
     across, back = flows[1, 2], flows[2, 1]
     return [flows.get((1, 0), -across), across, back, flows.get((2, 3), -back)]
 
 
-def repeats(flows: Tensor) -> Tensor:
+def find_duplicates(flows: Tensor) -> Tensor:
     """Whether the first frame and the last only repeat their neighbours, (B, 2), by flows (B, 4, 2, H, W).
 
-    As `four` says it: the flow to them is exactly that which goes the other way, turned round. So it is where
+    By `fill_in`, the flow to them is exactly that which goes the other way, turned round; so it is where
     there is no flow at all. Of a tile it is what it is of the whole frame.
     """
     back, across, other, on = flows.unbind(1)
     return torch.stack([(a == -b).flatten(1).all(1) for a, b in ((back, across), (on, other))], 1)
 
 
-def same(a: Tensor, b: Tensor) -> bool:
+def is_duplicate(a: Tensor, b: Tensor) -> bool:
     """Whether two frames are equal."""
     return a is b or torch.equal(a, b)

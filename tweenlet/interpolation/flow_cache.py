@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tweenlet.flow.dis import PAIRS, Pair, asked, between, dis, four
+from tweenlet.flow.dis import PAIRS, Pair, dis, fill_in, flows_for, needed_pairs
 from tweenlet.recordings import Recordings
 
 CAPACITY = 12
@@ -50,18 +50,18 @@ class ClassicalFlow:
 
     def pairs(self, window: Sequence[Tensor]) -> list[Pair]:
         """Of `flow.dis.PAIRS` those that do not lead to a frame that only repeats its neighbour."""
-        return asked(window)
+        return needed_pairs(window)
 
     def find(self, window: Sequence[Tensor], pairs: Sequence[Pair]) -> dict[Pair, Tensor]:
         """Flow between some pairs, on the CPU or on a CUDA device, as the frames are."""
         if not window[0].is_cuda:
-            return between(window, pairs, dis)
+            return flows_for(window, pairs, dis)
         with self._lock:
-            return between(window, pairs, self._replayed)
+            return flows_for(window, pairs, self._replayed)
 
     def assemble(self, motion: Mapping[Pair, Tensor]) -> list[Tensor]:
         """The four flows of `flow.dis.PAIRS`."""
-        return four(motion)
+        return fill_in(motion)
 
 
 class FlowCache:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.flow.dis import repeats
+from tweenlet.flow.dis import find_duplicates
 from tweenlet.flow.intermediate import intermediate_flow
 from tweenlet.network.blocks import PReLU, joined
 from tweenlet.ops.candidates import (
@@ -127,7 +127,7 @@ class Motion(nn.Module):
         """
         before, after = frames[:, 1], frames[:, 2]
         read, reached = intermediate_flow(before.float(), after.float(), flows.float())
-        over = overlay(frames.float(), repeats(flows))
+        over = overlay(frames.float(), find_duplicates(flows))
         over_half = avg_pool2(over)
         read = read * (1 - over_half)
         both = torch.cat((before, after)) - 0.5
