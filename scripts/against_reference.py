@@ -26,11 +26,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tweenlet.cost import size_of
+from tweenlet.inference.fused import Fast
 from tweenlet.interpolation.tiling import padded
-from tweenlet.memory import peak
-from tweenlet.network.fast import Fast
-from tweenlet.weights import network_of
+from tweenlet.network.checkpoint import network_of
+from tweenlet.network.cost import size_of
+from tweenlet.runtime.malloc import peak
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference.official import Reference

@@ -39,9 +39,10 @@ import av
 import numpy as np
 import torch
 
-from tweenlet import cli, weights
-from tweenlet.config import TINY
-from tweenlet.engines import processor
+from tweenlet import cli
+from tweenlet.inference.engines import processor
+from tweenlet.network import checkpoint as weights
+from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.cpu.library import library
 
@@ -64,10 +65,10 @@ ODD = (None, True, -1, 0, 1e308, 10**30, "", "a" * 300, "\ud800", [], [[]], {}, 
 """Values that an edit puts in the place of others."""
 LAZY = (
     "torch._dynamo",
-    "tweenlet.training.course",
+    "tweenlet.compression.teachers",
     "tweenlet.training.loop",
     "tweenlet.evaluation",
-    "tweenlet.cost",
+    "tweenlet.network.cost",
 )
 TOO_LONG = 128 + signal.SIGXCPU
 WAIT = 10

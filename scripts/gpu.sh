@@ -43,7 +43,7 @@ import av
 import torch
 from tweenlet import interpolate_video
 from tweenlet.bench.subjects import moving_picture
-from tweenlet.weights import network_of
+from tweenlet.network.checkpoint import network_of
 
 source = Path(sys.argv[1], "source.mp4")
 with av.open(source, "w") as container:

@@ -20,17 +20,17 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from tweenlet.cost import size_of
 from tweenlet.flow import patch_search as search_module
 from tweenlet.flow.cuda import patch_search as triton_search
 from tweenlet.flow.cuda import variational as triton_variational
 from tweenlet.flow.patch_search import search
+from tweenlet.inference.cuda_graphs import Recordings
+from tweenlet.network.cost import size_of
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.cuda import adacof as triton_adacof
 from tweenlet.ops.cuda import splat as triton_splat
 from tweenlet.ops.dispatch import override
 from tweenlet.ops.splat import splat, splat_sum
-from tweenlet.recordings import Recordings
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RUNS = 20 if DEVICE == "cuda" else 1

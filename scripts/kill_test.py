@@ -24,7 +24,7 @@ import av
 import torch
 from fuzz import become, warm_up, write_video
 
-from tweenlet.engines import processor
+from tweenlet.inference.engines import processor
 
 OUTPUTS = ("out.mp4", "frames")
 

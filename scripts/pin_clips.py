@@ -18,7 +18,7 @@ from typing import Any
 from tweenlet.evaluation.judge import hidden
 from tweenlet.evaluation.lists import ClipList, Footage, ListedClip, located, sha256_of
 from tweenlet.evaluation.samples import Clip
-from tweenlet.whole import write_whole
+from tweenlet.runtime.atomic import write_whole
 
 
 def pin(path: Path, footage: Path | None = None, download: bool = False) -> list[str]:

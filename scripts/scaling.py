@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 import tweenlet
-from tweenlet import memory
+from tweenlet.runtime import malloc as memory
 
 SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
 LENGTHS = (100, 300, 1000, 3000, 10000)

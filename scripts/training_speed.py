@@ -32,17 +32,17 @@ import numpy as np
 import torch
 
 import tweenlet
-from tweenlet.config import MINI, SMALL, STMFNET
+from tweenlet.compression.distill import Distillation, network
 from tweenlet.evaluation.run import code_version, machine
+from tweenlet.network.config import MINI, SMALL, STMFNET
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data import Batches, ahead
-from tweenlet.training.distill import Distillation, network
-from tweenlet.training.harvest import flows_of
+from tweenlet.training.data.batches import Batches, ahead
+from tweenlet.training.data.crops import flows_of
+from tweenlet.training.data.store import Samples
+from tweenlet.training.data.synthetic import moving_scene
 from tweenlet.training.losses import supervised
-from tweenlet.training.motion import moving_scene
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState
-from tweenlet.training.store import Samples
 
 HERE = Path(__file__).parents[1]
 BATCH = 4

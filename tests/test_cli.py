@@ -18,8 +18,10 @@ import torch
 from torch import nn
 
 import tweenlet
-from tweenlet import engines, video, weights
+from tweenlet import video
 from tweenlet.cli import main
+from tweenlet.inference import engines
+from tweenlet.network import checkpoint as weights
 
 N, HEIGHT, WIDTH = 7, 36, 52
 

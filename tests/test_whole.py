@@ -13,12 +13,12 @@ from threading import Barrier
 
 import pytest
 
-from tweenlet.whole import MARK, Partial, claimed, reserve, whole, whole_folder, write_whole
+from tweenlet.runtime.atomic import MARK, Partial, claimed, reserve, whole, whole_folder, write_whole
 
 HOLD = """
     import sys, time
     from pathlib import Path
-    from tweenlet.whole import Partial
+    from tweenlet.runtime.atomic import Partial
     partial = Partial(Path(sys.argv[1]), folder=sys.argv[2] == "folder")
     print(partial.path, flush=True)
     time.sleep(60)
@@ -97,7 +97,7 @@ def test_no_link_is_followed(tmp_path, monkeypatch):
     precious.write_text("precious")
     (tmp_path / "link").symlink_to(precious)
     taken = iter(["link", "free"])
-    monkeypatch.setattr("tweenlet.whole._partial_name", lambda _: next(taken))
+    monkeypatch.setattr("tweenlet.runtime.atomic._partial_name", lambda _: next(taken))
     write_whole(tmp_path / "a", b"new")
     assert precious.read_text() == "precious"
     assert (tmp_path / "a").read_text() == "new"

@@ -10,15 +10,15 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from tweenlet.memory import keep_freed
-from tweenlet.threads import wait_asleep
+from tweenlet.runtime.malloc import keep_freed
+from tweenlet.runtime.openmp import wait_asleep
 
 if TYPE_CHECKING:
-    from tweenlet.config import MINI, STMFNET, ModelConfig
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
+    from tweenlet.network.checkpoint import load, names, save
+    from tweenlet.network.config import MINI, STMFNET, ModelConfig
     from tweenlet.network.stmfnet import STMFNet
-    from tweenlet.weights import load, names, save
 
 __all__ = [
     "MINI",
@@ -36,11 +36,11 @@ __all__ = [
 __version__ = version("tweenlet")
 
 _HOMES = {
-    "config": ("MINI", "STMFNET", "ModelConfig"),
+    "network.config": ("MINI", "STMFNET", "ModelConfig"),
     "interpolation.interpolator": ("Interpolator",),
     "interpolation.video": ("Summary", "interpolate_pair", "interpolate_video"),
     "network.stmfnet": ("STMFNet",),
-    "weights": ("load", "names", "save"),
+    "network.checkpoint": ("load", "names", "save"),
 }
 
 keep_freed()

@@ -8,8 +8,8 @@ import pytest
 
 from tweenlet.bench.memory import peaks
 from tweenlet.bench.subjects import Subject
-from tweenlet.config import SMALL
-from tweenlet.weights import network_of
+from tweenlet.network.checkpoint import network_of
+from tweenlet.network.config import SMALL
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="peaks are known on Linux only"

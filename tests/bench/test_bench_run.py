@@ -14,8 +14,8 @@ from tweenlet.bench.roofline import ceilings
 from tweenlet.bench.run import REST, bench, race
 from tweenlet.bench.subjects import Subject, subject_of
 from tweenlet.cli import main
-from tweenlet.config import SMALL
-from tweenlet.cost import cost
+from tweenlet.network.config import SMALL
+from tweenlet.network.cost import cost
 
 SIZE = (48, 32)
 

@@ -12,8 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tweenlet import weights
-from tweenlet.config import ModelConfig
 from tweenlet.flow.dis import dis, window_flows
 from tweenlet.interpolation import flow_cache
 from tweenlet.interpolation.interpolator import Interpolator
@@ -21,6 +19,8 @@ from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.tiling import padded
 from tweenlet.interpolation.timeline import Timeline, clamped
 from tweenlet.interpolation.timing import OutputTiming
+from tweenlet.network import checkpoint as weights
+from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
 

@@ -219,7 +219,8 @@ import sys
 from fractions import Fraction
 import torch
 torch.set_num_threads(1)
-from tweenlet import interpolate_video, memory
+from tweenlet.runtime import malloc as memory
+from tweenlet import interpolate_video
 early = 0
 def progress(written, total):
     global early

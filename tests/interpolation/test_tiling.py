@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet import weights
 from tweenlet.cli import main
-from tweenlet.config import ModelConfig
 from tweenlet.interpolation import interpolator, tiling
 from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.tiling import MEETING, SMALLEST, choose_tiling, spans
+from tweenlet.network import checkpoint as weights
 from tweenlet.network.blocks import Enlarge, Gate, Tile
+from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.reduce import channel_mean
 
@@ -218,7 +218,8 @@ def test_what_tiles_make_is_a_plain_tensor_and_a_stream_of_them_runs() -> None:
 PROGRAM = """
 import torch
 torch.set_num_threads(2)
-from tweenlet import memory, weights
+from tweenlet.runtime import malloc as memory
+from tweenlet.network import checkpoint as weights
 from tweenlet.interpolation import interpolator, tiling
 from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache
 from tweenlet.interpolation.interpolator import Interpolator

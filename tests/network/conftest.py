@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet.config import ModelConfig
+from tweenlet.network.checkpoint import from_official
+from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.resample import EIGHT_TAPS, gaussian_kernel
-from tweenlet.weights import from_official
 
 EXPECTED = Path(__file__).parents[1] / "expected"
 CONSTANTS = {

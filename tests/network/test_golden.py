@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tweenlet.interpolation.tiling import padded
+from tweenlet.network.checkpoint import official_name
 from tweenlet.ops import splat as ops
 from tweenlet.ops.resample import laplacian_pyramid
-from tweenlet.weights import official_name
 
 TOLERANCE = {"atol": 5e-5, "rtol": 0}
 KINDS = {"weight": "weight", "alpha": "rows", "beta": "columns"}

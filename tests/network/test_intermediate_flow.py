@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tweenlet.config import RIFE, FlowLevel, IntermediateFlowConfig, ModelConfig
+from tweenlet.network.config import RIFE, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.four_frames import PAIR_TIME, acceleration
 from tweenlet.network.stmfnet import STMFNet
 
@@ -72,7 +72,7 @@ def test_a_time_beyond_the_two_frames_is_refused(time, four):
 
 
 def test_a_network_of_the_halfway_kind_refuses_other_times():
-    from tweenlet.config import TINY
+    from tweenlet.network.config import TINY
 
     model = STMFNet(TINY)
     assert not model.takes_time

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.flow.test_dis import moving
-from tweenlet.config import SMALL, ModelConfig
 from tweenlet.flow.dis import window_flows
 from tweenlet.network import motion
+from tweenlet.network.config import SMALL, ModelConfig
 from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import STMFNet
 

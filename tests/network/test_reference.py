@@ -9,8 +9,8 @@ import torch
 
 from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference
-from tweenlet.config import SMALL, TINY
 from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.network.config import SMALL, TINY
 from tweenlet.network.stmfnet import STMFNet
 
 

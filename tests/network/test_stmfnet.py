@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from tweenlet.config import MINI, STMFNET, TINY
+from tweenlet.network.adacof_heads import Head
 from tweenlet.network.blocks import SliceConv
-from tweenlet.network.kernels import Head
+from tweenlet.network.config import MINI, STMFNET, TINY
 from tweenlet.network.stmfnet import STMFNet
 
 FLOW = replace(TINY, flow=(4, 6, 8))

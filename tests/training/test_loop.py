@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from tweenlet import weights
-from tweenlet.config import TINY
+from tweenlet.network import checkpoint as weights
+from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data import Batches
+from tweenlet.training.data.batches import Batches
 from tweenlet.training.loop import log_of, train, validate
 from tweenlet.training.losses import weighted
 from tweenlet.training.options import TrainOptions
@@ -220,7 +220,7 @@ def test_a_state_is_kept_whole(samples, tmp_path, monkeypatch):
 def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
-    monkeypatch.setattr("tweenlet.whole.check_room", lambda *_: None)
+    monkeypatch.setattr("tweenlet.runtime.atomic.check_room", lambda *_: None)
     took = []
     monkeypatch.setattr(os, "posix_fallocate", lambda handle, start, size: took.append(size))
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=3), tmp_path)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tweenlet.training.clips import find_clips, frames_of
-from tweenlet.training.footage import scan
-from tweenlet.training.harvest import shares
+from tweenlet.training.data.clips import find_clips, frames_of
+from tweenlet.training.data.crops import shares
+from tweenlet.training.data.scan import scan
+from tweenlet.training.data.store import prepare, survey
 from tweenlet.training.options import Recipe
-from tweenlet.training.store import prepare, survey
 
 STORED = ("frames.npy", "flows.npy", "sources.json", "places.json")
 RECIPE = Recipe(samples=10, validation=4, crop=48, synthetic=0.2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import scene
+from scene import scene
 
 from tweenlet.video import chroma, frame
 from tweenlet.video.frame import Colour, bits_of, fit, from_rgb, to_rgb

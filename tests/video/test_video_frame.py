@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
-from conftest import scene
+from scene import scene
 
 from tweenlet.video.frame import Colour, bits_of, fit, from_rgb, to_rgb
 

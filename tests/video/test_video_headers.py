@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import scene
+from scene import scene
 
 from tweenlet import video
 from tweenlet.video.headers import Shape, completed_y4m

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 PROGRAM = """
-from tweenlet import memory, video
+from tweenlet.runtime import malloc as memory
+from tweenlet import video
 with video.read({source!r}) as reader, video.write({target!r}, reader, reader.rate) as writer:
     for index, frame in enumerate(reader):
         writer.write(frame.rgb(), frame.time, frame.duration)

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from conftest import scene
+from scene import scene
 
 from tweenlet import video
 from tweenlet.video import chroma

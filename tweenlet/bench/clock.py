@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.bench.subjects import Stream
-from tweenlet.cost import parts_of
+from tweenlet.network.cost import parts_of
 
 FLOW = "classical flow"
 Times = tuple[list[float], list[float]]

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from tweenlet.bench.subjects import CPU, Stream, Subject, maker, moving_picture
-from tweenlet.cost import parts_of
-from tweenlet.memory import peak as held_at_most
-from tweenlet.memory import resident, trim
+from tweenlet.network.cost import parts_of
+from tweenlet.runtime.malloc import peak as held_at_most
+from tweenlet.runtime.malloc import resident, trim
 
 
 def peaks(subject: Subject, size: tuple[int, int], device: torch.device = CPU) -> Mapping[str, int]:

@@ -1,7 +1,8 @@
 """Roofline: what the machine can do at most, measured just now.
 
 Multiply-adds at the rate of the first ceiling take one time, the numbers that the layers read and write
-(:mod:`tweenlet.cost`) at the rate of the second another. The longer is the least that a part takes while
+(:mod:`tweenlet.network.cost`) at the rate of the second another. The longer is the least that a part takes
+while
 layers run one after the other, unless a method needs fewer multiply-adds, as Winograd's.
 """
 

@@ -19,11 +19,11 @@ from tweenlet.bench.memory import peaks
 from tweenlet.bench.report import Race, Report, Result
 from tweenlet.bench.roofline import ceilings
 from tweenlet.bench.subjects import DTYPES, Stream, Subject, maker, moving_picture
-from tweenlet.cost import cost
-from tweenlet.devices import device_of
-from tweenlet.engines import processor
+from tweenlet.inference.engines import processor
 from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.network.cost import cost
 from tweenlet.ops.cpu import library as native
+from tweenlet.runtime.devices import device_of
 
 REST = "the rest"
 """Padding, copies, and what else is in no part."""

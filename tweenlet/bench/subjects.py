@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tweenlet.engines import ENGINES
-from tweenlet.evaluation.peers.command import command
-from tweenlet.evaluation.peers.function import function
-from tweenlet.evaluation.peers.method import Method
-from tweenlet.evaluation.peers.onnx import Onnx
-from tweenlet.export import OnnxFile
+from tweenlet.evaluation.baselines.command import command
+from tweenlet.evaluation.baselines.function import function
+from tweenlet.evaluation.baselines.method import Method
+from tweenlet.evaluation.baselines.onnx import Onnx
+from tweenlet.inference.engines import ENGINES
+from tweenlet.inference.onnx import OnnxFile
 from tweenlet.interpolation.interpolator import Interpolator
-from tweenlet.weights import network_of
+from tweenlet.network.checkpoint import network_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FOREIGN = ("function", "command")
@@ -28,9 +28,9 @@ PEERS = 'FILE.py:FUNCTION or "CMD {1} {2} {out}"'
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: a network as :func:`tweenlet.weights.network_of` takes it, or an ONNX file; and how.
+    """What is timed: a network as :func:`tweenlet.network.checkpoint.network_of` takes it, or an ONNX file.
 
-    Or a function or command as :mod:`tweenlet.evaluation.peers` takes them, that being the ``engine`` then.
+    Or a function or command as :mod:`tweenlet.evaluation.baselines` takes them: the ``engine`` then.
     """
 
     source: str

@@ -17,7 +17,7 @@ from cyclopts import Group, Parameter, Token, validators
 
 import tweenlet
 from tweenlet.cli.app import app
-from tweenlet.progress import bar
+from tweenlet.cli.progress import bar
 
 DAMAGED = 3
 """How `interpolate` ends where it wrote OUT, but IN is damaged or cut short."""
@@ -179,7 +179,7 @@ def demo(
         Replace them if they exist.
 
     """
-    from tweenlet.demo import demo as make
+    from tweenlet.interpolation.demo import demo as make
 
     with bar("tweenlet-demo.mp4", "frames") as progress:
         done = make(folder, model=model, device=device, overwrite=overwrite, progress=progress)

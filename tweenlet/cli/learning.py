@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter, validators
 
 from tweenlet.cli.app import app, check_free
-from tweenlet.progress import bar, say
+from tweenlet.cli.progress import bar, say
+from tweenlet.runtime.atomic import check_own
 from tweenlet.training.options import Course, DistillOptions, Init, Plan, SparsifyOptions, TrainOptions
-from tweenlet.whole import check_own
 
 if TYPE_CHECKING:
-    from tweenlet.training.budget import Budget
+    from tweenlet.compression.budget import Budget
+    from tweenlet.training.data.store import Samples
     from tweenlet.training.loop import Result, Tick
-    from tweenlet.training.store import Samples
 
 Data = Annotated[
     Path,
@@ -69,7 +69,7 @@ def pack(*data: Path, out: Path, megabytes: float = 40, short_side: int = 360, l
         Frames of a clip, from its middle.
 
     """
-    from tweenlet.training.pack import pack as make
+    from tweenlet.training.data.transcode import pack as make
 
     with bar("packing", "clips") as progress:
         made = make(
@@ -102,10 +102,10 @@ def train(
     """
     import torch
 
-    from tweenlet.devices import device_of
-    from tweenlet.training.course import batches_of
+    from tweenlet.network.checkpoint import network_of
+    from tweenlet.runtime.devices import device_of
+    from tweenlet.training.data.build import batches_of
     from tweenlet.training.loop import train as learn
-    from tweenlet.weights import network_of
 
     device_of(options.device)
     torch.manual_seed(course.seed)
@@ -138,15 +138,15 @@ def sparsify(
         Share of the weights that is left.
 
     """
-    from tweenlet import weights
-    from tweenlet.devices import device_of
+    from tweenlet.compression.charts import density_chart, density_course
+    from tweenlet.compression.densities import densities
+    from tweenlet.compression.sparsify import sparsify as prune
     from tweenlet.evaluation.document import write_files
-    from tweenlet.training import parallel
-    from tweenlet.training.charts import density_chart, density_course
-    from tweenlet.training.course import batches_of
-    from tweenlet.training.densities import densities
+    from tweenlet.network import checkpoint as weights
+    from tweenlet.runtime.devices import device_of
+    from tweenlet.training import distributed as parallel
+    from tweenlet.training.data.build import batches_of
     from tweenlet.training.loop import log_of
-    from tweenlet.training.prune import sparsify as prune
 
     device_of(options.device)
     check_own(out, ("densities.json", "densities.md", "densities.png", "densities-over-training.png"))
@@ -203,12 +203,12 @@ def compact(
         Replace OUT if it exists.
 
     """
-    from tweenlet import weights
-    from tweenlet.cost import size_of
-    from tweenlet.training.compact import compact as narrow
-    from tweenlet.training.compact import compaction
-    from tweenlet.training.compress import begin
-    from tweenlet.training.densities import densities
+    from tweenlet.compression.compress import begin
+    from tweenlet.compression.densities import densities
+    from tweenlet.compression.widths import compact as narrow
+    from tweenlet.compression.widths import compaction
+    from tweenlet.network import checkpoint as weights
+    from tweenlet.network.cost import size_of
 
     check_free(out, overwrite)
     width_and_height, budget = size_of(size), _budget(params, macs, ms)
@@ -265,10 +265,11 @@ def distill(
     """
     import torch
 
-    from tweenlet.devices import device_of
-    from tweenlet.training.course import batches_of, inside_of, teaching
-    from tweenlet.training.distill import distill as learn
-    from tweenlet.weights import network_of
+    from tweenlet.compression.distill import distill as learn
+    from tweenlet.compression.teachers import inside_of, teaching
+    from tweenlet.network.checkpoint import network_of
+    from tweenlet.runtime.devices import device_of
+    from tweenlet.training.data.build import batches_of
 
     given = len(teacher or ()) + len(teacher_frames or ())
     if not given or len(teacher_weight or ()) not in (0, given):
@@ -320,11 +321,11 @@ def compress(
         Let the teacher see all samples once, beforehand, and keep what it says beside the samples.
 
     """
-    from tweenlet import weights
-    from tweenlet.devices import device_of
+    from tweenlet.compression.compress import compress as make
+    from tweenlet.compression.teachers import teaching
     from tweenlet.evaluation.benchmarks import benchmark
-    from tweenlet.training.compress import compress as make
-    from tweenlet.training.course import teaching
+    from tweenlet.network import checkpoint as weights
+    from tweenlet.runtime.devices import device_of
 
     device_of(plan.sparsify.device), device_of(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)
@@ -345,7 +346,7 @@ def compress(
 
 
 def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | None:
-    from tweenlet.training.budget import Budget
+    from tweenlet.compression.budget import Budget
 
     for kind, text in (("params", params), ("macs", macs), ("ms", ms)):
         if text is not None:
@@ -358,8 +359,8 @@ def _prepared(
     what: str, course: Course, data: Sequence[Path], out: Path
 ) -> Iterator[tuple[Samples, Samples | None, Any]]:
     """Together with the other processes of a run: samples, those held out, and a bar that tells."""
-    from tweenlet.training import parallel
-    from tweenlet.training.course import samples_of
+    from tweenlet.training import distributed as parallel
+    from tweenlet.training.data.build import samples_of
 
     with parallel.together(), bar(what, "steps", shown=not parallel.rank()) as progress:
         yield *samples_of(course, data, out, say, _preparing(progress)), progress
@@ -378,7 +379,7 @@ def _ticking(progress: Any) -> Any:
 
 def _tell(done: Result, out: Path) -> None:
     """Say what came of a training; KeyboardInterrupt where it was interrupted, so that scripts stop too."""
-    from tweenlet.training import parallel
+    from tweenlet.training import distributed as parallel
 
     scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
     if not parallel.rank():

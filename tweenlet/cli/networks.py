@@ -21,8 +21,8 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
         Replace the target if it exists.
 
     """
-    from tweenlet import weights
-    from tweenlet.cost import parameters_of
+    from tweenlet.network import checkpoint as weights
+    from tweenlet.network.cost import parameters_of
 
     check_free(target, overwrite)
     model = weights.convert(source, notify=print)
@@ -44,9 +44,9 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
         As the official code runs it: frames padded to multiples of 128, unused blocks computed.
 
     """
-    from tweenlet.cost import OFFICIAL_STRIDE, size_of
-    from tweenlet.cost import cost as count
-    from tweenlet.weights import network_of
+    from tweenlet.network.checkpoint import network_of
+    from tweenlet.network.cost import OFFICIAL_STRIDE, size_of
+    from tweenlet.network.cost import cost as count
 
     width, height = size_of(size)
     found = count(network_of(model).config, height, width, OFFICIAL_STRIDE if official else None)

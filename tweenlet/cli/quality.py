@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tweenlet.cli.app import app, check_free
-from tweenlet.progress import bar
+from tweenlet.cli.progress import bar
 
 if TYPE_CHECKING:
     from tweenlet.evaluation import Benchmark, Method, Report

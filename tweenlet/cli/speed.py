@@ -65,7 +65,7 @@ def bench(
     from tweenlet.bench.run import bench as measure
     from tweenlet.bench.run import race
     from tweenlet.bench.subjects import subject_of, subjects_of
-    from tweenlet.cost import size_of
+    from tweenlet.network.cost import size_of
 
     if json:
         check_free(json, overwrite)
@@ -101,10 +101,10 @@ def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: boo
         Replace the target if it exists.
 
     """
-    from tweenlet.cost import size_of
-    from tweenlet.export import export as write
-    from tweenlet.export import padded_size
-    from tweenlet.weights import network_of
+    from tweenlet.inference.onnx import export as write
+    from tweenlet.inference.onnx import padded_size
+    from tweenlet.network.checkpoint import network_of
+    from tweenlet.network.cost import size_of
 
     if target.suffix != ".onnx":
         raise ValueError(f"expected the name of an .onnx file to write, got {target}")

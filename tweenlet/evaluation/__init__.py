@@ -12,12 +12,12 @@
 
 from __future__ import annotations
 
+from tweenlet.evaluation.baselines.classical import PEERS
+from tweenlet.evaluation.baselines.method import Method
+from tweenlet.evaluation.baselines.names import methods
+from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.benchmarks import benchmark
 from tweenlet.evaluation.metrics import METRICS, Metric, psnr, ssim, ssim_3d
-from tweenlet.evaluation.peers.classical import PEERS
-from tweenlet.evaluation.peers.method import Method
-from tweenlet.evaluation.peers.names import methods
-from tweenlet.evaluation.peers.network import Network
 from tweenlet.evaluation.report import Entrant, Report, Score
 from tweenlet.evaluation.run import evaluate
 from tweenlet.evaluation.samples import Benchmark, Clip, Damaged, Sample, Stills

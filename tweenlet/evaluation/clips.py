@@ -7,7 +7,7 @@ from operator import index
 from pathlib import Path
 
 from tweenlet.evaluation.samples import Benchmark, Clip, short_names
-from tweenlet.json_file import read_json
+from tweenlet.runtime.json_file import read_json
 from tweenlet.video.images import is_image
 
 WINDOWS_FILE = "eval_windows.json"

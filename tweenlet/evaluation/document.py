@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from tweenlet.whole import write_whole
+from tweenlet.runtime.atomic import write_whole
 
 LONG = 40
 """Letters from which on a cell of a table is text that may take several lines."""

@@ -33,10 +33,10 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from tweenlet import cache
 from tweenlet.evaluation.judge import hidden
 from tweenlet.evaluation.samples import Benchmark, Clip
-from tweenlet.json_file import read_json
+from tweenlet.runtime import cache
+from tweenlet.runtime.json_file import read_json
 
 Progress = Callable[[int, int | None], None]
 """Told how many bytes of a file are there, and of how many (None if the server does not say)."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.metrics import eight_bit
 from tweenlet.evaluation.page import Shown
-from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Report
 from tweenlet.evaluation.samples import Benchmark, Sample
 

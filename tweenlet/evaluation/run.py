@@ -31,15 +31,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tweenlet.cache import code_digest
-from tweenlet.engines import processor
+from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
-from tweenlet.evaluation.peers.method import Method
 from tweenlet.evaluation.report import Entrant, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
-from tweenlet.json_file import parse_json
+from tweenlet.inference.engines import processor
 from tweenlet.ops.cpu import library as native
-from tweenlet.whole import claimed, write_whole
+from tweenlet.runtime.atomic import claimed, write_whole
+from tweenlet.runtime.cache import code_digest
+from tweenlet.runtime.json_file import parse_json
 
 Progress = Callable[[int, int | None], None]
 """Told after every sample how many are done, and of how many (None if only decoding can tell)."""

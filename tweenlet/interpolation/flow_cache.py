@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.flow.dis import PAIRS, Pair, dis, fill_in, flows_for, needed_pairs
-from tweenlet.recordings import Recordings
+from tweenlet.inference.cuda_graphs import Recordings
 
 CAPACITY = 12
 """Pairs that are remembered: enough for streams that become four times as dense."""

@@ -20,13 +20,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tweenlet import engines
-from tweenlet.config import ModelConfig
+from tweenlet.inference import engines
 from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache, PairMotion
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
+from tweenlet.network.config import ModelConfig
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
 HALFWAY = Fraction(1, 2)
@@ -41,13 +41,13 @@ class Interpolator:
         model: maps frames (1, 4, 3, H, W) to the frame in their middle (1, 3, H, W); its `stride` is what H
             and W must be multiples of. If its `takes_time` is true, it is called with a `time` in (0, 1) and
             makes the frame then, between the middle two. It is put into evaluation mode. Of a network of
-            ours a copy made for inference is run (:mod:`tweenlet.network.fast`): what the network learns
+            ours a copy made for inference is run (:mod:`tweenlet.inference.fused`): what the network learns
             later, it does not know.
         device: where the model runs and is moved to; None = where it is.
         dtype: the precision it runs in, bfloat16 or float16 where that is safe, the rest in float32.
         engine: what runs the model: "eager" (PyTorch), "compile", "onnxruntime", "openvino"; or "auto", the
-            fastest here, found once on the first frames. See :mod:`tweenlet.engines`. Tiles of a network with
-            gates or enlarged kernels run eager, whatever is said here.
+            fastest here, found once on the first frames. See :mod:`tweenlet.inference.engines`. Tiles of a
+            network with gates or enlarged kernels run eager, whatever is said here.
         pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = to the stride.
         tile: run large frames in overlapping tiles of so many pixels a side at most, so that memory has a
             bound; "auto" = where they would take much memory; None = never. See

@@ -10,7 +10,8 @@ raised without threads or at the next step; leaving by an exception drops what w
 `with`. Decoders, encoders and numpy leave the interpreter to others while they work, as torch does.
 
 Threads are not counted out among the stages: torch keeps a thread for each core, and OpenMP's threads sleep
-while they wait (`tweenlet.threads`), so that a decoder or an encoder takes a core only while it has work.
+while they wait (`tweenlet.runtime.openmp`), so that a decoder or an encoder takes a core only while it
+has work.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tweenlet.config import ModelConfig
 from tweenlet.network.blocks import Extent, Gate, Tile, WholeFrameLayer
+from tweenlet.network.config import ModelConfig
 from tweenlet.ops.dispatch import compiled
 from tweenlet.ops.reduce import channel_mean
 

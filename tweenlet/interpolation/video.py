@@ -15,13 +15,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tweenlet import engines, video, weights
-from tweenlet.devices import device_of
+from tweenlet import video
+from tweenlet.inference import engines
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, prefetch
 from tweenlet.interpolation.timeline import OutputFrame, Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
+from tweenlet.network import checkpoint as weights
+from tweenlet.runtime.devices import device_of
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.config import IntermediateFlowConfig
+from tweenlet.network.config import IntermediateFlowConfig
 from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time, resize
 from tweenlet.network.intermediate_flow import level_inputs as inputs_of
 from tweenlet.ops.mix import fetch_both, mix

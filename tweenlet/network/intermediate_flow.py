@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.config import FlowLevel, IntermediateFlowConfig
+from tweenlet.network.config import FlowLevel, IntermediateFlowConfig
 from tweenlet.ops.warp import backwarp
 
 SLOPE = 0.2

@@ -8,7 +8,7 @@
     all four frames --------------------------------------> texture ----------------+
 
 Danier et al., "ST-MFNet", 2022; Morris et al., "ST-MFNet Mini", 2023. Teacher, student and every pruned
-network differ in their :class:`~tweenlet.config.ModelConfig` only.
+network differ in their :class:`~tweenlet.network.config.ModelConfig` only.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tweenlet.config import ModelConfig
 from tweenlet.flow.dis import window_flows
+from tweenlet.network.adacof_heads import Kernels
 from tweenlet.network.blocks import Tile
+from tweenlet.network.config import ModelConfig
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
-from tweenlet.network.kernels import Kernels
 from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
 from tweenlet.ops.candidates import MERGED_CHANNELS

@@ -4,7 +4,7 @@
     folder/model.safetensors   the averaged weights, a checkpoint that loads like any other
     folder/log.jsonl           one line every `log_every` steps and one per validation
 
-It takes objects and returns a Result; :mod:`tweenlet.training.course` makes the objects from paths.
+It takes objects and returns a Result; :mod:`tweenlet.compression.teachers` makes the objects from paths.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tweenlet.json_file import parse_json
-from tweenlet.training import parallel
-from tweenlet.training.data import Batches, ahead, in_turn
+from tweenlet.runtime.json_file import parse_json
+from tweenlet.training import distributed as parallel
+from tweenlet.training.data.batches import Batches, ahead, in_turn
+from tweenlet.training.data.store import Samples
 from tweenlet.training.losses import Objective, inside, supervised
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, predict
-from tweenlet.training.store import Samples
 
 WRITTEN = ("model.safetensors", "state.pt", "log.jsonl")
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)

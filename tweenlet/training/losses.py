@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tweenlet.evaluation.features import features
 from tweenlet.ops.resample import laplacian_pyramid
-from tweenlet.training.data import Batch
+from tweenlet.training.data.batches import Batch
 from tweenlet.training.options import TrainOptions
 
 PIECE = 128

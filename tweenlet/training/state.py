@@ -16,15 +16,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from tweenlet import weights
-from tweenlet.devices import device_of
-from tweenlet.network.fast import Fast
+from tweenlet.inference.fused import Fast
+from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training import parallel
-from tweenlet.training.data import Batch
+from tweenlet.runtime.atomic import reserve, whole, write_whole
+from tweenlet.runtime.devices import device_of
+from tweenlet.training import distributed as parallel
+from tweenlet.training.data.batches import Batch
 from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
-from tweenlet.whole import reserve, whole, write_whole
 
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 

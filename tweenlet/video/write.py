@@ -7,7 +7,7 @@
     RGB (3, H, W) ─ float to Y'CbCr ────┘                  ▲                └─ failure ─> removed
                                              sound and subtitles up to this time
 
-A new file has a temporary name beside the final one until it is complete (:mod:`tweenlet.whole`).
+A new file has a temporary name beside the final one until it is complete (:mod:`tweenlet.runtime.atomic`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from tweenlet.runtime.atomic import MARK, Partial, whole_files
 from tweenlet.video.codecs import choose_codec
 from tweenlet.video.container import system_error
 from tweenlet.video.frame import Frame, fit, from_rgb
@@ -38,7 +39,6 @@ from tweenlet.video.orientation import UPRIGHT
 from tweenlet.video.read import Reader
 from tweenlet.video.still import keep_still
 from tweenlet.video.tracks import Tracks, beside, copy_names, describe
-from tweenlet.whole import MARK, Partial, whole_files
 
 Picture = Frame | NDArray[np.floating]
 _FINEST = 2**31 - 1  # the largest denominator of a time base
@@ -364,7 +364,7 @@ def write(
 
 @contextmanager
 def whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """As :func:`tweenlet.whole.whole_files`, with the OSError of a full disk, say, in words."""
+    """As :func:`tweenlet.runtime.atomic.whole_files`, with the OSError of a full disk, say, in words."""
     try:
         with whole_files(paths) as partials:
             yield partials

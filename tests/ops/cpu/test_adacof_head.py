@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tests.reference.official import clear_of_jumps
+from tweenlet.network.adacof_heads import SCALE_NAMES, Kernels
 from tweenlet.network.blocks import Enlarge, Tile, corner_aligned
-from tweenlet.network.kernels import SCALE_NAMES, Kernels
 from tweenlet.ops import dispatch
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.cpu import adacof_head as heads

@@ -8,13 +8,13 @@ import threading
 import pytest
 import torch
 
-from tweenlet.config import MINI
-from tweenlet.memory import keep_freed
-from tweenlet.network.fast import Fast
+from tweenlet.inference.fused import Fast
+from tweenlet.network.config import MINI
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.cpu import arena
 from tweenlet.ops.cpu import library as native
 from tweenlet.ops.cpu.arena import SMALLEST, Arena, empty, empty_channels_last
+from tweenlet.runtime.malloc import keep_freed
 
 CPU = torch.device("cpu")
 PAGE = 4096

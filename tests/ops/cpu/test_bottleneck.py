@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tweenlet.network.fast.prepare import fold_norms
+from tweenlet.inference.fused.fuse import fold_norms
 from tweenlet.network.features import Branch
 from tweenlet.ops import dispatch
 from tweenlet.ops.cpu.bottleneck import bottleneck, pack_bottleneck

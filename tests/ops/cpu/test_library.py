@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tweenlet.cache import folder
 from tweenlet.ops.cpu import library as native
+from tweenlet.runtime.cache import folder
 
 LOADED = (
     "import torch; from tweenlet.ops.cpu import library as native; "

@@ -4,7 +4,7 @@
 
 Left to glibc, each lies in the smallest gap that is large enough; small things go into the others, and the
 next tensor of the same size no longer fits there. A network held a third more than all its tensors take,
-and not the same from run to run. What is freed stays with the process, as in :mod:`tweenlet.memory`.
+and not the same from run to run. What is freed stays with the process, as in :mod:`tweenlet.runtime.malloc`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from tweenlet.memory import keep_freed
 from tweenlet.ops.cpu.library import library
+from tweenlet.runtime.malloc import keep_freed
 
 SMALLEST = 1 << 20
 """Smallest tensor, in bytes, placed in the arena; smaller ones stay with malloc."""

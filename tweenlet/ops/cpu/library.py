@@ -26,9 +26,9 @@ from pathlib import Path
 
 import torch
 
-from tweenlet.cache import folder, kept
 from tweenlet.ops.cpu.bindings import Library
-from tweenlet.whole import Partial, write_whole
+from tweenlet.runtime.atomic import Partial, write_whole
+from tweenlet.runtime.cache import folder, kept
 
 SOURCES, HEADERS = (sorted((Path(__file__).parent / "csrc").glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (

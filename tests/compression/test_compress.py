@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from tweenlet.compression import compress as module
+from tweenlet.compression.budget import Budget
+from tweenlet.compression.compress import begin, compress
+from tweenlet.network import checkpoint as weights
+from tweenlet.network.config import SMALL, TINY
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.options import Course, DistillOptions, Plan, SparsifyOptions
+
+SPARSIFY = SparsifyOptions(steps=8, warmup=1, log_every=1, save_every=2, validate_every=4)
+DISTILL = DistillOptions(steps=8, learning_rate=1e-3, warmup=1, log_every=1, save_every=2, validate_every=4)
+PLAN = Plan(density=0.3, sparsify=SPARSIFY, distill=DISTILL)
+COURSE = Course(batch=2, crop=32)
+BUDGET = Budget.parse("params", "90k")
+
+
+@pytest.fixture
+def teacher(monkeypatch) -> STMFNet:
+    monkeypatch.setattr(module, "compaction", lambda *a, **_: real(*a, size=(64, 48), timed=True))
+    torch.manual_seed(0)
+    return STMFNet(TINY)
+
+
+real = module.compaction
+
+
+class KilledError(Exception):
+    pass
+
+
+def student_of(folder: Path) -> dict[str, torch.Tensor]:
+    return weights.load(folder / "student.safetensors").state_dict()
+
+
+def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples, tmp_path, teacher):
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    heard: list[str] = []
+    whole = compress(
+        teacher,
+        samples,
+        samples,
+        tmp_path / "whole",
+        BUDGET,
+        PLAN,
+        COURSE,
+        command="typed",
+        notify=heard.append,
+    )
+    assert whole is not None
+    student = weights.load(tmp_path / "whole" / "student.safetensors")
+    assert sum(p.numel() for p in student.parameters()) <= 90_000
+    assert whole.compaction.after == student.config
+    assert [entrant.name for entrant in whole.quality.entrants] == ["teacher", "student", "blend"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert [line.split(":")[0] for line in heard] == ["sparsified", "compacted", "distilled"]
+    for name in ("report.md", "report.json", "report.html", "densities.png"):
+        assert (tmp_path / "whole" / name).stat().st_size > 500
+    report = json.loads((tmp_path / "whole" / "report.json").read_text())
+    assert report["compaction"]["after"] == student.config.to_json()
+
+    for where, step in (("sparsifying", 5), ("distilling", 3), ("evaluating", 1)):
+
+        def kill(what, done, _total, where=where, step=step):
+            if (what, done) == (where, step):
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            compress(teacher, samples, samples, tmp_path / "parts", BUDGET, PLAN, COURSE, progress=kill)
+    again = compress(teacher, samples, samples, tmp_path / "parts", BUDGET, PLAN, COURSE)
+    assert again is not None
+    one, two = student_of(tmp_path / "whole"), student_of(tmp_path / "parts")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert again.quality.mean("psnr", "student") == whole.quality.mean("psnr", "student")
+
+    with pytest.raises(ValueError, match=r"holds another compression, which differs in density, budget"):
+        compress(teacher, samples, samples, tmp_path / "parts", None, replace(PLAN, density=0.5), COURSE)
+
+
+def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
+    def interrupt(what, done, _total):
+        if (what, done) == ("distilling", 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(teacher, samples, samples, tmp_path, BUDGET, PLAN, COURSE, progress=interrupt)
+    assert torch.load(tmp_path / "distill" / "state.pt", weights_only=True)["step"] == 3
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_a_network_with_classical_motion(samples, tmp_path, teacher):
+    teacher = STMFNet(replace(SMALL, refine=(16, 24)))
+    plan, budget = replace(PLAN, confident=True), Budget.parse("macs", "15M@64x48")
+    with pytest.raises(ValueError, match="the least that can be made"):
+        compress(teacher, samples, samples, tmp_path, Budget.parse("params", "10"), plan, COURSE)
+    report = compress(teacher, samples, samples, tmp_path, budget, plan, COURSE)  # goes on with another
+    assert report is not None
+    assert report.compaction.after == replace(teacher.config, refine=(8, 12))
+    # with next to nothing learnt it is classical interpolation still, which blends at worst
+    assert report.quality.mean("psnr", "student") > report.quality.mean("psnr", "blend")
+
+
+def test_what_a_student_begins_with():
+    torch.manual_seed(1)
+    sparse, narrow = STMFNet(TINY), replace(TINY, kernel_hidden=6, texture=(4, 4, 5, 6))
+    inherited, fresh, same = (begin(sparse, narrow, init) for init in ("inherit", "scratch", "scratch"))
+    name = "fusion.final.shortcut.weight"
+    assert torch.equal(inherited.state_dict()[name], sparse.state_dict()[name])
+    assert not torch.equal(fresh.state_dict()[name], sparse.state_dict()[name])
+    assert torch.equal(fresh.state_dict()[name], same.state_dict()[name])
+
+
+def test_the_command_survives_a_kill(stills, tmp_path):
+    """`tweenlet compress`, killed without a warning in the middle, then typed again."""
+    for name, still in zip("abc", stills, strict=False):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(8):
+            cv2.imwrite(str(tmp_path / "data" / name / f"{k}.png"), still[:48, 3 * k : 3 * k + 64])
+    torch.manual_seed(0)
+    weights.save(tmp_path / "teacher.safetensors", STMFNet(TINY))
+    typed = (
+        f"compress {tmp_path}/teacher.safetensors {tmp_path}/data -o {tmp_path}/out --params 90k "
+        "--batch 2 --crop 32 --recipe.samples 6 --recipe.validation 2 --recipe.crop 32 --recipe.synthetic 0 "
+        "--density 0.3 --sparsify.steps 30 --sparsify.save-every 1 --distill.steps 4 --distill.save-every 1"
+    ).split()
+    script = "import torch; torch.set_num_threads(1); from tweenlet.cli import main; main()"
+    command = [sys.executable, "-c", script]
+    first = subprocess.Popen([*command, *typed], stderr=subprocess.DEVNULL)
+    state, until = tmp_path / "out" / "sparsify" / "state.pt", time.monotonic() + 120
+    while not state.exists() and first.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    assert state.exists()
+    assert not (tmp_path / "out" / "report.html").exists()
+    done = subprocess.run([*command, *typed], capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "| student |" in done.stdout
+    assert (tmp_path / "out" / "report.html").exists()
+    assert "3 clips, 24 frames" in done.stderr

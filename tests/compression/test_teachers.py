@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tweenlet.compression.distill import Distillation
+from tweenlet.compression.teachers import inside_of, teaching
+from tweenlet.network import checkpoint as weights
+from tweenlet.network.config import TINY
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data.batches import in_turn
+from tweenlet.training.data.build import batches_of, samples_of
+from tweenlet.training.options import Course, Recipe, TrainOptions
+
+RECIPE = Recipe(samples=6, validation=2, crop=32, synthetic=0, flows=False, strides=(1,))
+
+
+@pytest.fixture
+def footage(stills, tmp_path) -> Path:
+    """Two folders of eight frames of 64x48."""
+    for name, still in zip("ab", stills, strict=False):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(8):
+            cv2.imwrite(str(tmp_path / "data" / name / f"{k}.png"), still[:48, 3 * k : 3 * k + 64])
+    return tmp_path / "data"
+
+
+def test_footage_becomes_batches(footage, tmp_path):
+    heard: list[str] = []
+    course = Course(batch=2, crop=32, recipe=RECIPE)
+    samples, held_out = samples_of(course, [footage], tmp_path / "out", heard.append)
+    assert heard[0].startswith("2 clips, 16 frames, 4 windows; 1 clips held out")
+    assert (len(samples), len(held_out or ())) == (6, 2)
+    assert batches_of(course, samples).at(3).frames.shape == (2, 4, 3, 32, 32)
+    elsewhere = Course(batch=2, crop=32, recipe=RECIPE, store=tmp_path / "out" / "store")
+    again, _ = samples_of(elsewhere, [footage], tmp_path / "other")
+    assert again.folder == samples.folder
+    assert not (tmp_path / "other").exists()
+
+
+def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
+    torch.manual_seed(0)
+    teacher = STMFNet(TINY).eval()
+    weights.save(tmp_path / "teacher.safetensors", teacher)
+    found = teaching([tmp_path / "teacher.safetensors"], [], samples)
+    batch = next(in_turn(samples, 2))
+    live = found.teachers[0](batch)
+    torch.testing.assert_close(live, teacher(batch.frames).detach())
+    assert inside_of(STMFNet(TINY), found, ["features"])
+
+    before = teaching([tmp_path / "teacher.safetensors"], [], samples, beforehand=True)
+    assert (len(before.teachers), len(before.taught), before.networks) == (1, 1, ())
+    course = Course(batch=2, crop=64)
+    batch = batches_of(course, samples, before.taught).at(0)
+    loss, _ = Distillation(TrainOptions(), before.teachers, alpha=0.0)(batch.truth, batch)
+    assert loss > 0
+    file = next(samples.folder.glob("taught-*.npy"))
+    made = file.stat().st_mtime_ns
+    np.testing.assert_allclose(before.taught[0][:2] / 255, live.clamp(0, 1), atol=0.51 / 255)
+    shutil.copy(tmp_path / "teacher.safetensors", tmp_path / "same.safetensors")
+    teaching([tmp_path / "same.safetensors"], [], samples, beforehand=True)
+    assert [f.stat().st_mtime_ns for f in samples.folder.glob("taught-*.npy")] == [made]
+    with pytest.raises(ValueError, match="attention and flows need a checkpoint"):
+        inside_of(STMFNet(TINY), before, ["features"])
+
+
+def test_frames_of_any_program_teach(footage, tmp_path):
+    course = Course(batch=2, crop=32, recipe=RECIPE)
+    samples, _ = samples_of(course, [footage], tmp_path / "out")
+    made = tmp_path / "made"
+    for clip in footage.iterdir():
+        (made / clip.name).mkdir(parents=True)
+        for frame in clip.iterdir():
+            picture = cv2.imread(str(frame))
+            cv2.imwrite(str(made / clip.name / f"{int(frame.stem):04d}.png"), 255 - picture)
+    found = teaching([], [made], samples)
+    for step in range(3):
+        batch = batches_of(course, samples, found.taught).at(step)
+        torch.testing.assert_close(found.teachers[0](batch), 1 - batch.truth, atol=0.003, rtol=0)
+    cv2.imwrite(str(next((made / "a").iterdir())), np.zeros((48, 64, 3), np.uint8))
+    teaching([], [made], samples)
+    assert len(list(samples.folder.glob("taught-*.npy"))) == 2  # read anew, for the folder has changed
+    with pytest.raises(FileNotFoundError, match="no such folder of a teacher's frames"):
+        teaching([], [tmp_path / "nowhere"], samples)
+
+
+def test_a_config_in_a_file(tmp_path):
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY.to_json()))
+    assert weights.network_of(str(tmp_path / "tiny.json")).config == TINY

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tweenlet.training.data.batches import Batches, Turn, ahead, in_turn
+from tweenlet.training.data.crops import flows_of
+from tweenlet.training.data.synthetic import _moved, moving_scene
+
+
+@pytest.fixture(scope="module")
+def sample(stills):
+    """Five frames (5, 3, h, w) and their flows (4, 2, h, w)."""
+    five = moving_scene(stills, 96, np.random.default_rng(2))
+    return five.transpose(0, 3, 1, 2), flows_of(five)
+
+
+def warp_errors(frames, flows):
+    """How badly each flow a->b brings frame b onto frame a."""
+    inputs = frames[[0, 1, 3, 4]].astype(np.float32)
+    rows, columns = np.mgrid[: frames.shape[2], : frames.shape[3]].astype(np.float32)
+    errors = []
+    for (a, b), flow in zip(((1, 0), (1, 2), (2, 1), (2, 3)), flows, strict=True):
+        there = cv2.remap(
+            inputs[b].transpose(1, 2, 0), columns + flow[0], rows + flow[1], cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        errors.append(np.abs(there - inputs[a].transpose(1, 2, 0)).mean())
+    return np.array(errors)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        Turn(*bits, channels)
+        for bits in itertools.product([False, True], repeat=4)
+        for channels in [(0, 1, 2), (2, 0, 1)]
+    ],
+)
+def test_turned_flows_fit_turned_frames(sample, turn):
+    frames, flows = sample
+    before = warp_errors(frames, flows)
+    after = warp_errors(turn.frames(frames), turn.flows(flows))
+    np.testing.assert_allclose(after, before[::-1] if turn.reversed else before, rtol=0.01, atol=0.01)
+    still = warp_errors(frames, np.zeros_like(flows))
+    assert (before < still).all()  # so that a wrong sign would show
+
+
+def test_synthetic_motion_passes_through_the_truth(stills):
+    picture = stills[0].astype(np.float32)
+    velocity = np.full((160, 160, 2), (4, -2), np.float32)
+    before, nearer, truth, _, after = _moved(picture, velocity, bend=0.0)
+    assert np.array_equal(truth, picture)
+    np.testing.assert_allclose(before[8:-8, 8:-8], picture[11:-5, 2:-14], atol=1e-3)  # 1.5 steps back
+    np.testing.assert_allclose(nearer[8:-8, 8:-8], picture[9:-7, 6:-10], atol=1e-3)
+    np.testing.assert_allclose(after[8:-8, 8:-8], picture[5:-11, 14:-2], atol=1e-3)
+
+
+def test_truth_stays_in_the_middle(sample):
+    frames, _ = sample
+    turned = Turn(reversed=True, channels=(1, 2, 0)).frames(frames)
+    assert np.array_equal(turned[2], frames[2][[1, 2, 0]])
+    assert np.array_equal(turned[0], frames[4][[1, 2, 0]])
+
+
+def test_a_batch_is_fixed_by_seed_and_step(samples):
+    batches = Batches(samples, size=4, crop=48, seed=3)
+    one, again, other = batches.at(7), Batches(samples, 4, 48, 3).at(7), Batches(samples, 4, 48, 4).at(7)
+    assert torch.equal(one.frames, again.frames)
+    assert torch.equal(one.truth, again.truth)
+    assert torch.equal(one.flows, again.flows)
+    assert one.sources == again.sources
+    assert not torch.equal(one.frames, other.frames)
+    assert one.frames.shape == (4, 4, 3, 48, 48)
+    assert one.truth.shape == (4, 3, 48, 48)
+    assert one.flows.shape == (4, 4, 2, 48, 48)
+    assert one.frames.dtype == one.flows.dtype == torch.float32
+    assert one.frames.min() >= 0
+    assert one.frames.max() <= 1
+
+
+def test_a_sample_is_cut_and_turned_anew_in_every_step(samples):
+    samples.frames, samples.flows, samples.sources = (
+        samples.frames[:1],
+        samples.flows[:1],
+        samples.sources[:1],
+    )
+    steps = [Batches(samples, size=1, crop=48).at(step).frames for step in range(4)]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(steps, 2))
+
+
+def test_an_epoch_sees_every_sample_once(samples):
+    seen = [source for step in range(3) for source in Batches(samples, 4, 32).at(step).sources]
+    assert sorted(seen) == sorted(samples.sources)
+
+
+def test_ahead_is_in_order(samples):
+    batches = Batches(samples, 2, 32)
+    for step, batch in zip(range(5, 9), ahead(batches, 5, 9, workers=3), strict=True):
+        assert torch.equal(batch.frames, batches.at(step).frames)
+
+
+def test_in_turn_is_everything_as_it_is(samples):
+    parts = list(in_turn(samples, 5))
+    assert [len(part.truth) for part in parts] == [5, 5, 2]
+    truth = torch.cat([part.truth for part in parts])
+    assert torch.equal((truth * 255).round().byte(), torch.from_numpy(np.array(samples.frames[:, 2])))
+
+
+def test_crop_larger_than_the_samples(samples):
+    with pytest.raises(ValueError, match="crop of 1 to 64"):
+        Batches(samples, 4, 65)

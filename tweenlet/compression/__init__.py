@@ -1,0 +1,1 @@
+"""Networks made small: sparsify or prune, read widths, inherit, distil, report."""

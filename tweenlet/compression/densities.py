@@ -1,0 +1,169 @@
+"""Densities: which share of its weights each layer of a sparsified network still uses.
+
+    model --densities--> Densities: layers --> parts    (features, kernels, ...)
+                                           --> widths   (features.0, kernel_hidden, grid.0.5, ...)
+
+What counts is the weights of convolutions and linear layers that reach the output. Biases, norms, constants
+and the fusion grid's unused blocks are neither penalised nor counted: they would stay dense for ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from tweenlet.network.adacof_heads import SCALE_NAMES
+from tweenlet.network.config import ModelConfig
+from tweenlet.network.stmfnet import STMFNet
+
+
+@dataclass(frozen=True)
+class Density:
+    """How many of how many weights are not zero."""
+
+    nonzero: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return self.nonzero / self.total
+
+
+@dataclass(frozen=True)
+class Densities:
+    """The density of every layer, by its name in the network."""
+
+    layers: Mapping[str, Density]
+
+    def of(self, pattern: str = "") -> Density:
+        """Of all layers whose names begin with a regular expression; ValueError where there is none."""
+        found = [density for name, density in self.layers.items() if re.match(pattern, name)]
+        if not found:
+            raise ValueError(
+                f"no layer's name begins with {pattern!r}: {', '.join(list(self.layers)[:3])} ..."
+            )
+        return Density(sum(d.nonzero for d in found), sum(d.total for d in found))
+
+    @property
+    def parts(self) -> dict[str, Density]:
+        """Of each part of the network, in the order in which the data passes them."""
+        names = dict.fromkeys(name.split(".")[0] for name in self.layers)
+        return {name: self.of(rf"{name}\.") for name in names}
+
+    def without(self, pattern: str) -> Densities:
+        """Of the layers whose names do not begin with a regular expression."""
+        return Densities({name: d for name, d in self.layers.items() if not re.match(pattern, name)})
+
+    def widths(self, config: ModelConfig, only: ModelConfig | None = None) -> dict[str, Density]:
+        """Of each width of the ``config`` they are of: all layers that put out so many channels.
+
+        By the names of :func:`widths_of`; ``only`` those that another config has too.
+        """
+        return {name: self.of(_layers_of(name, config)) for name in widths_of(only or config)}
+
+    def to_json(self) -> dict[str, list[int]]:
+        """Plain JSON types: {layer: [nonzero, total]}."""
+        return {name: [density.nonzero, density.total] for name, density in self.layers.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Iterable[int]]) -> Densities:
+        """The inverse of :meth:`to_json`."""
+        return cls({name: Density(*pair) for name, pair in values.items()})
+
+    def markdown(self) -> str:
+        """A table of the layers, their parts and all, as Markdown."""
+        rows = [("**all**", self.of()), *((f"**{name}**", density) for name, density in self.parts.items())]
+        rows += self.layers.items()
+        lines = ["| layer | weights | not zero | density |", "|---|---:|---:|---:|"]
+        lines += [f"| {name} | {d.total:,} | {d.nonzero:,} | {d.share:.3f} |" for name, d in rows]
+        return "\n".join(lines) + "\n"
+
+
+def densities(model: nn.Module) -> Densities:
+    """What is left of each layer of a model."""
+    layers = dict(counted(model))
+    left = torch.stack([layer.weight.count_nonzero() for layer in layers.values()]).tolist()
+    return Densities(
+        {
+            name: Density(nonzero, layer.weight.numel())
+            for (name, layer), nonzero in zip(layers.items(), left, strict=True)
+        }
+    )
+
+
+def counted(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
+    """The layers that count, by name: convolutions and linear layers that reach the output."""
+    unused: set[nn.Module] = set()
+    if isinstance(model, STMFNet) and model.fusion is not None:
+        for row in range(model.fusion.out_row):
+            unused.update(layer for block in model.fusion.unused(row) for layer in block.modules())
+    for name, layer in model.named_modules():
+        if isinstance(layer, _ConvNd | nn.Linear) and layer not in unused:
+            yield name, layer
+
+
+def penalised(model: nn.Module) -> list[dict[str, Any]]:
+    """Parameter groups for OBProxSG: each layer that counts, and all that learns without a penalty.
+
+    A layer's penalty is in proportion to the size of its weights (root mean square): one lambda for all would
+    empty the layers that sum over many inputs, whose weights are small, before those that matter less.
+    """
+    weights = [layer.weight for _, layer in counted(model)]
+    chosen = {id(weight) for weight in weights}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+    sizes = [max(float(weight.detach().square().mean().sqrt()), 1e-6) for weight in weights]
+    layers = [{"params": [w], "scale": size} for w, size in zip(weights, sizes, strict=True)]
+    return [*layers, {"params": others, "lambda_": 0.0}]
+
+
+def widths_of(config: ModelConfig) -> dict[str, int]:
+    """Every width of a config by name: features.0 (finest first), kernel_hidden, grid.2 (by scale), ..."""
+    widths: dict[str, int] = {}
+    for field in ("features", "flow", "refine", "texture"):
+        value = getattr(config, field)
+        if isinstance(value, tuple):
+            widths |= {f"{field}.{level}": width for level, width in enumerate(value)}
+    if config.features:
+        widths["kernel_hidden"] = config.kernel_hidden
+    if config.grid:
+        widths |= {f"grid.{scale:g}": w for scale, w in zip(config.scales, config.grid, strict=True)}
+    if config.texture:
+        widths["texture_out"] = config.texture_out
+    return widths
+
+
+def layers_of_scale(scale: float, config: ModelConfig) -> str:
+    """A pattern of the layers that go with the finest or coarsest scale: its heads, its row, its links."""
+    row = config.scales.index(scale)
+    links = rf"(up|down)\.({row - 1}|{row})_"
+    return rf"kernels\.heads\.{SCALE_NAMES[scale]}_|fusion\.lateral\.{row}_|fusion\.{links}"
+
+
+def _layers_of(width: str, config: ModelConfig) -> str:
+    """A pattern of the layers that put out as many channels as a width says."""
+    field, _, place = width.partition(".")
+    if field == "features":
+        bottom = r"|features\.bottom\." if int(place) == len(config.features or ()) - 1 else ""
+        return rf"features\.(down|up)\.{place}\.{bottom}"
+    if field == "kernel_hidden":
+        return r"kernels\.heads\.\w+\.\w+\.[02]$"
+    if field == "flow":
+        return rf"flow\.pyramid\.{place}\."
+    if field == "refine":
+        mend = r"|motion\.mend\.0\." if place == "0" else rf"|motion\.enlarge\.{int(place) - 1}$"
+        return rf"motion\.encode\.{place}\.|motion\.refine\.{place}\.(enter|middle|leave)\.{mend}"
+    if field == "grid":
+        row = config.scales.index(float(place))
+        return rf"fusion\.(lateral|up)\.{row}_|fusion\.down\.{row - 1}_"
+    if field == "texture":
+        stem = r"|texture\.stem\." if place == "0" else ""
+        decoders = {"0": "[234]", "1": "1", "2": "0", "3": "none"}[place]
+        return rf"texture\.stages\.{place}\.|texture\.decoder\.{decoders}\.{stem}"
+    return r"texture\.fuse\."

@@ -1,0 +1,262 @@
+"""The report of a compression: how much smaller, how much faster, and what it cost in quality.
+
+    Compressed --+--> markdown()   for people at a terminal
+                 +--> to_json()    for machines
+                 +--> html()       one page that needs nothing else: pictures and style inside, no script
+
+The tables are written once, as Markdown; the page shows the same ones, by evaluation/document.py.
+Whatever may hold a name (of a file, a sample, a machine) is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from string import Template
+from textwrap import indent
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tweenlet.compression import charts
+from tweenlet.compression.densities import Densities
+from tweenlet.compression.widths import Compaction
+from tweenlet.evaluation.document import document, embedded, markdown_html, write_files
+from tweenlet.evaluation.report import Report
+
+ENTRANTS = ("teacher", "student", "blend")
+"""What the quality is told of, in the words of the report."""
+MANY, FAST = ("fewer", "more", "as many"), ("faster", "slower", "as fast")
+ZOOM = 2
+"""Pixels of the page, at most, for one of a crop."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """One sample, as it was and as it was made."""
+
+    name: str
+    """Where the sample is from."""
+    pictures: Mapping[str, NDArray[np.uint8]]
+    """RGB (3, h, w) by label: before, after, truth, and by whom it was made; shown in this order."""
+    psnr: Mapping[str, float]
+    """dB, of the pictures that were made, by label."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no picture; ValueError."""
+        for label, picture in self.pictures.items():
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
+                got = f"{picture.dtype} {picture.shape}"
+                raise ValueError(f"expected uint8 (3, h, w) for {label} of {self.name}, got {got}")
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What was made of a network, and all that is to be told about it.
+
+    ValueError where ``quality`` lacks one of :data:`ENTRANTS`.
+    """
+
+    compaction: Compaction
+    """The network that was sparsified, and the student."""
+    densities: Densities
+    """Of the sparsified network."""
+    quality: Report
+    """Of the teacher, the student and blending, at least."""
+    sparsify_log: Sequence[Mapping[str, Any]]
+    """The parsed lines of the first stage's log."""
+    distill_log: Sequence[Mapping[str, Any]]
+    """The parsed lines of the second stage's log."""
+    crops: tuple[Crops, ...]
+    command: str
+    """What was typed."""
+
+    def __post_init__(self) -> None:
+        """Refuse an evaluation that cannot tell what the compression cost."""
+        names = [entrant.name for entrant in self.quality.entrants]
+        if not set(ENTRANTS) <= set(names):
+            raise ValueError(f"expected an evaluation of {', '.join(ENTRANTS)}; got {', '.join(names)}")
+
+    def summary(self) -> str:
+        """All in one paragraph of Markdown: size, speed, quality, and where and when that was measured."""
+        table, quality = self.compaction, self.quality
+        whole = table.rows[-1]
+        multiply_adds = "{:,.2f} G -> {:,.2f} G".format(*(count / 1e9 for count in whole.multiply_adds))
+        size = f"for one new frame of {table.width}x{table.height}"
+        smaller = [
+            f"**{_change(whole.parameters, MANY)} parameters** "
+            f"({' -> '.join(f'{count:,}' for count in whole.parameters)})",
+            f"**{_change(whole.multiply_adds, MANY)} multiply-adds** ({multiply_adds} {size})",
+        ]
+        if whole.milliseconds:
+            times = " -> ".join(f"{time:,.{0 if time >= 10 else 1}f} ms" for time in whole.milliseconds)
+            smaller.append(f"**{_change(whole.milliseconds, FAST)}** ({times})")
+        teacher, student, blend = (quality.mean("psnr", name) for name in ENTRANTS)
+        return (
+            f"{', '.join(smaller)}. On {quality.benchmark} the student has a PSNR of **{student:.2f} dB**: "
+            f"{_distance(student, teacher)} the teacher ({teacher:.2f} dB), and {_distance(student, blend)} "
+            f"blending the two middle frames ({blend:.2f} dB). "
+            f"Measured {quality.date} on {quality.machine}, by tweenlet {quality.version}."
+        )
+
+    def markdown(self) -> str:
+        """The paragraph, the tables of widths, quality and densities, and the command."""
+        parts, _ = self._density_tables()
+        told = {
+            "summary": self.summary(), "widths": self.compaction.markdown(),
+            "quality": self.quality.markdown(), "densities": parts,
+        }  # fmt: skip
+        plain = {name: re.sub(r"(?<!\\)<", r"\\<", text.strip()) for name, text in told.items()}
+        return MARKDOWN.substitute(plain, command=indent(self.command, "    "))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pictures, as plain JSON types."""
+        return {
+            "compaction": self.compaction.to_json(),
+            "densities": self.densities.to_json(),
+            "quality": self.quality.to_json(),
+            "sparsify_log": [dict(entry) for entry in self.sparsify_log],
+            "distill_log": [dict(entry) for entry in self.distill_log],
+            "crops": [{"name": crops.name, "psnr": dict(crops.psnr)} for crops in self.crops],
+            "command": self.command,
+        }
+
+    def html(self) -> str:
+        """The whole report as one page; charts of logs that are empty are left out."""
+        parts, layers = self._density_tables()
+        density = charts.density_chart(self.densities, self.compaction.before)
+        density_charts = [_chart("The density of every layer after sparsifying", density)]
+        loss_charts = []
+        if log := self.sparsify_log:
+            density_charts.append(_chart("How the densities moved", charts.density_course(log)))
+            loss_charts.append(_chart("Stage 1: the large network is sparsified", charts.loss_curves(log)))
+        if log := self.distill_log:
+            loss_charts.append(_chart("Stage 2: the small network is taught", charts.loss_curves(log)))
+        body = BODY.substitute(
+            summary=markdown_html(self.summary()),
+            widths=markdown_html(self.compaction.markdown()),
+            quality=markdown_html(self.quality.markdown()),
+            densities=markdown_html(parts),
+            density_charts="\n".join(density_charts),
+            count=len(self.densities.layers),
+            layers=markdown_html(layers),
+            loss_charts="\n".join(loss_charts),
+            crops="\n".join(map(_crops, self.crops)),
+            command=escape(self.command),
+        )
+        return document("A compressed network", body)
+
+    def _density_tables(self) -> tuple[str, str]:
+        """All and the parts, and the single layers, as tables in Markdown."""
+        lines = self.densities.markdown().splitlines()
+        layers = len(self.densities.layers)
+        return "\n".join(lines[:-layers]), "\n".join([*lines[:2], *lines[-layers:]])
+
+
+def write(report: Compressed, folder: Path) -> None:
+    """Write report.md, report.json, report.html and densities.png, each whole or not at all.
+
+    OSError, naming the file, where that fails. What a name holds that is no Unicode becomes a question mark.
+    """
+    density = charts.density_chart(report.densities, report.compaction.before)
+    files = {
+        "densities.png": density,
+        "report.md": report.markdown().encode(errors="replace"),
+        "report.json": (json.dumps(report.to_json(), indent=1) + "\n").encode(),
+        "report.html": report.html().encode(errors="replace"),
+    }
+    write_files(folder, files)
+
+
+def _change(pair: tuple[float, float], words: tuple[str, str, str]) -> str:
+    """A number before and after, in words: 11.5 times fewer, 1.2 times more, as many."""
+    before, after = pair
+    less, more, same = words
+    times = f"{max(pair) / min(pair):.1f} times"
+    return same if times == "1.0 times" else f"{times} {less if after < before else more}"
+
+
+def _distance(psnr: float, other: float) -> str:
+    """0.75 dB less than, 4.75 dB more than, just that of."""
+    if f"{abs(psnr - other):.2f}" == "0.00":
+        return "just that of"
+    return f"{abs(psnr - other):.2f} dB {'more' if psnr > other else 'less'} than"
+
+
+def _chart(caption: str, png: bytes) -> str:
+    image = f'<img class="chart" alt="{escape(caption)}" src="{embedded(png)}">'
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _crops(crops: Crops) -> str:
+    figures = []
+    for label, picture in crops.pictures.items():
+        png = BytesIO()
+        Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(png, "PNG")
+        _, height, width = picture.shape
+        size = f'width="{ZOOM * width}" height="{ZOOM * height}"'
+        image = f'<img {size} alt="{escape(label)}" src="{embedded(png.getvalue())}">'
+        quality = f" <strong>{crops.psnr[label]:.2f} dB</strong>" if label in crops.psnr else ""
+        figures.append(f"<figure>{image}<figcaption>{escape(label)}{quality}</figcaption></figure>")
+    side_by_side = "\n".join(figures)
+    return f'<h3>{escape(crops.name)}</h3>\n<div class="crops">\n{side_by_side}\n</div>'
+
+
+MARKDOWN = Template("""\
+# A compressed network
+
+$summary
+
+## Widths
+
+$widths
+
+## Quality
+
+$quality
+
+## Densities
+
+$densities
+
+![The density of every layer](densities.png)
+
+Every layer, the courses of both trainings and pictures are in report.html.
+
+## To make it again
+
+$command
+""")
+
+BODY = Template("""\
+<h1>A compressed network</h1>
+<div class="summary">$summary</div>
+<h2>Widths</h2>
+$widths
+<h2>Quality</h2>
+$quality
+<h2>Densities</h2>
+$densities
+<div class="charts">
+$density_charts
+</div>
+<details>
+<summary>All $count layers</summary>
+$layers
+</details>
+<h2>Training</h2>
+<div class="charts">
+$loss_charts
+</div>
+<h2>Pictures</h2>
+$crops
+<h2>To make it again</h2>
+<pre>$command</pre>
+""")

@@ -1,0 +1,123 @@
+"""Onnx: anybody's network in an ONNX file as a Method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tweenlet.evaluation.baselines.method import sha256
+from tweenlet.inference.onnx import Session, need
+from tweenlet.interpolation.tiling import padded
+from tweenlet.network.stmfnet import FRAMES
+
+_MULTIPLES = (1, 8, 16, 32, 64, 128)  # an ONNX file does not say which one its network wants
+
+
+class Onnx:
+    """An ONNX file as a Method, run by ONNX Runtime on the CPU, on as many threads as torch.
+
+    It takes RGB in [0, 1], float32: all four frames (B, 4, 3, h, w); or four or the middle two as inputs of
+    their own, (B, 3, h, w); or these side by side, (B, 12, h, w) or (B, 6, h, w). Its first output is the
+    frame between the middle two, (B, 3, h, w). Frames of a size that it refuses, or answers with another, are
+    padded to multiples of 8, 16, 32, 64 or 128, the first that it takes, and the result is cropped.
+
+    FileNotFoundError for no such file, OSError without ONNX Runtime, ValueError where it cannot be run or the
+    inputs are others.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+        need("onnxruntime", "ONNX Runtime", "onnx")
+        self._session = Session(self.path)
+        inputs = self._session.inputs
+        self._names = [given.name for given in inputs]
+        self._shape = inputs[0].shape if inputs else []
+        arrange = _arrangement(len(inputs), self._shape)
+        if arrange is None or any(given.type != "tensor(float)" for given in inputs):
+            raise ValueError(
+                f"{path} does not fit: expected an input of (B, 4, 3, h, w), (B, 12, h, w) or (B, 6, h, w), "
+                "or 2 or 4 inputs of (B, 3, h, w), all float; "
+                f"got {[(given.name, given.shape, given.type) for given in inputs]}"
+            )
+        self._arrange = arrange
+        self._multiple = 1
+        runtime = version("onnxruntime")
+        self.told = f"{Path(path).name}, run by ONNX Runtime {runtime} on the CPU, padded where it must be"
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """The frame in the middle, not clamped; ValueError for a size that cannot be run."""
+        return self.batch(frames.unsqueeze(0))[0]
+
+    def batch(self, frames: Tensor) -> Tensor:
+        """Four frames each (B, 4, 3, H, W) -> (B, 3, H, W) on the same device; ValueError as for a call."""
+        height, width = frames.shape[-2:]
+        pictures, trouble = frames.float().cpu().flatten(0, 1), ""
+        for multiple in _MULTIPLES[_MULTIPLES.index(self._multiple) :]:
+            window = padded(pictures, multiple)
+            window = window.view(len(frames), FRAMES, 3, *window.shape[-2:])
+            try:
+                made = self._run(window)
+            except ValueError as error:
+                trouble = trouble or str(error)
+                continue
+            if made.shape == (len(frames), 3, *window.shape[-2:]):
+                self._multiple = multiple
+                return made[..., :height, :width].to(frames.device)
+            wanted = (len(frames), 3, *window.shape[-2:])
+            trouble = trouble or f"its first output has the shape {tuple(made.shape)}, expected {wanted}"
+        fixed = any(isinstance(size, int) for size in self._shape[-2:])
+        takes = f"takes {self._shape[-1]}x{self._shape[-2]} only" if fixed else "does not run"
+        raise ValueError(
+            f"{self.path} {takes}: got frames of {width}x{height}, tried as they are and padded to multiples "
+            f"of up to {_MULTIPLES[-1]}; {trouble}"
+        )
+
+    def _run(self, window: Tensor) -> Tensor:
+        """One run, or where the file is for single samples, one for each; ValueError as of a Session."""
+        made = []
+        for part in window.chunk(len(window) if self._shape[0] == 1 else 1):
+            arrays = [tensor.contiguous().numpy() for tensor in self._arrange(part)]
+            made.append(self._session.run_with_names(dict(zip(self._names, arrays, strict=True))))
+        return torch.from_numpy(np.concatenate(made)).float()
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers its initialisers hold, those of shapes left out; 0 where ``onnx`` is not there."""
+        try:
+            import onnx
+        except ImportError:
+            return 0
+        held = onnx.load(self.path, load_external_data=False).graph.initializer
+        return sum(math.prod(tensor.dims) for tensor in held if tensor.data_type != onnx.TensorProto.INT64)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, and of the weights in FILE.onnx.data beside it, if that is there."""
+        beside = Path(f"{self.path}.data")
+        return sha256(*(file.read_bytes() for file in (self.path, beside) if file.is_file()))
+
+
+def _arrangement(inputs: int, shape: Sequence[Any]) -> Callable[[Tensor], list[Tensor]] | None:
+    """How frames (B, 4, 3, h, w) become a foreign network's inputs; None where they do not."""
+    channels = shape[1] if len(shape) == 4 else None
+    if inputs == 1 and len(shape) == 5 and list(shape[1:3]) == [FRAMES, 3]:
+        return lambda frames: [frames]
+    if inputs == 1 and channels == 12:
+        return lambda frames: [frames.flatten(1, 2)]
+    if inputs == 1 and channels == 6:
+        return lambda frames: [frames[:, 1:3].flatten(1, 2)]
+    if inputs == 2 and channels == 3:
+        return lambda frames: list(frames[:, 1:3].unbind(1))
+    if inputs == FRAMES and channels == 3:
+        return lambda frames: list(frames.unbind(1))
+    return None

@@ -1,0 +1,155 @@
+"""Fast on a CUDA device: whole frames instead of strips; a frame's work recorded once and replayed.
+
+    FastCuda(model, dtype)      frames (B, 4, 3, H, W), flows  ->  (B, 3, H, W), like the model itself
+    Recorded(network)           the same, as a CUDA graph for each shape (`tweenlet.inference.cuda_graphs`)
+
+Flows go into a graph as inputs: they are found once for each pair of frames, and used by two windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.flow.dis import window_flows
+from tweenlet.inference.cuda_graphs import Recordings
+from tweenlet.inference.fused.adacof_heads import KINDS
+from tweenlet.inference.fused.fuse import CONVOLUTIONS, fold_norms
+from tweenlet.inference.fused.layers import Conv3d
+from tweenlet.network.adacof_heads import SCALE_NAMES, Kernels
+from tweenlet.network.blocks import SliceConv, Tile, run
+from tweenlet.network.intermediate_flow import check_time
+from tweenlet.network.stmfnet import STMFNet, check
+from tweenlet.ops.adacof import adacof
+
+FORMS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""How the weights of a convolution lie, by their dimensions; what it makes lies likewise."""
+
+
+class FastCuda(STMFNet):
+    """A copy of ``model`` for inference on a CUDA device: what the model learns later, it does not know.
+
+    The plain network with its norms folded, its convolutions in ``dtype`` and channels last, and the heads'
+    taps given to AdaCoF's own kernel. The rest goes as under autocast; pictures, the places where they are
+    sampled, and the last layers of the fusion stay float32. It runs on other devices too, only slower.
+    """
+
+    def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
+        super().__init__(model.config)
+        self.dtype = dtype
+        self.load_state_dict(model.state_dict())
+        self.to(next(model.parameters()).device).eval().requires_grad_(False)
+        parts = list(self.modules())
+        for part in parts:
+            if isinstance(part, nn.Sequential):
+                fold_norms(part)
+            for name, child in part.named_children():
+                if isinstance(child, SliceConv):  # computed as a 2-D one only for the sake of CPUs
+                    padding = tuple(size // 2 for size in child.kernel_size)
+                    setattr(part, name, Conv3d(child.weight, child.bias, child.stride, padding))
+        for layer in self.modules():
+            if isinstance(layer, (*CONVOLUTIONS, Conv3d)):
+                for parameter in layer.parameters(recurse=False):
+                    form = FORMS.get(parameter.dim(), torch.contiguous_format)
+                    parameter.data = parameter.data.to(dtype, memory_format=form)
+        if self.fusion is not None:
+            self.fusion.final = InFloat32(self.fusion.final)  # type: ignore[assignment]
+        if self.kernels is not None:
+            self.kernels = WholeKernels(self.kernels)  # type: ignore[assignment]
+
+    @torch.no_grad()
+    def forward(
+        self,
+        frames: Tensor,
+        flows: Tensor | None = None,
+        time: float | Tensor = 0.5,
+        *,
+        tile: Tile | None = None,
+    ) -> Tensor:
+        """As the model's own; float32."""
+        half = self.dtype != torch.float32
+        with _tried_convolutions(), torch.autocast(frames.device.type, self.dtype, enabled=half):
+            return super().forward(frames, flows, time, tile=tile).float()
+
+
+class WholeKernels(nn.Module):
+    """:class:`~tweenlet.network.adacof_heads.Kernels` by heads that leave the softmax to AdaCoF.
+
+    A head leaves its taps channels last, which is how AdaCoF's own kernel likes them.
+    """
+
+    def __init__(self, plain: Kernels):
+        super().__init__()
+        self.plain = plain
+
+    def forward(
+        self, features: Tensor, before: Tensor, after: Tensor, tile: Tile | None = None
+    ) -> dict[float, Tensor]:
+        """As the plain one's; candidates are float32."""
+        candidates = {}
+        for scale in self.plain.scales:
+            made = []
+            for name, frame in (("before", before), ("after", after)):
+                head = self.plain.heads[f"{SCALE_NAMES[scale]}_{name}"]
+                weight, rows, columns = (run(getattr(head, kind), features, tile) for kind in KINDS)
+                with torch.autocast(frame.device.type, enabled=False):
+                    picture = self.plain.resize(frame.float(), scale)
+                    made.append(adacof(picture, weight, rows, columns, self.plain.dilation, softmax=True))
+            candidates[scale] = torch.cat(made, 1)
+        return candidates
+
+
+class InFloat32(nn.Module):
+    """Layers that stay in float32 under autocast."""
+
+    def __init__(self, layers: nn.Module):
+        super().__init__()
+        self.layers = layers.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the layers'."""
+        with torch.autocast(x.device.type, enabled=False):
+            made: Tensor = self.layers(x.float())
+        return made
+
+
+class Recorded(nn.Module):
+    """A network on a CUDA device, recorded as a CUDA graph when first given inputs of some shape."""
+
+    def __init__(self, network: STMFNet):
+        super().__init__()
+        self.network, self.config = network, network.config
+        self.stride, self.padding = network.stride, network.padding
+        self._replayed = Recordings(self._run)
+
+    def forward(
+        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
+    ) -> Tensor:
+        """As the network's own."""
+        check(frames, self.stride)
+        if flows is None and self.network.motion is not None:
+            flows = window_flows(frames)
+        given = [frames] if flows is None else [frames, flows.to(frames.device)]
+        if self.network.takes_time:
+            times = torch.as_tensor(0.5 if time is None else time, dtype=torch.float32)
+            given.append(check_time(times, frames))
+        return self._replayed(*given)
+
+    def _run(self, frames: Tensor, *given: Tensor) -> Tensor:
+        *flows, times = given if self.network.takes_time else (*given, 0.5)
+        frame: Tensor = self.network(frames, *flows, time=times)
+        return frame
+
+
+@contextmanager
+def _tried_convolutions() -> Iterator[None]:
+    """Let cuDNN try its algorithms on the first convolution of each shape, and keep to the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -1,0 +1,302 @@
+"""Engines: the same network run by eager PyTorch, a CUDA graph, torch.compile, ONNX Runtime or OpenVINO.
+
+    start(name, model, dtype) -> a module that is called as the model is
+
+    eager         PyTorch, by the network's fast copy; the default
+    cudagraph     the same on a CUDA device, recorded for each frame size and replayed in one go
+    compile       torch.compile, for each frame size anew: minutes on a CPU, kept in the cache
+    onnxruntime   from an ONNX file, written once for a network and a frame size and kept in the cache
+    openvino      from the same file
+    auto          eager, onnxruntime and openvino raced once on the first frames; remembered in the cache.
+                  On a CUDA device cudagraph, which runs what eager does
+
+The cache is that of :mod:`tweenlet.runtime.cache`. Shapes are static: a video has one frame size, and every
+engine is
+faster so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.inference.cuda import FastCuda, Recorded
+from tweenlet.inference.fused import Fast
+from tweenlet.inference.onnx import TOLERANCE, Session, called, need, write
+from tweenlet.network import checkpoint as weights
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.runtime.atomic import whole, write_whole
+from tweenlet.runtime.cache import code_digest, folder, kept
+
+ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")
+AUTO_CANDIDATES = ("onnxruntime", "openvino")
+"""What `auto` holds against eager. Not compile: on a CPU it prepares for minutes, for each frame size."""
+WORTH = 0.9
+"""Share of eager's time that another engine may take at most to be chosen."""
+ROUNDS = 3
+USERS_INDUCTOR = os.environ.get("TORCHINDUCTOR_CACHE_DIR")  # now: torch sets it, too
+
+
+def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The module that runs ``model`` by the engine ``name`` (of :data:`ENGINES`, or "auto").
+
+    It maps what the model maps, on the model's device; float32 frames are the same within 1e-4. bfloat16 and
+    float16 run as autocast does. What an engine has to prepare for a frame size it prepares when first called
+    with it. ValueError for an unknown name, and for a network, device or dtype that the engine does not take;
+    OSError for an engine that is not installed.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if name == "auto" and device.type == "cuda" and isinstance(model, STMFNet):
+        name = "cudagraph"
+    if name == "eager":
+        if isinstance(model, STMFNet):
+            return (FastCuda if device.type == "cuda" else Fast)(model, dtype)
+        return model if dtype == torch.float32 else Autocast(model, dtype)
+    if name not in (*ENGINES, "auto"):
+        raise ValueError(f"expected an engine of {', '.join((*ENGINES, 'auto'))}; got {name!r}")
+    if not isinstance(model, STMFNet):
+        if name == "auto":
+            return start("eager", model, dtype)
+        raise ValueError(f"the engine {name} runs tweenlet's own networks, got {type(model).__name__}")
+    if name == "cudagraph":
+        if device.type != "cuda":
+            raise ValueError(f"CUDA graphs run on a CUDA device, and the network is on {device}")
+        return Recorded(FastCuda(model, dtype))
+    makers: dict[str, Callable[[STMFNet, torch.dtype], nn.Module]]
+    makers = {"compile": Compiled, "onnxruntime": OnnxRuntime, "openvino": OpenVino, "auto": Auto}
+    return makers[name](model, dtype)
+
+
+def running(module: nn.Module) -> str:
+    """The name of the engine that a module of :func:`start` is; of "auto" what ran last, at first eager."""
+    if isinstance(module, Auto):
+        return module.chosen
+    kinds = {Recorded: "cudagraph", Compiled: "compile", OnnxRuntime: "onnxruntime", OpenVino: "openvino"}
+    return next((name for kind, name in kinds.items() if isinstance(module, kind)), "eager")
+
+
+class Autocast(nn.Module):
+    """A model in half precision, by autocast."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        self.stride = int(getattr(model, "stride", 1))
+        self.padding = getattr(model, "padding", "mirrored")
+        self.config = getattr(model, "config", None)
+
+    def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
+        """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
+        with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            made: Tensor = self.model(frames, *flows, **options)
+        return made
+
+
+class Compiled(Autocast):
+    """A network by torch.compile, for each frame size anew; what it compiles is kept in the cache."""
+
+    def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
+        super().__init__(model, dtype)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = USERS_INDUCTOR or str(folder("inductor"))
+        self.model: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
+
+    def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
+        """As the network's own; a time is given as a tensor, so that each is not compiled anew."""
+        if "time" in options:
+            options["time"] = torch.as_tensor(options["time"], device=frames.device).reshape(-1)
+        return super().forward(frames, *flows, **options)
+
+
+class _OnFile(nn.Module):
+    """A network run from an ONNX file for each frame size, on the CPU, in float32."""
+
+    title: ClassVar[str]
+    package: ClassVar[str]
+    extra: ClassVar[str]
+
+    def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        need(self.package, self.title, self.extra)
+        device = next(model.parameters()).device
+        if device.type != "cpu":
+            raise ValueError(f"{self.title} runs on the CPU here, and the network is on {device}")
+        if dtype != torch.float32:
+            raise ValueError(f"{self.title} runs this network in float32 only, not in {_short(dtype)}")
+        self.network = (model,)  # a tuple, so that it is no part of this module
+        self.stride, self.padding, self.config = model.stride, model.padding, model.config
+        self._digest = weights.digest(model)
+        self._runs: dict[tuple[int, int], Callable[[dict[str, Any]], Any]] = {}
+
+    def forward(
+        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
+    ) -> Tensor:
+        """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
+        height, width = frames.shape[-2:]
+        if (height, width) not in self._runs:
+            self._runs[height, width] = self._prepare(height, width)
+        return called(self._runs[height, width], self.network[0].takes_time, frames, flows, time)
+
+    def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
+        raise NotImplementedError
+
+    def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
+        """The network for one size: from the cache, or if there is no sound file, from one made now."""
+        made_by = f"{code_digest()}-{version('torch').partition('+')[0]}"
+        name = f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
+        path = kept(name)
+        if path is not None:
+            with suppress(ValueError):
+                return self._load(path)
+        path = folder("onnx") / Path(name).name
+        with whole(path, shared=True) as partial:
+            write(self.network[0], partial, (width, height))
+        return self._load(path)
+
+
+class OnnxRuntime(_OnFile):
+    """A network by ONNX Runtime, on as many threads as torch."""
+
+    title, package, extra = "ONNX Runtime", "onnxruntime", "onnx"
+
+    def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
+        return Session(path).run_with_names
+
+
+class OpenVino(_OnFile):
+    """A network by OpenVINO, on as many threads as torch.
+
+    In float32: OpenVINO's bfloat16 would round the places that pixels are fetched from and thrown to as well.
+    """
+
+    title, package, extra = "OpenVINO", "openvino", "openvino"
+
+    def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
+        import openvino
+
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "CACHE_DIR": str(folder("openvino")),
+        }
+        try:
+            compiled = openvino.Core().compile_model(path, "CPU", options)
+        except RuntimeError as error:
+            raise ValueError(f"OpenVINO cannot run {path}: {str(error)[-300:]}") from error
+        return lambda inputs: compiled(inputs)[0].copy()
+
+
+class Auto(nn.Module):
+    """The engine that is fastest here, found by racing them on the first frames of each class of size."""
+
+    def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = (model,), dtype
+        self.stride, self.padding, self.config = model.stride, model.padding, model.config
+        self._digest = weights.digest(model)
+        self.chosen = "eager"
+        self._started: dict[str, nn.Module] = {}
+
+    def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
+        """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
+        key = self._key(frames)
+        chosen = recall(key)
+        if chosen is None:
+            chosen = self._race(frames, *flows, **options)
+            remember(key, chosen)
+        try:
+            made: Tensor = self._engine(chosen)(frames, *flows, **options)
+        except (ValueError, OSError):  # remembered, but gone or broken by now
+            remember(key, chosen := "eager")
+            made = self._engine(chosen)(frames, *flows, **options)
+        self.chosen = chosen
+        return made
+
+    def _engine(self, name: str) -> nn.Module:
+        if name not in self._started:
+            self._started[name] = start(name, self.network[0], self.dtype)
+        return self._started[name]
+
+    def _race(self, frames: Tensor, *flows: Tensor, **options: Any) -> str:
+        """The fastest engine whose frame is eager's; eager unless another one is clearly faster."""
+        expected = self._engine("eager")(frames, *flows, **options)
+        runners = ["eager"]
+        for name in AUTO_CANDIDATES:
+            with suppress(ValueError, OSError):
+                made = self._engine(name)(frames, *flows, **options)
+                if float((made - expected).abs().max()) <= TOLERANCE:
+                    runners.append(name)
+        taken: dict[str, list[float]] = {name: [] for name in runners}
+        for _ in range(ROUNDS if len(runners) > 1 else 0):
+            for name in runners:
+                began = time.perf_counter()
+                self._engine(name)(frames, *flows, **options)
+                taken[name].append(time.perf_counter() - began)
+        # pair by pair, because the machine may be busier in one round than in the next
+        shares = {
+            name: median(other / eager for other, eager in zip(taken[name], taken["eager"], strict=True))
+            for name in runners[1:]
+        }
+        best = min(shares, key=lambda name: shares[name], default="eager")
+        return best if shares.get(best, 1.0) <= WORTH else "eager"
+
+    def _key(self, frames: Tensor) -> str:
+        """What a choice holds for: network, size to the nearest power of two, dtype, machine, code."""
+        pixels = (frames.shape[-2] * frames.shape[-1]).bit_length()
+        parts = [self._digest[:16], f"2^{pixels}", _short(self.dtype), f"{torch.get_num_threads()} threads"]
+        device = frames.device
+        parts.append(torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
+        parts += [f"code {code_digest()}"]
+        parts += [f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino")]
+        return ", ".join(parts)
+
+
+def recall(key: str) -> str | None:
+    """The engine that was chosen for ``key``; None if none was, or the memory cannot be read."""
+    chosen = _choices().get(key)
+    return chosen if chosen in ENGINES else None
+
+
+def remember(key: str, chosen: str) -> None:
+    """Write down a choice; where that fails, it is made anew another time."""
+    choices = json.dumps({**_choices(), key: chosen}, indent=1)
+    with suppress(OSError):
+        write_whole(folder() / "engines.json", choices.encode(), shared=True)
+
+
+def _choices() -> dict[str, Any]:
+    try:
+        found = json.loads((folder() / "engines.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def processor() -> str:
+    """The name of the processor."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,223 @@
+"""Export: a network as one ONNX file, that is then run and held against the network.
+
+    STMFNet -- torch.export --> graph -- to ONNX --> FILE.onnx
+
+    frames (1, 4, 3, H, W) float32, RGB in [0, 1]  ---+--> frame (1, 3, H, W)
+    flows (1, 4, 2, H, W) if the flow is classical ---+
+    time (1,) in (0, 1) if the network takes one   ---+
+
+H and W are multiples of the network's stride. Classical flow stays outside: the file takes what
+:func:`tweenlet.flow.dis.window_flows` finds. Motion that the network learned is found inside. The file
+carries the config, as a checkpoint does.
+
+The exporter is torch's newer one (`dynamo`). The older one is 20 times faster and, without a word, adds up no
+pixels that land on one place when it exports a splat: frames were off by a third of the range.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.network.config import ModelConfig
+from tweenlet.network.stmfnet import FRAMES, STMFNet
+from tweenlet.runtime.atomic import whole
+from tweenlet.runtime.json_file import parse_json
+
+OPSET = 20
+"""The first ONNX operator set whose GridSample does all that ours does."""
+TOLERANCE = 1e-4
+"""How far a frame made by an exported network may be from the network's, of a range of one."""
+
+
+def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> float:
+    """Write ``model`` to ``path`` as ONNX, whole or not at all, run it, and return how far off it was.
+
+    ``size`` is (width, height) of the frames, padded up to the network's stride; None = any multiples of it,
+    of two strides or more. The return is the largest absolute difference on frames of that size (or, for
+    any size, on two small ones); ValueError if it is over 1e-4 or if the network cannot be exported, OSError
+    where the extra `onnx` is not installed or the file cannot be written.
+    """
+    with whole(Path(path)) as partial:
+        write(model, partial, size)
+        made = OnnxFile(partial)
+        if size is None:
+            sizes = [(3 * model.stride, 4 * model.stride), (5 * model.stride, 2 * model.stride)]
+        else:
+            sizes = [padded_size(model, size)]
+        off = 0.0
+        for height, width in sizes:
+            inputs = examples(model, height, width)
+            with torch.inference_mode():
+                off = max(off, float((made(**inputs) - model(**inputs)).abs().max()))
+        if not off <= TOLERANCE:
+            raise ValueError(f"the exported network is {off:.2g} off, more than {TOLERANCE:g}: not written")
+    return off
+
+
+def write(model: STMFNet, path: Path, size: tuple[int, int] | None) -> None:
+    """Write ``model`` to ``path`` as ONNX, unchecked; arguments and errors as of :func:`export`."""
+    for package in ("onnx", "onnxscript"):
+        need(package, package, "onnx")
+    import onnx
+
+    height, width = (2 * model.stride, 3 * model.stride) if size is None else padded_size(model, size)
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        proto = _graph(model, height, width, fixed=size is not None)
+    for key, value in (("tweenlet", "1"), ("config", json.dumps(model.config.to_json()))):
+        proto.metadata_props.append(onnx.StringStringEntryProto(key=key, value=value))
+    path.write_bytes(proto.SerializeToString())
+
+
+def _graph(model: STMFNet, height: int, width: int, fixed: bool) -> Any:
+    """The network as an ONNX ModelProto."""
+    model = deepcopy(model).cpu().eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv3d) and layer.bias is None:  # without one, what is written does not run
+            layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
+    inputs = examples(model, height, width)
+    free: dict[str, Any] = {}
+    if not fixed:
+        tall, wide = (torch.export.Dim(name, min=2, max=1 << 12) for name in ("tall", "wide"))
+        size = {3: model.stride * tall, 4: model.stride * wide}
+        free = {"dynamic_shapes": {name: size if x.dim() == 5 else None for name, x in inputs.items()}}
+    try:
+        with _quiet():
+            graph = torch.export.export(model, (), inputs, strict=False, **free)
+            # the optimiser of torch 2.13 made a graph of the default network that could not be loaded;
+            # ONNX Runtime and OpenVINO have their own
+            made = torch.onnx.export(
+                graph, dynamo=True, optimize=False, opset_version=OPSET, verbose=False,
+                input_names=list(inputs), output_names=["frame"],
+            )  # fmt: skip
+    except Exception as error:  # of many kinds, as there are operators
+        raise ValueError(f"this network cannot be exported to ONNX: {str(error)[:300]}") from error
+    assert made is not None
+    return made.model_proto
+
+
+class OnnxFile(nn.Module):
+    """A file that :func:`tweenlet.inference.onnx.export` wrote, called as the network is; by ONNX Runtime.
+
+    FileNotFoundError for no such file, OSError without ONNX Runtime, ValueError for another file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+        need("onnxruntime", "ONNX Runtime", "onnx")
+        self._session = Session(Path(path))
+        told = self._session.metadata
+        if told.get("tweenlet") != "1":
+            raise ValueError(f"{path} is not an ONNX file that tweenlet exported")
+        try:
+            self.config = ModelConfig.from_json(parse_json(told.get("config", ""), "its config"))
+            with torch.device("meta"):
+                network = STMFNet(self.config)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
+        self.stride, self.padding, self.takes_time = network.stride, network.padding, network.takes_time
+
+    def forward(
+        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
+    ) -> Tensor:
+        """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W); as the network's own."""
+        return called(self._session.run_with_names, self.takes_time, frames, flows, time)
+
+
+class Session:
+    """An ONNX Runtime session whose errors are ValueErrors."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        self.path = path
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while others are timed
+        options.log_severity_level = 4  # what goes wrong is raised, too
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its own exceptions share no class but this
+            raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can run: {error}") from error
+        self.inputs: list[Any] = self._session.get_inputs()
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+
+    def run_with_names(self, inputs: dict[str, Any]) -> Any:
+        """The first output, a numpy array, for inputs by name."""
+        try:
+            return self._session.run(None, inputs)[0]
+        except Exception as error:  # as above
+            raise ValueError(f"ONNX Runtime cannot run {self.path}: {error}") from error
+
+
+def called(
+    run: Callable[[dict[str, Any]], Any],
+    takes_time: bool,
+    frames: Tensor,
+    flows: Tensor | None,
+    time: float | Tensor | None,
+) -> Tensor:
+    """What ``run`` makes of frames, and flows or a time (halfway if None), as numpy arrays by name.
+
+    ValueError for a time that the network does not take.
+    """
+    given = {"frames": frames} | ({} if flows is None else {"flows": flows})
+    time = torch.as_tensor(0.5 if time is None else time).reshape(1)
+    if takes_time:
+        given["time"] = time
+    elif time != 0.5:
+        raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time.item()}")
+    inputs = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in given.items()}
+    return torch.from_numpy(run(inputs)).to(frames.device)
+
+
+def need(package: str, title: str, extra: str) -> None:
+    """OSError, with what to type, where a package is not installed."""
+    if find_spec(package) is None:
+        raise OSError(f"{title} is not installed: pip install 'tweenlet[{extra}]'")
+
+
+def padded_size(model: STMFNet, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) that a frame of (width, height) runs at."""
+    width, height = (-(-side // model.stride) * model.stride for side in size)
+    return height, width
+
+
+def examples(model: STMFNet, height: int, width: int) -> dict[str, Tensor]:
+    """What a network takes, made up: a window of frames, and flows or a time if it wants them."""
+    random = torch.Generator().manual_seed(0)
+    device = next(model.parameters()).device
+    frames = torch.rand(1, FRAMES, 3, height, width, generator=random)
+    given = {"frames": frames}
+    if model.motion is not None:
+        given["flows"] = 3 * torch.randn(1, FRAMES, 2, height, width, generator=random)
+    if model.takes_time:
+        given["time"] = torch.tensor([0.4])
+    return {name: tensor.to(device) for name, tensor in given.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells of packages that it does not need and of what will be in other versions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,198 @@
+"""Cost: parameters, multiply-adds, numbers moved and milliseconds of a network, part by part.
+
+A multiply-add is one product and one sum in a convolution or a linear layer, counted on tensors without data,
+so that any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent
+together), activations, and the classical optical flow of a network that uses it.
+
+Numbers moved are what each layer reads, its weights included, and writes, once each: convolutions, AdaCoF,
+samples fetched and pixels thrown. What goes value by value (activations, sums, resizing, cost volumes) can be
+done along with the layer before or after, so that it is free here. Times the bytes of a number, this is what
+the memory must carry at the least if layers run one after the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tweenlet.network.config import ModelConfig
+from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.stmfnet import FRAMES, STMFNet
+
+OFFICIAL_STRIDE = 128
+SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """What one part of a network costs."""
+
+    parameters: int
+    multiply_adds: int
+    """For one new frame."""
+    moved: int = 0
+    """Numbers that its layers read and write for one new frame."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs at one frame size."""
+
+    height: int
+    width: int
+    """The frame as it runs, padded."""
+    parts: Mapping[str, PartCost]
+    """By the name of the part, in the order in which the data passes them."""
+    unused: PartCost
+    """Blocks of the fusion grid that never reach the output. Their parameters are among those of the parts;
+    their multiply-adds are not, because they are not computed. The official code computes them."""
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, fixed constants and unused blocks included."""
+        return sum(part.parameters for part in self.parts.values())
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one new frame, as tweenlet runs the network."""
+        return sum(part.multiply_adds for part in self.parts.values())
+
+    @property
+    def moved(self) -> int:
+        """Numbers that the layers read and write for one new frame."""
+        return sum(part.moved for part in self.parts.values())
+
+    @property
+    def multiply_adds_official(self) -> int:
+        """Multiply-adds for one new frame as the official code runs it, unused blocks included."""
+        return self.multiply_adds + self.unused.multiply_adds
+
+
+def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None) -> Cost:
+    """Count what ``STMFNet(config)`` costs for frames of ``height`` x ``width``.
+
+    The frame is padded to a multiple of the network's stride, or of ``pad_to`` where that is larger (the
+    official code pads to 128). In a stream, what does not depend on the time is made once: an
+    intermediate-flow branch encodes one frame for each new one, and its levels see one pair. ValueError for
+    a size under one pixel.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # 70 MB that most who import this do not need
+
+    if min(height, width) < 1:
+        raise ValueError(f"expected a frame of at least one pixel, got {width}x{height}")
+    with torch.device("meta"):
+        model = STMFNet(config).eval()
+        stride = max(model.stride, pad_to or 1)
+        height, width = (-(-side // stride) * stride for side in (height, width))
+        frames, flows = torch.empty(1, FRAMES, 3, height, width), flows_like(model, height, width)
+    traffic = FlopCounterMode(display=False, custom_mapping=MOVED)
+    counter = FlopCounterMode(display=False, custom_mapping=TAPS)
+    with torch.no_grad(), counter, traffic:
+        model(frames, flows)
+    counted, moved = counter.get_flop_counts(), traffic.get_flop_counts()
+    parts = {}
+    for name, part in parts_of(model).items():
+        path = next(path for path, module in model.named_modules() if module is part)
+        share = 2 if part is getattr(model.intermediate, "encode", None) else 1  # of two frames one is new
+        parts[name] = PartCost(
+            parameters_of(part),
+            sum(counted[f"STMFNet.{path}"].values()) // 2 // share,
+            sum(n for op, n in moved[f"STMFNet.{path}"].items() if op in MOVED) // share
+            + (_moved_by_adacof(config, height, width) if part is model.kernels else 0),
+        )
+    if rest := parameters_of(model) - sum(part.parameters for part in parts.values()):
+        parts["the rest"] = PartCost(rest, 0)
+    return Cost(height, width, parts, _unused(model, height, width))
+
+
+def parts_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The parts of a network, or of its copy for inference, by name, in the order in which data passes them.
+
+    They are its branches; of an intermediate-flow branch the encoder and the levels, coarsest first.
+    """
+    parts = dict(model.named_children())
+    if (branch := parts.pop("intermediate", None)) is not None:
+        assert isinstance(branch.levels, nn.ModuleList)
+        assert isinstance(branch.encode, nn.Module)
+        parts["encoder"] = branch.encode
+        for scale, level in zip(branch.scales, branch.levels, strict=True):  # type: ignore[arg-type]
+            parts[f"level 1/{scale}"] = level
+    return parts
+
+
+def flows_like(model: STMFNet, height: int, width: int) -> Tensor | None:
+    """A tensor such as a network takes for its flows, found before; None if it takes none."""
+    if model.motion is not None:
+        return torch.empty(1, FRAMES, 2, height, width)
+    if isinstance(model.intermediate, FourFrameFlow):
+        scale = model.intermediate.scales[-2]
+        return torch.empty(1, 2, 2, height // scale, width // scale)
+    return None
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(width, height) of "480p", "1080p", "854x480", ...; ValueError for another text."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match and int(match[1]) and int(match[2]):
+        return int(match[1]), int(match[2])
+    if text.lower() not in SIZES:
+        raise ValueError(f"expected a size such as 854x480 or one of {', '.join(SIZES)}, got {text!r}")
+    return SIZES[text.lower()]
+
+
+def parameters_of(model: nn.Module) -> int:
+    """How many parameters a network, or a part of one, has."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _unused(model: STMFNet, height: int, width: int) -> PartCost:
+    """The blocks that are not computed; all their convolutions would run at the size of their row."""
+    parameters = multiply_adds = 0
+    if model.fusion is None:
+        return PartCost(0, 0)
+    for row, scale in enumerate(model.config.scales[: model.fusion.out_row]):
+        for block in model.fusion.unused(row):
+            weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)
+            parameters += parameters_of(block)
+            multiply_adds += weights * round(scale**2 * height * width)
+    return PartCost(parameters, multiply_adds)
+
+
+def _numbers(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
+    """How many numbers an operation reads and writes, by the shapes of its inputs and of what it makes."""
+    return sum(x.numel() for x in (*inputs, out_shape) if isinstance(x, torch.Size))
+
+
+def _quarter(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
+    """What one of the four sums adds to what a splat reads and writes: its source, and once the result."""
+    source: torch.Size = inputs[3]
+    return (source.numel() + out_shape.numel()) // 4
+
+
+def _each(*_: Any, out_shape: torch.Size, **__: Any) -> int:
+    """Two operations for each number made."""
+    return 2 * out_shape.numel()
+
+
+TAPS: dict[Any, Callable[..., int]] = {torch.ops.aten.addcmul: _each, torch.ops.aten.addcmul_: _each}
+"""What filters are made of that are no convolutions."""
+MOVED: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.convolution: _numbers,
+    torch.ops.aten.addmm: _numbers,
+    torch.ops.aten.mm: _numbers,
+    torch.ops.aten.bmm: _numbers,
+    torch.ops.aten.grid_sampler_2d: _numbers,
+    torch.ops.aten.index_add: _quarter,
+}
+"""The layers whose numbers are counted, as PyTorch calls them, and how; AdaCoF besides."""
+
+
+def _moved_by_adacof(config: ModelConfig, height: int, width: int) -> int:
+    """Three numbers for each tap, the frame and what is made of it: of two frames, at each scale."""
+    pixels = sum(round(scale**2 * height * width) for scale in config.scales)
+    return 2 * pixels * (3 * config.kernel_size**2 + 3 + 3)

@@ -1,0 +1,1 @@
+"""From footage to batches: clips, scans for cuts and repeats, crops on disk, augmentation."""

@@ -1,0 +1,186 @@
+"""Parallel: one training over several processes, as torchrun starts them (DistributedDataParallel).
+
+    torchrun --nproc-per-node 2 -m tweenlet train ...
+
+Each process takes its share of every batch, gradients are averaged, and batch norms see the whole batch; so
+the training is that of one process with the same batch, up to rounding. Without torchrun there is one, and
+everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from tweenlet.runtime.atomic import claimed
+
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for the first one, which may be decoding a large data set."""
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Join the processes that torchrun started, if it did, and part at the end.
+
+    What they write to must be one folder for all of them, on a shared disk if they run on several machines.
+    """
+    if not dist.is_torchelastic_launched() or dist.is_initialized():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0. The first one alone writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextmanager
+def first_goes_first() -> Iterator[None]:
+    """The first process does what is within; the others do it after, and find it done.
+
+    If it fails in the first process, the others end in OSError.
+    """
+    if processes() == 1:
+        yield
+    elif rank() == 0:
+        try:
+            yield
+        except BaseException:
+            mean(float("nan"))
+            raise
+        mean(0.0)
+    else:
+        if mean(0.0) != 0.0:
+            raise OSError("the first process failed; its message says why")
+        yield
+
+
+@contextmanager
+def one_claims(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """A folder that the first process claims for all; errors as :func:`tweenlet.runtime.atomic.claimed`."""
+    with ExitStack() as stack:
+        with first_goes_first():
+            if not rank():
+                stack.enter_context(claimed(folder, names))
+        yield
+
+
+def share(batch: int) -> slice:
+    """The places of a batch that this process takes; ValueError where the processes cannot share alike."""
+    if batch % processes():
+        raise ValueError(f"expected a batch that {processes()} processes can share alike, got {batch}")
+    size = batch // processes()
+    return slice(rank() * size, (rank() + 1) * size)
+
+
+def mean(value: float) -> float:
+    """The mean of a number over all processes."""
+    if processes() == 1:
+        return value
+    tensor = torch.tensor([value], dtype=torch.float64)
+    dist.all_reduce(tensor)
+    return float(tensor) / processes()
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is so in any of the processes."""
+    return mean(float(flag)) > 0
+
+
+def joined(model: nn.Module) -> nn.Module:
+    """The model as it learns: itself, or with its gradients averaged over all processes.
+
+    Change its batch norms with :func:`see_whole_batch` before.
+    """
+    if processes() == 1 or not any(p.requires_grad for p in model.parameters()):
+        return model
+    return DistributedDataParallel(model, broadcast_buffers=False)
+
+
+def see_whole_batch(model: nn.Module) -> nn.Module:
+    """The model with batch norms that take their statistics over all processes, under the same names."""
+    if processes() == 1:
+        return model
+    for name, child in model.named_children():
+        if isinstance(child, _BatchNorm):
+            wide = _WideBatchNorm(child.num_features, child.eps, child.momentum).train(child.training)
+            wide._parameters, wide._buffers = child._parameters, child._buffers  # the very same tensors
+            setattr(model, name, wide)
+        else:
+            see_whole_batch(child)
+    return model
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(_context: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _WideBatchNorm(_BatchNorm):
+    """Batch norm over the batch of all processes. (``nn.SyncBatchNorm`` runs on GPUs only.)"""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 3:
+            raise ValueError(f"expected (B, C, ...), got {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, ...) -> the same shape."""
+        if not self.training:
+            return super().forward(input)
+        x = input.float()
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
+        count = x.numel() // x.shape[1] * processes()
+        mean = _sum(x.sum(axes)) / count
+        centred = x - mean.view(shape)
+        variance = _sum(centred.square().sum(axes)) / count
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        out: Tensor = centred * scale.view(shape) + self.bias.view(shape)
+        return out.to(input.dtype)
