@@ -233,3 +233,16 @@ def test_a_frozen_stream_is_read_no_further_than_it_must_be() -> None:
         assert len(timeline) < 9
     assert timeline.made == 3
     assert timeline.source.repeats == 56
+
+
+def test_a_slide_is_not_shown_long_before_it_is_due() -> None:
+    source = stream([0, 2, 4], [0.1, 0.5, 0.9], last=2)
+    coarse = (torch.rand(3, 6, 8).repeat_interleave(24, 1).repeat_interleave(24, 2) for _ in source)
+    slides = [
+        SourceFrame(s.original, slide, s.time, s.duration) for s, slide in zip(source, coarse, strict=True)
+    ]
+    timing = OutputTiming(fps=10)
+    shown = list(Timeline(slides, Interpolator(Halfway()), timing, Fraction(1, 2)))
+    first = {k: next(s.time for s in shown if s.source.original == k) for k in range(3)}
+    assert all(abs(first[k] - 2 * k) <= Fraction(1, 10) for k in range(3))
+    timing.check(Fraction(1, 2), Fraction(2), False, "slides")

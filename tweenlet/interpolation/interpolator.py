@@ -30,6 +30,8 @@ from tweenlet.network.config import ModelConfig
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
 HALFWAY = Fraction(1, 2)
+INTERVAL = Fraction(1, 24)
+"""Seconds between frames of a stream that has no times."""
 SLACK = 0.5
 """How far outside [0, 1] values may lie; pictures of 0 to 255 go further."""
 
@@ -166,10 +168,10 @@ class Interpolator:
 
         """
         timing = OutputTiming(factor)
-        timing.check(Fraction(1), Fraction(1), self.takes_time, "the stream")
+        timing.check(1 / INTERVAL, INTERVAL, self.takes_time, "the stream")
         source = (self._taken(number, frame) for number, frame in enumerate(one_size(frames)))
         like: Picture | None = None
-        for shown in Timeline(source, self, timing, cuts=cuts, repeats=repeats):
+        for shown in Timeline(source, self, timing, 1 / INTERVAL, cuts=cuts, repeats=repeats):
             like = like if shown.source is None else shown.source.original
             assert like is not None  # the first frame is one that came in
             yield _like(like, shown.picture) if shown.source is None else like
@@ -179,7 +181,7 @@ class Interpolator:
         original = frame.copy() if isinstance(frame, np.ndarray) else frame.clone()
         picture = torch.from_numpy(original) if isinstance(original, np.ndarray) else original
         on_device = picture.detach().to(self.device, torch.float32)
-        return SourceFrame(original, on_device, Fraction(number), Fraction(1))
+        return SourceFrame(original, on_device, number * INTERVAL, INTERVAL)
 
 
 def one_size(frames: Iterable[Picture]) -> Iterator[Picture]:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.interpolation.flow_cache import FlowCache
-from tweenlet.interpolation.keyframes import LONGEST_RUN, KeyFrames, Original, SourceFrame
+from tweenlet.interpolation.keyframes import LONGEST_RUN, SHORTEST_HOLD, KeyFrames, Original, SourceFrame
 from tweenlet.interpolation.timing import Interval, OutputTiming, Slot
 
 REPEATS = ("keep", "smooth", "ignore")
@@ -174,7 +174,9 @@ class Timeline(Generic[Original]):
         start, end = (frame.time for frame in between)
         if end - start > LONGEST_RUN * usual:
             start = end - usual
-        return _Gap(key, start, end, after, between, source.is_cut(key))
+        if cut := source.is_cut(key):  # of a slide show, the next is not due long before its time
+            start = max(start, end - SHORTEST_HOLD)
+        return _Gap(key, start, end, after, between, cut)
 
     def _output(self, slot: Slot, index: int, gap: _Gap[Original] | None) -> OutputFrame[Original]:
         """What is shown in a slot that begins in the interval after source frame ``index``."""

@@ -20,6 +20,8 @@ Rate = float | str | Fraction
 """Frames per second as people write them: 60, 59.94, "60000/1001"."""
 LONGEST_FILL = 60
 """Seconds of a hold that a constant rate fills with repeats; a longer one is shown as one long frame."""
+LONGEST_MOVE = Fraction(1, 10)
+"""Seconds: longer intervals are those of slides, which a rate may be any multiple of."""
 UNEVEN = Fraction(3, 2)
 """A last frame shown for so many usual intervals or longer is meant to stand."""
 
@@ -191,7 +193,8 @@ class OutputTiming:
         dense = self.dense_rate(own)
         if dense < own * Fraction(99, 100):
             raise ValueError(f"{name} has {float(own):g} frames per second: expected more, got {self.fps}")
-        times = ceil(dense * usual) if self.multiple is None else self.multiple
+        moving = min(usual, LONGEST_MOVE)
+        times = ceil(dense * moving) if self.multiple is None else self.multiple
         if not exact and times > 2**self.levels:
             raise ValueError(
                 f"depth {self.depth} gives {2**self.depth} times as many frames at most, "
