@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Does distillation help, and what does inheriting give? One teacher compressed by 91 % of its parameters; students of one
 # architecture, trained for the same steps on the same samples in the same order, without a teacher and with one.
-#   runs/compress.sh FOOTAGE EVALUATION OUT     e.g. runs/compress.sh ../shared/data/train ../shared/data/eval ../compress
-# Killed and started again it goes on where it was. What README.md and docs/LOG.md report is from these commands on two
+#   runs/compress.sh FOOTAGE EVALUATION OUT     e.g. runs/compress.sh my_videos/ my_clips/ compressed/
+# Killed and started again it goes on where it was. What docs/compression.md and docs/log/compression.md report is from these commands on two
 # cores, but that the teacher's settings changed on the way (weights/teacher.md).
 set -euo pipefail
 footage=$1 evaluation=$2 out=$3

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The recipe of the default weights: train, then score them beside the classical methods. The shipped weights came to it on the
 # way (weights/default.md); as it stands it has been run for a few steps only. Their 8,300 steps took 85 minutes on one core.
-#   runs/default.sh FOOTAGE EVALUATION OUT     e.g. runs/default.sh ../shared/data/train ../shared/data/eval ../run
+#   runs/default.sh FOOTAGE EVALUATION OUT     e.g. runs/default.sh my_videos/ my_clips/ run/
 # Killed and started again it goes on where it was.
 set -euo pipefail
 footage=$1 evaluation=$2 out=$3

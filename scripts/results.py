@@ -21,7 +21,7 @@ from pathlib import Path
 from tweenlet.evaluation.report import Report
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "weights/default.md")
+PAGES = ("README.md", "docs/benchmarks.md", "weights/default.md")
 PARTS: dict[str, Callable[[Report], str]] = {
     "summary": Report.summary,
     "certainty": Report.certainty,

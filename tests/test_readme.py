@@ -1,4 +1,4 @@
-"""What the README says can be typed: its Python runs, its commands are understood."""
+"""What README and docs say can be typed: Python runs, commands are understood, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from tweenlet.video.images import ImageEncoder
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 EVALUATION = (ROOT / "docs/evaluation.md").read_text()
+PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")))
+SPOKEN = [path for path in PAGES if "log" not in path.parts and path.name != "CHANGELOG.md"]
+"""Pages whose commands are today's; those of the log are those of its days."""
 
 
 def blocks(*languages: str, text: str = README) -> list[str]:
@@ -47,16 +51,25 @@ def small_clip(path: Path) -> None:
             writer.write(frame, frame.time, frame.duration)
 
 
-@pytest.mark.parametrize("snippet", blocks("python"))
-def test_python_in_the_readme_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def every(find: Callable[[str], list[str]]) -> list[object]:
+    """What is found on the pages, with their names as ids."""
+    return [
+        pytest.param(found, id=f"{path.relative_to(ROOT)}-{k}")
+        for path in SPOKEN
+        for k, found in enumerate(find(path.read_text()))
+    ]
+
+
+@pytest.mark.parametrize("snippet", every(lambda text: blocks("python", text=text)))
+def test_python_on_the_pages_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'(?:interpolate_video|read)\(\s*"([^"]+\.\w+)"', snippet):
         small_clip(tmp_path / name)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize("command", commands() + commands(EVALUATION))
-def test_commands_in_the_readme_are_understood(command: str) -> None:
+@pytest.mark.parametrize("command", every(commands))
+def test_commands_on_the_pages_are_understood(command: str) -> None:
     app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
 
 
@@ -64,6 +77,27 @@ def test_the_readme_shows_both() -> None:
     assert blocks("python")
     assert any(command.startswith("tweenlet interpolate") for command in commands())
     assert "tweenlet demo" in commands()
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.encode()) <= 8 * 1024
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which GitHub and the docs site link to the headings of a page."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text())
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"\w+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
 
 
 def test_the_tables_of_results_are_those_of_the_reports() -> None:
@@ -74,7 +108,8 @@ def test_the_tables_of_results_are_those_of_the_reports() -> None:
 
 
 def test_a_stale_table_is_found(tmp_path: Path) -> None:
-    for page in ("README.md", "weights/default.md", "docs/results/clips9.json", "scripts/results.py"):
+    pages = ("README.md", "docs/benchmarks.md", "weights/default.md", "docs/results/clips9.json")
+    for page in (*pages, "scripts/results.py"):
         (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)
     script = [sys.executable, tmp_path / "scripts/results.py"]

@@ -38,7 +38,7 @@ class TrainOptions:
     """Decay of the exponential moving average of the weights, which is what is validated and exported."""
     settle: float = 0.7
     """Share of the steps after which batch norms keep their statistics, so that a network learns with those
-    that it is used with: those of small batches differ much (docs/LOG.md). 1 = never."""
+    that it is used with: those of small batches differ much (docs/log/compression.md). 1 = never."""
     loss: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0})
     """Weights of its terms, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr, and
     perceptual (distance of features, wants the extra `evaluate`)."""
