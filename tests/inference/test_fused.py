@@ -16,9 +16,16 @@ from tweenlet.inference.fused.adacof_heads import Enlarge
 from tweenlet.inference.fused.fuse import prepared
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.adacof_heads import SCALE_NAMES
-from tweenlet.network.config import MINI, SMALL, TINY
+from tweenlet.network.config import MINI, RIFE, SMALL, TINY, FlowLevel, IntermediateFlowConfig
 from tweenlet.network.features import Block
 from tweenlet.network.stmfnet import STMFNet
+
+
+def intermediate(**options):
+    levels = (FlowLevel(4, 12, 2), FlowLevel(2, 8, 1))
+    branch = IntermediateFlowConfig(levels, encoder=(8, 2), context=3, **options)
+    return replace(RIFE, intermediate=branch)
+
 
 EXACT = {"atol": 1e-4, "rtol": 0}
 CONFIGS = FAMILY | {
@@ -26,6 +33,9 @@ CONFIGS = FAMILY | {
     "motion and fusion": replace(SMALL, refine=(8, 8), scales=(1.0, 0.5), grid=(4, 4)),
     "motion and texture": replace(SMALL, refine=(8, 8), texture=(4, 4, 6, 6), texture_out=4),
     "mini": MINI,
+    "two frames": intermediate(),
+    "four frames": intermediate(four_frames=True),
+    "four frames and a head": intermediate(four_frames=True, head=8),
 }
 
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from tweenlet.network.config import IntermediateFlowConfig
 from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time, resize
-from tweenlet.network.intermediate_flow import level_inputs as inputs_of
+from tweenlet.ops.levels import level_inputs, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
 from tweenlet.ops.warp import backwarp
@@ -138,9 +138,12 @@ class FourFrameFlow(nn.Module):
         estimate: Tensor | None = None
         coarser = 0
         for scale, level in zip(self.scales[:-1], self.levels, strict=False):
-            around = (shrink(before, scale // 2), shrink(after, scale // 2))
-            inputs, flows = level_inputs(*around, times, scale, estimate, coarser)
-            estimate, coarser = level(inputs, flows), scale
+            first, second = shrink(before, scale // 2), shrink(after, scale // 2)
+            if estimate is None:
+                estimate = level(warped_inputs(first, second, times, None))
+            else:
+                estimate = level(*level_inputs(first, second, times, scale, estimate, coarser // scale))
+            coarser = scale
         assert estimate is not None
         return estimate
 
@@ -173,8 +176,8 @@ class FourFrameFlow(nn.Module):
         moved = estimate[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
         estimate = torch.cat((moved, estimate[:, 4:]), 1)
         coarser, scale = self.scales[-2:]
-        inputs, flows = level_inputs(pair[:, 0], pair[:, 1], times, scale, estimate, coarser, bend)
-        finest: Tensor = self.levels[-1](inputs, flows)
+        given = level_inputs(pair[:, 0], pair[:, 1], times, scale, estimate, coarser // scale, bend)
+        finest: Tensor = self.levels[-1](*given)
         return finest
 
     def show(self, frames: Tensor, motion: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -187,29 +190,6 @@ class FourFrameFlow(nn.Module):
         correction: Tensor | None = None if self.head is None else self.head(fetched, motion[:, 4:])
         still = overlay(frames.float(), velocities.isnan().flatten(2).all(2))
         return mix(before, after, fetched, motion[:, 4:5], correction, still), correction
-
-
-def level_inputs(
-    before: Tensor,
-    after: Tensor,
-    times: Tensor,
-    scale: int,
-    estimate: Tensor | None,
-    coarser: int,
-    *more: Tensor,
-) -> tuple[Tensor, Tensor | None]:
-    """What a level of a ``scale`` sees, and the flows that it corrects, in pixels of the frame.
-
-    As :func:`~tweenlet.network.intermediate_flow.level_inputs`, but the estimate, and what follows it, come
-    from a level of the scale ``coarser``, and flows are in pixels of the frame.
-    """
-    if estimate is None:
-        return inputs_of(before, after, times, None), None
-    factor = coarser // scale
-    estimate, *more_here = (resize(x, factor) for x in (estimate, *more))
-    flows = estimate[:, :4]
-    small = torch.cat((flows / scale, estimate[:, 4:]), 1)
-    return inputs_of(before, after, times, small, *(x / scale for x in more_here)), flows
 
 
 def velocity_of(estimate: Tensor, before: Tensor, after: Tensor) -> Tensor:

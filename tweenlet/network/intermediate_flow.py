@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.config import FlowLevel, IntermediateFlowConfig
+from tweenlet.ops.levels import warped_inputs
 from tweenlet.ops.warp import backwarp
 
 SLOPE = 0.2
@@ -142,7 +143,7 @@ class IntermediateFlow(nn.Module):
         flows: list[Tensor] = []
         estimate: Tensor | None = None
         for scale, level in zip(self.scales, self.levels, strict=True):
-            inputs = resize(level_inputs(before, after, times, estimate), 1 / scale)
+            inputs = resize(warped_inputs(before, after, times, estimate), 1 / scale)
             if flows:
                 inputs[:, -4:] /= scale
             estimate = resize(level(inputs), scale)
@@ -150,32 +151,6 @@ class IntermediateFlow(nn.Module):
             estimate = torch.cat((flows[-1], estimate[:, 4:]), 1)
         assert estimate is not None
         return flows, estimate[:, 4:5]
-
-
-def level_inputs(
-    before: Tensor, after: Tensor, times: Tensor, estimate: Tensor | None, *more: Tensor
-) -> Tensor:
-    """What a level sees: both frames and their features where the flows lead to, and what is known so far.
-
-    Args:
-        before: a frame and its features, (B, 3 + F, h, w).
-        after: the same of the frame after.
-        times: (B, 1, 1, 1).
-        estimate: flows in pixels of what is given here, mask and context, (B, 5 + context, h, w); None at the
-            first level: both are given as they are.
-        more: what follows the flows, (B, ..., h, w) each.
-
-    Returns:
-        (B, C, h, w): frames, features, time, mask, context, flows, more.
-
-    """
-    plane = times.expand(-1, 1, *before.shape[-2:])
-    if estimate is None:
-        return torch.cat((before[:, :3], after[:, :3], before[:, 3:], after[:, 3:], plane), 1)
-    flows = estimate[:, :4]
-    before, after = backwarp(before, flows[:, :2]), backwarp(after, flows[:, 2:])
-    known = (before[:, :3], after[:, :3], before[:, 3:], after[:, 3:], plane, estimate[:, 4:], flows)
-    return torch.cat((*known, *more), 1)
 
 
 def _warp(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tweenlet.ops.dispatch import kernel_for
+
 
 def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
     """Sample both frames along the flows, bicubic; beyond a frame its border goes on.
@@ -27,6 +29,8 @@ def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
         (B, 24, H/2, W/2): channels of both frames, each of four pixels.
 
     """
+    if (run := kernel_for(fetch_both, before, after, flows)) is not None:
+        return run(before, after, flows)
     flows = _enlarge(flows)
     fetched = torch.cat((fetch(before, flows[:, :2]), fetch(after, flows[:, 2:])), 1)
     return F.pixel_unshuffle(fetched, 2)
@@ -46,6 +50,9 @@ def mix(
         still: (B, 1, H, W), how much of each pixel stands still, 0 to 1.
 
     """
+    given = (before, after, fetched, mask, *(() if correction is None else (correction,)), still)
+    if (run := kernel_for(mix, *given)) is not None:
+        return run(before, after, fetched, mask, correction, still)
     first, second = F.pixel_shuffle(fetched, 2).chunk(2, 1)
     mask = _enlarge(mask)
     if correction is None:

@@ -172,7 +172,11 @@ def test_what_is_around_it(slopes):
     x, weight, bias = random(1, 20, 14, 19), weights(20, 20, 3, 3), torch.randn(20)
     before, after, added = torch.randn(slopes), torch.randn(slopes), random(1, 20, 14, 19)
     made = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, after), added)
-    torch.testing.assert_close(made.double(), wanted(x, weight, bias, before, after, added), **CLOSE)
+    exact = wanted(x, weight, bias, before, after, added)
+    torch.testing.assert_close(made.double(), exact, **CLOSE)
+    of_sum = torch.randn(slopes)
+    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, after, of_sum), added)
+    torch.testing.assert_close(made.double(), F.prelu(exact, of_sum.double()), **CLOSE)
 
 
 def test_it_reads_nothing_beyond_its_input():

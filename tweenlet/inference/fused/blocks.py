@@ -23,6 +23,7 @@ from tweenlet.network.blocks import Tile, WholeFrameLayer
 from tweenlet.network.features import Block, Branch
 from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.fusion import Lateral
+from tweenlet.network.intermediate_flow import SLOPE, Level, ResidualBlock
 from tweenlet.network.motion import Mend, Refine, matched
 from tweenlet.network.texture import Residual
 from tweenlet.ops.candidates import CANDIDATE_FRAMES, warp_candidates
@@ -210,3 +211,53 @@ class FastFlowDecoder(nn.Module):
             end, start = start, start - width
             layer(x[:, end:], into=x[:, start:end])
         return self.predict(x), x
+
+
+class FastResidualBlock(nn.Module):
+    """:class:`~tweenlet.network.intermediate_flow.ResidualBlock`, in one pass, its scale folded."""
+
+    def __init__(self, plain: ResidualBlock):
+        super().__init__()
+        conv: nn.Module = plain.conv
+        layer = conv.layer if isinstance(conv, Winograd) else conv
+        assert isinstance(layer, nn.Conv2d)
+        layer.weight.data *= plain.scale.data.view(-1, 1, 1, 1)
+        if layer.bias is not None:
+            layer.bias.data *= plain.scale.data.flatten()
+        self.conv = conv
+        if isinstance(conv, Winograd):
+            conv.of_sum = torch.tensor([SLOPE])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain one's."""
+        if isinstance(self.conv, Winograd):
+            out: Tensor = self.conv(x, x)
+            return out
+        return F.leaky_relu_(self.conv(x).add_(x), SLOPE)
+
+
+class FastLevel(nn.Module):
+    """:class:`~tweenlet.network.intermediate_flow.Level`, which leaves the channels of a pixel together."""
+
+    def __init__(self, plain: Level):
+        super().__init__()
+        self.down, self.blocks, (self.up, _) = plain.down, plain.blocks, plain.up
+        layer = self.up.layer if isinstance(self.up, Winograd) else self.up
+        assert isinstance(layer, nn.ConvTranspose2d)
+        order = torch.arange(layer.out_channels).view(-1, 4).T.flatten()  # pixels of a cell, then channels
+        factors = torch.ones(layer.out_channels // 4)
+        factors[:4] = plain.scale
+        factors = factors.repeat(4).to(layer.weight)
+        layer.weight.data = channels_last(layer.weight.data[:, order] * factors.view(1, -1, 1, 1))
+        if layer.bias is not None:
+            layer.bias.data = layer.bias.data[order] * factors
+
+    def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
+        """As the plain one's, channels_last."""
+        cells = self.up(self.blocks(self.down(inputs))).float().permute(0, 2, 3, 1)
+        batch, height, width, channels = cells.shape
+        by_row = cells.reshape(batch, height, width, 2, 2, channels // 4).transpose(2, 3)
+        estimate: Tensor = by_row.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        if flows is not None:
+            estimate[:, :4] += flows
+        return estimate

@@ -13,15 +13,18 @@ from tweenlet.inference.fused.blocks import (
     FastBlock,
     FastFlowDecoder,
     FastLateral,
+    FastLevel,
     FastMend,
     FastRefine,
     FastResidual,
+    FastResidualBlock,
 )
 from tweenlet.inference.fused.layers import Conv3d, GateInPlace, Pointwise, Winograd, affine_of, channels_last
 from tweenlet.network.blocks import Gate
 from tweenlet.network.features import Block
 from tweenlet.network.flow import Decoder
 from tweenlet.network.fusion import Lateral
+from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.motion import Mend, Refine
 from tweenlet.network.texture import Residual
 
@@ -42,6 +45,8 @@ FASTER: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     Mend: FastMend,
     Refine: FastRefine,
     Decoder: FastFlowDecoder,
+    ResidualBlock: FastResidualBlock,
+    Level: FastLevel,
     Gate: GateInPlace,
 }
 """Blocks, and what does the same faster."""

@@ -95,6 +95,7 @@ class Winograd(nn.Module):
         self.makes: torch.dtype | None = None  # what it takes, if not told
         self.before: Tensor | None = None
         self.after: Tensor | None = None
+        self.of_sum: Tensor | None = None
         self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
         self.transposed = isinstance(layer, TRANSPOSED)
         self.out_channels = layer.weight.shape[1 if self.transposed else 0]
@@ -120,13 +121,13 @@ class Winograd(nn.Module):
         x = x if beside is None else torch.cat((x, beside), 1)
         made = self.layer(x if self.before is None else _activated(x, self.before))
         made = _activated_(inside(made, self.layer, cut), self.after)
-        made = made if added is None else made.add_(added)
+        made = _activated_(made if added is None else made.add_(added), self.of_sum)
         return made if into is None else into.copy_(made)
 
     def kernels(self) -> winograd.PackedConvolution:
         """The layer as native code reads it, prepared once."""
         if self._kernels is None:
-            told = (self.layer.weight, self.layer.bias, self.before, self.after, self.products)
+            told = (self.layer.weight, self.layer.bias, self.before, self.after, self.of_sum, self.products)
             if self.transposed:
                 self._kernels = winograd.pack_transposed(*told)
             else:

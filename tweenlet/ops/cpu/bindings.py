@@ -74,6 +74,12 @@ class Float32ChannelsLast(Pointer):
     layout = "channels_last"
 
 
+class Float32ChannelsLastOrNull(Float32ChannelsLast):
+    """The same, or null, for None."""
+
+    nullable = True
+
+
 class Float64(Pointer):
     """``double *``."""
 
@@ -214,7 +220,7 @@ class Convolution(Struct):
         *_fields(INT, "inputs outputs taps tile is_bf16 enlarge shrink"),
         ("kernels", Values),
         ("bias", Float32),
-        *_fields(Float32OrNull, "slope_before slope_after"),
+        *_fields(Float32OrNull, "slope_before slope_after slope_sum"),
     )
 
 
@@ -262,6 +268,12 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(FLOAT, LONG, INT, INT),
     ),
     "intermediate_flow": (STATUS, *[Float32] * 5, INT, INT, FLOAT, FLOAT, INT),
+    "level_inputs": (STATUS, *[Float32ChannelsLast] * 5, FLOAT, *[INT] * 6, FLOAT, INT),
+    "fetch_both": (STATUS, Float32, Float32, Float32Strided, Float32ChannelsLast, *[LONG] * 3, *[INT] * 3),
+    "mix": (
+        *(STATUS, Float32, Float32, Float32ChannelsLast, Float32Strided, Float32ChannelsLastOrNull),
+        *(Float32, Float32, *[LONG] * 2, *[INT] * 3),
+    ),
     "static_overlay": (STATUS, Float32, Int32, Float32, Float32, INT, INT, *[FLOAT] * 5, INT),
     "sobel": (STATUS, Float32, Float32, *[INT] * 3),
     "search_round": (STATUS, *[Float32] * 5, *[INT] * 7, FLOAT, INT),

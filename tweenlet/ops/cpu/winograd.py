@@ -50,6 +50,8 @@ class PackedConvolution:
     """By how much inputs below zero are multiplied first, for each channel; None = not at all."""
     after: Tensor | None
     """The same for the outputs, before a residual is added."""
+    of_sum: Tensor | None
+    """The same for the outputs, after it is added."""
 
 
 def pack_convolution(
@@ -57,6 +59,7 @@ def pack_convolution(
     bias: Tensor | None,
     before: Tensor | None = None,
     after: Tensor | None = None,
+    of_sum: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
     stride: int = 1,
 ) -> PackedConvolution:
@@ -64,7 +67,8 @@ def pack_convolution(
 
     ``stride`` is that in space, 1 or 2: of stride 2 it is a convolution with 2x2 cells of 2x2 pixels each.
 
-    ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel. The
+    ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel;
+    ``of_sum`` is that of one after something is added. The
     products are made in ``dtype``, which :func:`~tweenlet.ops.dispatch.compiled` knows;
     their sums are float32.
     """
@@ -73,8 +77,8 @@ def pack_convolution(
     if stride == 2:
         of_cells = F.pad(by_slice, (1, 0, 1, 0)).reshape(1, outputs, inputs, -1, 2, 2, 2, 2)
         by_slice = of_cells.permute(0, 1, 5, 7, 2, 3, 4, 6).flatten(2, 4)  # (1, K, 4 C, T, 2, 2)
-        return _pack(by_slice, bias, before, after, dtype, shrink=2)
-    return _pack(by_slice, bias, before, after, dtype)
+        return _pack(by_slice, bias, before, after, of_sum, dtype, shrink=2)
+    return _pack(by_slice, bias, before, after, of_sum, dtype)
 
 
 def pack_transposed(
@@ -82,6 +86,7 @@ def pack_transposed(
     bias: Tensor | None,
     before: Tensor | None = None,
     after: Tensor | None = None,
+    of_sum: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> PackedConvolution:
     """The same for a transposed layer of ``weight`` (C, K, 4, 4) or (C, K, 3, 4, 4) that enlarges by 2.
@@ -95,7 +100,7 @@ def pack_transposed(
     for y in (0, 1):
         for x in (0, 1):
             parts.append(by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]])  # of pixels y - 1 and y
-    return _pack(torch.stack(parts), bias, before, after, dtype, enlarge=2)
+    return _pack(torch.stack(parts), bias, before, after, of_sum, dtype, enlarge=2)
 
 
 def _pack(
@@ -103,6 +108,7 @@ def _pack(
     bias: Tensor | None,
     before: Tensor | None,
     after: Tensor | None,
+    of_sum: Tensor | None,
     dtype: torch.dtype,
     enlarge: int = 1,
     shrink: int = 1,
@@ -132,6 +138,7 @@ def _pack(
         pad_channels(torch.zeros(outputs) if bias is None else bias, outputs),
         None if before is None else pad_channels(before, inputs // shrink**2),
         None if after is None else pad_channels(after, outputs),
+        None if of_sum is None else pad_channels(of_sum, outputs),
     )
 
 
@@ -200,7 +207,8 @@ def convolve(
         weights.points.dtype == torch.bfloat16,
     )
     layer = Convolution(
-        *numbers, weights.enlarge, weights.shrink, weights.points, weights.bias, weights.before, weights.after
+        *(*numbers, weights.enlarge, weights.shrink, weights.points, weights.bias),
+        *(weights.before, weights.after, weights.of_sum),
     )
     inputs = array(Input(t, t.shape[1], _layout(t)) for t in sources)
     extent = (times[0] if times else batch, height, width, above, below)

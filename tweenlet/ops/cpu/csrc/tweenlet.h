@@ -82,6 +82,7 @@ struct tweenlet_convolution {
     const void *kernels; /* [point][group of outputs][tap][input (pair)][outputs of the group] ([of pair]) */
     const float *bias;
     const float *slope_before, *slope_after; /* of leaky activations around the convolution, or null */
+    const float *slope_sum;                  /* of one after the residual is added, or null */
 };
 
 /* Weights of the variational refinement, named as in OpenCV. */
@@ -129,6 +130,18 @@ void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const fl
 /* intermediate.c */
 int tweenlet_intermediate_flow(const float *before, const float *after, const float *flows, float *out, float *coverage,
                                int height, int width, float photometric_decay, float fallback_weight, int threads);
+
+/* levels.c */
+int tweenlet_level_inputs(const float *before, const float *after, const float *estimate, float *out, float *flows,
+                          float time, int channels, int known, int more, int height, int width, int factor, float scale,
+                          int threads);
+
+/* mix.c */
+int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, long flow_row,
+                        long flow_pixel, long flow_channel, int height, int width, int threads);
+int tweenlet_mix(const float *before, const float *after, const float *fetched, const float *mask,
+                 const float *correction, const float *still, float *out, long mask_row, long mask_pixel, int height,
+                 int width, int threads);
 
 /* overlay.c */
 int tweenlet_static_overlay(const float *frames, const int *duplicates, float *persistence, float *changes, int height,

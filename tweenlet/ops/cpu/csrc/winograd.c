@@ -96,7 +96,7 @@ struct target {
     long row, pixel; /* bytes */
     int channels;
     struct range rows, columns; /* in the image */
-    const float *bias, *slope;
+    const float *bias, *slope, *slope_sum;
 };
 
 INLINE void output_transform(const int tile, const int y_is_bf16, const int streams, const float *points, long stride,
@@ -120,6 +120,7 @@ INLINE void output_transform(const int tile, const int y_is_bf16, const int stre
             vec value = out[column] + *(const vec *)to.bias;
             if (to.slope) value = leaky_relu(value, *(const vec *)to.slope);
             if (residual) value += load(residual + place, active, y_is_bf16);
+            if (to.slope_sum) value = leaky_relu(value, *(const vec *)to.slope_sum);
             if (streams)
                 store_streaming(to.y + place, value);
             else
@@ -318,6 +319,7 @@ static void transform_output_tile(const struct plan *plan, int slice, int copy, 
         to.channels = layer->outputs - channel;
         to.bias = layer->bias + channel;
         to.slope = layer->slope_after ? layer->slope_after + channel : NULL;
+        to.slope_sum = layer->slope_sum ? layer->slope_sum + channel : NULL;
         plan->output(m + channel, plan->m_point, &to);
     }
 }

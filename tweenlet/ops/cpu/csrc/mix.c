@@ -1,0 +1,154 @@
+/* Two frames fetched along flows of half their size, and mixed. ops/cpu/mix.py calls it. */
+
+#include <stdlib.h>
+
+#include "tweenlet.h"
+
+#include "vectors.h"
+#include "bilinear.h"
+
+typedef float quad __attribute__((vector_size(16), aligned(4)));
+
+#define COLOURS 3
+#define CELL 4 /* pixels of a cell of 2x2: of a channel they lie one after the other */
+
+/* The shares of four pixels in a row, for a place that far from the second. As PyTorch's, with a = -0.75. */
+INLINE quad cubic_shares(float t) {
+    const float a = -0.75f, far = t + 1, near = 1 - t, farther = 2 - t;
+    return (quad){((a * far - 5 * a) * far + 8 * a) * far - 4 * a, ((a + 2) * t - (a + 3)) * t * t + 1,
+                  ((a + 2) * near - (a + 3)) * near * near + 1,
+                  ((a * farther - 5 * a) * farther + 8 * a) * farther - 4 * a};
+}
+
+/* The colours of a frame of planes at a place, bicubic, step numbers apart; beyond the frame its border goes on. */
+INLINE void fetch_bicubic(const float *frame, int height, int width, float y, float x, float *to, int step) {
+    y = clamp(y, -4, height + 3), x = clamp(x, -4, width + 3);
+    const float top = floorf(y), left = floorf(x);
+    const int row = (int)top - 1, column = (int)left - 1;
+    const quad down = cubic_shares(y - top), across = cubic_shares(x - left);
+    const long plane = (long)height * width;
+    if (row >= 0 && row + 3 < height && column >= 0 && column + 3 < width) {
+        const float *first = frame + (long)row * width + column;
+        for (int colour = 0; colour < COLOURS; colour++, first += plane) {
+            const quad sum = down[0] * *(const quad *)first + down[1] * *(const quad *)(first + width) +
+                             down[2] * *(const quad *)(first + 2 * width) +
+                             down[3] * *(const quad *)(first + 3 * width);
+            const quad product = across * sum;
+            to[colour * step] = (product[0] + product[1]) + (product[2] + product[3]);
+        }
+        return;
+    }
+    for (int colour = 0; colour < COLOURS; colour++, frame += plane) {
+        float sum = 0;
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++)
+                sum += down[i] * across[j] *
+                       frame[(long)clamp_index(row + i, height) * width + clamp_index(column + j, width)];
+        to[colour * step] = sum;
+    }
+}
+
+/* A number of each pixel of a row of an image twice as large, bilinearly. rows: those above and below it. */
+INLINE void enlarge_row(const float *above, const float *below, float share, long pixel, int small, float *between,
+                        float *to) {
+    for (int x = 0; x < small; x++) between[x + 1] = above[x * pixel] + share * (below[x * pixel] - above[x * pixel]);
+    between[0] = between[1], between[small + 1] = between[small];
+    for (int x = 0; x < small; x++) {
+        to[2 * x] = 0.25f * between[x] + 0.75f * between[x + 1];
+        to[2 * x + 1] = 0.75f * between[x + 1] + 0.25f * between[x + 2];
+    }
+}
+
+/* The same, of row `row` of an image of planes or pixels (small_rows, small). */
+INLINE void enlarged_row(const float *image, long image_row, long pixel, int small_rows, int small, int row,
+                         float *between, float *to) {
+    const int first = row / 2 - 1 + row % 2;
+    const float *above = image + clamp_index(first, small_rows) * image_row,
+                *below = image + clamp_index(first + 1, small_rows) * image_row;
+    enlarge_row(above, below, row % 2 ? 0.25f : 0.75f, pixel, small, between, to);
+}
+
+/* before, after (COLOURS, height, width), flows (4, height / 2, width / 2) -> out (height / 2, width / 2, 2 * COLOURS *
+   CELL). 1: not enough memory. */
+int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, long flow_row,
+                        long flow_pixel, long flow_channel, int height, int width, int threads) {
+    const int small = width / 2, channels = 2 * COLOURS * CELL;
+    int failed = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        float *between = malloc(sizeof(float) * (small + 2 + 4L * width)), *at = between + small + 2;
+        if (!between) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp barrier
+#pragma omp for schedule(dynamic, 8)
+        for (int row = 0; row < height; row++) {
+            if (failed) continue;
+            for (int channel = 0; channel < 4; channel++)
+                enlarged_row(flows + channel * flow_channel, flow_row, flow_pixel, height / 2, small, row, between,
+                             at + channel * width);
+            float *to = out + (long)(row / 2) * small * channels + row % 2 * 2;
+            for (int x = 0; x < width; x++) {
+                float *cell = to + (long)(x / 2) * channels + x % 2;
+                fetch_bicubic(before, height, width, row + at[width + x], x + at[x], cell, CELL);
+                fetch_bicubic(after, height, width, row + at[3 * width + x], x + at[2 * width + x],
+                              cell + COLOURS * CELL, CELL);
+            }
+        }
+        free(between);
+    }
+    return failed;
+}
+
+/* 1 / (1 + exp(-x)), of so many numbers, a multiple of LANES. */
+INLINE void sigmoid_row(float *x, int count) {
+    for (int k = 0; k < count; k += LANES) {
+        const vec value = *(vec *)(x + k), size = vec_max(value, -value);
+        const vec part = exp2_of_negative(-1.44269504f * size), small = part / (1 + part);
+        *(vec *)(x + k) = vec_select(value < 0, small, 1 - small);
+    }
+}
+
+/* before, after, out (COLOURS, height, width); fetched as tweenlet_fetch_both leaves it; mask (height / 2, width / 2);
+   correction (height / 2, width / 2, (COLOURS + 1) * CELL) or null; still (height, width). 1: not enough memory. */
+int tweenlet_mix(const float *before, const float *after, const float *fetched, const float *mask,
+                 const float *correction, const float *still, float *out, long mask_row, long mask_pixel, int height,
+                 int width, int threads) {
+    const int small = width / 2, channels = 2 * COLOURS * CELL, corrected = (COLOURS + 1) * CELL;
+    const int padded = (width + LANES - 1) / LANES * LANES;
+    const long plane = (long)height * width;
+    int failed = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        float *share = calloc(padded + small + 2, sizeof(float)), *between = share + padded;
+        if (!share) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp barrier
+#pragma omp for schedule(dynamic, 8)
+        for (int row = 0; row < height; row++) {
+            if (failed) continue;
+            enlarged_row(mask, mask_row, mask_pixel, height / 2, small, row, between, share);
+            const float *cells = fetched + (long)(row / 2) * small * channels + row % 2 * 2;
+            const float *more = correction ? correction + (long)(row / 2) * small * corrected + row % 2 * 2 : NULL;
+            if (more)
+                for (int x = 0; x < width; x++) share[x] += more[(long)(x / 2) * corrected + x % 2 + COLOURS * CELL];
+            sigmoid_row(share, padded);
+            for (int colour = 0; colour < COLOURS; colour++) {
+                const long place = colour * plane + (long)row * width;
+                for (int x = 0; x < width; x++) {
+                    const float *cell = cells + (long)(x / 2) * channels + x % 2 + colour * CELL;
+                    const float second = cell[COLOURS * CELL];
+                    float value = second + share[x] * (cell[0] - second);
+                    if (more) value += more[(long)(x / 2) * corrected + x % 2 + colour * CELL];
+                    const float mean = 0.5f * (before[place + x] + after[place + x]);
+                    out[place + x] = value + still[(long)row * width + x] * (mean - value);
+                }
+            }
+        }
+        free(share);
+    }
+    return failed;
+}
