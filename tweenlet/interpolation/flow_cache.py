@@ -9,13 +9,14 @@ What is found, and for which pairs, a :class:`PairMotion` says; a stream has a c
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from threading import Lock
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tweenlet.flow.dis import PAIRS, Pair, dis, fill_in, flows_for, needed_pairs
 from tweenlet.inference.cuda_graphs import Recordings
@@ -40,6 +41,9 @@ class PairMotion(Protocol):
     def assemble(self, motion: Mapping[Pair, Tensor]) -> list[Tensor]:
         """What the network is given, from the motion of the window's pairs."""
 
+    def fit(self, motion: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """The same, (N, 2, h, w), for a window that was padded to a ``size``."""
+
 
 class ClassicalFlow:
     """Optical flow (2, H, W) in pixels by :mod:`tweenlet.flow.dis`; on a CUDA device replayed as a graph."""
@@ -62,6 +66,42 @@ class ClassicalFlow:
     def assemble(self, motion: Mapping[Pair, Tensor]) -> list[Tensor]:
         """The four flows of `flow.dis.PAIRS`."""
         return fill_in(motion)
+
+    def fit(self, motion: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """The flows, going on beyond the borders of their frames."""
+        flows = torch.stack(list(motion))
+        beyond = (0, size[1] - flows.shape[-1], 0, size[0] - flows.shape[-2])
+        return F.pad(flows, beyond, "replicate")
+
+
+class LearnedVelocity:
+    """Velocities (2, h, w) in pixels, measured by a network of four frames on frames padded as it needs.
+
+    Args:
+        velocity: the network's own: frames (B, 3, H, W) twice -> (B, 2, h, w).
+        pad: grows frames (B, 3, H, W) to a size that the network takes.
+
+    """
+
+    def __init__(self, velocity: Callable[[Tensor, Tensor], Tensor], pad: Callable[[Tensor], Tensor]) -> None:
+        self._velocity, self._pad = velocity, pad
+
+    def pairs(self, window: Sequence[Tensor]) -> list[Pair]:  # noqa: ARG002
+        """The first two and the last two."""
+        return [(0, 1), (2, 3)]
+
+    def find(self, window: Sequence[Tensor], pairs: Sequence[Pair]) -> dict[Pair, Tensor]:
+        """The velocities of some pairs."""
+        padded = {place: self._pad(window[place][None]) for pair in pairs for place in pair}
+        return {(a, b): self._velocity(padded[a], padded[b])[0] for a, b in pairs}
+
+    def assemble(self, motion: Mapping[Pair, Tensor]) -> list[Tensor]:
+        """Both."""
+        return [motion[0, 1], motion[2, 3]]
+
+    def fit(self, motion: Sequence[Tensor], size: Sequence[int]) -> Tensor:  # noqa: ARG002
+        """Both: they are those of padded frames already."""
+        return torch.stack(list(motion))
 
 
 class FlowCache:

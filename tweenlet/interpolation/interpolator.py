@@ -16,17 +16,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tweenlet.inference import engines
-from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache, PairMotion
+from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache, LearnedVelocity, PairMotion
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network.config import ModelConfig
+from tweenlet.network.four_frames import FourFrameFlow
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
 HALFWAY = Fraction(1, 2)
@@ -85,7 +85,7 @@ class Interpolator:
         self._tiling = choose_tiling(tile, self._for_tiles, self.device)
         config = getattr(model, "config", None)
         classical = isinstance(config, ModelConfig) and config.flow == "dis"
-        self.motion: PairMotion | None = ClassicalFlow() if classical else None
+        self.motion: PairMotion | None = ClassicalFlow() if classical else self._learned(model, engine)
         # eager networks keep nothing from call to call on a CPU; CUDA graphs and other engines do
         alone = engine == "eager" and self.device.type == "cpu"
         self._turn: AbstractContextManager[object] = nullcontext() if alone else Lock()
@@ -135,11 +135,29 @@ class Interpolator:
         frames_there = torch.stack(list(frames)).to(self.device, torch.float32)
         window = padded(frames_there, self.multiple, getattr(self.model, "padding", "mirrored"))
         flows: tuple[Tensor, ...] = ()
-        if motion is not None:  # found on the frames as they are, going on beyond their borders
-            beyond = (0, window.shape[-1] - width, 0, window.shape[-2] - height)
-            flows = (F.pad(torch.stack(list(motion)).to(self.device), beyond, "replicate").unsqueeze(0),)
+        if motion is not None and self.motion is not None:
+            flows = (self.motion.fit(motion, window.shape[-2:]).to(self.device).unsqueeze(0),)
         out: Tensor = self.model(window.unsqueeze(0), *flows, **options)[0, :, :height, :width]
         return out
+
+    def _learned(self, model: nn.Module, engine: str) -> LearnedVelocity | None:
+        """How a network times four frames, if it does and the engine takes what was found before."""
+        if not isinstance(branch := getattr(model, "intermediate", None), FourFrameFlow):
+            return None
+        if engine in ("onnxruntime", "openvino"):
+            return None
+        running = getattr(self.model, "intermediate", None)
+        branch = running if isinstance(running, FourFrameFlow) else branch
+        half = self.device.type == "cuda" and self.dtype != torch.float32
+
+        def velocity(before: Tensor, after: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, self.dtype, enabled=half):
+                return branch.velocity(before, after).float()
+
+        def pad(frames: Tensor) -> Tensor:
+            return padded(frames.to(self.device, torch.float32), self.multiple, branch.padding)
+
+        return LearnedVelocity(velocity, pad)
 
     def flow_cache(self) -> FlowCache | None:
         """What remembers the motion of one stream, if the network is given any."""

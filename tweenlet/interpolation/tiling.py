@@ -44,6 +44,8 @@ REACH = 0.75
 """How far from a pixel its places and what is thrown there can lie, as a share of the longest flow."""
 MEETING = 32
 """Pixels over which one tile fades into the next."""
+INTERMEDIATE = {True: 180, False: 400}
+"""Bytes that a network of intermediate flow holds for each pixel of a frame: of four frames, of two."""
 LIMIT = 3 * 2**29
 """Bytes that a frame may take inside a network before "auto" cuts it into tiles."""
 
@@ -115,6 +117,8 @@ def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
     devices, where nothing is made in bands, MINI and ST-MFNet are taken to hold twice as much as without
     native code, the default network as much; that and networks with other branches alone are guesses.
     """
+    if config.intermediate is not None:
+        return INTERMEDIATE[config.intermediate.four_frames]
     in_native_code = device.type == "cpu" and compiled()
     total = (13 if in_native_code else 20.5) * config.refine[0] if config.refine else 0
     if config.features is not None:
@@ -179,7 +183,7 @@ def margins(flows: Sequence[Tensor] | None, side: int) -> tuple[int, int]:
     """
     reach = [0.0, 0.0]
     if flows is not None:
-        reach = [max(float(flow[axis].abs().max()) for flow in flows) for axis in (1, 0)]
+        reach = [max(float(flow[axis].nan_to_num().abs().max()) for flow in flows) for axis in (1, 0)]
     down, across = (min(SIGHT + math.ceil(REACH * pixels), side // 4) for pixels in reach)
     return down, across
 
@@ -204,7 +208,8 @@ def run_tiled(
     Args:
         model: as the :class:`~tweenlet.interpolation.interpolator.Interpolator` takes it.
         frames: four tensors (3, H, W).
-        flows: the four (2, H, W) of `flow.dis.PAIRS` where the network takes any.
+        flows: where the network takes any: the four (2, H, W) of `flow.dis.PAIRS`, or velocities (2, h, w)
+            of the padded frames, so many times smaller.
         side: longest side of a tile in pixels.
         multiple: what the sides of the network's input must be multiples of.
         device: where the network runs.
@@ -219,15 +224,22 @@ def run_tiled(
     )
     tiles = list(product(rows, columns))
     aware = len(tiles) > 1 and needs_tile(model)
+    scale = 1  # of the flows: how many times smaller than the padded frames
+    if flows is not None:
+        padded_size = rows[-1].stop, columns[-1].stop
+        scale = min(large // own for large, own in zip(padded_size, flows[0].shape[-2:], strict=True))
 
     def run(down: Span, across: Span, mean: ChannelMeans) -> Tensor:
-        def cut(pictures: Sequence[Tensor]) -> Tensor:
-            part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
+        def cut(pictures: Sequence[Tensor], scale: int = 1) -> Tensor:
+            area = tuple(slice(span.start // scale, span.stop // scale) for span in (down, across))
+            part = [p[(slice(None), *area)] for p in pictures]
             return torch.stack(part).to(device, torch.float32)
 
         window = padded(cut(frames), multiple, getattr(model, "padding", "mirrored"))
         motion: tuple[Tensor, ...] = ()
-        if flows is not None:
+        if flows is not None and scale > 1:
+            motion = (cut(flows, scale).unsqueeze(0),)
+        elif flows is not None:
             right, below = max(across.stop - width, 0), max(down.stop - height, 0)
             motion = (F.pad(cut(flows), (0, right, 0, below), "replicate").unsqueeze(0),)
         tile = {"tile": Tile(down.extent(rows), across.extent(columns), mean)} if aware else {}

@@ -28,6 +28,7 @@ from tweenlet.network.intermediate_flow import Interpolation, Level, activation,
 from tweenlet.ops.levels import level_inputs, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
+from tweenlet.ops.resample import avg_pool2
 from tweenlet.ops.warp import backwarp
 
 SMOOTHED = 5
@@ -37,7 +38,7 @@ PAIR_TIME = 0.5
 
 
 class HalfSizeEncoder(nn.Module):
-    """Features of one frame at half of its size."""
+    """A frame at half of its size, and its features there."""
 
     def __init__(self, hidden: int, outputs: int):
         super().__init__()
@@ -49,9 +50,8 @@ class HalfSizeEncoder(nn.Module):
         self.out = nn.Conv2d(hidden, outputs, 3, 1, 1)
 
     def forward(self, frame: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, outputs, H/2, W/2)."""
-        features: Tensor = self.out(self.layers(frame))
-        return features
+        """(B, 3, H, W) -> (B, 3 + outputs, H/2, W/2), the frame itself first."""
+        return torch.cat((avg_pool2(frame), self.out(self.layers(frame))), 1)
 
 
 class ResidualHead(nn.Module):
@@ -124,7 +124,8 @@ class FourFrameFlow(nn.Module):
 
     def features(self, frames: Tensor) -> Tensor:
         """What levels see of frames (N, 3, H, W): (N, 3 + F, H/2, W/2), the frame itself first."""
-        return torch.cat((F.avg_pool2d(frames, 2), self.encode(frames)), 1)
+        features: Tensor = self.encode(frames)
+        return features
 
     def estimate(self, pair: Tensor, times: Tensor) -> Tensor:
         """What all levels but the finest find out: (B, 5 + context, h, w), as :class:`Level` tells it.
@@ -134,11 +135,13 @@ class FourFrameFlow(nn.Module):
             times: when between them, (B, 1, 1, 1).
 
         """
-        before, after = pair.unbind(1)
+        pyramid = {2: pair.flatten(0, 1)}
+        while (finer := max(pyramid)) < self.scales[0]:
+            pyramid[2 * finer] = avg_pool2(pyramid[finer])
         estimate: Tensor | None = None
         coarser = 0
         for scale, level in zip(self.scales[:-1], self.levels, strict=False):
-            first, second = shrink(before, scale // 2), shrink(after, scale // 2)
+            first, second = pyramid[scale][::2], pyramid[scale][1::2]
             if estimate is None:
                 estimate = level(warped_inputs(first, second, times, None))
             else:
@@ -199,11 +202,6 @@ def velocity_of(estimate: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """
     equal = (before == after).flatten(1).all(1).view(-1, 1, 1, 1)
     return (estimate[:, 2:4] - estimate[:, :2]).masked_fill(equal, torch.nan)
-
-
-def shrink(x: Tensor, factor: int) -> Tensor:
-    """Means of factor x factor pixels."""
-    return x if factor == 1 else F.avg_pool2d(x, factor)
 
 
 def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:

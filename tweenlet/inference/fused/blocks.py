@@ -22,6 +22,7 @@ from tweenlet.inference.fused.layers import (
 from tweenlet.network.blocks import Tile, WholeFrameLayer
 from tweenlet.network.features import Block, Branch
 from tweenlet.network.flow import DENSE, Decoder
+from tweenlet.network.four_frames import HalfSizeEncoder
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import SLOPE, Level, ResidualBlock
 from tweenlet.network.motion import Mend, Refine, matched
@@ -31,6 +32,7 @@ from tweenlet.ops.correlation import MATCHES
 from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
 from tweenlet.ops.dispatch import compiled
 from tweenlet.ops.epilogue import scale_shift_act_
+from tweenlet.ops.resample import avg_pool2
 
 
 class FastBlock(WholeFrameLayer):
@@ -211,6 +213,26 @@ class FastFlowDecoder(nn.Module):
             end, start = start, start - width
             layer(x[:, end:], into=x[:, start:end])
         return self.predict(x), x
+
+
+class FastHalfSizeEncoder(nn.Module):
+    """:class:`~tweenlet.network.four_frames.HalfSizeEncoder`, whose features are written beside the frame."""
+
+    def __init__(self, plain: HalfSizeEncoder):
+        super().__init__()
+        self.layers, self.out = plain.layers, plain.out
+        self.outputs = outputs_of(plain.out)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """As the plain one's, channels_last."""
+        x = self.layers(channels_last(frame))
+        joined = pixels(x, 3 + self.outputs)
+        joined[:, :3] = avg_pool2(frame)
+        if isinstance(self.out, Winograd):
+            self.out(x, into=joined[:, 3:])
+        else:
+            joined[:, 3:] = self.out(x)
+        return joined
 
 
 class FastResidualBlock(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tweenlet.inference.fused.blocks import (
     FastBlock,
     FastFlowDecoder,
+    FastHalfSizeEncoder,
     FastLateral,
     FastLevel,
     FastMend,
@@ -23,6 +24,7 @@ from tweenlet.inference.fused.layers import Conv3d, GateInPlace, Pointwise, Wino
 from tweenlet.network.blocks import Gate
 from tweenlet.network.features import Block
 from tweenlet.network.flow import Decoder
+from tweenlet.network.four_frames import HalfSizeEncoder
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.motion import Mend, Refine
@@ -45,6 +47,7 @@ FASTER: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     Mend: FastMend,
     Refine: FastRefine,
     Decoder: FastFlowDecoder,
+    HalfSizeEncoder: FastHalfSizeEncoder,
     ResidualBlock: FastResidualBlock,
     Level: FastLevel,
     Gate: GateInPlace,
