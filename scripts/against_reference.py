@@ -30,7 +30,7 @@ from tweenlet.inference.fused import Fast
 from tweenlet.interpolation.tiling import padded
 from tweenlet.network.checkpoint import network_of
 from tweenlet.network.cost import size_of
-from tweenlet.runtime.malloc import peak
+from tweenlet.runtime.malloc import peak_rss
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference.official import Reference
@@ -120,7 +120,7 @@ def serve(run: Callable[[Tensor], Tensor], width: int, height: int) -> None:
         with torch.inference_mode():
             run(frames)
         took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-        print(json.dumps(took | {"peak": peak()}), flush=True)
+        print(json.dumps(took | {"peak": peak_rss()}), flush=True)
 
 
 def subject(name: str, model: str) -> Callable[[Tensor], Tensor]:

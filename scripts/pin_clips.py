@@ -18,7 +18,7 @@ from typing import Any
 from tweenlet.evaluation.judge import hidden
 from tweenlet.evaluation.lists import ClipList, Footage, ListedClip, located, sha256_of
 from tweenlet.evaluation.samples import Clip
-from tweenlet.runtime.atomic import write_whole
+from tweenlet.runtime.atomic import write_bytes_atomically
 
 
 def pin(path: Path, footage: Path | None = None, download: bool = False) -> list[str]:
@@ -38,7 +38,7 @@ def pin(path: Path, footage: Path | None = None, download: bool = False) -> list
     rows = re.sub(
         r"\[[\s\d,]+\]", lambda numbers: f"[{' '.join(numbers[0][1:-1].split())}]", text
     )  # windows on one line
-    write_whole(path, f"{rows}\n".encode())
+    write_bytes_atomically(path, f"{rows}\n".encode())
     return missing
 
 

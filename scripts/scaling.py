@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 import tweenlet
-from tweenlet.runtime import malloc as memory
+from tweenlet.runtime.malloc import peak_rss
 
 SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
 LENGTHS = (100, 300, 1000, 3000, 10000)
@@ -64,7 +64,7 @@ def measure(clip: str, factor: int) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     done = tweenlet.interpolate_video(clip, f"{clip}.out.mp4", factor=factor, model=model, overwrite=True)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = memory.peak() / 2**20
+    peak = peak_rss() / 2**20
     return {"made": done.frames_made, "wall": wall, "cpu": cpu, "peak_mb": peak}
 
 

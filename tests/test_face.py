@@ -52,7 +52,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
-    script = "from tweenlet.runtime.malloc import keep_freed; print(keep_freed())"
+    script = "from tweenlet.runtime.malloc import retain_freed_memory; print(retain_freed_memory())"
     for environment, said in (
         ({}, b"True"),
         ({"MALLOC_TRIM_THRESHOLD_": "131072"}, b"False"),

@@ -10,8 +10,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from tweenlet.runtime.malloc import keep_freed
-from tweenlet.runtime.openmp import wait_asleep
+from tweenlet.runtime.malloc import retain_freed_memory
+from tweenlet.runtime.openmp import set_passive_wait
 
 if TYPE_CHECKING:
     from tweenlet.interpolation.interpolator import Interpolator
@@ -43,8 +43,8 @@ _HOMES = {
     "network.checkpoint": ("load", "names", "save"),
 }
 
-keep_freed()
-wait_asleep()
+retain_freed_memory()
+set_passive_wait()
 
 
 def __getattr__(name: str) -> Any:

@@ -236,7 +236,7 @@ def test_a_page_that_cannot_be_written_is_told_before_any_work(
         assert "the folder to write into does not exist" in capsys.readouterr().err
     monkeypatch.setattr("os.access", lambda *_: False)
     assert run(clip, tmp_path / "page.html") == 1
-    assert f"cannot write into {tmp_path}" in capsys.readouterr().err
+    assert f"the folder {tmp_path} cannot be written into" in capsys.readouterr().err
 
 
 def test_the_table_is_out_before_the_page_is_made(

@@ -22,7 +22,7 @@ from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import SMALL, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.runtime.cache import folder, kept
+from tweenlet.runtime.cache import cache_folder, cached_file
 
 WIDTH, HEIGHT = 44, 26
 
@@ -98,12 +98,12 @@ def test_what_other_code_exported_is_not_run(empty_cache: Path, monkeypatch: pyt
     monkeypatch.setattr(engines.OnnxRuntime, "_load", lambda *_: lambda inputs: inputs["frames"][:, 1])
     model, frames = network(CONFIGS["mini"]), moving_picture((WIDTH, HEIGHT), 4)
     for code in ("before", "after", "after"):
-        monkeypatch.setattr(engines, "code_digest", lambda code=code: code)
+        monkeypatch.setattr(engines, "source_hash", lambda code=code: code)
         Interpolator(model, engine="onnxruntime").middle(frames)
     assert len(list((empty_cache / "onnx").iterdir())) == 2
 
 
-@pytest.mark.filterwarnings("ignore:no cache on the disk")
+@pytest.mark.filterwarnings("ignore:no cache on disk")
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_damaged_file_in_the_cache_is_written_again(
     read_only: bool, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -239,7 +239,7 @@ def test_what_was_remembered_may_be_gone(empty_cache: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("broken", ["", "[1]", "{", '{"key": "abacus"}', '{"key": 3}', "\udcff"])
 def test_a_broken_memory_is_no_memory(broken: str, empty_cache: Path) -> None:
-    folder()
+    cache_folder()
     (empty_cache / "engines.json").write_bytes(broken.encode(errors="surrogateescape"))
     assert engines.recall("key") is None
     engines.remember("key", "openvino")
@@ -249,19 +249,19 @@ def test_a_broken_memory_is_no_memory(broken: str, empty_cache: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert tmp_path not in folder().parents
+    assert tmp_path not in cache_folder().parents
     engines.remember("key", "eager")
     assert engines.recall("key") == "eager"
 
 
-@pytest.mark.filterwarnings("ignore:no cache on the disk")
+@pytest.mark.filterwarnings("ignore:no cache on disk")
 def test_a_cache_that_can_only_be_read_is_read(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = folder() / "made.so"
+    there = cache_folder() / "made.so"
     there.write_text("")
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert kept("made.so") == there
-    assert kept("other.so") is None
-    assert empty_cache not in folder().parents
+    assert cached_file("made.so") == there
+    assert cached_file("other.so") is None
+    assert empty_cache not in cache_folder().parents
 
 
 def test_what_an_engine_does_not_take_is_said(cache: Path) -> None:

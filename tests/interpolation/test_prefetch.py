@@ -219,15 +219,15 @@ import sys
 from fractions import Fraction
 import torch
 torch.set_num_threads(1)
-from tweenlet.runtime import malloc as memory
+from tweenlet.runtime.malloc import peak_rss
 from tweenlet import interpolate_video
 early = 0
 def progress(written, total):
     global early
     if written == 200:
-        early = memory.peak()
+        early = peak_rss()
 done = interpolate_video(sys.argv[1], sys.argv[2], progress=progress)
-print(done.frames_out, (memory.peak() - early) >> 20)
+print(done.frames_out, (peak_rss() - early) >> 20)
 """
 
 

@@ -218,7 +218,7 @@ def test_what_tiles_make_is_a_plain_tensor_and_a_stream_of_them_runs() -> None:
 PROGRAM = """
 import torch
 torch.set_num_threads(2)
-from tweenlet.runtime import malloc as memory
+from tweenlet.runtime.malloc import peak_rss
 from tweenlet.network import checkpoint as weights
 from tweenlet.interpolation import interpolator, tiling
 from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache
@@ -227,7 +227,7 @@ wide = torch.nn.functional.interpolate(torch.rand(1, 3, 120, 220), (2160, 3960),
 frames = [wide[:, :, k : k + 3840].contiguous() for k in (0, 12, 24, 36)]
 made = Interpolator(weights.load("default"), tile="auto").middle(frames)
 assert made.shape == (3, 2160, 3840)
-print(memory.peak())
+print(peak_rss())
 """
 
 

@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 PROGRAM = """
-from tweenlet.runtime import malloc as memory
+from tweenlet.runtime.malloc import peak_rss
 from tweenlet import video
 with video.read({source!r}) as reader, video.write({target!r}, reader, reader.rate) as writer:
     for index, frame in enumerate(reader):
         writer.write(frame.rgb(), frame.time, frame.duration)
         if index == 119:
-            early = memory.peak()
-print(index + 1, (memory.peak() - early) >> 20)
+            early = peak_rss()
+print(index + 1, (peak_rss() - early) >> 20)
 """
 
 

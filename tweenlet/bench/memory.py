@@ -12,8 +12,7 @@ import torch
 
 from tweenlet.bench.subjects import CPU, Stream, Subject, maker, moving_picture
 from tweenlet.network.cost import parts_of
-from tweenlet.runtime.malloc import peak as held_at_most
-from tweenlet.runtime.malloc import resident, trim
+from tweenlet.runtime.malloc import current_rss, peak_rss, trim
 
 
 def peaks(subject: Subject, size: tuple[int, int], device: torch.device = CPU) -> Mapping[str, int]:
@@ -52,11 +51,11 @@ def _peaks_here() -> None:
     torch.set_num_threads(int(threads))
     make = maker(Subject(source, engine, dtype))
     frames = moving_picture((int(width), int(height)), 5)
-    before = resident()
+    before = current_rss()
     _set_back()
     for turn in range(2):
         make(frames[turn : turn + 4])
-    found = {"all": held_at_most()}
+    found = {"all": peak_rss()}
     if isinstance(make, Stream) and engine == "eager":
 
         def start() -> None:
@@ -64,7 +63,7 @@ def _peaks_here() -> None:
             _set_back()
 
         def stop(name: str) -> None:
-            found[name] = held_at_most()
+            found[name] = peak_rss()
 
         for name, part in parts_of(make.interpolator.model).items():
             part.register_forward_pre_hook(lambda *_: start())

@@ -23,7 +23,7 @@ from tweenlet.inference.engines import processor
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.cost import cost
 from tweenlet.ops.cpu import library as native
-from tweenlet.runtime.devices import device_of
+from tweenlet.runtime.devices import resolve_device
 
 REST = "the rest"
 """Padding, copies, and what else is in no part."""
@@ -42,7 +42,7 @@ def bench(
     device that cannot be used.
     """
     _check(runs)
-    device = device_of(device)
+    device = resolve_device(device)
     results, failures = [], dict[str, str]()
     for subject in subjects:
         try:
@@ -64,7 +64,7 @@ def race(
 ) -> Race:
     """Let two or more subjects take turns, ``runs`` times each, in this process."""
     _check(runs)
-    device = device_of(device)
+    device = resolve_device(device)
     names = tuple(map(str, subjects))
     if len(set(names)) != len(names) or len(names) < 2:
         raise ValueError(f"expected two or more different subjects, got {', '.join(names) or 'none'}")

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
-from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -85,11 +84,3 @@ def _told(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     return str(error) or type(error).__name__
-
-
-def check_free(target: Path, overwrite: bool) -> None:
-    """FileExistsError for a target that is there already, FileNotFoundError where its folder is not."""
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists already: pass --overwrite to replace it")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"the folder to write into does not exist: {target.parent}")

@@ -124,13 +124,13 @@ def interpolate(
         Print the summary as one JSON object, with warnings and the times that are damaged or missing.
 
     """
-    import torch
+    from tweenlet.runtime.dtypes import DTYPES
 
     origin, target = _source_and_target(
         [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor}x" if factor else "2x"
     )
     chosen: dict[str, Any] = {"model": model, "device": device, "engine": engine}
-    chosen["dtype"] = getattr(torch, precision)
+    chosen["dtype"] = DTYPES[precision]
     chosen |= {"tile": tile, "overwrite": overwrite}
     if isinstance(origin, list) and len(origin) == 2:
         if fps or slow:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter, validators
 
-from tweenlet.cli.app import app, check_free
+from tweenlet.cli.app import app
 from tweenlet.cli.progress import bar, say
-from tweenlet.runtime.atomic import check_own
+from tweenlet.runtime.atomic import check_free, check_no_foreign_files
 from tweenlet.training.options import Course, DistillOptions, Init, Plan, SparsifyOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -103,11 +103,11 @@ def train(
     import torch
 
     from tweenlet.network.checkpoint import network_of
-    from tweenlet.runtime.devices import device_of
+    from tweenlet.runtime.devices import resolve_device
     from tweenlet.training.data.build import batches_of
     from tweenlet.training.loop import train as learn
 
-    device_of(options.device)
+    resolve_device(options.device)
     torch.manual_seed(course.seed)
     model = network_of(config)
     with _prepared("training", course, data, out) as (samples, held_out, progress):
@@ -143,13 +143,15 @@ def sparsify(
     from tweenlet.compression.sparsify import sparsify as prune
     from tweenlet.evaluation.document import write_files
     from tweenlet.network import checkpoint as weights
-    from tweenlet.runtime.devices import device_of
+    from tweenlet.runtime.devices import resolve_device
     from tweenlet.training import distributed as parallel
     from tweenlet.training.data.build import batches_of
     from tweenlet.training.loop import log_of
 
-    device_of(options.device)
-    check_own(out, ("densities.json", "densities.md", "densities.png", "densities-over-training.png"))
+    resolve_device(options.device)
+    check_no_foreign_files(
+        out, ("densities.json", "densities.md", "densities.png", "densities-over-training.png")
+    )
     network = weights.load(model)
     with _prepared("sparsifying", course, data, out) as (samples, held_out, progress):
         done = prune(
@@ -268,7 +270,7 @@ def distill(
     from tweenlet.compression.distill import distill as learn
     from tweenlet.compression.teachers import inside_of, teaching
     from tweenlet.network.checkpoint import network_of
-    from tweenlet.runtime.devices import device_of
+    from tweenlet.runtime.devices import resolve_device
     from tweenlet.training.data.build import batches_of
 
     given = len(teacher or ()) + len(teacher_frames or ())
@@ -276,7 +278,7 @@ def distill(
         raise ValueError(
             "expected --teacher or --teacher-frames, and a --teacher-weight for each or for none"
         )
-    device_of(options.device)
+    resolve_device(options.device)
     torch.manual_seed(course.seed)
     model = network_of(student)
     with _prepared("distilling", course, data, out) as (samples, held_out, progress):
@@ -325,9 +327,9 @@ def compress(
     from tweenlet.compression.teachers import teaching
     from tweenlet.evaluation.benchmarks import benchmark
     from tweenlet.network import checkpoint as weights
-    from tweenlet.runtime.devices import device_of
+    from tweenlet.runtime.devices import resolve_device
 
-    device_of(plan.sparsify.device), device_of(plan.distill.device)
+    resolve_device(plan.sparsify.device), resolve_device(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)
     shown = benchmark(on) if on else None
     with _prepared("compressing", course, data, out) as (samples, held_out, progress):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tweenlet.cli.app import app, check_free
+from tweenlet.cli.app import app
+from tweenlet.runtime.atomic import check_free
 
 
 @app.command

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tweenlet.cli.app import app, check_free
+from tweenlet.cli.app import app
 from tweenlet.cli.progress import bar
+from tweenlet.runtime.atomic import check_free
 
 if TYPE_CHECKING:
     from tweenlet.evaluation import Benchmark, Method, Report
@@ -179,8 +179,6 @@ def judge(
     if page.suffix.lower() not in (".html", ".htm") or page.is_dir():
         raise ValueError(f"expected the name of a page to write, such as {clip.stem}.html; got {page}")
     check_free(page, overwrite)
-    if not os.access(page.parent, os.W_OK):
-        raise PermissionError(f"cannot write into {page.parent}: pass another page to write")
     measured = chosen(metrics or _default_metrics(), lpips)
     entrants = methods([*model, *against], device, peers)
     with bar("looking for frames to hide", "frames") as progress:

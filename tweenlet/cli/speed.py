@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tweenlet.cli.app import app, check_free
+from tweenlet.cli.app import app
+from tweenlet.runtime.atomic import check_free
 
 if TYPE_CHECKING:
     from tweenlet.bench.report import Race, Report

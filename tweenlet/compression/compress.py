@@ -43,7 +43,7 @@ from tweenlet.evaluation.samples import Benchmark, Sample, everything
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.runtime.atomic import write_whole
+from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed as parallel
 from tweenlet.training.data.batches import in_turn
@@ -208,7 +208,7 @@ def _claim(folder: Path, settled: Mapping[str, Any], asked: Mapping[str, Any]) -
             f"{', '.join(str(held.get(name)) for name in other)} to go on with it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(asked, indent=1).encode())
+    write_bytes_atomically(path, json.dumps(asked, indent=1).encode())
 
 
 def _lasting(options: TrainOptions) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tweenlet.compression import distill
 from tweenlet.compression.distill import Attention, Flows, Inside, Teacher
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.runtime.devices import device_of
+from tweenlet.runtime.devices import resolve_device
 from tweenlet.training import distributed as parallel
 from tweenlet.training.data.batches import Array
 from tweenlet.training.data.clips import images_in
@@ -73,7 +73,7 @@ def teaching(
         model = None if onnx else weights.load(source)
         teacher = distill.onnx(source) if model is None else distill.network(model)
         if beforehand:
-            kept(_identity(source), partial(made_by, teacher, samples, device=device_of(device)))
+            kept(_identity(source), partial(made_by, teacher, samples, device=resolve_device(device)))
             continue
         teachers.append(teacher)
         networks += [] if model is None else [model]

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from tweenlet.runtime.atomic import write_whole
+from tweenlet.runtime.atomic import write_bytes_atomically
 
 LONG = 40
 """Letters from which on a cell of a table is text that may take several lines."""
@@ -68,7 +68,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files by name, each whole or not at all; OSError, naming the file, where that fails."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        write_whole(folder / name, content)
+        write_bytes_atomically(folder / name, content)
 
 
 def _block(block: str) -> str:

@@ -35,7 +35,7 @@ from urllib.request import Request, urlopen
 
 from tweenlet.evaluation.judge import hidden
 from tweenlet.evaluation.samples import Benchmark, Clip
-from tweenlet.runtime import cache
+from tweenlet.runtime.cache import cache_folder
 from tweenlet.runtime.json_file import read_json
 
 Progress = Callable[[int, int | None], None]
@@ -90,7 +90,7 @@ class ListedClip:
     def folder(self) -> Path:
         """Where its files lie in the cache."""
         urls = "\n".join(file.url for file in self.files)
-        return cache.folder() / "clips" / hashlib.sha256(urls.encode()).hexdigest()[:16]
+        return cache_folder() / "clips" / hashlib.sha256(urls.encode()).hexdigest()[:16]
 
     def path_in(self, places: Sequence[Path]) -> Path:
         """The video, or the folder of its frames, given where its files are."""

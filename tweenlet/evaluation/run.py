@@ -37,8 +37,8 @@ from tweenlet.evaluation.report import Entrant, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
 from tweenlet.inference.engines import processor
 from tweenlet.ops.cpu import library as native
-from tweenlet.runtime.atomic import claimed, write_whole
-from tweenlet.runtime.cache import code_digest
+from tweenlet.runtime.atomic import claim_folder, write_bytes_atomically
+from tweenlet.runtime.cache import source_hash
 from tweenlet.runtime.json_file import parse_json
 
 Progress = Callable[[int, int | None], None]
@@ -176,7 +176,7 @@ def _head(
         "data": _data(benchmark),
         "methods": {entrant.name: entrant.digest or entrant.told for entrant in entrants},
         "metrics": list(metrics),
-        "code": code_digest(),
+        "code": source_hash(),
         "machine": machine(),
     }
 
@@ -202,7 +202,7 @@ class _Ledger:
         self._path, self._lines = path, list[dict[str, Any]]()
         with ExitStack() as claim:
             if path is not None:
-                claim.enter_context(claimed(path.parent))
+                claim.enter_context(claim_folder(path.parent))
                 self._read(path, head, overwrite)
             self._claim = claim.pop_all()
         self.known = {line["sample"] for line in self._lines}
@@ -218,7 +218,7 @@ class _Ledger:
             self.date = held["date"]
             self._lines = [line for line in lines if "scores" in line]
         written = ({**head, "date": self.date}, *self._lines)
-        write_whole(path, "".join(json.dumps(line) + "\n" for line in written).encode())
+        write_bytes_atomically(path, "".join(json.dumps(line) + "\n" for line in written).encode())
 
     def __enter__(self) -> None:
         pass

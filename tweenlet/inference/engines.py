@@ -36,8 +36,9 @@ from tweenlet.inference.fused import Fast
 from tweenlet.inference.onnx import TOLERANCE, Session, called, need, write
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.runtime.atomic import whole, write_whole
-from tweenlet.runtime.cache import code_digest, folder, kept
+from tweenlet.runtime.atomic import atomic_write, write_bytes_atomically
+from tweenlet.runtime.cache import cache_folder, cached_file, source_hash
+from tweenlet.runtime.dtypes import dtype_name
 
 ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")
 AUTO_CANDIDATES = ("onnxruntime", "openvino")
@@ -108,7 +109,7 @@ class Compiled(Autocast):
 
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
         super().__init__(model, dtype)
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = USERS_INDUCTOR or str(folder("inductor"))
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = USERS_INDUCTOR or str(cache_folder("inductor"))
         self.model: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
 
     def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
@@ -132,7 +133,7 @@ class _OnFile(nn.Module):
         if device.type != "cpu":
             raise ValueError(f"{self.title} runs on the CPU here, and the network is on {device}")
         if dtype != torch.float32:
-            raise ValueError(f"{self.title} runs this network in float32 only, not in {_short(dtype)}")
+            raise ValueError(f"{self.title} runs this network in float32 only, not in {dtype_name(dtype)}")
         self.network = (model,)  # a tuple, so that it is no part of this module
         self.stride, self.padding, self.config = model.stride, model.padding, model.config
         self._digest = weights.digest(model)
@@ -152,14 +153,14 @@ class _OnFile(nn.Module):
 
     def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
         """The network for one size: from the cache, or if there is no sound file, from one made now."""
-        made_by = f"{code_digest()}-{version('torch').partition('+')[0]}"
+        made_by = f"{source_hash()}-{version('torch').partition('+')[0]}"
         name = f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
-        path = kept(name)
+        path = cached_file(name)
         if path is not None:
             with suppress(ValueError):
                 return self._load(path)
-        path = folder("onnx") / Path(name).name
-        with whole(path, shared=True) as partial:
+        path = cache_folder("onnx") / Path(name).name
+        with atomic_write(path, shared=True) as partial:
             write(self.network[0], partial, (width, height))
         return self._load(path)
 
@@ -187,7 +188,7 @@ class OpenVino(_OnFile):
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "CACHE_DIR": str(folder("openvino")),
+            "CACHE_DIR": str(cache_folder("openvino")),
         }
         try:
             compiled = openvino.Core().compile_model(path, "CPU", options)
@@ -253,10 +254,15 @@ class Auto(nn.Module):
     def _key(self, frames: Tensor) -> str:
         """What a choice holds for: network, size to the nearest power of two, dtype, machine, code."""
         pixels = (frames.shape[-2] * frames.shape[-1]).bit_length()
-        parts = [self._digest[:16], f"2^{pixels}", _short(self.dtype), f"{torch.get_num_threads()} threads"]
+        parts = [
+            self._digest[:16],
+            f"2^{pixels}",
+            dtype_name(self.dtype),
+            f"{torch.get_num_threads()} threads",
+        ]
         device = frames.device
         parts.append(torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
-        parts += [f"code {code_digest()}"]
+        parts += [f"code {source_hash()}"]
         parts += [f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino")]
         return ", ".join(parts)
 
@@ -271,12 +277,12 @@ def remember(key: str, chosen: str) -> None:
     """Write down a choice; where that fails, it is made anew another time."""
     choices = json.dumps({**_choices(), key: chosen}, indent=1)
     with suppress(OSError):
-        write_whole(folder() / "engines.json", choices.encode(), shared=True)
+        write_bytes_atomically(cache_folder() / "engines.json", choices.encode(), shared=True)
 
 
 def _choices() -> dict[str, Any]:
     try:
-        found = json.loads((folder() / "engines.json").read_text())
+        found = json.loads((cache_folder() / "engines.json").read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -296,7 +302,3 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import FRAMES, STMFNet
-from tweenlet.runtime.atomic import whole
+from tweenlet.runtime.atomic import atomic_write
 from tweenlet.runtime.json_file import parse_json
 
 OPSET = 20
@@ -48,7 +48,7 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
     any size, on two small ones); ValueError if it is over 1e-4 or if the network cannot be exported, OSError
     where the extra `onnx` is not installed or the file cannot be written.
     """
-    with whole(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         write(model, partial, size)
         made = OnnxFile(partial)
         if size is None:

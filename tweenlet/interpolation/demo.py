@@ -22,6 +22,7 @@ from torch import nn
 
 from tweenlet import video
 from tweenlet.interpolation.video import Summary, interpolate_video
+from tweenlet.runtime.atomic import check_free
 
 CLIP = Path(__file__).parents[1] / "assets" / "demo.mp4"
 LABELS = ("before", "between: made by tweenlet", "after")
@@ -49,7 +50,7 @@ def demo(
 ) -> Demo:
     """Write tweenlet-demo.mp4 and tweenlet-demo.png into a folder; FileExistsError if one is there."""
     smooth, picture = Path(folder) / "tweenlet-demo.mp4", Path(folder) / "tweenlet-demo.png"
-    video.check_free(picture, (), overwrite)
+    check_free(picture, overwrite)
     summary = interpolate_video(
         CLIP, smooth, factor=2, model=model, device=device, overwrite=overwrite, progress=progress
     )

@@ -23,7 +23,8 @@ from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, 
 from tweenlet.interpolation.timeline import OutputFrame, Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
 from tweenlet.network import checkpoint as weights
-from tweenlet.runtime.devices import device_of
+from tweenlet.runtime.atomic import check_free
+from tweenlet.runtime.devices import resolve_device
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
 
@@ -106,7 +107,7 @@ def interpolate_video(
 
     """
     began = time.monotonic()
-    timing, copier = OutputTiming(factor, fps, slow, depth), DeviceCopier(device_of(device))
+    timing, copier = OutputTiming(factor, fps, slow, depth), DeviceCopier(resolve_device(device))
     with (
         video.read(src, None if rate is None else exact_rate(rate), stream=stream, strict=strict) as reader,
         prefetch(_on_device(reader, copier)) as source,
@@ -184,7 +185,7 @@ def interpolate_pair(
         raise ValueError(f"expected the name of a PNG, JPEG, TIFF or WebP image to write, got {dst}")
     targets = [dst] if factor == 2 else [dst.with_stem(f"{dst.stem}.{k}") for k in range(1, factor)]
     for target in targets:
-        video.check_free(target, (before, after), overwrite)
+        check_free(target, overwrite, (before, after))
     with video.read([before, after], strict=True) as reader:
         real = list(reader)
         frames = [frame.rgb() for frame in real]
@@ -204,6 +205,6 @@ def _interpolator(
     engine: str,
     tile: int | str | None,
 ) -> Interpolator:
-    device = device_of(device)
+    device = resolve_device(device)
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
     return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)

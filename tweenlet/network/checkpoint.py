@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tweenlet.network import config
 from tweenlet.network.config import MINI, RIFE, STMFNET, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.runtime.atomic import write_whole
+from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.json_file import parse_json, read_json
 
 FORMAT = "1"
@@ -63,7 +63,7 @@ def save(
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    write_whole(Path(path), serialise(tensors, metadata))
+    write_bytes_atomically(Path(path), serialise(tensors, metadata))
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNet:

@@ -1,13 +1,13 @@
-"""Whole: files and folders that appear complete or not at all, however a process ends.
+"""Atomic: output files and folders that appear complete or not at all, however a process ends.
 
     Partial: .NAME.TOKEN.partial.SUFFIX, locked ── commit ──> NAME
                                          └────── discard ──> removed
 
-The temporary name lies beside the final one, is short enough for any file system, cannot be foreseen and is
-opened exclusively, so no link is followed and no two runs share it. It is locked while its run lives. So a
-second run of the same output learns of the first one, and what a killed run left behind is removed by the
-next run in that folder. The token carries a checksum of the name, and a folder a mark: what lacks them was
-not written here and is never removed.
+The temporary name is in the same folder as the final one, short enough for any file system and unpredictable,
+and it is opened exclusively: no symlink is followed and no two runs share it. It is locked while its run
+lives. So a second run with the same output notices the first one, and the next run in that folder removes
+what a killed run left behind. The token carries a checksum of the name, and a folder carries a marker file:
+anything without them was not written by this program and is never removed.
 """
 
 from __future__ import annotations
@@ -22,34 +22,50 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from os import PathLike
 from pathlib import Path
 
 MARK = ".tweenlet"
-"""The file that says that a folder was written by this program, locked while a run writes there."""
-_NOTE = "Written by tweenlet. While this file is here, tweenlet may replace what it wrote in this folder.\n"
+"""Marker file of a folder written by this program; locked while a run writes there."""
+_MARK_TEXT = (
+    "Written by tweenlet. While this file is here, tweenlet may replace what it wrote in this folder.\n"
+)
 _STEM = 60
-"""Bytes of the final name that the temporary one repeats: names have 255 at most, on some systems 143."""
+"""Bytes of the final name repeated in the temporary one: some file systems allow 143 bytes in all."""
 _SUFFIX = 12
 _WAIT = 2.0
-"""Seconds to wait for others that begin in the same folder: each takes milliseconds."""
+"""Seconds to wait for other runs starting in the same folder; each takes milliseconds."""
 
 
 class Partial:
-    """A file, or with ``folder`` a folder, under a temporary name beside ``target``, locked.
+    """A locked file or folder under a temporary name beside its target.
 
-    It ends with :meth:`commit` or :meth:`discard`. ``shared``: other runs may write the same target at the
-    same time, and the last one wins. BlockingIOError where another run writes ``target``; IsADirectoryError
-    or OSError where ``target`` is there and is of another kind; other OSErrors where nothing can be written.
+    End it with :meth:`commit` or :meth:`discard`.
+
+    Args:
+        target: the final path.
+        folder: make a folder instead of a file.
+        shared: other runs may write the same target at the same time, and the last one wins.
+
+    Raises:
+        BlockingIOError: another run is writing the target.
+        IsADirectoryError, FileExistsError: the target exists and is of another kind.
+        OSError: the folder cannot be written.
+
     """
 
     def __init__(self, target: Path, *, folder: bool = False, shared: bool = False) -> None:
         self.target = target.absolute()
         self._folder = folder
         _check_kind(target, folder)
-        with _alone_in(self.target.parent) as alone:
+        with _lock_folder(self.target.parent) as alone:
             if alone:
                 for other in _partials(self.target.parent):
-                    if not _clear(other) and not shared and _of(other.name) == _key(self.target.name):
+                    if (
+                        not _remove_stale(other)
+                        and not shared
+                        and _target_key(other.name) == _key(self.target.name)
+                    ):
                         raise BlockingIOError(
                             f"another run is writing {target}: wait for it, or name another output"
                         )
@@ -63,12 +79,12 @@ class Partial:
                     path.mkdir()
                 lock = _create(path / MARK if self._folder else path)
                 if self._folder:
-                    os.write(lock, _NOTE.encode())
+                    os.write(lock, _MARK_TEXT.encode())
                 _lock(lock)
                 return path, lock
 
     def commit(self) -> None:
-        """Give it its final name, once all is on the disk. A folder takes the place of an empty one only."""
+        """Flush to disk and rename to the target. A folder replaces an empty one only."""
         if self._folder:
             self.path.rename(self.target)
         else:
@@ -77,7 +93,7 @@ class Partial:
         self._close()
 
     def discard(self) -> None:
-        """Remove it; nothing after :meth:`commit`."""
+        """Remove it; does nothing after :meth:`commit`."""
         if self._lock < 0:
             return
         if self._folder:
@@ -92,18 +108,21 @@ class Partial:
 
 
 @contextmanager
-def whole(path: Path, shared: bool = False) -> Iterator[Path]:
-    """Where to write what becomes the file ``path`` at the end; after an exception nothing has changed.
+def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that is renamed to ``path`` at the end, or removed after an exception.
 
-    ``shared`` and errors as of :class:`Partial`.
+    Args:
+        path: the final path.
+        shared: as for :class:`Partial`, which also lists the errors.
+
     """
-    with whole_files([path], shared) as [partial]:
+    with atomic_write_many([path], shared) as [partial]:
         yield partial
 
 
 @contextmanager
-def whole_files(paths: Iterable[Path], shared: bool = False) -> Iterator[list[Path]]:
-    """The same for several files, which all get their names at the end."""
+def atomic_write_many(paths: Iterable[Path], shared: bool = False) -> Iterator[list[Path]]:
+    """Like :func:`atomic_write` for several files, all renamed at the end."""
     with ExitStack() as stack:
         partials = []
         for path in paths:
@@ -115,10 +134,12 @@ def whole_files(paths: Iterable[Path], shared: bool = False) -> Iterator[list[Pa
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder, which is new or replaces an empty one, and is marked from then on.
+def atomic_write_folder(path: Path) -> Iterator[Path]:
+    """Like :func:`atomic_write` for a new folder, which carries the marker file.
 
-    FileExistsError where there is something in ``path``.
+    Raises:
+        FileExistsError: ``path`` exists and is not empty.
+
     """
     if path.is_dir() and any(path.iterdir()):
         raise FileExistsError(f"{path} exists and is not empty: name another folder, or empty it")
@@ -130,10 +151,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
         partial.discard()
 
 
-def write_whole(path: Path, content: bytes, shared: bool = False) -> None:
-    """Write a file, as by :func:`whole`; OSError, naming it, where that fails."""
+def write_bytes_atomically(path: Path, content: bytes, shared: bool = False) -> None:
+    """Write a file by :func:`atomic_write`. Raises OSError, naming the file, if that fails."""
     try:
-        with whole(path, shared) as partial:
+        with atomic_write(path, shared) as partial:
             partial.write_bytes(content)
     except BlockingIOError:
         raise
@@ -141,23 +162,27 @@ def write_whole(path: Path, content: bytes, shared: bool = False) -> None:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check_room(place: Path, size: int) -> None:
-    """OSError where the disk that holds ``place`` has less than ``size`` bytes free."""
-    state = os.statvfs(place)
+def check_disk_space(folder: Path, size: int) -> None:
+    """Raise OSError if the disk that holds ``folder`` has less than ``size`` bytes free."""
+    state = os.statvfs(folder)
     free = state.f_bavail * state.f_frsize
     if state.f_blocks and free < size:
         raise OSError(
             errno.ENOSPC,
-            f"not enough room in {place}: expected {_megabytes(size)} free, got {_megabytes(free)}",
+            f"not enough room in {folder}: expected {_megabytes(size)} free, got {_megabytes(free)}",
         )
 
 
-def reserve(path: Path, size: int) -> None:
-    """Take room for ``size`` bytes on the disk for a file that is there. OSError where there is not enough.
+def preallocate(path: Path, size: int) -> None:
+    """Allocate ``size`` bytes on disk for an existing file, so that later writes cannot run out of space.
 
-    What is written into it later, by way of memory as well, cannot run out of room.
+    This covers writes through a memory map, which would otherwise end in SIGBUS.
+
+    Raises:
+        OSError: there is not enough space.
+
     """
-    check_room(path.parent, size - path.stat().st_blocks * 512)
+    check_disk_space(path.parent, size - path.stat().st_blocks * 512)
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.posix_fallocate(handle, 0, max(1, size))
@@ -173,13 +198,43 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
+def check_free(path: Path, overwrite: bool, sources: Iterable[str | PathLike[str]] = ()) -> None:
+    """Check, before any work is done, that an output file may be written.
+
+    Args:
+        path: the output.
+        overwrite: whether it may replace an existing file.
+        sources: inputs of the same command, which are never overwritten.
+
+    Raises:
+        ValueError: the output is one of the sources.
+        FileExistsError: the output exists and ``overwrite`` is False.
+        FileNotFoundError: its folder does not exist.
+        PermissionError: its folder cannot be written.
+
+    """
+    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in sources):
+        raise ValueError(f"the output {path} is the input itself: choose another name")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already: pass --overwrite to replace it")
+    check_writable_folder(path.absolute().parent)
+
+
+def check_writable_folder(folder: Path) -> None:
+    """Raise FileNotFoundError if a folder does not exist, PermissionError if it cannot be written."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the folder to write into does not exist: {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {folder} cannot be written into")
+
+
 def is_marked(folder: Path) -> bool:
-    """Whether a folder was written by this program."""
+    """Whether a folder carries the marker of this program."""
     return (folder / MARK).is_file() and not (folder / MARK).is_symlink()
 
 
-def check_own(folder: Path, names: Iterable[str]) -> None:
-    """FileExistsError where one of ``names`` is in a folder without our mark: another program wrote that."""
+def check_no_foreign_files(folder: Path, names: Iterable[str]) -> None:
+    """Raise FileExistsError if ``folder`` has any of ``names`` but no marker: they are another program's."""
     foreign = [] if is_marked(folder) else [name for name in names if os.path.lexists(folder / name)]
     if foreign:
         raise FileExistsError(
@@ -188,12 +243,19 @@ def check_own(folder: Path, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def claimed(folder: Path, names: Iterable[str] = ()) -> Iterator[None]:
-    """A folder to write files of these names into, marked, for this run alone; made where there is none.
+def claim_folder(folder: Path, names: Iterable[str] = ()) -> Iterator[None]:
+    """Create and mark a folder, and hold a lock on it, so that this run alone writes there.
 
-    FileExistsError as of :func:`check_own`. BlockingIOError where another run has it.
+    Args:
+        folder: the folder.
+        names: files that the run will write.
+
+    Raises:
+        FileExistsError: as for :func:`check_no_foreign_files`.
+        BlockingIOError: another run holds the lock.
+
     """
-    check_own(folder, names)
+    check_no_foreign_files(folder, names)
     folder.mkdir(parents=True, exist_ok=True)
     lock = _create(folder / MARK, new=False)
     try:
@@ -202,14 +264,14 @@ def claimed(folder: Path, names: Iterable[str] = ()) -> Iterator[None]:
                 f"another run is writing into {folder}: wait for it, or name another folder"
             )
         if not os.fstat(lock).st_size:
-            os.write(lock, _NOTE.encode())
+            os.write(lock, _MARK_TEXT.encode())
         yield
     finally:
         os.close(lock)
 
 
 def _check_kind(target: Path, folder: bool) -> None:
-    """Refuse early what could not be replaced at the end, or should not: a device, a pipe."""
+    """Refuse early what cannot or should not be replaced at the end, such as a device or a pipe."""
     try:
         mode = target.stat().st_mode
     except OSError:
@@ -223,7 +285,7 @@ def _check_kind(target: Path, folder: bool) -> None:
 
 
 def _partial_name(name: str) -> str:
-    """A name that nobody can foresee, and that tells itself from names that others give."""
+    """An unpredictable name that can be told from names given by other programs."""
     stem, dot, suffix = os.fsencode(name).rpartition(b".")
     if not stem or len(suffix) > _SUFFIX:
         stem, dot, suffix = os.fsencode(name), b"", b""
@@ -233,8 +295,8 @@ def _partial_name(name: str) -> str:
     return f"{begin}.{token}{_checksum(begin, token, end)}{end}"
 
 
-def _of(partial: str) -> str | None:
-    """The key of the final name of a temporary one; None where it is no temporary name of ours."""
+def _target_key(partial: str) -> str | None:
+    """Key of the final name that a temporary name stands for; None if it is not one of ours."""
     begin, _, end = partial.rpartition(".partial")
     begin, _, token = begin.rpartition(".")
     token, check = token[:-8], token[-8:]
@@ -250,16 +312,16 @@ def _checksum(*parts: str) -> str:
 
 
 def _partials(folder: Path) -> list[Path]:
-    """What in a folder has a temporary name of ours."""
+    """Files and folders with a temporary name of ours."""
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(".")]
     except OSError:
         return []
-    return [folder / name for name in names if _of(name) is not None]
+    return [folder / name for name in names if _target_key(name) is not None]
 
 
-def _clear(partial: Path) -> bool:
-    """Remove what a killed run left, if that is what it is; False where its run lives."""
+def _remove_stale(partial: Path) -> bool:
+    """Remove what a killed run left behind; False if its run is still alive."""
     folder = partial.is_dir() and not partial.is_symlink()
     try:
         lock = os.open(partial / MARK if folder else partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -278,15 +340,15 @@ def _clear(partial: Path) -> bool:
 
 
 def _create(path: Path, new: bool = True) -> int:
-    """An open file, made here if ``new``, that is no link to another place."""
+    """Open a file, which must not exist if ``new``, without following a symlink."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_EXCL if new else 0)
     return os.open(path, flags, 0o666)
 
 
 def _lock(handle: int, sure: bool = False) -> bool:
-    """Take a lock that ends with this process at the latest; False where another holder has it.
+    """Take a lock that the process releases when it ends; False if another process holds it.
 
-    Where the file system has no locks the answer is True, or False if one has to be ``sure``.
+    On a file system without locks the answer is True, or False if the caller has to be ``sure``.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -298,8 +360,8 @@ def _lock(handle: int, sure: bool = False) -> bool:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[bool]:
-    """For a moment, no other run begins or cleans in a folder; False where that cannot be had."""
+def _lock_folder(folder: Path) -> Iterator[bool]:
+    """Keep other runs from starting or cleaning up in a folder; yields False if that cannot be arranged."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -315,7 +377,7 @@ def _alone_in(folder: Path) -> Iterator[bool]:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file is on the disk: a full or failing one may say so only now."""
+    """Wait until a file is on disk: a full or failing disk may report an error only now."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

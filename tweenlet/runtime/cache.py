@@ -1,10 +1,10 @@
-"""Cache: where tweenlet keeps what it makes once for this machine, compiled code and exported networks.
+"""Cache: the folder for files computed once per machine, such as compiled code and exported networks.
 
-$XDG_CACHE_HOME/tweenlet or ~/.cache/tweenlet; where there is no such place, or it cannot be written or
-trusted, a folder that lives as long as the process. All of it can be deleted at any time.
+It is $XDG_CACHE_HOME/tweenlet or ~/.cache/tweenlet. If there is no such folder, or it cannot be written or
+trusted, a temporary folder is used that lives as long as the process. All of it can be deleted at any time.
 
-What is kept there is run. So the folder, and each file in it, has to be this user's, or root's, and nobody
-else's to write.
+Files in the cache are executed. So the folder and each file in it must belong to this user or root, and be
+writable by nobody else.
 """
 
 from __future__ import annotations
@@ -22,58 +22,62 @@ from pathlib import Path
 from tweenlet.runtime.atomic import Partial
 
 
-def folder(room: str = "") -> Path:
-    """The cache, or a folder of that name in it, which is there and can be written."""
-    try:
-        home = _place()
-    except RuntimeError as error:
-        return _spare(str(error), room)
-    for place in dict.fromkeys((home, home / room)):
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.mkdir(mode=0o700, exist_ok=True)
-            _tighten(place)
-        except OSError as error:
-            return _spare(f"{error.strerror}: {place}", room)
-        if not _is_ours(place):
-            return _spare(f"{place} is another user's, or others can write into it", room)
-        if not os.access(place, os.W_OK):
-            return _spare(f"{place} cannot be written", room)
-    return home / room
+def cache_folder(subfolder: str = "") -> Path:
+    """Return the cache folder, or a subfolder of it, created if necessary and writable.
 
-
-def kept(name: str) -> Path | None:
-    """The file of that name in the cache, be it one that can only be read; None for none to be trusted.
-
-    One that is missing or damaged, or that others could have written, is to be written in :func:`folder`.
+    Falls back to a temporary folder, with a warning, if the cache cannot be written or trusted.
     """
-    places = [_own_folder()] if _own_folder.cache_info().currsize else []
+    try:
+        home = _default_folder()
+    except RuntimeError as error:
+        return _fall_back(str(error), subfolder)
+    for folder in dict.fromkeys((home, home / subfolder)):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _revoke_group_write(folder)
+        except OSError as error:
+            return _fall_back(f"{error.strerror}: {folder}", subfolder)
+        if not _is_ours(folder):
+            return _fall_back(f"{folder} is another user's, or others can write into it", subfolder)
+        if not os.access(folder, os.W_OK):
+            return _fall_back(f"{folder} cannot be written", subfolder)
+    return home / subfolder
+
+
+def cached_file(name: str) -> Path | None:
+    """Look up a file in the cache, even a read-only one; None if there is none that can be trusted.
+
+    A file that is missing or damaged, or that others could have written, must be rebuilt in
+    :func:`cache_folder`.
+    """
+    folders = [_temporary_folder()] if _temporary_folder.cache_info().currsize else []
     with suppress(RuntimeError):
-        places.append(_place())
-    for file in (place / name for place in places):
+        folders.append(_default_folder())
+    for file in (folder / name for folder in folders):
         if file.is_file() and all(map(_is_ours, (file, *file.parents[: name.count("/") + 1]))):
             return file
     return None
 
 
 @cache
-def code_digest() -> str:
-    """A fingerprint of the package's own Python: what one version of it made another may make differently."""
+def source_hash() -> str:
+    """Hash the package's Python sources (16 hex digits): cached results are valid for one version."""
     home = Path(__file__).parents[1]
-    total = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(home.rglob("*.py")):
-        total.update(f"{file.relative_to(home)}\n".encode() + file.read_bytes())
-    return total.hexdigest()[:16]
+        digest.update(f"{file.relative_to(home)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
-def _place() -> Path:
-    """Where the cache should be. RuntimeError where this user has no home."""
+def _default_folder() -> Path:
+    """Where the cache should be. Raises RuntimeError for a user without a home."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()) / "tweenlet"
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether only this user, or root, can have written a file or folder, and a link that leads there."""
+    """Whether a file or folder, and any symlink to it, can only have been written by this user or root."""
     try:
         states = path.lstat(), path.stat()
     except OSError:
@@ -82,25 +86,25 @@ def _is_ours(path: Path) -> bool:
     return states[1].st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0 and all(s.st_uid in trusted for s in states)
 
 
-def _tighten(place: Path) -> None:
-    """Take from others the right to write into a folder of this user's, as a umask of 002 leaves it."""
-    state = place.stat()
+def _revoke_group_write(folder: Path) -> None:
+    """Remove write permission for group and others, which a umask of 002 grants, from this user's folder."""
+    state = folder.stat()
     if state.st_uid == os.geteuid() and state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        place.chmod(stat.S_IMODE(state.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+        folder.chmod(stat.S_IMODE(state.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
 
 
-def _spare(reason: str, room: str) -> Path:
-    """A folder of this process, or one in it; a warning the first time."""
-    if not _own_folder.cache_info().currsize:
-        warnings.warn(f"no cache on the disk, so this run makes anew what it needs: {reason}", stacklevel=3)
-    place = _own_folder() / room
-    place.mkdir(mode=0o700, exist_ok=True)
-    return place
+def _fall_back(reason: str, subfolder: str) -> Path:
+    """Use a temporary folder instead; warns the first time."""
+    if not _temporary_folder.cache_info().currsize:
+        warnings.warn(f"no cache on disk, so this run rebuilds what it needs: {reason}", stacklevel=3)
+    folder = _temporary_folder() / subfolder
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 @cache
-def _own_folder() -> Path:
-    """A folder that ends with this process; where that is killed, the next one removes it."""
+def _temporary_folder() -> Path:
+    """A folder removed when this process exits; if it is killed, the next process removes it."""
     partial = Partial(Path(tempfile.gettempdir(), f"tweenlet-{os.geteuid()}"), folder=True, shared=True)
     partial.path.chmod(0o700)
     atexit.register(partial.discard)

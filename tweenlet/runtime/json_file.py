@@ -1,4 +1,4 @@
-"""JSON that people and crashes may have changed: read in one way, whose errors name the file."""
+"""JSON files that people edit and crashes may truncate: one reader, whose errors name the file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. ValueError, naming it, where that is no JSON; OSError if it cannot be read."""
+    """Read a JSON file. Raises ValueError, naming it, for invalid JSON; OSError if it is unreadable."""
     return parse_json(path.read_bytes(), path)
 
 
 def parse_json(text: str | bytes, source: object) -> Any:
-    """What a text holds; ValueError, naming its ``source``, for one that is no JSON."""
+    """Parse JSON. Raises ValueError, naming ``source``, if the text is invalid."""
     try:
         return json.loads(text)
     except RecursionError:

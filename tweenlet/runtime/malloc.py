@@ -1,9 +1,9 @@
-"""Memory: glibc told to keep the memory it frees, and how much a process held at its peak.
+"""Malloc: make glibc retain freed memory, and report how much memory the process uses.
 
-By default glibc maps every large block anew and gives it back at once, so that a network on a CPU spends
-more than half of its time in the kernel on page faults: 2.0 to 2.5 times the CPU time, measured. Cost:
-freed memory stays with the process until it ends. Elsewhere than on glibc, where TWEENLET_KEEP_MEMORY=0 is
-set, and where the user's environment sets these values of glibc's, nothing is done.
+By default glibc maps each large block afresh and unmaps it when it is freed, so a network on a CPU spends
+more than half of its time on page faults in the kernel: 2.0 to 2.5 times the CPU time, measured. The price is
+that freed memory stays with the process until it exits. Nothing is changed on other C libraries, with
+TWEENLET_KEEP_MEMORY=0, or if the user's environment already sets these glibc options.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
 LIBC = {"mallopt": (ctypes.c_int, ctypes.c_int), "malloc_trim": (ctypes.c_size_t,)}
-"""What these functions take."""
+"""Argument types by function."""
 
 
 def _libc(name: str) -> Callable[..., int]:
-    """A function of glibc's, of integers. AttributeError elsewhere."""
+    """Look up a glibc function with integer arguments. Raises AttributeError on other C libraries."""
     function = ctypes.CDLL(None)[name]
     function.argtypes, function.restype = LIBC[name], ctypes.c_int
     return function
 
 
 @cache
-def keep_freed() -> bool:
-    """Keep freed memory in the process from now on; whether that could be arranged."""
+def retain_freed_memory() -> bool:
+    """Keep freed memory in the process from now on. Returns whether glibc accepted the settings."""
     if (
         not sys.platform.startswith("linux")
         or os.environ.get("TWEENLET_KEEP_MEMORY") == "0"
@@ -46,26 +46,26 @@ def keep_freed() -> bool:
 
 
 def trim() -> None:
-    """Give freed memory back to the system, where the C library can."""
+    """Return freed memory to the system, if the C library supports it."""
     with suppress(AttributeError):
         _libc("malloc_trim")(0)
 
 
-def peak() -> int:
-    """The most bytes of memory that this process has held at once, by Linux's VmHWM; OSError elsewhere.
+def peak_rss() -> int:
+    """Peak resident memory of this process in bytes (VmHWM of Linux). Raises OSError on other systems.
 
-    Not ru_maxrss, in which a process begins at what its parent held.
+    Unlike ru_maxrss, it does not start at the parent's value.
     """
-    return _told("VmHWM")
+    return _read_status("VmHWM")
 
 
-def resident() -> int:
-    """The bytes of memory that this process holds now, by Linux's VmRSS; OSError elsewhere."""
-    return _told("VmRSS")
+def current_rss() -> int:
+    """Resident memory of this process in bytes (VmRSS of Linux). Raises OSError on other systems."""
+    return _read_status("VmRSS")
 
 
-def _told(name: str) -> int:
-    told = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if told is None:
-        raise OSError(f"this system does not tell {name} of a process")
-    return 1024 * int(told[1])
+def _read_status(field: str) -> int:
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if match is None:
+        raise OSError(f"this system does not report {field} of a process")
+    return 1024 * int(match[1])

@@ -1,9 +1,9 @@
-"""Threads: OpenMP told to sleep, not to spin, while its threads wait for each other.
+"""OpenMP: make worker threads sleep instead of spin while they wait for each other.
 
-torch splits every operation among the cores and waits for the slowest. Spinning while waiting gains little
-on an idle machine and is a disaster on a busy one, where the thread that is waited for does not run because
-others spin: the demo took 44 s instead of 7 beside a second program on two cores. OpenMP reads its
-environment once, when torch is imported: this comes before that, or does nothing.
+torch splits each operation across the cores and waits for the slowest one. Spinning while waiting gains
+little on an idle machine and hurts on a busy one, because the spinning threads keep the last one from
+running: with a second program on two cores, the demo took 44 s instead of 7. OpenMP reads its environment
+once, when torch is imported, so this has to run before that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ import os
 import sys
 
 
-def wait_asleep() -> bool:
-    """Let OpenMP's threads sleep while they wait, unless the user's environment says otherwise."""
+def set_passive_wait() -> bool:
+    """Set OMP_WAIT_POLICY=PASSIVE unless the user's environment already configures waiting.
+
+    Returns:
+        Whether the policy was set; False once torch has been imported.
+
+    """
     if "torch" in sys.modules or {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         return False
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

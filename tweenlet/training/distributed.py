@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from tweenlet.runtime.atomic import claimed
+from tweenlet.runtime.atomic import claim_folder
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for the first one, which may be decoding a large data set."""
@@ -80,11 +80,11 @@ def first_goes_first() -> Iterator[None]:
 
 @contextmanager
 def one_claims(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """A folder that the first process claims for all; errors as :func:`tweenlet.runtime.atomic.claimed`."""
+    """A folder that the first process claims for all; errors as of ``claim_folder``."""
     with ExitStack() as stack:
         with first_goes_first():
             if not rank():
-                stack.enter_context(claimed(folder, names))
+                stack.enter_context(claim_folder(folder, names))
         yield
 
 

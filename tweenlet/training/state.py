@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 from tweenlet.inference.fused import Fast
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.runtime.atomic import reserve, whole, write_whole
-from tweenlet.runtime.devices import device_of
+from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomically
+from tweenlet.runtime.devices import resolve_device
 from tweenlet.training import distributed as parallel
 from tweenlet.training.data.batches import Batch
 from tweenlet.training.losses import Objective
@@ -48,7 +48,7 @@ class TrainingState:
         self, model: nn.Module, options: TrainOptions, folder: Path, optimiser: Optimizer | None = None
     ) -> None:
         self.folder, self.options = folder, options
-        self.device = device_of(options.device)
+        self.device = resolve_device(options.device)
         model = _channels_last(model.to(self.device)).train()
         self.averaged: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
         self.model = parallel.see_whole_batch(model)
@@ -150,7 +150,7 @@ class TrainingState:
         if path.exists():
             lines = path.read_text(errors="replace").splitlines(keepends=True)
             lasting = "".join(line for line in lines if _step_of(line) <= self.step)
-            write_whole(path, lasting.encode())
+            write_bytes_atomically(path, lasting.encode())
 
     def save(self) -> None:
         """Keep the state, and export the averaged weights; each file appears whole."""
@@ -215,8 +215,8 @@ class TrainingState:
 def _write(path: Path, state: Mapping[str, Any]) -> None:
     """Write a state, with room taken first; OSError, and the old one is as it was, where that fails."""
     try:
-        with whole(path) as partial:
-            reserve(partial, _bytes_in(state) + 2**20)  # names, shapes and gaps between tensors
+        with atomic_write(path) as partial:
+            preallocate(partial, _bytes_in(state) + 2**20)  # names, shapes and gaps between tensors
             with partial.open("r+b") as file:
                 torch.save(state, file)
                 file.truncate()

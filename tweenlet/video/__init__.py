@@ -16,6 +16,6 @@ from tweenlet.video.frame import Frame
 from tweenlet.video.notices import Notice
 from tweenlet.video.read import Reader, read
 from tweenlet.video.times import IMAGE_RATE
-from tweenlet.video.write import Writer, check_free, whole, write
+from tweenlet.video.write import Writer, whole, write
 
-__all__ = ["IMAGE_RATE", "Frame", "Notice", "Reader", "Writer", "check_free", "read", "whole", "write"]
+__all__ = ["IMAGE_RATE", "Frame", "Notice", "Reader", "Writer", "read", "whole", "write"]

@@ -16,7 +16,7 @@ import math
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from os import PathLike
@@ -29,7 +29,7 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from tweenlet.runtime.atomic import MARK, Partial, whole_files
+from tweenlet.runtime.atomic import MARK, Partial, atomic_write_many, check_free, check_writable_folder
 from tweenlet.video.codecs import choose_codec
 from tweenlet.video.container import system_error
 from tweenlet.video.frame import Frame, fit, from_rgb
@@ -348,7 +348,7 @@ def write(
             raise ValueError(f"{name} names a single image: number them, as in {path.with_stem('%05d')}")
         folder, pattern = path.parent, path.name
     elif path.suffix and not path.is_dir():
-        check_free(path, () if like.path is None else (like.path,), overwrite)
+        check_free(path, overwrite, () if like.path is None else (like.path,))
         return VideoWriter(path, name, like, rate, sound)
     else:
         folder, pattern = path, "%05d.png"
@@ -358,38 +358,20 @@ def write(
         raise FileExistsError(f"{folder} is a file, not a folder for images")
     if folder.is_dir() and list_images(folder) and not overwrite:
         raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
-    _check_folder(folder if folder.is_dir() else folder.absolute().parent)
+    check_writable_folder(folder if folder.is_dir() else folder.absolute().parent)
     return ImageWriter(folder, pattern, name, like, rate, sound)
 
 
 @contextmanager
 def whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """As :func:`tweenlet.runtime.atomic.whole_files`, with the OSError of a full disk, say, in words."""
+    """As :func:`~tweenlet.runtime.atomic.atomic_write_many`, with errors of a full disk, say, in words."""
     try:
-        with whole_files(paths) as partials:
+        with atomic_write_many(paths) as partials:
             yield partials
     except BlockingIOError:
         raise
     except OSError as error:
         raise system_error(error, f"cannot write {paths[0]}") from None
-
-
-def check_free(path: Path, sources: Iterable[str | PathLike[str]], overwrite: bool) -> None:
-    """Whether a file may be written: ValueError where it is a source, FileExistsError where it is there
-    already and not ``overwrite``, other OSErrors for a folder that cannot be written into.
-    """
-    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in sources):
-        raise ValueError(f"the output {path} is the input itself: choose another name")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already: pass --overwrite to replace it")
-    _check_folder(path.absolute().parent)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the folder to write into does not exist: {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"the folder {folder} cannot be written into")
 
 
 def _time_base(like: Reader, rate: Fraction, fixed_rate: bool) -> Fraction:

@@ -14,11 +14,13 @@ from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.cpu import arena
 from tweenlet.ops.cpu import library as native
 from tweenlet.ops.cpu.arena import SMALLEST, Arena, empty, empty_channels_last
-from tweenlet.runtime.malloc import keep_freed
+from tweenlet.runtime.malloc import retain_freed_memory
 
 CPU = torch.device("cpu")
 PAGE = 4096
-kept = pytest.mark.skipif(not (keep_freed() and native.library()), reason="no native code or memory not kept")
+kept = pytest.mark.skipif(
+    not (retain_freed_memory() and native.library()), reason="no native code or memory not kept"
+)
 
 
 @pytest.fixture

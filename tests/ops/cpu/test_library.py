@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tweenlet.ops.cpu import library as native
-from tweenlet.runtime.cache import folder
+from tweenlet.runtime.cache import cache_folder
 
 LOADED = (
     "import torch; from tweenlet.ops.cpu import library as native; "
@@ -134,7 +134,7 @@ def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -
         check=True,
     )
     assert made.stdout.strip() == "native code True"
-    assert made.stderr.count("no cache on the disk") == 1
+    assert made.stderr.count("no cache on disk") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,13 +163,13 @@ def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
 
 
 @compiled
-@pytest.mark.filterwarnings("ignore:no cache on the disk")
+@pytest.mark.filterwarnings("ignore:no cache on disk")
 def test_a_damaged_library_that_can_only_be_read_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    damaged = folder() / f"native-{native._fingerprint(['cc'])}.so"
+    damaged = cache_folder() / f"native-{native._fingerprint(['cc'])}.so"
     damaged.write_bytes(b"damaged")
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     assert native.library.__wrapped__() is not None

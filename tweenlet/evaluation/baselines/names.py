@@ -19,6 +19,7 @@ from tweenlet.evaluation.samples import short_names
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import MINI, STMFNET
 from tweenlet.network.cost import OFFICIAL_STRIDE
+from tweenlet.runtime.dtypes import DTYPES
 
 _PUBLISHED = {STMFNET: "ST-MFNet", MINI: "ST-MFNet Mini"}
 _LONGEST = 100  # characters of a path that serve as a label
@@ -92,8 +93,7 @@ def _named(text: str, short: str, device: str | torch.device | None) -> tuple[st
 def _precision_of(name: str) -> tuple[str, torch.dtype]:
     """A network's name without what may be said behind it, and the precision that this is."""
     before, _, last = name.rpartition(":")
-    halves = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-    return (before, halves[last]) if last in halves and not Path(name).exists() else (name, torch.float32)
+    return (before, DTYPES[last]) if last in DTYPES and not Path(name).exists() else (name, torch.float32)
 
 
 def _peer(text: str) -> tuple[str, Method]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.checkpoint import digest_of_tensors
 from tweenlet.network.cost import parameters_of
+from tweenlet.runtime.dtypes import dtype_name
 
 
 class Network:
@@ -30,7 +31,7 @@ class Network:
         self.digest = digest_of_tensors(model)
         self.told = told
         if dtype != torch.float32:
-            precision = str(dtype).removeprefix("torch.")
+            precision = dtype_name(dtype)
             self.told, self.digest = f"{told}, in {precision}", f"{self.digest}, {precision}"
 
     def __call__(self, frames: Tensor) -> Tensor:

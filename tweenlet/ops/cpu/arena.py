@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.ops.cpu.library import library
-from tweenlet.runtime.malloc import keep_freed
+from tweenlet.runtime.malloc import retain_freed_memory
 
 SMALLEST = 1 << 20
 """Smallest tensor, in bytes, placed in the arena; smaller ones stay with malloc."""
@@ -49,7 +49,7 @@ def _process_arena() -> Arena | None:
 
     And where there is no native code: then PyTorch makes most of what is large, where glibc puts it.
     """
-    if not keep_freed() or library() is None:
+    if not retain_freed_memory() or library() is None:
         return None
     try:
         return Arena(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE)

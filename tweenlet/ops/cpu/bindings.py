@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from tweenlet.runtime.dtypes import dtype_name
+
 INT, LONG, FLOAT = ctypes.c_int, ctypes.c_long, ctypes.c_float
 
 
@@ -37,10 +39,10 @@ class Pointer(ctypes.c_void_p):
         if not isinstance(value, Tensor):
             raise TypeError(f"expected a tensor, got {type(value).__name__}")
         if value.device.type != "cpu" or value.dtype not in cls.dtypes or not _lies(value, cls.layout):
-            names = " or ".join(str(dtype).removeprefix("torch.") for dtype in cls.dtypes)
+            names = " or ".join(dtype_name(dtype) for dtype in cls.dtypes)
             raise ValueError(
                 f"expected a {cls.layout} tensor of {names} on the CPU for native code, got one on "
-                f"{value.device} of {str(value.dtype).removeprefix('torch.')} with shape "
+                f"{value.device} of {dtype_name(value.dtype)} with shape "
                 f"{tuple(value.shape)} and strides {value.stride()}"
             )
         return cls(value.data_ptr())

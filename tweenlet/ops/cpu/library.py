@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 
 from tweenlet.ops.cpu.bindings import Library
-from tweenlet.runtime.atomic import Partial, write_whole
-from tweenlet.runtime.cache import folder, kept
+from tweenlet.runtime.atomic import Partial, write_bytes_atomically
+from tweenlet.runtime.cache import cache_folder, cached_file
 
 SOURCES, HEADERS = (sorted((Path(__file__).parent / "csrc").glob(f"*.{kind}")) for kind in "ch")
 FLAGS = (
@@ -61,9 +61,9 @@ def _load() -> Library:
     if shutil.which(compiler[0]) is None:
         raise FileNotFoundError(f"there is no C compiler called {compiler[0]}")
     name = f"native-{_fingerprint(compiler)}.so"
-    made = kept(name)
+    made = cached_file(name)
     if made is None or not _whole(made):
-        made = folder() / name
+        made = cache_folder() / name
         compile_to(made, compiler)
     return Library(made)
 
@@ -100,7 +100,7 @@ def compile_to(made: Path, compiler: Sequence[str]) -> None:
         content = _compile(work.path, compiler).read_bytes()
     finally:
         work.discard()
-    write_whole(made, content + hashlib.sha256(content).digest(), shared=True)
+    write_bytes_atomically(made, content + hashlib.sha256(content).digest(), shared=True)
 
 
 def _compile(work: Path, compiler: Sequence[str]) -> Path:

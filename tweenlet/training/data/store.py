@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.runtime.atomic import check_room, reserve, whole_folder
+from tweenlet.runtime.atomic import atomic_write_folder, check_disk_space, preallocate
 from tweenlet.runtime.json_file import read_json
 from tweenlet.training.data.clips import Pixels, UnusableError, find_clips, images_in, listed
 from tweenlet.training.data.crops import Place, flows_of, harvest, shares, weight
@@ -212,7 +212,7 @@ def prepare(
         "validate": [str(Path(path).resolve()) for path in validate] if validate else None,
     }
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        with whole_folder(folder) as making:
+        with atomic_write_folder(folder) as making:
             found = survey(paths, recipe.crop, validate, workers, progress, recipe.strides)
             if notify:
                 notify(str(found))
@@ -309,7 +309,9 @@ def _build(
     try:
         train, held_out = folder / "train", folder / "validation"
         counts = {train: recipe.samples, held_out: recipe.validation if found.held_out else 0}
-        check_room(folder.parent, sum(counts.values()) * recipe.crop**2 * (5 * 3 + 4 * 2 * 2 * recipe.flows))
+        check_disk_space(
+            folder.parent, sum(counts.values()) * recipe.crop**2 * (5 * 3 + 4 * 2 * 2 * recipe.flows)
+        )
         parts = {part: _Part.create(part, n, recipe) for part, n in counts.items() if n}
         stills = _harvest_all(found.training, parts[train], synthetic, recipe, workers, progress)
         if synthetic:
@@ -338,7 +340,7 @@ class _Part:
 
         def new(name: str, dtype: type, *shape: int) -> np.memmap[Any, Any]:
             array = np.lib.format.open_memmap(folder / name, "w+", dtype, (count, *shape, side, side))
-            reserve(folder / name, (folder / name).stat().st_size)
+            preallocate(folder / name, (folder / name).stat().st_size)
             return array
 
         frames = new("frames.npy", np.uint8, 5, 3)

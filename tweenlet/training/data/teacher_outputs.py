@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tweenlet.runtime.atomic import whole
+from tweenlet.runtime.atomic import atomic_write
 from tweenlet.training.data.batches import Batch, in_turn
 from tweenlet.training.data.clips import Pixels, frames_of, images_in, listed, read_image
 from tweenlet.training.data.crops import Place, scaled
@@ -136,7 +136,7 @@ def keep(
     Returns the array (count, 3, h, w) uint8, left on disk. ValueError where there are fewer or more pictures,
     or one of another shape or type.
     """
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         kept = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, *shape))
         done = 0
         for done, picture in enumerate(pictures, 1):

@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-from tweenlet.runtime.atomic import whole_folder
+from tweenlet.runtime.atomic import atomic_write_folder
 from tweenlet.training.data.clips import fitted, frames_of, listed
 from tweenlet.training.data.scan import Footage
 from tweenlet.training.data.store import Progress, survey
@@ -46,7 +46,7 @@ def pack(
     if out.exists():
         raise FileExistsError(f"{out} exists already")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(out) as building:
+    with atomic_write_folder(out) as building:
         names = _pack(data, building, megabytes, short_side, longest, notify, progress)
     return [out / name for name in names]
 

@@ -13,7 +13,15 @@ from threading import Barrier
 
 import pytest
 
-from tweenlet.runtime.atomic import MARK, Partial, claimed, reserve, whole, whole_folder, write_whole
+from tweenlet.runtime.atomic import (
+    MARK,
+    Partial,
+    atomic_write,
+    atomic_write_folder,
+    claim_folder,
+    preallocate,
+    write_bytes_atomically,
+)
 
 HOLD = """
     import sys, time
@@ -48,11 +56,11 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_appears_at_the_end_or_not_at_all(tmp_path):
     path = tmp_path / "a.txt"
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
-    with pytest.raises(ZeroDivisionError), whole(path) as partial:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as partial:
         partial.write_text(f"other {1 / 0}")
     assert path.read_text() == "new"
     assert names(tmp_path) == ["a.txt"]
@@ -61,11 +69,11 @@ def test_a_file_appears_at_the_end_or_not_at_all(tmp_path):
 def test_a_folder_appears_at_the_end_and_replaces_nothing(tmp_path):
     place = tmp_path / "place"
     place.mkdir()
-    with whole_folder(place) as partial:
+    with atomic_write_folder(place) as partial:
         (partial / "x").write_text("x")
         assert names(place) == []
     assert names(place) == [MARK, "x"]
-    with pytest.raises(FileExistsError, match="not empty"), whole_folder(place):
+    with pytest.raises(FileExistsError, match="not empty"), atomic_write_folder(place):
         pass
     assert names(tmp_path) == ["place"]
 
@@ -74,17 +82,17 @@ def test_a_folder_appears_at_the_end_and_replaces_nothing(tmp_path):
     "name", ["n" * 255, "n" * 251 + ".mp4", "é" * 125 + ".mp4", ".mp4", "a." + "b" * 200]
 )
 def test_any_name_that_a_file_can_have_will_do(tmp_path, name):
-    write_whole(tmp_path / name, b"content")
+    write_bytes_atomically(tmp_path / name, b"content")
     assert names(tmp_path) == [name]
 
 
 def test_a_name_that_is_no_text_will_do(tmp_path):
-    write_whole(tmp_path / os.fsdecode(b"caf\xe9.mp4"), b"content")
+    write_bytes_atomically(tmp_path / os.fsdecode(b"caf\xe9.mp4"), b"content")
     assert [os.fsencode(name) for name in names(tmp_path)] == [b"caf\xe9.mp4"]
 
 
 def test_the_suffix_stays_and_the_mode_is_the_users(tmp_path):
-    with whole(tmp_path / "a.png") as partial:
+    with atomic_write(tmp_path / "a.png") as partial:
         partial.write_bytes(b"")
         assert partial.suffix == ".png"
     plain = tmp_path / "plain"
@@ -98,7 +106,7 @@ def test_no_link_is_followed(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(precious)
     taken = iter(["link", "free"])
     monkeypatch.setattr("tweenlet.runtime.atomic._partial_name", lambda _: next(taken))
-    write_whole(tmp_path / "a", b"new")
+    write_bytes_atomically(tmp_path / "a", b"new")
     assert precious.read_text() == "precious"
     assert (tmp_path / "a").read_text() == "new"
     assert not (tmp_path / "a").is_symlink()
@@ -110,7 +118,7 @@ def test_a_second_run_is_told_of_the_first(tmp_path, hold, kind):
     _, partial = hold(target, kind)
     with pytest.raises(BlockingIOError, match="another run is writing"):
         Partial(target, folder=kind == "folder")
-    write_whole(tmp_path / "other.mp4", b"")
+    write_bytes_atomically(tmp_path / "other.mp4", b"")
     assert names(tmp_path) == sorted([partial.name, "other.mp4"])
 
 
@@ -120,7 +128,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, hold, kind):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert partial.exists()
-    write_whole(tmp_path / "other.mp4", b"")
+    write_bytes_atomically(tmp_path / "other.mp4", b"")
     assert names(tmp_path) == ["other.mp4"]
 
 
@@ -137,14 +145,14 @@ def test_what_others_wrote_is_not_removed(tmp_path):
     folder = tmp_path / Partial(tmp_path / "frames", folder=True).path.name
     (folder / MARK).unlink()
     (folder / "precious").touch()
-    write_whole(tmp_path / "out.mp4", b"")
+    write_bytes_atomically(tmp_path / "out.mp4", b"")
     assert names(tmp_path) == sorted([*others, folder.name, "out.mp4"])
 
 
 def test_of_many_threads_one_writes_and_the_others_are_told(tmp_path):
     def write(number: int) -> bool:
         try:
-            with whole(tmp_path / "a") as partial:
+            with atomic_write(tmp_path / "a") as partial:
                 together.wait(timeout=10)
                 partial.write_text(f"{number}" * 1000)
         except BlockingIOError:
@@ -161,7 +169,11 @@ def test_of_many_threads_one_writes_and_the_others_are_told(tmp_path):
 
 def test_runs_that_share_a_file_all_write_it_whole(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: write_whole(tmp_path / "a", b"%d" % n * 1000, shared=True), range(8)))
+        list(
+            pool.map(
+                lambda n: write_bytes_atomically(tmp_path / "a", b"%d" % n * 1000, shared=True), range(8)
+            )
+        )
     assert len(set((tmp_path / "a").read_bytes())) == 1
     assert names(tmp_path) == ["a"]
 
@@ -174,20 +186,20 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     with pytest.raises(IsADirectoryError):
         Partial(tmp_path / "folder")
     with pytest.raises(OSError, match="cannot write"):
-        write_whole(tmp_path / "nowhere" / "a", b"")
+        write_bytes_atomically(tmp_path / "nowhere" / "a", b"")
 
 
 def test_a_folder_is_claimed_by_one_run_and_from_nobody(tmp_path):
-    with claimed(tmp_path / "run", ["model"]):
+    with claim_folder(tmp_path / "run", ["model"]):
         (tmp_path / "run" / "model").touch()
-        with pytest.raises(BlockingIOError, match="another run"), claimed(tmp_path / "run", ["model"]):
+        with pytest.raises(BlockingIOError, match="another run"), claim_folder(tmp_path / "run", ["model"]):
             pass
-    with claimed(tmp_path / "run", ["model"]):
+    with claim_folder(tmp_path / "run", ["model"]):
         pass
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "model").write_text("precious")
-    with pytest.raises(FileExistsError, match="not written by tweenlet"), claimed(theirs, ["model"]):
+    with pytest.raises(FileExistsError, match="not written by tweenlet"), claim_folder(theirs, ["model"]):
         pass
     assert names(theirs) == ["model"]
 
@@ -195,7 +207,7 @@ def test_a_folder_is_claimed_by_one_run_and_from_nobody(tmp_path):
 def test_room_that_is_not_there_is_missed_before_anything_is_written(tmp_path):
     path = tmp_path / "large"
     path.touch()
-    reserve(path, 1000)
+    preallocate(path, 1000)
     assert path.stat().st_size == 1000
     with pytest.raises(OSError, match="not enough room in"):
-        reserve(path, 2**60)
+        preallocate(path, 2**60)
