@@ -107,6 +107,16 @@ class FourFrameFlow(nn.Module):
         after, as :meth:`velocity` measures them; None = they are measured here. ValueError for a time
         outside (0, 1).
         """
+        motion, velocities = self.motion(frames, time, velocities)
+        frame, correction = self.show(frames, motion, velocities)
+        whole = resize(motion[:, :5], 2)
+        mask = whole[:, 4:] if correction is None else whole[:, 4:] + F.pixel_shuffle(correction, 2)[:, 3:]
+        return Interpolation(frame, (whole[:, :4],), mask)
+
+    def motion(
+        self, frames: Tensor, time: float | Tensor, velocities: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the finest level finds out, (B, 5 + context, H/2, W/2), and velocities, measured if None."""
         times = check_time(time, frames)
         if velocities is None:
             features = self._each(frames)
@@ -116,11 +126,7 @@ class FourFrameFlow(nn.Module):
             pair = features[:, 1:3]
         else:
             pair = self._each(frames[:, 1:3])
-        motion = self.finest(frames, pair, self.estimate(pair, times), times, velocities)
-        frame, correction = self.show(frames, motion, velocities)
-        whole = resize(motion[:, :5], 2)
-        mask = whole[:, 4:] if correction is None else whole[:, 4:] + F.pixel_shuffle(correction, 2)[:, 3:]
-        return Interpolation(frame, (whole[:, :4],), mask)
+        return self.finest(frames, pair, self.estimate(pair, times), times, velocities), velocities
 
     def features(self, frames: Tensor) -> Tensor:
         """What levels see of frames (N, 3, H, W): (N, 3 + F, H/2, W/2), the frame itself first."""

@@ -17,12 +17,15 @@ from torch import Tensor, nn
 
 from tweenlet.flow.dis import window_flows
 from tweenlet.inference.fused.adacof_heads import FastKernels
+from tweenlet.inference.fused.blocks import FastLevel
 from tweenlet.inference.fused.features import FastFeatures
 from tweenlet.inference.fused.fuse import prepared
 from tweenlet.inference.fused.fusion import FastFusion
 from tweenlet.inference.fused.layers import Winograd, channels_last
 from tweenlet.inference.fused.texture import FastTexture
 from tweenlet.network.blocks import Tile
+from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.intermediate_flow import IntermediateFlow
 from tweenlet.network.stmfnet import STMFNet, between, check, join
 from tweenlet.ops.dispatch import compiled
 
@@ -47,6 +50,10 @@ class Fast(nn.Module):
         self.intermediate = None
         if model.intermediate is not None:
             self.intermediate = prepared(model.intermediate, products=products)
+            finest = self.intermediate.levels[-1]
+            if isinstance(self.intermediate, FourFrameFlow) and self.intermediate.head is None:
+                assert isinstance(finest, FastLevel)
+                finest.keep(5)  # nothing reads its context
         self.takes_time = model.takes_time
         self.fusion = None
         if model.fusion is not None:
@@ -69,7 +76,11 @@ class Fast(nn.Module):
         """As the model's own."""
         if self.intermediate is not None:
             with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
-                return between(self.intermediate, frames, flows, time)
+                if isinstance(self.intermediate, IntermediateFlow):
+                    return between(self.intermediate, frames, None, time)
+                check(frames, self.stride)
+                motion, velocities = self.intermediate.motion(frames, time, flows)
+                return self.intermediate.show(frames, motion, velocities)[0]
         check(frames, self.stride)
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}

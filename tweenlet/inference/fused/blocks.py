@@ -264,8 +264,7 @@ class FastLevel(nn.Module):
     def __init__(self, plain: Level):
         super().__init__()
         self.down, self.blocks, (self.up, _) = plain.down, plain.blocks, plain.up
-        layer = self.up.layer if isinstance(self.up, Winograd) else self.up
-        assert isinstance(layer, nn.ConvTranspose2d)
+        layer = self._last()
         order = torch.arange(layer.out_channels).view(-1, 4).T.flatten()  # pixels of a cell, then channels
         factors = torch.ones(layer.out_channels // 4)
         factors[:4] = plain.scale
@@ -273,6 +272,23 @@ class FastLevel(nn.Module):
         layer.weight.data = channels_last(layer.weight.data[:, order] * factors.view(1, -1, 1, 1))
         if layer.bias is not None:
             layer.bias.data = layer.bias.data[order] * factors
+
+    def _last(self) -> nn.ConvTranspose2d:
+        layer = self.up.layer if isinstance(self.up, Winograd) else self.up
+        assert isinstance(layer, nn.ConvTranspose2d)
+        return layer
+
+    def keep(self, channels: int) -> None:
+        """Leave out all but the first channels of what it makes; before it is first run."""
+        layer = self._last()
+        all_channels = layer.out_channels // 4
+        kept = torch.arange(layer.out_channels).view(4, all_channels)[:, :channels].flatten()
+        layer.weight.data = channels_last(layer.weight.data[:, kept])
+        if layer.bias is not None:
+            layer.bias.data = layer.bias.data[kept]
+        layer.out_channels = 4 * channels
+        if isinstance(self.up, Winograd):
+            self.up.out_channels = 4 * channels
 
     def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
         """As the plain one's, channels_last."""
