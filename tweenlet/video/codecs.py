@@ -14,7 +14,7 @@ import av
 from tweenlet.video.chroma import LEFT
 from tweenlet.video.frame import LIMITED, Colour, is_gray, is_rgb, side_data_of
 from tweenlet.video.headers import PLACEHOLDER, Shape
-from tweenlet.video.read import Reader
+from tweenlet.video.reader import Reader
 
 KINDS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".y4m": "yuv4mpegpipe",

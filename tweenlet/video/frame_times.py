@@ -18,7 +18,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from tweenlet.video.decode import Decoder, Picture
+from tweenlet.video.decoder import Decoder, Picture
 from tweenlet.video.frame import Frame
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.rates import Stated

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from tweenlet import interpolate_video
 from tweenlet.video.frame import Colour, bits_of, from_rgb, planes_of
-from tweenlet.video.still import keep_still
+from tweenlet.video.static_areas import keep_still
 
 
 class Blend(torch.nn.Module):

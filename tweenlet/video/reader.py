@@ -24,14 +24,14 @@ import av
 from av.container import InputContainer
 
 from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of
-from tweenlet.video.decode import Decoder
+from tweenlet.video.decoder import Decoder
 from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
+from tweenlet.video.frame_times import IMAGE_RATE, Times
 from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.orientation import Orientation
 from tweenlet.video.programmes import companions
 from tweenlet.video.rates import Stated, usual_rate, usual_step
-from tweenlet.video.times import IMAGE_RATE, Times
 
 _NO_ALPHA = "transparency is left out"
 

@@ -21,7 +21,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from tweenlet.video.ffv1 import Ffv1Check
+from tweenlet.video.ffv1_checksums import Ffv1Check
 
 _AHEAD, _AHEAD_BYTES = 48, 16 << 20
 _FAILURES = 8  # of reading, one after the other

@@ -24,9 +24,9 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
-from tweenlet.video.clock import steady
 from tweenlet.video.container import Place, open_container, start_of
-from tweenlet.video.convert import AnyPacket, Copy, Lines, Sound, Text, Way, add_copy, is_held
+from tweenlet.video.sinks import AnyPacket, Copy, Lines, Sound, Text, Way, add_copy, is_held
+from tweenlet.video.timestamps import steady
 
 _OF_THE_FILE = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "duration", "location-eng", "timecode",

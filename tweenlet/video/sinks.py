@@ -27,7 +27,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
-from tweenlet.video.parameters import add_parameters
+from tweenlet.video.codec_parameters import add_parameters
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 _SOUND = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "aac"}

@@ -36,9 +36,9 @@ from tweenlet.video.frame import Frame, fit, from_rgb
 from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, padded
 from tweenlet.video.images import ImageEncoder, is_image, list_images
 from tweenlet.video.orientation import UPRIGHT
-from tweenlet.video.read import Reader
-from tweenlet.video.still import keep_still
-from tweenlet.video.tracks import Tracks, beside, copy_names, describe
+from tweenlet.video.reader import Reader
+from tweenlet.video.static_areas import keep_still
+from tweenlet.video.streams import Tracks, beside, copy_names, describe
 
 Picture = Frame | NDArray[np.floating]
 _FINEST = 2**31 - 1  # the largest denominator of a time base
