@@ -14,12 +14,14 @@ identity and the new widths need a convolution, it is the convolution that picks
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.correlation import MATCHES
 
@@ -28,13 +30,33 @@ Connected = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-class Channels:
-    """Channels of the source, ``width`` of them, of which the ``keep`` that weigh most go on."""
+@dataclass(frozen=True)
+class Saliency:
+    """How much the loss is expected to rise without something of a network; what is not listed is unknown."""
 
-    def __init__(self, width: int, keep: int):
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of every number of a layer's weight, by the layer's name; it stands in for the weight's magnitude."""
+    streams: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of every channel (width,) of a level's residual stream, by the name of the width."""
+    marginals: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of each further channel (width,) taken from a width, the least salient first, by the width's name."""
+    blocks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of every residual block of a level, in the order of the blocks, by the name of the level's width."""
+    pieces: Mapping[str, float] = field(default_factory=dict)
+    """Of a whole branch, scale or level, by its name."""
+
+
+class Channels:
+    """Channels of the source, ``width`` of them, of which the ``keep`` that weigh most go on.
+
+    ``scores`` (width,) decide in place of the layers' votes.
+    """
+
+    def __init__(self, width: int, keep: int, scores: Tensor | None = None):
         self.width, self.keep = width, keep
         self.groups = 1  # each keeps as many
-        self.weight = torch.zeros(width, dtype=torch.float64)
+        self.weight = torch.zeros(width, dtype=torch.float64) if scores is None else scores.double()
+        self.voted = scores is None
 
     def kept(self) -> Tensor:
         """Their indices (keep,), rising; as many from each group, and of equally heavy ones the first."""
@@ -87,7 +109,8 @@ def _vote(layout: Layout, weights: Tensor) -> None:
     """Add the weights of all rows or columns, of the dropped ones too, to their channels'."""
     shares = torch.split(weights, [span * own.width for own, span, _ in layout])
     for (own, span, _), share in zip(layout, shares, strict=True):
-        own.weight += share.view(-1, span).mean(1)
+        if own.voted:
+            own.weight += share.view(-1, span).mean(1)
 
 
 class Layer(NamedTuple):
@@ -99,10 +122,14 @@ class Layer(NamedTuple):
     """None for a layer without columns: it goes by its outs, or is copied whole if they are None too."""
     outs: Layout | None
 
-    def weigh(self) -> None:
-        """Tell the channels on both sides how much they weigh here."""
+    def weigh(self, importance: Tensor | None = None) -> None:
+        """Tell the channels on both sides how much they weigh here: by magnitude, or by an importance of
+        every number of the source's weight, in its shape.
+        """
+        if self.outs is None:
+            return
         if isinstance(self.new, Connected) and isinstance(self.old, Connected):
-            weight = _matrix(self.old).abs().double()
+            weight = matrix(self.old, importance).abs().double()
             if self.new.weight.requires_grad and weight.any():
                 weight /= weight.mean()
                 _vote(self.ins or (), weight.mean((1, 3)).flatten())
@@ -116,9 +143,7 @@ class Layer(NamedTuple):
         tensors = {name: old[name].detach().cpu() for name, _ in _tensors(self.new)}
         if self.outs is not None:
             rows = _indices(self.outs)
-            tensors = {
-                name: tensor[rows] if tensor.dim() == 1 else tensor for name, tensor in tensors.items()
-            }
+            tensors = {name: _cut_vector(tensor, rows) for name, tensor in tensors.items()}
             if self.ins is not None:
                 tensors["weight"] = _cut_matrix(cast(Connected, self.old), rows, self.ins)
         return tensors
@@ -133,9 +158,17 @@ class Layer(NamedTuple):
         return tensors
 
 
+def _cut_vector(tensor: Tensor, rows: Tensor) -> Tensor:
+    """The kept entries of a tensor (C,) or (1, C, 1, 1); any other is returned as it is."""
+    if tensor.dim() == 1:
+        return tensor[rows]
+    per_channel = tensor.dim() == 4 and tensor.numel() == tensor.shape[1]
+    return tensor[:, rows] if per_channel else tensor
+
+
 def _cut_matrix(layer: Connected, rows: Tensor, ins: Layout) -> Tensor:
     """The kept rows and columns of a layer's weight, in its own order of dimensions."""
-    weight = _matrix(layer)
+    weight = matrix(layer)
     groups, height, width, _ = weight.shape
     rows = rows.view(groups, -1, 1) % height
     columns = _indices(ins).view(groups, 1, -1) % width
@@ -145,9 +178,12 @@ def _cut_matrix(layer: Connected, rows: Tensor, ins: Layout) -> Tensor:
     return weight.reshape(-1, *weight.shape[2:3], *layer.weight.shape[2:])
 
 
-def _matrix(layer: Connected) -> Tensor:
-    """A layer's weight as (groups, rows, columns, taps): rows make what leaves, columns take what enters."""
-    weight = layer.weight.detach().cpu()
+def matrix(layer: Connected, values: Tensor | None = None) -> Tensor:
+    """A layer's weight as (groups, rows, columns, taps): rows make what leaves, columns take what enters.
+
+    Or other ``values`` in the shape of the weight.
+    """
+    weight = (layer.weight if values is None else values).detach().cpu()
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
     return weight.transpose(1, 2) if isinstance(layer, TRANSPOSED) else weight
@@ -161,9 +197,11 @@ def _tensors(layer: nn.Module) -> Iterable[tuple[str, Tensor]]:
 class Walk:
     """Which channels enter and leave the layers of ``network``, which is to be cut from ``source``."""
 
-    def __init__(self, source: STMFNet, network: STMFNet):
+    def __init__(self, source: STMFNet, network: STMFNet, saliency: Saliency | None = None):
         self.source, self.network = source, network
+        self.saliency = saliency or Saliency()
         self.names = {module: name for name, module in network.named_modules()}
+        self.levels, self.blocks = _kept_levels(source, network, self.saliency)
         self.rows_gone = source.config.scales.index(network.config.scales[0])
         self.layers: list[Layer] = []
 
@@ -181,6 +219,11 @@ class Walk:
         if path[0] == "fusion" and path[1] in ("lateral", "down", "up"):
             row, number = path[2].split("_")
             path[2] = f"{int(row) + self.rows_gone}_{number}"
+        if path[:2] == ["intermediate", "levels"] and len(path) > 2:
+            level = int(path[2])
+            path[2] = str(self.levels[level])
+            if len(path) > 4 and path[3] == "blocks":
+                path[4] = str(self.blocks[level][int(path[4])])
         found: nn.Module = self.source
         for name in path:
             found = found if isinstance(found, nn.Identity) else found.get_submodule(name)
@@ -232,8 +275,9 @@ class Walk:
 
     def cut(self) -> dict[str, Tensor]:
         """Weigh all channels, then make the new network's ``state_dict``."""
+        names = {module: name for name, module in self.source.named_modules()}
         for layer in self.layers:
-            layer.weigh()
+            layer.weigh(self.saliency.weights.get(names.get(layer.old, "")))
         state: dict[str, Tensor] = {}
         for layer in self.layers:
             for name, tensor in layer.cut().items():
@@ -243,7 +287,30 @@ class Walk:
         return state
 
 
+def _kept_levels(source: STMFNet, network: STMFNet, saliency: Saliency) -> tuple[list[int], list[list[int]]]:
+    """Of each level of an intermediate-flow branch its number in the source, and those of its blocks."""
+    old, new = source.config.intermediate, network.config.intermediate
+    if old is None or new is None or source.intermediate is None:
+        return [], []
+    numbers = [[level.scale for level in old.levels].index(level.scale) for level in new.levels]
+    blocks = []
+    for level, number in zip(new.levels, numbers, strict=True):
+        scores = saliency.blocks.get(f"level.{level.scale}") or _block_strengths(
+            source.intermediate.levels[number]
+        )
+        heaviest = sorted(range(len(scores)), key=lambda block: -scores[block])
+        blocks.append(sorted(heaviest[: level.blocks]))
+    return numbers, blocks
+
+
+def _block_strengths(level: nn.Module) -> list[float]:
+    """How much each residual block of a level adds: the mean magnitude of its scaled weights."""
+    blocks = cast(Iterable[ResidualBlock], cast(Level, level).blocks)
+    scaled = (block.conv.weight.detach() * block.scale.detach().view(-1, 1, 1, 1) for block in blocks)
+    return [float(weight.abs().mean()) for weight in scaled]
+
+
 def _rows(layer: nn.Module) -> int:
     """How many channels leave a layer."""
-    groups, rows, _, _ = _matrix(cast(Connected, layer)).shape
+    groups, rows, _, _ = matrix(cast(Connected, layer)).shape
     return groups * rows

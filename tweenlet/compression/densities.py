@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ class Densities:
 
         By the names of :func:`widths_of`; ``only`` those that another config has too.
         """
-        return {name: self.of(_layers_of(name, config)) for name in widths_of(only or config)}
+        return {name: self.of(layers_of(name, config)) for name in widths_of(only or config)}
 
     def to_json(self) -> dict[str, list[int]]:
         """Plain JSON types: {layer: [nonzero, total]}."""
@@ -126,6 +126,8 @@ def penalised(model: nn.Module) -> list[dict[str, Any]]:
 def widths_of(config: ModelConfig) -> dict[str, int]:
     """Every width of a config by name: features.0 (finest first), kernel_hidden, grid.2 (by scale), ..."""
     widths: dict[str, int] = {}
+    if config.intermediate:
+        return {f"level.{level.scale}": level.width for level in config.intermediate.levels}
     for field in ("features", "flow", "refine", "texture"):
         value = getattr(config, field)
         if isinstance(value, tuple):
@@ -139,6 +141,20 @@ def widths_of(config: ModelConfig) -> dict[str, int]:
     return widths
 
 
+def with_widths(config: ModelConfig, widths: Mapping[str, int]) -> ModelConfig:
+    """The config with other widths, one for each name of :func:`widths_of`; ValueError as of the config."""
+    if config.intermediate:
+        levels = tuple(
+            replace(level, width=widths[f"level.{level.scale}"]) for level in config.intermediate.levels
+        )
+        return replace(config, intermediate=replace(config.intermediate, levels=levels))
+    fields: dict[str, Any] = {}
+    for name, width in widths.items():
+        field, _, place = name.partition(".")
+        fields[field] = (*fields.get(field, ()), width) if place else width
+    return replace(config, **fields)
+
+
 def layers_of_scale(scale: float, config: ModelConfig) -> str:
     """A pattern of the layers that go with the finest or coarsest scale: its heads, its row, its links."""
     row = config.scales.index(scale)
@@ -146,9 +162,12 @@ def layers_of_scale(scale: float, config: ModelConfig) -> str:
     return rf"kernels\.heads\.{SCALE_NAMES[scale]}_|fusion\.lateral\.{row}_|fusion\.{links}"
 
 
-def _layers_of(width: str, config: ModelConfig) -> str:
+def layers_of(width: str, config: ModelConfig) -> str:
     """A pattern of the layers that put out as many channels as a width says."""
     field, _, place = width.partition(".")
+    if field == "level" and config.intermediate:
+        number = [level.scale for level in config.intermediate.levels].index(int(place))
+        return rf"intermediate\.levels\.{number}\.(down\.2|blocks\.\d+\.conv)$"
     if field == "features":
         bottom = r"|features\.bottom\." if int(place) == len(config.features or ()) - 1 else ""
         return rf"features\.(down|up)\.{place}\.{bottom}"

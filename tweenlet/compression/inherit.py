@@ -18,10 +18,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.compression.channels import Layout, Walk, channels, correlated
+from tweenlet.compression.channels import (
+    Channels,
+    Layer,
+    Layout,
+    Piece,
+    Saliency,
+    Walk,
+    channels,
+    correlated,
+)
 from tweenlet.network import adacof_heads as kernels
 from tweenlet.network import features, flow, fusion, motion, texture
-from tweenlet.network.config import ModelConfig
+from tweenlet.network.config import IntermediateFlowConfig, ModelConfig
+from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.intermediate_flow import IntermediateFlow, Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.candidates import CANDIDATE_FRAMES, MERGED_CHANNELS
 
@@ -29,16 +40,17 @@ CANDIDATES = 6
 """Channels of what kernels or flow make at one scale: a frame from before and one from after."""
 
 
-def inherit(source: STMFNet, config: ModelConfig) -> STMFNet:
+def inherit(source: STMFNet, config: ModelConfig, saliency: Saliency | None = None) -> STMFNet:
     """A network of ``config`` made of the channels that weigh most in ``source``; float32, CPU, eval mode.
 
+    Magnitudes weigh, or the ``saliency`` in their place; residual blocks are chosen by it likewise.
     What contributed nothing in the source, zeros after sparsifying, is not missed: the output is the same.
     ValueError when ``config`` is no narrowing of the source's (a wider width, a branch or scale more, other
     levels, other kernels), and when its widths make an identity of a shortcut that is a convolution there.
     """
     _check(source.config, config)
     network = STMFNet(config)
-    walk = Walk(source, network)
+    walk = Walk(source, network, saliency)
     candidates: dict[float, Layout] = dict.fromkeys(config.scales, ())
     if source.kernels is not None:
         for scale in config.scales:
@@ -58,6 +70,8 @@ def inherit(source: STMFNet, config: ModelConfig) -> STMFNet:
         _fusion(walk, network.fusion, candidates)
     if network.texture is not None:
         _texture(walk, network.texture)
+    if network.intermediate is not None:
+        _intermediate(walk, network.intermediate)
     network.load_state_dict(walk.cut())  # strict: nothing keeps its random initialisation
     return network.eval()
 
@@ -231,8 +245,28 @@ def _texture(walk: Walk, net: texture.Texture) -> None:
     walk.carry(texture.SLICES * x, channels(3), net.fuse, net.out)
 
 
+def _intermediate(walk: Walk, net: IntermediateFlow | FourFrameFlow) -> None:
+    for level in cast(Sequence[Level], net.levels):
+        old = cast(Level, walk.twin(level))
+        width, keep = old.up[0].in_channels, level.up[0].in_channels
+        stream = (Piece(Channels(width, keep, walk.saliency.streams.get(f"level.{level.scale}"))),)
+        walk.carry(channels(level.down[0].in_channels), stream, level.down)
+        for module in level.blocks:
+            block = cast(ResidualBlock, module)
+            walk.carry(stream, stream, block.conv)
+            walk.layers.append(Layer(block, walk.twin(block), None, stream))  # its scale
+        walk.carry(stream, channels(level.up[0].out_channels), level.up)
+    head = net.head if isinstance(net, FourFrameFlow) else None
+    for module in (*net.encode.modules(), *(head.modules() if head else ())):
+        walk.copy(module)
+    walk.copy(net)
+
+
 def _check(old: ModelConfig, new: ModelConfig) -> None:
     """ValueError unless ``new`` has the branches, scales and widths of ``old`` or less, and its kernels."""
+    if old.intermediate is not None or new.intermediate is not None:
+        _check_levels(old.intermediate, new.intermediate)
+        return
     if not set(new.scales) <= set(old.scales):
         raise ValueError(f"expected scales of the source, some of {old.scales}, got {new.scales}")
     grid = old.grid and tuple(
@@ -256,6 +290,21 @@ def _check(old: ModelConfig, new: ModelConfig) -> None:
             f"expected the source's kernel_size {old.kernel_size} and dilation {old.dilation}, "
             f"got {new.kernel_size} and {new.dilation}"
         )
+
+
+def _check_levels(old: IntermediateFlowConfig | None, new: IntermediateFlowConfig | None) -> None:
+    """ValueError unless a branch has the levels, blocks and widths of another or less."""
+    if old is None or new is None:
+        raise ValueError("expected an intermediate-flow branch in both networks, or in neither")
+    if replace(new, levels=old.levels) != old:
+        raise ValueError("expected the source's encoder, context, head and number of frames")
+    bounds = {level.scale: level for level in old.levels}
+    for level in new.levels:
+        bound = bounds.get(level.scale)
+        if bound is None or level.width > bound.width or level.blocks > bound.blocks:
+            raise ValueError(f"expected levels of the source, no wider or deeper: {bound}, got {level}")
+    if new.levels[0].scale != old.levels[0].scale:
+        raise ValueError(f"the coarsest level stays: expected scale {old.levels[0].scale} first")
 
 
 def _within(got: object, bound: object) -> bool:

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from tweenlet.compression.budget import Budget
-from tweenlet.compression.densities import Densities, layers_of_scale, widths_of
+from tweenlet.compression.densities import Densities, widths_of, with_widths
+from tweenlet.compression.pieces import combinations, layers_of_piece, pieces
 from tweenlet.inference.latency import latency
 from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
 from tweenlet.network.cost import cost
@@ -26,7 +27,7 @@ DROP = 0.05
 """A branch or scale of which less than this is left is dropped: its widths would shrink to a fifth."""
 SQUEEZE = 0.5
 """To meet a budget, widths shrink to this much of what densities say before a branch or scale is dropped."""
-STEPS = {"features": NARROWEST_FEATURE, "refine": 4}
+STEPS = {"features": NARROWEST_FEATURE, "refine": 4, "level": 8}
 """Widths come in multiples of these, at least one; others in ones, from NARROWEST on."""
 NARROWEST = 4
 BISECTIONS = 12
@@ -37,73 +38,82 @@ def compact(
     densities: Densities,
     budget: Budget | None = None,
     notify: Callable[[str], None] | None = None,
+    losses: Mapping[str, float] | None = None,
 ) -> ModelConfig:
     """The config of the network that is left of a sparsified one.
 
-    With a ``budget``, the widest of those whose widths have the proportions that the densities say;
-    ``notify`` hears what was tried. ValueError for a budget that cannot be met, naming the least that can.
+    With a ``budget``, the widest of those whose widths have the proportions that the densities say. What is
+    left out as a whole is the set of pieces of least loss with which the budget can be met: ``losses`` are
+    those measured without each piece, by name; where there are none, densities stand in for them. ``notify``
+    hears what was left out. ValueError for a budget that cannot be met, naming the least that can.
     """
     notify = notify or (lambda _: None)
     kept, left = config, densities
-    while (piece := _thinnest(kept, config, left)) and piece.density < DROP:
-        notify(f"{piece.name} is dropped: its density is {piece.density:.3f}, under {DROP}")
-        kept, left = piece.config, piece.densities
+    if losses is None:
+        kept, left = _without_thinnest(config, densities, notify)
     if budget is None:
         return _scaled(kept, config, _shares(kept, config, left), 1.0)
-    spent = _Spending(budget, notify)
-    while spent(_scaled(kept, config, _shares(kept, config, left), SQUEEZE)) > budget.limit:
-        piece = _thinnest(kept, config, left)
-        if piece is None:
+    spent = Spending(budget, notify)
+    names, kept = _feasible(kept, config, left, spent, losses)
+    for name in names:
+        reason = f"density {_density(name, config, left):.3f}"
+        if losses is not None:
+            reason = f"without it the loss rises by {losses.get(name, 0.0):.5f}"
+        notify(f"{name} is dropped to meet the budget: {reason}")
+    return _widest(kept, config, _shares(kept, config, left), spent, budget.limit)
+
+
+def _without_thinnest(
+    config: ModelConfig, densities: Densities, notify: Callable[[str], None]
+) -> tuple[ModelConfig, Densities]:
+    """Without the pieces of which less than DROP is left, the least dense first."""
+    kept, left = config, densities
+    while single := pieces(kept):
+        name = min(single, key=lambda name: _density(name, config, left))
+        share = _density(name, config, left)
+        if share >= DROP:
             break
-        notify(f"{piece.name}, the least dense, is dropped to meet the budget: density {piece.density:.3f}")
-        kept, left = piece.config, piece.densities
-    shares = _shares(kept, config, left)
-    least = _scaled(kept, config, shares, 0.0)
-    if spent(least) > budget.limit:
-        raise ValueError(
-            f"no network of this family costs {budget}: the least that can be made of this one costs "
-            f"{budget.say(spent(least))}"
-        )
-    return _widest(kept, config, shares, spent, budget.limit)
+        notify(f"{name} is dropped: its density is {share:.3f}, under {DROP}")
+        kept, left = single[name], left.without(layers_of_piece(name, config))
+    return kept, left
+
+
+def _feasible(
+    kept: ModelConfig,
+    whole: ModelConfig,
+    densities: Densities,
+    spent: Spending,
+    losses: Mapping[str, float] | None,
+) -> tuple[frozenset[str], ModelConfig]:
+    """The set of pieces to leave out at the least loss so that the budget can be met, and what is left.
+
+    Widths should shrink to no less than SQUEEZE of what densities say; where no set allows that, to any.
+    """
+
+    def loss(names: frozenset[str]) -> tuple[float, int]:
+        each = losses or {name: _density(name, whole, densities) for name in names}
+        return sum(max(each.get(name, 0.0), 0.0) for name in names), len(names)
+
+    sets = combinations(kept)
+    least = math.inf
+    for squeeze in (SQUEEZE, 0.0):
+        for names in sorted(sets, key=loss):
+            amount = spent(_scaled(sets[names], whole, _shares(sets[names], whole, densities), squeeze))
+            least = min(least, amount)
+            if amount <= spent.budget.limit:
+                return names, sets[names]
+    raise ValueError(
+        f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
+        f"{spent.budget.say(least)}"
+    )
+
+
+def _density(name: str, whole: ModelConfig, densities: Densities) -> float:
+    return densities.of(layers_of_piece(name, whole)).share
 
 
 def _shares(kept: ModelConfig, whole: ModelConfig, densities: Densities) -> dict[str, float]:
     return {name: density.share for name, density in densities.widths(whole, only=kept).items()}
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A branch or a scale that a network could do without."""
-
-    name: str
-    density: float
-    config: ModelConfig
-    """Of the network without it."""
-    densities: Densities
-    """Of what is left without it."""
-
-
-def _thinnest(config: ModelConfig, whole: ModelConfig, densities: Densities) -> _Piece | None:
-    """The least dense piece that can be left out of ``config``, if any; layers are named as in ``whole``."""
-    pieces: list[tuple[str, str, dict[str, Any]]] = [
-        ("the flow branch", r"flow\.", {"flow": None}),
-        ("the kernel branch", r"features\.|kernels\.", {"features": None}),
-        ("the texture branch", r"texture\.", {"texture": None}),
-    ]
-    if config.grid:
-        for scale, left in ((config.scales[0], slice(1, None)), (config.scales[-1], slice(-1))):
-            fewer: dict[str, Any] = {"scales": config.scales[left], "grid": config.grid[left]}
-            pieces.append((f"the scale of {scale:g}", layers_of_scale(scale, whole), fewer))
-    found = []
-    for name, pattern, less in pieces:
-        try:
-            without = replace(config, **less)
-        except ValueError:  # the others cannot do without it
-            continue
-        if without != config:
-            share = densities.of(pattern).share
-            found.append(_Piece(name, share, without, densities.without(pattern)))
-    return min(found, key=lambda piece: piece.density, default=None)
 
 
 def _scaled(
@@ -126,14 +136,10 @@ def _scaled(
         return min(width, max(least, wanted))
 
     found = {name: scaled(name, width) for name, width in widths_of(config).items()}
-    fields: dict[str, Any] = {}
-    for name, width in found.items():
-        field, _, place = name.partition(".")
-        fields[field] = (*fields.get(field, ()), width) if place else width
-    return _with_shortcuts(replace(config, **fields), whole)
+    return with_shortcuts(with_widths(config, found), whole)
 
 
-def _with_shortcuts(found: ModelConfig, whole: ModelConfig) -> ModelConfig:
+def with_shortcuts(found: ModelConfig, whole: ModelConfig) -> ModelConfig:
     """The config, a channel wider or narrower where a shortcut's convolution would turn into an identity.
 
     It would leave nothing of the one that was there, in the whole network, to inherit.
@@ -154,23 +160,24 @@ def _with_shortcuts(found: ModelConfig, whole: ModelConfig) -> ModelConfig:
     return replace(found, grid=grid, texture=texture)
 
 
-class _Spending:
+class Spending:
     """What configs cost by a budget, each asked once."""
 
     def __init__(self, budget: Budget, notify: Callable[[str], None]) -> None:
-        self._budget, self._notify = budget, notify
+        self.budget, self._notify = budget, notify
         self._known: dict[ModelConfig, float] = {}
 
     def __call__(self, config: ModelConfig) -> float:
+        """What a config costs, in the budget's unit."""
         if config not in self._known:
-            self._known[config] = self._budget.spent(config)
-            if self._budget.kind == "ms":
-                self._notify(f"{self._budget.say(self._known[config])}: {widths_of(config)}")
+            self._known[config] = self.budget.spent(config)
+            if self.budget.kind == "ms":
+                self._notify(f"{self.budget.say(self._known[config])}: {widths_of(config)}")
         return self._known[config]
 
 
 def _widest(
-    config: ModelConfig, whole: ModelConfig, shares: Mapping[str, float], spent: _Spending, limit: float
+    config: ModelConfig, whole: ModelConfig, shares: Mapping[str, float], spent: Spending, limit: float
 ) -> ModelConfig:
     """The widest config that costs no more than the limit: by one factor, then widths without steps again.
 
@@ -281,7 +288,7 @@ def compaction(
 
 PARTS = {
     "features": "features", "kernel_hidden": "kernels", "flow": "flow", "refine": "motion",
-    "grid": "fusion", "texture": "texture", "texture_out": "texture",
+    "grid": "fusion", "texture": "texture", "texture_out": "texture", "level": "intermediate",
 }  # fmt: skip
 """The part of the network that each field of widths belongs to."""
 

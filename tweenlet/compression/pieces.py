@@ -1,0 +1,86 @@
+"""Pieces: the branches, scales and levels that a network can do without, alone and together.
+
+    config --pieces--------> {name: config without it}
+           --combinations--> {set of names: config without all of them}      some dozens at most
+
+A piece goes as a whole, with every layer that is there for its sake. What the rest cannot do without is no
+piece: the last branch that makes candidates, the frame's own scale, the coarsest level of intermediate flow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tweenlet.compression.densities import layers_of_scale
+from tweenlet.network.config import ModelConfig
+
+BRANCHES = {
+    "the flow branch": ("flow", r"flow\."),
+    "the kernel branch": ("features", r"features\.|kernels\."),
+    "the texture branch": ("texture", r"texture\."),
+}
+"""The field of the config that is None without a branch, and a pattern of its layers."""
+SCALE, LEVEL = "the scale of ", "the level of scale "
+
+
+def pieces(config: ModelConfig) -> dict[str, ModelConfig]:
+    """What can be left out of a network, by name, and its config without it."""
+    if config.intermediate is not None:
+        return _levels(config)
+    candidates = [(name, {field: None}) for name, (field, _) in BRANCHES.items()]
+    less = dict[str, ModelConfig]()
+    for name, fields in candidates:
+        _add(less, name, config, fields)
+    if config.grid:
+        for scale, left in ((config.scales[0], slice(1, None)), (config.scales[-1], slice(-1))):
+            _add(
+                less, f"{SCALE}{scale:g}", config, {"scales": config.scales[left], "grid": config.grid[left]}
+            )
+    return less
+
+
+def combinations(config: ModelConfig) -> dict[frozenset[str], ModelConfig]:
+    """Every set of pieces that can be left out together, none of them included, and the config without it."""
+    sets = {frozenset[str](): config}
+    waiting = list(sets)
+    while waiting:
+        names = waiting.pop()
+        for name, without in pieces(sets[names]).items():
+            if names | {name} not in sets:
+                sets[names | {name}] = without
+                waiting.append(names | {name})
+    return sets
+
+
+def layers_of_piece(name: str, config: ModelConfig) -> str:
+    """A pattern of the layers that go with a piece of the ``config``."""
+    if name in BRANCHES:
+        return BRANCHES[name][1]
+    if name.startswith(LEVEL) and config.intermediate is not None:
+        scales = [level.scale for level in config.intermediate.levels]
+        return rf"intermediate\.levels\.{scales.index(int(name.removeprefix(LEVEL)))}\."
+    return layers_of_scale(float(name.removeprefix(SCALE)), config)
+
+
+def _levels(config: ModelConfig) -> dict[str, ModelConfig]:
+    """Any level but the coarsest, and of four frames but the finest, which is timed."""
+    branch = config.intermediate
+    assert branch is not None
+    optional = branch.levels[1:-1] if branch.four_frames else branch.levels[1:]
+    return {
+        f"{LEVEL}{gone.scale}": replace(
+            config,
+            intermediate=replace(branch, levels=tuple(level for level in branch.levels if level != gone)),
+        )
+        for gone in optional
+    }
+
+
+def _add(less: dict[str, ModelConfig], name: str, config: ModelConfig, fields: dict[str, object]) -> None:
+    """Add the config with other ``fields`` where it can be built and differs."""
+    try:
+        without = replace(config, **fields)  # type: ignore[arg-type]
+    except ValueError:  # the others cannot do without it
+        return
+    if without != config:
+        less[name] = without

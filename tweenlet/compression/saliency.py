@@ -1,0 +1,202 @@
+"""Saliency: how much the loss of a trained network rises without a channel, a block, a level or a branch.
+
+    network, batches, objective --one backward pass each--> channels   first-order Taylor
+                                --one pass without each---> blocks, levels, branches   measured
+
+To first order, the loss changes without a channel by the sum of weight times gradient over all that belongs
+to it (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8); what counts is
+the root of the mean square over batches. Of a level's residual stream all that reads or writes one of its
+channels belongs together. What is larger than a channel is too large for the first order: it is left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tweenlet.compression.channels import Saliency, matrix
+from tweenlet.compression.densities import counted, layers_of, widths_of
+from tweenlet.compression.inherit import inherit
+from tweenlet.compression.pieces import pieces
+from tweenlet.network.intermediate_flow import Level
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data.batches import Batch
+from tweenlet.training.losses import Objective
+from tweenlet.training.state import predict
+
+TRIALS = 4
+"""Batches that a block, a level or a branch is measured on, at most."""
+
+
+def saliency(
+    network: STMFNet,
+    batches: Sequence[Batch],
+    objective: Objective,
+    progress: Callable[[int, int], None] | None = None,
+) -> Saliency:
+    """Measure what each part of a network is worth to an objective, on batches; the network stays as it is.
+
+    ``progress`` hears how many of how many passes are done. ValueError without batches.
+    """
+    if not batches:
+        raise ValueError("expected at least one batch to measure saliency on, got none")
+    network = copy.deepcopy(network).eval().requires_grad_(True)
+    blocks, whole = _blocks(network), pieces(network.config)
+    total, done = len(batches) + 1 + sum(map(len, blocks.values())) + len(whole), 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    squares = _Squares(network)
+    for batch in batches:
+        network.zero_grad()
+        objective(predict(network, batch).float(), batch)[0].backward()  # type: ignore[no-untyped-call]
+        squares.add()
+        step()
+    network.zero_grad()
+    trials = batches[:TRIALS]
+    usual = loss(network, trials, objective)
+    step()
+
+    def rise(other: STMFNet) -> float:
+        found = loss(other, trials, objective) - usual
+        step()
+        return found
+
+    measured_blocks = {}
+    for name, level in blocks.items():
+        measured_blocks[name] = tuple(_without(level, number, network, rise) for number in range(len(level)))
+    measured = {name: rise(inherit(network, config)) for name, config in whole.items()}
+    return squares.saliency(len(batches), measured_blocks, measured)
+
+
+@torch.no_grad()
+def loss(network: STMFNet, batches: Sequence[Batch], objective: Objective) -> float:
+    """The mean of an objective over batches."""
+    losses = [objective(predict(network, batch).float(), batch)[0] for batch in batches]
+    return float(torch.stack(losses).mean())
+
+
+class _Squares:
+    """Sums over batches of the squares of weight times gradient: of every number, and of every channel."""
+
+    def __init__(self, network: STMFNet) -> None:
+        self._network = network
+        self._layers = dict(counted(network))
+        self._numbers = {name: torch.zeros_like(layer.weight) for name, layer in self._layers.items()}
+        self._channels: dict[str, list[Tensor]] = {}
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Take in the gradients of one batch."""
+        for name, layer in self._layers.items():
+            self._numbers[name] += _product(layer.weight).square()
+        for width in widths_of(self._network.config):
+            squares = [channel.square() for channel in self._first_order(width)]
+            sums = self._channels.setdefault(width, [torch.zeros_like(square) for square in squares])
+            for total, square in zip(sums, squares, strict=True):
+                total += square
+
+    def saliency(
+        self, batches: int, blocks: dict[str, tuple[float, ...]], whole: dict[str, float]
+    ) -> Saliency:
+        """The roots of the means, and what was measured."""
+        channels = {
+            name: [(total / batches).sqrt().cpu() for total in sums] for name, sums in self._channels.items()
+        }
+        widths = widths_of(self._network.config)
+        tied = self._network.intermediate is not None
+        return Saliency(
+            weights={name: (total / batches).sqrt().cpu() for name, total in self._numbers.items()},
+            streams={name: scores[0] for name, scores in channels.items()} if tied else {},
+            marginals={name: _marginals(scores, widths[name]) for name, scores in channels.items()},
+            blocks=blocks,
+            pieces=whole,
+        )
+
+    def _first_order(self, width: str) -> list[Tensor]:
+        """The first-order change of the loss without each channel, for each group of them under a width."""
+        if self._network.intermediate is not None:
+            return [_of_stream(_level(self._network, width))]
+        names = self._network_layers(width)
+        return [
+            matrix(self._layers[n], _product(self._layers[n].weight)).sum((2, 3)).flatten() for n in names
+        ]
+
+    def _network_layers(self, width: str) -> list[str]:
+        pattern = re.compile(layers_of(width, self._network.config))
+        return [name for name in self._layers if pattern.match(name)]
+
+
+def _marginals(scores: Sequence[Tensor], width: int) -> Tensor:
+    """What each further channel taken from a width costs (width,), the least salient of every group first."""
+    shares = np.linspace(0, 1, width + 1)
+    lost = np.zeros(width + 1)
+    for group in scores:
+        rising = np.concatenate(([0.0], np.cumsum(np.sort(group.double().numpy()))))
+        lost += np.interp(shares, np.linspace(0, 1, len(rising)), rising)
+    return torch.from_numpy(np.diff(lost))
+
+
+def _of_stream(level: Level) -> Tensor:
+    """The sum of weight times gradient over all that reads or writes each channel of a level's stream."""
+    total = _rows(level.down[2]) + _columns(level.up[0])
+    for block in level.blocks:
+        total = total + _rows(block.conv) + _columns(block.conv) + _product(block.scale).flatten()
+    return total
+
+
+def _rows(layer: nn.Module) -> Tensor:
+    return _product(cast(nn.Conv2d, layer).weight).flatten(1).sum(1)
+
+
+def _columns(layer: nn.Module) -> Tensor:
+    product = _product(cast(nn.Conv2d, layer).weight)
+    rows_last = product if isinstance(layer, nn.ConvTranspose2d) else product.transpose(0, 1)
+    return rows_last.flatten(1).sum(1)
+
+
+def _product(parameter: Tensor) -> Tensor:
+    gradient = parameter.grad
+    return torch.zeros_like(parameter) if gradient is None else (parameter * gradient).detach()
+
+
+def _level(network: STMFNet, width: str) -> Level:
+    branch, config = network.intermediate, network.config.intermediate
+    assert branch is not None
+    assert config is not None
+    scales = [f"level.{level.scale}" for level in config.levels]
+    return cast(Level, branch.levels[scales.index(width)])
+
+
+def _blocks(network: STMFNet) -> dict[str, nn.Sequential]:
+    """The residual blocks of each level, by the name of its width; none where there is no such branch."""
+    if network.intermediate is None:
+        return {}
+    return {width: _level(network, width).blocks for width in widths_of(network.config)}
+
+
+def _without(blocks: nn.Sequential, number: int, network: STMFNet, rise: Callable[[STMFNet], float]) -> float:
+    with _skipped(blocks, number):
+        return rise(network)
+
+
+@contextmanager
+def _skipped(blocks: nn.Sequential, number: int) -> Iterator[None]:
+    """Within it, one of the blocks passes on what it is given."""
+    block = blocks[number]
+    blocks[number] = nn.Identity()
+    try:
+        yield
+    finally:
+        blocks[number] = block

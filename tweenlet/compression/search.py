@@ -1,0 +1,200 @@
+"""Search: which channels, blocks, levels and branches to take from a network, to meet a budget at least loss.
+
+    network --measure--> saliency --rank: loss per cost saved--> shortest prefix that meets the target --+
+       ^                                                                                                 |
+       +------------------------------- inherit: the smaller network, measured again <-------------------+
+
+A unit is a group of channels of a width, a residual block of a level, or a whole piece (a level, a branch, a
+scale). All are ranked by the loss that they cost for each parameter, multiply-add or millisecond saved. The
+first order holds for small changes only, so a large reduction goes in rounds, each measured anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from tweenlet.compression.channels import Saliency
+from tweenlet.compression.densities import widths_of, with_widths
+from tweenlet.compression.inherit import inherit
+from tweenlet.compression.pieces import combinations, pieces
+from tweenlet.compression.widths import NARROWEST, STEPS, Spending, with_shortcuts
+from tweenlet.network.config import ModelConfig
+from tweenlet.network.stmfnet import STMFNet
+
+ROUND = 1.6
+"""The cost shrinks by no more than this factor before saliency is measured again."""
+GROUP = 8
+"""Channels of a level's stream that go together; of other widths a sixteenth."""
+REFILLED = 24
+"""Units that are tried again when the target is met, for room that larger ones left."""
+
+Measure = Callable[[STMFNet], Saliency]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Something that can be taken from a network."""
+
+    kind: str
+    """"channels", "block" or "piece"."""
+    name: str
+    """Of the width, of the level's width, or of the piece."""
+    loss: float
+    """How much the loss is expected to rise without it."""
+
+
+def prune(
+    network: STMFNet, spent: Spending, measure: Measure, notify: Callable[[str], None] | None = None
+) -> STMFNet:
+    """The network without what it needs least, as large as the budget allows; float32, CPU, eval mode.
+
+    ``measure`` gives the saliency of a network, once a round; ``notify`` hears what goes in each. ValueError
+    for a budget that cannot be met, naming the least that can.
+    """
+    limit = spent.budget.limit
+    least = min(spent(_least(config)) for config in combinations(network.config).values())
+    if least > limit:
+        raise ValueError(
+            f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
+            f"{spent.budget.say(least)}"
+        )
+    whole = network.config
+    while (cost := spent(network.config)) > limit:
+        rounds = max(1, math.ceil(math.log(cost / limit) / math.log(ROUND)))
+        found = measure(network)
+        config = reduce(network.config, found, spent, cost * (limit / cost) ** (1 / rounds), whole)
+        if notify:
+            notify(f"{spent.budget.say(spent(config))}: {describe(network.config, config)}")
+        network = inherit(network, config, found)
+    return network
+
+
+def reduce(
+    config: ModelConfig, saliency: Saliency, spent: Spending, target: float, whole: ModelConfig
+) -> ModelConfig:
+    """The config without the units of least loss per cost saved, so that it costs the ``target`` at most."""
+    ranked = rank(config, saliency, spent)
+
+    def without(taken: Iterable[Unit]) -> ModelConfig:
+        return _apply(config, taken, whole, spent)
+
+    few, many = 0, len(ranked)
+    while few < many:
+        middle = (few + many) // 2
+        few, many = (few, middle) if spent(without(ranked[:middle])) <= target else (middle + 1, many)
+    taken = list(ranked[:many])
+    for unit in ranked[max(0, many - REFILLED) : many][::-1]:
+        fewer = [other for other in taken if other is not unit]
+        if spent(without(fewer)) <= target:
+            taken = fewer
+    return without(taken)
+
+
+def rank(config: ModelConfig, saliency: Saliency, spent: Spending) -> list[Unit]:
+    """All that can be taken from a network, what costs the least loss for what it saves first."""
+    usual = spent(config)
+    ranked: list[tuple[float, Unit]] = []
+
+    def add(units: Iterable[Unit], smaller: ModelConfig) -> None:
+        saved = usual - spent(smaller)
+        if saved > 0:
+            ranked.extend((unit.loss / saved, unit) for unit in units)
+
+    widths = widths_of(config)
+    for name, width in widths.items():
+        step, least = _step(name, width)
+        losses = saliency.marginals[name].tolist()
+        units = [
+            Unit("channels", name, sum(losses[start : start + step]))
+            for start in range(0, width - least - step + 1, step)
+        ]
+        if units:
+            add(units, with_widths(config, {**widths, name: width - step}))
+    for name, scores in saliency.blocks.items():
+        rising = sorted(max(score, 0.0) for score in scores)[:-1]
+        if rising:
+            add((Unit("block", name, score) for score in rising), _shallower(config, {name: 1}))
+    for name, without in pieces(config).items():
+        add([Unit("piece", name, max(saliency.pieces.get(name, 0.0), 0.0))], without)
+    return [unit for _, unit in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def describe(before: ModelConfig, after: ModelConfig) -> str:
+    """What was taken, in words: 192 -> 176 channels and 8 -> 7 blocks at level 16, ..."""
+    old, new = widths_of(before), widths_of(after)
+    depths = _depths(before), _depths(after)
+    words = []
+    for name, width in old.items():
+        if name not in new:
+            words.append(f"no {name}")
+            continue
+        if new[name] != width:
+            words.append(f"{name} {width} -> {new[name]}")
+        if depths[0].get(name) != depths[1].get(name):
+            words.append(f"{name} {depths[0][name]} -> {depths[1][name]} blocks")
+    return ", ".join(words) or "nothing"
+
+
+def _apply(config: ModelConfig, units: Iterable[Unit], whole: ModelConfig, spent: Spending) -> ModelConfig:
+    """The config without some units; a piece stays where the rest could not meet the budget without it."""
+    counts = Counter((unit.kind, unit.name) for unit in units)
+    waiting = [name for kind, name in counts if kind == "piece"]
+    while gone := next((name for name in waiting if _can_go(name, config, spent)), None):
+        waiting.remove(gone)
+        config = pieces(config)[gone]
+    widths = widths_of(config)
+    narrowed = {
+        name: width - counts["channels", name] * _step(name, width)[0] for name, width in widths.items()
+    }
+    shallower = _shallower(config, {name: counts["block", name] for name in widths})
+    return with_shortcuts(with_widths(shallower, narrowed), whole)
+
+
+def _can_go(name: str, config: ModelConfig, spent: Spending) -> bool:
+    without = pieces(config).get(name)
+    if without is None:
+        return False
+    return any(spent(_least(other)) <= spent.budget.limit for other in combinations(without).values())
+
+
+def _least(config: ModelConfig) -> ModelConfig:
+    """The config as narrow and shallow as it can be."""
+    widths = widths_of(config)
+    narrow = {
+        name: width - _most_steps(name, width) * _step(name, width)[0] for name, width in widths.items()
+    }
+    depths = {name: max(0, depth - 1) for name, depth in _depths(config).items()}
+    return with_widths(_shallower(config, depths), narrow)
+
+
+def _most_steps(name: str, width: int) -> int:
+    step, least = _step(name, width)
+    return max(0, (width - least) // step)
+
+
+def _step(name: str, width: int) -> tuple[int, int]:
+    """How many channels of a width go together, and how many stay at least."""
+    field = name.partition(".")[0]
+    if field == "level":
+        return GROUP, GROUP
+    step = STEPS.get(field, 1)
+    return max(step, step * round(width / 16 / step)), step if step > 1 else NARROWEST
+
+
+def _depths(config: ModelConfig) -> dict[str, int]:
+    branch = config.intermediate
+    return {f"level.{level.scale}": level.blocks for level in branch.levels} if branch else {}
+
+
+def _shallower(config: ModelConfig, less: dict[str, int]) -> ModelConfig:
+    """The config with so many residual blocks less in some levels."""
+    if config.intermediate is None:
+        return config
+    levels = tuple(
+        replace(level, blocks=level.blocks - less.get(f"level.{level.scale}", 0))
+        for level in config.intermediate.levels
+    )
+    return replace(config, intermediate=replace(config.intermediate, levels=levels))
