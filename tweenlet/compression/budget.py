@@ -1,12 +1,13 @@
 """Budget: what a network may cost at most, in parameters, multiply-adds or milliseconds.
 
-2M    50G@480p    500@480p    500@1920x1080
+2M    50G@480p    500@480p    500@1920x1080    50%    50%@1080p
 """
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -29,24 +30,45 @@ class Budget:
     width: int = 854
     height: int = 480
     """The size of the frame, in pixels."""
+    relative: bool = False
+    """The limit is a share of what a network costs now: :meth:`of` makes it an amount."""
 
     @classmethod
     def parse(cls, kind: str, text: str) -> Budget:
-        """Read an amount, with k, M, G or T, and a size of the frame; ValueError for other text."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?)(?:@(\w+))?", text)
+        """Read an amount, with k, M, G or T, or a percentage; and a size of the frame.
+
+        ValueError for other text, and for 0 % or less and 100 % or more.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT%]?)(?:@(\w+))?", text)
         if kind not in UNITS or match is None or float(match[1]) <= 0:
-            raise ValueError(f"expected {kind} such as 2M, 50G@480p or 500@1920x1080, got {text!r}")
+            raise ValueError(f"expected {kind} such as 2M, 50%, 50G@480p or 500@1920x1080, got {text!r}")
         amount, suffix, size = match.groups()
         if size and kind == "params":
             raise ValueError(
                 f"parameters do not depend on the size of the frame: expected {amount}{suffix}, got {text!r}"
             )
-        return cls(kind, float(amount) * SUFFIXES[suffix], *size_of(size or "480p"))
+        width, height = size_of(size or "480p")
+        if suffix != "%":
+            return cls(kind, float(amount) * SUFFIXES[suffix], width, height)
+        if float(amount) >= 100:
+            raise ValueError(f"expected less than 100% of what the network costs, got {text!r}")
+        return cls(kind, float(amount) / 100, width, height, relative=True)
+
+    def of(self, config: ModelConfig) -> Budget:
+        """Return the budget for one network: a percentage becomes an amount.
+
+        ValueError where the network costs no more already.
+        """
+        cost = self.spent(config)
+        budget = replace(self, limit=self.limit * cost, relative=False) if self.relative else self
+        if cost <= budget.limit:
+            raise ValueError(f"nothing to make smaller: the network costs {budget.say(cost)}, {budget}")
+        return budget
 
     def spent(self, config: ModelConfig) -> float:
         """What a network costs, in this budget's unit; milliseconds are measured here and now."""
         if self.kind == "ms":
-            hopeless = 1.5 * self.limit  # what is far beyond need not be measured well
+            hopeless = math.inf if self.relative else 1.5 * self.limit  # far beyond, it need not be exact
             return latency(STMFNet(config), self.height, self.width, enough=hopeless)["all"]
         if self.kind == "macs":
             return float(cost(config, self.height, self.width).multiply_adds)
@@ -61,4 +83,5 @@ class Budget:
         return f"{number} {UNITS[self.kind]} at {self.width}x{self.height}"
 
     def __str__(self) -> str:
-        return f"at most {self.say(self.limit)}"
+        share = f"{100 * self.limit:g} % of the {UNITS[self.kind]}"
+        return f"at most {share if self.relative else self.say(self.limit)}"

@@ -247,19 +247,25 @@ def _texture(walk: Walk, net: texture.Texture) -> None:
 
 def _intermediate(walk: Walk, net: IntermediateFlow | FourFrameFlow) -> None:
     for level in cast(Sequence[Level], net.levels):
-        old = cast(Level, walk.twin(level))
-        width, keep = old.up[0].in_channels, level.up[0].in_channels
-        stream = (Piece(Channels(width, keep, walk.saliency.streams.get(f"level.{level.scale}"))),)
-        walk.carry(channels(level.down[0].in_channels), stream, level.down)
+        enter, leave = _outer_layers(level)
+        scores = walk.saliency.streams.get(f"level.{level.scale}")
+        width = _outer_layers(cast(Level, walk.twin(level)))[1].in_channels
+        stream: Layout = (Piece(Channels(width, leave.in_channels, scores)),)
+        walk.carry(channels(enter.in_channels), stream, level.down)
         for module in level.blocks:
             block = cast(ResidualBlock, module)
             walk.carry(stream, stream, block.conv)
             walk.layers.append(Layer(block, walk.twin(block), None, stream))  # its scale
-        walk.carry(stream, channels(level.up[0].out_channels), level.up)
+        walk.carry(stream, channels(leave.out_channels), level.up)
     head = net.head if isinstance(net, FourFrameFlow) else None
     for module in (*net.encode.modules(), *(head.modules() if head else ())):
         walk.copy(module)
     walk.copy(net)
+
+
+def _outer_layers(level: Level) -> tuple[nn.Conv2d, nn.ConvTranspose2d]:
+    """The first convolution of a level, and its last."""
+    return cast(nn.Conv2d, level.down[0]), cast(nn.ConvTranspose2d, level.up[0])
 
 
 def _check(old: ModelConfig, new: ModelConfig) -> None:

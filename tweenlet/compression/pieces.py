@@ -27,10 +27,9 @@ def pieces(config: ModelConfig) -> dict[str, ModelConfig]:
     """What can be left out of a network, by name, and its config without it."""
     if config.intermediate is not None:
         return _levels(config)
-    candidates = [(name, {field: None}) for name, (field, _) in BRANCHES.items()]
     less = dict[str, ModelConfig]()
-    for name, fields in candidates:
-        _add(less, name, config, fields)
+    for name, (field, _) in BRANCHES.items():
+        _add(less, name, config, {field: None})
     if config.grid:
         for scale, left in ((config.scales[0], slice(1, None)), (config.scales[-1], slice(-1))):
             _add(

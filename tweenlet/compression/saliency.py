@@ -1,20 +1,24 @@
 """Saliency: how much the loss of a trained network rises without a channel, a block, a level or a branch.
 
-    network, batches, objective --one backward pass each--> channels   first-order Taylor
-                                --one pass without each---> blocks, levels, branches   measured
+    network, batches, objective --one backward pass each---> channels   first-order Taylor: which of a width
+                                --one pass without some----> widths     measured: how much they cost together
+                                --one pass without each----> blocks, levels, branches   measured
 
 To first order, the loss changes without a channel by the sum of weight times gradient over all that belongs
 to it (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8); what counts is
 the root of the mean square over batches. Of a level's residual stream all that reads or writes one of its
-channels belongs together. What is larger than a channel is too large for the first order: it is left out.
+channels belongs together. Which channels of a width matter least is so told well, but not what several cost
+together: that is measured once for each width. What is larger is left out, and measured.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -22,17 +26,22 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.compression.channels import Saliency, matrix
-from tweenlet.compression.densities import counted, layers_of, widths_of
+from tweenlet.compression.densities import counted, layers_of, widths_of, with_widths
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import pieces
-from tweenlet.network.intermediate_flow import Level
+from tweenlet.compression.widths import STEPS
+from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import Batch
 from tweenlet.training.losses import Objective
 from tweenlet.training.state import predict
 
-TRIALS = 4
-"""Batches that a block, a level or a branch is measured on, at most."""
+TRIALS = 2
+"""Batches that a width, a block, a level or a branch is measured on, at most."""
+TRIED = 1 / 8
+"""Share of a width's channels that is left out to measure what they cost."""
+FLOOR = 0.01
+"""A width that costs less than this share of the first-order estimate, or gains, counts as this."""
 
 
 def saliency(
@@ -49,7 +58,8 @@ def saliency(
         raise ValueError("expected at least one batch to measure saliency on, got none")
     network = copy.deepcopy(network).eval().requires_grad_(True)
     blocks, whole = _blocks(network), pieces(network.config)
-    total, done = len(batches) + 1 + sum(map(len, blocks.values())) + len(whole), 0
+    widths = widths_of(network.config)
+    total, done = len(batches) + 1 + len(widths) + sum(map(len, blocks.values())) + len(whole), 0
 
     def step() -> None:
         nonlocal done
@@ -73,11 +83,31 @@ def saliency(
         step()
         return found
 
+    estimate = squares.saliency(len(batches))
+    marginals = {
+        name: _calibrated(network, name, estimate, rise) if len(values) else values
+        for name, values in estimate.marginals.items()
+    }
     measured_blocks = {}
     for name, level in blocks.items():
         measured_blocks[name] = tuple(_without(level, number, network, rise) for number in range(len(level)))
     measured = {name: rise(inherit(network, config)) for name, config in whole.items()}
-    return squares.saliency(len(batches), measured_blocks, measured)
+    return replace(estimate, marginals=marginals, blocks=measured_blocks, pieces=measured)
+
+
+def _calibrated(network: STMFNet, name: str, estimate: Saliency, rise: Callable[[STMFNet], float]) -> Tensor:
+    """The marginals of a width, scaled so that they agree with what leaving some of it out costs."""
+    marginals, widths = estimate.marginals[name], widths_of(network.config)
+    step = STEPS.get(name.partition(".")[0], 1)
+    narrower = step * math.floor(widths[name] * (1 - TRIED) / step)
+    expected = float(marginals[: widths[name] - narrower].sum())
+    if narrower < max(step, 1) or expected <= 0:
+        return marginals
+    try:
+        network = inherit(network, with_widths(network.config, {**widths, name: narrower}), estimate)
+    except ValueError:  # an identity would take a convolution's place
+        return marginals
+    return marginals * max(FLOOR, rise(network) / expected)
 
 
 @torch.no_grad()
@@ -107,10 +137,8 @@ class _Squares:
             for total, square in zip(sums, squares, strict=True):
                 total += square
 
-    def saliency(
-        self, batches: int, blocks: dict[str, tuple[float, ...]], whole: dict[str, float]
-    ) -> Saliency:
-        """The roots of the means, and what was measured."""
+    def saliency(self, batches: int) -> Saliency:
+        """The roots of the means over so many batches."""
         channels = {
             name: [(total / batches).sqrt().cpu() for total in sums] for name, sums in self._channels.items()
         }
@@ -120,8 +148,6 @@ class _Squares:
             weights={name: (total / batches).sqrt().cpu() for name, total in self._numbers.items()},
             streams={name: scores[0] for name, scores in channels.items()} if tied else {},
             marginals={name: _marginals(scores, widths[name]) for name, scores in channels.items()},
-            blocks=blocks,
-            pieces=whole,
         )
 
     def _first_order(self, width: str) -> list[Tensor]:
@@ -151,7 +177,8 @@ def _marginals(scores: Sequence[Tensor], width: int) -> Tensor:
 def _of_stream(level: Level) -> Tensor:
     """The sum of weight times gradient over all that reads or writes each channel of a level's stream."""
     total = _rows(level.down[2]) + _columns(level.up[0])
-    for block in level.blocks:
+    for module in level.blocks:
+        block = cast(ResidualBlock, module)
         total = total + _rows(block.conv) + _columns(block.conv) + _product(block.scale).flatten()
     return total
 
