@@ -32,15 +32,15 @@ import numpy as np
 import torch
 
 import tweenlet
-from tweenlet.compression.distill import Distillation, network
+from tweenlet.compression.distill import Distillation, network_teacher
 from tweenlet.evaluation.run import code_version, machine
 from tweenlet.network.config import MINI, SMALL, STMFNET
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batches, ahead
+from tweenlet.training.data.batches import BatchSampler, prefetch
 from tweenlet.training.data.crops import flows_of
-from tweenlet.training.data.store import Samples
+from tweenlet.training.data.store import CropDataset
 from tweenlet.training.data.synthetic import moving_scene
-from tweenlet.training.losses import supervised
+from tweenlet.training.losses import build_objective
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState
 
@@ -148,15 +148,15 @@ def learn(case: str, precision: Any, folder: str) -> None:
     cv2.setNumThreads(1)
     torch.manual_seed(0)
     options = TrainOptions(steps=10_000, warmup=0, learning_rate=1e-4, precision=precision, device="cpu")
-    objective = supervised(options)
+    objective = build_objective(options)
     if case == "distill":
-        objective = Distillation(options, [network(STMFNet(STMFNET))])
+        objective = Distillation(options, [network_teacher(STMFNet(STMFNET))])
     with tempfile.TemporaryDirectory() as out:
         state = TrainingState(STMFNet(MINI if case == "distill" else SMALL), options, Path(out))
-        batches = ahead(Batches(Samples(Path(folder)), BATCH, CROPS[case]), 0, options.steps)
+        batches = prefetch(BatchSampler(CropDataset(Path(folder)), BATCH, CROPS[case]), 0, options.steps)
         for _ in sys.stdin:
             wall, cpu = time.perf_counter(), time.process_time()
-            values = state.learn(next(batches), objective)
+            values = state.train_step(next(batches), objective)
             took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
             learnt = {what: values[what] for what in ("loss", "gradient")}
             print(json.dumps(took | learnt), flush=True)

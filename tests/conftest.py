@@ -14,7 +14,7 @@ import torch
 
 from tweenlet.ops import dispatch
 from tweenlet.training.data.crops import flows_of
-from tweenlet.training.data.store import Samples
+from tweenlet.training.data.store import CropDataset
 from tweenlet.training.data.synthetic import moving_scene
 
 if not torch.cuda.is_available():  # Triton asks once, when it is first imported, by whatever test
@@ -80,4 +80,4 @@ def samples(stills, tmp_path: Path):
     np.save(folder / "frames.npy", np.stack(scenes).transpose(0, 1, 4, 2, 3))
     np.save(folder / "flows.npy", np.stack(flows).astype(np.float16))
     (folder / "sources.json").write_text(json.dumps([f"scene {k}" for k in range(12)]))
-    return Samples(folder)
+    return CropDataset(folder)

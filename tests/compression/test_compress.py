@@ -19,12 +19,12 @@ from tweenlet.compression.compress import begin, compress
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import SMALL, TINY
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.options import Course, DistillOptions, Plan, SparsifyOptions
+from tweenlet.training.options import DataOptions, DistillOptions, Plan, SparsifyOptions
 
 SPARSIFY = SparsifyOptions(steps=8, warmup=1, log_every=1, save_every=2, validate_every=4)
 DISTILL = DistillOptions(steps=8, learning_rate=1e-3, warmup=1, log_every=1, save_every=2, validate_every=4)
 PLAN = Plan(density=0.3, sparsify=SPARSIFY, distill=DISTILL)
-COURSE = Course(batch=2, crop=32)
+COURSE = DataOptions(batch=2, crop=32)
 BUDGET = Budget.parse("params", "90k")
 
 
@@ -103,7 +103,7 @@ def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
 
 def test_a_network_with_classical_motion(samples, tmp_path, teacher):
     teacher = STMFNet(replace(SMALL, refine=(16, 24)))
-    plan, budget = replace(PLAN, confident=True), Budget.parse("macs", "15M@64x48")
+    plan, budget = replace(PLAN, filter_teacher=True), Budget.parse("macs", "15M@64x48")
     with pytest.raises(ValueError, match="the least that can be made"):
         compress(teacher, samples, samples, tmp_path, Budget.parse("params", "10"), plan, COURSE)
     report = compress(teacher, samples, samples, tmp_path, budget, plan, COURSE)  # goes on with another

@@ -28,7 +28,7 @@ PARTS = ("features", "kernels", "fusion", "texture")
 PSNR = {"teacher": (30.0, 32.0), "student": (29.0, 31.5), "blend": (25.0, 26.0)}
 
 
-def course(steps: int = 60, validated: bool = True) -> list[dict[str, float]]:
+def log_entries(steps: int = 60, validated: bool = True) -> list[dict[str, float]]:
     log: list[dict[str, float]] = []
     for step in range(10, steps + 1, 10):
         shares = {f"density {name}": 1 - 0.8 * step / steps for name in ("all", *PARTS)}
@@ -71,7 +71,7 @@ def compressed(name: str = "clips2") -> Compressed:
     found = sparse()
     table = compaction(TINY, SMALLER, found, (64, 32))
     return Compressed(
-        table, found, evaluated(name), course(), course(), (crops,), f"tweenlet compress {name}"
+        table, found, evaluated(name), log_entries(), log_entries(), (crops,), f"tweenlet compress {name}"
     )
 
 
@@ -160,7 +160,7 @@ def test_json_holds_everything_but_pictures(report):
     assert Densities.from_json(values["densities"]) == report.densities
     assert values["compaction"] == json.loads(json.dumps(report.compaction.to_json()))
     assert values["quality"]["means"]["student"]["psnr"] == pytest.approx(30.25)
-    assert values["sparsify_log"] == values["distill_log"] == course()
+    assert values["sparsify_log"] == values["distill_log"] == log_entries()
     assert values["crops"] == [{"name": "clips2#7", "psnr": {"teacher": 31.234}}]
     assert values["command"] == "tweenlet compress clips2"
 
@@ -207,18 +207,18 @@ def test_hostile_names_are_escaped():
 
 
 def test_charts_are_pictures(report):
-    drawn = [density_chart(report.densities, TINY), density_course(course()), loss_curves(course())]
+    drawn = [density_chart(report.densities, TINY), density_course(log_entries()), loss_curves(log_entries())]
     assert all(colours(png) > 50 for png in drawn)
     assert len(set(drawn)) == 3
 
 
 def test_charts_without_validation_and_of_short_logs():
-    with_it, without = loss_curves(course()), loss_curves(course(validated=False))
+    with_it, without = loss_curves(log_entries()), loss_curves(log_entries(validated=False))
     assert colours(without) > 50
     assert with_it != without
     for steps in (10, 20):
-        assert colours(loss_curves(course(steps))) > 50
-        assert colours(density_course(course(steps, validated=False))) > 50
+        assert colours(loss_curves(log_entries(steps))) > 50
+        assert colours(density_course(log_entries(steps, validated=False))) > 50
 
 
 def test_the_running_mean_is_as_long_and_bends_no_slope():

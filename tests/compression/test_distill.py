@@ -10,12 +10,20 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from tweenlet.compression.distill import Attention, Distillation, Flows, believed, distill, kept, network
-from tweenlet.compression.distill import onnx as onnx_teacher
+from tweenlet.compression.distill import (
+    AttentionLoss,
+    Distillation,
+    FlowLoss,
+    distill,
+    mask_by_confidence,
+    network_teacher,
+    onnx_teacher,
+    stored_teacher,
+)
 from tweenlet.network.config import SMALL, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batch, Batches, batch_of, in_turn
-from tweenlet.training.data.teacher_outputs import keep, made_by
+from tweenlet.training.data.batches import Batch, BatchSampler, collate, sequential
+from tweenlet.training.data.teacher_outputs import predict_all, store_frames
 from tweenlet.training.losses import laplacian
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import predict
@@ -56,12 +64,12 @@ def test_a_teacher_is_believed_where_it_beats_blending():
     batch = some_batch()
     blend = batch.frames[:, 1:3].mean(1)
     good = batch.truth + 0.01
-    assert torch.equal(believed(good, batch), good)
+    assert torch.equal(mask_by_confidence(good, batch), good)
     half = torch.cat((good[..., :16], blend[..., 16:] + 0.5), -1)
-    found = believed(half, batch)
+    found = mask_by_confidence(half, batch)
     assert torch.equal(found[..., :14], half[..., :14])
     assert torch.equal(found[..., 18:], batch.truth[..., 18:])
-    objective = Distillation(OPTIONS, [always(blend[0] + 0.5)], alpha=0.0, confident=True)
+    objective = Distillation(OPTIONS, [always(blend[0] + 0.5)], alpha=0.0, filter_teacher=True)
     assert objective(batch.truth, batch)[0] == 0
 
 
@@ -69,16 +77,16 @@ def test_a_teacher_stays_as_it_is_and_the_student_comes_nearer(samples, tmp_path
     torch.manual_seed(0)
     teacher, student = STMFNet(TINY), STMFNet(TINY)
     before = copy.deepcopy(teacher.state_dict())
-    batch = next(in_turn(samples, 4))
+    batch = next(sequential(samples, 4))
 
     def distance(model):
         with torch.no_grad():
             return laplacian(model.eval()(batch.frames), teacher.eval()(batch.frames)).item()
 
     far = distance(student)
-    options = replace(OPTIONS, steps=12, average=0.0, settle=1.0)
-    teachers = [network(teacher.train())]
-    distill(student, teachers, Batches(samples, 4, 32), None, options, tmp_path, alpha=0.0)
+    options = replace(OPTIONS, steps=12, ema_decay=0.0, freeze_bn_after=1.0)
+    teachers = [network_teacher(teacher.train())]
+    distill(student, teachers, BatchSampler(samples, 4, 32), None, options, tmp_path, alpha=0.0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
     assert all(p.grad is None for p in teacher.parameters())
     assert distance(student) < 0.9 * far
@@ -87,8 +95,8 @@ def test_a_teacher_stays_as_it_is_and_the_student_comes_nearer(samples, tmp_path
 @pytest.mark.parametrize("config", [TINY, SMALL])
 def test_a_teacher_says_what_it_would_by_itself(samples, config):
     torch.manual_seed(0)
-    model, batch = STMFNet(config), Batches(samples, 2, 32).at(0)
-    teacher = network(model)
+    model, batch = STMFNet(config), BatchSampler(samples, 2, 32).batch_at(0)
+    teacher = network_teacher(model)
     speak(model)
     with torch.no_grad():
         wanted = predict(model.eval(), batch)
@@ -110,12 +118,12 @@ def speak(model: nn.Module) -> None:
 def test_a_teacher_in_bfloat16_errs_as_its_network_does_under_autocast(samples, config):
     """About as much, also in what a step learns: in the loss and its gradient."""
     torch.manual_seed(0)
-    model, student, batch = STMFNet(config).eval(), STMFNet(TINY), Batches(samples, 4, 64).at(0)
+    model, student, batch = STMFNet(config).eval(), STMFNet(TINY), BatchSampler(samples, 4, 64).batch_at(0)
     speak(model)
     with torch.no_grad():
         exact = predict(model, batch)
     learnt = []
-    for teacher in (always(exact), lambda batch: predict(model, batch), network(model)):
+    for teacher in (always(exact), lambda batch: predict(model, batch), network_teacher(model)):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             picture = teacher(batch).float()
         options = replace(OPTIONS, precision="bfloat16")
@@ -129,7 +137,7 @@ def test_a_teacher_in_bfloat16_errs_as_its_network_does_under_autocast(samples, 
 
 
 def test_a_teacher_that_is_watched_teaches_itself():
-    teacher, batch = network(model := STMFNet(TINY)), some_batch()
+    teacher, batch = network_teacher(model := STMFNet(TINY)), some_batch()
     unwatched, seen = teacher(batch), []
     model.texture.register_forward_hook(lambda *_: seen.append(True))
     torch.testing.assert_close(teacher(batch), unwatched, atol=1e-5, rtol=1e-5)
@@ -142,25 +150,25 @@ def test_what_was_kept_beforehand_teaches_the_same(samples, tmp_path):
     def moving(batch: Batch) -> torch.Tensor:  # knows no neighbourhood, so a crop of it is it of a crop
         return batch.frames[:, 1:3].mean(1) ** 2
 
-    said = keep(tmp_path / "taught.npy", made_by(moving, samples), len(samples), (3, 64, 64))
-    batches = Batches(samples, 4, 32, seed=3, taught=[said, said[::-1]])
+    said = store_frames(tmp_path / "taught.npy", predict_all(moving, samples), len(samples), (3, 64, 64))
+    batches = BatchSampler(samples, 4, 32, seed=3, teacher_frames=[said, said[::-1]])
     for step in range(3):
-        batch = batches.at(step)
-        torch.testing.assert_close(kept(0)(batch), moving(batch), atol=0.6 / 255, rtol=0)
-        assert (kept(1)(batch) - moving(batch)).abs().mean() > 0.01
+        batch = batches.batch_at(step)
+        torch.testing.assert_close(stored_teacher(0)(batch), moving(batch), atol=0.6 / 255, rtol=0)
+        assert (stored_teacher(1)(batch) - moving(batch)).abs().mean() > 0.01
     with pytest.raises(ValueError, match="no pictures of teacher 2"):
-        kept(2)(batch)
+        stored_teacher(2)(batch)
     with pytest.raises(ValueError, match=r"no pictures of teacher 0"):
-        kept(0)(some_batch())
+        stored_teacher(0)(some_batch())
     with pytest.raises(ValueError, match="one for each sample"):
-        Batches(samples, 4, 32, taught=[said[:-1]])
+        BatchSampler(samples, 4, 32, teacher_frames=[said[:-1]])
 
 
 def test_a_network_with_classical_motion_teaches(samples):
-    batch = Batches(samples, 2, 32).at(0)
-    assert network(STMFNet(SMALL))(batch).shape == batch.truth.shape
+    batch = BatchSampler(samples, 2, 32).batch_at(0)
+    assert network_teacher(STMFNet(SMALL))(batch).shape == batch.truth.shape
     with pytest.raises(ValueError, match="needs optical flow, and the samples were stored without"):
-        network(STMFNet(SMALL))(some_batch())
+        network_teacher(STMFNet(SMALL))(some_batch())
 
 
 def save_onnx(path, inputs: dict[str, list], node) -> None:
@@ -201,20 +209,20 @@ def test_a_teacher_of_other_pictures_is_refused():
 def test_attention_is_between_parts_of_any_width(samples):
     torch.manual_seed(0)
     wide = STMFNet(replace(TINY, kernel_hidden=12, features=(64, 32)))
-    student, batch = STMFNet(TINY), Batches(samples, 2, 32).at(0)
-    attention = Attention(student, wide, ["features", "kernels", "texture"])
-    objective = Distillation(OPTIONS, [network(wide)], inside=[attention])
+    student, batch = STMFNet(TINY), BatchSampler(samples, 2, 32).batch_at(0)
+    attention = AttentionLoss(student, wide, ["features", "kernels", "texture"])
+    objective = Distillation(OPTIONS, [network_teacher(wide)], intermediate=[attention])
     loss, terms = objective(student(batch.frames), batch)
     assert 0 < terms["attention"] < 12
     assert loss.item() == pytest.approx((0.1 * terms["truth"] + terms["teacher"] + terms["attention"]).item())
     loss.backward()
     assert student.features.down[0].small.reduce[0].weight.grad.abs().sum() > 0
     twin = copy.deepcopy(student).eval()
-    same = Attention(student.eval(), twin, ["features"])
+    same = AttentionLoss(student.eval(), twin, ["features"])
     student(batch.frames), twin(batch.frames)
     assert same() < 1e-9
     with pytest.raises(ValueError, match=r"parts that both networks have, among .*; got 'flow'"):
-        Attention(student, wide, ["flow"])
+        AttentionLoss(student, wide, ["flow"])
 
 
 def test_settings_without_meaning():
@@ -227,10 +235,10 @@ def test_settings_without_meaning():
 
 def test_taught_pictures_have_the_batches_form():
     frames = np.zeros((2, 5, 3, 8, 8), np.uint8)
-    batch = batch_of(frames, None, (), np.full((2, 1, 3, 8, 8), 255, np.uint8)).to("cpu")
-    assert batch.taught is not None
-    assert batch.taught.shape == (2, 1, 3, 8, 8)
-    assert batch.taught.min() == 1
+    batch = collate(frames, None, (), np.full((2, 1, 3, 8, 8), 255, np.uint8)).to("cpu")
+    assert batch.teacher_frames is not None
+    assert batch.teacher_frames.shape == (2, 1, 3, 8, 8)
+    assert batch.teacher_frames.min() == 1
 
 
 def test_flows_are_distilled():
@@ -242,7 +250,9 @@ def test_flows_are_distilled():
     )
     torch.manual_seed(0)
     student, teacher = STMFNet(config), STMFNet(config)
-    objective = Distillation(OPTIONS, [network(teacher)], alpha=0.0, inside=[Flows(student, teacher, 0.5)])
+    objective = Distillation(
+        OPTIONS, [network_teacher(teacher)], alpha=0.0, intermediate=[FlowLoss(student, teacher, 0.5)]
+    )
     batch = some_batch()
     loss, terms = objective(student(batch.frames), batch)
     apart = (student.intermediate(batch.frames).flows[0] - teacher.intermediate(batch.frames).flows[0]).abs()
@@ -253,4 +263,4 @@ def test_flows_are_distilled():
     student.load_state_dict(teacher.state_dict())
     assert objective(student(batch.frames), batch)[1]["flows"].item() < 1e-6
     with pytest.raises(ValueError, match="intermediate-flow branch only"):
-        Flows(STMFNet(TINY), teacher)
+        FlowLoss(STMFNet(TINY), teacher)

@@ -10,7 +10,7 @@ from tweenlet.compression.sparsify import sparsify
 from tweenlet.network.checkpoint import load
 from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batches
+from tweenlet.training.data.batches import BatchSampler
 from tweenlet.training.options import SparsifyOptions
 
 OPTIONS = SparsifyOptions(steps=60, warmup=1, log_every=10, save_every=20)
@@ -20,7 +20,7 @@ def test_a_network_learns_on_and_reaches_the_density(samples, tmp_path):
     torch.manual_seed(0)
     model = STMFNet(TINY)
     biases = [p.detach().clone() for p in model.parameters() if p.dim() == 1 and p.requires_grad]
-    done = sparsify(model, Batches(samples, 2, 32), samples, OPTIONS, tmp_path, density=0.3)
+    done = sparsify(model, BatchSampler(samples, 2, 32), samples, OPTIONS, tmp_path, density=0.3)
     found = densities(done.model)
     assert found.of().share == pytest.approx(0.3, abs=0.001)
     assert densities(load(tmp_path / "model.safetensors")) == found  # the zeros are what is kept
@@ -30,11 +30,11 @@ def test_a_network_learns_on_and_reaches_the_density(samples, tmp_path):
     assert told[0] > 0.6 > 0.35 > told[-1]
     assert all(0 < lines[-2][f"density {part}"] < 1 for part in ("features", "kernels", "fusion", "texture"))
     with pytest.raises(ValueError, match=r"go on to a density of 0\.3 over 48 steps, got 0\.5 over 48"):
-        sparsify(STMFNet(TINY), Batches(samples, 2, 32), None, OPTIONS, tmp_path, density=0.5)
+        sparsify(STMFNet(TINY), BatchSampler(samples, 2, 32), None, OPTIONS, tmp_path, density=0.5)
     after = [p for p in model.parameters() if p.dim() == 1 and p.requires_grad]
     assert sum(int((a == 0).sum()) - int((b == 0).sum()) for a, b in zip(after, biases, strict=True)) <= 0
 
 
 def test_a_density_without_meaning(samples, tmp_path):
     with pytest.raises(ValueError, match=r"density in \(0, 1\].*got 0"):
-        sparsify(STMFNet(TINY), Batches(samples, 2, 32), None, OPTIONS, tmp_path, density=0)
+        sparsify(STMFNet(TINY), BatchSampler(samples, 2, 32), None, OPTIONS, tmp_path, density=0)

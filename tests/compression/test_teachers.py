@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tweenlet.compression.distill import Distillation
-from tweenlet.compression.teachers import inside_of, teaching
+from tweenlet.compression.teachers import intermediate_losses, load_teachers
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import in_turn
-from tweenlet.training.data.build import batches_of, samples_of
-from tweenlet.training.options import Course, Recipe, TrainOptions
+from tweenlet.training.data.batches import sequential
+from tweenlet.training.data.build import make_sampler, open_datasets
+from tweenlet.training.options import DataOptions, Recipe, TrainOptions
 
 RECIPE = Recipe(samples=6, validation=2, crop=32, synthetic=0, flows=False, strides=(1,))
 
@@ -33,13 +33,13 @@ def footage(stills, tmp_path) -> Path:
 
 def test_footage_becomes_batches(footage, tmp_path):
     heard: list[str] = []
-    course = Course(batch=2, crop=32, recipe=RECIPE)
-    samples, held_out = samples_of(course, [footage], tmp_path / "out", heard.append)
+    data_options = DataOptions(batch=2, crop=32, recipe=RECIPE)
+    samples, held_out = open_datasets(data_options, [footage], tmp_path / "out", heard.append)
     assert heard[0].startswith("2 clips, 16 frames, 4 windows; 1 clips held out")
     assert (len(samples), len(held_out or ())) == (6, 2)
-    assert batches_of(course, samples).at(3).frames.shape == (2, 4, 3, 32, 32)
-    elsewhere = Course(batch=2, crop=32, recipe=RECIPE, store=tmp_path / "out" / "store")
-    again, _ = samples_of(elsewhere, [footage], tmp_path / "other")
+    assert make_sampler(data_options, samples).batch_at(3).frames.shape == (2, 4, 3, 32, 32)
+    elsewhere = DataOptions(batch=2, crop=32, recipe=RECIPE, store=tmp_path / "out" / "store")
+    again, _ = open_datasets(elsewhere, [footage], tmp_path / "other")
     assert again.folder == samples.folder
     assert not (tmp_path / "other").exists()
 
@@ -48,46 +48,46 @@ def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
     torch.manual_seed(0)
     teacher = STMFNet(TINY).eval()
     weights.save(tmp_path / "teacher.safetensors", teacher)
-    found = teaching([tmp_path / "teacher.safetensors"], [], samples)
-    batch = next(in_turn(samples, 2))
+    found = load_teachers([tmp_path / "teacher.safetensors"], [], samples)
+    batch = next(sequential(samples, 2))
     live = found.teachers[0](batch)
     torch.testing.assert_close(live, teacher(batch.frames).detach())
-    assert inside_of(STMFNet(TINY), found, ["features"])
+    assert intermediate_losses(STMFNet(TINY), found, ["features"])
 
-    before = teaching([tmp_path / "teacher.safetensors"], [], samples, beforehand=True)
-    assert (len(before.teachers), len(before.taught), before.networks) == (1, 1, ())
-    course = Course(batch=2, crop=64)
-    batch = batches_of(course, samples, before.taught).at(0)
+    before = load_teachers([tmp_path / "teacher.safetensors"], [], samples, precompute=True)
+    assert (len(before.teachers), len(before.teacher_frames), before.networks) == (1, 1, ())
+    data_options = DataOptions(batch=2, crop=64)
+    batch = make_sampler(data_options, samples, before.teacher_frames).batch_at(0)
     loss, _ = Distillation(TrainOptions(), before.teachers, alpha=0.0)(batch.truth, batch)
     assert loss > 0
     file = next(samples.folder.glob("taught-*.npy"))
     made = file.stat().st_mtime_ns
-    np.testing.assert_allclose(before.taught[0][:2] / 255, live.clamp(0, 1), atol=0.51 / 255)
+    np.testing.assert_allclose(before.teacher_frames[0][:2] / 255, live.clamp(0, 1), atol=0.51 / 255)
     shutil.copy(tmp_path / "teacher.safetensors", tmp_path / "same.safetensors")
-    teaching([tmp_path / "same.safetensors"], [], samples, beforehand=True)
+    load_teachers([tmp_path / "same.safetensors"], [], samples, precompute=True)
     assert [f.stat().st_mtime_ns for f in samples.folder.glob("taught-*.npy")] == [made]
     with pytest.raises(ValueError, match="attention and flows need a checkpoint"):
-        inside_of(STMFNet(TINY), before, ["features"])
+        intermediate_losses(STMFNet(TINY), before, ["features"])
 
 
 def test_frames_of_any_program_teach(footage, tmp_path):
-    course = Course(batch=2, crop=32, recipe=RECIPE)
-    samples, _ = samples_of(course, [footage], tmp_path / "out")
+    data_options = DataOptions(batch=2, crop=32, recipe=RECIPE)
+    samples, _ = open_datasets(data_options, [footage], tmp_path / "out")
     made = tmp_path / "made"
     for clip in footage.iterdir():
         (made / clip.name).mkdir(parents=True)
         for frame in clip.iterdir():
             picture = cv2.imread(str(frame))
             cv2.imwrite(str(made / clip.name / f"{int(frame.stem):04d}.png"), 255 - picture)
-    found = teaching([], [made], samples)
+    found = load_teachers([], [made], samples)
     for step in range(3):
-        batch = batches_of(course, samples, found.taught).at(step)
+        batch = make_sampler(data_options, samples, found.teacher_frames).batch_at(step)
         torch.testing.assert_close(found.teachers[0](batch), 1 - batch.truth, atol=0.003, rtol=0)
     cv2.imwrite(str(next((made / "a").iterdir())), np.zeros((48, 64, 3), np.uint8))
-    teaching([], [made], samples)
+    load_teachers([], [made], samples)
     assert len(list(samples.folder.glob("taught-*.npy"))) == 2  # read anew, for the folder has changed
     with pytest.raises(FileNotFoundError, match="no such folder of a teacher's frames"):
-        teaching([], [tmp_path / "nowhere"], samples)
+        load_teachers([], [tmp_path / "nowhere"], samples)
 
 
 def test_a_config_in_a_file(tmp_path):

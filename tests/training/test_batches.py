@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tweenlet.training.data.batches import Batches, Turn, ahead, in_turn
+from tweenlet.training.data.batches import Augmentation, BatchSampler, prefetch, sequential
 from tweenlet.training.data.crops import flows_of
 from tweenlet.training.data.synthetic import _moved, moving_scene
 
@@ -36,7 +36,7 @@ def warp_errors(frames, flows):
 @pytest.mark.parametrize(
     "turn",
     [
-        Turn(*bits, channels)
+        Augmentation(*bits, channels)
         for bits in itertools.product([False, True], repeat=4)
         for channels in [(0, 1, 2), (2, 0, 1)]
     ],
@@ -62,14 +62,18 @@ def test_synthetic_motion_passes_through_the_truth(stills):
 
 def test_truth_stays_in_the_middle(sample):
     frames, _ = sample
-    turned = Turn(reversed=True, channels=(1, 2, 0)).frames(frames)
+    turned = Augmentation(reversed=True, channels=(1, 2, 0)).frames(frames)
     assert np.array_equal(turned[2], frames[2][[1, 2, 0]])
     assert np.array_equal(turned[0], frames[4][[1, 2, 0]])
 
 
 def test_a_batch_is_fixed_by_seed_and_step(samples):
-    batches = Batches(samples, size=4, crop=48, seed=3)
-    one, again, other = batches.at(7), Batches(samples, 4, 48, 3).at(7), Batches(samples, 4, 48, 4).at(7)
+    batches = BatchSampler(samples, size=4, crop=48, seed=3)
+    one, again, other = (
+        batches.batch_at(7),
+        BatchSampler(samples, 4, 48, 3).batch_at(7),
+        BatchSampler(samples, 4, 48, 4).batch_at(7),
+    )
     assert torch.equal(one.frames, again.frames)
     assert torch.equal(one.truth, again.truth)
     assert torch.equal(one.flows, again.flows)
@@ -89,23 +93,23 @@ def test_a_sample_is_cut_and_turned_anew_in_every_step(samples):
         samples.flows[:1],
         samples.sources[:1],
     )
-    steps = [Batches(samples, size=1, crop=48).at(step).frames for step in range(4)]
+    steps = [BatchSampler(samples, size=1, crop=48).batch_at(step).frames for step in range(4)]
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(steps, 2))
 
 
 def test_an_epoch_sees_every_sample_once(samples):
-    seen = [source for step in range(3) for source in Batches(samples, 4, 32).at(step).sources]
+    seen = [source for step in range(3) for source in BatchSampler(samples, 4, 32).batch_at(step).sources]
     assert sorted(seen) == sorted(samples.sources)
 
 
 def test_ahead_is_in_order(samples):
-    batches = Batches(samples, 2, 32)
-    for step, batch in zip(range(5, 9), ahead(batches, 5, 9, workers=3), strict=True):
-        assert torch.equal(batch.frames, batches.at(step).frames)
+    batches = BatchSampler(samples, 2, 32)
+    for step, batch in zip(range(5, 9), prefetch(batches, 5, 9, workers=3), strict=True):
+        assert torch.equal(batch.frames, batches.batch_at(step).frames)
 
 
 def test_in_turn_is_everything_as_it_is(samples):
-    parts = list(in_turn(samples, 5))
+    parts = list(sequential(samples, 5))
     assert [len(part.truth) for part in parts] == [5, 5, 2]
     truth = torch.cat([part.truth for part in parts])
     assert torch.equal((truth * 255).round().byte(), torch.from_numpy(np.array(samples.frames[:, 2])))
@@ -113,4 +117,4 @@ def test_in_turn_is_everything_as_it_is(samples):
 
 def test_crop_larger_than_the_samples(samples):
     with pytest.raises(ValueError, match="crop of 1 to 64"):
-        Batches(samples, 4, 65)
+        BatchSampler(samples, 4, 65)

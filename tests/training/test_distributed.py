@@ -18,25 +18,25 @@ from pathlib import Path
 import torch
 from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training import distributed as parallel
-from tweenlet.training.data.batches import Batches
+from tweenlet.training import distributed
+from tweenlet.training.data.batches import BatchSampler
 from tweenlet.training.loop import train
 from tweenlet.training.options import TrainOptions
-from tweenlet.training.data.store import Samples
+from tweenlet.training.data.store import CropDataset
 
 torch.set_num_threads(1)
 store, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 options = TrainOptions(steps=4, learning_rate=0.1, warmup=1, log_every=1, validate_every=2, save_every=1)
-with parallel.together():
+with distributed.init_distributed():
     torch.manual_seed(0)
-    samples = Samples(store)
-    def stop(tick):
-        if tick.step == steps:
+    samples = CropDataset(store)
+    def stop(info):
+        if info.step == steps:
             raise SystemExit(0)
     model = STMFNet(TINY)
     # not Adam, which makes a full step of a gradient that is nothing but rounding
     optimiser = torch.optim.SGD(model.parameters(), momentum=0.9)
-    train(model, Batches(samples, 4, 32, seed=1), samples, options, out, stop, optimiser=optimiser)
+    train(model, BatchSampler(samples, 4, 32, seed=1), samples, options, out, stop, optimiser=optimiser)
 """
 
 
@@ -72,8 +72,8 @@ def test_two_processes_are_as_one(samples, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared(samples, monkeypatch):
-    from tweenlet.training import distributed as parallel
+    from tweenlet.training import distributed
 
-    monkeypatch.setattr(parallel, "processes", lambda: 3)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(ValueError, match="3 processes can share alike, got 4"):
-        parallel.share(4)
+        distributed.local_slice(4)

@@ -13,9 +13,9 @@ from torch import nn
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batches
-from tweenlet.training.loop import log_of, train, validate
-from tweenlet.training.losses import weighted
+from tweenlet.training.data.batches import BatchSampler
+from tweenlet.training.loop import read_log, train, validate
+from tweenlet.training.losses import combine_losses
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import DivergedError
 
@@ -36,7 +36,7 @@ def tiny():
 
 
 def batches(samples):
-    return Batches(samples, size=2, crop=32, seed=1)
+    return BatchSampler(samples, size=2, crop=32, seed=1)
 
 
 def state_of(folder):
@@ -83,8 +83,8 @@ def test_a_killed_run_goes_on_to_the_bit(few, tmp_path, precision):
     options = replace(OPTIONS, precision=precision)
     whole = train(tiny(), batches(few), few, options, tmp_path / "whole")
 
-    def kill(tick):
-        if tick.step == 5:
+    def kill(info):
+        if info.step == 5:
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -118,13 +118,13 @@ class Plain(nn.Module):
 
 
 def test_a_step_is_scheduled_clipped_and_averaged(samples, tmp_path):
-    options = replace(OPTIONS, clip=0.1, weight_decay=0.1, settle=1.0)
+    options = replace(OPTIONS, max_grad_norm=0.1, weight_decay=0.1, freeze_bn_after=1.0)
     train(Plain(), batches(samples), None, options, tmp_path)
     model, averaged = Plain(), Plain()
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.1)
     for step in range(options.steps):
-        batch = batches(samples).at(step)
-        loss, _ = weighted(options.loss)(model(batch.frames), batch.truth)
+        batch = batches(samples).batch_at(step)
+        loss, _ = combine_losses(options.loss)(model(batch.frames), batch.truth)
         optimiser.zero_grad()
         loss.backward()
         assert nn.utils.clip_grad_norm_(model.parameters(), 0.1) > 0.2
@@ -142,7 +142,7 @@ def test_a_step_is_scheduled_clipped_and_averaged(samples, tmp_path):
 
 
 def test_norms_settle_to_the_mean_of_their_statistics(samples, tmp_path):
-    options = replace(OPTIONS, steps=10, settle=0.6, learning_rate=0.0, average=0.9)
+    options = replace(OPTIONS, steps=10, freeze_bn_after=0.6, learning_rate=0.0, ema_decay=0.9)
     model = Plain()
     seen = []
     model.layers[0].register_forward_hook(lambda _m, _i, out: seen.append(out.mean((0, 2, 3)).detach()))
@@ -152,7 +152,7 @@ def test_norms_settle_to_the_mean_of_their_statistics(samples, tmp_path):
     assert norm.num_batches_tracked == 6
     assert not model.layers[1].training
     with torch.no_grad():  # what it learnt with at last is what it is used with
-        frames = batches(samples).at(9).frames
+        frames = batches(samples).batch_at(9).frames
         torch.testing.assert_close(model(frames), done.model(frames))
 
 
@@ -166,8 +166,8 @@ def test_what_is_exported_is_what_was_validated(few, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_before_leaving(samples, tmp_path, number):
-    def interrupt(tick):
-        if tick.step == 3:
+    def interrupt(info):
+        if info.step == 3:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
@@ -239,10 +239,10 @@ def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
 def test_two_runs_cannot_train_in_one_folder(samples, tmp_path):
     told = []
 
-    def second(tick):
+    def second(info):
         with pytest.raises(BlockingIOError, match="another run is writing into"):
             train(tiny(), batches(samples), None, OPTIONS, tmp_path)
-        told.append(tick)
+        told.append(info)
 
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=1), tmp_path, second)
     assert told
@@ -300,7 +300,7 @@ def test_damaged_lines_of_a_log_are_passed_over(tmp_path):
     ]
     lines = [json.dumps(sound).encode(), *damaged]
     (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
-    assert log_of(tmp_path) == [sound]
+    assert read_log(tmp_path) == [sound]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(samples, tmp_path):
@@ -313,7 +313,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(samples, tmp_path):
 
 
 def test_a_loss_that_explodes_stops_the_run(samples, tmp_path):
-    options = replace(OPTIONS, steps=120, settle=1.0, loss={"laplacian": 1.0})
+    options = replace(OPTIONS, steps=120, freeze_bn_after=1.0, loss={"laplacian": 1.0})
     with pytest.raises(DivergedError, match=r"the loss became \d+.* at step 110"):
         train(Fragile(110, 1000.0), batches(samples), None, options, tmp_path)
 
@@ -349,7 +349,7 @@ def test_a_margin_is_not_judged_and_hardly_learnt(few, tmp_path):
     options = replace(OPTIONS, steps=1, loss={"charbonnier": 1.0}, margin=4)
     norms = {}
     for border in (0.0, 0.1):
-        train(Bordered(), batches(few), None, replace(options, border=border), tmp_path / str(border))
+        train(Bordered(), batches(few), None, replace(options, border_weight=border), tmp_path / str(border))
         norms[border] = lines(tmp_path / str(border))[0]["gradient"]
     assert norms[0.0] == 0 < norms[0.1]
     with pytest.raises(ValueError, match="a margin of 16 leaves nothing of a crop of 32x32"):
@@ -357,7 +357,7 @@ def test_a_margin_is_not_judged_and_hardly_learnt(few, tmp_path):
 
 
 def test_the_schedule_rises_holds_and_falls():
-    options = TrainOptions(steps=1000, learning_rate=1.0, warmup=100, hold=0.5)
+    options = TrainOptions(steps=1000, learning_rate=1.0, warmup=100, plateau=0.5)
     rates = [options.rate_at(step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
     assert rates[99:501] == [1.0] * 402
@@ -372,6 +372,6 @@ def test_options_that_make_no_sense():
     with pytest.raises(ValueError, match="at least one step"):
         TrainOptions(steps=0)
     with pytest.raises(ValueError, match="a share of 0 to 1 of the steps, got 2"):
-        TrainOptions(settle=2)
+        TrainOptions(freeze_bn_after=2)
     with pytest.raises(ValueError, match="0 pixels or more"):
         TrainOptions(margin=-1)

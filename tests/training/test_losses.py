@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tweenlet.evaluation.features import feature_distance
-from tweenlet.training.losses import LOSSES, charbonnier, laplacian, perceptual, psnr, weighted
+from tweenlet.training.losses import LOSSES, charbonnier, combine_losses, laplacian, perceptual, psnr
 
 
 def test_laplacian_of_one_bright_pixel():
@@ -38,13 +38,13 @@ def test_psnr_counts_each_picture():
 
 def test_losses_add_up_by_name():
     a, b = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
-    total, terms = weighted({"charbonnier": 2.0, "laplacian": 0.5})(a, b)
+    total, terms = combine_losses({"charbonnier": 2.0, "laplacian": 0.5})(a, b)
     assert total == pytest.approx(
         2 * LOSSES["charbonnier"](a, b).item() + 0.5 * LOSSES["laplacian"](a, b).item()
     )
     assert sorted(terms) == ["charbonnier", "laplacian"]
     with pytest.raises(ValueError, match="unheard"):
-        weighted({"unheard": 1.0})
+        combine_losses({"unheard": 1.0})
 
 
 def test_the_perceptual_loss_is_the_feature_distance():

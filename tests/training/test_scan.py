@@ -12,10 +12,10 @@ from PIL import Image
 
 from tests.training.test_store import clip, pan, texture
 from tweenlet import video
-from tweenlet.training.data.clips import UnusableError, find_clips, frames_of
-from tweenlet.training.data.scan import Window, scan
-from tweenlet.training.data.store import Survey, prepare, survey
-from tweenlet.training.data.transcode import pack
+from tweenlet.training.data.clips import UnusableError, find_clips, read_frames
+from tweenlet.training.data.scan import Window, scan_clip
+from tweenlet.training.data.store import DatasetPlan, build_dataset, scan_clips
+from tweenlet.training.data.transcode import transcode
 from tweenlet.training.options import Recipe
 
 RECIPE = Recipe(samples=12, validation=2, crop=64, synthetic=0, crops_per_window=2)
@@ -54,11 +54,11 @@ def test_of_vimeo_the_training_list_is_taken(tmp_path):
     assert find_clips([root / "sequences" / "00001"]) == expected[:2]
     with pytest.raises(ValueError, match=r"no septuplet to train on in .*0002"):
         find_clips([root / "sequences" / "00001" / "0002"])
-    assert [window.first for window in scan(expected[0]).windows] == [0]
+    assert [window.first for window in scan_clip(expected[0]).windows] == [0]
 
-    train, held_out = prepare([root], tmp_path / "store", RECIPE)
+    train, held_out = build_dataset([root], tmp_path / "store", RECIPE)
     assert held_out is not None
-    clips, others = ({place.clip for place in part.places} for part in (train, held_out))
+    clips, others = ({place.clip for place in part.locations} for part in (train, held_out))
     assert clips | others == set(map(str, expected))
     assert len(others) == 1
     # a pan of 2 pixels a frame
@@ -80,7 +80,7 @@ def test_vimeo_that_is_not_whole_is_named(tmp_path):
     (broken / "0002" / "im7.png").unlink()
     (broken / "0003" / "im2.png").write_bytes((broken / "0004" / "im2.png").read_bytes()[:1000])
     assert cv2.imwrite(str(broken / "0005" / "im3.png"), texture(1, 32, 32))
-    found = survey([root], crop=64)
+    found = scan_clips([root], crop=64)
     usable = {footage.path.name for footage in found.training + found.held_out}
     assert usable == {"0004", "0006", "0007"}
     assert len(found.held_out) == 1
@@ -113,22 +113,22 @@ def test_vimeo_lists_that_cannot_be(tmp_path):
 def test_a_quintuplet_is_a_window(tmp_path):
     frames = pan(1, 7)
     folder = quintuplet(tmp_path / "bvi" / "0001", frames)
-    seen = list(frames_of(folder))
+    seen = list(read_frames(folder))
     assert len(seen) == 5
     for number, picture in zip((0, 2, 3, 4, 6), seen, strict=True):
         assert np.array_equal(picture[..., ::-1], frames[number][:64, :64])
-    found = scan(folder)
+    found = scan_clip(folder)
     assert (found.width, found.height, found.frames, found.left_out) == (64, 64, 5, 0)
     window = found.windows[0]
     assert found.windows == (Window(0, 1, window.blend, quintuplet=True),)
     assert window.frames == (0, 1, 2, 3, 4)
-    assert scan(folder, strides=(2,)).windows == ()
+    assert scan_clip(folder, strides=(2,)).windows == ()
 
     quintuplet(tmp_path / "bvi" / "0002", pan(2, 7))
-    train, held_out = prepare([tmp_path / "bvi"], tmp_path / "store", RECIPE)
+    train, held_out = build_dataset([tmp_path / "bvi"], tmp_path / "store", RECIPE)
     assert held_out is not None
     pictures = {"0001": frames, "0002": pan(2, 7)}
-    place = train.places[0]
+    place = train.locations[0]
     assert (place.first, place.stride, place.width, place.top, place.left) == (0, 1, 64, 0, 0)
     for number, picture in zip((0, 2, 3, 4, 6), train.frames[0], strict=True):
         expected = pictures[Path(place.clip).name][number][:64, :64, ::-1]
@@ -137,7 +137,7 @@ def test_a_quintuplet_is_a_window(tmp_path):
 
 @pytest.mark.parametrize("cut", range(1, 7))
 def test_a_quintuplet_with_a_cut_is_left_out(tmp_path, cut):
-    found = scan(quintuplet(tmp_path / "q", pan(1, 7)[:cut] + pan(2, 7)[cut:]))
+    found = scan_clip(quintuplet(tmp_path / "q", pan(1, 7)[:cut] + pan(2, 7)[cut:]))
     assert found.cuts == 1
     assert (found.windows, found.left_out) == ((), 1)
 
@@ -146,14 +146,14 @@ def test_a_fast_quintuplet_has_no_cut(tmp_path):
     wide = cv2.resize(texture(1, 16, 128), (512, 64), interpolation=cv2.INTER_CUBIC)
     frames = [wide[:, left : left + 64] for left in (0, 6, 10, 13, 16, 20, 26)]
     folder = quintuplet(tmp_path / "q", frames)
-    found = scan(folder)
+    found = scan_clip(folder)
     assert (found.cuts, found.repeats, len(found.windows)) == (0, 0, 1)
 
 
 def test_a_quintuplet_with_a_repeated_frame_is_left_out(tmp_path):
     frames = pan(1, 7)
     frames[3] = frames[2]
-    found = scan(quintuplet(tmp_path / "q", frames))
+    found = scan_clip(quintuplet(tmp_path / "q", frames))
     assert (found.cuts, found.repeats, found.windows) == (0, 1, ())
 
 
@@ -164,7 +164,7 @@ def test_bad_quintuplets_are_named(tmp_path):
         assert cv2.imwrite(str(tmp_path / name / "quintuplet.png"), np.zeros((*size, 3), np.uint8))
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "quintuplet.png").write_bytes(b"\x89PNG")
-    found = survey([tmp_path], crop=64)
+    found = scan_clips([tmp_path], crop=64)
     assert [footage.path.name for footage in found.training] == ["good"]
     assert {(Path(file).parent.name, Path(file).name, reason) for file, reason in found.unusable} == {
         ("short", "quintuplet.png", "expected five square tiles side by side, got 256x64 pixels"),
@@ -176,13 +176,13 @@ def test_bad_quintuplets_are_named(tmp_path):
 def test_quintuplets_are_no_footage_to_pack(tmp_path):
     quintuplet(tmp_path / "data" / "0001", pan(1, 7))
     with pytest.raises(ValueError, match=r"expected consecutive frames, got 1 quintuplets: .*0001"):
-        pack([tmp_path / "data"], tmp_path / "pack")
+        transcode([tmp_path / "data"], tmp_path / "pack")
 
 
 def test_a_folder_of_few_images_is_named(tmp_path):
     clip(tmp_path / "good", pan(1, 8))
     clip(tmp_path / "few", pan(2, 6))
-    found = survey([tmp_path], crop=64)
+    found = scan_clips([tmp_path], crop=64)
     assert found.unusable == ((str(tmp_path / "few"), "expected at least 7 frames, got 6"),)
 
 
@@ -191,16 +191,16 @@ def test_a_jpeg_cut_short_is_not_readable(tmp_path):
     folder.mkdir()
     for number, picture in enumerate(pan(1, 8)):
         assert cv2.imwrite(str(folder / f"{number}.jpg"), picture)
-    assert scan(folder).frames == 8
+    assert scan_clip(folder).frames == 8
     last = folder / "7.jpg"
     last.write_bytes(last.read_bytes()[:-40])
     with pytest.raises(UnusableError, match=r"7\.jpg: is not a readable image"):
-        scan(folder)
+        scan_clip(folder)
 
 
 def test_many_reasons_stay_short(tmp_path):
     many = tuple((f"clip{k}", f"reason {k % 50}") for k in range(1000))
-    lines = str(Survey((), (), many)).splitlines()
+    lines = str(DatasetPlan((), (), many)).splitlines()
     assert "1000 clips unusable" in lines[0]
     assert lines[1] == "unusable: 20 x reason 0: clip0, clip50, clip100, and 17 more"
     assert lines[-1].startswith("unusable: 800 x for other reasons: clip10,")
@@ -225,7 +225,7 @@ def test_training_sees_the_frames_that_inference_sees(tmp_path, kind):
             Image.fromarray(frame).save(tmp_path / f"{i}.{kind}")
     with video.read(clip) as reader:
         inference = [np.rint(frame.rgb().transpose(1, 2, 0) * 255) for frame in reader]
-    training = list(frames_of(clip))
+    training = list(read_frames(clip))
     assert len(training) == 7
     for a, b in zip(training, inference, strict=True):
         assert a.dtype == np.uint8

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tweenlet.training.data.clips import find_clips, frames_of
-from tweenlet.training.data.crops import shares
-from tweenlet.training.data.scan import scan
-from tweenlet.training.data.store import prepare, survey
+from tweenlet.training.data.clips import find_clips, read_frames
+from tweenlet.training.data.crops import apportion
+from tweenlet.training.data.scan import scan_clip
+from tweenlet.training.data.store import build_dataset, scan_clips
 from tweenlet.training.options import Recipe
 
 STORED = ("frames.npy", "flows.npy", "sources.json", "places.json")
@@ -39,14 +39,14 @@ def pan(seed, count, start=0):
 def test_windows_avoid_cuts_and_repeats(tmp_path):
     frames = pan(1, 16)
     frames[10:] = pan(2, 6)
-    found = scan(clip(tmp_path / "cut", frames))
+    found = scan_clip(clip(tmp_path / "cut", frames))
     assert (found.cuts, found.repeats, found.frames) == (1, 0, 16)
     assert [w.first for w in found.windows if w.stride == 1] == [0, 1, 2, 3]
     assert found.left_out == 6
     assert not [w for w in found.windows if w.stride == 2]
     frames = pan(1, 20)
     frames[5] = frames[4]
-    found = scan(clip(tmp_path / "repeat", frames))
+    found = scan_clip(clip(tmp_path / "repeat", frames))
     assert (found.cuts, found.repeats) == (0, 1)
     assert [w.first for w in found.windows if w.stride == 1] == list(range(5, 14))
     assert [w.first for w in found.windows if w.stride == 2] == [5, 6, 7]
@@ -60,7 +60,7 @@ def test_a_store_is_made_once(tmp_path):
     clip(tmp_path / "data" / "tiny", [f[:40] for f in pan(4, 9)])
     heard: list[str] = []
     store = tmp_path / "store"
-    train, validation = prepare([tmp_path / "data"], store, RECIPE, notify=heard.append)
+    train, validation = build_dataset([tmp_path / "data"], store, RECIPE, notify=heard.append)
     assert "broken.mp4" in heard[0]
     assert "2 clips unusable" in heard[0]
     assert "smaller than a crop of 48" in heard[0]
@@ -79,7 +79,7 @@ def test_a_store_is_made_once(tmp_path):
     assert not held & {source.split("#")[0] for source in train.sources}
 
     made = (store / "train" / "frames.npy").stat().st_mtime_ns
-    prepare([tmp_path / "data"], store, RECIPE)
+    build_dataset([tmp_path / "data"], store, RECIPE)
     assert (store / "train" / "frames.npy").stat().st_mtime_ns == made
     assert made == (store / "train" / "frames.npy").stat().st_mtime_ns
 
@@ -96,10 +96,10 @@ def test_what_is_no_store_is_left_as_it_is(tmp_path, name):
     (folder / "thesis.txt").write_text("precious")
     store = tmp_path / "mine" / ("store" if name == "store.making" else name)
     if name == "store.making":
-        prepare([tmp_path / "data"], store, replace(RECIPE, synthetic=0.0))
+        build_dataset([tmp_path / "data"], store, replace(RECIPE, synthetic=0.0))
     else:
         with pytest.raises(ValueError, match="holds no samples: name another folder"):
-            prepare([tmp_path / "data"], store, RECIPE)
+            build_dataset([tmp_path / "data"], store, RECIPE)
     assert (folder / "thesis.txt").read_text() == "precious"
 
 
@@ -108,7 +108,7 @@ def test_a_store_is_never_replaced_and_what_differs_is_named(tmp_path):
         clip(tmp_path / "data" / name, pan(ord(name), 10))
     recipe = Recipe(samples=4, validation=1, crop=32, synthetic=0, flows=False)
     data, store = tmp_path / "data", tmp_path / "store"
-    prepare([data], store, recipe)
+    build_dataset([data], store, recipe)
     (store / "train" / "taught-1.npy").write_text("81 GB")
     before = contents(store)
     for other, said in (
@@ -119,12 +119,12 @@ def test_a_store_is_never_replaced_and_what_differs_is_named(tmp_path):
         ),
     ):
         with pytest.raises(ValueError, match=said):
-            prepare([data], store, other)
+            build_dataset([data], store, other)
     with pytest.raises(ValueError, match="--validate was None, now"):
-        prepare([data], store, recipe, [data / "c"])
+        build_dataset([data], store, recipe, [data / "c"])
     (data / "a").rename(data / "z")
     with pytest.raises(ValueError, match=r"the clips differ: 1 gone \(.*/a\), 1 new \(.*/z\)"):
-        prepare([data], store, recipe)
+        build_dataset([data], store, recipe)
     assert contents(store) == before
 
 
@@ -136,10 +136,10 @@ def test_two_runs_cannot_make_one_store(tmp_path):
     def second(what, *_):
         if not told:
             with pytest.raises(BlockingIOError, match="another run is writing") as error:
-                prepare([tmp_path / "data"], tmp_path / "store", recipe)
+                build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
             told.append(error)
 
-    samples, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe, progress=second)
+    samples, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe, progress=second)
     assert len(samples) == 2
     assert told
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "store"]
@@ -149,7 +149,7 @@ def test_a_disk_without_room_is_found_out_first(tmp_path):
     clip(tmp_path / "data" / "a", pan(1, 10))
     heard = []
     with pytest.raises(OSError, match="not enough room in"):
-        prepare(
+        build_dataset(
             [tmp_path / "data"], tmp_path / "store", Recipe(samples=2**40, crop=32, synthetic=0),
             progress=lambda what, *_: heard.append(what),
         )  # fmt: skip
@@ -164,12 +164,12 @@ def test_a_disk_without_room_is_found_out_first(tmp_path):
 def test_a_damaged_store_is_named(tmp_path, name, content):
     clip(tmp_path / "data" / "a", pan(1, 10))
     recipe = Recipe(samples=2, crop=32, synthetic=0)
-    prepare([tmp_path / "data"], tmp_path / "store", recipe)
+    build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
     file = tmp_path / "store" / name
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(ValueError, match=file.name):
-        prepare([tmp_path / "data"], tmp_path / "store", recipe)
+        build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
 
 
 def test_a_store_is_made_whole_or_not_at_all(tmp_path):
@@ -181,7 +181,7 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare([tmp_path / "data"], tmp_path / "store", RECIPE, progress=stop)
+        build_dataset([tmp_path / "data"], tmp_path / "store", RECIPE, progress=stop)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
@@ -193,16 +193,16 @@ def test_bad_footage_is_named(tmp_path):
         find_clips([tmp_path / "empty"])
     (tmp_path / "x.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match=r"none of 1 clips can be trained on .*x\.mp4"):
-        survey([tmp_path], crop=32)
+        scan_clips([tmp_path], crop=32)
 
 
 def test_shares_add_up():
-    assert shares([1, 1, 2], 8) == [2, 2, 4]
-    assert sum(shares([0.3, 5, 1, 1.7], 101)) == 101
+    assert apportion([1, 1, 2], 8) == [2, 2, 4]
+    assert sum(apportion([0.3, 5, 1, 1.7], 101)) == 101
 
 
 def test_few_shares_are_spread_over_many_clips():
-    few = np.array(shares([1.0] * 900 + [3.0] * 100, 100))
+    few = np.array(apportion([1.0] * 900 + [3.0] * 100, 100))
     assert few.sum() == 100
     assert few.max() == 1
     parts = [part.sum() for part in np.split(few, 10)]
@@ -215,11 +215,11 @@ def test_samples_know_their_places(tmp_path):
     for name, pictures in frames.items():
         clip(tmp_path / "data" / name, pictures)
     recipe = Recipe(samples=12, validation=2, crop=32, short_side=48, synthetic=0.25, strides=(1,))
-    train, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
-    assert train.places[9:] == [None] * 3
-    assert train.sources[:9] == [f"{p.clip}#{p.first}+1" for p in train.places[:9]]
-    assert {(p.width, p.height) for p in train.places[:9]} <= {(64, 48), (96, 72), (43, 32)}
-    for sample, place in zip(train.frames, train.places[:9], strict=False):
+    train, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
+    assert train.locations[9:] == [None] * 3
+    assert train.sources[:9] == [f"{p.clip}#{p.first}+1" for p in train.locations[:9]]
+    assert {(p.width, p.height) for p in train.locations[:9]} <= {(64, 48), (96, 72), (43, 32)}
+    for sample, place in zip(train.frames, train.locations[:9], strict=False):
         truth = frames[Path(place.clip).name][place.first + 3 * place.stride]
         whole = cv2.resize(truth, (place.width, place.height), interpolation=cv2.INTER_AREA)[..., ::-1]
         there = whole[place.top : place.top + 32, place.left : place.left + 32]
@@ -229,14 +229,14 @@ def test_samples_know_their_places(tmp_path):
 @pytest.mark.parametrize("strides", [(1,), (2,), (1, 3)])
 def test_a_recipe_chooses_the_strides(tmp_path, strides):
     clip(tmp_path / "a", pan(1, 24))
-    found = survey([tmp_path], crop=32, strides=strides)
+    found = scan_clips([tmp_path], crop=32, strides=strides)
     assert {window.stride for window in found.training[0].windows} == set(strides)
     recipe = Recipe(samples=20, crop=32, synthetic=0, flows=False, strides=strides)
-    train, held_out = prepare([tmp_path], tmp_path / "store", recipe)
+    train, held_out = build_dataset([tmp_path], tmp_path / "store", recipe)
     assert held_out is None
-    assert {place.stride for place in train.places} <= set(strides)
+    assert {place.stride for place in train.locations} <= set(strides)
     made = (tmp_path / "store" / "recipe.json").stat().st_mtime_ns
-    prepare([tmp_path / "a"], tmp_path / "store", recipe)
+    build_dataset([tmp_path / "a"], tmp_path / "store", recipe)
     assert (tmp_path / "store" / "recipe.json").stat().st_mtime_ns == made
 
 
@@ -249,16 +249,16 @@ def test_strides_that_are_none():
 def test_a_store_of_before_places_and_strides_is_not_made_again(tmp_path):
     clip(tmp_path / "data" / "a", pan(1, 16))
     recipe = Recipe(samples=3, crop=32, synthetic=0, flows=False)
-    new, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
+    new, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
     label = tmp_path / "store" / "recipe.json"
     made = json.loads(label.read_text())
     del made["recipe"]["strides"]
     label.write_text(json.dumps(made))
     (tmp_path / "store" / "train" / "places.json").unlink()
-    old, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
-    assert (old.places, old.sources) == ([], new.sources)
+    old, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
+    assert (old.locations, old.sources) == ([], new.sources)
     with pytest.raises(ValueError, match=r"--recipe.strides was \[1, 2\], now \[1\]"):
-        prepare([tmp_path / "data"], tmp_path / "store", replace(recipe, strides=(1,)))
+        build_dataset([tmp_path / "data"], tmp_path / "store", replace(recipe, strides=(1,)))
 
 
 def test_frames_too_small_for_stills(tmp_path):
@@ -266,7 +266,7 @@ def test_frames_too_small_for_stills(tmp_path):
     heard = []
     expected = r"at least 96x96 for a crop of 64; the largest are 96x72: set its share to 0"
     with pytest.raises(ValueError, match=expected):
-        prepare(
+        build_dataset(
             [tmp_path / "data"], tmp_path / "store", Recipe(samples=8, crop=64),
             progress=lambda what, *_: heard.append(what),
         )  # fmt: skip
@@ -286,11 +286,11 @@ def video(path: Path, pictures) -> Path:
 
 def test_videos_are_read_in_full(tmp_path):
     path = video(tmp_path / "pan.mkv", pan(3, 15))
-    seen = list(frames_of(path))
+    seen = list(read_frames(path))
     assert len(seen) == 15
     for there, here in zip(pan(3, 15), seen, strict=True):
         assert np.abs(there[..., ::-1].astype(int) - here).mean() < 20  # a lossy codec, colours in place
-    found = scan(path)
+    found = scan_clip(path)
     assert (found.frames, found.width, found.height) == (15, 96, 72)
     assert len([w for w in found.windows if w.stride == 1]) == 9
 
@@ -298,5 +298,5 @@ def test_videos_are_read_in_full(tmp_path):
 def test_a_video_cut_short_is_unusable(tmp_path):
     whole = video(tmp_path / "whole.mp4", pan(3, 15)).read_bytes()
     (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
-    found = survey([tmp_path], crop=48)
+    found = scan_clips([tmp_path], crop=48)
     assert [Path(file).name for file, _ in found.unusable] == ["half.mp4"]

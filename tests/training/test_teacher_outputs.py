@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.training.test_store import clip, pan
-from tweenlet.training.data import teacher_outputs as taught
+from tweenlet.training.data import teacher_outputs
 from tweenlet.training.data.clips import images_in
-from tweenlet.training.data.store import prepare
-from tweenlet.training.data.teacher_outputs import frames_from, keep, made_by
+from tweenlet.training.data.store import build_dataset
+from tweenlet.training.data.teacher_outputs import predict_all, read_teacher_frames, store_frames
 from tweenlet.training.options import Recipe
 
 RECIPE = Recipe(
@@ -30,12 +30,12 @@ def footage(tmp_path):
 
 @pytest.fixture
 def stored(footage, tmp_path):
-    return prepare([tmp_path / "data"], tmp_path / "store", RECIPE)[0]
+    return build_dataset([tmp_path / "data"], tmp_path / "store", RECIPE)[0]
 
 
 def teach(folder: Path, samples, change=lambda picture: picture, name="{:05}.png") -> Path:
     """What a program would write that knew the truth: the frames themselves, changed."""
-    for place in samples.places:
+    for place in samples.locations:
         (folder / Path(place.clip).stem).mkdir(parents=True, exist_ok=True)
         n = place.first + 3
         frame = cv2.imread(str(Path(place.clip) / f"f{n}.png"))
@@ -46,47 +46,47 @@ def teach(folder: Path, samples, change=lambda picture: picture, name="{:05}.png
 @pytest.mark.parametrize("name", ["{:05}.png", "{}.bmp"])
 def test_frames_are_cut_as_the_samples_were(stored, tmp_path, name):
     folder = teach(tmp_path / "teacher", stored, name=name)
-    assert len({(place.width, place.top, place.left) for place in stored.places}) > 3
-    pictures = list(frames_from(folder, stored))
+    assert len({(place.width, place.top, place.left) for place in stored.locations}) > 3
+    pictures = list(read_teacher_frames(folder, stored))
     assert len(pictures) == len(stored)
     for picture, sample in zip(pictures, stored.frames, strict=True):
         assert picture.dtype == np.uint8
         assert np.array_equal(picture, sample[2])
     inverted = teach(tmp_path / "inverted", stored, lambda frame: 255 - frame)
-    apart = np.stack(list(frames_from(inverted, stored))).astype(int) + stored.frames[:, 2]
+    apart = np.stack(list(read_teacher_frames(inverted, stored))).astype(int) + stored.frames[:, 2]
     assert np.abs(apart - 255).max() <= 1
 
 
 def test_a_frame_is_read_once_for_its_crops(stored, tmp_path, monkeypatch):
     folder = teach(tmp_path / "teacher", stored)
     read = []
-    whole = taught.read_image
-    monkeypatch.setattr(taught, "read_image", lambda path: read.append(path) or whole(path))
-    assert len(list(frames_from(folder, stored))) == 14
-    windows = {(place.clip, place.first) for place in stored.places}
+    whole = teacher_outputs.read_image
+    monkeypatch.setattr(teacher_outputs, "read_image", lambda path: read.append(path) or whole(path))
+    assert len(list(read_teacher_frames(folder, stored))) == 14
+    windows = {(place.clip, place.first) for place in stored.locations}
     assert len(read) == len(windows) < 14
 
 
 def test_missing_frames_are_named_at_once(stored, tmp_path):
     folder = teach(tmp_path / "teacher", stored)
-    wanted = {(Path(place.clip).stem, place.first + 3) for place in stored.places}
+    wanted = {(Path(place.clip).stem, place.first + 3) for place in stored.locations}
     made = sorted(folder.rglob("*.png"))
     for path in made[1:]:
         path.unlink()
     with pytest.raises(
         FileNotFoundError, match=f"{len(wanted) - 1} of {len(wanted)} frames are missing"
     ) as e:
-        frames_from(folder, stored)
+        read_teacher_frames(folder, stored)
     assert f"{Path(made[0]).parent.name}/{int(made[0].stem)}," not in str(e.value)
     assert f"and {len(wanted) - 4} more" in str(e.value)
     with pytest.raises(FileNotFoundError, match=f"{len(wanted)} of {len(wanted)} frames"):
-        frames_from(tmp_path / "nowhere", stored)
+        read_teacher_frames(tmp_path / "nowhere", stored)
 
 
 def test_frames_of_another_size(stored, tmp_path):
     folder = teach(tmp_path / "teacher", stored, lambda frame: frame[:, 1:])
     with pytest.raises(ValueError, match=r"\d\.png: expected 96x72 pixels as in .*, got 95x72"):
-        next(frames_from(folder, stored))
+        next(read_teacher_frames(folder, stored))
 
 
 @pytest.mark.parametrize("why", ["strides", "synthetic", "old"])
@@ -96,36 +96,36 @@ def test_samples_that_no_frames_can_be_made_for(footage, tmp_path, why):
         "synthetic": Recipe(samples=14, crop=32, synthetic=0.2, flows=False, strides=(1,)),
         "old": RECIPE,
     }[why]
-    samples, _ = prepare([tmp_path / "data"], tmp_path / "store", recipe)
+    samples, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
     if why == "old":
-        samples.places = []
+        samples.locations = []
     got = {"strides": 0, "synthetic": 11, "old": 0}[why]
     expected = rf"expected 14 samples .* got {got}: harvest with strides=\(1,\) and synthetic=0"
     with pytest.raises(ValueError, match=expected):
-        frames_from(tmp_path, samples)
+        read_teacher_frames(tmp_path, samples)
 
 
 def test_clips_of_one_name(footage, tmp_path):
     for name, frames in footage.items():
         clip(tmp_path / "twins" / name / "same", frames)
     clip(tmp_path / "validation" / "c", pan(5, 10))
-    samples, _ = prepare([tmp_path / "twins"], tmp_path / "store", RECIPE, [tmp_path / "validation"])
+    samples, _ = build_dataset([tmp_path / "twins"], tmp_path / "store", RECIPE, [tmp_path / "validation"])
     made = tmp_path / "made"
-    for place in samples.places:
+    for place in samples.locations:
         folder = made / Path(place.clip).parent.name / "same"
         folder.mkdir(parents=True, exist_ok=True)
         picture = cv2.imread(str(images_in(Path(place.clip))[place.first + 3]))
         cv2.imwrite(str(folder / f"{place.first + 3}.png"), 255 - picture)
-    for said, frames in zip(frames_from(made, samples), samples.frames, strict=True):
+    for said, frames in zip(read_teacher_frames(made, samples), samples.frames, strict=True):
         assert np.abs(255 - said.astype(int) - frames[2]).max() <= 1
     with pytest.raises(FileNotFoundError, match=r"frames are missing in .*: \w+/same/\d"):
-        frames_from(tmp_path, samples)
+        read_teacher_frames(tmp_path, samples)
 
 
 def test_pictures_are_kept_on_disk(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), np.uint8)
     heard = []
-    kept = keep(tmp_path / "teacher.npy", pictures, 5, (3, 4, 6), lambda *said: heard.append(said))
+    kept = store_frames(tmp_path / "teacher.npy", pictures, 5, (3, 4, 6), lambda *said: heard.append(said))
     assert isinstance(kept, np.memmap)
     assert kept.dtype == np.uint8
     assert np.array_equal(kept, pictures)
@@ -145,7 +145,7 @@ def test_pictures_are_kept_on_disk(tmp_path):
 def test_pictures_are_kept_whole_or_not_at_all(tmp_path, pictures, expected):
     path = tmp_path / "teacher.npy"
     with pytest.raises(ValueError, match=expected):
-        keep(path, pictures, 5, (3, 4, 6))
+        store_frames(path, pictures, 5, (3, 4, 6))
     assert not list(tmp_path.iterdir())
 
     def torn():
@@ -154,7 +154,7 @@ def test_pictures_are_kept_whole_or_not_at_all(tmp_path, pictures, expected):
 
     path.write_bytes(b"as it was")
     with pytest.raises(KeyboardInterrupt):
-        keep(path, torn(), 5, (3, 4, 6))
+        store_frames(path, torn(), 5, (3, 4, 6))
     assert path.read_bytes() == b"as it was"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -169,23 +169,23 @@ def test_a_teacher_sees_every_sample_and_is_rounded(samples):
         assert not pictures.requires_grad
         return pictures
 
-    pictures = np.stack(list(made_by(teacher, samples, size=5)))
+    pictures = np.stack(list(predict_all(teacher, samples, size=5)))
     assert sizes == [5, 5, 2]
     assert pictures.dtype == np.uint8
     assert np.array_equal(pictures, samples.frames[:, 2])
-    over = np.stack(list(made_by(lambda batch: batch.truth * 3 - 1, samples)))
+    over = np.stack(list(predict_all(lambda batch: batch.truth * 3 - 1, samples)))
     expected = np.clip(samples.frames[:, 2].astype(int) * 3 - 255, 0, 255)
     assert np.array_equal(over, expected)
 
 
 def test_a_teacher_may_pause_between_pictures_without_stopping_gradients(samples):
-    pictures = made_by(lambda batch: batch.truth, samples)
+    pictures = predict_all(lambda batch: batch.truth, samples)
     next(pictures)
     assert torch.is_grad_enabled()
 
 
 def test_what_a_teacher_must_return(samples):
     with pytest.raises(ValueError, match=r"of \(8, 3, 64, 64\) from the teacher, got \(8, 3, 32, 32\)"):
-        next(made_by(lambda batch: batch.truth[..., ::2, ::2], samples))
+        next(predict_all(lambda batch: batch.truth[..., ::2, ::2], samples))
     with pytest.raises(ValueError, match="not finite, in the batch of scene 0"):
-        next(made_by(lambda batch: batch.truth / 0, samples))
+        next(predict_all(lambda batch: batch.truth / 0, samples))

@@ -15,18 +15,18 @@ from cyclopts import Group, Parameter, validators
 from tweenlet.cli.app import app
 from tweenlet.cli.progress import bar, say
 from tweenlet.runtime.atomic import check_free, check_no_foreign_files
-from tweenlet.training.options import Course, DistillOptions, Init, Plan, SparsifyOptions, TrainOptions
+from tweenlet.training.options import DataOptions, DistillOptions, Init, Plan, SparsifyOptions, TrainOptions
 
 if TYPE_CHECKING:
     from tweenlet.compression.budget import Budget
-    from tweenlet.training.data.store import Samples
-    from tweenlet.training.loop import Result, Tick
+    from tweenlet.training.data.store import CropDataset
+    from tweenlet.training.loop import Result, StepInfo
 
 Data = Annotated[
     Path,
     Parameter(help="Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published."),
 ]
-Sampling = Annotated[Course, Parameter(name="*", group=Group("Samples", sort_key=1))]
+Sampling = Annotated[DataOptions, Parameter(name="*", group=Group("Samples", sort_key=1))]
 LEARNING = Parameter(name="*", group=Group("Learning", sort_key=2))
 Learning = Annotated[TrainOptions, LEARNING]
 Sparsifying = Annotated[SparsifyOptions, LEARNING]
@@ -48,11 +48,13 @@ Ms = Annotated[
         help="Milliseconds for one new frame, measured on this machine's CPU, as 500@480p.",
     ),
 ]
-COURSE, OPTIONS, PLAN = Course(), TrainOptions(), Plan()
+COURSE, OPTIONS, PLAN = DataOptions(), TrainOptions(), Plan()
 
 
 @app.command
-def pack(*data: Path, out: Path, megabytes: float = 40, short_side: int = 360, longest: int = 240) -> None:
+def transcode(
+    *data: Path, out: Path, megabytes: float = 40, short_side: int = 360, max_frames: int = 240
+) -> None:
     """Make footage small enough to travel to a machine that trains.
 
     Parameters
@@ -65,15 +67,15 @@ def pack(*data: Path, out: Path, megabytes: float = 40, short_side: int = 360, l
         Of all together.
     short_side
         Clips are scaled down to this many pixels.
-    longest
-        Frames of a clip, from its middle.
+    max_frames
+        Longest run of frames taken from a clip, from its middle.
 
     """
-    from tweenlet.training.data.transcode import pack as make
+    from tweenlet.training.data.transcode import transcode as make
 
     with bar("packing", "clips") as progress:
         made = make(
-            data, out, megabytes, short_side, longest,
+            data, out, megabytes, short_side, max_frames,
             notify=say, progress=lambda _, done, total: progress(done, total),
         )  # fmt: skip
     print(f"{out}: {len(made)} clips, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB")
@@ -85,7 +87,7 @@ def train(
     /,
     *data: Data,
     out: Path = Path("run"),
-    course: Sampling = COURSE,
+    data_options: Sampling = COURSE,
     options: Learning = OPTIONS,
 ) -> None:
     """Train a network on footage; the same command goes on where it was stopped.
@@ -104,14 +106,14 @@ def train(
 
     from tweenlet.network.checkpoint import network_of
     from tweenlet.runtime.devices import resolve_device
-    from tweenlet.training.data.build import batches_of
+    from tweenlet.training.data.build import make_sampler
     from tweenlet.training.loop import train as learn
 
     resolve_device(options.device)
-    torch.manual_seed(course.seed)
+    torch.manual_seed(data_options.seed)
     model = network_of(config)
-    with _prepared("training", course, data, out) as (samples, held_out, progress):
-        done = learn(model, batches_of(course, samples), held_out, options, out, _ticking(progress))
+    with _prepared("training", data_options, data, out) as (samples, held_out, progress):
+        done = learn(model, make_sampler(data_options, samples), held_out, options, out, _ticking(progress))
         _tell(done, out)
 
 
@@ -122,7 +124,7 @@ def sparsify(
     *data: Data,
     out: Path = Path("run"),
     density: float = 0.1,
-    course: Sampling = COURSE,
+    data_options: Sampling = COURSE,
     options: Sparsifying = PLAN.sparsify,
 ) -> None:
     """Stage 1: train a network on while OBProx-SG takes its weights to zero; resumable.
@@ -144,21 +146,21 @@ def sparsify(
     from tweenlet.evaluation.document import write_files
     from tweenlet.network import checkpoint as weights
     from tweenlet.runtime.devices import resolve_device
-    from tweenlet.training import distributed as parallel
-    from tweenlet.training.data.build import batches_of
-    from tweenlet.training.loop import log_of
+    from tweenlet.training import distributed
+    from tweenlet.training.data.build import make_sampler
+    from tweenlet.training.loop import read_log
 
     resolve_device(options.device)
     check_no_foreign_files(
         out, ("densities.json", "densities.md", "densities.png", "densities-over-training.png")
     )
     network = weights.load(model)
-    with _prepared("sparsifying", course, data, out) as (samples, held_out, progress):
+    with _prepared("sparsifying", data_options, data, out) as (samples, held_out, progress):
         done = prune(
-            network, batches_of(course, samples), held_out, options, out, density, _ticking(progress)
+            network, make_sampler(data_options, samples), held_out, options, out, density, _ticking(progress)
         )
-        if not parallel.rank():
-            found, log = densities(done.model), log_of(out)
+        if not distributed.rank():
+            found, log = densities(done.model), read_log(out)
             files = {
                 "densities.json": json.dumps(found.to_json(), indent=1).encode(),
                 "densities.md": found.markdown().encode(),
@@ -231,11 +233,11 @@ def distill(
     teacher_weight: list[float] | None = None,
     out: Path = Path("run"),
     alpha: float = 0.1,
-    confident: bool = False,
+    filter_teacher: bool = False,
     attention: list[str] | None = None,
-    flows: float = 0.0,
-    beforehand: bool = False,
-    course: Sampling = COURSE,
+    flow_weight: float = 0.0,
+    precompute_teacher: bool = False,
+    data_options: Sampling = COURSE,
     options: Distilling = PLAN.distill,
 ) -> None:
     """Stage 2: train a student on what teachers say, and a little on the truth; resumable.
@@ -255,23 +257,23 @@ def distill(
         A folder for the weights (model.safetensors), the state and the log (log.jsonl).
     alpha
         Weight of the truth beside the teachers.
-    confident
-        Believe a teacher only where it beats blending.
+    filter_teacher
+        Use a teacher only where it is nearer to the truth than blending; the truth elsewhere.
     attention
         Parts (features, kernels, fusion, texture, ...) that should look where the first teacher's do.
-    flows
+    flow_weight
         Weight of the distance to the first teacher's flows, for intermediate-flow networks.
-    beforehand
-        Let the teachers see all samples once, beforehand, and keep what they say beside the samples.
+    precompute_teacher
+        Run the teachers over all samples once, before training, and store their frames beside the samples.
 
     """
     import torch
 
     from tweenlet.compression.distill import distill as learn
-    from tweenlet.compression.teachers import inside_of, teaching
+    from tweenlet.compression.teachers import intermediate_losses, load_teachers
     from tweenlet.network.checkpoint import network_of
     from tweenlet.runtime.devices import resolve_device
-    from tweenlet.training.data.build import batches_of
+    from tweenlet.training.data.build import make_sampler
 
     given = len(teacher or ()) + len(teacher_frames or ())
     if not given or len(teacher_weight or ()) not in (0, given):
@@ -279,15 +281,18 @@ def distill(
             "expected --teacher or --teacher-frames, and a --teacher-weight for each or for none"
         )
     resolve_device(options.device)
-    torch.manual_seed(course.seed)
+    torch.manual_seed(data_options.seed)
     model = network_of(student)
-    with _prepared("distilling", course, data, out) as (samples, held_out, progress):
+    with _prepared("distilling", data_options, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
-        taught = teaching(teacher or (), teacher_frames or (), samples, beforehand, options.device, preparing)
-        inside = inside_of(model, taught, attention or (), flows)
+        teachers = load_teachers(
+            teacher or (), teacher_frames or (), samples, precompute_teacher, options.device, preparing
+        )
+        losses = intermediate_losses(model, teachers, attention or (), flow_weight)
+        batches = make_sampler(data_options, samples, teachers.teacher_frames)
         done = learn(
-            model, taught.teachers, batches_of(course, samples, taught.taught), held_out, options, out,
-            _ticking(progress), alpha=alpha, weights=teacher_weight, confident=confident, inside=inside,
+            model, teachers.teachers, batches, held_out, options, out, _ticking(progress),
+            alpha=alpha, weights=teacher_weight, filter_teacher=filter_teacher, intermediate=losses,
         )  # fmt: skip
         _tell(done, out)
 
@@ -303,8 +308,8 @@ def compress(
     ms: Ms = None,
     on: str | None = None,
     teacher_frames: list[Path] | None = None,
-    beforehand: bool = False,
-    course: Sampling = COURSE,
+    precompute_teacher: bool = False,
+    data_options: Sampling = COURSE,
     plan: Annotated[Plan, Parameter(name="*", group=Group("Stages", sort_key=3))] = PLAN,
 ) -> None:
     """Make a trained network small: sparsify, compact, distil, evaluate, report; resumable.
@@ -319,12 +324,12 @@ def compress(
         A benchmark to score teacher and student on, as clips:FOLDER; the held-out samples if not given.
     teacher_frames
         Let frames that any program made teach instead (see tweenlet distill --help).
-    beforehand
-        Let the teacher see all samples once, beforehand, and keep what it says beside the samples.
+    precompute_teacher
+        Run the teacher over all samples once, before training, and store its frames beside the samples.
 
     """
     from tweenlet.compression.compress import compress as make
-    from tweenlet.compression.teachers import teaching
+    from tweenlet.compression.teachers import load_teachers
     from tweenlet.evaluation.benchmarks import benchmark
     from tweenlet.network import checkpoint as weights
     from tweenlet.runtime.devices import resolve_device
@@ -332,15 +337,17 @@ def compress(
     resolve_device(plan.sparsify.device), resolve_device(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)
     shown = benchmark(on) if on else None
-    with _prepared("compressing", course, data, out) as (samples, held_out, progress):
+    with _prepared("compressing", data_options, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
         if held_out is None:
             raise ValueError("nothing is held out to validate on: give --validate, or more clips")
-        sources = [teacher] if beforehand and not teacher_frames else []
-        taught = teaching(sources, teacher_frames or (), samples, beforehand, plan.distill.device, preparing)
+        sources = [teacher] if precompute_teacher and not teacher_frames else []
+        teachers = load_teachers(
+            sources, teacher_frames or (), samples, precompute_teacher, plan.distill.device, preparing
+        )
         report = make(
-            network, samples, held_out, out, budget, plan, course,
-            teaching=taught if taught.teachers else None, benchmark=shown,
+            network, samples, held_out, out, budget, plan, data_options,
+            teachers=teachers if teachers.teachers else None, benchmark=shown,
             command=shlex.join(["tweenlet", *sys.argv[1:]]), notify=say, progress=preparing,
         )  # fmt: skip
     if report is not None:
@@ -358,14 +365,14 @@ def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | No
 
 @contextmanager
 def _prepared(
-    what: str, course: Course, data: Sequence[Path], out: Path
-) -> Iterator[tuple[Samples, Samples | None, Any]]:
+    what: str, data_options: DataOptions, data: Sequence[Path], out: Path
+) -> Iterator[tuple[CropDataset, CropDataset | None, Any]]:
     """Together with the other processes of a run: samples, those held out, and a bar that tells."""
-    from tweenlet.training import distributed as parallel
-    from tweenlet.training.data.build import samples_of
+    from tweenlet.training import distributed
+    from tweenlet.training.data.build import open_datasets
 
-    with parallel.together(), bar(what, "steps", shown=not parallel.rank()) as progress:
-        yield *samples_of(course, data, out, say, _preparing(progress)), progress
+    with distributed.init_distributed(), bar(what, "steps", shown=not distributed.rank()) as progress:
+        yield *open_datasets(data_options, data, out, say, _preparing(progress)), progress
 
 
 def _preparing(progress: Any) -> Any:
@@ -373,18 +380,18 @@ def _preparing(progress: Any) -> Any:
 
 
 def _ticking(progress: Any) -> Any:
-    def tell(tick: Tick) -> None:
-        progress(tick.step, tick.steps)
+    def tell(info: StepInfo) -> None:
+        progress(info.step, info.steps)
 
     return tell
 
 
 def _tell(done: Result, out: Path) -> None:
     """Say what came of a training; KeyboardInterrupt where it was interrupted, so that scripts stop too."""
-    from tweenlet.training import distributed as parallel
+    from tweenlet.training import distributed
 
     scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
-    if not parallel.rank():
+    if not distributed.rank():
         said = f"{done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
         print(f"{out / 'model.safetensors'}: {said}")
     if done.stopped == "interrupted":

@@ -28,11 +28,11 @@ from torch import Tensor
 
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import densities
-from tweenlet.compression.distill import distill, network
+from tweenlet.compression.distill import distill, network_teacher
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.report import Compressed, Crops, write
 from tweenlet.compression.sparsify import sparsify
-from tweenlet.compression.teachers import Teaching
+from tweenlet.compression.teachers import TeacherSet
 from tweenlet.compression.widths import compact, compaction
 from tweenlet.evaluation.baselines.classical import blend
 from tweenlet.evaluation.baselines.method import Method
@@ -45,12 +45,12 @@ from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.json_file import read_json
-from tweenlet.training import distributed as parallel
-from tweenlet.training.data.batches import in_turn
-from tweenlet.training.data.build import batches_of
-from tweenlet.training.data.store import Progress, Samples
-from tweenlet.training.loop import Result, Tick, log_of
-from tweenlet.training.options import Course, Init, Plan, TrainOptions
+from tweenlet.training import distributed
+from tweenlet.training.data.batches import sequential
+from tweenlet.training.data.build import make_sampler
+from tweenlet.training.data.store import CropDataset, Progress
+from tweenlet.training.loop import Result, StepInfo, read_log
+from tweenlet.training.options import DataOptions, Init, Plan, TrainOptions
 
 WRITTEN = (
     *("sparsify", "start.safetensors", "distill", "student.safetensors"),
@@ -62,14 +62,14 @@ SHOWN = 6
 
 def compress(
     teacher: STMFNet,
-    samples: Samples,
-    validation: Samples,
+    samples: CropDataset,
+    validation: CropDataset,
     folder: Path,
     budget: Budget | None = None,
     plan: Plan | None = None,
-    course: Course | None = None,
+    data_options: DataOptions | None = None,
     *,
-    teaching: Teaching | None = None,
+    teachers: TeacherSet | None = None,
     benchmark: Benchmark | None = None,
     command: str = "",
     notify: Callable[[str], None] | None = None,
@@ -78,68 +78,69 @@ def compress(
     """Sparsify, compact, distil and evaluate into ``folder``; goes on where an interrupted call left off.
 
     Without a ``budget`` the densities alone say what is left. The student learns from ``teacher``, or from
-    the ``teaching`` in its place. What came out is scored on the ``benchmark``, or on the held-out samples.
+    ``teachers`` in its place. What came out is scored on the ``benchmark``, or on the held-out samples.
     ``notify`` hears what comes of each stage. Of processes that train together, all but the first return
     None. KeyboardInterrupt when a stage was interrupted, saved. ValueError where ``folder`` holds another
     compression, FileExistsError where it holds files of these names and no plan, BlockingIOError where
     another run has it, and whatever the stages raise.
     """
     written = () if (folder / "plan.json").exists() else WRITTEN  # whose plan it is shows when it is read
-    with parallel.one_claims(folder, written):
+    with distributed.claim_folder_for_all(folder, written):
         return _compress(
-            teacher, samples, validation, folder, budget, plan or Plan(), course or Course(),
-            teaching, benchmark, command, notify, progress,
+            teacher, samples, validation, folder, budget, plan or Plan(), data_options or DataOptions(),
+            teachers, benchmark, command, notify, progress,
         )  # fmt: skip
 
 
 def _compress(
     teacher: STMFNet,
-    samples: Samples,
-    validation: Samples,
+    samples: CropDataset,
+    validation: CropDataset,
     folder: Path,
     budget: Budget | None,
     plan: Plan,
-    course: Course,
-    teaching: Teaching | None,
+    data_options: DataOptions,
+    teachers: TeacherSet | None,
     benchmark: Benchmark | None,
     command: str,
     notify: Callable[[str], None] | None,
     progress: Progress | None,
 ) -> Compressed | None:
-    say = notify if notify and not parallel.rank() else lambda _: None
+    say = notify if notify and not distributed.rank() else lambda _: None
     start = folder / "start.safetensors"
     begun = {"teacher": Network(teacher).digest, "samples": _fingerprint(samples), "density": plan.density}
-    begun |= {name: getattr(course, name) for name in ("batch", "crop", "seed")}
+    begun |= {name: getattr(data_options, name) for name in ("batch", "crop", "seed")}
     begun |= {"sparsify": _lasting(plan.sparsify)}
     chosen = {"budget": str(budget) if budget else None, "init": plan.init}
-    taught = {"alpha": plan.alpha, "confident": plan.confident, "distill": _lasting(plan.distill)}
-    with parallel.first_goes_first():
+    taught = {"alpha": plan.alpha, "confident": plan.filter_teacher, "distill": _lasting(plan.distill)}
+    with distributed.main_process_first():
         _claim(folder, begun | (chosen | taught if start.exists() else {}), begun | chosen | taught)
 
     done = sparsify(
-        copy.deepcopy(teacher), batches_of(course, samples), validation, plan.sparsify, folder / "sparsify",
-        plan.density, _ticks("sparsifying", progress),
+        copy.deepcopy(teacher), make_sampler(data_options, samples), validation, plan.sparsify,
+        folder / "sparsify", plan.density, _ticks("sparsifying", progress),
     )  # fmt: skip
     sparse = _finished(done)
     found = densities(sparse)
     say(f"sparsified: a density of {found.of().share:.3f}, {_quality(done)}")
 
-    with parallel.first_goes_first():
+    with distributed.main_process_first():
         if not start.exists():
             after = compact(sparse.config, found, budget, say)
-            weights.save(start, begin(sparse, after, plan.init, course.seed))
+            weights.save(start, begin(sparse, after, plan.init, data_options.seed))
     student = weights.load(start)
     table = compaction(teacher.config, student.config, found)
     say(f"compacted:\n{table.markdown()}")
 
-    teaching = teaching or Teaching((network(teacher),), ())
+    teachers = teachers or TeacherSet((network_teacher(teacher),), ())
+    batches = make_sampler(data_options, samples, teachers.teacher_frames)
     done = distill(
-        student, teaching.teachers, batches_of(course, samples, teaching.taught), validation, plan.distill,
-        folder / "distill", _ticks("distilling", progress), alpha=plan.alpha, confident=plan.confident,
+        student, teachers.teachers, batches, validation, plan.distill, folder / "distill",
+        _ticks("distilling", progress), alpha=plan.alpha, filter_teacher=plan.filter_teacher,
     )  # fmt: skip
     student = _finished(done)
     say(f"distilled: {_quality(done)}")
-    if parallel.rank():
+    if distributed.rank():
         return None
 
     methods: dict[str, Method] = {"teacher": Network(teacher), "student": Network(student), "blend": blend}
@@ -149,7 +150,7 @@ def _compress(
     quality = evaluate(methods, shown, progress=lambda n, total: told("evaluating", n, total or 0))
     table = compaction(teacher.config, student.config, found, timed=True)
     weights.save(folder / "student.safetensors", student)
-    sparsify_log, distill_log = log_of(folder / "sparsify"), log_of(folder / "distill")
+    sparsify_log, distill_log = read_log(folder / "sparsify"), read_log(folder / "distill")
     crops = _crops(methods, held_out)
     report = Compressed(table, found, quality, sparsify_log, distill_log, crops, command)
     write(report, folder)
@@ -168,7 +169,7 @@ def begin(sparse: STMFNet, after: ModelConfig, init: Init, seed: int = 0) -> STM
 class HeldOut:
     """The held-out samples of a store, as a sequence to evaluate on."""
 
-    store: Samples
+    store: CropDataset
     numbers: range
     """Which of them."""
     name: str = "held-out crops"
@@ -189,7 +190,7 @@ class HeldOut:
 
     def samples(self, wanted: Callable[[str], bool] = everything) -> Iterator[Sample]:
         """The samples as evaluation takes them."""
-        for number, batch in enumerate(in_turn(self.store, 1)):
+        for number, batch in enumerate(sequential(self.store, 1)):
             name = f"{number}: {batch.sources[0]}"
             if number in self.numbers and wanted(name):
                 clip = Path(batch.sources[0].rpartition("#")[0]).name
@@ -217,12 +218,12 @@ def _lasting(options: TrainOptions) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ("device", "save_every")}
 
 
-def _fingerprint(samples: Samples) -> str:
+def _fingerprint(samples: CropDataset) -> str:
     return hashlib.sha256(json.dumps([samples.frames.shape, samples.sources]).encode()).hexdigest()
 
 
-def _ticks(what: str, progress: Progress | None) -> Callable[[Tick], None] | None:
-    return None if progress is None else lambda tick: progress(what, tick.step, tick.steps)
+def _ticks(what: str, progress: Progress | None) -> Callable[[StepInfo], None] | None:
+    return None if progress is None else lambda info: progress(what, info.step, info.steps)
 
 
 def _finished(done: Result) -> STMFNet:

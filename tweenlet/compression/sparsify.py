@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from tweenlet.compression.densities import densities, penalised
 from tweenlet.compression.obprox import OBProxSG
-from tweenlet.training.data.batches import Batch, Batches
-from tweenlet.training.data.store import Samples
-from tweenlet.training.loop import Result, Tick, train
-from tweenlet.training.losses import Terms, supervised
+from tweenlet.training.data.batches import Batch, BatchSampler
+from tweenlet.training.data.store import CropDataset
+from tweenlet.training.loop import Result, StepInfo, train
+from tweenlet.training.losses import Terms, build_objective
 from tweenlet.training.options import TrainOptions
 
 PROX = 0.5
@@ -30,12 +30,12 @@ STEADY = 0.2
 
 def sparsify(
     model: nn.Module,
-    batches: Batches,
-    validation: Samples | None,
+    batches: BatchSampler,
+    validation: CropDataset | None,
     options: TrainOptions,
     folder: Path,
     density: float = 0.1,
-    progress: Callable[[Tick], None] | None = None,
+    progress: Callable[[StepInfo], None] | None = None,
 ) -> Result:
     """Train ``model`` on until a ``density`` of its weights is left; goes on where ``folder`` left off.
 
@@ -45,7 +45,7 @@ def sparsify(
     """
     prox, over = round(PROX * options.steps), max(1, round((1 - STEADY) * options.steps))
     optimiser = OBProxSG(penalised(model), options.learning_rate, prox_steps=prox, density=density, over=over)
-    learn = supervised(options)
+    learn = build_objective(options)
 
     def telling(prediction: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
         loss, terms = learn(prediction, batch)
@@ -54,6 +54,6 @@ def sparsify(
         return loss, terms | {f"density {name}": loss.new_tensor(d.share) for name, d in shares.items()}
 
     return train(
-        model, batches, validation, replace(options, average=0.0), folder, progress,
+        model, batches, validation, replace(options, ema_decay=0.0), folder, progress,
         objective=telling, optimiser=optimiser,
     )  # fmt: skip

@@ -1,9 +1,7 @@
-"""Course: from paths to what a training takes: batches, held-out samples, teachers.
+"""Teachers for distillation, loaded from files and folders.
 
-    folders of footage --prepare--> store --Course--> Batches, validation
-    checkpoints, ONNX files, folders of frames ----> Teaching: teachers, and their pictures if kept
-
-This is the door between the command line and the functions on objects.
+checkpoints, ONNX files ── load_teachers ──> TeacherSet: teachers that run live,
+folders of frames       ──────────────────/              and precomputed frames beside the samples
 """
 
 from __future__ import annotations
@@ -16,98 +14,127 @@ from pathlib import Path
 
 from torch import nn
 
-from tweenlet.compression import distill
-from tweenlet.compression.distill import Attention, Flows, Inside, Teacher
+from tweenlet.compression.distill import (
+    AttentionLoss,
+    FlowLoss,
+    IntermediateLoss,
+    Teacher,
+    network_teacher,
+    onnx_teacher,
+    stored_teacher,
+)
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.devices import resolve_device
-from tweenlet.training import distributed as parallel
+from tweenlet.training import distributed
 from tweenlet.training.data.batches import Array
 from tweenlet.training.data.clips import images_in
-from tweenlet.training.data.store import Progress, Samples
-from tweenlet.training.data.teacher_outputs import frames_from, keep, made_by
+from tweenlet.training.data.store import CropDataset, Progress
+from tweenlet.training.data.teacher_outputs import predict_all, read_teacher_frames, store_frames
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """Whom a student learns from."""
+class TeacherSet:
+    """The teachers of a student."""
 
     teachers: tuple[Teacher, ...]
-    taught: tuple[Array, ...]
-    """What some of them made of the samples beforehand, for the batches."""
+    teacher_frames: tuple[Array, ...]
+    """Precomputed frames (N, 3, h, w) uint8, an array for each stored teacher, for the BatchSampler."""
     networks: tuple[STMFNet, ...] = ()
-    """Those of the teachers that are networks of ours, live."""
+    """Those teachers that are networks of ours and run live."""
 
 
-def teaching(
+def load_teachers(
     sources: Iterable[str | Path],
     frames: Iterable[Path],
-    samples: Samples,
-    beforehand: bool = False,
+    dataset: CropDataset,
+    precompute: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
-) -> Teaching:
-    """Teachers from ``sources``, names or files of checkpoints and ONNX files; and from folders of frames.
+) -> TeacherSet:
+    """Load teachers from checkpoints, ONNX files and folders of frames.
 
-    What folders hold, and with ``beforehand`` what all teachers make of the samples, is kept beside the
-    samples and reused. A teacher that is kept so sees each sample as it lies in the store: whole, and not
-    turned. Errors as of :func:`tweenlet.network.checkpoint.load`,
-    :func:`~tweenlet.compression.distill.onnx` and
-    :func:`~tweenlet.training.data.teacher_outputs.frames_from`.
+    Args:
+        sources: names of bundled weights, or paths to checkpoints and ONNX files.
+        frames: folders as :func:`~tweenlet.training.data.teacher_outputs.read_teacher_frames` takes them.
+        dataset: the samples that the student trains on.
+        precompute: run every teacher over the dataset once, and store its frames beside the samples, where
+            they are found again. Such a teacher sees each sample whole and without augmentation.
+        device: where teachers run while precomputing; CUDA if there is any, else the CPU.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        The teachers, those of ``sources`` first.
+
+    Raises: as :func:`tweenlet.network.checkpoint.load`,
+        :func:`~tweenlet.compression.distill.onnx_teacher` and
+        :func:`~tweenlet.training.data.teacher_outputs.read_teacher_frames`.
+
     """
     teachers: list[Teacher] = []
-    taught: list[Array] = []
-    shape = samples.frames.shape[2:]
-
-    def kept(name: str, pictures: Callable[[], Iterable[Array]]) -> None:
-        path = samples.folder / f"taught-{hashlib.sha256(name.encode()).hexdigest()[:16]}.npy"
-        with parallel.first_goes_first():
-            found = not path.exists()
-            array = keep(path, pictures(), len(samples), shape, progress) if found else Samples.array(path)
-        teachers.append(distill.kept(len(taught)))
-        taught.append(array)
-
+    arrays: list[Array] = []
     networks: list[STMFNet] = []
+
+    def store(identity: str, pictures: Callable[[], Iterable[Array]]) -> None:
+        teachers.append(stored_teacher(len(arrays)))
+        arrays.append(_stored_once(dataset, identity, pictures, progress))
+
     for source in sources:
-        onnx = str(source).endswith(".onnx")
-        model = None if onnx else weights.load(source)
-        teacher = distill.onnx(source) if model is None else distill.network(model)
-        if beforehand:
-            kept(_identity(source), partial(made_by, teacher, samples, device=resolve_device(device)))
+        model = None if str(source).endswith(".onnx") else weights.load(source)
+        teacher = onnx_teacher(source) if model is None else network_teacher(model)
+        if precompute:
+            store(_hash(source), partial(predict_all, teacher, dataset, device=resolve_device(device)))
             continue
         teachers.append(teacher)
         networks += [] if model is None else [model]
     for folder in frames:
-        kept(_listing(folder), partial(frames_from, folder, samples))
-    return Teaching(tuple(teachers), tuple(taught), tuple(networks))
+        store(_listing(folder), partial(read_teacher_frames, folder, dataset))
+    return TeacherSet(tuple(teachers), tuple(arrays), tuple(networks))
 
 
-def inside_of(
-    student: nn.Module, taught: Teaching, attention: Sequence[str] = (), flows: float = 0.0
-) -> list[Inside]:
-    """What of the first teacher's inside a student learns: where parts look, and its flows by a weight.
+def _stored_once(
+    dataset: CropDataset, identity: str, pictures: Callable[[], Iterable[Array]], progress: Progress | None
+) -> Array:
+    """A teacher's frames from the file named after its identity, which the first process writes if needed."""
+    path = dataset.folder / f"taught-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
+    with distributed.main_process_first():
+        if path.exists():
+            return CropDataset.array(path)
+        return store_frames(path, pictures(), len(dataset), dataset.frames.shape[2:], progress)
 
-    ValueError where there is nothing to look into, as :class:`~tweenlet.compression.distill.Attention` and
-    :class:`~tweenlet.compression.distill.Flows` raise it.
+
+def intermediate_losses(
+    student: nn.Module, teachers: TeacherSet, attention: Sequence[str] = (), flow_weight: float = 0.0
+) -> list[IntermediateLoss]:
+    """Losses between the inside of a student and of its first teacher.
+
+    Args:
+        student: an STMFNet, where anything is asked for.
+        teachers: the first network among them is compared with.
+        attention: parts for an :class:`~tweenlet.compression.distill.AttentionLoss`; none by default.
+        flow_weight: weight of a :class:`~tweenlet.compression.distill.FlowLoss`; 0 = none.
+
+    Raises:
+        ValueError: no live network among the teachers, or parts that one of the two lacks.
+
     """
-    if not attention and not flows:
+    if not attention and not flow_weight:
         return []
-    teacher = taught.networks[0] if taught.networks else None
+    teacher = teachers.networks[0] if teachers.networks else None
     if teacher is None or not isinstance(student, STMFNet):
         raise ValueError(
-            "attention and flows need a checkpoint as the first teacher, not what was kept beforehand"
+            "attention and flows need a checkpoint as the first teacher, and it must not be precomputed"
         )
-    parts: list[Inside] = [Attention(student, teacher, attention)] if attention else []
-    return [*parts, Flows(student, teacher, flows)] if flows else parts
+    losses: list[IntermediateLoss] = [AttentionLoss(student, teacher, attention)] if attention else []
+    return [*losses, FlowLoss(student, teacher, flow_weight)] if flow_weight else losses
 
 
-def _identity(source: str | Path) -> str:
-    path = weights.find(source)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _hash(source: str | Path) -> str:
+    return hashlib.sha256(weights.find(source).read_bytes()).hexdigest()
 
 
 def _listing(folder: Path) -> str:
-    """The folder and what lies in it, so that frames made anew are read anew."""
+    """The folder, its files and their times: frames that were rewritten are read again."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder of a teacher's frames: {folder}")
     files = [image for clip in sorted(folder.iterdir()) if clip.is_dir() for image in images_in(clip)]

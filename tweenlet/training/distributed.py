@@ -29,7 +29,7 @@ PATIENCE = timedelta(hours=6)
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def init_distributed() -> Iterator[None]:
     """Join the processes that torchrun started, if it did, and part at the end.
 
     What they write to must be one folder for all of them, on a shared disk if they run on several machines.
@@ -47,7 +47,7 @@ def together() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def processes() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -58,79 +58,79 @@ def rank() -> int:
 
 
 @contextmanager
-def first_goes_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """The first process does what is within; the others do it after, and find it done.
 
     If it fails in the first process, the others end in OSError.
     """
-    if processes() == 1:
+    if world_size() == 1:
         yield
     elif rank() == 0:
         try:
             yield
         except BaseException:
-            mean(float("nan"))
+            all_reduce_mean(float("nan"))
             raise
-        mean(0.0)
+        all_reduce_mean(0.0)
     else:
-        if mean(0.0) != 0.0:
+        if all_reduce_mean(0.0) != 0.0:
             raise OSError("the first process failed; its message says why")
         yield
 
 
 @contextmanager
-def one_claims(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """A folder that the first process claims for all; errors as of ``claim_folder``."""
+def claim_folder_for_all(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Claim a folder in the first process for all of them; errors as of ``claim_folder``."""
     with ExitStack() as stack:
-        with first_goes_first():
+        with main_process_first():
             if not rank():
                 stack.enter_context(claim_folder(folder, names))
         yield
 
 
-def share(batch: int) -> slice:
+def local_slice(batch: int) -> slice:
     """The places of a batch that this process takes; ValueError where the processes cannot share alike."""
-    if batch % processes():
-        raise ValueError(f"expected a batch that {processes()} processes can share alike, got {batch}")
-    size = batch // processes()
+    if batch % world_size():
+        raise ValueError(f"expected a batch that {world_size()} processes can share alike, got {batch}")
+    size = batch // world_size()
     return slice(rank() * size, (rank() + 1) * size)
 
 
-def mean(value: float) -> float:
+def all_reduce_mean(value: float) -> float:
     """The mean of a number over all processes."""
-    if processes() == 1:
+    if world_size() == 1:
         return value
     tensor = torch.tensor([value], dtype=torch.float64)
     dist.all_reduce(tensor)
-    return float(tensor) / processes()
+    return float(tensor) / world_size()
 
 
-def any_of(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether it is so in any of the processes."""
-    return mean(float(flag)) > 0
+    return all_reduce_mean(float(flag)) > 0
 
 
-def joined(model: nn.Module) -> nn.Module:
+def wrap_ddp(model: nn.Module) -> nn.Module:
     """The model as it learns: itself, or with its gradients averaged over all processes.
 
     Change its batch norms with :func:`see_whole_batch` before.
     """
-    if processes() == 1 or not any(p.requires_grad for p in model.parameters()):
+    if world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
         return model
     return DistributedDataParallel(model, broadcast_buffers=False)
 
 
-def see_whole_batch(model: nn.Module) -> nn.Module:
+def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
     """The model with batch norms that take their statistics over all processes, under the same names."""
-    if processes() == 1:
+    if world_size() == 1:
         return model
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
-            wide = _WideBatchNorm(child.num_features, child.eps, child.momentum).train(child.training)
+            wide = _SyncBatchNorm(child.num_features, child.eps, child.momentum).train(child.training)
             wide._parameters, wide._buffers = child._parameters, child._buffers  # the very same tensors
             setattr(model, name, wide)
         else:
-            see_whole_batch(child)
+            convert_sync_batchnorm(child)
     return model
 
 
@@ -155,7 +155,7 @@ def _sum(tensor: Tensor) -> Tensor:
     return total
 
 
-class _WideBatchNorm(_BatchNorm):
+class _SyncBatchNorm(_BatchNorm):
     """Batch norm over the batch of all processes. (``nn.SyncBatchNorm`` runs on GPUs only.)"""
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -169,7 +169,7 @@ class _WideBatchNorm(_BatchNorm):
         x = input.float()
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
-        count = x.numel() // x.shape[1] * processes()
+        count = x.numel() // x.shape[1] * world_size()
         mean = _sum(x.sum(axes)) / count
         centred = x - mean.view(shape)
         variance = _sum(centred.square().sum(axes)) / count

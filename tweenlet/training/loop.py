@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tweenlet.runtime.json_file import parse_json
-from tweenlet.training import distributed as parallel
-from tweenlet.training.data.batches import Batches, ahead, in_turn
-from tweenlet.training.data.store import Samples
-from tweenlet.training.losses import Objective, inside, supervised
+from tweenlet.training import distributed
+from tweenlet.training.data.batches import BatchSampler, prefetch, sequential
+from tweenlet.training.data.store import CropDataset
+from tweenlet.training.losses import Objective, build_objective, crop_border
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, predict
 
@@ -36,7 +36,7 @@ INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 
 
 @dataclass(frozen=True)
-class Tick:
+class StepInfo:
     """What a progress callback hears after every step."""
 
     step: int
@@ -64,11 +64,11 @@ class Result:
 
 def train(
     model: nn.Module,
-    batches: Batches,
-    validation: Samples | None,
+    batches: BatchSampler,
+    validation: CropDataset | None,
     options: TrainOptions,
     folder: Path,
-    progress: Callable[[Tick], None] | None = None,
+    progress: Callable[[StepInfo], None] | None = None,
     *,
     objective: Objective | None = None,
     optimiser: Optimizer | None = None,
@@ -83,16 +83,16 @@ def train(
     writes into it.
     """
     written = () if (folder / "state.pt").exists() else WRITTEN  # whose state it is shows when it is read
-    with parallel.one_claims(folder, written):
+    with distributed.claim_folder_for_all(folder, written):
         state = TrainingState(model, options, folder, optimiser)
-        return _run(state, batches, validation, progress, objective or supervised(options))
+        return _run(state, batches, validation, progress, objective or build_objective(options))
 
 
 def _run(
     state: TrainingState,
-    batches: Batches,
-    validation: Samples | None,
-    progress: Callable[[Tick], None] | None,
+    batches: BatchSampler,
+    validation: CropDataset | None,
+    progress: Callable[[StepInfo], None] | None,
     objective: Objective,
 ) -> Result:
     """The steps that are left."""
@@ -101,8 +101,8 @@ def _run(
     first, before, begun = state.step, state.seconds, time.monotonic()
     stopped = "finished"
     with _Interruption() as interruption:
-        for batch in ahead(batches, state.step, options.steps):
-            values = state.learn(batch.to(state.device), objective)
+        for batch in prefetch(batches, state.step, options.steps):
+            values = state.train_step(batch.to(state.device), objective)
             elapsed = time.monotonic() - begun
             state.seconds = before + elapsed
             speed = (state.step - first) * batches.size / elapsed
@@ -113,12 +113,12 @@ def _run(
                 state.psnr = validate(state.averaged, validation, state.device, margin)
                 state.log({"psnr": state.psnr, "blend_psnr": blend_psnr})
             if progress:
-                progress(Tick(state.step, options.steps, values["loss"], speed, state.psnr))
+                progress(StepInfo(state.step, options.steps, values["loss"], speed, state.psnr))
             late = options.minutes is not None and state.seconds >= 60 * options.minutes
-            if parallel.any_of(interruption.asked) and not last:
+            if distributed.any_process(interruption.asked) and not last:
                 stopped = "interrupted"
                 break
-            if parallel.any_of(late) and not last:
+            if distributed.any_process(late) and not last:
                 stopped = "minutes"
                 break
             if state.step % options.save_every == 0:
@@ -127,7 +127,7 @@ def _run(
     return Result(state.averaged, state.step, state.seconds, state.psnr, blend_psnr, stopped)
 
 
-def log_of(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path) -> list[dict[str, Any]]:
     """The lines of the log of a training in ``folder``, but for those that are no sound lines of one."""
     path = folder / "log.jsonl"
     lines = path.read_bytes().splitlines() if path.exists() else []
@@ -146,14 +146,14 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, samples: Samples, device: torch.device | str = "cpu", margin: int = 0
+    model: nn.Module, samples: CropDataset, device: torch.device | str = "cpu", margin: int = 0
 ) -> float:
     """Mean PSNR (dB) of a model over samples as they are, without their outer `margin` pixels."""
     errors: list[Tensor] = []
-    for batch in in_turn(samples):
+    for batch in sequential(samples):
         there = batch.to(device)
         error = (predict(model, there).clamp(0, 1) - there.truth).square()
-        errors.append(inside(error, margin).mean(dim=(1, 2, 3)))
+        errors.append(crop_border(error, margin).mean(dim=(1, 2, 3)))
     return float(-10 * (torch.cat(errors) + 1e-8).log10().mean())
 
 

@@ -69,7 +69,7 @@ LOSSES: dict[str, Loss] = {
 }  # fmt: skip
 
 
-def weighted(
+def combine_losses(
     weights: Mapping[str, float], margin: int = 0, border: float = 0.0
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Terms]]:
     """The weighted sum of named losses, and each of them, as one function; ValueError for an unknown name.
@@ -86,7 +86,7 @@ def weighted(
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum(), terms
 
     def loss(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Terms]:
-        value, terms = total(inside(prediction, margin), inside(truth, margin))
+        value, terms = total(crop_border(prediction, margin), crop_border(truth, margin))
         if margin:
             value = value + border * total(prediction, truth)[0]
         return value, terms
@@ -94,13 +94,13 @@ def weighted(
     return loss
 
 
-def supervised(options: TrainOptions) -> Objective:
+def build_objective(options: TrainOptions) -> Objective:
     """The loss that the options name, between the prediction and the truth."""
-    loss = weighted(options.loss, options.margin, options.border)
+    loss = combine_losses(options.loss, options.margin, options.border_weight)
     return lambda prediction, batch: loss(prediction, batch.truth)
 
 
-def inside(pictures: Tensor, margin: int) -> Tensor:
+def crop_border(pictures: Tensor, margin: int) -> Tensor:
     """Pictures (..., h, w) without `margin` pixels on each side; ValueError where nothing would be left."""
     height, width = pictures.shape[-2:]
     if 2 * margin >= min(height, width):

@@ -28,15 +28,15 @@ class TrainOptions:
     """The highest of the schedule."""
     warmup: int = 200
     """Steps over which the rate rises from nothing."""
-    hold: float = 0.5
+    plateau: float = 0.5
     """Share of the steps at the full rate, before it falls to nothing as half a cosine."""
     weight_decay: float = 1e-4
     """How much every weight shrinks a step, by the learning rate."""
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest norm of the gradient."""
-    average: float = 0.999
+    ema_decay: float = 0.999
     """Decay of the exponential moving average of the weights, which is what is validated and exported."""
-    settle: float = 0.7
+    freeze_bn_after: float = 0.7
     """Share of the steps after which batch norms keep their statistics, so that a network learns with those
     that it is used with: those of small batches differ much (docs/log/compression.md). 1 = never."""
     loss: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0})
@@ -44,7 +44,7 @@ class TrainOptions:
     perceptual (distance of features, wants the extra `evaluate`)."""
     margin: int = 0
     """Pixels along the borders of a crop that count little: what moves in from beyond cannot be known."""
-    border: float = 0.1
+    border_weight: float = 0.1
     """With a margin, the weight of the loss of the whole crop beside that of its inside."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 is by autocast."""
@@ -56,13 +56,13 @@ class TrainOptions:
     """Steps between validations."""
     save_every: int = 500
     """Steps after which a killed run goes on from."""
-    explosion: float = 20.0
+    divergence_factor: float = 20.0
     """A loss this many times its running mean stops the training."""
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         rising = min(1.0, (step + 1) / max(1, self.warmup))
-        held = self.hold * self.steps
+        held = self.plateau * self.steps
         falling = min(1.0, max(0.0, (step - held) / max(1.0, self.steps - held)))
         return self.learning_rate * rising * (0.5 + 0.5 * math.cos(math.pi * falling))
 
@@ -71,8 +71,10 @@ class TrainOptions:
             raise ValueError(f'expected the optimiser "adamw" or "adamax", got "{self.optimiser}"')
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f'expected precision "float32" or "bfloat16", got "{self.precision}"')
-        if not 0 <= self.settle <= 1:
-            raise ValueError(f"expected to settle after a share of 0 to 1 of the steps, got {self.settle}")
+        if not 0 <= self.freeze_bn_after <= 1:
+            raise ValueError(
+                f"expected freeze_bn_after as a share of 0 to 1 of the steps, got {self.freeze_bn_after}"
+            )
         if self.margin < 0:
             raise ValueError(f"expected a margin of 0 pixels or more, got {self.margin}")
         if min(self.log_every, self.validate_every, self.save_every) < 1:
@@ -89,7 +91,7 @@ class SparsifyOptions(TrainOptions):
     """Steps to train in all."""
     learning_rate: float = 0.5
     """The highest of the schedule; OBProx-SG has no momentum, and the losses are means."""
-    settle: float = 0.0
+    freeze_bn_after: float = 0.0
     """Share of the steps after which batch norms keep their statistics: at once, for it is trained."""
 
 
@@ -140,7 +142,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Course:
+class DataOptions:
     """Which samples are learnt from, and how they come in batches."""
 
     batch: int = 8
@@ -169,7 +171,7 @@ class Plan:
     """Start from the channels that weigh most, or from scratch."""
     alpha: float = 0.1
     """Weight of the truth beside the teachers."""
-    confident: bool = False
+    filter_teacher: bool = False
     """Believe a teacher only where it beats blending."""
     sparsify: SparsifyOptions = field(default_factory=SparsifyOptions)
     """Stage 1."""

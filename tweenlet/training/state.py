@@ -21,7 +21,7 @@ from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomically
 from tweenlet.runtime.devices import resolve_device
-from tweenlet.training import distributed as parallel
+from tweenlet.training import distributed
 from tweenlet.training.data.batches import Batch
 from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
@@ -29,7 +29,7 @@ from tweenlet.training.options import TrainOptions
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 
 
-SETTLING = 100
+BN_AVERAGING_STEPS = 100
 """Steps over which the statistics of batch norms are averaged before they are kept."""
 
 
@@ -51,7 +51,7 @@ class TrainingState:
         self.device = resolve_device(options.device)
         model = _channels_last(model.to(self.device)).train()
         self.averaged: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
-        self.model = parallel.see_whole_batch(model)
+        self.model = distributed.convert_sync_batchnorm(model)
         self.optimiser = optimiser or OPTIMISERS[options.optimiser](
             self.model.parameters(), options.learning_rate, weight_decay=options.weight_decay
         )
@@ -61,11 +61,11 @@ class TrainingState:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "state.pt").exists():
             self._load()
-        self._learner = parallel.joined(self.model)
-        if parallel.rank() == 0:
+        self._learner = distributed.wrap_ddp(self.model)
+        if distributed.rank() == 0:
             self._shorten_log()
 
-    def learn(self, batch: Batch, objective: Objective) -> dict[str, float]:
+    def train_step(self, batch: Batch, objective: Objective) -> dict[str, float]:
         """Take one step; returns the loss, its terms, the norm of the gradient and the rate, by name.
 
         DivergedError, before anything is changed, where loss or gradient are not finite or explode.
@@ -73,32 +73,34 @@ class TrainingState:
         rate = self.options.rate_at(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self._settle()
+        self._update_batchnorms()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             prediction = predict(self._learner, batch)
         loss, terms = objective(prediction.float(), batch)
-        value = parallel.mean(float(loss.detach()))
+        value = distributed.all_reduce_mean(float(loss.detach()))
         calm = (
-            self.step > 100 and not 0 <= self.step - self._settles_at < SETTLING
+            self.step > 100 and not 0 <= self.step - self._bn_frozen_from < BN_AVERAGING_STEPS
         )  # it jumps when norms settle
         if self.usual_loss is not None and calm:
-            self._check("loss", value, batch, limit=self.options.explosion * max(abs(self.usual_loss), 0.1))
+            self._check(
+                "loss", value, batch, limit=self.options.divergence_factor * max(abs(self.usual_loss), 0.1)
+            )
         self._check("loss", value, batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip))
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm))
         self._check("gradient", norm, batch)
         self.optimiser.step()
         self.step += 1
-        self._average(min(self.options.average, (1 + self.step) / (10 + self.step)))
+        self._update_ema(min(self.options.ema_decay, (1 + self.step) / (10 + self.step)))
         self.usual_loss = value if self.usual_loss is None else 0.99 * self.usual_loss + 0.01 * value
-        by_name = {name: parallel.mean(float(term.detach())) for name, term in terms.items()}
+        by_name = {name: distributed.all_reduce_mean(float(term.detach())) for name, term in terms.items()}
         return {"loss": value, **by_name, "gradient": norm, "rate": rate}
 
-    def _settle(self) -> None:
+    def _update_batchnorms(self) -> None:
         """Let batch norms first take the mean of their statistics over some steps, and then keep it."""
-        since = self._settles_at
-        start = max(0, since - SETTLING)
+        since = self._bn_frozen_from
+        start = max(0, since - BN_AVERAGING_STEPS)
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
                 if self.step >= since:
@@ -107,27 +109,27 @@ class TrainingState:
                     module.momentum = 1 / (self.step - start + 1)
 
     @property
-    def _settles_at(self) -> int:
-        return round(self.options.settle * self.options.steps)
+    def _bn_frozen_from(self) -> int:
+        return round(self.options.freeze_bn_after * self.options.steps)
 
     def _check(self, what: str, value: float, batch: Batch, limit: float = math.inf) -> None:
         if not (math.isfinite(value) and abs(value) < limit):
             raise DivergedError(
                 f"the {what} became {value:.4g} at step {self.step + 1}, on samples of "
                 f"{', '.join(sorted(set(batch.sources))) or 'unknown source'}; "
-                f"{self._good()}; a rate smaller than {self.options.learning_rate:g} may help"
+                f"{self._last_save()}; a rate smaller than {self.options.learning_rate:g} may help"
             )
 
-    def _good(self) -> str:
+    def _last_save(self) -> str:
         kept = (self.folder / "state.pt").exists()
         return f"the last good state is in {self.folder}" if kept else "no state had been saved yet"
 
     @torch.no_grad()
-    def _average(self, decay: float) -> None:
+    def _update_ema(self, decay: float) -> None:
         mean, now = self.averaged.state_dict(), self.model.state_dict()
         learnt = dict(self.model.named_parameters()).keys()
         for name, tensor in mean.items():
-            if name in learnt or (tensor.is_floating_point() and self.step <= self._settles_at):
+            if name in learnt or (tensor.is_floating_point() and self.step <= self._bn_frozen_from):
                 tensor.lerp_(now[name], 1 - decay)  # norms' statistics too: they must fit the mean weights
             else:
                 tensor.copy_(now[name])
@@ -135,7 +137,7 @@ class TrainingState:
     def log(self, values: Mapping[str, float | None]) -> None:
         """Add a line to the log."""
         entry = {"step": self.step, **values, "seconds": round(self.seconds, 1)}
-        if parallel.rank():
+        if distributed.rank():
             return
         path = self.folder / "log.jsonl"
         try:
@@ -154,7 +156,7 @@ class TrainingState:
 
     def save(self) -> None:
         """Keep the state, and export the averaged weights; each file appears whole."""
-        if parallel.rank():
+        if distributed.rank():
             return
         state = {
             "config": _config_of(self.model),

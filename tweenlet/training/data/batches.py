@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tweenlet.training import distributed as parallel
-from tweenlet.training.data.store import Samples
+from tweenlet.training import distributed
+from tweenlet.training.data.store import CropDataset
 
 Array = NDArray[Any]
 
@@ -37,7 +37,7 @@ class Batch:
     """(B, 4, 2, h, w) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3."""
     sources: tuple[str, ...] = ()
     """Clip and frame that each sample is from, to name in a message."""
-    taught: Tensor | None = None
+    teacher_frames: Tensor | None = None
     """(B, K, 3, h, w) float32 in [0, 1]: what each of K teachers made of it beforehand."""
 
     def to(self, device: torch.device | str) -> Batch:
@@ -47,11 +47,11 @@ class Batch:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
         frames, truth = (tensor.to(device, non_blocking=True) for tensor in (self.frames, self.truth))
-        return Batch(frames, truth, there(self.flows), self.sources, there(self.taught))
+        return Batch(frames, truth, there(self.flows), self.sources, there(self.teacher_frames))
 
 
 @dataclass(frozen=True)
-class Turn:
+class Augmentation:
     """One of the ways in which a sample can be seen: all are as likely in nature, or nearly."""
 
     left_right: bool = False
@@ -62,7 +62,7 @@ class Turn:
     channels: tuple[int, int, int] = (0, 1, 2)
 
     @classmethod
-    def draw(cls, random: np.random.Generator) -> Turn:
+    def draw(cls, random: np.random.Generator) -> Augmentation:
         """Any of the 96, with equal chances."""
         left_right, up_down, transposed, backwards = (bool(bit) for bit in random.integers(0, 2, 4))
         r, g, b = random.permutation(3)
@@ -94,14 +94,19 @@ class Turn:
         return planes
 
 
-class Batches:
-    """An endless course of batches over samples: ``batches.at(step)`` is always the same batch.
+class BatchSampler:
+    """An endless course of batches over samples: ``batches.batch_at(step)`` is always the same batch.
 
-    ``taught``: what teachers made of the samples beforehand, an array (N, 3, h, w) uint8 for each teacher.
+    ``teacher_frames``: precomputed, an array (N, 3, h, w) uint8 for each teacher.
     """
 
     def __init__(
-        self, samples: Samples, size: int = 8, crop: int = 128, seed: int = 0, taught: Sequence[Array] = ()
+        self,
+        samples: CropDataset,
+        size: int = 8,
+        crop: int = 128,
+        seed: int = 0,
+        teacher_frames: Sequence[Array] = (),
     ) -> None:
         side = samples.frames.shape[-1]
         if not 0 < crop <= side:
@@ -110,35 +115,47 @@ class Batches:
             raise ValueError("expected at least one sample, got none")
         if size < 1:
             raise ValueError(f"expected a batch of one sample or more, got {size}")
-        if any(said.shape != samples.frames[:, 0].shape for said in taught):
+        if any(said.shape != samples.frames[:, 0].shape for said in teacher_frames):
             raise ValueError(
-                f"expected taught pictures of shape {samples.frames[:, 0].shape}, one for each sample, "
-                f"got {[said.shape for said in taught]}"
+                f"expected teacher frames of shape {samples.frames[:, 0].shape}, one for each sample, "
+                f"got {[said.shape for said in teacher_frames]}"
             )
-        parallel.share(size)
-        self.samples, self.size, self.crop, self.seed, self.taught = samples, size, crop, seed, taught
+        distributed.local_slice(size)
+        self.samples, self.size, self.crop, self.seed, self.teacher_frames = (
+            samples,
+            size,
+            crop,
+            seed,
+            teacher_frames,
+        )
 
-    def at(self, step: int) -> Batch:
+    def batch_at(self, step: int) -> Batch:
         """The batch of a step, counted from 0; of processes that train together, each one's share of it."""
         random = np.random.default_rng([self.seed, 1, step])
         room = self.samples.frames.shape[-1] - self.crop
         drawn = [
-            (self._index(step * self.size + place), random.integers(0, room + 1, 2), Turn.draw(random))
+            (
+                self._index(step * self.size + place),
+                random.integers(0, room + 1, 2),
+                Augmentation.draw(random),
+            )
             for place in range(self.size)
-        ][parallel.share(self.size)]
-        frames, flows, taught = [], [], []
+        ][distributed.local_slice(self.size)]
+        frames, flows, teacher_frames = [], [], []
         for index, (top, left), turn in drawn:
             area = (..., slice(top, top + self.crop), slice(left, left + self.crop))
             frames.append(turn.frames(self.samples.frames[index][area]))
             if self.samples.flows is not None:
                 flows.append(turn.flows(self.samples.flows[index][area]))
-            if self.taught:
-                taught.append(turn.pictures(np.stack([said[index][area] for said in self.taught])))
-        return batch_of(
+            if self.teacher_frames:
+                teacher_frames.append(
+                    turn.pictures(np.stack([said[index][area] for said in self.teacher_frames]))
+                )
+        return collate(
             np.stack(frames),
             np.stack(flows, dtype=np.float32) if flows else None,
             tuple(self.samples.sources[index] for index, *_ in drawn),
-            np.stack(taught) if taught else None,
+            np.stack(teacher_frames) if teacher_frames else None,
         )
 
     def _index(self, drawn: int) -> int:
@@ -152,8 +169,8 @@ def _order(count: int, seed: int, epoch: int) -> Array:
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
 
 
-def batch_of(
-    frames: Array, flows: Array | None, sources: tuple[str, ...] = (), taught: Array | None = None
+def collate(
+    frames: Array, flows: Array | None, sources: tuple[str, ...] = (), teacher_frames: Array | None = None
 ) -> Batch:
     """A Batch from uint8 frames (B, 5, 3, h, w), truth in the middle, flows (B, 4, 2, h, w), and what was
     taught, uint8 (B, K, 3, h, w).
@@ -161,25 +178,25 @@ def batch_of(
     pictures = torch.from_numpy(frames).float().div_(255)
     inputs = pictures[:, [0, 1, 3, 4]]
     motion = None if flows is None else torch.from_numpy(flows).float()
-    said = None if taught is None else torch.from_numpy(taught).float().div_(255)
+    said = None if teacher_frames is None else torch.from_numpy(teacher_frames).float().div_(255)
     return Batch(inputs, pictures[:, 2].contiguous(), motion, sources, said)
 
 
-def in_turn(samples: Samples, size: int = 8) -> Iterator[Batch]:
+def sequential(samples: CropDataset, size: int = 8) -> Iterator[Batch]:
     """All samples once, whole and as they are, in batches: for validation."""
     for start in range(0, len(samples), size):
         part = slice(start, start + size)
         flows = None if samples.flows is None else np.array(samples.flows[part])
-        yield batch_of(np.array(samples.frames[part]), flows, tuple(samples.sources[part]))
+        yield collate(np.array(samples.frames[part]), flows, tuple(samples.sources[part]))
 
 
-def ahead(batches: Batches, first: int, last: int, workers: int = 1) -> Iterator[Batch]:
+def prefetch(batches: BatchSampler, first: int, last: int, workers: int = 1) -> Iterator[Batch]:
     """The batches of steps first .. last - 1, made in the background while the one before is used."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Batch]] = deque()
         try:
             for step in range(first, last):
-                waiting.append(pool.submit(batches.at, step))
+                waiting.append(pool.submit(batches.batch_at, step))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -103,11 +103,11 @@ def _septuplets(root: Path) -> list[Path]:
         for name in (TRAIN_LIST, TEST_LIST)
     )
     if both := sorted(train & test):
-        raise ValueError(f"{len(both)} septuplets are in {TRAIN_LIST} and in {TEST_LIST}: {listed(both)}")
+        raise ValueError(f"{len(both)} septuplets are in {TRAIN_LIST} and in {TEST_LIST}: {name_few(both)}")
     return [root / "sequences" / name for name in train]
 
 
-def listed(names: Sequence[object], most: int = 3) -> str:
+def name_few(names: Sequence[object], most: int = 3) -> str:
     """The first few of many names, and how many more there are."""
     more = [f"and {len(names) - most} more"] if len(names) > most else []
     return ", ".join([*map(str, names[:most]), *more])
@@ -134,7 +134,7 @@ def _is_cut_short(jpeg: bytes) -> bool:
     return jpeg.rfind(b"\xff\xd9") < jpeg.rfind(b"\xff\xda")
 
 
-def frames_of(clip: Path) -> Iterator[Pixels]:
+def read_frames(clip: Path) -> Iterator[Pixels]:
     """Every frame of a clip, (H, W, 3) uint8 RGB, in order of time: what inference sees, rounded.
 
     UnusableError where it cannot be read.
@@ -174,16 +174,16 @@ def _frame_files(folder: Path) -> list[Path]:
     return files
 
 
-def thumbnails_of(clip: Path, short_side: int) -> Iterator[tuple[Pixels, tuple[int, int]]]:
+def read_thumbnails(clip: Path, short_side: int) -> Iterator[tuple[Pixels, tuple[int, int]]]:
     """Every frame of a clip as a grey thumbnail (h, w) uint8, and the (width, height) of the frame."""
     if clip.is_dir():
-        for picture in frames_of(clip):
+        for picture in read_frames(clip):
             height, width = picture.shape[:2]
-            small = cv2.resize(picture, fitted(width, height, short_side), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(picture, fit_size(width, height, short_side), interpolation=cv2.INTER_AREA)
             yield np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8), (width, height)
         return
     for frame in _decoded(clip):
-        w, h = fitted(frame.width, frame.height, short_side)
+        w, h = fit_size(frame.width, frame.height, short_side)
         grey = frame.reformat(width=w, height=h, format="gray", interpolation="AREA")
         yield np.asarray(grey.to_ndarray(), np.uint8), (frame.width, frame.height)
 
@@ -198,7 +198,7 @@ def _decoded(clip: Path) -> Iterator[av.VideoFrame]:
         raise UnusableError(clip, f"cannot be read: {error.strerror}") from error
 
 
-def fitted(width: int, height: int, short_side: int) -> tuple[int, int]:
+def fit_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """The (width, height) scaled so that the short side is at most `short_side`."""
     scale = min(1.0, short_side / min(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))

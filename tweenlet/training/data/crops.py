@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from tweenlet.flow.dis import window_flows
-from tweenlet.training.data.clips import Pixels, fitted, frames_of
-from tweenlet.training.data.scan import Footage, Window
+from tweenlet.training.data.clips import Pixels, fit_size, read_frames
+from tweenlet.training.data.scan import ClipScan, Window
 from tweenlet.training.options import Recipe
 
 
 @dataclass(frozen=True)
-class Place:
+class CropLocation:
     """Where in the footage a sample is from."""
 
     clip: str
@@ -40,17 +40,17 @@ class Place:
         return f"{self.clip}#{self.first}+{self.stride}"
 
 
-def hardness(window: Window) -> float:
+def difficulty(window: Window) -> float:
     """How much a window has to teach, 0.05 to 1: full up to 30 dB of blending, little from 46 dB."""
     return float(np.clip((46.0 - window.blend) / 16.0, 0.05, 1.0)) * (1.0 if window.stride == 1 else 0.4)
 
 
-def weight(footage: Footage) -> float:
+def weight(footage: ClipScan) -> float:
     """A clip's share: grows with its length by the square root only, and with its motion."""
-    return float(np.sqrt(len(footage.windows)) * np.mean([hardness(window) for window in footage.windows]))
+    return float(np.sqrt(len(footage.windows)) * np.mean([difficulty(window) for window in footage.windows]))
 
 
-def shares(weights: Sequence[float], count: int) -> list[int]:
+def apportion(weights: Sequence[float], count: int) -> list[int]:
     """`count` things divided in proportion to weights, by largest remainders; few things spread all along."""
     exact = np.asarray(weights) / np.sum(weights) * count
     if count < len(exact):
@@ -61,9 +61,9 @@ def shares(weights: Sequence[float], count: int) -> list[int]:
     return [int(n) for n in whole]
 
 
-def harvest(
-    footage: Footage, recipe: Recipe, frames: NDArray[np.uint8], flows: NDArray[np.float16] | None
-) -> tuple[list[Place], list[Pixels]]:
+def extract_crops(
+    footage: ClipScan, recipe: Recipe, frames: NDArray[np.uint8], flows: NDArray[np.float16] | None
+) -> tuple[list[CropLocation], list[Pixels]]:
     """Decode one clip, filling the given slots with crops of its windows.
 
     Returns the places of the crops and at most three stills. OSError where the clip is not what was scanned.
@@ -72,41 +72,43 @@ def harvest(
         return [], []
     seed = int.from_bytes(hashlib.sha256(footage.path.name.encode()).digest()[:8], "big")
     random = np.random.default_rng([recipe.seed, seed])
-    hard = np.array([hardness(window) for window in footage.windows])
+    hard = np.array([difficulty(window) for window in footage.windows])
     number = min(-(-len(frames) // recipe.crops_per_window), len(hard))
     chosen = [
         footage.windows[i] for i in random.choice(len(hard), number, replace=False, p=hard / hard.sum())
     ]
     by_end: dict[int, list[tuple[Window, int]]] = {}
-    for window, crops in zip(chosen, shares([1.0] * number, len(frames)), strict=True):
+    for window, crops in zip(chosen, apportion([1.0] * number, len(frames)), strict=True):
         by_end.setdefault(window.frames[-1], []).append((window, crops))
     recent: deque[Pixels] = deque(maxlen=max(w.frames[-1] - w.first for w in chosen) + 1)
-    places: list[Place] = []
+    locations: list[CropLocation] = []
     stills: list[Pixels] = []
-    for index, frame in enumerate(frames_of(footage.path)):
+    for index, frame in enumerate(read_frames(footage.path)):
         recent.append(frame)
         for window, crops in by_end.get(index, ()):
             short = int(
                 random.choice([recipe.short_side, 10**6, recipe.short_side * 2 // 3], p=[0.75, 0.1, 0.15])
             )
-            size = fitted(footage.width, footage.height, max(short, recipe.crop))
-            five = [scaled(recent[number - index - 1], size) for number in window.frames]
+            size = fit_size(footage.width, footage.height, max(short, recipe.crop))
+            five = [downscale(recent[number - index - 1], size) for number in window.frames]
             moving = flows_of(five) if flows is not None else None
             for top, left in _corners(five, crops, recipe.crop, random):
-                slot = len(places)
-                places.append(Place(str(footage.path), window.first, window.stride, *size, top, left))
+                slot = len(locations)
+                locations.append(
+                    CropLocation(str(footage.path), window.first, window.stride, *size, top, left)
+                )
                 area = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
                 frames[slot] = [picture[area].transpose(2, 0, 1) for picture in five]
                 if flows is not None and moving is not None:
                     flows[slot] = moving[:, :, *area]
             if len(stills) < 3 and min(size) >= recipe.still:
                 stills.append(five[2])
-    if len(places) != len(frames):
+    if len(locations) != len(frames):
         raise OSError(f"{footage.path} changed while it was read")
-    return places, stills
+    return locations, stills
 
 
-def scaled(picture: Pixels, size: tuple[int, int]) -> Pixels:
+def downscale(picture: Pixels, size: tuple[int, int]) -> Pixels:
     """A picture (H, W, 3) uint8 brought down to a size (width, height)."""
     if (picture.shape[1], picture.shape[0]) == size:
         return picture

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.training.data.clips import WINDOW, Pixels, UnusableError, is_quintuplet, thumbnails_of
+from tweenlet.training.data.clips import WINDOW, Pixels, UnusableError, is_quintuplet, read_thumbnails
 from tweenlet.video import scene_detection
 
 THUMBNAIL = 90
@@ -48,7 +48,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Footage:
+class ClipScan:
     """What one scan of a clip found."""
 
     path: Path
@@ -62,7 +62,7 @@ class Footage:
     """Windows of stride 1 not used because of a cut or a repeated frame in them."""
 
 
-def scan(clip: Path, strides: tuple[int, ...] = (1, 2)) -> Footage:
+def scan_clip(clip: Path, strides: tuple[int, ...] = (1, 2)) -> ClipScan:
     """Look at every frame of a clip once, small, and list its usable windows.
 
     UnusableError where the clip or a frame of it is missing or cannot be read, where its frames change size,
@@ -72,7 +72,7 @@ def scan(clip: Path, strides: tuple[int, ...] = (1, 2)) -> Footage:
         raise UnusableError(clip, "is missing")
     thumbnails: list[Pixels] = []
     size = (0, 0)
-    for thumbnail, found in thumbnails_of(clip, THUMBNAIL):
+    for thumbnail, found in read_thumbnails(clip, THUMBNAIL):
         if thumbnails and found != size:
             raise UnusableError(clip, f"the frame size changes from {size} to {found}")
         thumbnails.append(thumbnail)
@@ -90,7 +90,7 @@ def scan(clip: Path, strides: tuple[int, ...] = (1, 2)) -> Footage:
         cuts = _cuts(thumbnails)
         possible = len(thumbnails) - WINDOW + 1 if 1 in strides else 0
         windows = list(_windows(thumbnails, cuts | repeats, strides))
-    return Footage(
+    return ClipScan(
         path=clip, width=size[0], height=size[1], frames=len(thumbnails),
         cuts=int(cuts.sum()), repeats=int(repeats.sum()),
         windows=tuple(windows), left_out=possible - sum(window.stride == 1 for window in windows),

@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from tweenlet.runtime.atomic import atomic_write_folder, check_disk_space, preallocate
 from tweenlet.runtime.json_file import read_json
-from tweenlet.training.data.clips import Pixels, UnusableError, find_clips, images_in, listed
-from tweenlet.training.data.crops import Place, flows_of, harvest, shares, weight
-from tweenlet.training.data.scan import Footage, scan
+from tweenlet.training.data.clips import Pixels, UnusableError, find_clips, images_in, name_few
+from tweenlet.training.data.crops import CropLocation, apportion, extract_crops, flows_of, weight
+from tweenlet.training.data.scan import ClipScan, scan_clip
 from tweenlet.training.data.synthetic import moving_scene
 from tweenlet.training.options import Recipe
 
@@ -45,11 +45,11 @@ STILLS = 200
 
 
 @dataclass(frozen=True)
-class Survey:
+class DatasetPlan:
     """What was found in the footage, before anything is made of it."""
 
-    training: tuple[Footage, ...]
-    held_out: tuple[Footage, ...]
+    training: tuple[ClipScan, ...]
+    held_out: tuple[ClipScan, ...]
     unusable: tuple[tuple[str, str], ...]
     """(file, reason) of each clip that could not be used; the file may be an image of it."""
 
@@ -71,12 +71,12 @@ def _by_reason(unusable: Iterable[tuple[str, str]]) -> list[str]:
     for file, reason in unusable:
         files[reason].append(file)
     ordered = sorted(files.items(), key=lambda item: -len(item[1]))
-    lines = [f"{len(those)} x {reason}: {listed(those)}" for reason, those in ordered[:10]]
+    lines = [f"{len(those)} x {reason}: {name_few(those)}" for reason, those in ordered[:10]]
     others = [file for _, those in ordered[10:] for file in those]
-    return [*lines, f"{len(others)} x for other reasons: {listed(others)}"] if others else lines
+    return [*lines, f"{len(others)} x for other reasons: {name_few(others)}"] if others else lines
 
 
-class Samples:
+class CropDataset:
     """One part of a store: (N, 5, 3, h, w) uint8 frames, (N, 4, 2, h, w) float16 flows or None, on disk."""
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class Samples:
         flows = folder / "flows.npy"
         self.flows: NDArray[np.float16] | None = self.array(flows) if flows.exists() else None
         self.sources: list[str] = [str(source) for source in _list_in(folder / "sources.json")]
-        self.places: list[Place | None] = _places_in(folder / "places.json")
+        self.locations: list[CropLocation | None] = _places_in(folder / "places.json")
         """Where each sample is from, None if synthetic; empty in a store made before these were kept."""
         self._check()
 
@@ -98,7 +98,7 @@ class Samples:
             flows.dtype != np.float16 or flows.shape != (count, 4, 2, *self.frames.shape[-2:])
         ):
             raise _damaged(self.folder / "flows.npy", f"{flows.dtype} of {flows.shape}")
-        for name, lines in (("sources.json", self.sources), ("places.json", self.places)):
+        for name, lines in (("sources.json", self.sources), ("places.json", self.locations)):
             if len(lines) not in ((count, 0) if name == "places.json" else (count,)):
                 raise _damaged(self.folder / name, f"{len(lines)} entries for {count} samples")
 
@@ -126,22 +126,22 @@ def _list_in(path: Path) -> list[Any]:
     return values
 
 
-def _places_in(path: Path) -> list[Place | None]:
+def _places_in(path: Path) -> list[CropLocation | None]:
     try:
-        places = _list_in(path) if path.exists() else []
-        return [None if place is None else Place(**place) for place in places]
+        locations = _list_in(path) if path.exists() else []
+        return [None if place is None else CropLocation(**place) for place in locations]
     except TypeError as error:
         raise _damaged(path, str(error)) from error
 
 
-def survey(
+def scan_clips(
     paths: Iterable[str | Path],
     crop: int,
     validate: Iterable[str | Path] | None = None,
     workers: int = 2,
     progress: Progress | None = None,
     strides: tuple[int, ...] = (1, 2),
-) -> Survey:
+) -> DatasetPlan:
     """Scan every clip for windows of these strides.
 
     Without `validate`, about one usable clip in seven, at most eight, is held out by its name.
@@ -149,7 +149,7 @@ def survey(
     """
     asked = set(find_clips(validate)) if validate is not None else None
     clips = sorted(set(find_clips(paths)) | (asked or set()))
-    found: dict[Path, Footage] = {}
+    found: dict[Path, ClipScan] = {}
     unusable = []
     look = partial(_scan, strides=strides)
     with ThreadPoolExecutor(workers) as pool:
@@ -172,7 +172,7 @@ def survey(
     if not training:
         reasons = "; ".join(_by_reason(unusable)) or "all are held out to validate on"
         raise ValueError(f"none of {len(clips)} clips can be trained on ({reasons})")
-    return Survey(training, tuple(found[clip] for clip in found if clip in held_out), tuple(unusable))
+    return DatasetPlan(training, tuple(found[clip] for clip in found if clip in held_out), tuple(unusable))
 
 
 def _held_out(clips: Sequence[Path]) -> set[Path]:
@@ -181,16 +181,16 @@ def _held_out(clips: Sequence[Path]) -> set[Path]:
     return set(by_name[: min(8, len(clips) // 7 or len(clips) // 2)])
 
 
-def _scan(clip: Path, strides: tuple[int, ...]) -> Footage | UnusableError:
+def _scan(clip: Path, strides: tuple[int, ...]) -> ClipScan | UnusableError:
     try:
-        return scan(clip, strides)
+        return scan_clip(clip, strides)
     except UnusableError as error:
         return error
     except OSError as error:
         return UnusableError(clip, str(error))
 
 
-def prepare(
+def build_dataset(
     paths: Sequence[str | Path],
     folder: Path,
     recipe: Recipe,
@@ -198,7 +198,7 @@ def prepare(
     workers: int = 2,
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
-) -> tuple[Samples, Samples | None]:
+) -> tuple[CropDataset, CropDataset | None]:
     """The training and the validation samples: those in `folder`, or new ones where there is nothing yet.
 
     `notify` hears what was found, with the names of unusable clips, before anything is built. ValueError
@@ -213,7 +213,7 @@ def prepare(
     }
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         with atomic_write_folder(folder) as making:
-            found = survey(paths, recipe.crop, validate, workers, progress, recipe.strides)
+            found = scan_clips(paths, recipe.crop, validate, workers, progress, recipe.strides)
             if notify:
                 notify(str(found))
             _build(found, making, recipe, identity, workers, progress)
@@ -227,7 +227,7 @@ def prepare(
         if notify:
             notify(str(label.get("survey", "")))
     held_out = folder / "validation"
-    return Samples(folder / "train"), Samples(held_out) if held_out.exists() else None
+    return CropDataset(folder / "train"), CropDataset(held_out) if held_out.exists() else None
 
 
 def _label(folder: Path) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _other_clips(there: Any, asked: list[list[Any]]) -> list[str]:
         "new": [clip for clip in now if clip not in before],
         "changed": [clip for clip in now if clip in before and before[clip] != now[clip]],
     }
-    named = [f"{len(clips)} {kind} ({listed(clips)})" for kind, clips in kinds.items() if clips]
+    named = [f"{len(clips)} {kind} ({name_few(clips)})" for kind, clips in kinds.items() if clips]
     return [f"the clips differ: {', '.join(named) or 'in their order'}"]
 
 
@@ -285,7 +285,7 @@ def _bytes(clip: Path) -> int:
 
 
 def _build(
-    found: Survey,
+    found: DatasetPlan,
     folder: Path,
     recipe: Recipe,
     identity: dict[str, Any],
@@ -348,7 +348,7 @@ class _Part:
 
 
 def _harvest_all(
-    footage: Sequence[Footage],
+    footage: Sequence[ClipScan],
     part: _Part,
     synthetic: int,
     recipe: Recipe,
@@ -358,9 +358,9 @@ def _harvest_all(
     """Fill all but the last ``synthetic`` samples of a part; returns stills for the rest."""
     folder, frames, flows = part.folder, part.frames, part.flows
     count = len(frames)
-    quotas = shares([weight(f) for f in footage], count - synthetic)
+    quotas = apportion([weight(f) for f in footage], count - synthetic)
     starts = np.cumsum([0, *quotas])
-    places: list[Place | None] = []
+    locations: list[CropLocation | None] = []
     stills: list[Pixels] = []
     jobs = [
         (f, recipe, frames[a:b], None if flows is None else flows[a:b])
@@ -368,16 +368,16 @@ def _harvest_all(
         if a < b
     ]
     with ThreadPoolExecutor(workers) as pool:
-        for done, (there, kept) in enumerate(pool.map(lambda job: harvest(*job), jobs), 1):
-            places += there
+        for done, (there, kept) in enumerate(pool.map(lambda job: extract_crops(*job), jobs), 1):
+            locations += there
             if done % -(-len(jobs) // STILLS) == 0:
                 stills += kept
             if progress:
                 progress(f"harvesting {folder.name} samples", done, len(jobs))
-    places += [None] * synthetic
-    sources = ["synthetic" if place is None else str(place) for place in places]
+    locations += [None] * synthetic
+    sources = ["synthetic" if place is None else str(place) for place in locations]
     (folder / "sources.json").write_text(json.dumps(sources))
-    (folder / "places.json").write_text(json.dumps([place and asdict(place) for place in places]))
+    (folder / "places.json").write_text(json.dumps([place and asdict(place) for place in locations]))
     frames.flush()
     return stills
 

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tweenlet.runtime.atomic import atomic_write
-from tweenlet.training.data.batches import Batch, in_turn
-from tweenlet.training.data.clips import Pixels, frames_of, images_in, listed, read_image
-from tweenlet.training.data.crops import Place, scaled
-from tweenlet.training.data.store import Progress, Samples
+from tweenlet.training.data.batches import Batch, sequential
+from tweenlet.training.data.clips import Pixels, images_in, name_few, read_frames, read_image
+from tweenlet.training.data.crops import CropLocation, downscale
+from tweenlet.training.data.store import CropDataset, Progress
 
 
-def frames_from(folder: Path, samples: Samples) -> Iterator[Pixels]:
+def read_teacher_frames(folder: Path, samples: CropDataset) -> Iterator[Pixels]:
     """The crops (3, h, w) uint8 RGB of frames that any program made, as the samples were cut, in their order.
 
     ``folder/<name of the clip>/<n>.png`` is frame n of the clip, counted from 0, made from its frames n-3,
@@ -38,25 +38,25 @@ def frames_from(folder: Path, samples: Samples) -> Iterator[Pixels]:
     FileNotFoundError where frames are missing: both before the first picture. ValueError for a frame of
     another size than its clip and OSError where either cannot be read: once it is their turn.
     """
-    places = _places(samples)
-    files = _files(folder, places)
+    locations = _places(samples)
+    files = _files(folder, locations)
     height, width = samples.frames.shape[-2:]
-    return _crops(places, files, height, width)
+    return _crops(locations, files, height, width)
 
 
-def _places(samples: Samples) -> list[Place]:
-    places = [place for place in samples.places if place is not None and place.stride == 1]
-    if len(places) < len(samples):
+def _places(samples: CropDataset) -> list[CropLocation]:
+    locations = [place for place in samples.locations if place is not None and place.stride == 1]
+    if len(locations) < len(samples):
         raise ValueError(
-            f"expected {len(samples)} samples with a place in footage at stride 1, got {len(places)}: "
+            f"expected {len(samples)} samples with a place in footage at stride 1, got {len(locations)}: "
             "harvest with strides=(1,) and synthetic=0"
         )
-    return places
+    return locations
 
 
-def _files(folder: Path, places: list[Place]) -> dict[tuple[str, int], Path]:
+def _files(folder: Path, locations: list[CropLocation]) -> dict[tuple[str, int], Path]:
     """The file for each (clip, first frame of the window)."""
-    names = _names({place.clip for place in places})
+    names = _names({place.clip for place in locations})
     made = {
         (clip, int(image.stem)): image
         for clip, name in names.items()
@@ -64,11 +64,11 @@ def _files(folder: Path, places: list[Place]) -> dict[tuple[str, int], Path]:
         for image in images_in(folder / name)
         if image.stem.isdecimal()
     }
-    truths = {(place.clip, place.first): (place.clip, place.first + 3) for place in places}
+    truths = {(place.clip, place.first): (place.clip, place.first + 3) for place in locations}
     missing = [f"{names[clip]}/{n}" for clip, n in truths.values() if (clip, n) not in made]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(truths)} frames are missing in {folder}: {listed(missing)}"
+            f"{len(missing)} of {len(truths)} frames are missing in {folder}: {name_few(missing)}"
         )
     return {window: made[truth] for window, truth in truths.items()}
 
@@ -81,18 +81,18 @@ def _names(clips: Iterable[str]) -> dict[str, str]:
         names = {clip: "/".join(path.parts[-depth:]) for clip, path in paths.items()}
         if len(set(names.values())) == len(names):
             return names
-    raise ValueError(f"expected clips that differ in more than a suffix, got {listed(sorted(paths))}")
+    raise ValueError(f"expected clips that differ in more than a suffix, got {name_few(sorted(paths))}")
 
 
 def _crops(
-    places: list[Place], files: dict[tuple[str, int], Path], height: int, width: int
+    locations: list[CropLocation], files: dict[tuple[str, int], Path], height: int, width: int
 ) -> Iterator[Pixels]:
     """Each crop in turn; a frame is read once for all the crops of one size that follow each other."""
     clip, shape = "", (0, 0)
     seen, whole = None, np.empty((0, 0, 3), np.uint8)
-    for place in places:
+    for place in locations:
         if place.clip != clip:
-            clip, shape = place.clip, next(frames_of(Path(place.clip))).shape[:2]
+            clip, shape = place.clip, next(read_frames(Path(place.clip))).shape[:2]
         size = (place.width, place.height)
         if seen != (clip, place.first, size):
             file = files[clip, place.first]
@@ -100,20 +100,23 @@ def _crops(
             if picture.shape[:2] != shape:
                 (h, w), (got_h, got_w) = shape, picture.shape[:2]
                 raise ValueError(f"{file}: expected {w}x{h} pixels as in {clip}, got {got_w}x{got_h}")
-            seen, whole = (clip, place.first, size), scaled(picture, size)
+            seen, whole = (clip, place.first, size), downscale(picture, size)
         area = (slice(place.top, place.top + height), slice(place.left, place.left + width))
         yield whole[area].transpose(2, 0, 1)
 
 
-def made_by(
-    teacher: Callable[[Batch], Tensor], samples: Samples, size: int = 8, device: torch.device | str = "cpu"
+def predict_all(
+    teacher: Callable[[Batch], Tensor],
+    samples: CropDataset,
+    size: int = 8,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Pixels]:
     """What a teacher makes of every sample in turn, (3, h, w) uint8 RGB, rounded.
 
     The teacher takes a Batch of `size` samples on a device and returns (B, 3, h, w) in [0, 1], without
     gradients. ValueError where it returns another shape or what is not a number.
     """
-    for batch in in_turn(samples, size):
+    for batch in sequential(samples, size):
         with torch.no_grad():
             pictures = teacher(batch.to(device))
         if pictures.shape != batch.truth.shape:
@@ -124,7 +127,7 @@ def made_by(
         yield from (pictures.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
-def keep(
+def store_frames(
     path: Path,
     pictures: Iterable[NDArray[np.uint8]],
     count: int,
@@ -152,4 +155,4 @@ def keep(
         if done < count:
             raise ValueError(f"expected {count} pictures, got {done}")
         kept.flush()
-    return Samples.array(path)
+    return CropDataset.array(path)
