@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tweenlet.interpolation import video as interpolate
 from tweenlet.interpolation.prefetch import AHEAD, BEHIND, DeviceCopier, HostCopy, WriteQueue, prefetch
 from tweenlet.video.frame import Frame
-from tweenlet.video.writer import VideoWriter
+from tweenlet.video.video_writer import VideoWriter
 
 CLIP = Path(__file__).parents[1] / "assets" / "learning-area-frog.mp4"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tweenlet import video
-from tweenlet.video.programmes import companions
+from tweenlet.video.programmes import find_companions
 from tweenlet.video.rates import usual_rate, usual_step
 
 DEFAULT = av.stream.Disposition.default
@@ -90,10 +90,10 @@ def test_the_sound_is_that_of_the_programme(tmp_path):
     )
     streams = [SimpleNamespace(index=i, id=pid) for i, pid in enumerate((256, 258, 257, 259))]
     container = SimpleNamespace(format=SimpleNamespace(name="mpegts"), streams=streams)
-    assert companions(container, streams[0], path) == {0, 2}
-    assert companions(container, streams[1], path) == {1, 3}
+    assert find_companions(container, streams[0], path) == {0, 2}
+    assert find_companions(container, streams[1], path) == {1, 3}
     container.format.name = "matroska,webm"
-    assert companions(container, streams[0], path) == {0, 1, 2, 3}
+    assert find_companions(container, streams[0], path) == {0, 1, 2, 3}
 
 
 class Stated:

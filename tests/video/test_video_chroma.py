@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from scene import scene
 
-from tweenlet.video import chroma, frame
-from tweenlet.video.frame import Colour, bits_of, fit, from_rgb, to_rgb
+from tweenlet.video import chroma
+from tweenlet.video import colour as colours
+from tweenlet.video.colour import Colour, bits_of
+from tweenlet.video.conversion import convert_picture, from_rgb, to_rgb
 
 LOCATIONS = {"left": 1, "center": 2, "topleft": 3, "top": 4}
 FORMATS = [
@@ -74,9 +76,9 @@ def test_what_has_no_location():
     ("name", "right", "below"), [("left", 0, 0.5), ("center", 0.5, 0.5), ("topleft", 0, 0), ("top", 0.5, 0)]
 )
 def test_chroma_lies_where_its_location_says(monkeypatch, name, right, below):
-    monkeypatch.setattr(frame, "location_of", lambda _: LOCATIONS[name])
+    monkeypatch.setattr(colours, "location_of", lambda _: LOCATIONS[name])
     picture = picture_of(ramp(), "yuv420p", (96, 96), Colour(1, 1))
-    full = planes_of(fit(picture, "yuv444p", Colour(1, 1)))
+    full = planes_of(convert_picture(picture, "yuv444p", Colour(1, 1)))
     place = np.arange(8, 88)
     expected = [28 + 2 * (place - shift) for shift in (right, below)]
     np.testing.assert_allclose(full[1][40, 8:88], expected[0], atol=0.51)
@@ -88,7 +90,7 @@ def test_chroma_lies_where_its_location_says(monkeypatch, name, right, below):
 @pytest.mark.parametrize("pixels", FORMATS)
 def test_any_planes_come_back_to_the_code(monkeypatch, pixels, name, size):
     colour = Colour(1, 2 if "j" in pixels else 1, chroma=LOCATIONS[name])
-    monkeypatch.setattr(frame, "location_of", lambda _: colour.chroma)
+    monkeypatch.setattr(colours, "location_of", lambda _: colour.chroma)
     draw = np.random.default_rng(0)
     picture = av.VideoFrame(*size, pixels)
     for view in planes_of(picture):

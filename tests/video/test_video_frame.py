@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scene import scene
 
-from tweenlet.video.frame import Colour, bits_of, fit, from_rgb, to_rgb
+from tweenlet.video.colour import Colour, bits_of
+from tweenlet.video.conversion import convert_picture, from_rgb, to_rgb
 
 LIMITED_709 = Colour(matrix=1, range=1)
 FORMATS = [
@@ -78,7 +79,7 @@ def test_without_a_matrix_tag_it_is_what_players_take(height):
 def test_luma_of_a_fitted_frame_is_untouched(source, target):
     colour = Colour(matrix=6, range=2)
     picture = from_rgb(scene(1, 32, 24), source, colour)
-    fitted = fit(picture, target, colour)
+    fitted = convert_picture(picture, target, colour)
     assert fitted.format.name == target
     np.testing.assert_array_equal(planes_of(picture)[0], planes_of(fitted)[0])
 
@@ -86,12 +87,12 @@ def test_luma_of_a_fitted_frame_is_untouched(source, target):
 def test_another_matrix_or_range_is_converted():
     picture = from_rgb(scene(1, 32, 24), "yuv444p", LIMITED_709)
     for pixels, colour in [("yuv444p", Colour(5, 2)), ("yuv420p", Colour(6, 1)), ("yuvj444p", Colour(1, 2))]:
-        assert np.abs(to_rgb(fit(picture, pixels, colour)) - to_rgb(picture)).mean() < 2.5 / 255
+        assert np.abs(to_rgb(convert_picture(picture, pixels, colour)) - to_rgb(picture)).mean() < 2.5 / 255
 
 
 def test_fitting_changes_nothing_where_nothing_is_to_change():
     picture = from_rgb(scene(1, 32, 24), "yuv420p", LIMITED_709)
-    assert fit(picture, "yuv420p", LIMITED_709) is picture
+    assert convert_picture(picture, "yuv420p", LIMITED_709) is picture
 
 
 def test_values_outside_are_clipped():

@@ -12,7 +12,7 @@ import pytest
 from scene import scene
 
 from tweenlet import video
-from tweenlet.video.headers import Shape, completed_y4m
+from tweenlet.video.headers import Shape, complete_y4m_header
 
 
 def copy(source: Path, target: Path, rate: Fraction | None = None) -> list[str]:
@@ -59,7 +59,7 @@ def test_the_pixel_shape_is_kept(wide, tmp_path, suffix):
 
 def test_a_y4m_header_without_a_shape_stays():
     header = b"YUV4MPEG2 W64 H48 F25:1 Ip A0:0 C420jpeg\nFRAME\n A0:0 "
-    assert completed_y4m(header, Shape(64, 48, aspect=Fraction(4, 3))).count(b" A4:3 ") == 1
+    assert complete_y4m_header(header, Shape(64, 48, aspect=Fraction(4, 3))).count(b" A4:3 ") == 1
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])

@@ -13,8 +13,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from tweenlet import interpolate_video
-from tweenlet.video.frame import Colour, bits_of, from_rgb, planes_of
-from tweenlet.video.static_areas import keep_still
+from tweenlet.video.colour import Colour, bits_of
+from tweenlet.video.conversion import from_rgb, planes_of
+from tweenlet.video.static_areas import copy_static_areas
 
 
 class Blend(torch.nn.Module):
@@ -119,7 +120,7 @@ def test_what_passes_between_two_equal_areas_is_left_alone(pixels):
     planes_of(after)[0][0, 0] += unit  # the pictures are not equal all over
     planes_of(made)[0][:] += unit
     planes_of(made)[0][30, 40] += 12 * unit  # a spark, far from it
-    keep_still(made, before, after)
+    copy_static_areas(made, before, after)
     luma = planes_of(made)[0]
     assert (luma[16:, :32] == 100 * unit).all()
     assert luma[30, 40] == 113 * unit
@@ -132,5 +133,5 @@ def test_what_changes_from_one_picture_to_the_next_is_left_alone():
     for plane, later in zip(planes_of(made), planes_of(after), strict=True):
         plane[:] += 1
         later[:] += 2
-    keep_still(made, before, after)
+    copy_static_areas(made, before, after)
     assert all((plane == 101).all() for plane in planes_of(made))

@@ -26,7 +26,7 @@ from tweenlet.evaluation.samples import (
     as_it_is,
     short_names,
 )
-from tweenlet.video.images import natural
+from tweenlet.video.images import natural_key
 
 DAVIS = (
     "bear", "bike-packing", "blackswan", "bmx-bumps", "bmx-trees", "boat", "boxing-fisheye", "breakdance",
@@ -284,7 +284,7 @@ def _folders(path: Path, content: str) -> list[Path]:
     found = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
     if not found:
         raise ValueError(f"expected folders of {content} in {path}, found none")
-    return sorted(found, key=natural)
+    return sorted(found, key=natural_key)
 
 
 def _home(path: Path, below: Iterable[str], names: Sequence[str]) -> Path:

@@ -54,7 +54,7 @@ def demo(
     summary = interpolate_video(
         CLIP, smooth, factor=2, model=model, device=device, overwrite=overwrite, progress=progress
     )
-    with video.whole([picture]) as [partial]:
+    with video.write_files([picture]) as [partial]:
         side_by_side(hardest_step(smooth)).save(partial)
     return Demo(smooth, picture, summary)
 

@@ -192,7 +192,7 @@ def interpolate_pair(
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation)
     interpolator = _interpolator(model, device, dtype, engine, tile)
     made = list(interpolator(frames, factor, cuts=False, repeats="ignore"))[1:-1]
-    with video.whole(targets) as partials:
+    with video.write_files(targets) as partials:
         for partial, picture in zip(partials, made, strict=True):
             encoder.write(picture, partial, real)
     return targets

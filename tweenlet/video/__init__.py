@@ -9,17 +9,20 @@
 A frame goes from the decoder to the encoder unchanged; only frames made by a network pass through RGB. Memory
 use is constant: one frame is held back until its duration is known, and every frame is decoded once.
 
-    reader.py            any source as a Reader           writer.py           a Writer for any output
-    container.py         opening files, URLs, pipes       codecs.py           encoder, pixel format, options
-    decoder.py           packets to pictures              headers.py          crop and pixel shape, patched in
-    frame_times.py       pictures to timed Frames         streams.py          audio, subtitles, attachments
-    rates.py             frame rate, stated durations     sinks.py            copying or converting one stream
-    truncation.py        files cut short                  timestamps.py       packet timestamps made to rise
-    notices.py           what is damaged or missing       codec_parameters.py streams PyAV refuses to copy
-    programmes.py        MPEG-TS programmes               static_areas.py     exact codes where nothing moves
-    ffv1_checksums.py    damage in FFV1                   images.py           still images, in and out
-    frame.py, chroma.py  Y'CbCr to RGB and back, exactly  image_tags.py       ICC profile, EXIF
-    orientation.py       rotation and mirroring           scene_detection.py  cuts and repeated frames
+    in    reader.py            any source as a Reader          container.py     opening files, URLs, pipes
+          decoder.py           packets to pictures             truncation.py    files cut short
+          frame_times.py       pictures to timed Frames        rates.py         frame rate, stated durations
+          programmes.py        MPEG-TS programmes              ffv1_checksums.py  damage in FFV1
+          notices.py           what is damaged or missing
+    frame frame.py, conversion.py, colour.py, chroma.py        Y'CbCr to RGB and back without loss
+          orientation.py       rotation, mirroring             static_areas.py  exact codes in static areas
+          scene_detection.py   cuts, repeated frames
+    image images.py            still images, in and out        image_tags.py    ICC profile, EXIF
+    out   output.py            the writer for a name           writer.py        what all writers share
+          video_writer.py      one video file, y4m             image_writer.py  numbered images
+          codecs.py            encoder and pixel format        headers.py       crop and pixel shape
+          streams.py           the streams beside the pictures sinks.py, audio.py, subtitles.py   one of them
+          timestamps.py        packet timestamps made to rise  codec_parameters.py   what PyAV refuses to copy
 
 It may import :mod:`tweenlet.runtime` only.
 """
@@ -29,7 +32,8 @@ from __future__ import annotations
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE
 from tweenlet.video.notices import Notice
+from tweenlet.video.output import write
 from tweenlet.video.reader import Reader, read
-from tweenlet.video.writer import Writer, whole, write
+from tweenlet.video.writer import Writer, write_files
 
-__all__ = ["IMAGE_RATE", "Frame", "Notice", "Reader", "Writer", "read", "whole", "write"]
+__all__ = ["IMAGE_RATE", "Frame", "Notice", "Reader", "Writer", "read", "write", "write_files"]

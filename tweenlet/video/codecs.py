@@ -12,7 +12,7 @@ from typing import cast
 import av
 
 from tweenlet.video.chroma import LEFT
-from tweenlet.video.frame import LIMITED, Colour, is_gray, is_rgb, side_data_of
+from tweenlet.video.colour import LIMITED, Colour, is_gray, is_rgb, side_data_of
 from tweenlet.video.headers import PLACEHOLDER, Shape
 from tweenlet.video.reader import Reader
 
@@ -72,8 +72,10 @@ class Codec:
         """Whether the file's length is counted in decoding times, which end early where the rate varies."""
         return self.container in ("mp4", "mov")
 
-    def add_to(self, output: av.container.OutputContainer, like: Reader, rate: Fraction) -> av.VideoStream:
-        """Add the picture stream to an output, with the size, tags, pixel shape and rotation of ``like``."""
+    def add_to(
+        self, output: av.container.OutputContainer, template: Reader, rate: Fraction
+    ) -> av.VideoStream:
+        """Add the picture stream to an output, with ``template``'s size, tags, pixel shape and rotation."""
         options = self.options | {"chroma_sample_location": str(self.siting)}
         stream = cast(av.VideoStream, output.add_stream(self.encoder, rate, options))
         stream.width, stream.height = self.size
@@ -83,39 +85,39 @@ class Codec:
             os.environ.setdefault("SVT_LOG", "1")  # errors only; it takes this no other way
         if self.tag:
             stream.codec_context.codec_tag = self.tag
-        if like.stream is not None:
+        if template.stream is not None:
             stream.codec_context.sample_aspect_ratio = self.shape.aspect
-            stream.metadata.update(_names(like, like.stream, rate))
+            stream.metadata.update(_stream_metadata(template, template.stream, rate))
         if self.completes_header:
             name = "handler_name" if self.counts_decoding_time else "title"
             title = "" if self.counts_decoding_time else stream.metadata.get("title", "")
             stream.metadata[name] = PLACEHOLDER + title
         if not self.fixed_rate:
-            turn = side_data_of(like.first.picture, "DISPLAYMATRIX")
+            turn = side_data_of(template.first.picture, "DISPLAYMATRIX")
             if turn is not None:
                 stream.set_display_matrix(struct.unpack("9i", turn))
-            elif like.first.picture.rotation:
-                stream.set_display_rotation(like.first.picture.rotation)
+            elif template.first.picture.rotation:
+                stream.set_display_rotation(template.first.picture.rotation)
         return stream
 
 
-def choose_codec(suffix: str, like: Reader) -> Codec:
+def choose_codec(suffix: str, template: Reader) -> Codec:
     """The encoder for a kind of file: H.264 for 8 bits, HEVC for more; .webm VP9 and AV1; .y4m raw pictures.
 
     Raises ValueError for a suffix that is not known.
     """
-    codec = _choose_codec(suffix, like)
-    codec = replace(codec, shape=_shape(codec, like))
+    codec = _choose_codec(suffix, template)
+    codec = replace(codec, shape=_shape(codec, template))
     if codec.container in ("matroska", "webm") and codec.completes_header:
         codec = replace(codec, container_options=codec.container_options | {"write_crc32": "0"})
     return codec
 
 
-def _shape(codec: Codec, like: Reader) -> Shape:
+def _shape(codec: Codec, template: Reader) -> Shape:
     """The picture as it is to be shown: padded by one where halved chroma and H.264 or HEVC ask for it."""
-    aspect = like.stream.sample_aspect_ratio if like.stream is not None else None
-    width, height, aspect = like.width, like.height, aspect or Fraction(1)
-    if codec.fixed_rate and like.orientation.sideways:
+    aspect = template.stream.sample_aspect_ratio if template.stream is not None else None
+    width, height, aspect = template.width, template.height, aspect or Fraction(1)
+    if codec.fixed_rate and template.orientation.sideways:
         width, height, aspect = height, width, 1 / aspect
     if codec.encoder not in ("libx264", "libx265"):
         return Shape(width, height, aspect=aspect)
@@ -123,7 +125,7 @@ def _shape(codec: Codec, like: Reader) -> Shape:
     return Shape(width, height, -width % across, -height % down, aspect)
 
 
-def _names(like: Reader, stream: av.VideoStream, rate: Fraction) -> dict[str, str]:
+def _stream_metadata(template: Reader, stream: av.VideoStream, rate: Fraction) -> dict[str, str]:
     """What is to be kept of what a stream says about itself."""
     said = {k.lower(): v for m in (stream.container.metadata, stream.metadata) for k, v in m.items()}
     names = {k: v for k, v in stream.metadata.items() if k in ("language", "title", "stereo_mode")}
@@ -131,70 +133,74 @@ def _names(like: Reader, stream: av.VideoStream, rate: Fraction) -> dict[str, st
     parts = re.fullmatch(r"(\d\d:\d\d:\d\d)([:;.])(\d\d)", code)
     if parts and rate >= 1:
         drops = (rate / Fraction(30000, 1001)).denominator == 1
-        frame = int(int(parts[3]) * rate / (like.rate or rate))
+        frame = int(int(parts[3]) * rate / (template.rate or rate))
         names["timecode"] = f"{parts[1]}{parts[2] if drops else ':'}{frame:02d}"
     return names
 
 
-def _choose_codec(suffix: str, like: Reader) -> Codec:
+def _choose_codec(suffix: str, template: Reader) -> Codec:
     container = KINDS.get(suffix.lower())
     if container is None:
         raise ValueError(
             f"cannot write {suffix} files: expected {' '.join(KINDS)}, a folder, "
             "or a pattern of images such as out/%05d.png"
         )
-    colour = _colour(like)
-    deep = like.bits > 8
+    colour = _colour(template)
+    deep = template.bits > 8
     if container == "yuv4mpegpipe":
-        return Codec(container, "wrapped_avframe", _pixels(like), colour, {}, {"strict": "-1"})
+        return Codec(container, "wrapped_avframe", _pixels(template), colour, {}, {"strict": "-1"})
     if container == "webm":
-        if deep and min(like.width, like.height) >= 16:  # SVT-AV1 takes no smaller ones, and VP9 8 bits only
-            options = _AV1 | _hdr10(like.first.picture, "libsvtav1")
+        if (
+            deep and min(template.width, template.height) >= 16
+        ):  # SVT-AV1 takes no smaller ones, and VP9 8 bits only
+            options = _AV1 | _hdr10(template.first.picture, "libsvtav1")
             return Codec(container, "libsvtav1", "yuv420p10le", colour, options)
-        pixels = re.sub(r"1\dle$", "", _pixels(like))
+        pixels = re.sub(r"1\dle$", "", _pixels(template))
         return Codec(container, "libvpx-vp9", pixels, colour, _VP9)
-    faststart = {} if container == "matroska" else {"movflags": "+faststart" + _of_a_phone(like)}
-    if deep and min(like.width, like.height) >= 64:  # in smaller pictures x265 writes past its buffers
+    faststart = {} if container == "matroska" else {"movflags": "+faststart" + _phone_metadata_flag(template)}
+    if (
+        deep and min(template.width, template.height) >= 64
+    ):  # in smaller pictures x265 writes past its buffers
         pixels, options = (
-            _pixels(like, container == "matroska"),
-            _HEVC | _hdr10(like.first.picture, "libx265"),
+            _pixels(template, container == "matroska"),
+            _HEVC | _hdr10(template.first.picture, "libx265"),
         )
         return Codec(container, "libx265", pixels, colour, options, faststart, "hvc1" if faststart else "")
-    options = _H264 | _hdr10(like.first.picture, "libx264")
+    options = _H264 | _hdr10(template.first.picture, "libx264")
     return Codec(
-        container, "libx264", _pixels(like, container == "matroska", top=10), colour, options, faststart
+        container, "libx264", _pixels(template, container == "matroska", top=10), colour, options, faststart
     )
 
 
-def _colour(like: Reader) -> Colour:
+def _colour(template: Reader) -> Colour:
     """The tags of Y'CbCr made from a source: its own, or BT.709 with chroma at the left of what has none."""
-    source, colour = like.first.picture.format, like.colour
+    source, colour = template.first.picture.format, template.colour
     if _subsampling(source) == (1, 1):
         colour = replace(colour, chroma=LEFT)
-    still = is_rgb(source) or (is_gray(source) and like.stream is None)
+    still = is_rgb(source) or (is_gray(source) and template.stream is None)
     return replace(colour, matrix=1, range=LIMITED) if still else colour
 
 
-def _of_a_phone(like: Reader) -> str:
+def _phone_metadata_flag(template: Reader) -> str:
     """The flag that keeps what phones and cameras write about themselves, where they did: with it, other
     players may not find the title.
     """
-    names = {} if like.stream is None else like.stream.container.metadata
+    names = {} if template.stream is None else template.stream.container.metadata
     return "+use_metadata_tags" if any(k.startswith("com.") or k in ("make", "model") for k in names) else ""
 
 
-def _pixels(like: Reader, whole: bool = True, top: int = 12) -> str:
+def _pixels(template: Reader, whole: bool = True, top: int = 12) -> str:
     """The Y'CbCr format next to the source's.
 
     ``whole``: whether the chroma of RGB is kept whole. ``top``: the most bits that the encoder takes.
     """
-    source = like.first.picture.format
+    source = template.first.picture.format
     still = is_rgb(source) or is_gray(source)
     across, down = (1, 1) if is_rgb(source) and whole else (2, 2) if still else _subsampling(source)
     planes = {(2, 2): "yuv420p", (2, 1): "yuv422p"}.get((across, down), "yuv444p")
-    if like.bits == 8:
+    if template.bits == 8:
         return planes
-    return f"{planes}{min(10 if still or like.bits <= 10 else 12, top)}le"
+    return f"{planes}{min(10 if still or template.bits <= 10 else 12, top)}le"
 
 
 def _subsampling(pixels: av.VideoFormat) -> tuple[int, int]:
@@ -209,7 +215,7 @@ def _hdr10(picture: av.VideoFrame, encoder: str) -> dict[str, str]:
         *pairs, has_primaries, has_luminance = struct.unpack("22i", mastering[:88])
         values = [Fraction(n, d) if d else Fraction(0) for n, d in zip(pairs[::2], pairs[1::2], strict=True)]
         if has_primaries and has_luminance:
-            rx, ry, gx, gy, bx, by, wx, wy, low, high = _in_units(values, encoder)
+            rx, ry, gx, gy, bx, by, wx, wy, low, high = _format_hdr10_values(values, encoder)
             params = [*params, f"{display}=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({high},{low})"]
     level = side_data_of(picture, "CONTENT_LIGHT_LEVEL")
     if level is not None:
@@ -217,7 +223,7 @@ def _hdr10(picture: av.VideoFrame, encoder: str) -> dict[str, str]:
     return {option: ":".join(params)} if params else {}
 
 
-def _in_units(values: list[Fraction], encoder: str) -> list[str]:
+def _format_hdr10_values(values: list[Fraction], encoder: str) -> list[str]:
     """Coordinates and luminances as SVT-AV1 reads them, decimal, or as the others do, in whole steps."""
     if encoder == "libsvtav1":
         return [f"{float(value):.5f}" for value in values]

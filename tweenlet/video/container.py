@@ -24,11 +24,11 @@ import av
 from av.container import InputContainer
 
 _PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
-_NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+_NOT_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a video lies: how FFmpeg is to open it, and how people call it.
 
     ``path`` is None for a URL, and for a pipe, which can be opened only once.
@@ -50,7 +50,7 @@ def is_url(name: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None and not Path(name).exists()
 
 
-def place_of(source: str | os.PathLike[str]) -> Place:
+def locate(source: str | os.PathLike[str]) -> Location:
     """The place that a name of a video means: a URL, "-" (standard input), a file or a FIFO.
 
     Raises FileNotFoundError where there is nothing, ValueError for a terminal or another device.
@@ -59,32 +59,32 @@ def place_of(source: str | os.PathLike[str]) -> Place:
     if name == "-":
         if os.isatty(0):
             raise ValueError("standard input is a terminal: pipe a video into it, such as y4m")
-        return Place("pipe:0", "standard input")
+        return Location("pipe:0", "standard input")
     if is_url(name):
-        return Place(name, name, is_url=True)
+        return Location(name, name, is_url=True)
     path = Path(name)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {name}")
     mode = path.stat().st_mode
     if stat.S_ISREG(mode):
-        return Place(f"file:{path}", name, path)
+        return Location(f"file:{path}", name, path)
     if stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and name in ("/dev/stdin", "/dev/fd/0")):
-        return Place("pipe:0" if stat.S_ISSOCK(mode) else f"file:{path}", name)
+        return Location("pipe:0" if stat.S_ISSOCK(mode) else f"file:{path}", name)
     raise ValueError(f"{name} is a device, not a file: expected a video, or a pipe that one comes through")
 
 
-def open_container(place: Place) -> InputContainer:
+def open_container(location: Location) -> InputContainer:
     """Open what should be a video; ValueError or OSError with the reason in words where it is none."""
-    options = {} if place.is_url else {"format_whitelist": _formats()}
+    options = {} if location.is_url else {"format_whitelist": _readable_formats()}
     try:
-        container = av.open(place.url, "r", options=options, metadata_errors="replace")
+        container = av.open(location.url, "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, av.ArgumentError):
-            raise system_error(error, f"cannot read {place.name}") from None
-        raise ValueError(_why_unreadable(place)) from None
+            raise system_error(error, f"cannot read {location.name}") from None
+        raise ValueError(_explain_unreadable(location)) from None
     if container.format.name == "tty":  # FFmpeg's player of text files
         container.close()
-        raise ValueError(_why_unreadable(place))
+        raise ValueError(_explain_unreadable(location))
     return container
 
 
@@ -104,7 +104,7 @@ def start_of(container: InputContainer) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
-def film_streams(container: InputContainer, name: str, index: int | None = None) -> list[av.VideoStream]:
+def film_candidates(container: InputContainer, name: str, index: int | None = None) -> list[av.VideoStream]:
     """The video streams of a file that may be its film, the likeliest first: those marked as default, the
     larger first, then the others. Covers and thumbnails that are marked as such are none.
 
@@ -118,7 +118,7 @@ def film_streams(container: InputContainer, name: str, index: int | None = None)
             indices = ", ".join(str(s.index) for s in streams) or "none"
             raise ValueError(f"{name} has no video stream {index}: its video streams are {indices}")
         return chosen
-    films = [s for s in streams if not s.disposition & _NO_FILM]
+    films = [s for s in streams if not s.disposition & _NOT_FILM]
     if not films:
         raise ValueError(f"{name} has no video stream")
     default = av.stream.Disposition.default
@@ -126,27 +126,27 @@ def film_streams(container: InputContainer, name: str, index: int | None = None)
 
 
 @cache
-def _formats() -> str:
+def _readable_formats() -> str:
     """The kinds of files that are read, in FFmpeg's names: all that hold their pictures themselves."""
     names = (name for name in av.formats_available if not set(name.split(",")) & set(_PLAYLISTS))
     return ",".join(names)
 
 
-def _why_unreadable(place: Place) -> str:
-    name = place.name
-    if place.is_url:
+def _explain_unreadable(location: Location) -> str:
+    name = location.name
+    if location.is_url:
         return f"{name} is not a video that can be read"
-    if place.path is None:
+    if location.path is None:
         return (
             f"{name} is not a video that can be read in one pass, "
             "such as a y4m stream (YUV4MPEG2), Matroska or MPEG-TS"
         )
-    with place.path.open("rb") as file:
+    with location.path.open("rb") as file:
         head = file.read(512)
     if not head:
         return f"{name} is an empty file"
     if head[4:8] == b"ftyp":
         return f"{name} is cut short: the index of this MP4 file (its moov box) is missing"
     if head.lstrip(b"\xef\xbb\xbf \r\n").startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")):
-        return f"{name} is a playlist, which names other files: to have it followed, write file://{place.path.resolve()}"
+        return f"{name} is a playlist, which names other files: to have it followed, write file://{location.path.resolve()}"
     return f"{name} is not a video file that can be read"

@@ -89,8 +89,8 @@ class Decoder:
     def __iter__(self) -> Iterator[Picture]:
         for packet in self._all():
             self._remember(packet)
-            for frame in self._decoded(packet):
-                yield self._judged(frame)
+            for frame in self._decode(packet):
+                yield self._assess(frame)
 
     def _look_ahead(self) -> None:
         size = 0
@@ -166,7 +166,7 @@ class Decoder:
             if damaged:
                 self._bad.add(stamp)
 
-    def _decoded(self, packet: Any) -> list[av.VideoFrame]:
+    def _decode(self, packet: Any) -> list[av.VideoFrame]:
         try:
             frames: list[av.VideoFrame] = packet.decode()
         except MemoryError:
@@ -176,7 +176,7 @@ class Decoder:
             return []
         return frames
 
-    def _judged(self, frame: av.VideoFrame) -> Picture:
+    def _assess(self, frame: av.VideoFrame) -> Picture:
         bad, lost, repeats = frame.is_corrupt, self._lost_before(frame), self._repeats_before(frame)
         if frame.pts is not None:
             bad |= frame.pts in self._bad

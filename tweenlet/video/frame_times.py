@@ -1,4 +1,4 @@
-"""Times: decoded pictures as frames with exact times and durations, and notices of what is missing.
+"""Frame times: decoded pictures as frames with exact times and durations, and notices of what is missing.
 
 ::
 
@@ -33,7 +33,7 @@ _BEYOND = 10  # seconds beyond the end that the file states
 _LONGEST = 24 * 3600  # seconds between two pictures, where the file states no end
 
 
-class Times:
+class FrameTimes:
     """The frames of one video stream, each held back until its duration is known; to be iterated once.
 
     ``start`` is the time of the file's clock, in seconds, from which its frames and its sound are counted.
@@ -62,7 +62,7 @@ class Times:
     def __iter__(self) -> Iterator[Frame]:
         held: Frame | None = None
         for picture in self._decoder:
-            time = self._time(picture, held)
+            time = self._time_of(picture, held)
             if held is None:
                 self._note_start(picture, time)
             else:
@@ -77,9 +77,9 @@ class Times:
             self._was_damaged = picture.damaged
             self._count += 1
         if held is not None:
-            yield self._ended(held)
+            yield self._finish(held)
 
-    def _time(self, picture: Picture, held: Frame | None) -> Fraction:
+    def _time_of(self, picture: Picture, held: Frame | None) -> Fraction:
         """When a picture is shown: later than the one before, whatever its time stamp."""
         if held is None:
             return Fraction(0) if picture.time is None else picture.time + self._shift
@@ -129,7 +129,7 @@ class Times:
         ):
             self._notices.add(Notice("gap", "the file has no pictures there", end, time))
 
-    def _ended(self, last: Frame) -> Frame:
+    def _finish(self, last: Frame) -> Frame:
         """The last frame, to the end that the file states if that is near; what is missing is noted.
 
         (MP4 knows the durations of pictures in the order of decoding only.)
@@ -148,14 +148,14 @@ class Times:
                 self._note_missing("the file is cut short", shown, end or self._file_end(shown))
             return last
         if end is None:
-            return self._compared_with_file(last, shown)
+            return self._check_file_end(last, shown)
         complete = 0 < self._stream.frames <= self._decoder.count
         if end - shown <= self._tolerance(shown) or complete:
             return replace(last, duration=max(end - last.time, last.duration))
         self._note_missing("the file states a later end", shown, end)
         return last
 
-    def _compared_with_file(self, last: Frame, shown: Fraction) -> Frame:
+    def _check_file_end(self, last: Frame, shown: Fraction) -> Frame:
         """Where nothing is stated about the stream alone: none of the streams may end early."""
         end = self._file_end(shown)
         reach = self._decoder.reach - self.start

@@ -24,7 +24,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tweenlet.video.frame import Colour
+from tweenlet.video.colour import Colour
 
 PLACEHOLDER = "VideoHandler" + 40 * "."
 """What the name of the picture stream begins with until its header is completed, for room; in MP4 the dots
@@ -58,7 +58,7 @@ class Shape:
         return not (self.right or self.bottom) and self.aspect == 1
 
 
-def padded(picture: av.VideoFrame, shape: Shape) -> av.VideoFrame:
+def pad_to_shape(picture: av.VideoFrame, shape: Shape) -> av.VideoFrame:
     """A planar picture with the last column and row repeated where a shape has more: in luma only, as halved
     chroma reaches that far already.
     """
@@ -85,7 +85,7 @@ def complete_matroska(path: Path, shape: Shape) -> None:
     """
     with path.open("r+b") as file:
         head = file.read(_HEAD)
-        begin, end = _placed(head, PLACEHOLDER.encode())
+        begin, end = _find_track(head, PLACEHOLDER.encode())
         extra = [(_CROP_RIGHT, shape.right), (_CROP_BOTTOM, shape.bottom)]
         if shape.aspect != 1:
             extra += [(_DISPLAY_WIDTH, round(shape.width * shape.aspect)), (_DISPLAY_HEIGHT, shape.height)]
@@ -119,7 +119,7 @@ def complete_mp4(path: Path, shape: Shape) -> None:
     raise ValueError(f"{path} has no picture stream to complete")
 
 
-def completed_y4m(header: bytes, shape: Shape) -> bytes:
+def complete_y4m_header(header: bytes, shape: Shape) -> bytes:
     """The first bytes of a y4m stream with the pixel shape."""
     return header.replace(b" A0:0 ", b" A%d:%d " % shape.aspect.as_integer_ratio(), 1)
 
@@ -140,7 +140,7 @@ class Y4MFile(io.RawIOBase):
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Write all of it."""
         whole = bytes(data)
-        self._file.write(completed_y4m(whole, self._shape) if self._is_first else whole)
+        self._file.write(complete_y4m_header(whole, self._shape) if self._is_first else whole)
         self._is_first = False
         return len(whole)
 
@@ -150,7 +150,7 @@ class Y4MFile(io.RawIOBase):
         super().close()
 
 
-def _placed(head: bytes, name: bytes) -> tuple[int, int]:
+def _find_track(head: bytes, name: bytes) -> tuple[int, int]:
     """Where the content of the track with a name begins and ends."""
     spans = [(0, len(head))]
     for code in (_SEGMENT, _TRACKS, _ENTRY):
@@ -162,14 +162,14 @@ def _placed(head: bytes, name: bytes) -> tuple[int, int]:
 
 
 def _spans(data: bytes, begin: int, end: int, code: bytes) -> list[tuple[int, int]]:
-    return [(at, min(to, end)) for found, at, to in _walk(data, begin, end) if found == code]
+    return [(at, min(to, end)) for found, at, to in _iterate_elements(data, begin, end) if found == code]
 
 
 def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, bytes]]:
-    return ((code, data[at:to]) for code, at, to in _walk(data, begin, end))
+    return ((code, data[at:to]) for code, at, to in _iterate_elements(data, begin, end))
 
 
-def _walk(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _iterate_elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """EBML elements side by side: their codes, and where their contents begin and end."""
     while begin < end - 1:
         code = data[begin : begin + _length(data[begin])]

@@ -61,15 +61,15 @@ def add_tags(data: bytes, tags: ImageTags, gray: bool) -> bytes:
     """An encoded PNG, JPEG, TIFF or WebP with the tags; a profile goes only with pixels of its own kind."""
     icc = tags.icc if tags.icc and tags.icc[16:20] == (b"GRAY" if gray else b"RGB ") else None
     if data.startswith(_PNG):
-        return _into_png(data, icc, tags)
+        return _tag_png(data, icc, tags)
     if data.startswith(b"\xff\xd8"):
-        return _into_jpeg(data, icc, tags.exif)
+        return _tag_jpeg(data, icc, tags.exif)
     if data.startswith(b"RIFF"):
-        return _into_webp(data, icc, tags.exif)
-    return _into_tiff(data, icc) if icc else data
+        return _tag_webp(data, icc, tags.exif)
+    return _tag_tiff(data, icc) if icc else data
 
 
-def without_profile(data: bytes) -> bytes:
+def strip_png_profile(data: bytes) -> bytes:
     """A PNG without its ICC profile; any other file as it is."""
     if not data.startswith(_PNG):
         return data
@@ -95,7 +95,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at = end
 
 
-def _into_png(data: bytes, icc: bytes | None, tags: ImageTags) -> bytes:
+def _tag_png(data: bytes, icc: bytes | None, tags: ImageTags) -> bytes:
     chunks = list(tags.png)
     if icc:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
@@ -108,7 +108,7 @@ def _into_png(data: bytes, icc: bytes | None, tags: ImageTags) -> bytes:
     return data[:_PNG_HEADER] + b"".join(parts) + data[_PNG_HEADER:]
 
 
-def _into_jpeg(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
+def _tag_jpeg(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
     segments = []
     if exif and len(exif) <= 65533:
         segments.append(b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
@@ -121,7 +121,7 @@ def _into_jpeg(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
     return data[:begin] + b"".join(segments) + data[begin:]
 
 
-def _into_webp(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
+def _tag_webp(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
     """A lossless WebP of one chunk in the extended format, if there is something to add."""
     if not (icc or exif) or data[12:16] != b"VP8L":
         return data
@@ -143,7 +143,7 @@ def _riff(chunks: list[tuple[bytes, bytes]]) -> bytes:
     )
 
 
-def _into_tiff(data: bytes, icc: bytes) -> bytes:
+def _tag_tiff(data: bytes, icc: bytes) -> bytes:
     """A little-endian TIFF with one directory more at its end, which holds the profile as well."""
     (begin,) = struct.unpack("<I", data[4:8])
     (count,) = struct.unpack("<H", data[begin : begin + 2])

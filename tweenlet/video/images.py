@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tweenlet.video.frame import FULL, Colour, Frame, bits_of, fit, from_rgb, has_alpha, is_gray, to_rgb
-from tweenlet.video.image_tags import ImageTags, add_tags, read_tags, without_profile
+from tweenlet.video.colour import FULL, Colour, bits_of, has_alpha, is_gray
+from tweenlet.video.conversion import convert_picture, from_rgb, to_rgb
+from tweenlet.video.frame import Frame
+from tweenlet.video.image_tags import ImageTags, add_tags, read_tags, strip_png_profile
 from tweenlet.video.orientation import UPRIGHT, Orientation
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
@@ -48,24 +50,24 @@ def is_glob(path: Path) -> bool:
     return any(c in path.name for c in "*?[") and not path.exists()
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
+def natural_key(path: Path) -> list[tuple[int, str]]:
     """A sorting key under which frame10 comes after frame9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def list_images(place: Path) -> list[Path]:
+def list_images(location: Path) -> list[Path]:
     """The images of a folder, or those that a glob in the last part of a path names, in natural order.
 
     Files ._NAME are left out: they are what macOS writes beside NAME, and are no images.
     """
-    if place.is_dir():
-        found = place.iterdir()
+    if location.is_dir():
+        found = location.iterdir()
     else:
-        if not place.parent.is_dir():
-            raise FileNotFoundError(f"no such folder: {place.parent}")
-        found = place.parent.glob(place.name)
+        if not location.parent.is_dir():
+            raise FileNotFoundError(f"no such folder: {location.parent}")
+        found = location.parent.glob(location.name)
     images = (p for p in found if is_image(p) and p.is_file() and not p.name.startswith("._"))
-    return sorted(images, key=natural)
+    return sorted(images, key=natural_key)
 
 
 def decode_image(path: Path) -> av.VideoFrame:
@@ -77,7 +79,7 @@ def decode_image(path: Path) -> av.VideoFrame:
         raise FileNotFoundError(f"no such file: {path}")
     tags = read_tags(path)
     try:
-        picture = _decoded_by_pillow(path) if tags.jpeg_in_tiff else _decoded(path, tags)
+        picture = _decoded_by_pillow(path) if tags.jpeg_in_tiff else _decode(path, tags)
     except (av.FFmpegError, StopIteration, IndexError, OSError):
         raise ValueError(f"{path} is not an image that can be read") from None
     if tags.orientation == UPRIGHT:
@@ -88,10 +90,10 @@ def decode_image(path: Path) -> av.VideoFrame:
     return from_rgb(rgb, pixels, Colour(range=FULL))
 
 
-def _decoded(path: Path, tags: ImageTags) -> av.VideoFrame:
+def _decode(path: Path, tags: ImageTags) -> av.VideoFrame:
     source: str | io.BytesIO = f"file:{path}"
     if tags.icc:  # that a PNG's profile has a name makes PyAV 18 free it twice
-        source = io.BytesIO(without_profile(path.read_bytes()))
+        source = io.BytesIO(strip_png_profile(path.read_bytes()))
     with av.open(source, "r", metadata_errors="replace") as container:
         return next(container.decode(video=0))
 
@@ -122,23 +124,25 @@ class ImageEncoder:
             ".webp": ("libwebp", "bgra", "bgra", {"lossless": "1"}),
         }[{".jpeg": ".jpg", ".tiff": ".tif"}.get(self._suffix, self._suffix)]  # fmt: skip
 
-    def write(self, picture: Frame | NDArray[np.floating], target: Path, like: Sequence[Frame] = ()) -> None:
+    def write(
+        self, picture: Frame | NDArray[np.floating], target: Path, sources: Sequence[Frame] = ()
+    ) -> None:
         """Write one image: a frame that came from a file of this kind is copied byte by byte.
 
         Args:
             picture: a frame, or RGB (3, H, W) in [0, 1].
             target: the file to write.
-            like: the frames from which a picture was made. It gets the tags (ICC profile, EXIF) of the file
-                of the first, and is gray where all of them are.
+            sources: the frames that a picture was made from. It gets the tags (ICC profile, EXIF) of the
+                first one's file, and is gray if all of them are.
 
         """
-        like = (picture,) if isinstance(picture, Frame) else like
-        source = like[0].path if like else None
+        sources = (picture,) if isinstance(picture, Frame) else sources
+        source = sources[0].path if sources else None
         tags = ImageTags() if source is None else read_tags(source)
         if isinstance(picture, Frame) and self._is_copied(picture, tags):
             shutil.copyfile(cast(Path, source), target)
             return
-        pixels = self._gray if like and all(is_gray(f.picture.format) for f in like) else self._pixels
+        pixels = self._gray if sources and all(is_gray(f.picture.format) for f in sources) else self._pixels
         data = self._encoded(picture, pixels)
         target.write_bytes(add_tags(data, tags, gray=is_gray(av.VideoFormat(pixels))))
 
@@ -150,7 +154,7 @@ class ImageEncoder:
     def _encoded(self, picture: Frame | NDArray[np.floating], pixels: str) -> bytes:
         colour = Colour(matrix=5, range=FULL)
         if isinstance(picture, Frame) and self._orientation == UPRIGHT:
-            image = fit(picture.picture, pixels, colour)
+            image = convert_picture(picture.picture, pixels, colour)
         else:
             rgb = picture.rgb() if isinstance(picture, Frame) else picture
             image = from_rgb(self._orientation.upright(rgb), pixels, colour)

@@ -16,7 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.video.frame import side_data_of
+from tweenlet.video.colour import side_data_of
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Orientation:
     """
 
     mirrored: bool = False
-    turns: int = 0
+    quarter_turns: int = 0
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> Orientation:
         """That of a decoder's picture, from its display matrix."""
         data = side_data_of(picture, "DISPLAYMATRIX")
         if data is None:
-            return cls(turns=round(picture.rotation / 90) % 4)
+            return cls(quarter_turns=round(picture.rotation / 90) % 4)
         a, b, _, c, d, *_ = struct.unpack("9i", data)
         mirrored = a * d < b * c
         if mirrored:
@@ -49,11 +49,11 @@ class Orientation:
     @property
     def sideways(self) -> bool:
         """Whether width and height change places."""
-        return self.turns % 2 == 1
+        return self.quarter_turns % 2 == 1
 
     def upright(self, rgb: NDArray[np.floating]) -> NDArray[np.floating]:
         """RGB (3, H, W) as it is to be shown."""
-        return np.rot90(rgb[:, :, ::-1] if self.mirrored else rgb, self.turns, axes=(1, 2))
+        return np.rot90(rgb[:, :, ::-1] if self.mirrored else rgb, self.quarter_turns, axes=(1, 2))
 
 
 UPRIGHT = Orientation()

@@ -18,7 +18,7 @@ _PACKET = 188
 _LOOK_AT = 4 << 20  # bytes; a PAT comes ten times a second
 
 
-def companions(container: InputContainer, film: Stream, path: Path | None) -> frozenset[int]:
+def find_companions(container: InputContainer, film: Stream, path: Path | None) -> frozenset[int]:
     """The indices of the streams that belong with a film: those of its programme, or all of the file."""
     everything = frozenset(stream.index for stream in container.streams)
     if path is None or container.format.name != "mpegts":

@@ -23,14 +23,15 @@ from typing import Self, cast
 import av
 from av.container import InputContainer
 
-from tweenlet.video.container import Place, film_streams, is_url, open_container, place_of
+from tweenlet.video.colour import Colour, bits_of, has_alpha
+from tweenlet.video.container import Location, film_candidates, is_url, locate, open_container
 from tweenlet.video.decoder import Decoder
-from tweenlet.video.frame import Colour, Frame, bits_of, has_alpha
-from tweenlet.video.frame_times import IMAGE_RATE, Times
+from tweenlet.video.frame import Frame
+from tweenlet.video.frame_times import IMAGE_RATE, FrameTimes
 from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.orientation import Orientation
-from tweenlet.video.programmes import companions
+from tweenlet.video.programmes import find_companions
 from tweenlet.video.rates import Stated, usual_rate, usual_step
 
 _NO_ALPHA = "transparency is left out"
@@ -41,14 +42,24 @@ Source = str | PathLike[str] | Sequence[str | PathLike[str]]
 class Reader:
     """A stream of frames: a context manager, and an iterable that can be walked once.
 
-    ``width`` and ``height`` are in pixels, ``rate`` is the average frames per second (None for images without
-    one), ``frame_count`` an estimate or None, ``duration`` in seconds or None, ``bits`` per component (8, 10,
-    12, 16), ``orientation`` how the frames are to be turned or mirrored to be shown, ``colour``
-    their tags, ``name`` for messages, ``path`` the video file or image folder (None for a pipe), ``first``
-    the first frame, ``stream`` the decoder's stream (None for images), ``place`` what to open for the sound,
-    ``companions`` the indices of the streams that belong with it (all but those of other programmes).
-    Iterating raises ValueError where frames change their size, and where a source that is read strictly turns
-    out damaged or cut short.
+    Iterating raises ValueError if a frame has another size than the first, and, for a source that is read
+    strictly, if it turns out to be damaged or cut short.
+
+    Attributes:
+        name: what messages call the source.
+        width, height: pixels.
+        bits: per component: 8, 9, 10, 12, 14 or 16.
+        rate: average frames per second; None for images that were given none.
+        frame_count: an estimate, or None.
+        duration: seconds, or None.
+        colour: the colour tags of the frames.
+        orientation: how the frames are to be rotated or mirrored for display.
+        first: the first frame.
+        path: the video file or the folder of images; None for a pipe.
+        location: what to open again for the audio; None for images.
+        stream: the stream that is decoded; None for images.
+        companions: indices of the streams that belong to it: all but those of other programmes.
+
     """
 
     def __init__(
@@ -58,7 +69,7 @@ class Reader:
         frames: Iterator[Frame],
         notices: Notices,
         *,
-        place: Place | None = None,
+        location: Location | None = None,
         path: Path | None = None,
         rate: Fraction | None = None,
         frame_count: int | None = None,
@@ -66,7 +77,7 @@ class Reader:
         stream: av.VideoStream | None = None,
         companions: frozenset[int] = frozenset(),
     ) -> None:
-        self.name, self.place, self.path, self.first = name, place, path, first
+        self.name, self.location, self.path, self.first = name, location, path, first
         self.width, self.height = first.picture.width, first.picture.height
         self.bits = bits_of(first.picture.format)
         self.colour = Colour.of(first.picture)
@@ -123,7 +134,7 @@ def read(
         return _read_images(list_images(path), str(source), rate, strict)
     if is_image(path) and path.exists() and not is_animated(path):
         return _read_images([path], str(source), rate, strict)
-    return _read_video(place_of(source), stream, strict)
+    return _read_video(locate(source), stream, strict)
 
 
 def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bool) -> Reader:
@@ -141,7 +152,7 @@ def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bo
             except ValueError:
                 notices.add(Notice("missing", f"{path.name} cannot be read", time, time + duration))
                 frame = replace(frame, time=time)  # the one before is held
-            _same_size(frame.picture, first.picture, str(path), str(paths[0]))
+            _check_same_size(frame.picture, first.picture, str(path), str(paths[0]))
             if frame.picture.is_corrupt:
                 notices.add(Notice("damaged", f"{path.name} has errors", time, time + duration))
             _note_kind(frame.picture, notices)
@@ -155,44 +166,44 @@ def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bo
     )  # fmt: skip
 
 
-def _read_video(place: Place, index: int | None, strict: bool) -> Reader:
+def _read_video(location: Location, index: int | None, strict: bool) -> Reader:
     """The film of a file: the likeliest of its video streams that has several pictures, else one."""
-    container = open_container(place)
+    container = open_container(location)
     try:
-        candidates = [stream.index for stream in film_streams(container, place.name, index)]
+        candidates = [stream.index for stream in film_candidates(container, location.name, index)]
     except ValueError:
         container.close()
         raise
     still: int | None = None
-    for candidate in candidates[:1] if place.is_pipe else candidates:
+    for candidate in candidates[:1] if location.is_pipe else candidates:
         if candidate != candidates[0]:
-            container = open_container(place)
-        reader, several = _read_stream(container, candidate, place, strict)
+            container = open_container(location)
+        reader, several = _read_stream(container, candidate, location, strict)
         if reader is not None and (several or len(candidates) == 1):
             return reader
         container.close()
         still = candidate if still is None and reader is not None else still
-    reader = None if still is None else _read_stream(open_container(place), still, place, strict)[0]
-    if reader is None and place.is_pipe and container.format.name.startswith("mov"):
-        raise ValueError(f"{place.name} is an MP4 whose index comes last: it takes a file, not a pipe")
+    reader = None if still is None else _read_stream(open_container(location), still, location, strict)[0]
+    if reader is None and location.is_pipe and container.format.name.startswith("mov"):
+        raise ValueError(f"{location.name} is an MP4 whose index comes last: it takes a file, not a pipe")
     if reader is None:
-        raise ValueError(f"{place.name} holds no frames that can be decoded")
+        raise ValueError(f"{location.name} holds no frames that can be decoded")
     return reader
 
 
 def _read_stream(
-    container: InputContainer, index: int, place: Place, strict: bool
+    container: InputContainer, index: int, location: Location, strict: bool
 ) -> tuple[Reader | None, bool]:
     """A reader of one stream, None where it has no pictures, and whether it has several packets."""
     stream = cast(av.VideoStream, container.streams[index])
-    notices = Notices(place.name, strict)
+    notices = Notices(location.name, strict)
     stated = Stated.of(container, stream)
     try:
         decoder = Decoder(container, stream)
         step = usual_step(decoder.ahead)
         rate = usual_rate(stream, step)
         usual = step or 1 / (rate or IMAGE_RATE)
-        times = Times(container, stream, decoder, usual, notices, stated=stated, path=place.path)
+        times = FrameTimes(container, stream, decoder, usual, notices, stated=stated, path=location.path)
         frames = iter(times)
         first = next(frames, None)
     except BaseException:
@@ -202,17 +213,17 @@ def _read_stream(
         return None, False
     end = stated.estimated_end
     duration = None if end is None else end - stated.start - first.time
-    if place.is_pipe and any(s.type in ("audio", "subtitle") for s in container.streams):
+    if location.is_pipe and any(s.type in ("audio", "subtitle") for s in container.streams):
         reason = "sound and subtitles of a pipe are left out: they take a second reading"
         notices.add(Notice("sound", reason))
     if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9, whose decoders here leave it out
         notices.add(Notice("alpha", _NO_ALPHA))
-    own = companions(container, stream, place.path)
+    own = find_companions(container, stream, location.path)
     if len(own) < len(container.streams):
         notices.add(Notice("programme", "the streams of the other programmes are left out"))
     reader = Reader(
-        place.name, first, _checked(first, frames, place.name, notices), notices,
-        place=place, path=place.path, rate=rate or 1 / first.duration,
+        location.name, first, _check_frames(first, frames, location.name, notices), notices,
+        location=location, path=location.path, rate=rate or 1 / first.duration,
         frame_count=_frame_count(stream, duration, rate), duration=duration, stream=stream,
         companions=own,
     )  # fmt: skip
@@ -226,10 +237,10 @@ def _frame_count(stream: av.VideoStream, duration: Fraction | None, rate: Fracti
     return round(duration * min(average, rate or average))
 
 
-def _checked(first: Frame, frames: Iterator[Frame], name: str, notices: Notices) -> Iterator[Frame]:
+def _check_frames(first: Frame, frames: Iterator[Frame], name: str, notices: Notices) -> Iterator[Frame]:
     for frame in chain([first], frames):
         which = f"{name} at {float(frame.time):.2f} s"
-        _same_size(frame.picture, first.picture, which, "its first frame")
+        _check_same_size(frame.picture, first.picture, which, "its first frame")
         _note_kind(frame.picture, notices)
         yield frame
 
@@ -249,7 +260,7 @@ def _is_transparent(picture: av.VideoFrame) -> bool:
     return bool(picture.reformat(format="rgba").to_ndarray()[..., 3].min() < 255)
 
 
-def _same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:
+def _check_same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:
     if (picture.width, picture.height) != (first.width, first.height):
         raise ValueError(
             f"{name} is {picture.width}x{picture.height}, but {first_name} is {first.width}x{first.height}: "

@@ -16,7 +16,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.video.frame import bits_of, planes_of
+from tweenlet.video.colour import bits_of
+from tweenlet.video.conversion import planes_of
 
 _BLOCK = 8  # luma samples a side
 _MEAN, _MOST = 1, 8  # codes of 8 bits by which a block may be off in its mean and in any sample,
@@ -25,7 +26,7 @@ _MEAN_SHARE, _MOST_SHARE = 1 / 32, 1 / 4  # and more by these shares of its cont
 Grid = NDArray[np.bool_]
 
 
-def keep_still(made: av.VideoFrame, before: av.VideoFrame, after: av.VideoFrame) -> None:
+def copy_static_areas(made: av.VideoFrame, before: av.VideoFrame, after: av.VideoFrame) -> None:
     """Copy the still areas between two pictures into the one made between them, in place.
 
     All three are of one size and one planar pixel format. Where the two differ nowhere, all is copied.
@@ -34,15 +35,15 @@ def keep_still(made: av.VideoFrame, before: av.VideoFrame, after: av.VideoFrame)
     steps = [_steps(plane[0], planes[0][0]) for plane in planes]
     pairs = list(zip(planes, steps, strict=True))
     equal = np.logical_and.reduce(
-        [_reduced(np.bitwise_or, first ^ second, step) == 0 for (_, first, second), step in pairs]
+        [_reduce_blocks(np.bitwise_or, first ^ second, step) == 0 for (_, first, second), step in pairs]
     )
-    candidates = _eroded(equal)
+    candidates = _erode(equal)
     if not candidates.any():
         return
     if not equal.all():
         unit = 1 << (bits_of(made.format) - 8)
         close = [_is_close(plane, first, step, unit) for (plane, first, _), step in pairs]
-        candidates = _eroded(np.logical_and.reduce([equal, *close]))
+        candidates = _erode(np.logical_and.reduce([equal, *close]))
     for (plane, first, _), step in pairs:
         height, width = plane.shape
         mask = candidates.repeat(step[0], 0)[:height].repeat(step[1], 1)[:, :width]
@@ -60,28 +61,28 @@ def _is_close(
 ) -> Grid:
     """Whether blocks differ by little beside their contrast, in their mean and in every sample."""
     apart = np.maximum(plane, other) - np.minimum(plane, other)
-    highest, lowest = _reduced(np.maximum, other, step), _reduced(np.minimum, other, step)
+    highest, lowest = _reduce_blocks(np.maximum, other, step), _reduce_blocks(np.minimum, other, step)
     contrast = highest.astype(np.float32) - lowest
-    most = _reduced(np.maximum, apart, step)
-    mean = _reduced(np.add, apart, step, np.uint32) / (step[0] * step[1])
+    most = _reduce_blocks(np.maximum, apart, step)
+    mean = _reduce_blocks(np.add, apart, step, np.uint32) / (step[0] * step[1])
     close: Grid = most <= _MOST * unit + _MOST_SHARE * contrast
     close &= mean <= _MEAN * unit + _MEAN_SHARE * contrast
     return close
 
 
-def _reduced(
-    how: np.ufunc, plane: NDArray[np.integer], step: tuple[int, int], kind: type[np.uint32] | None = None
+def _reduce_blocks(
+    ufunc: np.ufunc, plane: NDArray[np.integer], step: tuple[int, int], kind: type[np.uint32] | None = None
 ) -> NDArray[np.integer]:
     """A plane reduced block by block; its last row and column stand for those that blocks lack."""
     lacking = [(0, -size % by) for size, by in zip(plane.shape, step, strict=True)]
     whole = np.pad(plane, lacking, "edge") if any(lack for _, lack in lacking) else plane
-    rows = how.reduce(whole.reshape(-1, step[0], whole.shape[1]), axis=1, dtype=kind)
+    rows = ufunc.reduce(whole.reshape(-1, step[0], whole.shape[1]), axis=1, dtype=kind)
     columns = np.ascontiguousarray(rows.reshape(len(rows), -1, step[1]).transpose(2, 0, 1))
-    reduced: NDArray[np.integer] = how.reduce(columns, axis=0, dtype=kind)
+    reduced: NDArray[np.integer] = ufunc.reduce(columns, axis=0, dtype=kind)
     return reduced
 
 
-def _eroded(grid: Grid) -> Grid:
+def _erode(grid: Grid) -> Grid:
     """Where a block and the eight around it are set; what lies beyond the borders counts as set."""
     height, width = grid.shape
     wide = np.pad(grid, 1, constant_values=True)

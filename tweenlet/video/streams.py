@@ -2,7 +2,7 @@
 
 ::
 
-    source file ── demuxed a second time ── clock ──> packets up to a time ── Way ──> output
+    source file ── demuxed a second time ── clock ──> packets up to a time ── StreamSink ──> output
 
 The packets are pulled only as far as the pictures have come: nothing piles up in memory, and nothing is muxed
 before the first picture (which would open the encoder and write the header too early). No stream can end the
@@ -24,23 +24,25 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
-from tweenlet.video.container import Place, open_container, start_of
-from tweenlet.video.sinks import AnyPacket, Copy, Lines, Sound, Text, Way, add_copy, is_held
-from tweenlet.video.timestamps import steady
+from tweenlet.video.audio import AudioTranscoder
+from tweenlet.video.container import Location, open_container, start_of
+from tweenlet.video.sinks import AnyPacket, CopyStream, StreamSink, add_copied_stream, can_hold
+from tweenlet.video.subtitles import CaptionMerger, SubtitleConverter
+from tweenlet.video.timestamps import repair_timestamps
 
-_OF_THE_FILE = {
+_FILE_TAGS = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "duration", "location-eng", "timecode",
 }  # fmt: skip
-_EARLY = 300
+_PROBED_PACKETS = 300
 """Packets of a file among which the first of each stream are looked for."""
-_TRIED = 3
+_TRIAL_PACKETS = 3
 """Packets of a stream that an output must take before all are copied into it."""
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}
 
 
-def copy_names(source: InputContainer, output: OutputContainer) -> None:
+def copy_metadata(source: InputContainer, output: OutputContainer) -> None:
     """Copy the title, artist and so on of a file, but not what describes the old file itself."""
-    output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _OF_THE_FILE})
+    output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _FILE_TAGS})
 
 
 def describe(stream: Stream) -> str:
@@ -53,7 +55,7 @@ def describe(stream: Stream) -> str:
     return f"{kind} {stream.index} ({codec or 'of an unknown codec'})"
 
 
-def beside(source: InputContainer, picture: int, indices: Container[int]) -> list[Stream]:
+def side_streams(source: InputContainer, picture: int, indices: Container[int]) -> list[Stream]:
     """The streams of these indices beside that of the pictures, but for those that only repeat what the file
     says elsewhere: chapters, time code.
     """
@@ -67,41 +69,46 @@ def beside(source: InputContainer, picture: int, indices: Container[int]) -> lis
     ]
 
 
-class Tracks:
+class StreamCopier:
     """The streams of a video file beside its pictures: copied, or converted where the output asks for it.
 
     ``warnings`` says in words what was left out; it is complete after ``copy_until(None)``.
+
+    Args:
+        location: the source, which is opened a second time.
+        output: where the streams go; it has its picture stream already.
+        picture: index of the source's picture stream, by whose clock the others' timestamps are repaired.
+        indices: the streams of the source to copy, apart from the picture stream.
+
     """
 
-    def __init__(self, place: Place, output: OutputContainer, picture: int, indices: Container[int]) -> None:
-        """Open ``place`` anew and add its streams of these indices to ``output``, which has the film already.
-
-        ``picture`` is the index of the film's own stream, by whose clock the others are repaired.
-        """
+    def __init__(
+        self, location: Location, output: OutputContainer, picture: int, indices: Container[int]
+    ) -> None:
         self.warnings: list[str] = []
-        self._place = place
-        self._source = open_container(place)
+        self._location = location
+        self._source = open_container(location)
         self._output = output
         self._form, self._kind = output.format.name, Path(output.name).suffix
         self._start = start_of(self._source)
-        self._ways: dict[int, Way] = {}
+        self._sinks: dict[int, StreamSink] = {}
         self._failed: Counter[int] = Counter()
         self._passed: Counter[int] = Counter()
         self._refused = 0
-        self._first = _first_packets(place)
+        self._first = _first_packets(location)
         try:
-            left_out = [s for s in beside(self._source, picture, indices) if not self._add(s)]
+            left_out = [s for s in side_streams(self._source, picture, indices) if not self._add(s)]
             if left_out:
                 names = ", ".join(describe(stream) for stream in left_out)
                 self.warnings.append(
-                    f"{place.name}: left out, since {self._kind} files cannot hold it: {names}"
+                    f"{location.name}: left out, since {self._kind} files cannot hold it: {names}"
                 )
             self._copy_chapters()
         except BaseException:
             self._source.close()
             raise
-        streams = [s for s in self._source.streams if s.index == picture or s.index in self._ways]
-        self._packets = steady(self._demuxed(streams), picture) if self._ways else iter(())
+        streams = [s for s in self._source.streams if s.index == picture or s.index in self._sinks]
+        self._packets = repair_timestamps(self._demuxed(streams), picture) if self._sinks else iter(())
         self._next = next(self._packets, None)
 
     def copy_until(self, time: Fraction | None) -> None:
@@ -111,13 +118,13 @@ class Tracks:
             packet_time = (packet.pts or 0) if packet.dts is None else packet.dts
             if time is not None and (packet_time - shift) * (packet.time_base or 1) >= time:
                 break
-            if packet.stream_index in self._ways:
+            if packet.stream_index in self._sinks:
                 packet.pts = (packet.pts or 0) - shift
                 packet.dts = None if packet.dts is None else packet.dts - shift
                 self._passed[packet.stream_index] += 1
-                self._mux(packet.stream_index, self._ways[packet.stream_index].convert(packet))
+                self._mux(packet.stream_index, self._sinks[packet.stream_index].convert(packet))
             self._next = next(self._packets, None)
-        for index, way in self._ways.items():
+        for index, way in self._sinks.items():
             self._mux(index, way.finish() if time is None else way.advance(time))
         if time is None:
             self._report_failures()
@@ -169,16 +176,16 @@ class Tracks:
             return self._attach_cover(stream)
         with suppress(av.FFmpegError, ValueError):
             if stream.type == "attachment":
-                if self._form != "matroska" or not is_held(stream, self._form):
+                if self._form != "matroska" or not can_hold(stream, self._form):
                     return False
-                add_copy(stream, self._output)
-            elif is_held(stream, self._form, self._first.get(stream.index, [])):
-                self._ways[stream.index] = Copy(stream, self._output)
+                add_copied_stream(stream, self._output)
+            elif can_hold(stream, self._form, self._first.get(stream.index, [])):
+                self._sinks[stream.index] = CopyStream(stream, self._output)
             elif isinstance(stream, AudioStream):
-                self._ways[stream.index] = Sound(stream, self._output)
+                self._sinks[stream.index] = AudioTranscoder(stream, self._output)
             elif isinstance(stream, SubtitleStream):
-                kind = Lines if self._form in ("mp4", "mov") else Text
-                self._ways[stream.index] = kind(stream, self._output)
+                kind = CaptionMerger if self._form in ("mp4", "mov") else SubtitleConverter
+                self._sinks[stream.index] = kind(stream, self._output)
             else:
                 return False
             return True
@@ -187,7 +194,7 @@ class Tracks:
     def _attach_cover(self, stream: Stream) -> bool:
         """Attach a cover, which is the first packet of its stream, as Matroska holds it."""
         suffix, mime = _COVERS.get(stream.codec_context.name, ("", ""))
-        with open_container(self._place) as source:
+        with open_container(self._location) as source:
             picture = next(source.demux(source.streams[stream.index]), None)
             if not suffix or picture is None or not picture.size:
                 return False
@@ -204,13 +211,13 @@ class Tracks:
         self._output.set_chapters(chapters)
 
 
-def _first_packets(place: Place) -> dict[int, list[AnyPacket]]:
+def _first_packets(location: Location) -> dict[int, list[AnyPacket]]:
     """The first packets of the streams of a file, as far as they come early."""
     first: dict[int, list[AnyPacket]] = {}
-    with open_container(place) as source, suppress(av.FFmpegError):
-        for packet in islice(source.demux(), _EARLY):
+    with open_container(location) as source, suppress(av.FFmpegError):
+        for packet in islice(source.demux(), _PROBED_PACKETS):
             packets = first.setdefault(packet.stream_index, [])
-            if packet.size and len(packets) < _TRIED:
+            if packet.size and len(packets) < _TRIAL_PACKETS:
                 packets.append(packet)
     return first
 

@@ -28,14 +28,14 @@ _PICTURES, _AHEAD = 4, 2000
 """Packets of pictures to look ahead for, and packets of any kind among which they are looked for."""
 
 
-def steady(packets: Iterable[AnyPacket], picture: int) -> Iterator[AnyPacket]:
+def repair_timestamps(packets: Iterable[AnyPacket], picture: int) -> Iterator[AnyPacket]:
     """Packets in the order of the file with their time stamps repaired; ``picture`` is the index of the
     stream of pictures. Each packet has a time then, and empty ones are left out.
     """
-    return _Clock(packets, picture).run()
+    return _TimestampRepair(packets, picture).run()
 
 
-class _Clock:
+class _TimestampRepair:
     def __init__(self, packets: Iterable[AnyPacket], picture: int) -> None:
         self._source = iter(packets)
         self._ahead: deque[AnyPacket] = deque()

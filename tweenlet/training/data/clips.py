@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.video.frame import to_rgb8
-from tweenlet.video.images import decode_image, natural
+from tweenlet.video.conversion import to_rgb8
+from tweenlet.video.images import decode_image, natural_key
 
 Pixels = NDArray[np.uint8]
 
@@ -115,7 +115,7 @@ def name_few(names: Sequence[object], most: int = 3) -> str:
 
 def images_in(folder: Path) -> list[Path]:
     """The images of a folder, in the natural order of their names."""
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGES), key=natural)
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGES), key=natural_key)
 
 
 def read_image(path: Path) -> Pixels:

@@ -1,0 +1,255 @@
+"""Conversion: the exact way between a decoder's picture and RGB, there and back.
+
+::
+
+    decoder's picture ── layout ──> Y'CbCr 4:4:4, same depth ── matrix ──> RGB (3, H, W), float in [0, 1]
+    encoder's picture <─ layout ─── Y'CbCr 4:4:4, same depth <─ matrix ─── RGB (3, H, W), float in [0, 1]
+
+swscale's own matrices shift the mean: its default flags by a whole step of luma, its full range by half a
+step of chroma. So it only changes the layout here (planes, byte order, depth), and matrix and range are float
+arithmetic, as is the resampling of chroma (:mod:`tweenlet.video.chroma`). A picture that goes there and back
+without clipping comes back with the same codes in all planes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import av
+import numpy as np
+from av.video.plane import VideoPlane
+from av.video.reformatter import Interpolation
+from numpy.typing import NDArray
+
+from tweenlet.video.chroma import Floats, Subsampling
+from tweenlet.video.colour import FULL, LIMITED, Colour, bits_of, is_gray, is_rgb
+
+_ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_BAND = 64  # rows at a time: what arithmetic leaves on its way stays in the caches, in half the time
+
+
+def planes_of(picture: av.VideoFrame) -> list[NDArray[np.integer]]:
+    """Views of the codes of a picture with one plane a component, without alpha: (H, W) each, chroma less."""
+    bits = bits_of(picture.format)
+    return [_view(plane, bits)[:, : plane.width] for plane in picture.planes[:3]]
+
+
+def to_rgb(picture: av.VideoFrame, clip: bool = True) -> Floats:
+    """Any decoded picture as float32 (3, H, W), RGB in [0, 1]; alpha is left out.
+
+    Many Y'CbCr codes lie outside RGB, as beside small saturated text. Without ``clip`` their values do, too,
+    and :func:`from_rgb` gives exactly the same codes back.
+    """
+    if is_rgb(picture.format):
+        bits = bits_of(picture.format)
+        packed = _change_layout(picture, "rgb24" if bits == 8 else "rgb48le").to_ndarray()
+        top = np.float32(255 if bits == 8 else 65535)
+        return np.ascontiguousarray(packed.transpose(2, 0, 1), np.float32) / top
+    rgb = np.empty((3, picture.height, picture.width), np.float32)
+    for rows, values in _rgb_bands(picture, clip):
+        rgb[:, rows] = values
+    return rgb
+
+
+def to_rgb8(picture: av.VideoFrame) -> NDArray[np.uint8]:
+    """Any decoded picture as uint8 (H, W, 3), RGB: :func:`to_rgb` in steps of 1/255."""
+    if is_rgb(picture.format) and bits_of(picture.format) == 8:
+        return np.asarray(_change_layout(picture, "rgb24").to_ndarray(), np.uint8)
+    packed = np.empty((picture.height, picture.width, 3), np.uint8)
+    if is_rgb(picture.format):
+        packed[:] = np.rint(to_rgb(picture) * 255).transpose(1, 2, 0)
+        return packed
+    for rows, values in _rgb_bands(picture, clip=True):
+        values *= 255
+        packed[rows] = np.rint(values, out=values).transpose(1, 2, 0)
+    return packed
+
+
+def _rgb_bands(picture: av.VideoFrame, clip: bool) -> Iterator[tuple[slice, Floats]]:
+    """RGB (3, rows, W) of a Y'CbCr picture band by band, or (1, rows, W) of a gray one."""
+    planes = _Planes.of(picture)
+    forward, offset = Colour.of(picture).equations(planes.bits, picture.height, gray=planes.gray)
+    back = 1 / forward.sum(axis=1, keepdims=True) if planes.gray else np.linalg.inv(forward)
+    for rows in planes.bands():
+        values = planes.read(rows, offset)
+        values[0] *= np.float32(back[0, 0])
+        if not planes.gray:
+            values = _mix_rgb(values[0], values[1], values[2], back.astype(np.float32))
+        if clip:
+            np.clip(values, 0, 1, out=values)
+        yield rows, values
+
+
+def _mix_rgb(luma: Floats, blue: Floats, red: Floats, back: Floats) -> Floats:
+    """RGB of luma, scaled, and of the colour differences; red depends on one of them, and so does blue."""
+    rgb = np.empty((3, *luma.shape), np.float32)
+    np.multiply(red, back[0, 2], out=rgb[0])
+    np.multiply(blue, back[2, 1], out=rgb[2])
+    blue *= back[1, 1]
+    red *= back[1, 2]
+    np.add(blue, red, out=rgb[1])
+    rgb += luma
+    return rgb
+
+
+def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.VideoFrame:
+    """The inverse of :func:`to_rgb`: float (3, H, W) as a picture of the pixel format and colour tags given.
+
+    Values beyond what the pixel format can hold are clipped. Raises ValueError for an array that is no such
+    picture.
+    """
+    if rgb.ndim != 3 or rgb.shape[0] != 3 or not np.issubdtype(rgb.dtype, np.floating):
+        raise ValueError(f"expected a float picture of shape (3, H, W), got {rgb.dtype} {rgb.shape}")
+    _, height, width = rgb.shape
+    target = av.VideoFormat(pixels)
+    if is_rgb(target):
+        return _change_layout(_pack_rgb(rgb, bits_of(target), replace(colour, matrix=0, range=FULL)), pixels)
+    planes = _Planes.empty(target, width, height, colour)
+    forward, offset = colour.equations(planes.bits, height, gray=planes.gray)
+
+    def codes(rows: slice) -> Floats:
+        values = rgb[:, rows].astype(np.float32).reshape(3, -1)
+        return (_multiply(forward, values) + offset.astype(np.float32)).reshape(len(forward), -1, width)
+
+    planes.write(codes)
+    return _change_layout(planes.picture, pixels)
+
+
+def convert_picture(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
+    """A decoder's picture for an encoder: as it is where format and colours are the same; only laid out anew
+    where the colours are (RGB, gray, or Y'CbCr of one matrix and range); else by way of float RGB.
+    """
+    target, own = av.VideoFormat(pixels), Colour.of(picture)
+    rgb, gray = is_rgb(target), is_gray(target)
+    if is_rgb(picture.format) != rgb or is_gray(picture.format) != gray:
+        return from_rgb(to_rgb(picture, clip=False), pixels, colour)
+    ours, theirs = (c.equations(8, picture.height, gray) for c in (own, colour))
+    if not rgb and not all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
+        return from_rgb(to_rgb(picture, clip=False), pixels, colour)
+    if picture.format.name == pixels:
+        return picture
+    if rgb or Subsampling.of(picture.format, own.chroma) == Subsampling.of(target, colour.chroma):
+        return _change_layout(picture, pixels)
+    source = _Planes.of(picture)
+    planes = _Planes.empty(target, picture.width, picture.height, colour)
+    scale = np.float32(2.0 ** (planes.bits - source.bits))
+    planes.write(lambda rows: source.read(rows) * scale)
+    return _change_layout(planes.picture, pixels)
+
+
+@dataclass(frozen=True)
+class _Planes:
+    """A Y'CbCr or gray picture, one native plane a component, read and written at the luma's resolution."""
+
+    picture: av.VideoFrame
+    bits: int
+    subsampling: Subsampling
+
+    @classmethod
+    def of(cls, picture: av.VideoFrame) -> _Planes:
+        native, bits, subsampling = _native(picture.format, _is_odd(picture), Colour.of(picture).chroma)
+        same = _planar_name(picture.format) == native
+        return cls(picture if same else _change_layout(picture, native), bits, subsampling)
+
+    @classmethod
+    def empty(cls, pixels: av.VideoFormat, width: int, height: int, colour: Colour) -> _Planes:
+        native, bits, subsampling = _native(pixels, bool(width % 2 or height % 2), colour.chroma)
+        picture = av.VideoFrame(width, height, native)
+        colour.stamp(picture)
+        return cls(picture, bits, subsampling)
+
+    @property
+    def gray(self) -> bool:
+        return len(self.picture.planes) == 1
+
+    def bands(self) -> Iterator[slice]:
+        height = self.picture.height
+        step = _BAND if self.subsampling.down < 2 else height
+        for top in range(0, height, step):
+            yield slice(top, min(top + step, height))
+
+    def read(self, rows: slice, offset: NDArray[np.float64] | None = None) -> Floats:
+        """The codes of a band, less an offset (3, 1) each, as floats (3, rows, width); for gray (1, ...)."""
+        luma, *chroma = planes_of(self.picture)
+        width = self.picture.width
+        rows = slice(*rows.indices(self.picture.height))
+        codes = np.empty((1 + len(chroma), rows.stop - rows.start, width), np.float32)
+        zero = np.zeros((3, 1)) if offset is None else offset
+        np.subtract(luma[rows], np.float32(zero[0, 0]), out=codes[0], dtype=np.float32, casting="unsafe")
+        if chroma:
+            size = self.picture.height, width
+            self.subsampling.upsample(chroma, rows, size, np.float32(zero[1, 0]), codes[1:])
+        return codes
+
+    def write(self, codes: Callable[[slice], Floats]) -> None:
+        """Fill the planes from a function that gives the codes of any rows as :meth:`read` does."""
+        luma, *chroma = planes_of(self.picture)
+        top = np.float32(2**self.bits - 1)
+        for rows in self.bands():
+            outer = self.subsampling.reach(rows, self.picture.height)
+            values = codes(outer)
+            luma[rows] = np.rint(
+                np.clip(values[0, rows.start - outer.start :][: rows.stop - rows.start], 0, top)
+            )
+            if chroma:
+                halved = self.subsampling.downsample(values[1:], outer, rows)
+                np.rint(np.clip(halved, 0, top, out=halved), out=halved)
+                for plane, part in zip(chroma, halved, strict=True):
+                    plane[self.subsampling.rows(rows)] = part
+
+
+def _native(pixels: av.VideoFormat, odd: bool, location: int) -> tuple[str, int, Subsampling]:
+    """The planar format of the same samples, their bits, and how the chroma planes lie."""
+    bits, subsampling = bits_of(pixels), Subsampling.of(pixels, location)
+    name = _named("gray" if is_gray(pixels) else subsampling.planes, bits)
+    if odd and _planar_name(pixels) != name and not is_gray(pixels):
+        # of odd sizes swscale loses the last chroma samples when it interleaves them, but not from 4:4:4
+        return _named("yuv444p", bits), bits, replace(subsampling, across=0, down=0)
+    return name, bits, subsampling
+
+
+def _planar_name(pixels: av.VideoFormat) -> str:
+    """A pixel format's name without its range and its alpha plane, which comes last."""
+    return pixels.name.replace("yuvj", "yuv").replace("yuva", "yuv")
+
+
+def _is_odd(picture: av.VideoFrame) -> bool:
+    return bool(picture.width % 2 or picture.height % 2)
+
+
+def _pack_rgb(rgb: NDArray[np.floating], bits: int, colour: Colour) -> av.VideoFrame:
+    name, top, kind = ("rgb24", 255, np.uint8) if bits == 8 else ("rgb48le", 65535, np.uint16)
+    values = np.clip(rgb, 0, 1).astype(np.float32)
+    packed = np.rint(values * np.float32(top)).astype(kind).transpose(1, 2, 0)
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(packed), format=name)
+    colour.stamp(picture)
+    return picture
+
+
+def _multiply(matrix: NDArray[np.floating], flat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``matrix @ flat`` for three rows and very many columns, where BLAS is twenty times slower."""
+    product: NDArray[np.float32] = np.einsum("ij,jk->ik", matrix.astype(np.float32), flat)
+    return product
+
+
+def _named(planes: str, bits: int) -> str:
+    return planes if bits == 8 else f"{planes}{bits}le"
+
+
+def _view(plane: VideoPlane, bits: int) -> NDArray[np.integer]:
+    kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
+    return np.ndarray((plane.height, plane.line_size // kind.itemsize), kind, buffer=memoryview(plane))
+
+
+def _change_layout(picture: av.VideoFrame, pixels: str) -> av.VideoFrame:
+    """Another arrangement of the same colours: the matrix and range given on both sides cancel out."""
+    colour = Colour.of(picture)
+    span = FULL if colour.full(is_gray(picture.format)) else LIMITED
+    laid = picture.reformat(
+        format=pixels, interpolation=_ACCURATE, src_colorspace=1, dst_colorspace=1,
+        src_color_range=span, dst_color_range=span, threads=1,
+    )  # fmt: skip
+    if laid is not picture:
+        colour.stamp(laid)
+    return laid

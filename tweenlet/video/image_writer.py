@@ -1,0 +1,52 @@
+"""Image writer: frames and pictures into numbered image files of one folder."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from tweenlet.runtime.atomic import MARK, Partial
+from tweenlet.video.frame import Frame
+from tweenlet.video.images import ImageEncoder
+from tweenlet.video.reader import Reader
+from tweenlet.video.writer import Picture, TimingError, Writer, describe_left_out
+
+
+class ImageWriter(Writer):
+    """Pictures into numbered image files of one folder."""
+
+    def __init__(
+        self, folder: Path, pattern: str, name: str, template: Reader, rate: Fraction, sound: bool
+    ) -> None:
+        super().__init__(name)
+        self._folder, self._pattern = folder, pattern
+        self._encoder = ImageEncoder(Path(pattern).suffix, template.bits, template.orientation)
+        self._partial = Partial(folder / "frames" if folder.is_dir() else folder, folder=True)
+        self._count = 0
+        self._before: Frame | None = None
+        self._timing_error = TimingError(name, rate)
+        self.warnings += describe_left_out(template, name, sound)
+
+    def _write(
+        self, picture: Picture, time: Fraction, _duration: Fraction, between: tuple[Frame, Frame] | None
+    ) -> None:
+        self._count += 1
+        self._timing_error.count(time)
+        target = self._partial.path / (self._pattern % self._count)
+        if isinstance(picture, Frame):
+            self._before = picture
+        sources = between or (() if self._before is None else (self._before,))
+        self._encoder.write(picture, target, sources)
+
+    def _complete(self) -> None:
+        if not self._count:
+            raise ValueError(f"no pictures were given for {self.name}")
+        self._folder.mkdir(exist_ok=True)
+        for file in sorted(self._partial.path.iterdir()):
+            if file.name != MARK:
+                file.replace(self._folder / file.name)
+        self._partial.discard()
+        self.warnings += self._timing_error.warnings()
+
+    def _discard(self) -> None:
+        self._partial.discard()

@@ -1,0 +1,69 @@
+"""Output: which writer the name of an output calls for.
+
+::
+
+    name.mp4, .mkv ... ──> VideoWriter        folder, out/%05d.png ──> ImageWriter      "-" ──> y4m on stdout
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+
+from tweenlet.runtime.atomic import check_free, check_writable_folder
+from tweenlet.video.image_writer import ImageWriter
+from tweenlet.video.images import is_image, list_images
+from tweenlet.video.reader import Reader
+from tweenlet.video.video_writer import VideoWriter
+from tweenlet.video.writer import Writer
+
+
+def write(
+    target: str | PathLike[str],
+    template: Reader,
+    rate: Fraction,
+    *,
+    overwrite: bool = False,
+    sound: bool = True,
+) -> Writer:
+    """Open an output whose size, depth, colour tags, names and sound are those of ``template``.
+
+    ``target`` is a video file (.mp4 .m4v .mov .mkv .webm .y4m), a folder for PNG images, a pattern such as
+    ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
+    what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out
+    sound, subtitles and chapters, as for times that were stretched.
+
+    Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
+    folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
+    """
+    name = str(target)
+    if name == "-":
+        if os.isatty(1):
+            raise ValueError("standard output is a terminal: pipe it on, or name a file")
+        return VideoWriter(None, "standard output", template, rate, sound)
+    path = Path(target)
+    if is_image(path):
+        if not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", path.name):
+            raise ValueError(f"{name} names a single image: number them, as in {path.with_stem('%05d')}")
+        folder, pattern = path.parent, path.name
+    elif path.suffix and not path.is_dir():
+        check_free(path, overwrite, () if template.path is None else (template.path,))
+        return VideoWriter(path, name, template, rate, sound)
+    else:
+        folder, pattern = path, "%05d.png"
+    if (
+        template.path is not None
+        and folder.exists()
+        and template.path.is_dir()
+        and folder.samefile(template.path)
+    ):
+        raise ValueError(f"the output {name} is the folder of the input: choose another")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, not a folder for images")
+    if folder.is_dir() and list_images(folder) and not overwrite:
+        raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
+    check_writable_folder(folder if folder.is_dir() else folder.absolute().parent)
+    return ImageWriter(folder, pattern, name, template, rate, sound)

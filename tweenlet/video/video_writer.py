@@ -1,0 +1,199 @@
+"""Video writer: frames and pictures into one video file, or into y4m on standard output.
+
+::
+
+    Frame ───────── as it is ───────────┐
+                                        ├─> encoder ─> container ─> a partial file ─ success ─> name.mp4
+    RGB (3, H, W) ─ float to Y'CbCr ────┘                  ▲                └─ failure ─> removed
+                                             audio and subtitles up to this time
+
+A new file has a temporary name beside the final one until it is complete (:mod:`tweenlet.runtime.atomic`).
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from numpy.typing import NDArray
+
+from tweenlet.runtime.atomic import Partial
+from tweenlet.video.codecs import choose_codec
+from tweenlet.video.conversion import convert_picture, from_rgb
+from tweenlet.video.frame import Frame
+from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, pad_to_shape
+from tweenlet.video.orientation import UPRIGHT
+from tweenlet.video.reader import Reader
+from tweenlet.video.static_areas import copy_static_areas
+from tweenlet.video.streams import StreamCopier, copy_metadata
+from tweenlet.video.writer import Picture, TimingError, Writer, describe_left_out
+
+_FINEST = 2**31 - 1  # the largest denominator of a time base
+
+
+class VideoWriter(Writer):
+    """Pictures into one video file or into y4m on standard output."""
+
+    def __init__(self, path: Path | None, name: str, template: Reader, rate: Fraction, sound: bool) -> None:
+        super().__init__(name)
+        rate = _representable(rate)
+        codec = choose_codec(".y4m" if path is None else path.suffix, template)
+        self._codec = codec
+        self._orientation = template.orientation if codec.fixed_rate else UPRIGHT
+        self._streams: StreamCopier | None = None
+        self._recent: list[tuple[Frame, av.VideoFrame]] = []
+        self._timing_error = TimingError(name, rate) if codec.fixed_rate else None
+        self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
+        self._first = self._last = -1
+        self._end = 0
+        self._first_dts: int | None = None
+        self._partial = None if path is None else Partial(path)
+        self._sink: Y4MFile | None = None
+        try:
+            with self._explained():
+                target = None if self._partial is None else self._partial.path
+                if codec.fixed_rate and codec.completes_header:
+                    self._sink = Y4MFile(target, codec.shape)
+                self._output = av.open(
+                    self._sink or ("pipe:1" if target is None else str(target)), "w",
+                    format=codec.container, container_options=codec.container_options,
+                )  # fmt: skip
+        except BaseException:
+            if self._partial is not None:
+                self._partial.discard()
+            raise
+        try:
+            self._stream = codec.add_to(self._output, template, rate)
+            self._time_base = _time_base(template, rate, codec.fixed_rate)
+            self._stream.codec_context.time_base = self._time_base
+            if codec.fixed_rate:
+                self.warnings += describe_left_out(template, name, sound)
+            elif template.stream is not None:
+                copy_metadata(cast(InputContainer, template.stream.container), self._output)
+                if sound and template.location is not None and not template.location.is_pipe:
+                    self._streams = StreamCopier(
+                        template.location, self._output, template.stream.index, template.companions
+                    )
+        except BaseException:
+            self._discard()
+            raise
+
+    def _write(
+        self, picture: Picture, time: Fraction, duration: Fraction, between: tuple[Frame, Frame] | None
+    ) -> None:
+        frame = self._fitted(picture) if isinstance(picture, Frame) else self._encoded(picture)
+        if between is not None:
+            copy_static_areas(frame, *map(self._fitted, between))
+        frame = pad_to_shape(frame, self._codec.shape)
+        if (frame.width, frame.height) != (self._stream.width, self._stream.height):
+            width, height = self._codec.size
+            raise ValueError(f"got a picture of {frame.width}x{frame.height}, expected {width}x{height}")
+        frame.pict_type = 0
+        frame.time_base = self._time_base
+        frame.pts = max(round(time / self._time_base), self._last + 1)
+        self._shown[frame.pts] = max(1, round(duration / self._time_base))
+        self._first = frame.pts if self._last < 0 else self._first
+        self._last, self._end = frame.pts, frame.pts + self._shown[frame.pts]
+        if self._timing_error is not None:
+            self._timing_error.count(time)
+        self._mux(frame, time)
+
+    def _fitted(self, frame: Frame) -> av.VideoFrame:
+        """A frame as the encoder takes it; those of the last few are remembered."""
+        for known, fitted in self._recent:
+            if known is frame:
+                return fitted
+        if self._orientation != UPRIGHT:
+            fitted = self._encoded(frame.rgb(clip=False))
+        else:
+            fitted = convert_picture(frame.picture, self._codec.pixels, self._codec.colour)
+        self._recent = [*self._recent[-1:], (frame, fitted)]
+        return fitted
+
+    def _encoded(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
+        return from_rgb(self._orientation.upright(rgb), self._codec.pixels, self._codec.colour)
+
+    def _mux(self, frame: av.VideoFrame | None, time: Fraction) -> None:
+        """Mux what the encoder gives, and before it what lies beside the pictures up to this time: timed text
+        of .mp4 must come before a picture that is later.
+        """
+        packets = self._stream.encode(frame)
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._shown.pop(packet.pts, packet.duration)
+            if self._first_dts is None:
+                self._first_dts = packet.dts
+        if frame is None and packets and self._codec.counts_decoding_time:
+            end = (packets[-1].dts or 0) - (self._first_dts or 0)
+            packets[-1].duration = max(packets[-1].duration or 0, self._end - self._first - end)
+        if self._streams is None:
+            self._output.mux(packets)
+        else:
+            self._streams.copy_until(time)
+            self._streams.mux(packets)
+
+    def _complete(self) -> None:
+        if self._last < 0:
+            raise ValueError(f"no pictures were given for {self.name}")
+        self._mux(None, self._end * self._time_base)
+        if self._streams is not None:
+            self._streams.copy_until(None)
+            self.warnings += self._streams.warnings
+            self._streams.close()
+        if self._timing_error is not None:
+            self.warnings += self._timing_error.warnings()
+        self._output.close()
+        if self._sink is not None:
+            self._sink.close()
+        if self._partial is not None:
+            self._complete_header(self._partial.path)
+            self._partial.commit()
+
+    def _complete_header(self, path: Path) -> None:
+        if self._codec.completes_header and self._codec.counts_decoding_time:
+            complete_mp4(path, self._codec.shape)
+        elif self._codec.completes_header and self._sink is None:
+            complete_matroska(path, self._codec.shape)
+        shown, (width, height) = self._codec.shape, self._codec.size
+        if (shown.width, shown.height) != (width, height):
+            self.warnings.append(
+                f"{self.name}: pictures of odd size are padded to {width}x{height}, as most players ask for, "
+                f"and marked to be shown as {shown.width}x{shown.height}"
+            )
+
+    def _discard(self) -> None:
+        if self._streams is not None:
+            self._streams.close()
+        with suppress(av.FFmpegError):
+            self._output.close()
+        if self._sink is not None:
+            with suppress(OSError):
+                self._sink.close()
+        if self._partial is not None:
+            self._partial.discard()
+
+
+def _time_base(template: Reader, rate: Fraction, fixed_rate: bool) -> Fraction:
+    """A unit of time in which the source's frames, eighths of them and the new rate are whole numbers; where
+    that would be too fine for FFmpeg's 32 bits, one of about a microsecond.
+    """
+    if fixed_rate:
+        return 1 / rate
+    source = template.first.duration if template.stream is None else cast(Fraction, template.stream.time_base)
+    unit = math.lcm((source / 8).denominator, rate.numerator)
+    if unit <= _FINEST:
+        return Fraction(1, unit)
+    return Fraction(1, rate.numerator * max(1, 1_000_000 // rate.numerator))
+
+
+def _representable(rate: Fraction) -> Fraction:
+    """The rate nearest to one, of 32-bit numbers, as FFmpeg has them."""
+    if rate > _FINEST:
+        raise ValueError(f"expected a frame rate that can be written, got {float(rate):g}")
+    return rate.limit_denominator(min(1_000_000, max(1, int(_FINEST / (rate + 1)))))
