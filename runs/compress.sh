@@ -47,4 +47,4 @@ learning="--steps 450 --learning-rate 1e-3 --warmup 50 --validate-every 225"
 # all on the same frames
 models=$(for name in truth distilled from-default; do for seed in 0 1 2; do echo "$out/$name-$seed/model.safetensors"; done; done)
 tweenlet evaluate "$teacher" $models "$out"/scratch-{truth,distilled}/model.safetensors blend \
-  --on "clips:$evaluation" --part 1/3 --out "$out/scores"
+  --benchmark "clips:$evaluation" --subset 1/3 --out "$out/scores"

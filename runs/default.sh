@@ -7,5 +7,5 @@ set -euo pipefail
 footage=$1 evaluation=$2 out=$3
 tweenlet train small "$footage" --out "$out" --steps 8300 --batch 4 --crop 192 --margin 24 --learning-rate 4e-4 \
   --precision bfloat16 --loss.psnr 1 --loss.laplacian 5
-tweenlet evaluate "$out/model.safetensors" blend dis minterpolate --on "clips:$evaluation" \
+tweenlet evaluate "$out/model.safetensors" blend dis minterpolate --benchmark "clips:$evaluation" \
   --out "$out/scores"

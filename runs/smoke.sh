@@ -20,4 +20,4 @@ tweenlet distill "$out/start.safetensors" "$clips" --teacher "$teacher" --out "$
 tweenlet compress "$teacher" "$clips" -o "$out/compressed" --params 80k --density 0.2 $samples \
   --sparsify.steps 10 --sparsify.log-every 1 --distill.steps 10 --distill.log-every 1
 
-tweenlet evaluate "$out/compressed/student.safetensors" "$teacher" blend --on "clips:$clips" --part 1/10
+tweenlet evaluate "$out/compressed/student.safetensors" "$teacher" blend --benchmark "clips:$clips" --subset 1/10

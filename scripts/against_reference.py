@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.inference.fused import Fast
+from tweenlet.inference.machine import describe_machine
 from tweenlet.interpolation.tiling import padded
 from tweenlet.network.checkpoint import network_of
 from tweenlet.network.cost import size_of
@@ -58,7 +59,7 @@ def main() -> None:
     if asked.serve:
         serve(subject(asked.serve, asked.model), width, height)
         return
-    from tweenlet.evaluation.run import code_version, machine  # 90 MB of libraries that no worker needs
+    from tweenlet.evaluation.run import code_version  # 90 MB of libraries that no worker needs
 
     told: dict[str, list[dict[str, float]]] = {name: [] for name in SUBJECTS}
     with ExitStack() as at_end:
@@ -78,7 +79,7 @@ def main() -> None:
                 ratios = [r[what] / f[what] for r, f in zip(told[reference], found, strict=True)]
                 line += f"{median(ratios):{14 if what == 'wall' else 8}.2f}"
         print(line)
-    print(f"{asked.model} at {width}x{height}, tweenlet {code_version()}, {machine()}")
+    print(f"{asked.model} at {width}x{height}, tweenlet {code_version()}, {describe_machine()}")
 
 
 class Worker:

@@ -40,7 +40,7 @@ import numpy as np
 import torch
 
 from tweenlet import cli
-from tweenlet.inference.engines import processor
+from tweenlet.inference.machine import describe_machine
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
@@ -125,7 +125,7 @@ def main() -> None:
             seed, room = seeds[number % len(seeds)], Path(place, "room")
             shutil.copytree(sound, room)
             mutate(room / seed.file, dice)
-            code, fault = judged(seed, room, Path(place, "told"), number, asked.seconds)
+            code, fault = judged(seed, room, Path(place, "description"), number, asked.seconds)
             count, codes[code] = count + 1, codes[code] + 1
             if fault is not None:
                 faults.append(fault)
@@ -141,7 +141,7 @@ def main() -> None:
         f"{', '.join(f'{n} {code}' for code, n in codes.most_common())}; "
         f"faults: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common()) or 'none'}"
     )
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}")
     sys.exit(1 if faults else 0)
 
 
@@ -170,13 +170,13 @@ def make_seeds(folder: Path) -> list[Seed]:
     (folder / "eval_windows.json").write_text(
         json.dumps({"windows": {"eval/a.mkv": [0, 1], "eval/b.mkv": [1]}})
     )
-    evaluate = ("evaluate", "blend", "--on", "clips:eval", "--metrics", "psnr", "--out", "scores")
+    evaluate = ("evaluate", "blend", "--benchmark", "clips:eval", "--metrics", "psnr", "--out", "scores")
     train = ("train", "config.json", "eval", "--out", "run", "--validate", "eval/a.mkv", *SMALL)
     for command in (evaluate, train):
-        code = run(command, folder, folder / "told", 600)
+        code = run(command, folder, folder / "description", 600)
         if code != "exit 0":
             raise OSError(f"{' '.join(command)}: {code}: {(folder / 'told').read_text()}")
-    (folder / "told").unlink()
+    (folder / "description").unlink()
     ledger = next(folder.rglob("scores.jsonl"))
     read = [
         Seed("eval_windows.json", evaluate),

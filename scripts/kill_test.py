@@ -21,10 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import av
-import torch
 from fuzz import become, warm_up, write_video
 
-from tweenlet.inference.engines import processor
+from tweenlet.inference.machine import describe_machine
 
 OUTPUTS = ("out.mp4", "frames")
 
@@ -63,7 +62,7 @@ def main() -> None:
             faults.append(f"in the end there was {', '.join(sorted(names))}")
     print(*faults, sep="\n", end="\n" if faults else "")
     print(f"{asked.kills} kills by SIG{asked.signal}, {early} of them before the end: {len(faults)} faults")
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}")
     sys.exit(1 if faults else 0)
 
 

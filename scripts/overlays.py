@@ -1,12 +1,12 @@
 """What becomes of subtitles, logos and displays: drawn onto clips, interpolated, and held against the truth.
 
-    python scripts/overlays.py CLIPS [--part 1/3] [--show FOLDER]
+    python scripts/overlays.py CLIPS [--subset 1/3] [--show FOLDER]
 
     window of a clip --> the same picture drawn over all frames --> JPEG, each by itself --> frames, truth
     four frames --> the default network, with `ops/overlay.py` and without, and blending --> PSNR
 
 of the whole frame, of what was drawn, and of 8 pixels around that. Clips as `tweenlet evaluate` takes them.
-Shown, if asked for: what was made with and without it, and the truth, of the first window of each clip.
+With --show, the first window of each clip is saved: the frame without it, with it, and the truth.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
     """Measure what was asked for, and print a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("clips", type=Path)
-    parser.add_argument("--part", default="1/3")
+    parser.add_argument("--subset", default="1/3")
     parser.add_argument("--show", type=Path)
     asked = parser.parse_args()
     network = tweenlet.Interpolator(tweenlet.load("default"))

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tweenlet.evaluation.judge import hidden
+from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.lists import ClipList, Footage, ListedClip, located, sha256_of
 from tweenlet.evaluation.samples import Clip
 from tweenlet.runtime.atomic import write_bytes_atomically
@@ -49,7 +49,7 @@ def _fill(entry: dict[str, Any], clip: ListedClip, places: tuple[Path, ...]) -> 
     else:
         entry |= {"sha256": hashes[0], "bytes": places[0].stat().st_size}
     if isinstance(clip.windows, int):
-        (chosen,) = hidden(clip.path_in(places), clip.windows).benchmark.sequences
+        (chosen,) = hide_frames(clip.path_in(places), clip.windows).benchmark.sequences
         assert isinstance(chosen, Clip)
         entry["windows"] = list(chosen.windows)
 

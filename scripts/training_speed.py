@@ -33,7 +33,8 @@ import torch
 
 import tweenlet
 from tweenlet.compression.distill import Distillation, network_teacher
-from tweenlet.evaluation.run import code_version, machine
+from tweenlet.evaluation.run import code_version
+from tweenlet.inference.machine import describe_machine
 from tweenlet.network.config import MINI, SMALL, STMFNET
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import BatchSampler, prefetch
@@ -78,7 +79,9 @@ def main() -> None:
         for case in asked.cases:
             for precision in asked.precisions:
                 compare(case, precision, folder, places, asked.steps)
-    print(f"medians of {asked.steps} steps of {BATCH} samples, tweenlet {code_version()}, {machine()}")
+    print(
+        f"medians of {asked.steps} steps of {BATCH} samples, tweenlet {code_version()}, {describe_machine()}"
+    )
 
 
 def compare(case: str, precision: str, folder: Path, places: dict[str, Path], steps: int) -> None:

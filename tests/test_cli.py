@@ -300,7 +300,11 @@ BAD = {
     "foreign kind": (lambda clip: clip, ["out.docx"], ".docx"),
     "unknown model": (lambda clip: clip, ["--model", "giant"], "default"),
     "corrupt model": (lambda clip: clip, ["--model", "clip.mp4"], "not a sound safetensors file"),
-    "large factor": (lambda clip: clip, ["--factor", "9"], "depth 3 gives 8 times as many frames at most"),
+    "large factor": (
+        lambda clip: clip,
+        ["--factor", "9"],
+        "max_recursion 3 gives 8 times as many frames at most",
+    ),
     "no factor": (
         lambda clip: clip,
         ["--factor", "0"],
@@ -308,9 +312,17 @@ BAD = {
     ),
     "slower": (lambda clip: clip, ["--fps", "20"], "25 frames per second"),
     "no rate": (lambda clip: clip, ["--fps", "fast"], "expected a frame rate"),
-    "no depth": (lambda clip: clip, ["--fps", "60", "--depth", "0"], "expected a depth from 1 to 8"),
+    "no depth": (
+        lambda clip: clip,
+        ["--fps", "60", "--max-recursion", "0"],
+        "expected a max_recursion from 1 to 8",
+    ),
     "endless rate": (lambda clip: clip, ["--fps", "1e99999999"], "expected a frame rate"),
-    "beyond depth": (lambda clip: clip, ["--fps", "1e9"], "depth 3 gives 8 times as many frames at most"),
+    "beyond depth": (
+        lambda clip: clip,
+        ["--fps", "1e9"],
+        "max_recursion 3 gives 8 times as many frames at most",
+    ),
     "unknown device": (lambda clip: clip, ["--device", "abacus"], "device abacus cannot be used"),
     "unknown engine": (
         lambda clip: clip,
@@ -461,7 +473,7 @@ def test_cost_is_a_table_with_a_sum(capsys: pytest.CaptureFixture[str]) -> None:
 def test_evaluate_prints_a_table_and_writes_a_report(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ("evaluate", "blend", "dis", "--on", f"clips:{clip}", "--out", "scores", "--published")
+    line = ("evaluate", "blend", "dis", "--benchmark", f"clips:{clip}", "--out", "scores", "--published")
     assert run(*line) == 0
     said = capsys.readouterr().out
     assert "| blend" in said
@@ -477,21 +489,21 @@ def test_evaluate_prints_a_table_and_writes_a_report(
     assert run(*line) == 0  # nothing is scored again, so the times are the same
     assert json.loads((folder / "report.json").read_text()) == first
     capsys.readouterr()
-    assert run("evaluate", "blend", "--on", f"clips:{clip}", "--out", "scores") == 1
+    assert run("evaluate", "blend", "--benchmark", f"clips:{clip}", "--out", "scores") == 1
     assert "holds another run" in capsys.readouterr().err
-    assert run("evaluate", "blend", "--on", f"clips:{clip}", "--out", "scores", "--overwrite") == 0
+    assert run("evaluate", "blend", "--benchmark", f"clips:{clip}", "--out", "scores", "--overwrite") == 0
 
 
 def test_evaluate_says_what_is_wrong_before_it_runs(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    on = ("--on", f"clips:{clip}")
+    on = ("--benchmark", f"clips:{clip}")
     for words, told in (
-        (("blend", "--on", "clips:nowhere"), "nowhere"),
-        (("blend", *on, "--on", "davis:nowhere"), "nowhere"),
-        (("blend", "--on", "somewhere"), "expected a benchmark"),
+        (("blend", "--benchmark", "clips:nowhere"), "nowhere"),
+        (("blend", *on, "--benchmark", "davis:nowhere"), "nowhere"),
+        (("blend", "--benchmark", "somewhere"), "expected a benchmark"),
         (("giant", *on), "giant"),
-        (("blend", *on, "--metrics", "psnr", "beauty"), "expected a metric of psnr, ssim"),
+        (("blend", *on, "--metrics", "psnr", "beauty"), "expected a metric of psnr, detail"),
         (("blend", *on, "--metrics", "lpips"), "lpips needs the weights"),
-        (("blend", *on, "--peer", "other=cp {1} out.png"), "needs the place of its output, {out}"),
+        (("blend", *on, "--baseline", "other=cp {1} out.png"), "needs the place of its output, {out}"),
     ):
         assert run("evaluate", *words) == 1
         error = capsys.readouterr().err
@@ -501,10 +513,10 @@ def test_evaluate_says_what_is_wrong_before_it_runs(clip: Path, capsys: pytest.C
 
 def test_peers_and_several_benchmarks_in_one_run(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
-        "--on",
+        "--benchmark",
         f"clips:{clip}",
         f"clips:{clip.parent}",
-        "--peer",
+        "--baseline",
         "copy=cp {1} {out}",
         "--metrics",
         "ssim",
@@ -530,15 +542,15 @@ def test_the_help_knows_every_kind_and_metric(capsys: pytest.CaptureFixture[str]
 def test_judge_says_which_is_best_and_writes_a_page(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("judge", clip, "--model", "default") == 0
+    assert run("compare", clip, "--model", "default") == 0
     said = capsys.readouterr().out
     assert "| default " in said
     assert "frame 3 (0.12 s)" in said
-    page = (tmp_path / "clip.judge.html").read_text()
+    page = (tmp_path / "clip.compare.html").read_text()
     assert "Which is best on clip.mp4?" in page
-    assert run("judge", clip) == 1
+    assert run("compare", clip) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert run("judge", "nowhere.mp4") == 1
+    assert run("compare", "nowhere.mp4") == 1
     assert "nowhere.mp4" in capsys.readouterr().err
 
 
@@ -552,3 +564,33 @@ def test_options_that_are_not_said_keep_the_defaults_of_their_stage():
     assert plan.distill == DistillOptions(loss={"charbonnier": 2.0})
     _, bound, _ = app.parse_args("sparsify t a --warmup 3")
     assert bound.arguments["options"] == SparsifyOptions(warmup=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["judge", "clip.mp4"], "judge is now compare"),
+        (["pack", "clips", "--out", "x"], "pack is now transcode"),
+        (["train", "mini", "clips", "--average", "0.9"], "--average is now --ema-decay"),
+        (["distill", "mini", "--confident"], "--confident is now --filter-teacher"),
+        (["compress", "a", "--on", "clips:x"], "--on is now --benchmark"),
+        (["compress", "a", "--distill.hold=0.1"], "--distill.hold is now --distill.plateau"),
+        (["evaluate", "blend", "--on", "clips:x"], "--on is now --benchmark"),
+        (["evaluate", "blend", "--part=1/3"], "--part is now --subset"),
+        (["evaluate", "blend", "--peer", "a=b.py:c"], "--peer is now --baseline"),
+        (["interpolate", "clip.mp4", "--depth", "4"], "--depth is now --max-recursion"),
+    ],
+)
+def test_an_old_flag_answers_with_the_new_one(
+    words: list[str], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert answer in capsys.readouterr().err
+
+
+def test_an_old_flag_after_two_dashes_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["interpolate", "--", "--depth"])
+    assert "is now" not in capsys.readouterr().err

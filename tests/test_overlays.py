@@ -11,7 +11,7 @@ TESTS = Path(__file__).parent
 
 def test_what_is_drawn_is_better_kept_than_without(tmp_path):
     script, clip = TESTS.parent / "scripts/overlays.py", TESTS / "assets/learning-area-rabbit.mp4"
-    command = [sys.executable, script, clip, "--part", "5/30", "--show", tmp_path]
+    command = [sys.executable, script, clip, "--subset", "5/30", "--show", tmp_path]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.splitlines() if "|" in line]
     drawn = {(row[0], row[1]): float(row[3]) for row in rows[2:]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tweenlet.bench.memory import peaks
-from tweenlet.bench.subjects import Subject
+from tweenlet.bench.targets import Target
 from tweenlet.network.checkpoint import network_of
 from tweenlet.network.config import SMALL
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_a_peak_grows_with_the_frame() -> None:
-    small, large = (peaks(Subject("small"), size)["all"] for size in ((64, 64), (640, 480)))
+    small, large = (peaks(Target("small"), size)["all"] for size in ((64, 64), (640, 480)))
     hints = 4 * SMALL.refine[0] * 320 * 240  # one of the tensors that must be there
     assert large > hints
     assert large < 100 * hints
@@ -25,7 +25,7 @@ def test_a_peak_grows_with_the_frame() -> None:
 
 
 def test_parts_hold_no_more_than_all() -> None:
-    found = peaks(Subject("mini"), (320, 240))
+    found = peaks(Target("mini"), (320, 240))
     parts = {name for name, _ in network_of("mini").named_children()}
     assert found.keys() == parts | {"all"}
     assert all(0 < found[name] < 1.2 * found["all"] for name in parts)

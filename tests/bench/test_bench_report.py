@@ -8,20 +8,20 @@ from dataclasses import replace
 from tweenlet.bench.clock import Seconds
 from tweenlet.bench.report import Race, Report, Result
 from tweenlet.bench.roofline import Ceilings
-from tweenlet.bench.run import REST
-from tweenlet.bench.subjects import Subject
+from tweenlet.bench.run import OTHER
+from tweenlet.bench.targets import Target
 
 
 def test_the_roofline_is_the_longer_of_two_times() -> None:
     result = Result(
-        Subject("mini"), 8, 8, 1, 1.0, Seconds((4.0,), (4.0,)), {"a": Seconds((2.0,), (2.0,))},
+        Target("mini"), 8, 8, 1, 1.0, Seconds((4.0,), (4.0,)), {"a": Seconds((2.0,), (2.0,))},
         {"a": 6 * 10**9, "all": 8 * 10**9}, {"a": 2 * 10**9, "all": 30 * 10**9},
     )  # fmt: skip
     ceilings = Ceilings(convolution=4, copy=10)
-    assert (result.floor("a", ceilings), result.reached("a", ceilings)) == (1.5, 0.75)  # by arithmetic
-    assert (result.floor("all", ceilings), result.reached("all", ceilings)) == (3, 0.75)  # by memory
+    assert (result.floor("a", ceilings), result.roofline_share("a", ceilings)) == (1.5, 0.75)  # by arithmetic
+    assert (result.floor("all", ceilings), result.roofline_share("all", ceilings)) == (3, 0.75)  # by memory
     assert result.share("all", ceilings) == 0.5
-    assert result.floor(REST, ceilings) is result.reached(REST, ceilings) is None
+    assert result.floor(OTHER, ceilings) is result.roofline_share(OTHER, ceilings) is None
     table = Report("here", "2", {"float32": ceilings}, (result,)).table()
     assert "0.25 frames/s" in table
     lines = [line.split() for line in table.splitlines()]

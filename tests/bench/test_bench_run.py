@@ -11,8 +11,8 @@ import torch
 
 from tweenlet.bench.clock import FLOW
 from tweenlet.bench.roofline import ceilings
-from tweenlet.bench.run import REST, bench, race
-from tweenlet.bench.subjects import Subject, subject_of
+from tweenlet.bench.run import OTHER, bench, race
+from tweenlet.bench.targets import Target, parse_target
 from tweenlet.cli import main
 from tweenlet.network.config import SMALL
 from tweenlet.network.cost import cost
@@ -26,22 +26,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
-    report = bench([Subject("small"), Subject("small", dtype="bfloat16")], SIZE, runs=3, memory=False)
+    report = bench([Target("small"), Target("small", dtype="bfloat16")], SIZE, runs=3, memory=False)
     assert set(report.ceilings) == {"float32", "bfloat16"}
     for result in report.results:
-        assert list(result.parts) == [FLOW, "motion", REST]
+        assert list(result.parts) == [FLOW, "motion", OTHER]
         for kind in ("wall", "cpu"):
             whole = torch.tensor(getattr(result.whole, kind))
             parts = torch.tensor([getattr(part, kind) for part in result.parts.values()])
             assert whole.shape == (3,)
             torch.testing.assert_close(parts.sum(0), whole)
-        ceilings = report.ceilings[result.subject.dtype]
+        ceilings = report.ceilings[result.target.dtype]
         rate = result.multiply_adds["all"] / 1e9 / result.whole.median[0]
         assert result.share("all", ceilings) == pytest.approx(rate / ceilings.convolution)
         assert result.share("motion", ceilings) > result.share("all", ceilings)
         assert result.share(FLOW, ceilings) is None
-        assert result.moved["all"] == cost(SMALL, SIZE[1], SIZE[0]).moved * (
-            2 if result.subject.dtype == "bfloat16" else 4
+        assert result.bytes_moved["all"] == cost(SMALL, SIZE[1], SIZE[0]).moved * (
+            2 if result.target.dtype == "bfloat16" else 4
         )
     told = json.loads(report.dumps())
     assert told["results"][0]["share_of_roofline"]["all"] > 0
@@ -53,55 +53,55 @@ def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
 def test_a_device_that_is_not_there_is_told() -> None:
     for call in (bench, race):
         with pytest.raises(ValueError, match="the device cuda:77 cannot be used"):
-            call([Subject("small"), Subject("mini")], SIZE, device="cuda:77")
+            call([Target("small"), Target("mini")], SIZE, device="cuda:77")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("model", ["small", "mini"])
 def test_on_a_device_parts_are_timed_there_and_a_graph_as_a_whole(model: str) -> None:
-    subjects = [Subject(model, engine, "float16") for engine in ("eager", "cudagraph")]
-    report = bench(subjects, (256, 128), runs=3, device="cuda")
+    targets = [Target(model, engine, "float16") for engine in ("eager", "cudagraph")]
+    report = bench(targets, (256, 128), runs=3, device="cuda")
     eager, graph = report.results
     assert report.failures == {}
     assert torch.cuda.get_device_name() in report.machine
     assert eager.parts.keys() > set(graph.parts) == set()
-    assert all(min(part.wall) > 0 for name, part in eager.parts.items() if name != REST)
+    assert all(min(part.wall) > 0 for name, part in eager.parts.items() if name != OTHER)
     assert eager.peaks["all"] > 0
-    assert 0 < eager.reached("all", report.ceilings["float16"]) < 1
+    assert 0 < eager.roofline_share("all", report.ceilings["float16"]) < 1
     assert report.ceilings["float16"].copy > 100
-    assert len(race(subjects, (256, 128), 2, "cuda").ratios(str(subjects[1]))[0]) == 2
+    assert len(race(targets, (256, 128), 2, "cuda").ratios(str(targets[1]))[0]) == 2
 
 
 def test_what_cannot_be_run_is_told_and_the_rest_is_timed() -> None:
-    subjects = [Subject("small"), Subject("small", "openvino", "bfloat16")]
-    report = bench(subjects, SIZE, runs=1, memory=False)
-    assert [str(result.subject) for result in report.results] == ["small:eager:float32"]
+    targets = [Target("small"), Target("small", "openvino", "bfloat16")]
+    report = bench(targets, SIZE, runs=1, memory=False)
+    assert [str(result.target) for result in report.results] == ["small:eager:float32"]
     assert "small:openvino:bfloat16" in report.failures
     assert "small:openvino:bfloat16: " in report.table()
     with pytest.raises(ValueError, match="no weights called 'giant'"):
-        bench([Subject("giant")], SIZE)
+        bench([Target("giant")], SIZE)
 
 
 def test_subjects_take_turns() -> None:
-    done = race([Subject("small"), Subject("mini")], SIZE, runs=2)
+    done = race([Target("small"), Target("mini")], SIZE, runs=2)
     assert all(len(found) == 2 and min(found) > 0 for found in done.ratios("mini:eager:float32"))
-    with pytest.raises(ValueError, match="two or more different subjects"):
-        race([Subject("small"), Subject("small")], SIZE)
+    with pytest.raises(ValueError, match="two or more different targets"):
+        race([Target("small"), Target("small")], SIZE)
 
 
 def test_functions_and_commands_take_turns_too(tmp_path: Path) -> None:
     file = tmp_path / "peers.py"
     file.write_text("def mean(frames):\n    return frames[1:3].mean(0)\n")
-    subjects = [subject_of(text) for text in ("small", f"{file}:mean", "cp {1} {out}")]
-    assert [subject.engine for subject in subjects] == ["eager", "function", "command"]
-    assert [str(subject) for subject in subjects[1:]] == [f"{file}:mean", "cp {1} {out}"]
-    done = race(subjects, SIZE, runs=2)
+    targets = [parse_target(text) for text in ("small", f"{file}:mean", "cp {1} {out}")]
+    assert [target.engine for target in targets] == ["eager", "function", "command"]
+    assert [str(target) for target in targets[1:]] == [f"{file}:mean", "cp {1} {out}"]
+    done = race(targets, SIZE, runs=2)
     assert max(done.ratios(f"{file}:mean")[0]) < 1
-    report = bench(subjects[1:], SIZE, runs=1, memory=False)
+    report = bench(targets[1:], SIZE, runs=1, memory=False)
     assert report.results[0].multiply_adds == {}
     assert "peers.py:mean" in report.table()
     with pytest.raises(ValueError, match="expected a function median in"):
-        bench([subject_of(f"{file}:median")], SIZE)
+        bench([parse_target(f"{file}:median")], SIZE)
 
 
 def run(*words: str) -> int:
@@ -117,7 +117,7 @@ def test_the_verbs(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert run("bench", "small", "--size", "48x32", "--runs", "1", "--no-memory", "--json", "small.json") == 0
     assert "classical flow" in capsys.readouterr().out
-    assert json.loads(Path("small.json").read_text())["results"][0]["subject"]["source"] == "small"
+    assert json.loads(Path("small.json").read_text())["results"][0]["target"]["source"] == "small"
     assert run("bench", "small", "--size", "48x32", "--runs", "1", "--vs", "mini", "small::bfloat16") == 0
     assert capsys.readouterr().out.count("median ") == 4
     for words in (

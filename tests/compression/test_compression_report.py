@@ -18,7 +18,7 @@ from tweenlet.compression.charts import density_chart, density_course, loss_curv
 from tweenlet.compression.densities import Densities, Density, densities
 from tweenlet.compression.report import Compressed, Crops, write
 from tweenlet.compression.widths import compaction
-from tweenlet.evaluation import Entrant, Report, Score
+from tweenlet.evaluation import MethodInfo, Report, Score
 from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 
@@ -39,7 +39,7 @@ def log_entries(steps: int = 60, validated: bool = True) -> list[dict[str, float
 
 
 def evaluated(name: str = "clips2") -> Report:
-    entrants = Entrant("teacher", 20_000, "ab"), Entrant("student", 8_000, "cd"), Entrant("blend")
+    entrants = MethodInfo("teacher", 20_000, "ab"), MethodInfo("student", 8_000, "cd"), MethodInfo("blend")
     scores = tuple(
         Score(method, f"{clip}/{place}", clip, (64, 32), {"psnr": pair[number], "ssim": 0.9}, 0.5, 1.0)
         for number, clip in enumerate(("calm", name))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tweenlet.evaluation.report import Entrant, Report, Score
+from tweenlet.evaluation.report import MethodInfo, Report, Score
 
 Footage = Callable[[Path, int], Path]
 
@@ -64,7 +64,7 @@ def reported() -> Callable[..., Report]:
             for i in range(len(values))
             for name in names
         )
-        entrants = tuple(Entrant(name, 1000 * i) for i, name in enumerate(names))
+        entrants = tuple(MethodInfo(name, 1000 * i) for i, name in enumerate(names))
         told = {"version": "0.1.0", "machine": "a machine", "date": "2026-11-24T12:00:00+00:00", **more}
         return Report("clips", entrants, ("psnr", "ssim"), scores, **told)
 

@@ -21,14 +21,14 @@ from tweenlet.evaluation.datasets import (
     middle,
     middle_4k,
 )
-from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
+from tweenlet.evaluation.samples import Benchmark, Sample, UnreadableSample
 
 Footage = Callable[[Path, int], Path]
 Paint = Callable[..., Path]
 DVF = [str(number) for number in range(1, 3782, 10)]
 
 
-def numbers(sample: Sample | Damaged) -> list[int]:
+def numbers(sample: Sample | UnreadableSample) -> list[int]:
     """The frame numbers in a sample, read off its red channel; the truth last."""
     assert isinstance(sample, Sample), sample
     pictures = torch.cat((sample.frames, sample.truth[None]))
@@ -135,7 +135,7 @@ def test_davis_at_another_resolution_is_not_taken_for_480p(davis: Path, paint: P
     paint(davis / "camel" / "00006.jpg", 60, (4, 960))
     (camel,) = (s for s in benchmark(f"davis:{davis}").sequences if s.name == "camel")
     samples = list(camel.samples())
-    assert all(isinstance(sample, Damaged) for sample in samples)
+    assert all(isinstance(sample, UnreadableSample) for sample in samples)
     assert "00006.jpg cannot be used: expected 480 rows (DAVIS at 480p), got 4x960" in str(samples[0])
 
 
@@ -324,7 +324,7 @@ def test_xiph(kind: str, netflix: Path) -> None:
     assert numbers(first) == [1, 1, 3, 3, 2]
     assert isinstance(first, Sample)
     assert first.truth.shape == (3, 1080, 2048)
-    assert isinstance(second, Damaged)
+    assert isinstance(second, UnreadableSample)
     assert second.name == "Crosswalk/004"
     small = "Crosswalk-005.png cannot be used: expected 4096x2160 pixels, got 1920x1080"
     assert second.reason == f"{netflix}/{small}"

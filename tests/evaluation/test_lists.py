@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from tweenlet.cli import main
-from tweenlet.evaluation import Clip, Damaged, benchmark
-from tweenlet.evaluation.judge import hidden
+from tweenlet.evaluation import Clip, UnreadableSample, benchmark
+from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.lists import ClipList, ListedFile, fetch, listed, shipped
 
 pin = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "pin_clips.py"))["pin"]
@@ -197,14 +197,14 @@ def test_a_folder_of_frames_is_brought_together_whatever_the_files_were_called(
     found = listed(write(**one), footage=mine, download=True)
     assert [path for path, _ in server.asked] == [f"/clip/{i:03d}.png" for i in range(5, 9)]
     (clip,) = found.sequences
-    samples = [sample for sample in clip.samples() if not isinstance(sample, Damaged)]
+    samples = [sample for sample in clip.samples() if not isinstance(sample, UnreadableSample)]
     assert [round(255 * float(sample.truth[0, 0, 0])) for sample in samples] == [3, 5]
     assert found.sources == (f"elf.mp4: MDN, CC0-1.0, {server.url}/clip/",)
 
 
 def test_a_number_of_windows_is_spread_as_judge_spreads_them(write: Write) -> None:
     (clip,) = listed(write(windows=3), footage=ELF.parent).sequences
-    (judged,) = hidden(ELF, 3).benchmark.sequences
+    (judged,) = hide_frames(ELF, 3).benchmark.sequences
     assert isinstance(clip, Clip)
     assert isinstance(judged, Clip)
     assert clip.windows == judged.windows
@@ -279,7 +279,7 @@ def test_a_list_is_evaluated(write: Write, tmp_path: Path, capsys: pytest.Captur
             [
                 "evaluate",
                 "blend",
-                "--on",
+                "--benchmark",
                 str(write()),
                 "--download",
                 "--metrics",

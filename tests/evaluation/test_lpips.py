@@ -18,7 +18,7 @@ from torchmetrics.functional.image import lpips as theirs
 
 from tweenlet.evaluation import lpips
 from tweenlet.evaluation.lpips import BACKBONES, load
-from tweenlet.evaluation.metrics import chosen
+from tweenlet.evaluation.metrics import resolve_metrics
 
 # What torchvision publishes: name of the network, its parameters, those of its classifier.
 PUBLISHED = {
@@ -169,7 +169,7 @@ def test_a_file_in_the_format_of_old_torch_is_read(published: Published) -> None
 
 def test_chosen_names_the_network_in_the_label(published: Published) -> None:
     path, _ = published("squeeze")
-    found = chosen(["psnr", "lpips"], lpips=path)
+    found = resolve_metrics(["psnr", "lpips"], lpips=path)
     assert found["lpips_squeeze"].label == "LPIPS (squeeze)"
     assert (found["lpips_squeeze"].better, found["lpips_squeeze"].digits) == ("lower", 4)
     assert found["lpips_squeeze"].measure(*pair(), torch.rand(2, 3, 40, 40)) == load(path)(*pair())
@@ -201,7 +201,7 @@ def test_any_other_file_is_refused(tmp_path: Path) -> None:
     ):
         load(path)
     with pytest.raises(ValueError, match="SHA-256 begins with"):
-        chosen(["lpips"], lpips=path)
+        resolve_metrics(["lpips"], lpips=path)
     with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
         load(tmp_path / "nothing.pth")
 
@@ -218,4 +218,4 @@ def test_torchmetrics_is_asked_for_where_it_is_missing(
     path, _ = published("squeeze")
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     with pytest.raises(OSError, match="pip install torchmetrics"):
-        chosen(["lpips"], lpips=path)
+        resolve_metrics(["lpips"], lpips=path)

@@ -17,7 +17,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tweenlet import video
 from tweenlet.evaluation import metrics
-from tweenlet.evaluation.metrics import DEFAULT, METRICS, chosen, psnr, ssim, ssim_3d
+from tweenlet.evaluation.metrics import DEFAULT, METRICS, psnr, resolve_metrics, ssim, ssim_3d
 
 EXTRACT = Path(__file__).parents[1] / "expected" / "op_metrics.npz"  # two of the fixture's four pictures
 ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"
@@ -215,14 +215,14 @@ def test_a_training_step_may_hand_over_its_tensors() -> None:
 
 
 def test_metrics_are_chosen_by_name_in_that_order() -> None:
-    assert list(chosen(["flip", "psnr"])) == ["flip", "psnr"]
-    assert chosen(["flip"])["flip"] is METRICS["flip"]
+    assert list(resolve_metrics(["flip", "psnr"])) == ["flip", "psnr"]
+    assert resolve_metrics(["flip"])["flip"] is METRICS["flip"]
     with pytest.raises(ValueError, match=r"expected a metric of psnr, detail, .*, lpips; got vmag"):
-        chosen(["psnr", "vmag"])
+        resolve_metrics(["psnr", "vmag"])
 
 
 def test_lpips_without_a_file_says_how_to_get_one() -> None:
-    for ask in (lambda: chosen(["lpips"]), lambda: measured_by("lpips_alex")(*random_pair(40, 40))):
+    for ask in (lambda: resolve_metrics(["lpips"]), lambda: measured_by("lpips_alex")(*random_pair(40, 40))):
         with pytest.raises(ValueError, match=r"needs .* weights.*(alexnet-owt-7be5be79\.pth|lpips=FILE)"):
             ask()
 
@@ -234,11 +234,11 @@ def test_a_missing_package_is_named_before_anything_is_measured(
     module, package = PACKAGES[name]
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(OSError, match=f"needs {package}: pip install {package}"):
-        chosen(["psnr", name])
+        resolve_metrics(["psnr", name])
 
 
 def test_the_default_metrics_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, _ in PACKAGES.values():
         monkeypatch.setitem(sys.modules, module, None)
-    assert list(chosen(DEFAULT)) == list(DEFAULT)
+    assert list(resolve_metrics(DEFAULT)) == list(DEFAULT)
     assert runpy.run_path(metrics.__file__)["DEFAULT"] == DEFAULT

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from tweenlet.evaluation.document import document
-from tweenlet.evaluation.page import FULL_ERROR, LARGEST, Shown, page
-from tweenlet.evaluation.report import Entrant, Report, Score
+from tweenlet.evaluation.page import FULL_ERROR, LARGEST, SampleImages, page
+from tweenlet.evaluation.report import MethodInfo, Report, Score
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`\u2028"
 MEANS = {"ours": 30.0, "dis": 28.0, "blend": 24.0}
@@ -34,7 +34,7 @@ def report(sequences: int = 4, per_sequence: int = 3, name: str = "clip") -> Rep
             for method, mean in MEANS.items():
                 values = {"psnr": mean - number + sample / 10, "flip": 3 / mean}
                 scores.append(Score(method, *where, values, seconds[method], seconds[method]))
-    entrants = Entrant("ours", 595_024, "ab", "the weights"), Entrant("dis"), Entrant("blend")
+    entrants = MethodInfo("ours", 595_024, "ab", "the weights"), MethodInfo("dis"), MethodInfo("blend")
     made = "0.1.0", "a machine", "2026-11-24"
     return Report("four clips", entrants, ("psnr", "flip"), tuple(scores), *made)
 
@@ -45,14 +45,14 @@ def flat(red: int, green: int, blue: int, size: tuple[int, int] = (HEIGHT, WIDTH
 
 def shown(
     name: str = "clip0/0", size: tuple[int, int] = (HEIGHT, WIDTH), note: str = "frame 3 (0.12 s)"
-) -> Shown:
+) -> SampleImages:
     """Pictures that are told apart by their colour; ours errs in one corner."""
     truth = flat(0, 160, 0, size)
     ours = truth.copy()
     ours[0, :30, -60:] = 240
     made = {"ours": ours, "dis": flat(0, 0, 200, size), "blend": flat(200, 200, 0, size)}
     values = {method: {"psnr": mean, "flip": 0.1} for method, mean in MEANS.items()}
-    return Shown(name, note, flat(90, 90, 90, size), flat(220, 220, 220, size), truth, made, values)
+    return SampleImages(name, note, flat(90, 90, 90, size), flat(220, 220, 220, size), truth, made, values)
 
 
 def samples_of(html: str) -> list[dict]:
@@ -122,7 +122,7 @@ def test_sequences_have_bars_and_a_single_clip_its_course():
 
 
 def test_methods_without_parameters_need_no_chart_of_them():
-    none = replace(report(), entrants=tuple(Entrant(name) for name in MEANS))
+    none = replace(report(), entrants=tuple(MethodInfo(name) for name in MEANS))
     assert page(none, [], title="t").count("<svg") == 1
 
 
@@ -174,7 +174,7 @@ def test_shown_refuses_what_cannot_be_laid_over_each_other():
 def hostile() -> str:
     plain = report(name=HOSTILE)
     scores = tuple(replace(s, method=s.method + HOSTILE) for s in plain.scores)
-    entrants = tuple(Entrant(e.name + HOSTILE, e.parameters, "", HOSTILE) for e in plain.entrants)
+    entrants = tuple(MethodInfo(e.name + HOSTILE, e.parameters, "", HOSTILE) for e in plain.entrants)
     named = replace(
         plain,
         benchmark=HOSTILE,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tweenlet.evaluation import Entrant, Report, Score
+from tweenlet.evaluation import MethodInfo, Report, Score
 from tweenlet.evaluation.published import Published, published
 
 Reported = Callable[..., Report]
@@ -142,7 +142,7 @@ def test_ratios_have_a_geometric_mean_and_are_compared_as_ratios() -> None:
         for i in range(len(ours))
         for name, values in (("ours", ours), ("theirs", theirs))
     )
-    report = Report("clips", (Entrant("ours"), Entrant("theirs")), ("detail",), scores, "", "", "")
+    report = Report("clips", (MethodInfo("ours"), MethodInfo("theirs")), ("detail",), scores, "", "", "")
     assert report.mean("detail", "ours") == pytest.approx(1)
     assert report.mean("detail", "ours", "clip1") == pytest.approx(2)
     low, high = report.interval("detail", "ours") or (0, 0)

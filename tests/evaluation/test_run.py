@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tweenlet.evaluation import METRICS, PEERS, Benchmark, Method, Metric, Report, benchmark, evaluate
+from tweenlet.evaluation import BASELINES, METRICS, Benchmark, Method, Metric, Report, benchmark, evaluate
 from tweenlet.evaluation.datasets import MIDDLEBURY
 from tweenlet.evaluation.report import Score
 
@@ -44,7 +44,7 @@ def off_by(steps: int) -> Method:
 
 def dims_short_ones(frames: Tensor) -> Tensor:
     """Exact but for the window that begins at frame 1."""
-    return PEERS["blend"](frames) * (0.5 if round(frames[0, 0, 0, 0].item() * 255) == 1 else 1)
+    return BASELINES["blend"](frames) * (0.5 if round(frames[0, 0, 0, 0].item() * 255) == 1 else 1)
 
 
 def digits(report: Report) -> list[tuple[str, str, dict[str, float]]]:
@@ -52,7 +52,7 @@ def digits(report: Report) -> list[tuple[str, str, dict[str, float]]]:
 
 
 def test_means_are_over_samples_and_per_sequence(two_clips: Benchmark) -> None:
-    report = evaluate({"exact": PEERS["blend"], "off": off_by(5), "partly": dims_short_ones}, two_clips)
+    report = evaluate({"exact": BASELINES["blend"], "off": off_by(5), "partly": dims_short_ones}, two_clips)
     assert report.sequences == ["long", "short"]
     assert [score.sample for score in report.scores[::3]] == [
         "long/00000", "long/00002", "long/00004", "short/00001",
@@ -84,13 +84,15 @@ def test_a_method_is_warmed_up_once_for_each_size(tmp_path: Path, two_clips: Ben
 
 
 def test_the_same_run_gives_the_same_digits(two_clips: Benchmark) -> None:
-    runs = [digits(evaluate({"dis": PEERS["dis"], "off": off_by(3)}, two_clips)) for _ in range(2)]
+    runs = [digits(evaluate({"dis": BASELINES["dis"], "off": off_by(3)}, two_clips)) for _ in range(2)]
     assert runs[0] == runs[1]
 
 
 def test_progress_is_told(two_clips: Benchmark) -> None:
     told: list[tuple[int, int | None]] = []
-    evaluate({"blend": PEERS["blend"]}, two_clips, progress=lambda done, total: told.append((done, total)))
+    evaluate(
+        {"blend": BASELINES["blend"]}, two_clips, progress=lambda done, total: told.append((done, total))
+    )
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -149,16 +151,16 @@ def test_killed_at_any_point_it_goes_on(two_clips: Benchmark, tmp_path: Path) ->
 
 def test_the_ledger_of_another_run_is_left_alone(two_clips: Benchmark, tmp_path: Path) -> None:
     ledger = tmp_path / "scores.jsonl"
-    evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+    evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=ledger)
     before = ledger.read_text()
     with pytest.raises(ValueError, match=r"scores\.jsonl holds another run: it differs in methods; --over"):
-        evaluate({"dis": PEERS["dis"]}, two_clips, ledger=ledger)
+        evaluate({"dis": BASELINES["dis"]}, two_clips, ledger=ledger)
     with pytest.raises(ValueError, match="another run: it differs in benchmark, data"):
-        evaluate({"blend": PEERS["blend"]}, two_clips.part(1, 2), ledger=ledger)
+        evaluate({"blend": BASELINES["blend"]}, two_clips.part(1, 2), ledger=ledger)
     assert ledger.read_text() == before
     ledger.write_text("not json\n")
     with pytest.raises(ValueError, match="is not the ledger of an evaluation"):
-        evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+        evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=ledger)
 
 
 def test_a_damaged_sample_ends_the_run_or_is_listed(tmp_path: Path, footage: Footage) -> None:
@@ -168,10 +170,10 @@ def test_a_damaged_sample_ends_the_run_or_is_listed(tmp_path: Path, footage: Foo
     (tmp_path / "eval_windows.json").write_text(json.dumps(windows))
     clips = benchmark(f"clips:{tmp_path / 'eval'}")
     with pytest.raises(ValueError, match=r"short/00005 cannot be used: .* needs 12"):
-        evaluate({"blend": PEERS["blend"]}, clips)
+        evaluate({"blend": BASELINES["blend"]}, clips)
     ledger = tmp_path / "scores.jsonl"
     for _ in range(2):  # the second time from the ledger
-        report = evaluate({"blend": PEERS["blend"]}, clips, skip_bad=True, ledger=ledger)
+        report = evaluate({"blend": BASELINES["blend"]}, clips, skip_bad=True, ledger=ledger)
         assert [name for name, _ in report.skipped] == ["short/00005"]
         assert report.count == 4
         assert "1 SKIPPED" in report.markdown()
@@ -179,16 +181,16 @@ def test_a_damaged_sample_ends_the_run_or_is_listed(tmp_path: Path, footage: Foo
     with pytest.raises(
         ValueError, match="short/00005 cannot be used"
     ):  # what was skipped once is not forgiven
-        evaluate({"blend": PEERS["blend"]}, clips, ledger=ledger)
+        evaluate({"blend": BASELINES["blend"]}, clips, ledger=ledger)
 
 
 def test_changed_data_is_another_run(two_clips: Benchmark, tmp_path: Path, footage: Footage) -> None:
     ledger = tmp_path / "scores.jsonl"
-    evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+    evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=ledger)
     image = tmp_path / "eval" / "short" / "00003.png"
     shutil.copy(tmp_path / "eval" / "short" / "00005.png", image)
     with pytest.raises(ValueError, match="holds another run: it differs in data"):
-        evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger)
+        evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=ledger)
 
 
 def test_two_runs_do_not_write_into_one_folder(two_clips: Benchmark, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_two_runs_do_not_write_into_one_folder(two_clips: Benchmark, tmp_path: P
 
     def once_more(frames: Tensor) -> Tensor:
         with pytest.raises(OSError, match="another run is writing into"):
-            evaluate({"blend": PEERS["blend"]}, two_clips, ledger=ledger, overwrite=True)
+            evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=ledger, overwrite=True)
         return off_by(1)(frames)
 
     evaluate({"nested": once_more}, two_clips, ledger=ledger)
@@ -208,9 +210,9 @@ def test_two_runs_do_not_write_into_one_folder(two_clips: Benchmark, tmp_path: P
 def test_a_metric_that_is_no_number_is_named(two_clips: Benchmark) -> None:
     lost = Metric("LOST", 2, "higher", lambda *_: float("nan"))
     with pytest.raises(ValueError, match="lost of long/00000 made by blend is nan"):
-        evaluate({"blend": PEERS["blend"]}, two_clips, {"lost": lost})
+        evaluate({"blend": BASELINES["blend"]}, two_clips, {"lost": lost})
     with pytest.raises(ValueError, match="long/00000: ms_ssim needs pictures of at least"):
-        evaluate({"blend": PEERS["blend"]}, two_clips, {"ms_ssim": METRICS["ms_ssim"]})
+        evaluate({"blend": BASELINES["blend"]}, two_clips, {"ms_ssim": METRICS["ms_ssim"]})
 
 
 def test_a_broken_method_is_named(two_clips: Benchmark) -> None:
@@ -224,7 +226,7 @@ def test_a_broken_method_is_named(two_clips: Benchmark) -> None:
 
 
 def test_nothing_to_evaluate(two_clips: Benchmark) -> None:
-    for methods, samples in (({}, two_clips), ({"blend": PEERS["blend"]}, Benchmark("none", ()))):
+    for methods, samples in (({}, two_clips), ({"blend": BASELINES["blend"]}, Benchmark("none", ()))):
         with pytest.raises(ValueError, match=f"nothing to evaluate: {len(methods)} methods"):
             evaluate(methods, samples)
 
@@ -255,7 +257,7 @@ def test_the_yardsticks_are_scored_as_published_by_hand(tmp_path: Path) -> None:
         made = np.round((before.astype(np.float32) / 255 + after.astype(np.float32) / 255) / 2 * 255)
         by_hand.append(10 * np.log10(255**2 / np.mean((made - truth) ** 2)))
     yardstick = benchmark(f"middlebury:{tmp_path}")
-    found = evaluate({"blend": PEERS["blend"]}, yardstick, {"psnr": METRICS["psnr"]})
+    found = evaluate({"blend": BASELINES["blend"]}, yardstick, {"psnr": METRICS["psnr"]})
     assert found.two_frames
     assert found.count == 12
     assert found.mean("psnr", "blend") == pytest.approx(np.mean(by_hand), abs=1e-3)
@@ -290,14 +292,14 @@ def test_a_ledger_that_was_edited_is_refused_in_words(
     edit: str, two_clips: Benchmark, tmp_path: Path
 ) -> None:
     ledger, chosen = tmp_path / "scores.jsonl", {"psnr": METRICS["psnr"]}
-    evaluate({"blend": PEERS["blend"]}, two_clips, chosen, ledger=ledger)
+    evaluate({"blend": BASELINES["blend"]}, two_clips, chosen, ledger=ledger)
     head, first, *others = ledger.read_text().splitlines(keepends=True)
     line = json.loads(first)
     EDITS[edit](line)
     ledger.write_text(head + json.dumps(line) + "\n" + "".join(others))
     edited = ledger.read_bytes()
     with pytest.raises(ValueError, match="is not the ledger of an evaluation"):
-        evaluate({"blend": PEERS["blend"]}, two_clips, chosen, ledger=ledger)
+        evaluate({"blend": BASELINES["blend"]}, two_clips, chosen, ledger=ledger)
     assert ledger.read_bytes() == edited
 
 
@@ -307,4 +309,4 @@ def test_a_ledger_that_was_edited_is_refused_in_words(
 def test_what_is_no_ledger_is_refused_in_words(content: bytes, two_clips: Benchmark, tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_bytes(content)
     with pytest.raises(ValueError, match="is not the ledger of an evaluation"):
-        evaluate({"blend": PEERS["blend"]}, two_clips, ledger=tmp_path / "scores.jsonl")
+        evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=tmp_path / "scores.jsonl")

@@ -10,21 +10,30 @@ import torch
 from PIL import Image
 
 from tweenlet import video
-from tweenlet.evaluation.samples import Benchmark, Clip, Damaged, Files, Fit, Sample, Stills, as_it_is
+from tweenlet.evaluation.samples import (
+    Benchmark,
+    Clip,
+    Files,
+    Fit,
+    Sample,
+    Stills,
+    UnreadableSample,
+    as_it_is,
+)
 
 Footage = Callable[[Path, int], Path]
 Paint = Callable[..., Path]
 ALL = range(0, 10**9, 2)
 
 
-def numbers(sample: Sample | Damaged) -> list[int]:
+def numbers(sample: Sample | UnreadableSample) -> list[int]:
     """The frame numbers in a sample, read off its red channel; the truth last."""
     assert isinstance(sample, Sample), sample
     pictures = torch.cat((sample.frames, sample.truth[None]))
     return (pictures[:, 0, 0, 0] * 255).round().int().tolist()
 
 
-def told(samples: list[Sample | Damaged]) -> list[str]:
+def told(samples: list[Sample | UnreadableSample]) -> list[str]:
     """The names of samples, and for damaged ones what is the matter."""
     return [s.name if isinstance(s, Sample) else f"{s.name}: {s.reason}" for s in samples]
 
@@ -123,7 +132,7 @@ def test_a_video_cut_short_gives_what_it_holds_and_then_says_so(tmp_path: Path, 
     *good, last = Clip(film, range(10**9)).samples()
     assert told(good) == [f"film.mkv/{start:05d}" for start in range(len(good))]
     assert 10 < len(good) < 25
-    assert isinstance(last, Damaged)
+    assert isinstance(last, UnreadableSample)
     assert last.name == f"film.mkv/{len(good):05d}"
     assert last.reason.startswith(f"{film} is missing from ")
     assert "the file is cut short" in last.reason
@@ -219,7 +228,7 @@ def test_what_cannot_be_used_is_damaged_and_says_why(
     paint(tmp_path / "a.png", 1)
     write(paint(tmp_path / "b.png", 2))
     (sample,) = stills(tmp_path, "x", "a.png a.png b.png b.png a.png").samples()
-    assert isinstance(sample, Damaged)
+    assert isinstance(sample, UnreadableSample)
     assert (sample.name, sample.sequence) == ("x", "x")
     assert str(tmp_path / "b.png") in sample.reason
     with pytest.raises(ValueError, match=why):
@@ -240,7 +249,7 @@ def test_damage_does_not_end_a_sequence(tmp_path: Path, paint: Paint) -> None:
     files[2].write_bytes(b"")
     listed = tuple(Files(str(n), (files[n],) * 4, files[n]) for n in range(5))
     samples = list(Stills("five", listed).samples())
-    assert [type(s) for s in samples] == [Sample, Sample, Damaged, Sample, Sample]
+    assert [type(s) for s in samples] == [Sample, Sample, UnreadableSample, Sample, Sample]
     assert numbers(samples[3]) == [3] * 5
 
 
@@ -300,7 +309,7 @@ def test_a_truth_that_is_not_half_way_in_time_is_none(tmp_path: Path, footage: F
             if number != 9:
                 writer.write(frame, frame.time, frame.duration)
     samples = list(Clip(clip, range(100)).samples())
-    damaged = [sample for sample in samples if isinstance(sample, Damaged)]
+    damaged = [sample for sample in samples if isinstance(sample, UnreadableSample)]
     assert [sample.name for sample in damaged] == ["clip.mkv/00005", "clip.mkv/00006"]
     assert all("not half-way in time" in sample.reason for sample in damaged)
     assert len(samples) == 19 - 6

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tweenlet.bench.subjects import moving_picture
+from tweenlet.bench.targets import moving_picture
 from tweenlet.inference import engines
 from tweenlet.inference import onnx as export
 from tweenlet.inference.cuda import FastCuda, Recorded

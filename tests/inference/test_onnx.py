@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_engines import CONFIGS, network
 
-from tweenlet.bench.subjects import moving_picture
+from tweenlet.bench.targets import moving_picture
 from tweenlet.inference import onnx as export
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.config import TINY

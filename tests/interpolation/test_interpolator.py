@@ -194,7 +194,7 @@ def test_the_model_is_in_evaluation_mode_and_half_precision_is_near() -> None:
     ("call", "message"),
     [
         (lambda i: list(i(drifting(3), 1)), "expected a factor of 2 or more, a whole number, got 1"),
-        (lambda i: list(i(drifting(3), 9)), "depth 3 gives 8 times as many frames at most, 9 times"),
+        (lambda i: list(i(drifting(3), 9)), "max_recursion 3 gives 8 times as many frames at most, 9 times"),
         (lambda i: list(i([f[0] for f in drifting(3)])), r"expected float frames \(3, H, W\)"),
         (
             lambda i: list(i([(f * 255).astype(np.uint8) for f in drifting(3)])),

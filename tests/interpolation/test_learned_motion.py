@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from tweenlet.bench.subjects import moving_picture
+from tweenlet.bench.targets import moving_picture
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.config import RIFE, FlowLevel, IntermediateFlowConfig
 from tweenlet.network.stmfnet import STMFNet

@@ -61,7 +61,9 @@ def steady(n: int, rate: Fraction | int) -> list[SourceFrame[int]]:
 
 
 def run(source, model: nn.Module, rate: Fraction | int = 1, **options) -> list[OutputFrame[int]]:
-    timing = OutputTiming(**{k: options.pop(k) for k in ("factor", "fps", "slow", "depth") if k in options})
+    timing = OutputTiming(
+        **{k: options.pop(k) for k in ("factor", "fps", "slow", "max_recursion") if k in options}
+    )
     return list(Timeline(source, Interpolator(model), timing, Fraction(rate), cuts=False, **options))
 
 

@@ -26,7 +26,7 @@ def test_rates_are_read_as_people_write_them() -> None:
         ({"slow": 1}, "expected to slow down by a number above 1, such as 2 or 2.5, got 1"),
         ({"slow": "much"}, "expected to slow down by a number above 1"),
         ({"fps": "nan"}, "expected a frame rate"),
-        ({"depth": 9}, "expected a depth from 1 to 8, got 9"),
+        ({"max_recursion": 9}, "expected a max_recursion from 1 to 8, got 9"),
         ({"factor": 2, "fps": 60}, "exclude each other"),
     ],
 )
@@ -38,7 +38,7 @@ def test_what_cannot_be_is_refused_in_words(ask: dict[str, object], message: str
 def test_only_networks_that_know_the_middle_have_a_limit() -> None:
     timing = OutputTiming(factor=12)
     timing.check(Fraction(30), Fraction(1, 30), True, "clip")
-    with pytest.raises(ValueError, match="depth 3 gives 8 times as many frames at most, 12 times"):
+    with pytest.raises(ValueError, match="max_recursion 3 gives 8 times as many frames at most, 12 times"):
         timing.check(Fraction(30), Fraction(1, 30), False, "clip")
     OutputTiming(factor=64).check(Fraction(30), Fraction(1, 30), False, "clip")  # a power of 2 has none
     OutputTiming(fps=60).check(

@@ -1,12 +1,14 @@
-"""Bench: how fast a network makes frames here, part by part, beside what this machine can do at all.
+"""Bench: time networks on this machine, part by part, and compare them with the machine's limits.
 
 ::
 
-    subjects ── a moving picture, window by window ──> run, clock: seconds, CPU seconds, by part ──┐
-             ── the same in a fresh process ─────────> memory: the peak ───────────────────────────┼─> report
-    a convolution, a copy ───────────────────────────> roofline: the two ceilings ─────────────────┘
+    targets ── frames of a moving picture ─────> run, clock: wall and CPU seconds, by part ──┐
+            ── the same in a separate process ─> memory: peak ───────────────────────────────┼─> report
+    a convolution, a copy ─────────────────────> roofline: the two ceilings ─────────────────┘
 
-On a busy machine only ratios mean something: :func:`~tweenlet.bench.run.race` lets several subjects take
-turns, window by window, and compares them pair by pair. On a CUDA device the frames lie there already, as
-those of a stream do; whole frames are waited for, and parts timed by events on the device.
+On a busy machine only ratios are meaningful: :func:`~tweenlet.bench.run.race` alternates between targets
+frame by frame and compares them pair by pair. On a CUDA device, frames are on the device before the clock
+starts, as in a stream, and parts are timed by events on the device.
+
+It may import everything below the command line.
 """

@@ -1,4 +1,4 @@
-"""Clock: wall and CPU seconds, of a whole frame and part by part, on a CPU or a CUDA device."""
+"""Clock: wall and CPU seconds of a frame and of its parts, on a CPU or a CUDA device."""
 
 from __future__ import annotations
 
@@ -12,101 +12,103 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from tweenlet.bench.subjects import Stream
-from tweenlet.network.cost import parts_of
+from tweenlet.bench.targets import Stream
+from tweenlet.inference.latency import hook_parts
 
 FLOW = "classical flow"
 Times = tuple[list[float], list[float]]
-"""Wall and CPU seconds, run by run, while they are taken."""
+"""Wall and CPU seconds by run, while they are being measured."""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """The times of one thing, run by run."""
+    """Measured times, by run."""
 
     wall: tuple[float, ...]
     cpu: tuple[float, ...]
-    """Of all threads of the process."""
+    """CPU seconds of all threads of the process."""
 
     @classmethod
-    def warm(cls, wall: Sequence[float], cpu: Sequence[float]) -> Seconds:
-        """Those of all runs but the first, which warms up."""
+    def without_warmup(cls, wall: Sequence[float], cpu: Sequence[float]) -> Seconds:
+        """Drop the first run, which warms up."""
         return cls(tuple(wall[1:]), tuple(cpu[1:]))
 
     @property
     def median(self) -> tuple[float, float]:
-        """Medians of wall and CPU seconds."""
+        """Median wall and CPU seconds."""
         return median(self.wall), median(self.cpu)
 
 
 @contextmanager
 def clock(wall: list[float], cpu: list[float], device: torch.device) -> Iterator[None]:
-    """Add the seconds that the block takes; a CUDA device is waited for."""
-    _finish(device)
-    begun = time.perf_counter(), time.process_time()
+    """Append the seconds that the block takes, including all work it queues on a CUDA device."""
+    _synchronize(device)
+    start = time.perf_counter(), time.process_time()
     yield
-    _finish(device)
-    wall.append(time.perf_counter() - begun[0])
-    cpu.append(time.process_time() - begun[1])
+    _synchronize(device)
+    wall.append(time.perf_counter() - start[0])
+    cpu.append(time.process_time() - start[1])
 
 
 @contextmanager
-def watched(
+def part_timer(
     stream: Stream | None,
-    taken: dict[str, Times],
+    times: dict[str, Times],
     device: torch.device,
 ) -> Iterator[None]:
-    """Time the parts of the network that a stream runs, and the flow that is found before."""
+    """Time the parts of a stream's network, and the classical flow before it.
+
+    Args:
+        stream: the stream; None does nothing.
+        times: filled at the end, by part: one entry per window.
+        device: where the network runs.
+
+    """
     if stream is None:
         yield
         return
-    begun: dict[str, _Moment] = {}
+    starts: dict[str, _Moment] = {}
     spans: dict[str, dict[int, list[tuple[_Moment, _Moment]]]] = {}  # by name, then by window
 
     def start(name: str) -> None:
-        begun[name] = _Moment.now(device)
+        starts[name] = _Moment.now(device)
 
     def stop(name: str) -> None:
-        ended = begun[name], _Moment.now(device)
-        spans.setdefault(name, {}).setdefault(stream.windows, []).append(ended)
+        span = starts[name], _Moment.now(device)
+        spans.setdefault(name, {}).setdefault(stream.windows, []).append(span)
 
-    hooks = []
     flows = stream.flows
     if flows is not None:
         window = flows.window
 
         def timed(frames: Sequence[Tensor], numbers: Sequence[Fraction | int]) -> list[Tensor]:
             start(FLOW)
-            found = window(frames, numbers)
+            motion = window(frames, numbers)
             stop(FLOW)
-            return found
+            return motion
 
         flows.window = timed  # type: ignore[method-assign]
-    for name, part in parts_of(stream.interpolator.model).items():
-        hooks.append(part.register_forward_pre_hook(lambda *_, name=name: start(name)))
-        hooks.append(part.register_forward_hook(lambda *_, name=name: stop(name)))
     try:
-        yield
+        with hook_parts(stream.interpolator.model, start, stop):
+            yield
     finally:
         if flows is not None:
             flows.window = window  # type: ignore[method-assign]
-        for hook in hooks:
-            hook.remove()
-    _finish(device)
+    _synchronize(device)
     for name, by_window in spans.items():
         wall, cpu = zip(*(_total(by_window.get(k + 1, [])) for k in range(stream.windows)), strict=True)
-        taken[name] = list(wall), list(cpu)
+        times[name] = list(wall), list(cpu)
 
 
 def _total(spans: Sequence[tuple[_Moment, _Moment]]) -> tuple[float, float]:
-    """Wall and CPU seconds of all calls of a part in one window."""
+    """Sum the wall and CPU seconds of all calls of a part in one window."""
     seconds = [end.since(begin) for begin, end in spans]
     return sum(wall for wall, _ in seconds), sum(cpu for _, cpu in seconds)
 
 
 @dataclass(frozen=True)
 class _Moment:
-    """A point in time: where the CPU is, and on a CUDA device where that is in what it has been asked."""
+    """A point in time on the CPU and, on a CUDA device, in its queue of work."""
 
     wall: float
     cpu: float
@@ -121,14 +123,14 @@ class _Moment:
         return cls(time.perf_counter(), time.process_time(), event)
 
     def since(self, earlier: _Moment) -> tuple[float, float]:
-        """Wall seconds, those of the device if there is one, and CPU seconds; it must have come so far."""
+        """Wall seconds (the device's, if any) and CPU seconds; the device must have reached this moment."""
         wall = self.wall - earlier.wall
         if self.event is not None and earlier.event is not None:
             wall = earlier.event.elapsed_time(self.event) / 1e3
         return wall, self.cpu - earlier.cpu
 
 
-def _finish(device: torch.device) -> None:
-    """Wait until a CUDA device has done what it was asked."""
+def _synchronize(device: torch.device) -> None:
+    """Wait for a CUDA device to finish its queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Memory: what a frame takes at most, and each part of the network, seen in a process of its own."""
+"""Memory: peak memory of a frame and of each part of a network, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -10,68 +10,76 @@ from pathlib import Path
 
 import torch
 
-from tweenlet.bench.subjects import CPU, Stream, Subject, maker, moving_picture
-from tweenlet.network.cost import parts_of
+from tweenlet.bench.targets import CPU, Stream, Target, make_interpolate, moving_picture
+from tweenlet.inference.latency import hook_parts
 from tweenlet.runtime.malloc import current_rss, peak_rss, trim
 
 
-def peaks(subject: Subject, size: tuple[int, int], device: torch.device = CPU) -> Mapping[str, int]:
-    """Bytes that ``subject`` takes at most for frames of ``size``: of "all", and of parts run one by one.
+def peaks(target: Target, size: tuple[int, int], device: torch.device = CPU) -> Mapping[str, int]:
+    """Measure peak memory for two frames, beyond that with the network and the frames loaded.
 
-    On a CUDA device it is what PyTorch gives out there at once. On the CPU it is the highest resident memory
-    while two frames are made, less the resident memory before, with the network and the frames loaded: an
-    engine's own graph counts. For the parts another frame is made, and what is free is given back before
-    each. From Linux's VmHWM in a process of its own, set back before; not ru_maxrss, in which a process
-    begins at what its parent had. Empty on other systems.
+    On a CUDA device it is the peak of PyTorch's allocator. On the CPU it is Linux's VmHWM in a separate
+    process, which includes an engine's own graph. For the parts, a third frame is run, and free memory is
+    returned to the system before each part.
+
+    Args:
+        target: what to run.
+        size: width and height of the frames in pixels.
+        device: where it runs.
+
+    Returns:
+        Bytes for "all", and by part where the engine is eager on the CPU. Empty on systems other than Linux.
+
+    Raises:
+        OSError: the process failed.
+
     """
     if device.type == "cuda":
-        make = maker(subject, device)
+        run = make_interpolate(target, device)
         frames = [frame.to(device) for frame in moving_picture(size, 5)]
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         for turn in range(2):
-            make(frames[turn : turn + 4])
+            run(frames[turn : turn + 4])
         return {"all": torch.cuda.max_memory_allocated(device) - before}
     if not Path("/proc/self/clear_refs").exists():
         return {}
-    words = [subject.source, subject.engine, subject.dtype, *map(str, size), str(torch.get_num_threads())]
-    done = subprocess.run(
-        [sys.executable, "-c", "from tweenlet.bench.memory import _peaks_here; _peaks_here()", *words],
+    arguments = [target.source, target.engine, target.dtype, *map(str, size), str(torch.get_num_threads())]
+    process = subprocess.run(
+        [sys.executable, "-c", "from tweenlet.bench.memory import _peaks_here; _peaks_here()", *arguments],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if done.returncode:
-        raise OSError(f"{subject} could not be run to see its memory: {done.stderr.strip()[-300:]}")
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
+    if process.returncode:
+        raise OSError(f"cannot measure the memory of {target}: {process.stderr.strip()[-300:]}")
+    by_part: dict[str, int] = json.loads(process.stdout)
+    return by_part
 
 
 def _peaks_here() -> None:
-    """In a process of its own: print what three frames took. See :func:`peaks`."""
+    """Measure in this process, and print the result as JSON. See :func:`peaks`."""
     source, engine, dtype, width, height, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    make = maker(Subject(source, engine, dtype))
+    run = make_interpolate(Target(source, engine, dtype))
     frames = moving_picture((int(width), int(height)), 5)
     before = current_rss()
-    _set_back()
+    _reset_peak()
     for turn in range(2):
-        make(frames[turn : turn + 4])
-    found = {"all": peak_rss()}
-    if isinstance(make, Stream) and engine == "eager":
+        run(frames[turn : turn + 4])
+    by_part = {"all": peak_rss()}
+    if isinstance(run, Stream) and engine == "eager":
 
-        def start() -> None:
+        def start(_name: str) -> None:
             trim()
-            _set_back()
+            _reset_peak()
 
         def stop(name: str) -> None:
-            found[name] = peak_rss()
+            by_part[name] = peak_rss()
 
-        for name, part in parts_of(make.interpolator.model).items():
-            part.register_forward_pre_hook(lambda *_: start())
-            part.register_forward_hook(lambda *_, name=name: stop(name))
-        make(frames[:4])
-    print(json.dumps({name: held - before for name, held in found.items()}))
+        with hook_parts(run.interpolator.model, start, stop):
+            run(frames[:4])
+    print(json.dumps({name: peak - before for name, peak in by_part.items()}))
 
 
-def _set_back() -> None:
-    """VmHWM to VmRSS."""
+def _reset_peak() -> None:
+    """Reset VmHWM to VmRSS."""
     Path("/proc/self/clear_refs").write_text("5")

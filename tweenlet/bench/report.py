@@ -1,4 +1,4 @@
-"""Report: what came of a bench or a race, as a table and as JSON."""
+"""Report: the results of a bench or a race, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -10,106 +10,106 @@ from typing import Any
 
 from tweenlet.bench.clock import Seconds
 from tweenlet.bench.roofline import Ceilings
-from tweenlet.bench.subjects import Subject
+from tweenlet.bench.targets import Target
 
 
 @dataclass(frozen=True)
 class Result:
-    """How fast one subject is at one frame size."""
+    """Times and memory of one target at one frame size."""
 
-    subject: Subject
+    target: Target
     width: int
     height: int
     threads: int
     first: float
-    """Wall seconds of the first frame, with all that is prepared for it."""
+    """Wall seconds of the first frame, including all set-up."""
     whole: Seconds
-    """For one new frame."""
+    """Times for one new frame."""
     parts: Mapping[str, Seconds]
-    """By part, where the engine runs them one by one: eager only."""
+    """Times by part; only for the eager engine, which runs them one by one."""
     multiply_adds: Mapping[str, int]
-    """By part, for one new frame, and of all; none for a foreign network."""
-    moved: Mapping[str, int] = field(default_factory=dict)
-    """Bytes that its layers read and write, likewise, each number taking what it takes in the dtype."""
+    """For one new frame, by part and for "all"; empty for other people's networks."""
+    bytes_moved: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that its layers read and write, likewise, in the dtype of the target."""
     device: str = "cpu"
     peaks: Mapping[str, int] = field(default_factory=dict)
-    """Bytes taken at most, beyond the process with the network and the frames loaded: of "all", by part."""
+    """Peak bytes beyond those with the network and the frames loaded, by part and for "all"."""
 
     def share(self, part: str, ceilings: Ceilings) -> float | None:
-        """The rate of multiply-adds of a part, or "all", as a share of the ceiling; None if it has none."""
-        work, took = self.multiply_adds.get(part), self._took(part)
-        if not work or took is None:
+        """Rate of multiply-adds of a part, or "all", as a share of the ceiling; None if it has none."""
+        work, seconds = self.multiply_adds.get(part), self._seconds(part)
+        if not work or seconds is None:
             return None
-        return work / 1e9 / took / ceilings.convolution
+        return work / 1e9 / seconds / ceilings.convolution
 
     def floor(self, part: str, ceilings: Ceilings) -> float | None:
-        """The seconds that a part, or "all", takes under the roofline; None if it has no work."""
-        work, moved = self.multiply_adds.get(part), self.moved.get(part)
-        if not work or moved is None:
+        """Seconds that a part, or "all", needs at least according to the roofline; None if it has no work."""
+        work, bytes_moved = self.multiply_adds.get(part), self.bytes_moved.get(part)
+        if not work or bytes_moved is None:
             return None
-        return max(work / 1e9 / ceilings.convolution, moved / 1e9 / ceilings.copy)
+        return max(work / 1e9 / ceilings.convolution, bytes_moved / 1e9 / ceilings.copy)
 
-    def reached(self, part: str, ceilings: Ceilings) -> float | None:
-        """That as a share of the seconds that it took."""
-        floor, took = self.floor(part, ceilings), self._took(part)
-        return None if floor is None or took is None else floor / took
+    def roofline_share(self, part: str, ceilings: Ceilings) -> float | None:
+        """:meth:`floor` as a share of the measured seconds."""
+        floor, seconds = self.floor(part, ceilings), self._seconds(part)
+        return None if floor is None or seconds is None else floor / seconds
 
-    def _took(self, part: str) -> float | None:
-        took = self.whole if part == "all" else self.parts.get(part)
-        return None if took is None else took.median[0]
+    def _seconds(self, part: str) -> float | None:
+        times = self.whole if part == "all" else self.parts.get(part)
+        return None if times is None else times.median[0]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Results of one run on one machine, as a table and as JSON."""
+    """Results of one run on one machine."""
 
     machine: str
     torch: str
     ceilings: Mapping[str, Ceilings]
-    """By dtype."""
+    """Ceilings by dtype."""
     results: tuple[Result, ...]
     failures: Mapping[str, str] = field(default_factory=dict)
-    """By subject: why it could not be run."""
+    """Reason why a target could not be run, by target."""
 
     def dumps(self) -> str:
         """The report as JSON."""
         return json.dumps(
-            {**asdict(self), "results": [_plain(r, self.ceilings) for r in self.results]}, indent=1
+            {**asdict(self), "results": [_to_json(r, self.ceilings) for r in self.results]}, indent=1
         )
 
     def table(self) -> str:
-        """The report for people."""
+        """The report as text."""
         lines = [f"{self.machine}; torch {self.torch}"]
-        for dtype, found in self.ceilings.items():
+        for dtype, ceiling in self.ceilings.items():
             lines.append(
-                f"ceilings in {dtype}: {found.convolution:.1f} G multiply-adds/s in a convolution, "
-                f"{found.copy:.1f} GB/s in a copy (read and written)"
+                f"ceilings in {dtype}: {ceiling.convolution:.1f} G multiply-adds/s in a convolution, "
+                f"{ceiling.copy:.1f} GB/s in a copy (read and written)"
             )
         for result in self.results:
             lines += [
                 "",
-                f"{result.subject}   {result.width}x{result.height}, {result.threads} threads, "
+                f"{result.target}   {result.width}x{result.height}, {result.threads} threads, "
                 f"median of {len(result.whole.wall)}: {1 / result.whole.median[0]:.2f} frames/s, "
                 f"first frame {result.first:.2f} s",
                 f"  {'part':16}{'wall ms':>10}{'CPU ms':>10}{'peak MB':>10}{'multiply-adds':>16}"
                 f"{'of ceiling':>12}{'moved':>10}{'at least ms':>13}{'reached':>9}",
             ]
-            ceilings = self.ceilings[result.subject.dtype]
-            for name, took in {**result.parts, "all": result.whole}.items():
-                wall, cpu = took.median
+            ceilings = self.ceilings[result.target.dtype]
+            for name, times in {**result.parts, "all": result.whole}.items():
+                wall, cpu = times.median
                 peak = f"{result.peaks[name] / 1e6:.0f}" if name in result.peaks else ""
-                told = f"  {name:16}{1e3 * wall:>10.1f}{1e3 * cpu:>10.1f}{peak:>10}"
+                line = f"  {name:16}{1e3 * wall:>10.1f}{1e3 * cpu:>10.1f}{peak:>10}"
                 floor = result.floor(name, ceilings)
                 if floor is not None:
-                    told += (
+                    line += (
                         f"{result.multiply_adds[name] / 1e9:>14.2f} G{result.share(name, ceilings):>12.0%}"
-                        f"{result.moved[name] / 1e9:>7.2f} GB{1e3 * floor:>13.2f}"
-                        f"{result.reached(name, ceilings):>9.0%}"
+                        f"{result.bytes_moved[name] / 1e9:>7.2f} GB{1e3 * floor:>13.2f}"
+                        f"{result.roofline_share(name, ceilings):>9.0%}"
                     )
-                lines.append(told.rstrip())
-            if any((result.reached(name, ceilings) or 0) > 1 for name in (*result.parts, "all")):
-                lines.append("  over 100 %: Winograd's method makes fewer multiply-adds than are counted")
-        lines += [f"\n{subject}: {reason}" for subject, reason in self.failures.items()]
+                lines.append(line.rstrip())
+            if any((result.roofline_share(name, ceilings) or 0) > 1 for name in (*result.parts, "all")):
+                lines.append("  over 100 %: Winograd's method needs fewer multiply-adds than are counted")
+        lines += [f"\n{target}: {reason}" for target, reason in self.failures.items()]
         return "\n".join(lines) + "\n"
 
 
@@ -122,12 +122,12 @@ class Race:
     width: int
     height: int
     threads: int
-    subjects: tuple[str, ...]
+    targets: tuple[str, ...]
     times: Mapping[str, Seconds]
 
     def ratios(self, other: str) -> tuple[list[float], list[float]]:
-        """How many times longer ``other`` took than the first, pair by pair: by wall and by CPU time."""
-        first, second = self.times[self.subjects[0]], self.times[other]
+        """Time of ``other`` divided by that of the first target, pair by pair, for wall and for CPU time."""
+        first, second = self.times[self.targets[0]], self.times[other]
         return (
             [b / a for a, b in zip(first.wall, second.wall, strict=True)],
             [b / a for a, b in zip(first.cpu, second.cpu, strict=True)],
@@ -136,35 +136,34 @@ class Race:
     def dumps(self) -> str:
         """The race as JSON."""
         ratios = {
-            other: dict(zip(("wall", "cpu"), self.ratios(other), strict=True)) for other in self.subjects[1:]
+            other: dict(zip(("wall", "cpu"), self.ratios(other), strict=True)) for other in self.targets[1:]
         }
         return json.dumps({**asdict(self), "ratios": ratios}, indent=1)
 
     def table(self) -> str:
-        """For people: how long each took, then every pair, the median and how far the pairs spread."""
+        """The race as text: medians, then for each other target all ratios with median and range."""
         lines = [
             f"{self.machine}; torch {self.torch}",
             f"{self.width}x{self.height}, {self.threads} threads, "
-            f"medians of {len(self.times[self.subjects[0]].wall)} in turn",
+            f"medians of {len(self.times[self.targets[0]].wall)} in turn",
         ]
-        longest = max(map(len, self.subjects))
-        for name in self.subjects:
+        longest = max(map(len, self.targets))
+        for name in self.targets:
             wall, cpu = self.times[name].median
             lines.append(f"  {name:{longest}}{1e3 * wall:>10.1f} ms{1e3 * cpu:>10.1f} CPU ms")
         lines.append("")
-        for other in self.subjects[1:]:
-            lines.append(f"{other} / {self.subjects[0]}, time against time")
-            for kind, found in zip(("wall", "CPU"), self.ratios(other), strict=True):
-                pairs = " ".join(f"{ratio:.2f}" for ratio in found)
-                lines.append(
-                    f"  {kind:5}{pairs}   median {median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
-                )
+        for other in self.targets[1:]:
+            lines.append(f"{other} / {self.targets[0]}, time against time")
+            for kind, ratios in zip(("wall", "CPU"), self.ratios(other), strict=True):
+                pairs = " ".join(f"{ratio:.2f}" for ratio in ratios)
+                low, high = min(ratios), max(ratios)
+                lines.append(f"  {kind:5}{pairs}   median {median(ratios):.2f} ({low:.2f} to {high:.2f})")
         return "\n".join(lines) + "\n"
 
 
-def _plain(result: Result, found: Mapping[str, Ceilings]) -> dict[str, Any]:
+def _to_json(result: Result, by_dtype: Mapping[str, Ceilings]) -> dict[str, Any]:
     names = [*result.parts, "all"]
-    ceilings = found[result.subject.dtype]
+    ceilings = by_dtype[result.target.dtype]
     wall, cpu = result.whole.median
     return {
         **asdict(result),
@@ -172,5 +171,5 @@ def _plain(result: Result, found: Mapping[str, Ceilings]) -> dict[str, Any]:
         "cpu_seconds": cpu,
         "share_of_ceiling": {name: result.share(name, ceilings) for name in names},
         "seconds_at_least": {name: result.floor(name, ceilings) for name in names},
-        "share_of_roofline": {name: result.reached(name, ceilings) for name in names},
+        "share_of_roofline": {name: result.roofline_share(name, ceilings) for name in names},
     }

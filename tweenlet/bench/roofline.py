@@ -1,9 +1,9 @@
-"""Roofline: what the machine can do at most, measured just now.
+"""Roofline: the limits of this machine, measured.
 
-Multiply-adds at the rate of the first ceiling take one time, the numbers that the layers read and write
-(:mod:`tweenlet.network.cost`) at the rate of the second another. The longer is the least that a part takes
-while
-layers run one after the other, unless a method needs fewer multiply-adds, as Winograd's.
+The multiply-adds of a part at the rate of the first ceiling take one time, and the numbers that its layers
+read and write (:mod:`tweenlet.network.cost`) at the rate of the second another. The longer one is a lower
+bound for the part while layers run one after the other, unless a method such as Winograd's needs fewer
+multiply-adds.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tweenlet.bench.clock import clock
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine can do at most, measured just now."""
+    """Measured limits of the machine."""
 
     convolution: float
-    """10^9 multiply-adds a second of a 3x3 convolution, 64 to 64 channels, channels_last, 240x432. On a CUDA
-    device of one of 256 to 256 channels, 16 times 128x128, or of a product of 8192x8192, the better one."""
+    """10^9 multiply-adds per second of a 3x3 convolution, 64 to 64 channels, channels_last, 240x432. On a
+    CUDA device, the better of one with 256 channels on 16 x 128x128 and a matrix product of 8192x8192."""
     copy: float
-    """10^9 bytes a second, read and written, of a copy of 128 MB; on a CUDA device 1 GB."""
+    """10^9 bytes per second, read and written, of a copy of 128 MB; 1 GB on a CUDA device."""
 
 
 def ceilings(dtype: torch.dtype, device: torch.device, rounds: int = 8) -> Ceilings:
-    """The best of ``rounds`` of a convolution in ``dtype`` and of a copy."""
+    """Time a convolution in ``dtype`` and a copy; the best of ``rounds`` counts."""
     wide = device.type == "cuda"
     batch, channels, height, width = (16, 256, 128, 128) if wide else (1, 64, 240, 432)
     x = torch.rand(batch, channels, height, width, device=device)

@@ -1,16 +1,16 @@
-"""The command line: each verb parses, loads, calls one function and says what came of it.
+"""Command line: each verb parses its arguments, calls one function and prints the result.
 
-    app        the app itself, how it ends, and what verbs share
+    app        the app itself, how commands end, and the new names of old flags
     frames     interpolate, demo
     networks   convert, cost
     speed      bench, export
-    quality    evaluate, judge
+    quality    evaluate, compare
     learning   pack, train, sparsify, compact, distill, compress
 
-Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, and exit code 1;
-2 for a command that cannot be understood, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 130 for a
-training that any of them stopped, saved.
-torch is imported by the verbs that need it only.
+Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, with exit code 1;
+2 for a command line that is not understood, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. A training
+stopped by any of these signals saves its state and exits with 130.
+Only verbs that need torch import it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The app that the verbs join, how it ends, and what they share."""
+"""The app that verbs register with, how a command ends, and the answers to flags of old."""
 
 from __future__ import annotations
 
@@ -8,15 +8,42 @@ import time
 import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Annotated
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 import tweenlet
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
-"""What ends a command as Ctrl-C does: half-written files are removed; the exit code is 128 + its number."""
-AT_ONCE = 1.0
-"""Seconds in which a second signal says the same as the first: whoever closes a terminal sends two."""
+"""Signals handled like Ctrl-C: partial files are removed, and the exit code is 128 + the signal number."""
+DEBOUNCE = 1.0
+"""Seconds within which a second signal is ignored: closing a terminal sends two."""
+RENAMED_VERBS = {"judge": "compare", "pack": "transcode"}
+_TRAINING = {
+    "hold": "plateau", "clip": "max-grad-norm", "average": "ema-decay", "settle": "freeze-bn-after",
+    "border": "border-weight", "explosion": "divergence-factor", "confident": "filter-teacher",
+}  # fmt: skip
+_TEACHING = {"--beforehand": "--precompute-teacher", "--confident": "--filter-teacher"}
+RENAMED_FLAGS = {
+    "interpolate": {"--depth": "--max-recursion"},
+    "evaluate": {"--on": "--benchmark", "--part": "--subset", "--peer": "--baseline"},
+    "compare": {"--peer": "--baseline"},
+    "transcode": {"--longest": "--max-frames"},
+    **{
+        verb: {f"--{old}": f"--{new}" for old, new in _TRAINING.items()} | _TEACHING
+        for verb in ("train", "sparsify", "distill")
+    },
+    "compress": {"--on": "--benchmark"}
+    | _TEACHING
+    | {
+        f"--{stage}.{old}": f"--{stage}.{new}"
+        for stage in ("sparsify", "distill")
+        for old, new in _TRAINING.items()
+    },
+}
+"""By verb: old flag -> new flag. An old flag is an error that names the new one."""
+Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
+"""A flag that takes one value or more, and may be repeated."""
 
 
 app = App(
@@ -28,45 +55,59 @@ app = App(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit."""
+    """Run one command and exit; the exit codes are listed in :mod:`tweenlet.cli`."""
     warnings.showwarning = lambda message, *_, **__: print(f"tweenlet: warning: {message}", file=sys.stderr)
-    leave = _Leave()
+    handler = _ExitOnSignal()
     for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
-            signal.signal(number, leave)
-    code, said = 1, ""
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup requests
+            signal.signal(number, handler)
+    code, message = 1, ""
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names are bytes, which need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names are bytes and need not be UTF-8
     try:
-        app(_dashes(sys.argv[1:] if arguments is None else arguments), exit_on_error=False, print_error=False)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        _reject_renamed(arguments)
+        app(_protect_paths(arguments), exit_on_error=False, print_error=False)
         return
     except CycloptsError as error:
-        code, said = 2, f"{error} (tweenlet --help tells more)"
+        code, message = 2, f"{error} (tweenlet --help tells more)"
     except KeyboardInterrupt:
-        code, said = 130, "stopped"
+        code, message = 130, "stopped"
     except SystemExit as end:
-        if end.code != leave.code or not leave.code:
+        if end.code != handler.code or not handler.code:
             raise
-        code, said = leave.code, "stopped"
+        code, message = handler.code, "stopped"
     except (ValueError, OSError, MemoryError) as error:
-        said = _told(error)
-    except RuntimeError as error:  # what torch raises when memory runs out, on the CPU and on CUDA
+        message = _describe(error)
+    except RuntimeError as error:  # torch raises it when memory runs out, on the CPU and on CUDA
         if "memory" not in str(error):
             raise
-        said = f"not enough memory: {str(error).splitlines()[0]}"
-    print("tweenlet: " + " ".join(said.split()), file=sys.stderr)
+        message = f"not enough memory: {str(error).splitlines()[0]}"
+    print("tweenlet: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(code)
 
 
-def _dashes(arguments: Sequence[str]) -> list[str]:
-    """Arguments in which what follows -- cannot be taken for an option: -a.mp4 becomes ./-a.mp4."""
+def _reject_renamed(arguments: Sequence[str]) -> None:
+    """Raise CycloptsError for the old name of a verb or flag, with the new one."""
+    verb = arguments[0] if arguments else ""
+    if verb in RENAMED_VERBS:
+        raise CycloptsError(msg=f"{verb} is now {RENAMED_VERBS[verb]}")
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    for argument in arguments[1:end]:
+        flag = argument.partition("=")[0].replace("--no-", "--", 1)
+        if flag in RENAMED_FLAGS.get(verb, {}):
+            raise CycloptsError(msg=f"{flag} is now {RENAMED_FLAGS[verb][flag]}")
+
+
+def _protect_paths(arguments: Sequence[str]) -> list[str]:
+    """Keep arguments after -- from being taken for options: -a.mp4 becomes ./-a.mp4."""
     at = list(arguments).index("--") if "--" in arguments else len(arguments)
     after = (f"./{a}" if a.startswith("-") and len(a) > 1 else a for a in arguments[at + 1 :])
     return [*arguments[:at], *after]
 
 
-class _Leave:
-    """Ends the command by way of every `with`, so that nothing half written stays."""
+class _ExitOnSignal:
+    """Signal handler that raises SystemExit, so that every `with` block cleans up its partial files."""
 
     code = 0
 
@@ -74,13 +115,13 @@ class _Leave:
         self._since = 0.0
 
     def __call__(self, number: int, _frame: object) -> None:
-        if time.monotonic() - self._since < AT_ONCE:
+        if time.monotonic() - self._since < DEBOUNCE:
             return
         self._since, self.code = time.monotonic(), 128 + number
         sys.exit(self.code)
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     return str(error) or type(error).__name__

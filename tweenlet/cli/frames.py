@@ -1,4 +1,4 @@
-"""Verbs that make frames: interpolate, demo."""
+"""Verbs that generate frames: interpolate, demo."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tweenlet.cli.app import app
 from tweenlet.cli.progress import bar
 
 DAMAGED = 3
-"""How `interpolate` ends where it wrote OUT, but IN is damaged or cut short."""
+"""Exit code of `interpolate` when it wrote OUT, but IN is damaged or truncated."""
 
 MORE_FRAMES = Group(
     "How many frames (one of these; --factor 2 if none)", validator=validators.mutually_exclusive
 )
 
 
-def _place(_: object, values: Any) -> None:
+def _check_path(_: object, values: Any) -> None:
     for value in [values] if isinstance(values, str) else values:
         if value.startswith("-") and value != "-":
             raise ValueError(f"Unknown option: {value}.")
@@ -35,25 +35,25 @@ def _place(_: object, values: Any) -> None:
             raise ValueError("Empty path.")
 
 
-Place = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_place)]
+PathArgument = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_check_path)]
 """A path, or "-" for a pipe."""
 
 
-def _whole(_: object, tokens: Sequence[Token]) -> int:
-    if not re.fullmatch(r"[-+]?\d+", tokens[0].value):  # cyclopts by itself takes 2.5 for 2
+def _parse_integer(_: object, tokens: Sequence[Token]) -> int:
+    if not re.fullmatch(r"[-+]?\d+", tokens[0].value):  # cyclopts would accept 2.5 as 2
         raise ValueError(f"expected a whole number, got {tokens[0].value}")
     return int(tokens[0].value)
 
 
 @app.command(usage="Usage: tweenlet interpolate [OPTIONS] IN [OUT]")
 def interpolate(
-    source: Place,
+    source: PathArgument,
     /,
-    *more: Place,
-    factor: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_whole)] = None,
+    *more: PathArgument,
+    factor: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_parse_integer)] = None,
     fps: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
     slow: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
-    depth: int = 3,
+    max_recursion: int = 3,
     model: str = "default",
     device: str | None = None,
     engine: str = "eager",
@@ -62,66 +62,68 @@ def interpolate(
     cuts: bool = True,
     repeats: Literal["keep", "smooth"] = "keep",
     tile: str = "auto",
-    stream: Annotated[int | None, Parameter(converter=_whole)] = None,
+    stream: Annotated[int | None, Parameter(converter=_parse_integer)] = None,
     strict: bool = False,
     overwrite: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Make a video smoother or slower.
 
-    Sound and subtitles are kept. --factor keeps every frame of IN, --fps those whose time it meets exactly
-    (at 24 to 60 every second one), and says how many. Without OUT the result lies beside IN:
-    holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image between them.
+    Audio and subtitles are kept. --factor keeps every frame of IN; --fps keeps those whose times coincide
+    with the new rate (every second one from 24 to 60) and reports how many. Without OUT, the result is
+    written next to IN: holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image
+    between them.
 
-    What is damaged or missing in IN is bridged and told, and the exit code is 3; 1 where OUT could not be
-    written, 2 for a command that is not understood.
+    Damaged or missing parts of IN are bridged and reported, with exit code 3. The exit code is 1 if OUT could
+    not be written, and 2 for a command line that is not understood.
 
     Parameters
     ----------
     source
-        IN: a video, a folder, a glob in quotes, an image, a URL (scheme://...), or "-" for a pipe, as of y4m.
-        Put -- before names that begin with a dash.
+        IN: a video, a folder of frames, a quoted glob, an image, a URL (scheme://...), or "-" to read a pipe,
+        such as y4m. Put -- before names that begin with a dash.
     more
-        OUT: a video, a folder or numbered pattern (out/%05d.png) of images, or "-". Before it, more images.
+        OUT: a video, a folder or numbered pattern (out/%05d.png) for images, or "-" for stdout. More input
+        images may come before it.
     factor
-        Times as many frames, 2 or more; 2, 4, 8, ... are exact with every network.
+        How many times as many frames, 2 or more; powers of 2 are exact with every network.
     fps
-        Frames per second to reach, as 60, 59.94 or 60000/1001; at or above those of IN.
+        Target frame rate, such as 60, 59.94 or 60000/1001; not below that of IN.
     slow
-        So many times slower, as 4 or 2.5, at the same rate, without sound.
-    depth
-        Of a network that only makes the middle, as the default: how often the gap between two frames may be
-        halved for --fps, and for a --factor or --slow that is no power of 2.
+        Slow-motion factor, such as 4 or 2.5, at the same frame rate and without audio.
+    max_recursion
+        For networks that only predict the midpoint, such as the default: how often the gap between two frames
+        may be halved for --fps, and for a --factor or --slow that is not a power of 2.
     model
-        A name of shipped weights, or a checkpoint's path.
+        Name of bundled weights, or path to a checkpoint.
     device
-        cpu, cuda, cuda:1, ...; CUDA if there is any, else the CPU.
+        cpu, cuda, cuda:1, ...; default: CUDA if available, else the CPU.
     engine
-        What runs the network: eager (PyTorch and native code), compile, onnxruntime, openvino, on a CUDA
-        device cudagraph; or auto, the fastest on this machine: on a CPU raced once among eager, onnxruntime
-        and openvino, which takes a minute, and remembered.
+        What runs the network: eager (PyTorch and native code), compile, onnxruntime, openvino, or, on a CUDA
+        device, cudagraph. With auto, the fastest on this machine: on a CPU, a one-minute race of eager,
+        onnxruntime and openvino decides once, and the result is cached.
     precision
-        bfloat16 on a CPU and float16 on a CUDA device are faster, at differences too small to see.
+        bfloat16 on a CPU and float16 on a CUDA device are faster; the differences are too small to see.
     rate
-        Frames per second of IN where that is images; 24 if not given.
+        Frame rate of IN if it is images; default: 24.
     cuts
-        Look for cuts between scenes, and make nothing across them.
+        Detect scene changes and do not interpolate across them.
     repeats
-        What becomes of frames that repeat the one before (cartoons drawn on twos, screen recordings, film in
-        video): "keep" leaves their timing as its makers drew it and moves on in the last gap before a new
-        picture, "smooth" moves through up to 6 of them, as if each picture had been drawn in its own time.
+        How to treat frames that repeat the previous one (animation on twos, screen recordings, telecined
+        film): "keep" preserves their timing and interpolates only in the last gap before a new picture;
+        "smooth" spreads the motion over up to 6 of them.
     tile
-        Run frames in overlapping tiles of so many pixels a side, so that memory has a bound; "auto" where
-        whole frames would take much of it, "none" never.
+        Side of overlapping tiles in pixels, which bound memory; "auto" tiles frames that would need much
+        memory as a whole, "none" never tiles.
     stream
-        Which video of IN, in ffprobe's count of streams; if not given the one marked as default, or the
-        largest that has frames.
+        Index of the video stream in IN, as ffprobe counts; default: the stream marked as default, or the
+        largest one that has frames.
     strict
-        Refuse an IN that is damaged or cut short.
+        Fail if IN is damaged or truncated.
     overwrite
         Replace OUT if it exists.
     as_json
-        Print the summary as one JSON object, with warnings and the times that are damaged or missing.
+        Print the summary as one JSON object, with warnings and the times of damaged or missing parts.
 
     """
     from tweenlet.runtime.dtypes import DTYPES
@@ -144,17 +146,24 @@ def interpolate(
             else "\n".join(map(str, images))
         )
         return
-    chosen |= {"factor": factor, "fps": fps, "slow": slow, "depth": depth, "rate": rate, "cuts": cuts}
+    chosen |= {
+        "factor": factor,
+        "fps": fps,
+        "slow": slow,
+        "max_recursion": max_recursion,
+        "rate": rate,
+        "cuts": cuts,
+    }
     chosen |= {"repeats": repeats, "stream": stream, "strict": strict}
     with (
-        _overheard() as overheard,
+        _record_warnings() as warned,
         bar(Path(target).name if target != "-" else "stdout", "frames") as progress,
     ):
         done = tweenlet.interpolate_video(origin, target, progress=progress, **chosen)
     for notice in done.notices:
         print(f"tweenlet: warning: {notice}", file=sys.stderr)
     if as_json:
-        print(_json(done, target, overheard), file=sys.stderr if target == "-" else sys.stdout)
+        print(_json(done, target, warned), file=sys.stderr if target == "-" else sys.stdout)
     elif target != "-":
         print(f"{target}: {_sentence(done)}{f'; engine: {done.engine}' if engine == 'auto' else ''}")
     if any(notice.is_damage for notice in done.notices):
@@ -165,18 +174,18 @@ def interpolate(
 def demo(
     folder: Path = Path(), *, model: str = "default", device: str | None = None, overwrite: bool = False
 ) -> None:
-    """Make an embedded clip smoother, and a picture of it: tweenlet-demo.mp4 and tweenlet-demo.png.
+    """Interpolate an embedded clip: writes tweenlet-demo.mp4 and, with a comparison, tweenlet-demo.png.
 
     Parameters
     ----------
     folder
-        Where to write them; the current folder if not given.
+        Where to write them; default: the current folder.
     model
-        A name of shipped weights, or a checkpoint's path.
+        Name of bundled weights, or path to a checkpoint.
     device
-        cpu, cuda, ...; CUDA if there is any, else the CPU.
+        cpu, cuda, ...; default: CUDA if available, else the CPU.
     overwrite
-        Replace them if they exist.
+        Replace the files if they exist.
 
     """
     from tweenlet.interpolation.demo import demo as make
@@ -184,16 +193,14 @@ def demo(
     with bar("tweenlet-demo.mp4", "frames") as progress:
         done = make(folder, model=model, device=device, overwrite=overwrite, progress=progress)
     print(f"{done.video}: {_sentence(done.summary)}")
-    print(
-        f"{done.picture}: a frame before, the frame made, the frame after; below, what moves most, enlarged"
-    )
+    print(f"{done.picture}: frame before, interpolated frame, frame after; below, where motion is largest")
 
 
 def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
-    """What the paths of `interpolate` mean: (one source or a list of images, the target).
+    """Split the paths of `interpolate` into (one source or a list of images, the target).
 
-    Without a target that is the source's name with the suffix: clip.2x.mp4, frames-2x; clip.2x.mkv for a kind
-    of file that is not written.
+    The default target is the source's name with the suffix: clip.2x.mp4, frames-2x; or clip.2x.mkv if the
+    source's container cannot be written.
     """
     from tweenlet.video.codecs import KINDS
     from tweenlet.video.container import is_url
@@ -226,8 +233,8 @@ def _source_and_target(paths: list[str], suffix: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """The warnings that are shown meanwhile, as a list."""
+def _record_warnings() -> Iterator[list[str]]:
+    """Collect the text of warnings in a list while still showing them."""
     messages: list[str] = []
     show = warnings.showwarning
 
@@ -263,7 +270,7 @@ def _sentence(done: tweenlet.Summary) -> str:
 
 
 def _damage(done: tweenlet.Summary) -> str:
-    """Which times of the source are damaged or missing: the first few of them."""
+    """The first few damaged or missing time spans of the source, for the summary line."""
     spans = [notice for notice in done.notices if notice.is_damage and notice.start is not None]
     words = [
         f"{n.kind} {float(n.start or 0):.2f}-{'end' if n.end is None else f'{float(n.end):.2f}'} s"

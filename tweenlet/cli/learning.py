@@ -306,7 +306,7 @@ def compress(
     params: Params = None,
     macs: Macs = None,
     ms: Ms = None,
-    on: str | None = None,
+    benchmark: str | None = None,
     teacher_frames: list[Path] | None = None,
     precompute_teacher: bool = False,
     data_options: Sampling = COURSE,
@@ -320,8 +320,8 @@ def compress(
         A trained checkpoint, or a name of shipped weights.
     out
         A folder for what is made: student.safetensors, report.html, report.md, report.json, the stages.
-    on
-        A benchmark to score teacher and student on, as clips:FOLDER; the held-out samples if not given.
+    benchmark
+        Benchmark for teacher and student, such as clips:FOLDER; default: the held-out samples.
     teacher_frames
         Let frames that any program made teach instead (see tweenlet distill --help).
     precompute_teacher
@@ -330,13 +330,13 @@ def compress(
     """
     from tweenlet.compression.compress import compress as make
     from tweenlet.compression.teachers import load_teachers
-    from tweenlet.evaluation.benchmarks import benchmark
+    from tweenlet.evaluation.benchmarks import benchmark as open_benchmark
     from tweenlet.network import checkpoint as weights
     from tweenlet.runtime.devices import resolve_device
 
     resolve_device(plan.sparsify.device), resolve_device(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)
-    shown = benchmark(on) if on else None
+    samples_to_score = open_benchmark(benchmark) if benchmark else None
     with _prepared("compressing", data_options, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
         if held_out is None:
@@ -347,7 +347,7 @@ def compress(
         )
         report = make(
             network, samples, held_out, out, budget, plan, data_options,
-            teachers=teachers if teachers.teachers else None, benchmark=shown,
+            teachers=teachers if teachers.teachers else None, benchmark=samples_to_score,
             command=shlex.join(["tweenlet", *sys.argv[1:]]), notify=say, progress=preparing,
         )  # fmt: skip
     if report is not None:

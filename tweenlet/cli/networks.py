@@ -1,4 +1,4 @@
-"""Verbs that look at networks: convert, cost."""
+"""Verbs about network files: convert, cost."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tweenlet.runtime.atomic import check_free
 
 @app.command
 def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
-    """Turn a published checkpoint of ST-MFNet or RIFE 4.25 into one of tweenlet's (.safetensors).
+    """Convert a published checkpoint of ST-MFNet or RIFE 4.25 to tweenlet's format (.safetensors).
 
     Parameters
     ----------
     source
-        stmfnet.pth, stmfnet_mini.pth or flownet.pkl. Nothing in it is executed.
+        stmfnet.pth, stmfnet_mini.pth or flownet.pkl. No code in it is executed.
     target
         The file to write.
     overwrite
@@ -33,16 +33,16 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
 
 @app.command
 def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> None:
-    """Count the parameters and the multiply-adds of a network, part by part, for one new frame.
+    """Count parameters and multiply-adds of a network for one new frame, part by part.
 
     Parameters
     ----------
     model
-        A name of shipped weights, a checkpoint, a JSON file of a ModelConfig; or stmfnet, mini or small.
+        Name of bundled weights, checkpoint, JSON file of a ModelConfig; or stmfnet, mini or small.
     size
-        Width x height of the frames, or 480p, 720p, 1080p, 4k.
+        Frame size as WIDTHxHEIGHT, or 480p, 720p, 1080p, 4k.
     official
-        As the official code runs it: frames padded to multiples of 128, unused blocks computed.
+        Count as the official code runs it: frames padded to multiples of 128, unused blocks included.
 
     """
     from tweenlet.network.checkpoint import network_of
@@ -50,11 +50,11 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
     from tweenlet.network.cost import cost as count
 
     width, height = size_of(size)
-    found = count(network_of(model).config, height, width, OFFICIAL_STRIDE if official else None)
+    costs = count(network_of(model).config, height, width, OFFICIAL_STRIDE if official else None)
     print(f"{'part':12}{'parameters':>14}{'multiply-adds':>18}")
-    for name, part in found.parts.items():
+    for name, part in costs.parts.items():
         print(f"{name:12}{part.parameters:>14,}{part.multiply_adds / 1e9:>16.2f} G")
     if official:
-        print(f"{'unused':12}{'':>14}{found.unused.multiply_adds / 1e9:>16.2f} G")
-    total = found.multiply_adds_official if official else found.multiply_adds
-    print(f"{'all':12}{found.parameters:>14,}{total / 1e9:>16.2f} G   run at {found.width}x{found.height}")
+        print(f"{'unused':12}{'':>14}{costs.unused.multiply_adds / 1e9:>16.2f} G")
+    total = costs.multiply_adds_official if official else costs.multiply_adds
+    print(f"{'all':12}{costs.parameters:>14,}{total / 1e9:>16.2f} G   run at {costs.width}x{costs.height}")

@@ -1,4 +1,4 @@
-"""Progress: a bar on stderr that says how fast it goes and how long it will take."""
+"""Progress: a bar on stderr with the speed and the remaining time."""
 
 from __future__ import annotations
 
@@ -21,24 +21,31 @@ console = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """A line on stderr, above the bar, as it is: a name in brackets is no markup, a table is not wrapped."""
+    """Print a line to stderr above the bar, verbatim: brackets are not markup, and tables are not wrapped."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Speed(ProgressColumn):
-    """Things done per second."""
+    """Progress per second."""
 
     def render(self, task: Task) -> Text:
-        """As in "12.5 frames/s"; nothing while it is not known."""
+        """Such as "12.5 frames/s"; empty while unknown."""
         speed = f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else ""
         return Text(speed, style="progress.data.speed")
 
 
 @contextmanager
 def bar(title: str, unit: str, shown: bool = True) -> Iterator[Callable[..., None]]:
-    """A bar, if stderr is a terminal and it is to be ``shown``.
+    """Show a progress bar while the block runs, if stderr is a terminal.
 
-    Gives the function to call with (done, total or None[, new title]).
+    Args:
+        title: text before the bar.
+        unit: what is counted, for the speed.
+        shown: False hides the bar, as in all but one of several processes.
+
+    Yields:
+        A function to call with (done, total or None[, new title]).
+
     """
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=False), Speed(),

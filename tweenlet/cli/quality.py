@@ -1,4 +1,4 @@
-"""Verbs that say how good: evaluate, judge."""
+"""Verbs about quality: evaluate, compare."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tweenlet.cli.app import app
+from tweenlet.cli.app import Several, app
 from tweenlet.cli.progress import bar
 from tweenlet.runtime.atomic import check_free
 
 if TYPE_CHECKING:
     from tweenlet.evaluation import Benchmark, Method, Report
 
-Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
-Peers = Annotated[tuple[str, ...], Parameter(name="--peer", negative="")]
+Baselines = Annotated[tuple[str, ...], Parameter(name="--baseline", negative="")]
 WORST = 10
-"""Samples that a page shows."""
+"""Samples shown on a page."""
 
 
 @app.command
@@ -29,9 +28,9 @@ def evaluate(
     model: str,
     /,
     *against: str,
-    on: Several,
-    part: str = "1/1",
-    peers: Peers = (),
+    benchmarks: Annotated[Several, Parameter(name="--benchmark")],
+    subset: str = "1/1",
+    baselines: Baselines = (),
     metrics: Several = (),
     lpips: Path | None = None,
     published: bool = False,
@@ -42,71 +41,74 @@ def evaluate(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Score models and other methods on frames that are hidden from them, all on the same frames.
+    """Score models and other methods on the same held-out frames.
 
-    The first of them is held against the others: how far apart they are, and whether that may be chance.
+    The first method is compared with each other one, with confidence intervals and a significance test.
 
     Parameters
     ----------
     model
-        A name of shipped weights, a checkpoint (the authors' .pth too), an ONNX file, or one of blend, dis,
-        minterpolate; LABEL=FILE gives it a name of its own.
+        Name of bundled weights, checkpoint (the authors' .pth files too), ONNX file, or one of blend, dis and
+        minterpolate; LABEL=FILE sets its label.
     against
-        More of them.
-    on
-        Benchmarks, each KIND:PATH; the kinds: ucf101, ucf101-dvf, davis, snufilm-easy, -medium, -hard and
-        -extreme, vfitex, vimeo, middlebury, xiph-2k, xiph-4k; clips:PATH for any videos or folders of frames.
-        Or FILE.json, a list of clips by URL and SHA-256: clips9.json and public.json come with tweenlet.
-    part
-        1/3 takes every third sample, beginning with the first.
-    peers
-        NAME="COMMAND {0} {1} {2} {3} {out}", run once a frame, four PNG files in, one out; what is wanted
-        lies half-way between {1} and {2}. Or NAME=FILE.py:FUNCTION or NAME=package.module:FUNCTION, from
-        (4, 3, H, W) to (3, H, W). May be given several times.
+        More methods, given like MODEL.
+    benchmarks
+        Benchmarks as KIND:PATH, where KIND is ucf101, ucf101-dvf, davis, snufilm-easy, -medium, -hard or
+        -extreme, vfitex, vimeo, middlebury, xiph-2k or xiph-4k; clips:PATH for any videos or folders of
+        frames. Or FILE.json, a list of clips by URL and SHA-256: clips9.json and public.json are included.
+    subset
+        1/3 takes every third sample, starting with the first.
+    baselines
+        NAME="COMMAND {0} {1} {2} {3} {out}", run once per frame with four PNG files as input; it writes the
+        frame half-way between {1} and {2}. Or NAME=FILE.py:FUNCTION or NAME=package.module:FUNCTION, from
+        (4, 3, H, W) to (3, H, W). May be repeated.
     metrics
-        Of psnr, detail, features, ssim, psnr_div, ssim_3d, ms_ssim, vmaf, flip, lpips; the first six if not
-        given. ssim_3d is the SSIM of ST-MFNet's official evaluation, detail how detailed a frame is beside
-        its real neighbours, features a distance in the features of a trained network.
+        Any of psnr, detail, features, ssim, psnr_div, ssim_3d, ms_ssim, vmaf, flip, lpips; default: the first
+        six. ssim_3d is the SSIM of ST-MFNet's official evaluation, detail compares a frame's fine detail with
+        that of its real neighbours, features is a distance in the features of a trained network.
     lpips
-        A file of AlexNet's, SqueezeNet's or VGG's weights as torchvision publishes them, for that metric.
+        Weights of AlexNet, SqueezeNet or VGG for the LPIPS metric, as torchvision publishes them.
     published
-        Show what others have published beside it, and whether a method of the same name agrees.
+        Show published results too, and whether a method of the same name agrees with them.
     skip_bad
-        Leave out samples that cannot be read, and list them; otherwise the first one ends the run.
+        Skip samples that cannot be read, and list them; by default the first one ends the run.
     footage
-        A folder in which the clips of a list are looked for, by their hash.
+        Folder in which to look for the clips of a list, by their hashes.
     download
-        Fetch the clips of a list that are not there, and check their hashes. Nothing is fetched without it.
+        Download missing clips of a list and check their hashes. Nothing is downloaded without this flag.
     device
-        cpu, cuda, ...; the CPU if not given.
+        cpu, cuda, ...; default: cpu.
     out
-        A folder for the report as a page, Markdown and JSON, one folder in it per benchmark. With it a run
-        that was killed goes on where it was when the same is typed again.
+        Folder for the report as a page, Markdown and JSON, with a subfolder per benchmark. With it, the same
+        command resumes a run that was killed.
     overwrite
-        Begin anew, whatever the folder holds.
+        Start over and replace what the folder holds.
 
     """
     from tweenlet.evaluation import benchmark, methods
     from tweenlet.evaluation.document import write_files
-    from tweenlet.evaluation.metrics import chosen
+    from tweenlet.evaluation.metrics import resolve_metrics
     from tweenlet.evaluation.published import published as entries_of
     from tweenlet.evaluation.run import evaluate as run
 
-    measured = chosen(metrics or _default_metrics(), lpips)
-    with bar("fetching", "bytes") as progress:
-        found = [benchmark(name, part, footage=footage, download=download, progress=progress) for name in on]
-    folders = [re.sub(r"[^\w.-]+", "-", samples.name) for samples in found]
+    functions = resolve_metrics(metrics or _default_metrics(), lpips)
+    with bar("downloading", "bytes") as progress:
+        data = [
+            benchmark(name, subset, footage=footage, download=download, progress=progress)
+            for name in benchmarks
+        ]
+    folders = [re.sub(r"[^\w.-]+", "-", samples.name) for samples in data]
     if out and len(set(folders)) < len(folders):
         raise ValueError(
             f"two benchmarks are called {max(folders, key=folders.count)}: give each an --out of its own"
         )
-    entrants = methods([model, *against], device, peers)
-    for name, samples, own in zip(on, found, folders, strict=True):
-        folder = out / own if out else None
+    entrants = methods([model, *against], device, baselines)
+    for name, samples, subfolder in zip(benchmarks, data, folders, strict=True):
+        folder = out / subfolder if out else None
         ledger = folder / "scores.jsonl" if folder else None
         with bar(samples.name, "samples") as progress:
             report = run(
-                entrants, samples, measured,
+                entrants, samples, functions,
                 ledger=ledger, overwrite=overwrite, skip_bad=skip_bad, progress=progress,
             )  # fmt: skip
         if published:
@@ -123,73 +125,76 @@ def evaluate(
 
 
 @app.command
-def judge(
+def compare(
     clip: Path,
     page: Path | None = None,
     /,
     *,
     model: Several = ("default",),
     against: Several = ("blend", "minterpolate", "dis"),
-    peers: Peers = (),
+    baselines: Baselines = (),
     frames: int = 50,
     metrics: Several = (),
     lpips: Path | None = None,
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Tell whether a network is worth its time on a clip of yours.
+    """Compare methods on a clip of your own, to see whether a network is worth its time.
 
-    Every other frame of it is hidden, made again by each method, and held against what was hidden. What comes
-    out is a table, and a page on which to look at the frames that each method fails on. What is given is
-    twice as far apart as when the whole clip is interpolated, so that real use is easier than this.
+    Every other frame is hidden, recreated by each method and compared with the original. The result is a
+    table, and a page that shows the frames on which each method fails. The input frames are twice as far
+    apart as in real use, so interpolating the whole clip is easier than this test.
 
     Parameters
     ----------
     clip
-        A video, or a folder of frames.
+        Video, or folder of frames.
     page
-        The page to write, an .html file; holiday.judge.html beside holiday.mp4 if not given.
+        HTML file to write; default: holiday.compare.html next to holiday.mp4.
     model
-        Names of shipped weights, checkpoints or ONNX files.
+        Names of bundled weights, checkpoints or ONNX files.
     against
-        What to hold them against, of blend, minterpolate and dis.
-    peers
+        What to compare them with: any of blend, minterpolate and dis.
+    baselines
         More methods, as in tweenlet evaluate.
     frames
-        At most so many hidden frames are made again, spread evenly over the clip; those at cuts, among
-        repeated frames and in uneven time are left out.
+        Maximum number of hidden frames, spread evenly over the clip; frames at cuts, among repeated frames
+        and at uneven intervals are left out.
     metrics
         As in tweenlet evaluate.
     lpips
         As in tweenlet evaluate.
     device
-        cpu, cuda, ...; the CPU if not given.
+        cpu, cuda, ...; default: cpu.
     overwrite
         Replace the page if it exists.
 
     """
-    from tweenlet.evaluation import judge as judging
+    from tweenlet.evaluation import compare as comparison
     from tweenlet.evaluation import methods
     from tweenlet.evaluation.document import write_files
-    from tweenlet.evaluation.metrics import chosen
+    from tweenlet.evaluation.metrics import resolve_metrics
     from tweenlet.evaluation.run import evaluate as run
 
-    clip = judging.located(clip)
-    page = page or clip.parent / f"{clip.stem if clip.is_file() else clip.name}.judge.html"
+    clip = comparison.resolve_clip(clip)
+    page = page or clip.parent / f"{clip.stem if clip.is_file() else clip.name}.compare.html"
     if page.suffix.lower() not in (".html", ".htm") or page.is_dir():
         raise ValueError(f"expected the name of a page to write, such as {clip.stem}.html; got {page}")
     check_free(page, overwrite)
-    measured = chosen(metrics or _default_metrics(), lpips)
-    entrants = methods([*model, *against], device, peers)
-    with bar("looking for frames to hide", "frames") as progress:
-        hidden = judging.hidden(clip, frames, progress)
+    functions = resolve_metrics(metrics or _default_metrics(), lpips)
+    entrants = methods([*model, *against], device, baselines)
+    with bar("choosing frames to hide", "frames") as progress:
+        hidden = comparison.hide_frames(clip, frames, progress)
     with bar(clip.name, "frames") as progress:
-        report = run(entrants, hidden.benchmark, measured, progress=progress)
-    said, where = judging.verdict(report), judging.where(report, hidden.moment)
-    print(f"{said}\n\n{report.summary()}\n\n{where}\n\n{report.protocol}\n{report.origin}", flush=True)
+        report = run(entrants, hidden.benchmark, functions, progress=progress)
+    verdict = comparison.verdict(report)
+    weaknesses = comparison.weakness_table(report, hidden.moment)
+    print(
+        f"{verdict}\n\n{report.summary()}\n\n{weaknesses}\n\n{report.protocol}\n{report.origin}", flush=True
+    )
     html = _page(
-        report, entrants, hidden.benchmark, judging.failures(report, WORST),
-        f"Which is best on {clip.name}?", said, [("Where each fails", where)], hidden.moment,
+        report, entrants, hidden.benchmark, comparison.failures(report, WORST),
+        f"Which is best on {clip.name}?", verdict, [("Where each fails", weaknesses)], hidden.moment,
     )  # fmt: skip
     write_files(page.parent, {page.name: html.encode(errors="replace")})
     print(f"\n{page}")
@@ -201,25 +206,28 @@ def _page(
     samples: Benchmark,
     names: Sequence[str],
     title: str,
-    said: str = "",
+    verdict: str = "",
     tables: Sequence[tuple[str, str]] = (),
     note: Callable[[str], str] | None = None,
 ) -> str:
-    """The report as a page, with pictures of the samples of these names."""
+    """Render the report as a page, with pictures of the named samples."""
     from tweenlet.evaluation.page import page
-    from tweenlet.evaluation.pictures import pictures
+    from tweenlet.evaluation.pictures import render_samples
 
-    with bar("looking again", "samples") as progress:
-        shown = pictures(report, entrants, samples, names, note, progress)
-    return page(report, shown, title=title, verdict=said, extra_tables=tables)
+    with bar("rendering pictures", "samples") as progress:
+        images = render_samples(report, entrants, samples, names, note, progress)
+    return page(report, images, title=title, verdict=verdict, extra_tables=tables)
 
 
 def _default_metrics() -> tuple[str, ...]:
-    """The metrics of a command that names none; what is left out for want of a package is told."""
+    """Metrics of a command that names none; prints a note about one whose package is missing."""
     from tweenlet.evaluation.features import PACKAGE
-    from tweenlet.evaluation.metrics import FEATURES, default
+    from tweenlet.evaluation.metrics import FEATURES, default_metrics
 
-    names = default()
+    names = default_metrics()
     if FEATURES not in names:
-        print(f"the feature distance is left out, it needs a package: pip install {PACKAGE}", file=sys.stderr)
+        print(
+            f"the feature distance is left out because it needs a package: pip install {PACKAGE}",
+            file=sys.stderr,
+        )
     return names

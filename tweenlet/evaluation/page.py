@@ -2,7 +2,7 @@
 
     Report --+-> summary table, charts (charts.py), tables of Markdown --+
              |                                                           +-> document (document.py) -> page
-    Shown ---+-> WebP pictures and error maps, as JSON --> viewer.html --+
+    SampleImages ---+-> WebP pictures and error maps, as JSON --> viewer.html --+
                                                            page.js
 
 The viewer lays two pictures of one sample over each other, parted by a line that can be dragged.
@@ -46,7 +46,7 @@ _HEAT: Picture = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().ast
 
 
 @dataclass(frozen=True)
-class Shown:
+class SampleImages:
     """One sample, as it was and as every method made it; ValueError for pictures that do not go together."""
 
     name: str
@@ -75,7 +75,7 @@ class Shown:
 
 def page(
     report: Report,
-    shown: Sequence[Shown],
+    shown: Sequence[SampleImages],
     *,
     title: str,
     verdict: str = "",
@@ -119,8 +119,8 @@ def _summary(report: Report) -> str:
     kinds = ["number" if label in [*main, "ms / frame"] else "number minor" for label in columns]
     rows = []
     for number, (entrant, *cells) in enumerate(zip(report.entrants, *columns.values(), strict=True)):
-        said = escape(entrant.told)
-        told = f'<span class="told" title="{said}">{said}</span>' if said else ""
+        said = escape(entrant.description)
+        told = f'<span class="description" title="{said}">{said}</span>' if said else ""
         name = f'<span class="key {series(number)}"></span>{escape(entrant.name)}{told}'
         numbers = (f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, cells, strict=True))
         rows.append(f'<tr><th scope="row" class="text">{name}</th>{"".join(numbers)}</tr>')
@@ -227,7 +227,7 @@ def _main_metric(report: Report) -> str:
     return "psnr" if "psnr" in report.metrics else report.metrics[0]
 
 
-def _viewer(report: Report, shown: Sequence[Shown]) -> str:
+def _viewer(report: Report, shown: Sequence[SampleImages]) -> str:
     metric = _main_metric(report)
     samples = json.dumps([_sample(one, metric) for one in shown])
     for sign in "<>&":  # what could end the element that holds it
@@ -241,7 +241,7 @@ def _viewer(report: Report, shown: Sequence[Shown]) -> str:
     )
 
 
-def _sample(shown: Shown, metric: str) -> dict[str, Any]:
+def _sample(shown: SampleImages, metric: str) -> dict[str, Any]:
     """What page.js is told of a sample: texts, size, where one zooms to, and the pictures in their order."""
     first = next(iter(shown.made))
     error = _error(shown.made[first], shown.truth)

@@ -1,6 +1,6 @@
 """Pictures: the samples that a report shows, read and made once more.
 
-report --names of samples--> read again -> every method again -> Shown, in the order of the names
+report --names of samples--> read again -> every method again -> SampleImages, in the order of the names
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from torch import Tensor
 
 from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.metrics import eight_bit
-from tweenlet.evaluation.page import Shown
+from tweenlet.evaluation.page import SampleImages
 from tweenlet.evaluation.report import Report
 from tweenlet.evaluation.samples import Benchmark, Sample
 
 
-def pictures(
+def render_samples(
     report: Report,
     methods: Mapping[str, Method],
     benchmark: Benchmark,
     names: Sequence[str],
     note: Callable[[str], str] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Shown]:
+) -> list[SampleImages]:
     """The named samples with what every method makes of them; ``note`` gives a line to tell of a sample."""
-    found: dict[str, Shown] = {}
+    found: dict[str, SampleImages] = {}
     for sequence in benchmark.sequences:
         for sample in sequence.samples(lambda name: name in names and name not in found):
             if isinstance(sample, Sample) and sample.name in names:
                 made = {name: _pixels(method(sample.frames).cpu()) for name, method in methods.items()}
                 values = {s.method: s.values for s in report.scores if s.sample == sample.name}
                 before, after, truth = map(_pixels, (sample.frames[1], sample.frames[2], sample.truth))
-                found[sample.name] = Shown(
+                found[sample.name] = SampleImages(
                     sample.name, note(sample.name) if note else "", before, after, truth, made, values
                 )
                 if progress is not None:

@@ -44,14 +44,14 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Entrant:
+class MethodInfo:
     """What is known of a method besides its scores."""
 
     name: str
     parameters: int = 0
     digest: str = ""
     """SHA-256 of the weights, or of the file or command; empty for a method without."""
-    told: str = ""
+    description: str = ""
     """One line: the file, the command, what it is."""
 
 
@@ -60,7 +60,7 @@ class Report:
     """All scores of one run, and what it takes to make them again."""
 
     benchmark: str
-    entrants: tuple[Entrant, ...]
+    entrants: tuple[MethodInfo, ...]
     """The first is the one that the others are held against."""
     metrics: tuple[str, ...]
     """Names of METRICS; the first decides which samples are the worst."""
@@ -196,7 +196,7 @@ class Report:
         first, *others = self.names
         rows = []
         for metric in metrics or self.metrics:
-            shown = _Shown(metric)
+            shown = _MetricFormat(metric)
             rows.append((shown.label, cell(first), shown.interval(self.interval(metric, first)), "", "", ""))
             for other in others:
                 apart = self.difference(metric, first, other)
@@ -277,7 +277,7 @@ class Report:
             whole = {"sources": (), **values}
             plain = {field.name: whole[field.name] for field in fields(cls)}
             plain["sources"] = tuple(plain["sources"])
-            plain["entrants"] = tuple(Entrant(**entrant) for entrant in plain["entrants"])
+            plain["entrants"] = tuple(_method_info(entrant) for entrant in plain["entrants"])
             plain["scores"] = tuple(score_from(score) for score in plain["scores"])
             plain["metrics"] = tuple(plain["metrics"])
             plain["skipped"] = tuple((name, why) for name, why in plain["skipped"])
@@ -285,6 +285,11 @@ class Report:
             return cls(**plain)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"expected the JSON of a report, got something else: {error!r}") from error
+
+
+def _method_info(values: Mapping[str, Any]) -> MethodInfo:
+    """A MethodInfo from its JSON, in which older reports call the description "told"."""
+    return MethodInfo(**{"description" if name == "told" else name: value for name, value in values.items()})
 
 
 def score_from(values: Mapping[str, Any]) -> Score:
@@ -300,7 +305,7 @@ def score_from(values: Mapping[str, Any]) -> Score:
     return score
 
 
-class _Shown:
+class _MetricFormat:
     """How numbers of one metric are written."""
 
     def __init__(self, metric: str) -> None:

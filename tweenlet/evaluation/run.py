@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,10 +32,9 @@ from torch import Tensor
 
 from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
-from tweenlet.evaluation.report import Entrant, Report, Score, score_from
-from tweenlet.evaluation.samples import Benchmark, Damaged, Sample
-from tweenlet.inference.engines import processor
-from tweenlet.ops.cpu import library as native
+from tweenlet.evaluation.report import MethodInfo, Report, Score, score_from
+from tweenlet.evaluation.samples import Benchmark, Sample, UnreadableSample
+from tweenlet.inference.machine import describe_machine
 from tweenlet.runtime.atomic import claim_folder, write_bytes_atomically
 from tweenlet.runtime.cache import source_hash
 from tweenlet.runtime.json_file import parse_json
@@ -64,7 +62,7 @@ def evaluate(
     ValueError for no method, no sample, a damaged sample, a frame of a wrong shape, or another run's ledger.
     """
     metrics = metrics or {name: METRICS[name] for name in DEFAULT}
-    entrants = tuple(entrant(name, method) for name, method in methods.items())
+    entrants = tuple(describe_method(name, method) for name, method in methods.items())
     book = _Ledger(ledger, _head(entrants, benchmark, metrics) if ledger else {}, overwrite)
     pool = ThreadPoolExecutor(os.cpu_count())
     warm: set[tuple[str, torch.Size]] = set()
@@ -75,7 +73,7 @@ def evaluate(
     with book, pool:
         for batch in _side_by_side(benchmark, new, pool):
             for place, sample in batch:
-                if isinstance(sample, Damaged):
+                if isinstance(sample, UnreadableSample):
                     if not skip_bad:
                         raise ValueError(f"{sample.name} cannot be used: {sample.reason}")
                     book.skip(place, sample)
@@ -86,7 +84,7 @@ def evaluate(
     if not (scores := book.scores()):
         raise ValueError(f"nothing to evaluate: {len(methods)} methods, and no sample in {benchmark.name}")
     return Report(
-        benchmark.name, entrants, tuple(metrics), scores, code_version(), machine(), book.date,
+        benchmark.name, entrants, tuple(metrics), scores, code_version(), describe_machine(), book.date,
         benchmark.two_frames, benchmark.by_sequence, benchmark.note, book.skipped(), benchmark.whole,
         sources=benchmark.sources,
     )  # fmt: skip
@@ -94,10 +92,10 @@ def evaluate(
 
 def _side_by_side(
     benchmark: Benchmark, wanted: Callable[[str], bool], pool: ThreadPoolExecutor
-) -> Iterator[list[tuple[int, Sample | Damaged]]]:
+) -> Iterator[list[tuple[int, Sample | UnreadableSample]]]:
     """The samples with the place of their sequence, from as many sequences at a time as there are cores."""
     waiting = ((place, iter(s.samples(wanted))) for place, s in enumerate(benchmark.sequences))
-    begun: list[tuple[int, Iterator[Sample | Damaged]]] = []
+    begun: list[tuple[int, Iterator[Sample | UnreadableSample]]] = []
     while True:
         while len(begun) < (os.cpu_count() or 1) and (one := next(waiting, None)) is not None:
             begun.append(one)
@@ -160,24 +158,27 @@ def _check(name: str, made: Tensor, sample: Sample) -> None:
         raise ValueError(f"{name} made a frame with {wrong} values that are not finite for {sample.name}")
 
 
-def entrant(name: str, method: Method) -> Entrant:
+def describe_method(name: str, method: Method) -> MethodInfo:
     """What a method tells of itself."""
-    return Entrant(
-        name, getattr(method, "parameters", 0), getattr(method, "digest", ""), getattr(method, "told", "")
+    return MethodInfo(
+        name,
+        getattr(method, "parameters", 0),
+        getattr(method, "digest", ""),
+        getattr(method, "description", ""),
     )
 
 
 def _head(
-    entrants: tuple[Entrant, ...], benchmark: Benchmark, metrics: Mapping[str, Metric]
+    entrants: tuple[MethodInfo, ...], benchmark: Benchmark, metrics: Mapping[str, Metric]
 ) -> dict[str, Any]:
     """What scores of one report have in common, so that those of another run are not mixed among them."""
     return {
         "benchmark": benchmark.name,
         "data": _data(benchmark),
-        "methods": {entrant.name: entrant.digest or entrant.told for entrant in entrants},
+        "methods": {entrant.name: entrant.digest or entrant.description for entrant in entrants},
         "metrics": list(metrics),
         "code": source_hash(),
-        "machine": machine(),
+        "machine": describe_machine(),
     }
 
 
@@ -229,7 +230,7 @@ class _Ledger:
     def add(self, place: int, sample: str, scores: Sequence[Score]) -> None:
         self._write({"place": place, "sample": sample, "scores": [asdict(score) for score in scores]})
 
-    def skip(self, place: int, sample: Damaged) -> None:
+    def skip(self, place: int, sample: UnreadableSample) -> None:
         self._write({"place": place, "sample": sample.name, "reason": sample.reason})
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -305,12 +306,3 @@ def code_version() -> str:
     except (OSError, subprocess.CalledProcessError):
         return release
     return f"{release}+{commit}"
-
-
-def machine() -> str:
-    """Processor, cores, accelerator, torch, and whether there is native code, in one line."""
-    parts = [f"{processor()} ({platform.system()}, {torch.backends.cpu.get_cpu_capability()})"]
-    parts.append(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name())
-    return ", ".join([*parts, f"torch {torch.__version__}", native.describe()])

@@ -4,7 +4,7 @@
                    |           |     |     |           |
     Sample   frames[0]  frames[1]  truth  frames[2]  frames[3]
 
-    a video or a folder of frames ──> Clip ────┐                ┌─> Sample, or Damaged and why
+    a video or a folder of frames ──> Clip ────┐                ┌─> Sample, or UnreadableSample and why
                                                ├─> .samples() ──┤
     image files, listed ────────────> Stills ──┘                └─> ...          in the order of time
 
@@ -74,7 +74,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Damaged:
+class UnreadableSample:
     """A sample that is listed, but cannot be read."""
 
     name: str
@@ -101,7 +101,7 @@ class SampleSequence(Protocol):
     def part(self, number: int, of: int) -> Self:
         """Every ``of``-th sample from the ``number``-th on, counted from 1."""
 
-    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | Damaged]:
+    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | UnreadableSample]:
         """Those of its samples whose names are wanted, in the order of time."""
 
 
@@ -135,10 +135,10 @@ class Clip:
         """Every ``of``-th window from the ``number``-th on, counted from 1."""
         return replace(self, windows=self.windows[number - 1 :: of])
 
-    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | Damaged]:
+    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | UnreadableSample]:
         """The samples in the order of time; only frames of wanted ones are made RGB.
 
-        Where the clip turns out damaged, every window that was still to come is :class:`Damaged`: each one of
+        If the clip turns out to be damaged, each later window is an :class:`UnreadableSample`: each of
         a tuple, the first of a range. So are windows of a tuple that reach beyond the end of the clip, the
         first of a range for which the clip is too short, and those in which the truth does not lie half-way
         in time, as where frames are lost or the rate varies.
@@ -163,18 +163,18 @@ class Clip:
             trouble = f"{error} (after {count} frames)"
         yield from self._left(windows, count, trouble, wanted)
 
-    def _sample(self, start: int, window: Sequence[Seen]) -> Sample | Damaged:
+    def _sample(self, start: int, window: Sequence[Seen]) -> Sample | UnreadableSample:
         times, pictures = zip(*window, strict=True)
         if not half_way(times):
             uneven = f"{self.path}: the frame to be made is not half-way in time"
-            return Damaged(self._named(start), self.name, uneven)
+            return UnreadableSample(self._named(start), self.name, uneven)
         frames = torch.from_numpy(np.stack([pictures[place]() for place in INPUTS]))
         truth = torch.from_numpy(np.array(pictures[TRUTH]()))
         return Sample(self._named(start), self.name, frames, truth)
 
     def _left(
         self, windows: tuple[int, ...] | range, count: int, trouble: str, wanted: Wanted
-    ) -> Iterator[Damaged]:
+    ) -> Iterator[UnreadableSample]:
         """What cannot be read any more once ``count`` frames were."""
         ahead: Iterable[int] = windows
         if isinstance(windows, range):
@@ -183,7 +183,7 @@ class Clip:
         for start in ahead:
             if start + SPAN > count and wanted(self._named(start)):
                 beyond = f"{self.path} has {count} frames, but its window at {start} needs {start + SPAN}"
-                yield Damaged(self._named(start), self.name, trouble or beyond)
+                yield UnreadableSample(self._named(start), self.name, trouble or beyond)
 
     def _named(self, start: int) -> str:
         return f"{self.name}/{start:05d}"
@@ -226,10 +226,10 @@ class Stills:
         """Every ``of``-th sample from the ``number``-th on, counted from 1."""
         return replace(self, files=self.files[number - 1 :: of])
 
-    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | Damaged]:
+    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | UnreadableSample]:
         """The samples as they are listed; files that two neighbours share are read once.
 
-        :class:`Damaged` where a file is missing, is no picture, is not of 8 bits, has transparent parts, is
+        An :class:`UnreadableSample` if a file is missing, not a picture, not 8-bit, partly transparent, or
         not of the size that the benchmark asks for, or where the pictures of one sample differ in size.
         """
         pictures: dict[Path, Pixels] = {}
@@ -243,7 +243,7 @@ class Stills:
                 }
                 _same_size(pictures)
             except ValueError as error:
-                yield Damaged(files.name, self.name, str(error))
+                yield UnreadableSample(files.name, self.name, str(error))
                 continue
             frames = _tensor(np.stack([pictures[path] for path in files.inputs]))
             yield Sample(files.name, self.name, frames, _tensor(pictures[files.truth]))
@@ -278,7 +278,7 @@ class Benchmark:
         """Every sample in order; ValueError at one that is damaged."""
         for sequence in self.sequences:
             for sample in sequence.samples():
-                if isinstance(sample, Damaged):
+                if isinstance(sample, UnreadableSample):
                     raise ValueError(f"sample {sample.name} is damaged: {sample.reason}")
                 yield sample
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +32,7 @@ from torch import Tensor, nn
 
 from tweenlet.inference.cuda import FastCuda, Recorded
 from tweenlet.inference.fused import Fast
+from tweenlet.inference.machine import processor_name
 from tweenlet.inference.onnx import TOLERANCE, Session, called, need, write
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
@@ -261,7 +261,7 @@ class Auto(nn.Module):
             f"{torch.get_num_threads()} threads",
         ]
         device = frames.device
-        parts.append(torch.cuda.get_device_name(device) if device.type == "cuda" else processor())
+        parts.append(torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name())
         parts += [f"code {source_hash()}"]
         parts += [f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino")]
         return ", ".join(parts)
@@ -293,12 +293,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
-
-
-def processor() -> str:
-    """The name of the processor."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

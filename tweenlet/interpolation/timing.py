@@ -133,15 +133,15 @@ class OutputTiming:
     """Output frames per second."""
     slow: Rate | None = None
     """Slow-motion factor above 1: the clip lasts so many times longer at the source's frame rate."""
-    depth: int = 3
+    max_recursion: int = 3
     """Maximum recursion depth (1 to 8) of networks that only know the middle: times that are no multiple of a
-    power of 2 are rounded to 2^-depth of a source interval."""
+    power of 2 are rounded to 2^-max_recursion of a source interval."""
 
     def __post_init__(self) -> None:
         if (self.factor, self.fps, self.slow).count(None) < 2:
             raise ValueError("factor, fps and slow exclude each other: give one of them")
-        if not 1 <= self.depth <= 8:
-            raise ValueError(f"expected a depth from 1 to 8, got {self.depth}")
+        if not 1 <= self.max_recursion <= 8:
+            raise ValueError(f"expected a max_recursion from 1 to 8, got {self.max_recursion}")
         if self.factor is not None and (self.factor < 2 or self.factor != int(self.factor)):
             raise ValueError(f"expected a factor of 2 or more, a whole number, got {self.factor}")
         if self.fps is not None:
@@ -169,7 +169,7 @@ class OutputTiming:
     def levels(self) -> int:
         """Recursion depth that networks which only know the middle need: exact for powers of 2."""
         multiple = self.multiple
-        return multiple.bit_length() - 1 if multiple and not multiple & (multiple - 1) else self.depth
+        return multiple.bit_length() - 1 if multiple and not multiple & (multiple - 1) else self.max_recursion
 
     def dense_rate(self, own: Fraction) -> Fraction:
         """Output frames per second of the source's time, for a source of ``own`` frames per second."""
@@ -197,8 +197,8 @@ class OutputTiming:
         times = ceil(dense * moving) if self.multiple is None else self.multiple
         if not exact and times > 2**self.levels:
             raise ValueError(
-                f"depth {self.depth} gives {2**self.depth} times as many frames at most, "
-                f"{times} times were asked for: expected fewer, or more depth"
+                f"max_recursion {self.max_recursion} gives {2**self.max_recursion} times as many frames at "
+                f"most, {times} times were asked for: expected fewer, or a larger max_recursion"
             )
 
     def clock(self, own: Fraction) -> Clock:

@@ -60,7 +60,7 @@ def interpolate_video(
     factor: int | None = None,
     fps: Rate | None = None,
     slow: Rate | None = None,
-    depth: int = 3,
+    max_recursion: int = 3,
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
@@ -82,8 +82,8 @@ def interpolate_video(
         factor: times as many frames, 2 or more; 2 if nothing else is asked for.
         fps: a rate at or above the source's. Source frames whose time is met exactly are shown as they are.
         slow: slow-motion factor above 1: so many times as long, at the same rate, without sound.
-        depth: of a network that only makes the middle, how often the interval between two frames may be
-            halved: times are rounded to 2^-depth of it unless the factor is a power of 2.
+        max_recursion: of a network that only makes the middle, how often the interval between two frames
+            may be halved: times are rounded to 2^-max_recursion of it unless the factor is a power of 2.
         model: a shipped name, a checkpoint's path, or a network.
         device: None = a CUDA device if there is one, else the CPU.
         dtype: as in :class:`Interpolator`.
@@ -107,7 +107,7 @@ def interpolate_video(
 
     """
     began = time.monotonic()
-    timing, copier = OutputTiming(factor, fps, slow, depth), DeviceCopier(resolve_device(device))
+    timing, copier = OutputTiming(factor, fps, slow, max_recursion), DeviceCopier(resolve_device(device))
     with (
         video.read(src, None if rate is None else exact_rate(rate), stream=stream, strict=strict) as reader,
         prefetch(_on_device(reader, copier)) as source,

@@ -51,7 +51,7 @@ def save_onnx(tmp_path: Path) -> Callable[..., Path]:
             helper.make_tensor("gain", TensorProto.FLOAT, [1, 3, 1, 1], [1, 1, 1]),
         ]
         used = {name for node in nodes for name in node.input}
-        graph = helper.make_graph(nodes, "peer", declared, [out], [h for h in held if h.name in used])
+        graph = helper.make_graph(nodes, "baseline", declared, [out], [h for h in held if h.name in used])
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
         return path
 

@@ -1,14 +1,14 @@
-"""Methods that make the frame in the middle: our networks, and peers of any kind to hold them against.
+"""Baselines: methods that predict the middle frame, our networks and anything to compare them with.
 
-A Method (in ``method``) takes four frames (4, 3, H, W), RGB in [0, 1], and gives the one between the inner
-two, (3, H, W). What a person types becomes one in ``names``:
+A Method (in ``method``) takes four frames (4, 3, H, W), RGB in [0, 1], and returns the one between the inner
+two, (3, H, W). ``names`` turns what a person types into one:
 
     name -----------------> classical   blend, dis, minterpolate
     weights, checkpoint --> network     a network of ours, padded and cropped by the Interpolator
-    FILE.onnx ------------> onnx        anybody's network, run by ONNX Runtime
-    CMD {1} {2} {out} ----> command     a program, given PNG files, run once for a frame
+    FILE.onnx ------------> onnx        any network, run by ONNX Runtime
+    CMD {1} {2} {out} ----> command     a program that reads and writes PNG files, run once per frame
     FILE.py:FUNCTION -----> function    a Python function
 
-Where a set has two frames only, the outer ones are repeated: [a, a, b, b]. A network with classical motion
-takes that to be steady then, as at the ends of a clip.
+For data sets with two input frames, the outer ones are repeated: [a, a, b, b]. A network with classical
+motion then assumes steady motion, as at the ends of a clip.
 """

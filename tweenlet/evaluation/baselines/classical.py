@@ -1,11 +1,12 @@
-"""Classical: methods that no network takes part in, by name.
+"""Classical: methods without a network, by name.
 
     blend          the mean of the two middle frames
-    dis            OpenCV's DIS optical flow both ways, both splatted half of the way
+    dis            OpenCV's DIS optical flow in both directions, each splatted half-way
     minterpolate   ffmpeg's motion-compensating filter, given the same four frames
 
-Where a set has two frames only, minterpolate is given four as well, the outer ones repeated, since it makes
-nothing of two: the stills cost it 0.07 dB on 18 windows of clips9, a search that needs none (bilat) 0.16.
+For data sets with two input frames, minterpolate gets four as well, the outer ones repeated, because it
+produces nothing from two: the stills cost it 0.07 dB on 18 windows of clips9, and a search that needs none
+(bilat) 0.16.
 """
 
 from __future__ import annotations
@@ -17,30 +18,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tweenlet.evaluation.baselines.method import Method, Peer
+from tweenlet.evaluation.baselines.method import Baseline, Method
 from tweenlet.evaluation.metrics import eight_bit, ffmpeg
 from tweenlet.flow.dis import luma, opencv
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import backwarp
 
 MINTERPOLATE = "minterpolate=fps=2:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1:scd=none"
-"""At its best. Three frames a second in and two out: of the times 0 to 3, only 0 and 1.5 are asked."""
+"""Filter at its best settings. From 3 fps to 2: of the times 0 to 3, only 0 and 1.5 are produced."""
 
-# Both chosen on clips9, that is in the peer's favour.
-_STRICTNESS = 10.0  # a pixel that differs from its match by d of 1 counts exp(-10 d)
-_BLEND_SHARE = 0.1  # of a full pixel, everywhere; where nothing lands, it is all there is
+# Both tuned on clips9, in the baseline's favour.
+_STRICTNESS = 10.0  # a pixel whose match differs by d in [0, 1] has weight exp(-10 d)
+_BLEND_SHARE = 0.1  # weight of the blend at every pixel; all there is where nothing lands
 
 
 def blend(frames: Tensor) -> Tensor:
-    """The mean of the two middle frames."""
+    """Average the two middle frames."""
     return frames[1:3].mean(0)
 
 
 def dis(frames: Tensor) -> Tensor:
-    """Linear motion from OpenCV's DIS flow (medium), splatted half-way from both middle frames.
+    """Splat both middle frames half-way along OpenCV's DIS flow (medium preset).
 
-    Softmax splatting with brightness constancy for importance (Niklaus and Liu, 2020): a pixel whose match
-    is unlike it is probably hidden in the other frame, and gives way. Where nothing lands, the blend shows.
+    Softmax splatting with brightness constancy as the importance metric (Niklaus and Liu, 2020): a pixel
+    unlike its match is probably occluded in the other frame and gets a low weight. Where nothing lands, the
+    blend shows.
     """
     pair = frames[1:3].float()
     lumas = torch.stack([luma(picture) for picture in pair])
@@ -52,11 +54,15 @@ def dis(frames: Tensor) -> Tensor:
 
 
 def minterpolate(frames: Tensor) -> Tensor:
-    """The filter of ffmpeg (:data:`MINTERPOLATE`) on the four frames, by way of the package imageio-ffmpeg.
+    """Run ffmpeg's filter (:data:`MINTERPOLATE`) on the four frames, through the package imageio-ffmpeg.
 
-    It knows no RGB: the planes travel untouched as if they were Y'CbCr, green in the place of luma, on which
-    motion is searched. That loses no colour, and on clips9 scores a little better than a conversion there and
-    back. OSError without imageio-ffmpeg, and with ffmpeg's own words if it fails.
+    The filter does not support RGB, so the planes are passed unchanged as if they were Y'CbCr, with green as
+    luma, on which motion is searched. That loses no colour, and scores slightly better on clips9 than
+    converting there and back.
+
+    Raises:
+        OSError: imageio-ffmpeg is missing, or ffmpeg fails; the message quotes it.
+
     """
     height, width = frames.shape[-2:]
     source = f"-f rawvideo -pix_fmt yuv444p -s {width}x{height} -r 3 -i -"
@@ -71,9 +77,9 @@ def minterpolate(frames: Tensor) -> Tensor:
     return torch.from_numpy(middle[[2, 0, 1]]).float() / 255
 
 
-PEERS: dict[str, Method] = {
-    "blend": Peer(blend, "the mean of the two middle frames"),
-    "dis": Peer(dis, f"DIS optical flow of OpenCV {cv2.__version__}, softmax splatting"),
-    "minterpolate": Peer(minterpolate, f"ffmpeg -vf {MINTERPOLATE}"),
+BASELINES: dict[str, Method] = {
+    "blend": Baseline(blend, "the mean of the two middle frames"),
+    "dis": Baseline(dis, f"DIS optical flow of OpenCV {cv2.__version__}, softmax splatting"),
+    "minterpolate": Baseline(minterpolate, f"ffmpeg -vf {MINTERPOLATE}"),
 }
-"""The classical ones, by name."""
+"""Classical methods by name."""

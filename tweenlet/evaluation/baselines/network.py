@@ -12,9 +12,15 @@ from tweenlet.runtime.dtypes import dtype_name
 
 
 class Network:
-    """A network as a Method; how many ``parameters`` it has, and the ``digest`` (SHA-256) of its weights.
+    """A network as a Method.
 
-    ``pad_to`` and ``dtype`` as in :class:`~tweenlet.interpolation.interpolator.Interpolator`.
+    Args:
+        model: the network.
+        device: where it runs; default: CUDA if available, else the CPU.
+        pad_to: as for :class:`~tweenlet.interpolation.interpolator.Interpolator`.
+        dtype: likewise.
+        description: one line for reports.
+
     """
 
     def __init__(
@@ -24,16 +30,16 @@ class Network:
         *,
         pad_to: int | None = None,
         dtype: torch.dtype = torch.float32,
-        told: str = "",
+        description: str = "",
     ) -> None:
         self.interpolator = Interpolator(model, device=device, pad_to=pad_to, dtype=dtype)
         self.parameters = parameters_of(model)
         self.digest = digest_of_tensors(model)
-        self.told = told
+        self.description = description
         if dtype != torch.float32:
             precision = dtype_name(dtype)
-            self.told, self.digest = f"{told}, in {precision}", f"{self.digest}, {precision}"
+            self.description, self.digest = f"{description}, in {precision}", f"{self.digest}, {precision}"
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """The frame in the middle, not clamped; nothing is known of the frames from an earlier call."""
+        """Predict the middle frame, not clamped; nothing is reused from earlier calls."""
         return self.interpolator.middle(list(frames.to(self.interpolator.device)))

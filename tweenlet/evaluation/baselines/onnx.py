@@ -1,4 +1,4 @@
-"""Onnx: anybody's network in an ONNX file as a Method."""
+"""Onnx: any network in an ONNX file as a Method."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ from tweenlet.inference.onnx import Session, need
 from tweenlet.interpolation.tiling import padded
 from tweenlet.network.stmfnet import FRAMES
 
-_MULTIPLES = (1, 8, 16, 32, 64, 128)  # an ONNX file does not say which one its network wants
+_MULTIPLES = (1, 8, 16, 32, 64, 128)  # an ONNX file does not state the multiple its network requires
 
 
 class Onnx:
     """An ONNX file as a Method, run by ONNX Runtime on the CPU, on as many threads as torch.
 
-    It takes RGB in [0, 1], float32: all four frames (B, 4, 3, h, w); or four or the middle two as inputs of
-    their own, (B, 3, h, w); or these side by side, (B, 12, h, w) or (B, 6, h, w). Its first output is the
-    frame between the middle two, (B, 3, h, w). Frames of a size that it refuses, or answers with another, are
-    padded to multiples of 8, 16, 32, 64 or 128, the first that it takes, and the result is cropped.
+    The file takes RGB in [0, 1], float32: all four frames (B, 4, 3, h, w); or four frames or the middle two
+    as separate inputs (B, 3, h, w); or those concatenated, (B, 12, h, w) or (B, 6, h, w). Its first output is
+    the frame between the middle two, (B, 3, h, w). If it rejects a frame size, or returns another size,
+    frames are padded to the first accepted multiple of 8, 16, 32, 64 or 128, and the result is cropped.
 
-    FileNotFoundError for no such file, OSError without ONNX Runtime, ValueError where it cannot be run or the
-    inputs are others.
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: ONNX Runtime is not installed.
+        ValueError: the file cannot be run, or has other inputs.
+
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -40,75 +46,77 @@ class Onnx:
         need("onnxruntime", "ONNX Runtime", "onnx")
         self._session = Session(self.path)
         inputs = self._session.inputs
-        self._names = [given.name for given in inputs]
+        self._names = [x.name for x in inputs]
         self._shape = inputs[0].shape if inputs else []
         arrange = _arrangement(len(inputs), self._shape)
-        if arrange is None or any(given.type != "tensor(float)" for given in inputs):
+        if arrange is None or any(x.type != "tensor(float)" for x in inputs):
             raise ValueError(
                 f"{path} does not fit: expected an input of (B, 4, 3, h, w), (B, 12, h, w) or (B, 6, h, w), "
                 "or 2 or 4 inputs of (B, 3, h, w), all float; "
-                f"got {[(given.name, given.shape, given.type) for given in inputs]}"
+                f"got {[(x.name, x.shape, x.type) for x in inputs]}"
             )
         self._arrange = arrange
         self._multiple = 1
         runtime = version("onnxruntime")
-        self.told = f"{Path(path).name}, run by ONNX Runtime {runtime} on the CPU, padded where it must be"
+        self.description = f"{Path(path).name}, run by ONNX Runtime {runtime} on the CPU, padded if needed"
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """The frame in the middle, not clamped; ValueError for a size that cannot be run."""
+        """Predict the middle frame, not clamped. Raises ValueError for a size that cannot be run."""
         return self.batch(frames.unsqueeze(0))[0]
 
     def batch(self, frames: Tensor) -> Tensor:
-        """Four frames each (B, 4, 3, H, W) -> (B, 3, H, W) on the same device; ValueError as for a call."""
+        """Predict a batch: (B, 4, 3, H, W) -> (B, 3, H, W) on the same device; errors as for one call."""
         height, width = frames.shape[-2:]
-        pictures, trouble = frames.float().cpu().flatten(0, 1), ""
+        pictures, reason = frames.float().cpu().flatten(0, 1), ""
         for multiple in _MULTIPLES[_MULTIPLES.index(self._multiple) :]:
             window = padded(pictures, multiple)
             window = window.view(len(frames), FRAMES, 3, *window.shape[-2:])
             try:
-                made = self._run(window)
+                out = self._run(window)
             except ValueError as error:
-                trouble = trouble or str(error)
+                reason = reason or str(error)
                 continue
-            if made.shape == (len(frames), 3, *window.shape[-2:]):
+            shape = (len(frames), 3, *window.shape[-2:])
+            if out.shape == shape:
                 self._multiple = multiple
-                return made[..., :height, :width].to(frames.device)
-            wanted = (len(frames), 3, *window.shape[-2:])
-            trouble = trouble or f"its first output has the shape {tuple(made.shape)}, expected {wanted}"
+                return out[..., :height, :width].to(frames.device)
+            reason = reason or f"its first output has the shape {tuple(out.shape)}, expected {shape}"
         fixed = any(isinstance(size, int) for size in self._shape[-2:])
         takes = f"takes {self._shape[-1]}x{self._shape[-2]} only" if fixed else "does not run"
         raise ValueError(
             f"{self.path} {takes}: got frames of {width}x{height}, tried as they are and padded to multiples "
-            f"of up to {_MULTIPLES[-1]}; {trouble}"
+            f"of up to {_MULTIPLES[-1]}; {reason}"
         )
 
     def _run(self, window: Tensor) -> Tensor:
-        """One run, or where the file is for single samples, one for each; ValueError as of a Session."""
-        made = []
+        """Run the file once, or once per sample if its batch size is 1. Errors as for a Session."""
+        outputs = []
         for part in window.chunk(len(window) if self._shape[0] == 1 else 1):
             arrays = [tensor.contiguous().numpy() for tensor in self._arrange(part)]
-            made.append(self._session.run_with_names(dict(zip(self._names, arrays, strict=True))))
-        return torch.from_numpy(np.concatenate(made)).float()
+            outputs.append(self._session.run_with_names(dict(zip(self._names, arrays, strict=True))))
+        return torch.from_numpy(np.concatenate(outputs)).float()
 
     @cached_property
     def parameters(self) -> int:
-        """How many numbers its initialisers hold, those of shapes left out; 0 where ``onnx`` is not there."""
+        """Number of values in its initialisers, without shapes (int64); 0 if ``onnx`` is not installed."""
         try:
             import onnx
         except ImportError:
             return 0
-        held = onnx.load(self.path, load_external_data=False).graph.initializer
-        return sum(math.prod(tensor.dims) for tensor in held if tensor.data_type != onnx.TensorProto.INT64)
+        initializers = onnx.load(self.path, load_external_data=False).graph.initializer
+        return sum(
+            math.prod(tensor.dims) for tensor in initializers if tensor.data_type != onnx.TensorProto.INT64
+        )
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file, and of the weights in FILE.onnx.data beside it, if that is there."""
-        beside = Path(f"{self.path}.data")
-        return sha256(*(file.read_bytes() for file in (self.path, beside) if file.is_file()))
+        """SHA-256 of the file and, if present, of its external weights FILE.onnx.data."""
+        weights = Path(f"{self.path}.data")
+        return sha256(*(file.read_bytes() for file in (self.path, weights) if file.is_file()))
 
 
 def _arrangement(inputs: int, shape: Sequence[Any]) -> Callable[[Tensor], list[Tensor]] | None:
-    """How frames (B, 4, 3, h, w) become a foreign network's inputs; None where they do not."""
+    """Choose how frames (B, 4, 3, h, w) become the file's inputs; None if they cannot."""
     channels = shape[1] if len(shape) == 4 else None
     if inputs == 1 and len(shape) == 5 and list(shape[1:3]) == [FRAMES, 3]:
         return lambda frames: [frames]

@@ -60,7 +60,7 @@ def test_an_onnx_file_knows_itself(
     path = save_onnx("mean.onnx", [["b", 4, 3, "h", "w"]], *MEAN_OF_TWO)
     network = Onnx(path)
     assert network.parameters == 3  # the gain; not the numbers of frames
-    assert "ONNX Runtime" in network.told
+    assert "ONNX Runtime" in network.description
     (tmp_path / "mean.onnx.data").write_bytes(b"weights")
     assert len(network.digest) == 64
     assert network.digest != Onnx(save_onnx("same.onnx", [["b", 4, 3, "h", "w"]], *MEAN_OF_TWO)).digest

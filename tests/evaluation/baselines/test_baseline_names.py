@@ -12,8 +12,8 @@ import torch
 from onnx import helper
 from torch import nn
 
-from tweenlet.evaluation.baselines.classical import PEERS
-from tweenlet.evaluation.baselines.method import Peer
+from tweenlet.evaluation.baselines.classical import BASELINES
+from tweenlet.evaluation.baselines.method import Baseline
 from tweenlet.evaluation.baselines.names import methods
 from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.baselines.onnx import Onnx
@@ -30,13 +30,13 @@ def test_methods_come_by_name_or_path(
     checkpoint.touch()
     mean = save_onnx("mean.onnx", [["b", 3, "h", "w"]] * 2, helper.make_node("Mean", ["x0", "x1"], ["out"]))
     monkeypatch.chdir(tmp_path)
-    peers = ["cp=cp {1} {out}", "net=mean.onnx", "path=os.path:join"]
-    found = methods(["dis", "mine.safetensors", "mean.onnx", "default"], peers=peers)
+    baselines = ["cp=cp {1} {out}", "net=mean.onnx", "path=os.path:join"]
+    found = methods(["dis", "mine.safetensors", "mean.onnx", "default"], baselines=baselines)
     assert list(found) == ["dis", "mine.safetensors", "mean.onnx", "default", "cp", "net", "path"]
-    assert found["dis"] is PEERS["dis"]
+    assert found["dis"] is BASELINES["dis"]
     assert isinstance(found["mine.safetensors"], Network)
     assert isinstance(found["net"], Onnx)
-    assert isinstance(found["cp"], Peer)
+    assert isinstance(found["cp"], Baseline)
     assert mean.name in found["mean.onnx"].told
     frames = torch.randint(0, 256, (4, 3, 20, 40)) / 255
     torch.testing.assert_close(found["cp"](frames), frames[1])
@@ -69,18 +69,22 @@ def test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert label.startswith("...y")
     assert label.endswith("yyy.safetensors")
     assert list(methods([f"wide={long}"])) == ["wide"]
-    for names, peers in ((["dis", "dis"], []), (["x=dis", "x=blend"], []), (["dis"], ["dis=cp {1} {out}"])):
+    for names, baselines in (
+        (["dis", "dis"], []),
+        (["x=dis", "x=blend"], []),
+        (["dis"], ["dis=cp {1} {out}"]),
+    ):
         with pytest.raises(
             ValueError, match=r"two entrants are called (dis|x): give one another label, as in"
         ):
-            methods(names, peers=peers)
+            methods(names, baselines=baselines)
     for label in ("", " ", "a\nb"):
         with pytest.raises(ValueError, match="expected a label of printable characters"):
             methods([f"{label}=dis"])
     with pytest.raises(FileNotFoundError, match=r"no such file: no\.pth, asked for as mini=no\.pth"):
         methods(["mini=no.pth"])
-    with pytest.raises(ValueError, match=r"expected a peer such as NAME=.*FILE\.onnx; got rife"):
-        methods([], peers=["rife"])
+    with pytest.raises(ValueError, match=r"expected a baseline such as NAME=.*FILE\.onnx; got rife"):
+        methods([], baselines=["rife"])
 
 
 def test_a_published_checkpoint_is_run_as_its_authors_do(
@@ -95,7 +99,7 @@ def test_a_published_checkpoint_is_run_as_its_authors_do(
     assert isinstance(network, Network)
     assert network.interpolator.multiple == 128
     assert network.digest == Network(model).digest
-    assert "padded to multiples of 128" in network.told
+    assert "padded to multiples of 128" in network.description
     torch.testing.assert_close(
         network(frames := torch.rand(4, 3, 32, 40)), Network(model, pad_to=128)(frames)
     )

@@ -52,13 +52,13 @@ def test_a_function_is_called(source: str, functions: Path) -> None:
     frames = torch.rand(4, 3, 20, 40)
     kept = frames.clone()
     for name in ("as_array", "as_tensor"):
-        peer = function(f"{source}:{name}")
-        made = peer(frames)
+        baseline = function(f"{source}:{name}")
+        made = baseline(frames)
         assert made.dtype == torch.float32
         torch.testing.assert_close(made, kept[1:3].mean(0))
         assert torch.equal(frames, kept)
-    assert peer.told == f"the function {source}:as_tensor"
-    assert peer.digest == function(f"{source}:Nets.net").digest
+    assert baseline.description == f"the function {source}:as_tensor"
+    assert baseline.digest == function(f"{source}:Nets.net").digest
     assert function(f"{source}:Nets.net").parameters == 9
 
 
@@ -73,7 +73,7 @@ def test_functions_that_do_not_fit(functions: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing gave NoneType, expected a tensor or array \(3, 8, 9\)"):
         function("functions_of_a_peer.py:Nets.nothing")(torch.rand(4, 3, 8, 9))
     with pytest.raises(
-        ValueError, match=r"function midle in .*_peer.py, got None; it has as_array, as_tensor, in"
+        ValueError, match=r"function midle in .*_parse_baseline.py, got None; it has as_array, as_tensor, in"
     ):
         function("functions_of_a_peer.py:midle")
     with pytest.raises(FileNotFoundError, match=r"no such file: nowhere\.py"):

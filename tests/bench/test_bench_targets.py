@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tweenlet.bench.subjects import Subject, moving_picture, subject_of
+from tweenlet.bench.targets import Target, moving_picture, parse_target
 
 
 def test_a_picture_moves_by_whole_pixels() -> None:
@@ -17,10 +17,10 @@ def test_a_picture_moves_by_whole_pixels() -> None:
 @pytest.mark.parametrize("text", ["small:steam", ":eager", "a:eager:float32:b"])
 def test_a_subject_that_is_not_understood(text: str) -> None:
     with pytest.raises(ValueError, match="expected MODEL, MODEL:ENGINE"):
-        subject_of(text)
+        parse_target(text)
 
 
 def test_a_subject_as_it_is_typed() -> None:
-    assert subject_of("mini:compile") == Subject("mini", "compile")
-    assert subject_of("mini", "bfloat16") == Subject("mini", "eager", "bfloat16")
-    assert str(subject_of("nets/a.onnx")) == "nets/a.onnx"
+    assert parse_target("mini:compile") == Target("mini", "compile")
+    assert parse_target("mini", "bfloat16") == Target("mini", "eager", "bfloat16")
+    assert str(parse_target("nets/a.onnx")) == "nets/a.onnx"

@@ -24,7 +24,7 @@ def eighths(*size: int) -> Tensor:
 
 def script(folder: Path, body: str) -> str:
     """The beginning of a command that runs a Python script of this body."""
-    path = folder / "some peer.py"
+    path = folder / "some baseline.py"
     path.write_text(f"import sys, os, time, cv2\nfrom pathlib import Path\n{body}\n")
     return shlex.join([sys.executable, str(path)])
 
@@ -37,16 +37,16 @@ Path(sys.argv[6]).write_text(str(Path(sys.argv[5]).parent))
 cv2.imwrite(sys.argv[5], cv2.hconcat([a[:, :10], b[:, 10:20], c[:, 20:30], d[:, 30:]]))
 """
     noted = tmp_path / "noted"
-    peer = command(f"{script(tmp_path, body)} {{0}} {{1}} {{2}} {{3}} {{out}} {shlex.quote(str(noted))}")
+    baseline = command(f"{script(tmp_path, body)} {{0}} {{1}} {{2}} {{3}} {{out}} {shlex.quote(str(noted))}")
     frames = eighths(20, 40)
-    made = peer(frames)
+    made = baseline(frames)
     assert made.dtype == torch.float32
     torch.testing.assert_close(
         made, torch.cat([f[..., 10 * i : 10 * i + 10] for i, f in enumerate(frames)], -1)
     )
     assert not Path(noted.read_text()).exists()
-    assert peer.told.startswith("the command ")
-    assert len(peer.digest) == 64
+    assert baseline.description.startswith("the command ")
+    assert len(baseline.digest) == 64
 
 
 def test_a_command_is_given_only_what_it_asks_for(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ cv2.imwrite(sys.argv[2], (cv2.imread(sys.argv[1]) * 256.0 + 128).astype("uint16"
             r"ended with status 1, .* 40x20; .*before / no  GPU here$",
         ),
         ("raise KeyError('weights')", r"ended with status 1, .*KeyError: 'weights'$"),
-        ("print('done')", r"wrote no \{out\}, given frames of 40x20; its last words: done$"),
+        ("print('done')", r"wrote no \{out\}, given frames of 40x20; its last output: done$"),
         (
             "cv2.imwrite(sys.argv[1], cv2.imread(sys.argv[2])[:10])",
             r"wrote an \{out\} of 40x10, .* words: none$",
@@ -110,9 +110,9 @@ def gone(ids: list[int]) -> bool:
 def test_a_command_that_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None:
     text, ids = family(tmp_path)
     with pytest.raises(
-        OSError, match=r"took more than 1.5 s, given frames of 40x20; its last words: waiting$"
+        OSError, match=r"took more than 1.5 s, given frames of 40x20; its last output: waiting$"
     ):
-        command(text, patience=1.5)(eighths(20, 40))
+        command(text, timeout=1.5)(eighths(20, 40))
     assert len(ids()) == 2
     assert gone(ids())
 
@@ -149,7 +149,7 @@ def test_commands_that_cannot_be_run() -> None:
 
 
 def test_a_changed_program_is_another_peer(tmp_path: Path) -> None:
-    script = tmp_path / "peer.py"
+    script = tmp_path / "baseline.py"
     script.write_text("print(1)")
     text = f"{sys.executable} {script} {{1}} {{out}}"
     before = command(text).digest

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tweenlet.cli import main
-from tweenlet.evaluation import PEERS, Benchmark, Report, evaluate, judge
+from tweenlet.evaluation import BASELINES, Benchmark, Report, compare, evaluate
 
 Reported = Callable[..., Report]
 
@@ -53,12 +53,12 @@ def video_of(path: Path, pictures: Iterable[np.ndarray], milliseconds: Iterable[
     return path
 
 
-def starts_of(found: judge.Hidden) -> list[int]:
+def starts_of(found: compare.HiddenFrames) -> list[int]:
     return [int(sample.name[-5:]) for sample in found.benchmark]
 
 
 def test_every_other_frame_is_hidden(tmp_path: Path) -> None:
-    found = judge.hidden(folder_of(tmp_path / "clip", map(drift, range(12))))
+    found = compare.hide_frames(folder_of(tmp_path / "clip", map(drift, range(12))))
     names = [sample.name for sample in found.benchmark]
     assert names == ["clip/00000", "clip/00002", "clip/00004"]
     assert found.benchmark.count == 3
@@ -70,11 +70,11 @@ def test_every_other_frame_is_hidden(tmp_path: Path) -> None:
 
 def test_of_a_long_clip_as_many_as_asked(tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    found = judge.hidden(
+    found = compare.hide_frames(
         folder_of(tmp_path / "clip", map(drift, range(60))), 5, lambda *told: seen.append(told)
     )
     assert starts_of(found) == [4, 16, 26, 36, 48]
-    assert "5 of 27 made again" in found.benchmark.note
+    assert "5 of 27 recreated" in found.benchmark.note
     assert seen == [(done, 60) for done in range(1, 61)]
 
 
@@ -82,26 +82,26 @@ def test_a_clip_has_its_own_name_wherever_one_stands(tmp_path: Path, monkeypatch
     folder = folder_of(tmp_path / "clip", map(drift, range(7)))
     monkeypatch.chdir(folder)
     for path in (".", "../clip", "../clip/../clip"):
-        assert judge.located(Path(path)) == folder
-    assert judge.hidden(Path()).benchmark.name == "clip"
+        assert compare.resolve_clip(Path(path)) == folder
+    assert compare.hide_frames(Path()).benchmark.name == "clip"
     (tmp_path / "link").symlink_to(folder)
-    assert judge.located(Path("../link")) == tmp_path / "link"
+    assert compare.resolve_clip(Path("../link")) == tmp_path / "link"
 
 
 def test_windows_with_a_cut_are_left_out_and_counted(tmp_path: Path) -> None:
     pictures = (drift(i) if i < 10 else other_scene(i) for i in range(20))
-    found = judge.hidden(folder_of(tmp_path / "clip", pictures))
+    found = compare.hide_frames(folder_of(tmp_path / "clip", pictures))
     assert starts_of(found) == [0, 2, 10, 12]
     assert found.benchmark.note.endswith("windows left out: 3 for cuts")
 
 
 def test_windows_with_repeated_frames_are_left_out_and_counted(tmp_path: Path) -> None:
     numbers = [*range(13), 12, *range(13, 24)]
-    found = judge.hidden(folder_of(tmp_path / "clip", map(drift, numbers)))
+    found = compare.hide_frames(folder_of(tmp_path / "clip", map(drift, numbers)))
     assert starts_of(found) == [0, 2, 4, 6, 14, 16, 18]
     assert found.benchmark.note.endswith("windows left out: 3 for repeated frames")
     pictures = (drift(number) if number < 7 else other_scene(number) for number in numbers)
-    both = judge.hidden(folder_of(tmp_path / "cut", pictures)).benchmark.note
+    both = compare.hide_frames(folder_of(tmp_path / "cut", pictures)).benchmark.note
     assert both.endswith("windows left out: 3 for cuts, 3 for repeated frames")
 
 
@@ -111,20 +111,20 @@ def test_a_clip_on_twos_or_threes_is_not_judged(tmp_path: Path, hold: int) -> No
     pictures = (drift(5 * (i // hold)) for i in range(30))
     path = video_of(tmp_path / "twos.mp4", pictures, range(0, 1200, 40))
     with pytest.raises(ValueError, match=r"twos.mp4 repeats its frames \(in 12 of 12 .*mpdecimate"):
-        judge.hidden(path)
+        compare.hide_frames(path)
 
 
 def test_a_still_picture_is_not_judged_but_one_in_which_little_moves_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"still repeats its frames"):
-        judge.hidden(folder_of(tmp_path / "still", [drift(0)] * 9))
+        compare.hide_frames(folder_of(tmp_path / "still", [drift(0)] * 9))
     black, white = np.zeros((240, 320, 3), np.uint8), (255, 255, 255)
     pictures = [cv2.rectangle(black.copy(), (2 * i, 9), (2 * i + 7, 16), white, -1) for i in range(9)]
-    assert len(starts_of(judge.hidden(folder_of(tmp_path / "cursor", pictures)))) == 2
+    assert len(starts_of(compare.hide_frames(folder_of(tmp_path / "cursor", pictures)))) == 2
 
 
 def test_windows_of_uneven_time_are_left_out_and_times_are_exact(tmp_path: Path) -> None:
     times = [40 * i if i < 10 else 40 * i + 160 for i in range(20)]
-    found = judge.hidden(video_of(tmp_path / "vfr.mp4", map(drift, range(20)), times))
+    found = compare.hide_frames(video_of(tmp_path / "vfr.mp4", map(drift, range(20)), times))
     assert starts_of(found) == [0, 2, 4, 8, 10, 12]
     assert found.benchmark.note.endswith("windows left out: 1 for uneven time")
     names = [sample.name for sample in found.benchmark]
@@ -135,52 +135,52 @@ def test_windows_of_uneven_time_are_left_out_and_times_are_exact(tmp_path: Path)
 def test_the_frames_are_counted_whatever_the_file_promises(tmp_path: Path) -> None:
     """Of a file that tells no count, rate times duration is far off where the rate varies."""
     times = [10 * i for i in range(12)] + [500 * i for i in range(1, 13)]
-    found = judge.hidden(video_of(tmp_path / "vfr.mkv", map(drift, range(24)), times), 50)
+    found = compare.hide_frames(video_of(tmp_path / "vfr.mkv", map(drift, range(24)), times), 50)
     assert starts_of(found) == [0, 2, 4, 6, 10, 12, 14, 16]
 
 
 def test_a_clip_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
     pictures = (drift(i) if i % 8 < 4 else other_scene(i) for i in range(12))
-    with pytest.raises(ValueError, match=r"no frame to judge by: all its .* left out, 3 for cuts"):
-        judge.hidden(folder_of(tmp_path / "clip", pictures))
+    with pytest.raises(ValueError, match=r"no frame to compare on: all its .* left out, 3 for cuts"):
+        compare.hide_frames(folder_of(tmp_path / "clip", pictures))
 
 
 def test_what_is_no_clip_or_too_short_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such video or folder of frames: .*nowhere"):
-        judge.hidden(tmp_path / "nowhere")
+        compare.hide_frames(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"clip has 6 frames: expected 7 or more"):
-        judge.hidden(folder_of(tmp_path / "clip", map(drift, range(6))))
+        compare.hide_frames(folder_of(tmp_path / "clip", map(drift, range(6))))
     with pytest.raises(ValueError, match=r"one has 1 frame: expected 7 or more"):
-        judge.hidden(folder_of(tmp_path / "one", [drift(0)]))
+        compare.hide_frames(folder_of(tmp_path / "one", [drift(0)]))
     with pytest.raises(ValueError, match=r"expected to hide a frame or more, got 0"):
-        judge.hidden(tmp_path / "clip", most=0)
+        compare.hide_frames(tmp_path / "clip", most=0)
 
 
 def test_the_verdict_says_who_is_best_and_by_how_much(reported: Reported) -> None:
-    said = judge.verdict(reported({"worse": NINE, "ours": BETTER}))
+    said = compare.verdict(reported({"worse": NINE, "ours": BETTER}))
     assert said.startswith("**ours** restores this clip best: 35.0")
     assert "0.51 dB ahead of worse" in said or "0.50 dB ahead of worse" in said
     assert "best on 100%" in said
 
 
 def test_the_verdict_calls_noise_noise(reported: Reported) -> None:
-    said = judge.verdict(reported({"a": NINE, "b": LEVEL}))
-    assert "inside the noise" in said
+    said = compare.verdict(reported({"a": NINE, "b": LEVEL}))
+    assert "within noise" in said
     assert "restores this clip best" not in said
 
 
 def test_of_few_frames_the_verdict_says_no_more_than_it_can(reported: Reported) -> None:
-    said = judge.verdict(reported({"a": {"clip": [30.0, 31.0]}, "b": {"clip": [10.0, 11.0]}}))
+    said = compare.verdict(reported({"a": {"clip": [30.0, 31.0]}, "b": {"clip": [10.0, 11.0]}}))
     assert "2 hidden frames are too few" in said
-    said = judge.verdict(reported({"a": {"clip": [30.0]}, "b": {"clip": [10.0]}}))
+    said = compare.verdict(reported({"a": {"clip": [30.0]}, "b": {"clip": [10.0]}}))
     assert "1 hidden frame is too few" in said
 
 
 def test_where_each_fails(reported: Reported) -> None:
     found = reported({"a": {"clip": [30.0, 10.0]}, "b": {"clip": [5.0, 20.0]}})
-    assert judge.failures(found, 10) == ["clip/1", "clip/0"]
-    hidden = judge.Hidden(Benchmark("clip", ()), {4: Fraction(2, 5)})
-    lines = judge.where(found, hidden.moment).splitlines()
+    assert compare.failures(found, 10) == ["clip/1", "clip/0"]
+    hidden = compare.HiddenFrames(Benchmark("clip", ()), {4: Fraction(2, 5)})
+    lines = compare.weakness_table(found, hidden.moment).splitlines()
     assert len(lines) == 4
     assert "50%" in lines[2]
     assert "10.00" in lines[2]
@@ -192,26 +192,26 @@ def test_a_draw_counts_for_each_and_is_told(reported: Reported) -> None:
     best = {clip: list(values) for clip, values in BETTER.items()}
     best["clip0"] = NINE["clip0"]
     found = reported({"worse": NINE, "ours": best})
-    *lines, told = judge.where(found, str).splitlines()
+    *lines, told = compare.weakness_table(found, str).splitlines()
     assert "11%" in lines[2]
     assert "100%" in lines[3]
-    assert told == "A draw counts for each who shares it."
-    assert "best on 100% of the hidden frames, draws counted," in judge.verdict(found)
+    assert told == "A tie counts for each method."
+    assert "best on 100% of the hidden frames, counting ties," in compare.verdict(found)
 
 
 def test_a_clip_is_judged(tmp_path: Path) -> None:
     found = evaluate(
-        {"blend": PEERS["blend"], "dis": PEERS["dis"]},
-        judge.hidden(folder_of(tmp_path / "clip", map(drift, range(20)))).benchmark,
+        {"blend": BASELINES["blend"], "dis": BASELINES["dis"]},
+        compare.hide_frames(folder_of(tmp_path / "clip", map(drift, range(20)))).benchmark,
     )
     assert found.count == 7
-    assert judge.verdict(found)
+    assert compare.verdict(found)
 
 
 def run(*arguments: str | Path) -> int:
     """The command, with blending for a network."""
     with pytest.raises(SystemExit) as end:
-        main(["judge", *map(str, arguments), "--model", "blend", "--against", "dis", "--metrics", "psnr"])
+        main(["compare", *map(str, arguments), "--model", "blend", "--against", "dis", "--metrics", "psnr"])
     return int(end.value.code or 0)
 
 
@@ -230,7 +230,7 @@ def test_a_page_that_cannot_be_written_is_told_before_any_work(
 ) -> None:
     clip = folder_of(tmp_path / "clip", map(drift, range(7)))
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(judge, "hidden", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(compare, "hide_frames", lambda *_: pytest.fail("work was begun"))
     for folder in ("nowhere", "file"):
         assert run(clip, tmp_path / folder / "page.html") == 1
         assert "the folder to write into does not exist" in capsys.readouterr().err
@@ -260,7 +260,7 @@ def test_the_page_of_the_folder_one_stands_in_lies_beside_it(
     assert run(".") == 0
     told = "windows left out: 3 for repeated frames"
     assert told in capsys.readouterr().out
-    assert told in (tmp_path / "clip.judge.html").read_text()
+    assert told in (tmp_path / "clip.compare.html").read_text()
 
 
 def test_lpips_takes_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
