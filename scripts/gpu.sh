@@ -15,14 +15,14 @@ if ! python3 -c 'import importlib.metadata as m; m.version("tweenlet")' 2> /dev/
 fi
 
 kernels() { # are they right on this device, how fast, and by which settings
-  python3 -m pytest -q -W default tests/ops 2>&1 | tee "$out/kernels-tests.log"
+  python3 -m pytest -q -W default tests/ops tests/flow 2>&1 | tee "$out/kernels-tests.log"
   python3 scripts/gpu_kernels.py 2>&1 | tee "$out/kernels.log"
   python3 scripts/gpu_kernels.py --size 3840x2160 2>&1 | tee "$out/kernels-double.log"
 }
 
 tests() { # graph against eager against plain; bench and copies on the device
-  python3 -m pytest -q -W default tests/network/test_fast_cuda.py tests/bench tests/interpolation/test_prefetch.py \
-    tests/test_engines.py tests/interpolation/test_flow_cache.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
+  python3 -m pytest -q -W default tests/inference tests/bench tests/interpolation/test_prefetch.py \
+    tests/interpolation/test_flow_cache.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
 }
 
 bench() { # the goals: MINI over 30 frames a second at 1080p, the default network over 100
