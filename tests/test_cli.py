@@ -233,8 +233,9 @@ def test_names_of_all_kinds(clip: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_y4m_pipes(clip: Path) -> None:
     assert run("interpolate", clip, "clip.y4m") == 0
     script = (
-        "import sys, torch; from tests.test_cli import Blend; from tweenlet import weights, cli; "
-        "weights.load = lambda *_, **__: Blend(); cli.main(['interpolate', '-'])"
+        "from tests.test_cli import Blend; from tweenlet import cli; "
+        "from tweenlet.network import checkpoint; "
+        "checkpoint.load = lambda *_, **__: Blend(); cli.main(['interpolate', '-'])"
     )
     root = Path(__file__).parent.parent
     done = subprocess.run(
@@ -481,7 +482,7 @@ def test_evaluate_prints_a_table_and_writes_a_report(
     assert "Nothing published is known of clips1." in said
     folder = tmp_path / "scores" / "clips1"
     assert {file.name for file in folder.iterdir()} == {
-        "report.html", "report.json", "report.md", "scores.jsonl",
+        ".tweenlet", "report.html", "report.json", "report.md", "scores.jsonl",
     }  # fmt: skip
     first = json.loads((folder / "report.json").read_text())
     assert first["means"]["dis"]["psnr"] > 10
