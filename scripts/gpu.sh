@@ -42,7 +42,7 @@ from pathlib import Path
 import av
 import torch
 from tweenlet import interpolate_video
-from tweenlet.bench.subjects import moving_picture
+from tweenlet.bench.targets import moving_picture
 from tweenlet.network.checkpoint import network_of
 
 source = Path(sys.argv[1], "source.mp4")

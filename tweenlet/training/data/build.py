@@ -25,7 +25,7 @@ def open_datasets(
 
     ``notify`` hears what was found, with the names of what is missing or unusable, before anything is made.
     Of processes that train together the first one makes them. Errors as of
-    :func:`~tweenlet.training.data.store.prepare`.
+    :func:`~tweenlet.training.data.store.build_dataset`.
     """
     store = data_options.store or out / "store"
     store.parent.mkdir(parents=True, exist_ok=True)
