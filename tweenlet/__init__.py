@@ -1,7 +1,9 @@
 """tweenlet: in-between frames for video, and the tools that make the networks behind them small.
 
 >>> model = tweenlet.load("default")
->>> tweenlet.interpolate_video("in.mp4", "out.mp4", factor=2)
+>>> summary = tweenlet.interpolate_video("in.mp4", "out.mp4", factor=2, model=model)
+>>> summary.frames_in, summary.frames_out
+(4, 7)
 """
 
 from __future__ import annotations

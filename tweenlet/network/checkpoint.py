@@ -38,7 +38,13 @@ NUMBERS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
 
 
 def names() -> list[str]:
-    """The names of the weights that came with the package, for :func:`load`."""
+    """The names of the weights that came with the package, for :func:`load`.
+
+    Example:
+        >>> "default" in tweenlet.names()
+        True
+
+    """
     return sorted({file.stem for shelf in SHELVES for file in shelf.glob("*.safetensors")})
 
 
@@ -57,6 +63,15 @@ def save(
         dtype: what weights are stored in, as float16 for a file half as large; None = as they are. A network
             that is loaded has float32 weights, whatever its file has.
 
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> model = tweenlet.load("default")
+        >>> tweenlet.save("half.safetensors", model, dtype=torch.float16)
+        >>> tweenlet.load("half.safetensors").config == model.config
+        True
+
     """
     metadata = {**(extra or {}), "tweenlet": FORMAT, "config": json.dumps(model.config.to_json())}
     tensors = {
@@ -67,10 +82,25 @@ def save(
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNet:
-    """Load shipped weights by name, or a checkpoint by path, as a model on ``device`` in eval mode.
+    """Load bundled weights by name, or a checkpoint by path.
 
-    A bare word is looked for among the shipped names first. ValueError for an unknown name (listing the
-    names) and for a file that is no sound tweenlet checkpoint; FileNotFoundError for a path to nothing.
+    Args:
+        name_or_path: one of :func:`names`, or the path of a file that :func:`save` wrote. A bare word is
+            looked up among the bundled names first.
+        device: where the network is put.
+
+    Returns:
+        The network in evaluation mode, with float32 weights.
+
+    Raises:
+        ValueError: an unknown name (the message lists the known ones), or a file that is no sound checkpoint.
+        FileNotFoundError: there is no file at this path.
+
+    Example:
+        >>> model = tweenlet.load("default")
+        >>> model.training
+        False
+
     """
     path = find(name_or_path)
     try:

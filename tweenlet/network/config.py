@@ -87,6 +87,12 @@ class ModelConfig:
     """One network of the ST-MFNet family; ValueError, in words, for one that cannot be built.
 
     Every width tuple runs finest level first. ``None`` for a branch means that it does not exist.
+
+    Example:
+        >>> config = tweenlet.ModelConfig(features=(32, 64, 128, 256), flow=None)
+        >>> config == tweenlet.ModelConfig.from_json(config.to_json())
+        True
+
     """
 
     scales: tuple[float, ...] = SCALES
@@ -203,13 +209,21 @@ def _check_width(name: str, width: Any, least: int = 1) -> None:
 
 
 STMFNET = ModelConfig()
-"""The teacher: ST-MFNet, 21,028,799 parameters."""
+"""The teacher: ST-MFNet, 21,028,799 parameters.
+
+>>> tweenlet.STMFNET.features
+(64, 128, 256, 512)
+"""
 
 MINI = ModelConfig(
     features=(32, 64, 96, 128), kernel_hidden=30, flow=None,
     grid=(16, 32, 46), texture=(16, 24, 32, 40), texture_out=8,
 )  # fmt: skip
-"""The paper's ST-MFNet Mini, 1,822,162 parameters."""
+"""The paper's ST-MFNet Mini, 1,822,162 parameters.
+
+>>> sum(weights.numel() for weights in tweenlet.STMFNet(tweenlet.MINI).parameters())
+1822162
+"""
 
 SMALL = ModelConfig(
     scales=(1.0,), features=None, flow="dis", refine=(32, 48, 72), grid=None, texture=None,

@@ -37,10 +37,23 @@ TEXTURE_STRIDE = 8
 
 
 class STMFNet(nn.Module):
-    """One network of the family, as ``config`` says.
+    """One network of the family, untrained: four frames in, the one in their middle out.
 
-    ``stride`` is what H and W must be multiples of, ``padding`` ("mirrored" or "zeros") what frames of other
-    sizes go on with to the next one, ``takes_time`` whether it makes the frame at any time between two.
+    Args:
+        config: its branches, widths and scales.
+
+    Attributes:
+        stride: height and width must be multiples of this.
+        padding: how frames of other sizes are padded to the next multiple: "mirrored" or "zeros".
+        takes_time: whether it makes the frame at any time between the middle two.
+
+    Example:
+        >>> network = tweenlet.STMFNet(tweenlet.MINI).eval()
+        >>> frames = torch.rand(1, 4, 3, 32, 32)  # (batch, frame, RGB, height, width)
+        >>> with torch.inference_mode():
+        ...     network(frames).shape
+        torch.Size([1, 3, 32, 32])
+
     """
 
     def __init__(self, config: ModelConfig):

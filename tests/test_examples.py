@@ -1,0 +1,65 @@
+"""The examples in the docstrings of the public names run, and give what they say."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tweenlet
+from tweenlet.network import config
+
+SIZE = (64, 48)
+
+
+def constants() -> dict[str, str]:
+    """The strings below the constants of a module, which Python itself drops."""
+    body = ast.parse(inspect.getsource(config)).body
+    return {
+        target.id: note.value.value
+        for statement, note in zip(body, body[1:], strict=False)
+        if isinstance(statement, ast.Assign) and isinstance(target := statement.targets[0], ast.Name)
+        if isinstance(note, ast.Expr) and isinstance(note.value, ast.Constant)
+    }
+
+
+def text_of(name: str) -> str:
+    return constants().get(name) or inspect.getdoc(getattr(tweenlet, name)) or ""
+
+
+@pytest.fixture
+def footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """in.mp4, of four frames, and before.png and after.png in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    pictures = [
+        np.stack([128 + 100 * np.sin((x - 2 * i) / 5), 2 * y + 50, 128 + 100 * np.cos((y + x - 2 * i) / 7)], -1)
+        for i in range(4)
+    ]
+    with av.open("in.mp4", "w") as output:
+        stream = output.add_stream("libx264", 25)
+        stream.width, stream.height = SIZE
+        for picture in pictures:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")))
+        output.mux(stream.encode(None))
+    for name, picture in zip(("before.png", "after.png"), pictures, strict=False):
+        Image.fromarray(picture.astype(np.uint8)).save(name)
+
+
+@pytest.mark.parametrize("name", [*tweenlet.__all__, "tweenlet"])
+def test_the_example_of_a_public_name_runs(name: str, footage: None) -> None:
+    text = tweenlet.__doc__ if name == "tweenlet" else text_of(name)
+    assert text is not None
+    names = {"tweenlet": tweenlet, "torch": torch, "np": np}
+    examples = doctest.DocTestParser().get_doctest(text, names, name, None, None)
+    assert examples.examples, f"expected an example of tweenlet.{name} in its docstring"
+    report: list[str] = []
+    outcome = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(examples, out=report.append)
+    assert not outcome.failed, "".join(report)
