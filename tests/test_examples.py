@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -24,7 +25,7 @@ def constants() -> dict[str, str]:
     body = ast.parse(inspect.getsource(config)).body
     return {
         target.id: note.value.value
-        for statement, note in zip(body, body[1:], strict=False)
+        for statement, note in pairwise(body)
         if isinstance(statement, ast.Assign) and isinstance(target := statement.targets[0], ast.Name)
         if isinstance(note, ast.Expr) and isinstance(note.value, ast.Constant)
     }
@@ -40,7 +41,9 @@ def footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     pictures = [
-        np.stack([128 + 100 * np.sin((x - 2 * i) / 5), 2 * y + 50, 128 + 100 * np.cos((y + x - 2 * i) / 7)], -1)
+        np.stack(
+            [128 + 100 * np.sin((x - 2 * i) / 5), 2 * y + 50, 128 + 100 * np.cos((y + x - 2 * i) / 7)], -1
+        )
         for i in range(4)
     ]
     with av.open("in.mp4", "w") as output:

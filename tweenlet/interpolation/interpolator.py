@@ -33,27 +33,40 @@ HALFWAY = Fraction(1, 2)
 INTERVAL = Fraction(1, 24)
 """Seconds between frames of a stream that has no times."""
 SLACK = 0.5
-"""How far outside [0, 1] values may lie; pictures of 0 to 255 go further."""
+"""How far outside [0, 1] values may lie: resampling overshoots, pictures of 0 to 255 go further."""
 
 
 class Interpolator:
-    """Makes frames between frames with one network.
+    """Makes frames between frames with one network. Several threads may use one at once.
 
     Args:
-        model: maps frames (1, 4, 3, H, W) to the frame in their middle (1, 3, H, W); its `stride` is what H
-            and W must be multiples of. If its `takes_time` is true, it is called with a `time` in (0, 1) and
-            makes the frame then, between the middle two. It is put into evaluation mode. Of a network of
-            ours a copy made for inference is run (:mod:`tweenlet.inference.fused`): what the network learns
-            later, it does not know.
-        device: where the model runs and is moved to; None = where it is.
-        dtype: the precision it runs in, bfloat16 or float16 where that is safe, the rest in float32.
-        engine: what runs the model: "eager" (PyTorch), "compile", "onnxruntime", "openvino"; or "auto", the
-            fastest here, found once on the first frames. See :mod:`tweenlet.inference.engines`. Tiles of a
-            network with gates or enlarged kernels run eager, whatever is said here.
-        pad_to: pad the frames to multiples of this (the official ST-MFNet code: 128); None = to the stride.
-        tile: run large frames in overlapping tiles of so many pixels a side at most, so that memory has a
-            bound; "auto" = where they would take much memory; None = never. See
-            :mod:`tweenlet.interpolation.tiling`.
+        model: a network that maps frames (1, 4, 3, H, W) in [0, 1] to the frame in their middle
+            (1, 3, H, W). Its attribute `stride` (1 if missing) is what H and W must be multiples of. If its
+            attribute `takes_time` is true, it is called with `time` in (0, 1) and makes the frame at that
+            time between the middle two. It is put into evaluation mode. Our own networks are copied for
+            inference (:mod:`tweenlet.inference.fused`): later changes of the weights have no effect.
+        device: where the model is moved to and runs; None = where it is.
+        dtype: torch.float32, or torch.bfloat16 or torch.float16 where that is safe, float32 elsewhere.
+        engine: what runs the model: "eager" (PyTorch), "compile", "cudagraph", "onnxruntime", "openvino", or
+            "auto", the fastest here, measured once on the first frames
+            (:mod:`tweenlet.inference.engines`). Tiles of a network with gates or enlarged kernels always run
+            in eager.
+        pad_to: pad height and width to multiples of this (the official ST-MFNet code: 128); None = to the
+            stride.
+        tile: longest side of a tile in pixels, 256 or more: larger frames run in overlapping tiles, so that
+            memory is bounded; "auto" = where they would take much memory; None = never
+            (:mod:`tweenlet.interpolation.tiling`).
+
+    Raises:
+        ValueError: an argument out of its range, or an engine that is unknown or not installed.
+
+    Example:
+        >>> interpolator = tweenlet.Interpolator(tweenlet.load("default"))
+        >>> frames = np.random.rand(4, 3, 48, 64).astype(np.float32)  # (frame, RGB, height, width)
+        >>> [frame.shape for frame in interpolator(frames[:2], factor=2)]
+        [(3, 48, 64), (3, 48, 64), (3, 48, 64)]
+        >>> interpolator.middle(torch.from_numpy(frames)).shape
+        torch.Size([3, 48, 64])
 
     """
 
@@ -88,12 +101,20 @@ class Interpolator:
         self.motion: PairMotion | None = ClassicalFlow() if classical else self._learned(model, engine)
         # eager networks keep nothing from call to call on a CPU; CUDA graphs and other engines do
         alone = engine == "eager" and self.device.type == "cpu"
-        self._turn: AbstractContextManager[object] = nullcontext() if alone else Lock()
+        self._lock: AbstractContextManager[object] = nullcontext() if alone else Lock()
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
-        """The frame in the middle of four, each (3, H, W) in [0, 1], of any size; not clamped.
+        """Make the frame in the middle of four.
 
-        ValueError where they are not four, not of one size, or hold what no picture holds.
+        Args:
+            frames: four tensors (3, H, W), RGB in [0, 1], all of one size.
+
+        Returns:
+            (3, H, W), float32, on the network's device, not clamped.
+
+        Raises:
+            ValueError: not four frames, different sizes, or values that no picture has.
+
         """
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
@@ -104,22 +125,25 @@ class Interpolator:
     def between(
         self, frames: Sequence[Tensor], time: Fraction = HALFWAY, motion: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """The frame between the middle two of four.
+        """Make a frame between the middle two of four.
 
         Args:
-            frames: four tensors (3, H, W) in [0, 1], of one size; they are not checked.
-            time: where between them, in (0, 1); only for a network that ``takes_time``, others: the middle.
-            motion: what the network is given of their motion, as a :meth:`flow_cache` found it; None: it is
-                found now, if the network is given any.
+            frames: four tensors (3, H, W), RGB in [0, 1], all of one size; not checked.
+            time: position between the middle two, in (0, 1); 1/2 unless the network ``takes_time``.
+            motion: the network's motion input, as returned by a :meth:`flow_cache`; None = estimate it now,
+                if the network takes any.
 
         Returns:
             (3, H, W), float32, on the network's device, not clamped.
+
+        Raises:
+            ValueError: another time than 1/2 for a network that only makes the middle.
 
         """
         if not self.takes_time and time != HALFWAY:
             raise ValueError(f"expected time 1/2 of a network that makes the middle only, got {time}")
         options = {"time": float(time)} if self.takes_time else {}
-        with torch.inference_mode(), self._turn:
+        with torch.inference_mode(), self._lock:
             if motion is None and self.motion is not None:
                 motion = FlowCache(self.motion).window(frames, range(4))
             if (side := self._tiling.side_for(*frames[0].shape[-2:])) is not None:
@@ -160,50 +184,49 @@ class Interpolator:
         return LearnedVelocity(velocity, pad)
 
     def flow_cache(self) -> FlowCache | None:
-        """What remembers the motion of one stream, if the network is given any."""
+        """A new cache for the motion of one stream; None if the network takes no motion."""
         return None if self.motion is None else FlowCache(self.motion)
 
     def __call__(
         self, frames: Iterable[Picture], factor: int = 2, *, cuts: bool = True, repeats: str = "keep"
     ) -> Iterator[Picture]:
-        """A stream of frames, ``factor`` times as dense: n frames give factor * (n - 1) + 1.
+        """Interpolate a stream of frames: n frames give factor * (n - 1) + 1.
 
         Args:
-            frames: (3, H, W), RGB, float in [0, 1], all numpy arrays or all tensors, of one size. They are
-                copied, so that a source may use one buffer for all of them; only a few are held at any time.
-            factor: 2 or more. Of a network that only makes the middle, times are rounded to eighths where
-                this is no power of 2.
-            cuts: make nothing across a hard cut: the nearer frame is repeated.
-            repeats: what is done with frames that repeat the one before, as in
+            frames: (3, H, W), RGB, floats in [0, 1], all numpy arrays or all tensors, all of one size. They
+                are copied, so the source may reuse its buffer; only a few are held at any time.
+            factor: output frames per input frame, 2 or more. For networks that only make the middle frame,
+                times are rounded to eighths unless this is a power of 2.
+            cuts: detect hard cuts and create no frames across them: the nearer frame is repeated.
+            repeats: what to do with frames that repeat the previous one, as in
                 :class:`~tweenlet.interpolation.timeline.Timeline`.
 
         Yields:
-            Frames of the same kind (and dtype and device): those that came in, unchanged, and those made
-            between them. Several threads may do so at once.
+            The input frames, unchanged, and those made between them, with the same type, dtype and device.
 
         Raises:
-            ValueError: frames of another kind, or of values that no picture has.
+            ValueError: frames of another kind or shape, or values that no picture has.
 
         """
         timing = OutputTiming(factor)
         timing.check(1 / INTERVAL, INTERVAL, self.takes_time, "the stream")
-        source = (self._taken(number, frame) for number, frame in enumerate(one_size(frames)))
-        like: Picture | None = None
+        source = (self._copy_frame(number, frame) for number, frame in enumerate(check_stream(frames)))
+        template: Picture | None = None
         for shown in Timeline(source, self, timing, 1 / INTERVAL, cuts=cuts, repeats=repeats):
-            like = like if shown.source is None else shown.source.original
-            assert like is not None  # the first frame is one that came in
-            yield _like(like, shown.picture) if shown.source is None else like
+            template = template if shown.source is None else shown.source.original
+            assert template is not None  # the first frame is one that came in
+            yield _convert_like(template, shown.picture) if shown.source is None else template
 
-    def _taken(self, number: int, frame: Picture) -> SourceFrame[Picture]:
-        """A copy of a frame that came in, and its picture on the device."""
+    def _copy_frame(self, number: int, frame: Picture) -> SourceFrame[Picture]:
+        """Copy an input frame, and put its picture on the device."""
         original = frame.copy() if isinstance(frame, np.ndarray) else frame.clone()
         picture = torch.from_numpy(original) if isinstance(original, np.ndarray) else original
         on_device = picture.detach().to(self.device, torch.float32)
         return SourceFrame(original, on_device, number * INTERVAL, INTERVAL)
 
 
-def one_size(frames: Iterable[Picture]) -> Iterator[Picture]:
-    """The same frames, checked one by one; ValueError for what is no frame, and for one of another size."""
+def check_stream(frames: Iterable[Picture]) -> Iterator[Picture]:
+    """Yield the same frames, checked one by one; ValueError for a bad one, or one of another size."""
     shape = None
     for number, frame in enumerate(frames):
         if not isinstance(frame, np.ndarray | Tensor):
@@ -214,9 +237,9 @@ def one_size(frames: Iterable[Picture]) -> Iterator[Picture]:
 
 
 def check_picture(frame: NDArray[Any] | Tensor, number: int, shape: Sequence[int]) -> None:
-    """Refuse in words what is no picture (3, H, W) in [0, 1] of this shape.
+    """Raise ValueError unless a frame is a float picture (3, H, W) of this shape with values in [0, 1].
 
-    Values a little outside are let pass: resizing leaves them.
+    Values up to SLACK outside are accepted, as resampling overshoots.
     """
     kind = str(frame.dtype).removeprefix("torch.")
     if frame.ndim != 3 or frame.shape[0] != 3:
@@ -243,9 +266,9 @@ def check_picture(frame: NDArray[Any] | Tensor, number: int, shape: Sequence[int
         )
 
 
-def _like(frame: Picture, picture: Tensor) -> Picture:
-    """A picture that was made, as the same kind of array as a frame that came in."""
+def _convert_like(frame: Picture, picture: Tensor) -> Picture:
+    """Convert a picture to the kind of array, dtype and device of an input frame."""
     if isinstance(frame, np.ndarray):
         return picture.cpu().numpy().astype(frame.dtype, copy=False)
-    made: Tensor = picture.to(frame.device, frame.dtype)
-    return made
+    converted: Tensor = picture.to(frame.device, frame.dtype)
+    return converted

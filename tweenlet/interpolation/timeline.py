@@ -51,7 +51,7 @@ class Network(Protocol):
         """The picture (3, H, W) at a time in (0, 1) between the middle two of four."""
 
     def flow_cache(self) -> FlowCache | None:
-        """What remembers the motion of one stream, if the network is given any."""
+        """A new cache for the motion of one stream; None if the network takes no motion."""
 
 
 @dataclass(frozen=True)

@@ -31,26 +31,41 @@ from tweenlet.video.images import ImageEncoder, is_image
 
 @dataclass(frozen=True)
 class Summary:
-    """What one run of :func:`interpolate_video` did."""
+    """What one run of :func:`interpolate_video` did.
+
+    Example:
+        >>> summary = tweenlet.interpolate_video("in.mp4", "slow.mp4", slow=2)
+        >>> summary.frames_in, summary.frames_out, summary.cuts
+        (4, 7, 0)
+
+    """
 
     frames_in: int
+    """Frames read."""
     frames_out: int
+    """Frames written."""
     frames_made: int
-    """Runs of the network; more than it wrote where finer frames rest on coarser ones."""
+    """Runs of the network; more than were written where finer frames depend on coarser ones."""
     cuts: int
+    """Hard cuts found."""
     seconds: float
+    """Wall-clock time of the run."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     rate_in: Fraction
+    """Average frames per second of the source."""
     rate_out: Fraction
+    """Frames per second of the output."""
     engine: str
-    """Engine used; of "auto" the one it chose. Tiles of gated networks always run in eager."""
+    """Engine used; with "auto", the one it chose. Tiles of gated networks always run in eager."""
     frames_kept: int = 0
-    """Source frames shown as they came."""
+    """Source frames shown unchanged."""
     repeats: int = 0
-    """Source frames that repeat the one before."""
+    """Source frames that repeat the previous one."""
     notices: tuple[video.Notice, ...] = ()
-    """What is damaged or missing in the source and when, and what of it is not kept."""
+    """What is damaged or missing in the source and when, and what the output does not hold."""
 
 
 def interpolate_video(
@@ -74,36 +89,52 @@ def interpolate_video(
     strict: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Summary:
-    """Write a smoother or a slower video. At most one of `factor`, `fps` and `slow` is given.
+    """Write a smoother or slower version of a video.
+
+    At most one of `factor`, `fps` and `slow` may be given; with none of them, the frame rate is doubled.
 
     Args:
-        src: a video file, a folder or glob of images, a list of image paths, or "-" (y4m on stdin).
-        dst: a video file, a folder or pattern of images, or "-" (y4m on stdout). Appears whole or not at all.
-        factor: times as many frames, 2 or more; 2 if nothing else is asked for.
-        fps: a rate at or above the source's. Source frames whose time is met exactly are shown as they are.
-        slow: slow-motion factor above 1: so many times as long, at the same rate, without sound.
-        max_recursion: of a network that only makes the middle, how often the interval between two frames
-            may be halved: times are rounded to 2^-max_recursion of it unless the factor is a power of 2.
-        model: a shipped name, a checkpoint's path, or a network.
-        device: None = a CUDA device if there is one, else the CPU.
-        dtype: as in :class:`Interpolator`.
-        engine: as in :class:`Interpolator`.
-        rate: frames per second of a source of images (24 if not given); a video has its own.
-        cuts: whether to look for cuts, and to make nothing across them.
-        repeats: what becomes of frames that repeat the one before: "keep" shows them as they are, "smooth"
-            moves through up to six of them, "ignore" takes every frame for new.
-        tile: as in :class:`Interpolator`; "auto" cuts where whole frames would take much memory.
-        overwrite: whether an existing `dst` may be replaced.
-        stream: which video of `src`, counted among all its streams; None = the one marked as default, or the
-            largest that has frames.
-        strict: refuse a source that is damaged or cut short. If not, what can be read of it is used, and
-            :attr:`Summary.notices` tells what was not.
-        progress: called with the frames written so far and an estimate of them all (None where unknown).
+        src: a video file, a URL, a folder or glob of images, a list of image paths, or "-" (y4m on stdin).
+        dst: a video file (.mp4, .m4v, .mov, .mkv, .webm, .y4m), a folder for images or a pattern such as
+            "out/%05d.png", or "-" (y4m on stdout). It appears once it is complete, or not at all.
+        factor: output frames per source frame, 2 or more.
+        fps: output frame rate, such as 60 or "60000/1001"; not below the source's. Source frames that fall
+            on an output time are shown unchanged.
+        slow: slow-motion factor above 1: the clip lasts this many times longer at the source's frame rate,
+            without audio.
+        max_recursion: how often the interval between two frames may be halved (1 to 8), for networks that
+            only make the middle frame. Times are rounded to 2^-max_recursion of the interval unless the
+            factor is a power of 2.
+        model: name of bundled weights, path to a checkpoint, or a network.
+        device: where the network runs; None = a CUDA device if there is one, else the CPU.
+        dtype: precision of the network: torch.float32, torch.bfloat16 or torch.float16.
+        engine: what runs the network, as in :class:`Interpolator`.
+        rate: frames per second of a source of images, 24 by default; a video has its own.
+        cuts: detect hard cuts and create no frames across them.
+        repeats: what to do with frames that repeat the previous one: "keep" shows them unchanged, "smooth"
+            interpolates across up to six of them, "ignore" treats every frame as new.
+        tile: longest side of a tile in pixels, as in :class:`Interpolator`; "auto" tiles frames that would
+            take much memory, None never does.
+        overwrite: replace `dst` if it exists.
+        stream: index of the video stream to read, counted among all streams of `src`; None = the one marked
+            as default, or the largest that has frames.
+        strict: refuse a source that is damaged or cut short. Otherwise what can be read is used, and
+            :attr:`Summary.notices` says what could not.
+        progress: called after each frame with the number of frames written and the estimated total (None if
+            unknown).
+
+    Returns:
+        Counts, rates, the engine used, and notices about the source.
 
     Raises:
-        OSError: (FileNotFoundError, FileExistsError, ...) files that cannot be read or written.
-        ValueError: options that do not go together, an unknown model, device or engine, and a source that is
-            no video, has under two frames or frames of several sizes, or is damaged and `strict`.
+        OSError: a file cannot be read or written (FileNotFoundError, FileExistsError, PermissionError ...).
+        ValueError: conflicting options; an unknown model, device or engine; a source that is no video, has
+            fewer than two frames or frames of different sizes; a damaged source if `strict`.
+
+    Example:
+        >>> summary = tweenlet.interpolate_video("in.mp4", "out.mp4", fps=60)
+        >>> summary.rate_in, summary.rate_out
+        (Fraction(25, 1), Fraction(60, 1))
 
     """
     began = time.monotonic()
@@ -173,11 +204,32 @@ def interpolate_pair(
     tile: int | str | None = "auto",
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the factor - 1 images between two, and return their paths.
+    """Write the images between two images of one scene.
 
-    For one image that is `dst` itself; for more, "mid.png" becomes mid.1.png, mid.2.png, ... Each appears
-    whole or not at all. The two are taken for one scene, however they differ. Raises as
-    :func:`interpolate_video` does.
+    Args:
+        before: the first image (PNG, JPEG, TIFF or WebP).
+        after: the second image, of the same size.
+        dst: the image to write. With a factor above 2 the images are numbered: "mid.png" becomes mid.1.png,
+            mid.2.png ... Each appears once it is complete, or not at all.
+        factor: one more than the number of images to write, 2 or more.
+        model: as in :func:`interpolate_video`, like the following arguments.
+        device: None = a CUDA device if there is one, else the CPU.
+        dtype: precision of the network.
+        engine: what runs the network.
+        tile: longest side of a tile in pixels, "auto" or None.
+        overwrite: replace images that exist.
+
+    Returns:
+        The paths of the images, in order.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        ValueError: as for :func:`interpolate_video`, and a `dst` that is no image.
+
+    Example:
+        >>> tweenlet.interpolate_pair("before.png", "after.png", "middle.png")
+        [PosixPath('middle.png')]
+
     """
     OutputTiming(factor)
     dst = Path(dst)
