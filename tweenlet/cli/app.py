@@ -31,8 +31,11 @@ RENAMED_FLAGS = {
     "transcode": {"--longest": "--max-frames"},
     **{
         verb: {f"--{old}": f"--{new}" for old, new in _TRAINING.items()} | _TEACHING
-        for verb in ("train", "sparsify", "distill")
+        for verb in ("train", "sparsify")
     },
+    "distill": {f"--{old}": f"--{new}" for old, new in _TRAINING.items()}
+    | _TEACHING
+    | {"--flows": "--flow-weight"},
     "compress": {"--on": "--benchmark"}
     | _TEACHING
     | {

@@ -32,20 +32,22 @@ Learning = Annotated[TrainOptions, LEARNING]
 Sparsifying = Annotated[SparsifyOptions, LEARNING]
 Distilling = Annotated[DistillOptions, LEARNING]
 BUDGET = Group(
-    "Budget (at most one of these; what the densities say if none)",
+    "Budget (at most one of these; default: follow the densities)",
     validator=validators.mutually_exclusive,
     sort_key=0,
 )
-Params = Annotated[str | None, Parameter(group=BUDGET, help="Parameters, as 2M.")]
+Params = Annotated[str | None, Parameter(group=BUDGET, help="Maximum number of parameters, such as 2M.")]
 Macs = Annotated[
     str | None,
-    Parameter(group=BUDGET, help="Multiply-adds for one new frame, as 50G@480p or 50G@1920x1080."),
+    Parameter(
+        group=BUDGET, help="Maximum multiply-adds for one new frame, such as 50G@480p or 50G@1920x1080."
+    ),
 ]
 Ms = Annotated[
     str | None,
     Parameter(
         group=BUDGET,
-        help="Milliseconds for one new frame, measured on this machine's CPU, as 500@480p.",
+        help="Maximum milliseconds for one new frame, measured on this machine's CPU, such as 500@480p.",
     ),
 ]
 COURSE, OPTIONS, PLAN = DataOptions(), TrainOptions(), Plan()
@@ -55,30 +57,30 @@ COURSE, OPTIONS, PLAN = DataOptions(), TrainOptions(), Plan()
 def transcode(
     *data: Path, out: Path, megabytes: float = 40, short_side: int = 360, max_frames: int = 240
 ) -> None:
-    """Make footage small enough to travel to a machine that trains.
+    """Transcode clips to a size that is quick to copy to a training machine.
 
     Parameters
     ----------
     data
         Videos, and folders of videos or of frames.
     out
-        A new folder for H.264 videos, one for each usable clip.
+        New folder for H.264 videos, one for each usable clip.
     megabytes
-        Of all together.
+        Maximum total size.
     short_side
-        Clips are scaled down to this many pixels.
+        Clips are scaled down so that their short side has this many pixels.
     max_frames
-        Longest run of frames taken from a clip, from its middle.
+        Maximum number of frames per clip, taken from its middle.
 
     """
-    from tweenlet.training.data.transcode import transcode as make
+    from tweenlet.training.data.transcode import transcode as run
 
-    with bar("packing", "clips") as progress:
-        made = make(
+    with bar("transcoding", "clips") as progress:
+        paths = run(
             data, out, megabytes, short_side, max_frames,
             notify=say, progress=lambda _, done, total: progress(done, total),
         )  # fmt: skip
-    print(f"{out}: {len(made)} clips, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB")
+    print(f"{out}: {len(paths)} clips, {sum(path.stat().st_size for path in paths) / 1e6:.1f} MB")
 
 
 @app.command
@@ -90,16 +92,16 @@ def train(
     data_options: Sampling = COURSE,
     options: Learning = OPTIONS,
 ) -> None:
-    """Train a network on footage; the same command goes on where it was stopped.
+    """Train a network on videos. The same command resumes a run that was stopped.
 
     Several processes: torchrun --nproc-per-node 2 -m tweenlet train ...
 
     Parameters
     ----------
     config
-        stmfnet, mini, small; a JSON file of a ModelConfig; or a checkpoint to go on from.
+        stmfnet, mini, small; a JSON file of a ModelConfig; or a checkpoint to continue from.
     out
-        A folder for the weights (model.safetensors), the state and the log (log.jsonl).
+        Folder for the weights (model.safetensors), the training state and the log (log.jsonl).
 
     """
     import torch
@@ -112,9 +114,9 @@ def train(
     resolve_device(options.device)
     torch.manual_seed(data_options.seed)
     model = network_of(config)
-    with _prepared("training", data_options, data, out) as (samples, held_out, progress):
+    with _set_up("training", data_options, data, out) as (samples, held_out, progress):
         done = learn(model, make_sampler(data_options, samples), held_out, options, out, _ticking(progress))
-        _tell(done, out)
+        _print_result(done, out)
 
 
 @app.command
@@ -127,17 +129,17 @@ def sparsify(
     data_options: Sampling = COURSE,
     options: Sparsifying = PLAN.sparsify,
 ) -> None:
-    """Stage 1: train a network on while OBProx-SG takes its weights to zero; resumable.
+    """Stage 1: continue training while OBProx-SG drives weights to zero. Resumable.
 
     Parameters
     ----------
     model
-        A trained checkpoint, or a name of shipped weights.
+        Trained checkpoint, or name of bundled weights.
     out
-        A folder for the sparse network (model.safetensors), its densities (densities.json, .md, .png, and as
-        they moved), the state and the log.
+        Folder for the sparse network (model.safetensors), its densities (densities.json, .md, .png, and their
+        development over training), the training state and the log.
     density
-        Share of the weights that is left.
+        Fraction of the weights that stay nonzero.
 
     """
     from tweenlet.compression.charts import density_chart, density_course
@@ -155,22 +157,22 @@ def sparsify(
         out, ("densities.json", "densities.md", "densities.png", "densities-over-training.png")
     )
     network = weights.load(model)
-    with _prepared("sparsifying", data_options, data, out) as (samples, held_out, progress):
+    with _set_up("sparsifying", data_options, data, out) as (samples, held_out, progress):
         done = prune(
             network, make_sampler(data_options, samples), held_out, options, out, density, _ticking(progress)
         )
         if not distributed.rank():
-            found, log = densities(done.model), read_log(out)
+            by_part, log = densities(done.model), read_log(out)
             files = {
-                "densities.json": json.dumps(found.to_json(), indent=1).encode(),
-                "densities.md": found.markdown().encode(),
-                "densities.png": density_chart(found, network.config),
+                "densities.json": json.dumps(by_part.to_json(), indent=1).encode(),
+                "densities.md": by_part.markdown().encode(),
+                "densities.png": density_chart(by_part, network.config),
             }
             files |= {"densities-over-training.png": density_course(log)} if log else {}
             write_files(out, files)
-            for name, left in {**found.parts, "all": found.of()}.items():
-                print(f"{name:10}{left.share:8.3f}")
-        _tell(done, out)
+            for name, density_of_part in {**by_part.parts, "all": by_part.of()}.items():
+                print(f"{name:10}{density_of_part.share:8.3f}")
+        _print_result(done, out)
 
 
 @app.command
@@ -187,22 +189,22 @@ def compact(
     size: str = "480p",
     overwrite: bool = False,
 ) -> None:
-    """From a sparse network to a smaller one: the widths that its densities, or a budget, say.
+    """Shrink a sparse network to the widths given by its densities or by a budget.
 
     Prints part, width before, density, width after, parameters, multiply-adds and milliseconds.
 
     Parameters
     ----------
     model
-        A checkpoint that was sparsified.
+        Checkpoint written by sparsify.
     out
-        The checkpoint to write (.safetensors).
+        Checkpoint to write (.safetensors).
     init
-        Start from the channels that weigh most, or from scratch.
+        Inherit the channels with the largest weights, or initialise from scratch.
     seed
-        Of the weights from scratch.
+        Random seed for weights from scratch.
     size
-        The size of the frames that the table is for.
+        Frame size for the table.
     overwrite
         Replace OUT if it exists.
 
@@ -217,10 +219,10 @@ def compact(
     check_free(out, overwrite)
     width_and_height, budget = size_of(size), _budget(params, macs, ms)
     sparse = weights.load(model)
-    found = densities(sparse)
-    after = narrow(sparse.config, found, budget, say)
+    by_part = densities(sparse)
+    after = narrow(sparse.config, by_part, budget, say)
     weights.save(out, begin(sparse, after, init, seed))
-    print(compaction(sparse.config, after, found, width_and_height, timed=True).markdown(), end="")
+    print(compaction(sparse.config, after, by_part, width_and_height, timed=True).markdown(), end="")
 
 
 @app.command
@@ -240,27 +242,27 @@ def distill(
     data_options: Sampling = COURSE,
     options: Distilling = PLAN.distill,
 ) -> None:
-    """Stage 2: train a student on what teachers say, and a little on the truth; resumable.
+    """Stage 2: train a student on the outputs of teachers and, with less weight, on the truth. Resumable.
 
     Parameters
     ----------
     student
-        A checkpoint to start from, a JSON file of a ModelConfig, or mini, small, ...
+        Checkpoint to start from, JSON file of a ModelConfig, or mini, small, ...
     teacher
-        A checkpoint, a name of shipped weights or an ONNX file; several if said several times.
+        Checkpoint, name of bundled weights or ONNX file. May be repeated.
     teacher_frames
-        A folder of frames that any program made: CLIP/N.png is frame N of CLIP, made from its frames N-3,
-        N-1, N+1 and N+3. Goes with --recipe.strides 1 --recipe.synthetic 0.
+        Folder of frames by any program: CLIP/N.png is frame N of CLIP, predicted from frames N-3, N-1, N+1
+        and N+3. Needs --recipe.strides 1 --recipe.synthetic 0.
     teacher_weight
-        Of each teacher in turn, those of frames last; equal if not given.
+        Weight of each teacher, folders of frames last; default: equal weights.
     out
-        A folder for the weights (model.safetensors), the state and the log (log.jsonl).
+        Folder for the weights (model.safetensors), the training state and the log (log.jsonl).
     alpha
-        Weight of the truth beside the teachers.
+        Weight of the loss against the truth.
     filter_teacher
         Use a teacher only where it is nearer to the truth than blending; the truth elsewhere.
     attention
-        Parts (features, kernels, fusion, texture, ...) that should look where the first teacher's do.
+        Parts (features, kernels, fusion, texture, ...) whose attention should match the first teacher's.
     flow_weight
         Weight of the distance to the first teacher's flows, for intermediate-flow networks.
     precompute_teacher
@@ -275,15 +277,15 @@ def distill(
     from tweenlet.runtime.devices import resolve_device
     from tweenlet.training.data.build import make_sampler
 
-    given = len(teacher or ()) + len(teacher_frames or ())
-    if not given or len(teacher_weight or ()) not in (0, given):
+    count = len(teacher or ()) + len(teacher_frames or ())
+    if not count or len(teacher_weight or ()) not in (0, count):
         raise ValueError(
             "expected --teacher or --teacher-frames, and a --teacher-weight for each or for none"
         )
     resolve_device(options.device)
     torch.manual_seed(data_options.seed)
     model = network_of(student)
-    with _prepared("distilling", data_options, data, out) as (samples, held_out, progress):
+    with _set_up("distilling", data_options, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
         teachers = load_teachers(
             teacher or (), teacher_frames or (), samples, precompute_teacher, options.device, preparing
@@ -294,7 +296,7 @@ def distill(
             model, teachers.teachers, batches, held_out, options, out, _ticking(progress),
             alpha=alpha, weights=teacher_weight, filter_teacher=filter_teacher, intermediate=losses,
         )  # fmt: skip
-        _tell(done, out)
+        _print_result(done, out)
 
 
 @app.command
@@ -312,18 +314,18 @@ def compress(
     data_options: Sampling = COURSE,
     plan: Annotated[Plan, Parameter(name="*", group=Group("Stages", sort_key=3))] = PLAN,
 ) -> None:
-    """Make a trained network small: sparsify, compact, distil, evaluate, report; resumable.
+    """Compress a trained network: sparsify, compact, distil, evaluate, report. Resumable.
 
     Parameters
     ----------
     teacher
-        A trained checkpoint, or a name of shipped weights.
+        Trained checkpoint, or name of bundled weights.
     out
-        A folder for what is made: student.safetensors, report.html, report.md, report.json, the stages.
+        Folder for student.safetensors, report.html, report.md, report.json and the stages.
     benchmark
         Benchmark for teacher and student, such as clips:FOLDER; default: the held-out samples.
     teacher_frames
-        Let frames that any program made teach instead (see tweenlet distill --help).
+        Use frames by any program as the teacher instead (see tweenlet distill --help).
     precompute_teacher
         Run the teacher over all samples once, before training, and store its frames beside the samples.
 
@@ -337,7 +339,7 @@ def compress(
     resolve_device(plan.sparsify.device), resolve_device(plan.distill.device)
     network, budget = weights.load(teacher), _budget(params, macs, ms)
     samples_to_score = open_benchmark(benchmark) if benchmark else None
-    with _prepared("compressing", data_options, data, out) as (samples, held_out, progress):
+    with _set_up("compressing", data_options, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
         if held_out is None:
             raise ValueError("nothing is held out to validate on: give --validate, or more clips")
@@ -364,10 +366,10 @@ def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | No
 
 
 @contextmanager
-def _prepared(
+def _set_up(
     what: str, data_options: DataOptions, data: Sequence[Path], out: Path
 ) -> Iterator[tuple[CropDataset, CropDataset | None, Any]]:
-    """Together with the other processes of a run: samples, those held out, and a bar that tells."""
+    """Join the processes of a run; yields training samples, held-out samples and a progress bar."""
     from tweenlet.training import distributed
     from tweenlet.training.data.build import open_datasets
 
@@ -380,19 +382,19 @@ def _preparing(progress: Any) -> Any:
 
 
 def _ticking(progress: Any) -> Any:
-    def tell(info: StepInfo) -> None:
+    def update(info: StepInfo) -> None:
         progress(info.step, info.steps)
 
-    return tell
+    return update
 
 
-def _tell(done: Result, out: Path) -> None:
-    """Say what came of a training; KeyboardInterrupt where it was interrupted, so that scripts stop too."""
+def _print_result(done: Result, out: Path) -> None:
+    """Print the result of a training. Raises KeyboardInterrupt if interrupted, so that scripts stop."""
     from tweenlet.training import distributed
 
     scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
     if not distributed.rank():
-        said = f"{done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
-        print(f"{out / 'model.safetensors'}: {said}")
+        end = f"{done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
+        print(f"{out / 'model.safetensors'}: {end}")
     if done.stopped == "interrupted":
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Statistics: how sure a mean is, and whether a difference is more than noise.
+"""Statistics: confidence intervals of means, and significance tests of differences.
 
     values per sequence -> units, each a part of the mean -+-> drawn again and again --> interval
                                                            `-> signs turned at random -> p value

@@ -1,4 +1,4 @@
-"""Batches: samples cut, flipped, turned, reversed in time in an order fixed by (seed, step).
+"""Batches: data loading; samples cut, flipped, turned, reversed in time in an order fixed by (seed, step).
 
     store/train --(seed, epoch)--> which samples --(seed, step)--> crop, Turn --> Batch
 
