@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
@@ -25,21 +26,42 @@ def network():
     return build
 
 
-def test_a_stream_measures_each_pair_once(network, monkeypatch):
+@pytest.mark.parametrize(
+    ("times", "estimates"), [((Fraction(1, 2),), 6), ((Fraction(1, 3), Fraction(2, 3)), 6 + 2 * 4)]
+)
+def test_a_stream_finds_each_thing_once(network, monkeypatch, times, estimates):
+    """Four windows of seven frames: each frame is encoded once, of each of six pairs motion is found once.
+
+    For times other than 1/2 it is found for each of them besides.
+    """
     model, frames = network(four_frames=True), moving_picture((50, 38), 7)
-    interpolator = Interpolator(model)
-    branch, measured = interpolator.model.intermediate, []
-    velocity = branch.velocity
-    monkeypatch.setattr(branch, "velocity", lambda *pair: measured.append(pair) or velocity(*pair))
+    interpolator, calls = Interpolator(model), Counter()
+
+    def count(name):
+        find = getattr(interpolator, name)
+        monkeypatch.setattr(interpolator, name, lambda *given: calls.update([name]) or find(*given))
+
+    count("features")
+    count("estimate")
     cache = interpolator.flow_cache()
     for start in range(4):
         window = frames[start : start + 4]
-        motion = cache.window(window, range(start, start + 4))
-        for time in (Fraction(1, 3), Fraction(2, 3)):
+        for time in times:
+            motion = cache.window(window, range(start, start + 4), time)
             frame = interpolator.between(window, time, motion)
             torch.testing.assert_close(frame, interpolator.between(window, time))
-    in_stream = [pair for pair in measured if pair[0].shape == (1, 3, 48, 64)]
-    assert len(in_stream) == 6 + 2 * 2 * 4  # six pairs once; and where nothing is remembered, two each time
+    assert calls == {"features": 7, "estimate": estimates}
+
+
+def test_a_stream_that_ends_has_no_acceleration(network):
+    interpolator, frames = Interpolator(network(four_frames=True)), moving_picture((50, 38), 3)
+    cache = interpolator.flow_cache()
+    for places in ((0, 0, 1, 2), (0, 1, 2, 2), (0, 0, 1, 1)):
+        window = [frames[k] for k in places]
+        motion = cache.window(window, places)
+        assert motion.repeats.tolist() == [[places[0] == places[1], places[2] == places[3]]]
+        assert bool(motion.acceleration.any()) is (places != (0, 0, 1, 1))
+        torch.testing.assert_close(interpolator.between(window, motion=motion), interpolator.between(window))
 
 
 def test_frames_of_two_are_padded_with_zeros_to_what_the_published_programs_pad_to(network):
@@ -53,8 +75,19 @@ def test_frames_of_two_are_padded_with_zeros_to_what_the_published_programs_pad_
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("four_frames", [True, False])
-def test_tiles_meet(network, four_frames):
-    model, frames = network(four_frames), moving_picture((700, 300), 4)
+def test_tiles_of_two_frames_meet(network):
+    model, frames = network(four_frames=False), moving_picture((700, 300), 4)
     whole, tiles = (Interpolator(model, tile=tile).between(frames, Fraction(1, 4)) for tile in (None, 256))
     assert (tiles - whole).square().mean() < 1e-6
+
+
+@pytest.mark.parametrize("time", [Fraction(1, 2), Fraction(1, 4)])
+def test_tiles_of_four_frames_agree(network, time):
+    """They are cut from the motion of the whole frame, so that only rounding is left, padding included."""
+    model, frames = network(four_frames=True), moving_picture((700, 300), 4)
+    whole = Interpolator(model).between(frames, time)
+    tiled = Interpolator(model, tile=256)
+    motion = tiled.flow_cache().window(frames, range(4), time)
+    assert not torch.equal(tiled.between(frames, time), whole)  # it was cut
+    for tiles in (tiled.between(frames, time), tiled.between(frames, time, motion)):
+        assert (tiles - whole).abs().max() < 1e-5

@@ -134,10 +134,12 @@ def test_acceleration_is_the_change_of_velocity(known, expected, times):
 
 def test_a_frame_that_repeats_its_neighbour_says_nothing_of_time(four):
     frames = torch.rand(1, 4, 3, 32, 32)
-    assert four.intermediate.velocity(frames[:, 1], frames[:, 1]).isnan().all()
     frames[:, 0], frames[:, 3] = frames[:, 1], frames[:, 2]
     with torch.inference_mode():
+        motion = four.intermediate.motion(frames, torch.full((1, 1, 1, 1), 0.5))
         out = four(frames)
+    assert motion.repeats.all()
+    assert not motion.acceleration.any()
     assert out.isfinite().all()
 
 
@@ -150,10 +152,8 @@ def test_a_fresh_head_changes_nothing(four):
         assert torch.equal(with_head(frames), four(frames))
 
 
-def test_velocities_found_before_give_the_same_frame(four):
+def test_motion_found_before_gives_the_same_frame(four):
     frames = torch.rand(2, 4, 3, 32, 48)
     with torch.inference_mode():
-        velocities = torch.stack(
-            [four.intermediate.velocity(frames[:, k], frames[:, k + 1]) for k in (0, 2)], 1
-        )
-        torch.testing.assert_close(four(frames, velocities, time=0.3), four(frames, time=0.3))
+        motion = four.intermediate.motion(frames, torch.full((2, 1, 1, 1), 0.3))
+        torch.testing.assert_close(four(frames, motion, time=0.3), four(frames, time=0.3))

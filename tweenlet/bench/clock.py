@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tweenlet.bench.targets import Stream
 from tweenlet.inference.latency import hook_parts
+from tweenlet.interpolation.flow_cache import FlowCache
 
 FLOW = "classical flow"
 Times = tuple[list[float], list[float]]
@@ -77,13 +78,15 @@ def part_timer(
         span = starts[name], _Moment.now(device)
         spans.setdefault(name, {}).setdefault(stream.windows, []).append(span)
 
-    flows = stream.flows
+    flows = stream.flows if isinstance(stream.flows, FlowCache) else None
     if flows is not None:
         window = flows.window
 
-        def timed(frames: Sequence[Tensor], numbers: Sequence[Fraction | int]) -> list[Tensor]:
+        def timed(
+            frames: Sequence[Tensor], numbers: Sequence[Fraction | int], time: Fraction | float = 0.5
+        ) -> list[Tensor]:
             start(FLOW)
-            motion = window(frames, numbers)
+            motion = window(frames, numbers, time)
             stop(FLOW)
             return motion
 

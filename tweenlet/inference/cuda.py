@@ -21,6 +21,7 @@ from tweenlet.inference.fused.fuse import CONVOLUTIONS, fold_norms
 from tweenlet.inference.fused.layers import Conv3d
 from tweenlet.network.adacof_heads import SCALE_NAMES, Kernels
 from tweenlet.network.blocks import SliceConv, Tile, run
+from tweenlet.network.four_frames import Motion
 from tweenlet.network.intermediate_flow import check_time
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
@@ -64,15 +65,21 @@ class FastCuda(STMFNet):
     def forward(
         self,
         frames: Tensor,
-        flows: Tensor | None = None,
+        flows: Tensor | Motion | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,
     ) -> Tensor:
         """As the model's own; float32."""
-        half = self.dtype != torch.float32
-        with _tried_convolutions(), torch.autocast(frames.device.type, self.dtype, enabled=half):
+        with self.precision(frames.device):
             return super().forward(frames, flows, time, tile=tile).float()
+
+    @contextmanager
+    def precision(self, device: torch.device) -> Iterator[None]:
+        """Within it, its parts run in its ``dtype``, their convolutions by cuDNN's fastest algorithms."""
+        half = self.dtype != torch.float32
+        with _tried_convolutions(), torch.autocast(device.type, self.dtype, enabled=half):
+            yield
 
 
 class WholeKernels(nn.Module):
@@ -126,21 +133,28 @@ class Recorded(nn.Module):
         self._replayed = Recordings(self._run)
 
     def forward(
-        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
+        self, frames: Tensor, flows: Tensor | Motion | None = None, time: float | Tensor | None = None
     ) -> Tensor:
         """As the network's own."""
         check(frames, self.stride)
         if flows is None and self.network.motion is not None:
             flows = window_flows(frames)
-        given = [frames] if flows is None else [frames, flows.to(frames.device)]
+        if isinstance(flows, Motion):
+            given = [frames, *flows]
+        else:
+            given = [frames] if flows is None else [frames, flows.to(frames.device)]
         if self.network.takes_time:
             times = torch.as_tensor(0.5 if time is None else time, dtype=torch.float32)
             given.append(check_time(times, frames))
         return self._replayed(*given)
 
     def _run(self, frames: Tensor, *given: Tensor) -> Tensor:
-        *flows, times = given if self.network.takes_time else (*given, 0.5)
-        frame: Tensor = self.network(frames, *flows, time=times)
+        frame: Tensor
+        if self.network.takes_time:
+            *motion, times = given
+            frame = self.network(frames, Motion(*motion) if motion else None, times)
+        else:
+            frame = self.network(frames, *given)
         return frame
 
 

@@ -8,7 +8,8 @@
     onnxruntime   from an ONNX file, written once for a network and a frame size and kept in the cache
     openvino      from the same file
     auto          eager, onnxruntime and openvino raced once on the first frames; remembered in the cache.
-                  On a CUDA device cudagraph, which runs what eager does
+                  On a CUDA device cudagraph, which runs what eager does. Of networks of four frames whose
+                  motion is found once for each pair always eager: files find it anew for each frame
 
 The cache is that of :mod:`tweenlet.runtime.cache`. Shapes are static: a video has one frame size, and every
 engine is
@@ -35,6 +36,7 @@ from tweenlet.inference.fused import Fast
 from tweenlet.inference.machine import processor_name
 from tweenlet.inference.onnx import TOLERANCE, Session, called, need, write
 from tweenlet.network import checkpoint as weights
+from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import atomic_write, write_bytes_atomically
 from tweenlet.runtime.cache import cache_folder, cached_file, source_hash
@@ -58,8 +60,11 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     OSError for an engine that is not installed.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    if name == "auto" and device.type == "cuda" and isinstance(model, STMFNet):
-        name = "cudagraph"
+    if name == "auto" and isinstance(model, STMFNet):
+        if device.type == "cuda":
+            name = "cudagraph"
+        elif isinstance(model.intermediate, FourFrameFlow):
+            name = "eager"
     if name == "eager":
         if isinstance(model, STMFNet):
             return (FastCuda if device.type == "cuda" else Fast)(model, dtype)
@@ -85,6 +90,14 @@ def running(module: nn.Module) -> str:
         return module.chosen
     kinds = {Recorded: "cudagraph", Compiled: "compile", OnnxRuntime: "onnxruntime", OpenVino: "openvino"}
     return next((name for kind, name in kinds.items() if isinstance(module, kind)), "eager")
+
+
+def motion_finder(module: nn.Module) -> Fast | FastCuda | None:
+    """What finds motion outside of the calls of a module of :func:`start`; None for one that takes none."""
+    running = module.network if isinstance(module, Recorded) else module
+    if isinstance(running, Fast | FastCuda) and isinstance(running.intermediate, FourFrameFlow):
+        return running
+    return None
 
 
 class Autocast(nn.Module):

@@ -9,7 +9,7 @@ What is found, and for which pairs, a :class:`PairMotion` says; a stream has a c
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from threading import Lock
 from typing import Protocol
@@ -74,36 +74,6 @@ class ClassicalFlow:
         return F.pad(flows, beyond, "replicate")
 
 
-class LearnedVelocity:
-    """Velocities (2, h, w) in pixels, measured by a network of four frames on frames padded as it needs.
-
-    Args:
-        velocity: the network's own: frames (B, 3, H, W) twice -> (B, 2, h, w).
-        pad: grows frames (B, 3, H, W) to a size that the network takes.
-
-    """
-
-    def __init__(self, velocity: Callable[[Tensor, Tensor], Tensor], pad: Callable[[Tensor], Tensor]) -> None:
-        self._velocity, self._pad = velocity, pad
-
-    def pairs(self, window: Sequence[Tensor]) -> list[Pair]:  # noqa: ARG002
-        """The first two and the last two."""
-        return [(0, 1), (2, 3)]
-
-    def find(self, window: Sequence[Tensor], pairs: Sequence[Pair]) -> dict[Pair, Tensor]:
-        """The velocities of some pairs."""
-        padded = {place: self._pad(window[place][None]) for pair in pairs for place in pair}
-        return {(a, b): self._velocity(padded[a], padded[b])[0] for a, b in pairs}
-
-    def assemble(self, motion: Mapping[Pair, Tensor]) -> list[Tensor]:
-        """Both."""
-        return [motion[0, 1], motion[2, 3]]
-
-    def fit(self, motion: Sequence[Tensor], size: Sequence[int]) -> Tensor:  # noqa: ARG002
-        """Both: they are those of padded frames already."""
-        return torch.stack(list(motion))
-
-
 class FlowCache:
     """Finds the motion of the windows of one stream, and remembers that of the latest pairs.
 
@@ -121,8 +91,13 @@ class FlowCache:
         """How many pairs are remembered."""
         return len(self._known)
 
-    def window(self, frames: Sequence[Tensor], numbers: Sequence[Fraction | int]) -> list[Tensor]:
-        """What a network is given of the motion in a window of four frames (3, H, W).
+    def window(
+        self,
+        frames: Sequence[Tensor],
+        numbers: Sequence[Fraction | int],
+        time: Fraction | float = 0.5,  # noqa: ARG002
+    ) -> list[Tensor]:
+        """What a network is given of the motion in a window of four frames (3, H, W), whatever the time.
 
         ``numbers`` are those of the frames in the stream: the same number is always the same frame.
         """

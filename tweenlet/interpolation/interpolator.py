@@ -8,7 +8,7 @@ Padding and cropping live here and in :mod:`.tiling` only. Frames are RGB in [0,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from fractions import Fraction
 from math import isfinite
 from threading import Lock
@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tweenlet.inference import engines
-from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache, LearnedVelocity, PairMotion
+from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache, PairMotion
 from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network.config import ModelConfig
-from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.four_frames import FourFrameFlow, Motion
+from tweenlet.network.intermediate_flow import check_time
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
 HALFWAY = Fraction(1, 2)
@@ -91,14 +93,17 @@ class Interpolator:
         self.takes_time = bool(getattr(model, "takes_time", False))
         self.model = engines.start(engine, model.to(self.device).eval(), dtype)
         # tiles agree on some of what is inside a network, which other engines do not show
-        agreeing = needs_tile(model) and engine != "eager"
+        looks_at_all = needs_tile(model) or isinstance(getattr(model, "intermediate", None), FourFrameFlow)
+        agreeing = looks_at_all and engine != "eager"
         self._for_tiles = engines.start("eager", model, dtype) if agreeing else self.model
         self.dtype = dtype
         self.multiple = pad_to or stride
         self._tiling = choose_tiling(tile, self._for_tiles, self.device)
         config = getattr(model, "config", None)
         classical = isinstance(config, ModelConfig) and config.flow == "dis"
-        self.motion: PairMotion | None = ClassicalFlow() if classical else self._learned(model, engine)
+        self.motion: PairMotion | None = ClassicalFlow() if classical else None
+        self._finder = engines.motion_finder(self._for_tiles)
+        self._takes_motion = engines.motion_finder(self.model) is not None
         # eager networks keep nothing from call to call on a CPU; CUDA graphs and other engines do
         alone = engine == "eager" and self.device.type == "cpu"
         self._lock: AbstractContextManager[object] = nullcontext() if alone else Lock()
@@ -123,15 +128,18 @@ class Interpolator:
         return self.between(frames)
 
     def between(
-        self, frames: Sequence[Tensor], time: Fraction = HALFWAY, motion: Sequence[Tensor] | None = None
+        self,
+        frames: Sequence[Tensor],
+        time: Fraction = HALFWAY,
+        motion: Sequence[Tensor] | Motion | None = None,
     ) -> Tensor:
         """Make a frame between the middle two of four.
 
         Args:
             frames: four tensors (3, H, W), RGB in [0, 1], all of one size; not checked.
             time: position between the middle two, in (0, 1); 1/2 unless the network ``takes_time``.
-            motion: the network's motion input, as returned by a :meth:`flow_cache`; None = estimate it now,
-                if the network takes any.
+            motion: the network's motion input for this time, as returned by a :meth:`flow_cache`; None =
+                estimate it now, if the network takes any.
 
         Returns:
             (3, H, W), float32, on the network's device, not clamped.
@@ -143,49 +151,67 @@ class Interpolator:
         if not self.takes_time and time != HALFWAY:
             raise ValueError(f"expected time 1/2 of a network that makes the middle only, got {time}")
         options = {"time": float(time)} if self.takes_time else {}
+        side = self._tiling.side_for(*frames[0].shape[-2:])
+        if side is not None and motion is None and self._finder is not None:
+            motion = MotionCache(self).window(frames, range(4), time)
         with torch.inference_mode(), self._lock:
             if motion is None and self.motion is not None:
                 motion = FlowCache(self.motion).window(frames, range(4))
-            if (side := self._tiling.side_for(*frames[0].shape[-2:])) is not None:
+            if side is not None:
                 out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
             else:
                 out = self._run_whole(frames, motion, options)
         return out.float().clone()  # a plain tensor, of use to autograd too
 
     def _run_whole(
-        self, frames: Sequence[Tensor], motion: Sequence[Tensor] | None, options: dict[str, float]
+        self, frames: Sequence[Tensor], motion: Sequence[Tensor] | Motion | None, options: dict[str, float]
     ) -> Tensor:
         height, width = frames[0].shape[-2:]
-        frames_there = torch.stack(list(frames)).to(self.device, torch.float32)
-        window = padded(frames_there, self.multiple, getattr(self.model, "padding", "mirrored"))
-        flows: tuple[Tensor, ...] = ()
-        if motion is not None and self.motion is not None:
-            flows = (self.motion.fit(motion, window.shape[-2:]).to(self.device).unsqueeze(0),)
-        out: Tensor = self.model(window.unsqueeze(0), *flows, **options)[0, :, :height, :width]
+        window = self._padded(torch.stack(list(frames)))
+        given: tuple[Tensor | Motion, ...] = ()
+        if isinstance(motion, Motion):
+            given = (motion,)
+        elif motion is not None and self.motion is not None:
+            given = (self.motion.fit(motion, window.shape[-2:]).to(self.device).unsqueeze(0),)
+        out: Tensor = self.model(window.unsqueeze(0), *given, **options)[0, :, :height, :width]
         return out
 
-    def _learned(self, model: nn.Module, engine: str) -> LearnedVelocity | None:
-        """How a network times four frames, if it does and the engine takes what was found before."""
-        if not isinstance(branch := getattr(model, "intermediate", None), FourFrameFlow):
-            return None
-        if engine in ("onnxruntime", "openvino"):
-            return None
-        running = getattr(self.model, "intermediate", None)
-        branch = running if isinstance(running, FourFrameFlow) else branch
-        half = self.device.type == "cuda" and self.dtype != torch.float32
+    def _padded(self, frames: Tensor) -> Tensor:
+        """Frames (B, 3, H, W) on the device, as large as the network takes them."""
+        there = frames.to(self.device, torch.float32)
+        return padded(there, self.multiple, getattr(self.model, "padding", "mirrored"))
 
-        def velocity(before: Tensor, after: Tensor) -> Tensor:
-            with torch.autocast(self.device.type, self.dtype, enabled=half):
-                return branch.velocity(before, after).float()
-
-        def pad(frames: Tensor) -> Tensor:
-            return padded(frames.to(self.device, torch.float32), self.multiple, branch.padding)
-
-        return LearnedVelocity(velocity, pad)
-
-    def flow_cache(self) -> FlowCache | None:
+    def flow_cache(self) -> FlowCache | MotionCache | None:
         """A new cache for the motion of one stream; None if the network takes no motion."""
+        if self._takes_motion:
+            return MotionCache(self)
         return None if self.motion is None else FlowCache(self.motion)
+
+    def features(self, frame: Tensor) -> Tensor:
+        """What a network of four frames sees of one (3, H, W): (1, C, h, w), of the frame padded."""
+        with self._four_frames() as branch:
+            return branch.features(self._padded(frame.unsqueeze(0)))
+
+    def estimate(self, before: Tensor, after: Tensor, time: float) -> Tensor:
+        """What its coarse levels find of the features of two frames, for one at a time between them."""
+        with self._four_frames() as branch:
+            return branch.estimate(before, after, check_time(time, before))
+
+    def join(
+        self, features: tuple[Tensor, Tensor], estimates: Sequence[Tensor], repeats: Tensor, time: float
+    ) -> Motion:
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`."""
+        with self._four_frames() as branch:
+            return branch.join(features, estimates, repeats, check_time(time, features[0]))
+
+    @contextmanager
+    def _four_frames(self) -> Iterator[FourFrameFlow]:
+        """The part of the network that finds motion, to be run within."""
+        assert self._finder is not None
+        branch = self._finder.intermediate
+        assert isinstance(branch, FourFrameFlow)
+        with torch.inference_mode(), self._lock, self._finder.precision(self.device):
+            yield branch
 
     def __call__(
         self, frames: Iterable[Picture], factor: int = 2, *, cuts: bool = True, repeats: str = "keep"

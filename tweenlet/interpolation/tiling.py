@@ -1,18 +1,20 @@
 """Tiles: a frame of any size through a network in pieces that overlap, so that memory has a bound.
 
     frames ── cut ──> tiles ──> network ──> x weights ── add ──> frame
-                                   │
-                                   └── means of the gates: in a pass before, where the network has gates
+       │                           │
+       │                           └── means of the gates: in a pass before, where the network has gates
+       └── motion, of the whole frame ── cut, where the network is given any
 
     one side       ├─────────── tile ──────────┤
     of a frame                        ├─────────── tile ──────────┤
     weights        1 1 1 1 1 1 1 1 1 1 1 1 ╲ 0 0
                                       0 0 ╱ 1 1 1 1 1 1 1 1 1 1 1 1    0 in the margins, where the cut shows
 
-Tiles begin at multiples of the network's stride, and the classical flow is found on the whole frame. So a
-network of convolutions gives what it gives without tiles, as long as the margins hold what its pixels depend
-on: SIGHT pixels, and as far as the flow of these very frames goes. A gate scales by the mean of a whole
-picture: its mean over all tiles is gathered first and given to each, so that they agree.
+Tiles begin at multiples of the network's stride, and classical flow, or what coarse levels find of motion far
+and wide, is found on the whole frame. So a network of convolutions gives what it gives without tiles, as long
+as the margins hold what its pixels depend on: SIGHT pixels, and as far as the flow of these very frames goes.
+A gate scales by the mean of a whole picture: its mean over all tiles is gathered first and given to each, so
+that they agree.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from torch import Tensor, nn
 
 from tweenlet.network.blocks import Extent, Gate, Tile, WholeFrameLayer
 from tweenlet.network.config import ModelConfig
+from tweenlet.network.four_frames import Motion
 from tweenlet.ops.dispatch import compiled
 from tweenlet.ops.reduce import channel_mean
 
@@ -176,16 +179,37 @@ def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
     ]
 
 
-def margins(flows: Sequence[Tensor] | None, side: int) -> tuple[int, int]:
+def margins(motion: Sequence[Tensor] | Motion | None, side: int) -> tuple[int, int]:
     """How many pixels of a tile only serve as surroundings, above and below and left and right.
 
     A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
     """
     reach = [0.0, 0.0]
-    if flows is not None:
-        reach = [max(float(flow[axis].nan_to_num().abs().max()) for flow in flows) for axis in (1, 0)]
-    down, across = (min(SIGHT + math.ceil(REACH * pixels), side // 4) for pixels in reach)
+    if isinstance(motion, Motion):
+        reach = [float(motion.estimate[:, axis:4:2].abs().max()) for axis in (1, 0)]
+    elif motion is not None:
+        reach = [REACH * max(float(flow[axis].abs().max()) for flow in motion) for axis in (1, 0)]
+    down, across = (min(SIGHT + math.ceil(pixels), side // 4) for pixels in reach)
     return down, across
+
+
+def cut_motion(motion: Motion, down: Span, across: Span, size: tuple[int, int]) -> Motion:
+    """What a tile is given of the motion in frames that are padded to a ``size`` (height, width)."""
+
+    def cut(x: Tensor) -> Tensor:
+        rows, columns = (
+            slice(span.start * own // length, span.stop * own // length)
+            for span, own, length in zip((down, across), x.shape[-2:], size, strict=True)
+        )
+        return x[..., rows, columns]
+
+    return Motion(
+        cut(motion.before),
+        cut(motion.after),
+        cut(motion.estimate),
+        cut(motion.acceleration),
+        motion.repeats,
+    )
 
 
 ChannelMeans = Callable[[Gate, Tensor], Tensor]
@@ -197,7 +221,7 @@ RunTile = Callable[[Span, Span, ChannelMeans], Tensor]
 def run_tiled(
     model: nn.Module,
     frames: Sequence[Tensor],
-    flows: Sequence[Tensor] | None,
+    motion: Sequence[Tensor] | Motion | None,
     side: int,
     multiple: int,
     device: torch.device,
@@ -208,8 +232,8 @@ def run_tiled(
     Args:
         model: as the :class:`~tweenlet.interpolation.interpolator.Interpolator` takes it.
         frames: four tensors (3, H, W).
-        flows: where the network takes any: the four (2, H, W) of `flow.dis.PAIRS`, or velocities (2, h, w)
-            of the padded frames, so many times smaller.
+        motion: where the network takes any: the four flows (2, H, W) of `flow.dis.PAIRS`, or what one of
+            four frames found of them, padded to ``multiple``.
         side: longest side of a tile in pixels.
         multiple: what the sides of the network's input must be multiples of.
         device: where the network runs.
@@ -220,30 +244,25 @@ def run_tiled(
     side = max(side // multiple, 4) * multiple
     rows, columns = (
         spans(-(-length // multiple) * multiple, side, margin, multiple)
-        for length, margin in zip((height, width), margins(flows, side), strict=True)
+        for length, margin in zip((height, width), margins(motion, side), strict=True)
     )
     tiles = list(product(rows, columns))
     aware = len(tiles) > 1 and needs_tile(model)
-    scale = 1  # of the flows: how many times smaller than the padded frames
-    if flows is not None:
-        padded_size = rows[-1].stop, columns[-1].stop
-        scale = min(large // own for large, own in zip(padded_size, flows[0].shape[-2:], strict=True))
 
     def run(down: Span, across: Span, mean: ChannelMeans) -> Tensor:
-        def cut(pictures: Sequence[Tensor], scale: int = 1) -> Tensor:
-            area = tuple(slice(span.start // scale, span.stop // scale) for span in (down, across))
-            part = [p[(slice(None), *area)] for p in pictures]
+        def cut(pictures: Sequence[Tensor]) -> Tensor:
+            part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
             return torch.stack(part).to(device, torch.float32)
 
         window = padded(cut(frames), multiple, getattr(model, "padding", "mirrored"))
-        motion: tuple[Tensor, ...] = ()
-        if flows is not None and scale > 1:
-            motion = (cut(flows, scale).unsqueeze(0),)
-        elif flows is not None:
+        given: tuple[Tensor | Motion, ...] = ()
+        if isinstance(motion, Motion):
+            given = (cut_motion(motion, down, across, (rows[-1].stop, columns[-1].stop)),)
+        elif motion is not None:
             right, below = max(across.stop - width, 0), max(down.stop - height, 0)
-            motion = (F.pad(cut(flows), (0, right, 0, below), "replicate").unsqueeze(0),)
+            given = (F.pad(cut(motion), (0, right, 0, below), "replicate").unsqueeze(0),)
         tile = {"tile": Tile(down.extent(rows), across.extent(columns), mean)} if aware else {}
-        out: Tensor = model(window.unsqueeze(0), *motion, **tile, **options)[0]
+        out: Tensor = model(window.unsqueeze(0), *given, **tile, **options)[0]
         return out
 
     gated = aware and any(isinstance(part, Gate) for part in model.modules())

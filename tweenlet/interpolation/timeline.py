@@ -31,7 +31,9 @@ from torch import Tensor
 
 from tweenlet.interpolation.flow_cache import FlowCache
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SHORTEST_HOLD, KeyFrames, Original, SourceFrame
+from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.timing import Interval, OutputTiming, Slot
+from tweenlet.network.four_frames import Motion
 
 REPEATS = ("keep", "smooth", "ignore")
 """What may be done with frames that repeat the one before."""
@@ -46,11 +48,11 @@ class Network(Protocol):
     """Whether it makes a frame at any time, not only in the middle."""
 
     def between(
-        self, frames: Sequence[Tensor], time: Fraction = ..., motion: Sequence[Tensor] | None = ...
+        self, frames: Sequence[Tensor], time: Fraction = ..., motion: Sequence[Tensor] | Motion | None = ...
     ) -> Tensor:
         """The picture (3, H, W) at a time in (0, 1) between the middle two of four."""
 
-    def flow_cache(self) -> FlowCache | None:
+    def flow_cache(self) -> FlowCache | MotionCache | None:
         """A new cache for the motion of one stream; None if the network takes no motion."""
 
 
@@ -215,7 +217,7 @@ class Timeline(Generic[Original]):
                 around = [position + k * step for k in (-3, -1, 1, 3)]
             window = [self._within_scene(place, position) for place in around]
             pictures = [self._picture(place) for place in window]
-            motion = None if self._flows is None else self._flows.window(pictures, window)
+            motion = None if self._flows is None else self._flows.window(pictures, window, time)
             made = self._network.between(pictures, time, motion)
             self._pictures[position] = clamped(made, pictures[1:3])
             self.made += 1

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.four_frames import FourFrameFlow
@@ -89,7 +89,8 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
         model = STMFNet(config).eval()
         stride = max(model.stride, pad_to or 1)
         height, width = (-(-side // stride) * stride for side in (height, width))
-        frames, flows = torch.empty(1, FRAMES, 3, height, width), flows_like(model, height, width)
+        frames = torch.empty(1, FRAMES, 3, height, width)
+        flows = None if model.motion is None else torch.empty(1, FRAMES, 2, height, width)
     traffic = FlopCounterMode(display=False, custom_mapping=MOVED)
     counter = FlopCounterMode(display=False, custom_mapping=TAPS)
     with torch.no_grad(), counter, traffic:
@@ -98,7 +99,7 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
     parts = {}
     for name, part in parts_of(model).items():
         path = next(path for path, module in model.named_modules() if module is part)
-        share = 2 if part is getattr(model.intermediate, "encode", None) else 1  # of two frames one is new
+        share = _calls(model.intermediate, part)
         parts[name] = PartCost(
             parameters_of(part),
             sum(counted[f"STMFNet.{path}"].values()) // 2 // share,
@@ -125,14 +126,12 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
     return parts
 
 
-def flows_like(model: STMFNet, height: int, width: int) -> Tensor | None:
-    """A tensor such as a network takes for its flows, found before; None if it takes none."""
-    if model.motion is not None:
-        return torch.empty(1, FRAMES, 2, height, width)
-    if isinstance(model.intermediate, FourFrameFlow):
-        scale = model.intermediate.scales[-2]
-        return torch.empty(1, 2, 2, height // scale, width // scale)
-    return None
+def _calls(branch: nn.Module | None, part: nn.Module) -> int:
+    """How often a window uses a part that a stream uses once: one frame and one pair of it are new."""
+    if isinstance(branch, FourFrameFlow):
+        coarse = any(part is level for level in branch.levels[:-1])
+        return FRAMES if part is branch.encode else FRAMES - 1 if coarse else 1
+    return 2 if part is getattr(branch, "encode", None) else 1
 
 
 def size_of(text: str) -> tuple[int, int]:

@@ -19,6 +19,9 @@ Interpolation", NeurIPS 2019.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,6 +38,25 @@ SMOOTHED = 5
 """Side of the neighbourhood that velocities are averaged over, in pixels of the coarse levels."""
 PAIR_TIME = 0.5
 """When between its two frames the velocity of a pair is measured."""
+
+
+class Motion(NamedTuple):
+    """What is known of a window of four frames before anything of the frame's own size is touched.
+
+    The coarse levels see a whole frame; what follows sees its surroundings, and a tile of this will do.
+    """
+
+    before: Tensor
+    """The features of the frame before, (B, 3 + F, H/2, W/2), the frame itself first."""
+    after: Tensor
+    """Those of the frame after."""
+    estimate: Tensor
+    """What the coarse levels found of both, timed by four frames: (B, 5 + context, h, w), flows in pixels of
+    the frame, mask, context."""
+    acceleration: Tensor
+    """(B, 2, h, w), pixels of the frame."""
+    repeats: Tensor
+    """Whether the first frame and the last are equal to their neighbours: (B, 2), bool."""
 
 
 class HalfSizeEncoder(nn.Module):
@@ -99,115 +121,113 @@ class FourFrameFlow(nn.Module):
         """How much of the measured acceleration is believed."""
 
     def forward(
-        self, frames: Tensor, time: float | Tensor = 0.5, velocities: Tensor | None = None
+        self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | None = None
     ) -> Interpolation:
         """Frames (B, 4, 3, H, W) -> the frame at a time in (0, 1) between the middle two.
 
-        H and W are multiples of ``stride``. Velocities (B, 2, 2, h, w) are those of the pairs before and
-        after, as :meth:`velocity` measures them; None = they are measured here. ValueError for a time
-        outside (0, 1).
+        H and W are multiples of ``stride``. ``motion`` is that of these frames for this time, as
+        :meth:`motion` or :meth:`join` gives it; None = it is found now. ValueError for a time outside (0, 1).
         """
-        motion, velocities = self.motion(frames, time, velocities)
-        frame, correction = self.show(frames, motion, velocities)
-        whole = resize(motion[:, :5], 2)
+        motion, finest = self._motion_and_finest(frames, time, motion)
+        frame, correction = self.show(frames, finest, motion.repeats)
+        whole = resize(finest[:, :5], 2)
         mask = whole[:, 4:] if correction is None else whole[:, 4:] + F.pixel_shuffle(correction, 2)[:, 3:]
         return Interpolation(frame, (whole[:, :4],), mask)
 
-    def motion(
-        self, frames: Tensor, time: float | Tensor, velocities: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """What the finest level finds out, (B, 5 + context, H/2, W/2), and velocities, measured if None."""
+    def frame(self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | None = None) -> Tensor:
+        """As :meth:`forward`, the frame (B, 3, H, W) alone: nothing else is enlarged to its size."""
+        motion, finest = self._motion_and_finest(frames, time, motion)
+        return self.show(frames, finest, motion.repeats)[0]
+
+    def _motion_and_finest(
+        self, frames: Tensor, time: float | Tensor, motion: Motion | None
+    ) -> tuple[Motion, Tensor]:
         times = check_time(time, frames)
-        if velocities is None:
-            features = self._each(frames)
-            velocities = torch.stack(
-                [self._velocity(frames[:, k : k + 2], features[:, k : k + 2]) for k in (0, 2)], 1
-            )
-            pair = features[:, 1:3]
-        else:
-            pair = self._each(frames[:, 1:3])
-        return self.finest(frames, pair, self.estimate(pair, times), times, velocities), velocities
+        if motion is None:
+            motion = self.motion(frames, times)
+        return motion, self.finest(motion, times)
+
+    def motion(self, frames: Tensor, times: Tensor) -> Motion:
+        """The motion in frames (B, 4, 3, H, W), for new ones at times (B, 1, 1, 1) between the middle two."""
+        features = self.features(frames.flatten(0, 1))
+        features = features.view(*frames.shape[:2], *features.shape[1:])
+        halfway = torch.full_like(times, PAIR_TIME)
+        estimates = [
+            self.estimate(features[:, k], features[:, k + 1], at)
+            for k, at in enumerate((halfway, times, halfway))
+        ]
+        repeats = [(frames[:, a] == frames[:, b]).flatten(1).all(1) for a, b in ((0, 1), (3, 2))]
+        return self.join((features[:, 1], features[:, 2]), estimates, torch.stack(repeats, 1), times)
 
     def features(self, frames: Tensor) -> Tensor:
         """What levels see of frames (N, 3, H, W): (N, 3 + F, H/2, W/2), the frame itself first."""
         features: Tensor = self.encode(frames)
         return features
 
-    def estimate(self, pair: Tensor, times: Tensor) -> Tensor:
+    def estimate(self, before: Tensor, after: Tensor, times: Tensor) -> Tensor:
         """What all levels but the finest find out: (B, 5 + context, h, w), as :class:`Level` tells it.
 
         Args:
-            pair: the features of two frames, (B, 2, 3 + F, H/2, W/2).
+            before: the features of a frame, (B, 3 + F, H/2, W/2).
+            after: those of the next.
             times: when between them, (B, 1, 1, 1).
 
         """
-        pyramid = {2: pair.flatten(0, 1)}
+        pyramid = {2: (before, after)}
         while (finer := max(pyramid)) < self.scales[0]:
-            pyramid[2 * finer] = avg_pool2(pyramid[finer])
+            before, after = pyramid[finer]
+            pyramid[2 * finer] = avg_pool2(before), avg_pool2(after)
         estimate: Tensor | None = None
         coarser = 0
         for scale, level in zip(self.scales[:-1], self.levels, strict=False):
-            first, second = pyramid[scale][::2], pyramid[scale][1::2]
             if estimate is None:
-                estimate = level(warped_inputs(first, second, times, None))
+                estimate = level(warped_inputs(*pyramid[scale], times, None))
             else:
-                estimate = level(*level_inputs(first, second, times, scale, estimate, coarser // scale))
+                estimate = level(*level_inputs(*pyramid[scale], times, scale, estimate, coarser // scale))
             coarser = scale
         assert estimate is not None
         return estimate
 
-    def velocity(self, before: Tensor, after: Tensor) -> Tensor:
-        """How far what is halfway moves from frame to frame: (B, 3, H, W) twice -> (B, 2, h, w), pixels.
+    def join(
+        self, features: tuple[Tensor, Tensor], estimates: Sequence[Tensor], repeats: Tensor, times: Tensor
+    ) -> Motion:
+        """The motion of a window, from what was found of each of its frames and pairs.
 
-        NaN for two equal frames: one that only repeats the other, as at the ends of a clip, tells nothing.
+        Args:
+            features: the :meth:`features` of the middle two frames, (B, 3 + F, H/2, W/2) each.
+            estimates: the :meth:`estimate` of the three pairs, (B, 5 + context, h, w) each, of the outer two
+                at PAIR_TIME, of the middle one at ``times``.
+            repeats: (B, 2), whether the first frame and the last are equal to their neighbours, as at the
+                ends of a clip, and tell nothing.
+            times: (B, 1, 1, 1).
+
         """
-        frames = torch.stack((before, after), 1)
-        return self._velocity(frames, self._each(frames))
+        first, own, last = estimates
+        velocities = torch.stack([x[:, 2:4] - x[:, :2] for x in (first, last)], 1)
+        velocities = velocities.masked_fill(repeats[..., None, None, None], torch.nan)
+        bend = acceleration(own[:, :4], velocities, times, 2 * features[0].shape[-1]) * self.trust
+        moved = own[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
+        return Motion(*features, torch.cat((moved, own[:, 4:]), 1), bend, repeats)
 
-    def _each(self, frames: Tensor) -> Tensor:
-        """The :meth:`features` of frames (B, N, 3, H, W): (B, N, 3 + F, H/2, W/2)."""
-        features = self.features(frames.flatten(0, 1))
-        return features.view(*frames.shape[:2], *features.shape[1:])
-
-    def _velocity(self, frames: Tensor, features: Tensor) -> Tensor:
-        times = frames.new_full((len(frames), 1, 1, 1), PAIR_TIME)
-        return velocity_of(self.estimate(features, times), frames[:, 0], frames[:, 1])
-
-    def finest(
-        self, frames: Tensor, pair: Tensor, estimate: Tensor, times: Tensor, velocities: Tensor
-    ) -> Tensor:
-        """What the finest level finds out, timed by four frames (B, 4, 3, H, W): (B, 5 + context, H/2, W/2).
-
-        ``pair`` holds the :meth:`features` of the middle two, ``estimate`` is theirs at ``times``; velocities
-        as of :meth:`forward`.
-        """
-        bend = acceleration(estimate[:, :4], velocities, times, frames.shape[-1]) * self.trust
-        moved = estimate[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
-        estimate = torch.cat((moved, estimate[:, 4:]), 1)
+    def finest(self, motion: Motion, times: Tensor) -> Tensor:
+        """What the finest level finds out: (B, 5 + context, H/2, W/2), as :class:`Level` tells it."""
         coarser, scale = self.scales[-2:]
-        given = level_inputs(pair[:, 0], pair[:, 1], times, scale, estimate, coarser // scale, bend)
-        finest: Tensor = self.levels[-1](*given)
+        before, after, estimate, bend, _ = motion
+        finest: Tensor = self.levels[-1](
+            *level_inputs(before, after, times, scale, estimate, coarser // scale, bend)
+        )
         return finest
 
-    def show(self, frames: Tensor, motion: Tensor, velocities: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The frame (B, 3, H, W) that four (B, 4, 3, H, W) and the motion between the middle two make.
+    def show(self, frames: Tensor, finest: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The frame (B, 3, H, W) that four (B, 4, 3, H, W) and what the finest level found make.
 
         Also what the head corrected, if there is one.
         """
         before, after = frames[:, 1], frames[:, 2]
-        fetched = fetch_both(before, after, motion[:, :4])
-        correction: Tensor | None = None if self.head is None else self.head(fetched, motion[:, 4:])
-        still = overlay(frames.float(), velocities.isnan().flatten(2).all(2))
-        return mix(before, after, fetched, motion[:, 4:5], correction, still), correction
-
-
-def velocity_of(estimate: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """The velocity (B, 2, h, w) of a pair of frames (B, 3, H, W), from its estimate at PAIR_TIME.
-
-    NaN for two equal frames.
-    """
-    equal = (before == after).flatten(1).all(1).view(-1, 1, 1, 1)
-    return (estimate[:, 2:4] - estimate[:, :2]).masked_fill(equal, torch.nan)
+        fetched = fetch_both(before, after, finest[:, :4])
+        correction: Tensor | None = None if self.head is None else self.head(fetched, finest[:, 4:])
+        still = overlay(frames.float(), repeats)
+        return mix(before, after, fetched, finest[:, 4:5], correction, still), correction
 
 
 def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:

@@ -25,6 +25,7 @@ from tweenlet.network.config import ModelConfig
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.four_frames import Motion as KnownMotion
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
 from tweenlet.network.motion import Motion
@@ -89,7 +90,7 @@ class STMFNet(nn.Module):
     def forward(
         self,
         frames: Tensor,
-        flows: Tensor | None = None,
+        flows: Tensor | KnownMotion | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,
@@ -99,11 +100,13 @@ class STMFNet(nn.Module):
         It lies halfway, or where the network ``takes_time``, at a ``time`` (a number or (B,)) in (0, 1).
 
         A network with classical motion takes its ``flows`` (B, 4, 2, H, W; as
-        :func:`~tweenlet.flow.dis.window_flows` makes them) or finds them itself; others take none. Frames
-        that are a piece of larger ones come with the ``tile`` that they are. The result is not clamped.
+        :func:`~tweenlet.flow.dis.window_flows` makes them) or finds them itself, one of four frames the
+        motion in them, if it was found before; others take none. Frames that are a piece of larger ones come
+        with the ``tile`` that they are. The result is not clamped.
         ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
         if self.intermediate is not None:
+            assert not isinstance(flows, Tensor)
             return between(self.intermediate, frames, flows, time)
         check(frames, self.stride)
         if not isinstance(time, Tensor) and time != 0.5:
@@ -116,6 +119,7 @@ class STMFNet(nn.Module):
             join(made, {1.0: self.flow(before, after)})
         draft = frames.new_zeros(())
         if self.motion is not None:
+            assert flows is None or isinstance(flows, Tensor)
             merged = self.motion(frames, window_flows(frames) if flows is None else flows)
             if self.fusion is not None:
                 join(made, merged.candidates)
@@ -133,7 +137,7 @@ def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow |
 
 
 def between(
-    branch: IntermediateFlow | FourFrameFlow, frames: Tensor, velocities: Tensor | None, time: float | Tensor
+    branch: IntermediateFlow | FourFrameFlow, frames: Tensor, motion: KnownMotion | None, time: float | Tensor
 ) -> Tensor:
     """The frame that an intermediate-flow branch makes of four; its own arguments and errors."""
     result: Interpolation
@@ -142,7 +146,7 @@ def between(
         result = branch(frames[:, 1], frames[:, 2], time)
     else:
         check(frames, branch.stride)
-        result = branch(frames, time, velocities)
+        result = branch(frames, time, motion)
     return result.frame
 
 

@@ -12,6 +12,8 @@ cuda     the same for a GPU
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ from tweenlet.inference.fused.fusion import FastFusion
 from tweenlet.inference.fused.layers import Winograd, channels_last
 from tweenlet.inference.fused.texture import FastTexture
 from tweenlet.network.blocks import Tile
-from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.four_frames import FourFrameFlow, Motion
 from tweenlet.network.intermediate_flow import IntermediateFlow
 from tweenlet.network.stmfnet import STMFNet, between, check, join
 from tweenlet.ops.dispatch import compiled
@@ -64,33 +66,38 @@ class Fast(nn.Module):
                 if isinstance(part, Winograd):
                     part.kernels()  # before there is a frame: what stays lies beside what stays
 
+    def precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """Within it, its parts run in its ``dtype`` where it has no layers of its own for that."""
+        return torch.autocast(device.type, self.dtype, enabled=self.dtype != self.products)
+
     @torch.no_grad()
     def forward(
         self,
         frames: Tensor,
-        flows: Tensor | None = None,
+        flows: Tensor | Motion | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,
     ) -> Tensor:
         """As the model's own."""
         if self.intermediate is not None:
-            with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
+            assert not isinstance(flows, Tensor)
+            with self.precision(frames.device):
                 if isinstance(self.intermediate, IntermediateFlow):
                     return between(self.intermediate, frames, None, time)
                 check(frames, self.stride)
-                motion, velocities = self.intermediate.motion(frames, time, flows)
-                return self.intermediate.show(frames, motion, velocities)[0]
+                return self.intermediate.frame(frames, time, flows)
         check(frames, self.stride)
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
             made |= self.kernels(self.features(before, after, tile), before, after, tile)
         draft = frames.new_zeros(())
-        with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != self.products):
+        with self.precision(frames.device):
             if self.flow is not None:
                 join(made, {1.0: self.flow(channels_last(before), channels_last(after))})
             if self.motion is not None:
+                assert flows is None or isinstance(flows, Tensor)
                 merged = self.motion(frames, window_flows(frames) if flows is None else flows)
                 if self.fusion is not None:
                     join(made, merged.candidates)

@@ -1,0 +1,95 @@
+"""Motion cache: what a network finds of frames and of pairs of frames of one stream, found once.
+
+    windows     0 1 2 3          frames  1  2          pairs  0-1  1-2  2-3
+                  1 2 3 4                   2  3                   1-2  2-3  3-4   all but one known already
+
+Frames are known by their numbers. It is for networks of four frames, whose motion is timed by the pairs
+before and after (:mod:`tweenlet.network.four_frames`); a stream has a cache of its own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from fractions import Fraction
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tweenlet.network.four_frames import PAIR_TIME, Motion
+
+CAPACITY = 4
+"""Frames, and pairs, that are remembered: those of one window, and one more."""
+
+
+class MotionFinder(Protocol):
+    """What finds motion: an :class:`~tweenlet.interpolation.interpolator.Interpolator`."""
+
+    def features(self, frame: Tensor) -> Tensor:
+        """What the network sees of a frame (3, H, W): (1, C, h, w)."""
+
+    def estimate(self, before: Tensor, after: Tensor, time: float) -> Tensor:
+        """What it finds of the features of two frames (1, C, h, w), for a frame at a time between them."""
+
+    def join(
+        self, features: tuple[Tensor, Tensor], estimates: Sequence[Tensor], repeats: Tensor, time: float
+    ) -> Motion:
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`."""
+
+
+class MotionCache:
+    """Finds the motion in the windows of one stream, and remembers that of the latest frames."""
+
+    def __init__(self, finder: MotionFinder) -> None:
+        self._finder = finder
+        self._features: OrderedDict[Hashable, Tensor] = OrderedDict()  # by the frame's number
+        self._estimates: OrderedDict[Hashable, Tensor] = OrderedDict()  # by those of a pair, at PAIR_TIME
+
+    def window(
+        self, frames: Sequence[Tensor], numbers: Sequence[Fraction | int], time: Fraction | float = PAIR_TIME
+    ) -> Motion:
+        """The motion in a window of four frames (3, H, W), for one at a time between the middle two.
+
+        ``numbers`` are those of the frames in the stream: the same number is always the same frame.
+        """
+        repeats = [is_repeat(frames[outer], frames[inner]) for outer, inner in ((0, 1), (3, 2))]
+        middle = self._estimate(frames, numbers, 1, float(time))
+        outer = [
+            middle if repeat else self._estimate(frames, numbers, pair, PAIR_TIME)
+            for pair, repeat in zip((0, 2), repeats, strict=True)
+        ]
+        before, after = (self._seen(frames[k], numbers[k]) for k in (1, 2))
+        flags = torch.tensor([repeats], device=before.device)
+        return self._finder.join((before, after), (outer[0], middle, outer[1]), flags, float(time))
+
+    def _seen(self, frame: Tensor, number: Fraction | int) -> Tensor:
+        return _remembered(self._features, number, lambda: self._finder.features(frame))
+
+    def _estimate(
+        self, frames: Sequence[Tensor], numbers: Sequence[Fraction | int], first: int, time: float
+    ) -> Tensor:
+        """What is found of a frame of the window and the next."""
+
+        def find() -> Tensor:
+            before, after = (self._seen(frames[k], numbers[k]) for k in (first, first + 1))
+            return self._finder.estimate(before, after, time)
+
+        if time != PAIR_TIME:  # no other window asks for that
+            return find()
+        return _remembered(self._estimates, (numbers[first], numbers[first + 1]), find)
+
+
+def _remembered(known: OrderedDict[Hashable, Tensor], key: Hashable, find: Callable[[], Tensor]) -> Tensor:
+    """What is known by a key, or found now; of the rest only the latest are kept."""
+    if key not in known:
+        known[key] = find()
+    known.move_to_end(key)
+    while len(known) > CAPACITY:
+        known.popitem(last=False)
+    return known[key]
+
+
+def is_repeat(a: Tensor, b: Tensor) -> bool:
+    """Whether two frames are equal."""
+    return a is b or torch.equal(a, b)
