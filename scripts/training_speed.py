@@ -39,7 +39,7 @@ from tweenlet.network.config import MINI, SMALL, STMFNET
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import BatchSampler, prefetch
 from tweenlet.training.data.crops import flows_of
-from tweenlet.training.data.store import CropDataset
+from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.data.synthetic import moving_scene
 from tweenlet.training.losses import build_objective
 from tweenlet.training.options import TrainOptions

@@ -14,7 +14,7 @@ import torch
 
 from tweenlet.ops import dispatch
 from tweenlet.training.data.crops import flows_of
-from tweenlet.training.data.store import CropDataset
+from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.data.synthetic import moving_scene
 
 if not torch.cuda.is_available():  # Triton asks once, when it is first imported, by whatever test

@@ -25,7 +25,7 @@ ALLOWED = {"padded", "shared", "embedded"}
 """Participles that may name a public function, as in ``sorted``: they return a changed copy."""
 
 SEARCHES = {
-    r"dataset": "training/data/store.py",
+    r"dataset": "training/data/dataset.py",
     r"data loading": "training/data/batches.py",
     r"augment": "training/data/batches.py",
     r"prefetch": "interpolation/prefetch.py",

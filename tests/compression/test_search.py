@@ -18,13 +18,13 @@ from tweenlet.compression.search import describe, prune
 from tweenlet.compression.widths import Spending, compact
 from tweenlet.network.config import RIFE, STMFNET, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batches
-from tweenlet.training.losses import supervised
+from tweenlet.training.data.batches import BatchSampler
+from tweenlet.training.losses import build_objective
 from tweenlet.training.options import TrainOptions
 
 LEVELS = FlowLevel(4, 24, 3), FlowLevel(2, 16, 2), FlowLevel(1, 16, 2)
 SMALL_RIFE = replace(RIFE, intermediate=IntermediateFlowConfig(LEVELS, (8, 2), 4))
-OBJECTIVE = supervised(TrainOptions())
+OBJECTIVE = build_objective(TrainOptions())
 DEAD = [1, 3, 4, 9, 12, 15, 20, 23]
 
 
@@ -52,7 +52,7 @@ def limit(config: ModelConfig) -> Spending:
 def test_channels_that_do_nothing_go_first_and_are_not_missed(samples):
     network = with_dead_channels()
     narrow = with_widths(SMALL_RIFE, {**widths_of(SMALL_RIFE), "level.4": 16})
-    batches = [Batches(samples, 2, 64, 0).at(step) for step in range(2)]
+    batches = [BatchSampler(samples, 2, 64, 0).batch_at(step) for step in range(2)]
     heard: list[str] = []
     smaller = prune(network, limit(narrow), lambda n: saliency(n, batches, OBJECTIVE), heard.append)
     assert smaller.config == narrow
@@ -66,7 +66,9 @@ def test_saliency_leaves_the_network_as_it_was_and_measures_every_unit(samples):
     network = with_dead_channels()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     steps: list[tuple[int, int]] = []
-    found = saliency(network, [Batches(samples, 2, 64, 0).at(0)], OBJECTIVE, lambda *s: steps.append(s))
+    found = saliency(
+        network, [BatchSampler(samples, 2, 64, 0).batch_at(0)], OBJECTIVE, lambda *s: steps.append(s)
+    )
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(p.grad is not None for p in network.parameters())
     assert {name: len(blocks) for name, blocks in found.blocks.items()} == {
@@ -82,7 +84,7 @@ def test_saliency_leaves_the_network_as_it_was_and_measures_every_unit(samples):
 def test_a_family_of_several_branches_is_searched_too(samples):
     torch.manual_seed(0)
     network = STMFNet(TINY).eval()
-    batches = [Batches(samples, 1, 64, 0).at(0)]
+    batches = [BatchSampler(samples, 1, 64, 0).batch_at(0)]
     spent = Spending(Budget.parse("params", "70%").of(TINY), lambda _: None)
     smaller = prune(network, spent, lambda n: saliency(n, batches, OBJECTIVE))
     assert spent(smaller.config) <= spent.budget.limit

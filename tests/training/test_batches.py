@@ -44,7 +44,7 @@ def warp_errors(frames, flows):
 def test_turned_flows_fit_turned_frames(sample, turn):
     frames, flows = sample
     before = warp_errors(frames, flows)
-    after = warp_errors(turn.frames(frames), turn.flows(flows))
+    after = warp_errors(turn.apply_to_window(frames), turn.apply_to_flows(flows))
     np.testing.assert_allclose(after, before[::-1] if turn.reversed else before, rtol=0.01, atol=0.01)
     still = warp_errors(frames, np.zeros_like(flows))
     assert (before < still).all()  # so that a wrong sign would show
@@ -62,13 +62,13 @@ def test_synthetic_motion_passes_through_the_truth(stills):
 
 def test_truth_stays_in_the_middle(sample):
     frames, _ = sample
-    turned = Augmentation(reversed=True, channels=(1, 2, 0)).frames(frames)
+    turned = Augmentation(reversed=True, channels=(1, 2, 0)).apply_to_window(frames)
     assert np.array_equal(turned[2], frames[2][[1, 2, 0]])
     assert np.array_equal(turned[0], frames[4][[1, 2, 0]])
 
 
 def test_a_batch_is_fixed_by_seed_and_step(samples):
-    batches = BatchSampler(samples, size=4, crop=48, seed=3)
+    batches = BatchSampler(samples, batch_size=4, crop=48, seed=3)
     one, again, other = (
         batches.batch_at(7),
         BatchSampler(samples, 4, 48, 3).batch_at(7),
@@ -93,7 +93,7 @@ def test_a_sample_is_cut_and_turned_anew_in_every_step(samples):
         samples.flows[:1],
         samples.sources[:1],
     )
-    steps = [BatchSampler(samples, size=1, crop=48).batch_at(step).frames for step in range(4)]
+    steps = [BatchSampler(samples, batch_size=1, crop=48).batch_at(step).frames for step in range(4)]
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(steps, 2))
 
 

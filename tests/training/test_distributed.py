@@ -22,7 +22,7 @@ from tweenlet.training import distributed
 from tweenlet.training.data.batches import BatchSampler
 from tweenlet.training.loop import train
 from tweenlet.training.options import TrainOptions
-from tweenlet.training.data.store import CropDataset
+from tweenlet.training.data.dataset import CropDataset
 
 torch.set_num_threads(1)
 store, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

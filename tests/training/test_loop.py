@@ -36,7 +36,7 @@ def tiny():
 
 
 def batches(samples):
-    return BatchSampler(samples, size=2, crop=32, seed=1)
+    return BatchSampler(samples, batch_size=2, crop=32, seed=1)
 
 
 def state_of(folder):

@@ -12,9 +12,9 @@ from PIL import Image
 
 from tests.training.test_store import clip, pan, texture
 from tweenlet import video
+from tweenlet.training.data.build import build_dataset
 from tweenlet.training.data.clips import UnusableError, find_clips, read_frames
-from tweenlet.training.data.scan import Window, scan_clip
-from tweenlet.training.data.store import DatasetPlan, build_dataset, scan_clips
+from tweenlet.training.data.scan import FootageScan, Window, scan_clip, scan_footage
 from tweenlet.training.data.transcode import transcode
 from tweenlet.training.options import Recipe
 
@@ -80,7 +80,7 @@ def test_vimeo_that_is_not_whole_is_named(tmp_path):
     (broken / "0002" / "im7.png").unlink()
     (broken / "0003" / "im2.png").write_bytes((broken / "0004" / "im2.png").read_bytes()[:1000])
     assert cv2.imwrite(str(broken / "0005" / "im3.png"), texture(1, 32, 32))
-    found = scan_clips([root], crop=64)
+    found = scan_footage(find_clips([root]), crop=64)
     usable = {footage.path.name for footage in found.training + found.held_out}
     assert usable == {"0004", "0006", "0007"}
     assert len(found.held_out) == 1
@@ -118,9 +118,9 @@ def test_a_quintuplet_is_a_window(tmp_path):
     for number, picture in zip((0, 2, 3, 4, 6), seen, strict=True):
         assert np.array_equal(picture[..., ::-1], frames[number][:64, :64])
     found = scan_clip(folder)
-    assert (found.width, found.height, found.frames, found.left_out) == (64, 64, 5, 0)
+    assert (found.width, found.height, found.frames, found.rejected) == (64, 64, 5, 0)
     window = found.windows[0]
-    assert found.windows == (Window(0, 1, window.blend, quintuplet=True),)
+    assert found.windows == (Window(0, 1, window.blend_psnr, quintuplet=True),)
     assert window.frames == (0, 1, 2, 3, 4)
     assert scan_clip(folder, strides=(2,)).windows == ()
 
@@ -139,7 +139,7 @@ def test_a_quintuplet_is_a_window(tmp_path):
 def test_a_quintuplet_with_a_cut_is_left_out(tmp_path, cut):
     found = scan_clip(quintuplet(tmp_path / "q", pan(1, 7)[:cut] + pan(2, 7)[cut:]))
     assert found.cuts == 1
-    assert (found.windows, found.left_out) == ((), 1)
+    assert (found.windows, found.rejected) == ((), 1)
 
 
 def test_a_fast_quintuplet_has_no_cut(tmp_path):
@@ -164,7 +164,7 @@ def test_bad_quintuplets_are_named(tmp_path):
         assert cv2.imwrite(str(tmp_path / name / "quintuplet.png"), np.zeros((*size, 3), np.uint8))
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "quintuplet.png").write_bytes(b"\x89PNG")
-    found = scan_clips([tmp_path], crop=64)
+    found = scan_footage(find_clips([tmp_path]), crop=64)
     assert [footage.path.name for footage in found.training] == ["good"]
     assert {(Path(file).parent.name, Path(file).name, reason) for file, reason in found.unusable} == {
         ("short", "quintuplet.png", "expected five square tiles side by side, got 256x64 pixels"),
@@ -182,7 +182,7 @@ def test_quintuplets_are_no_footage_to_pack(tmp_path):
 def test_a_folder_of_few_images_is_named(tmp_path):
     clip(tmp_path / "good", pan(1, 8))
     clip(tmp_path / "few", pan(2, 6))
-    found = scan_clips([tmp_path], crop=64)
+    found = scan_footage(find_clips([tmp_path]), crop=64)
     assert found.unusable == ((str(tmp_path / "few"), "expected at least 7 frames, got 6"),)
 
 
@@ -200,7 +200,7 @@ def test_a_jpeg_cut_short_is_not_readable(tmp_path):
 
 def test_many_reasons_stay_short(tmp_path):
     many = tuple((f"clip{k}", f"reason {k % 50}") for k in range(1000))
-    lines = str(DatasetPlan((), (), many)).splitlines()
+    lines = str(FootageScan((), (), many)).splitlines()
     assert "1000 clips unusable" in lines[0]
     assert lines[1] == "unusable: 20 x reason 0: clip0, clip50, clip100, and 17 more"
     assert lines[-1].startswith("unusable: 800 x for other reasons: clip10,")

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from tweenlet.training.data.build import build_dataset
 from tweenlet.training.data.clips import find_clips, read_frames
-from tweenlet.training.data.crops import apportion
-from tweenlet.training.data.scan import scan_clip
-from tweenlet.training.data.store import build_dataset, scan_clips
+from tweenlet.training.data.plan import apportion
+from tweenlet.training.data.scan import scan_clip, scan_footage
 from tweenlet.training.options import Recipe
 
 STORED = ("frames.npy", "flows.npy", "sources.json", "places.json")
@@ -42,7 +42,7 @@ def test_windows_avoid_cuts_and_repeats(tmp_path):
     found = scan_clip(clip(tmp_path / "cut", frames))
     assert (found.cuts, found.repeats, found.frames) == (1, 0, 16)
     assert [w.first for w in found.windows if w.stride == 1] == [0, 1, 2, 3]
-    assert found.left_out == 6
+    assert found.rejected == 6
     assert not [w for w in found.windows if w.stride == 2]
     frames = pan(1, 20)
     frames[5] = frames[4]
@@ -153,7 +153,7 @@ def test_a_disk_without_room_is_found_out_first(tmp_path):
             [tmp_path / "data"], tmp_path / "store", Recipe(samples=2**40, crop=32, synthetic=0),
             progress=lambda what, *_: heard.append(what),
         )  # fmt: skip
-    assert set(heard) == {"looking at footage"}
+    assert set(heard) == {"scanning footage"}
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
@@ -177,7 +177,7 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path):
     clip(tmp_path / "data" / "b", pan(2, 10))
 
     def stop(what, done, total):
-        if what.startswith("harvesting"):
+        if what.startswith("extracting"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -193,7 +193,7 @@ def test_bad_footage_is_named(tmp_path):
         find_clips([tmp_path / "empty"])
     (tmp_path / "x.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match=r"none of 1 clips can be trained on .*x\.mp4"):
-        scan_clips([tmp_path], crop=32)
+        scan_footage(find_clips([tmp_path]), crop=32)
 
 
 def test_shares_add_up():
@@ -229,7 +229,7 @@ def test_samples_know_their_places(tmp_path):
 @pytest.mark.parametrize("strides", [(1,), (2,), (1, 3)])
 def test_a_recipe_chooses_the_strides(tmp_path, strides):
     clip(tmp_path / "a", pan(1, 24))
-    found = scan_clips([tmp_path], crop=32, strides=strides)
+    found = scan_footage(find_clips([tmp_path]), crop=32, strides=strides)
     assert {window.stride for window in found.training[0].windows} == set(strides)
     recipe = Recipe(samples=20, crop=32, synthetic=0, flows=False, strides=strides)
     train, held_out = build_dataset([tmp_path], tmp_path / "store", recipe)
@@ -270,7 +270,7 @@ def test_frames_too_small_for_stills(tmp_path):
             [tmp_path / "data"], tmp_path / "store", Recipe(samples=8, crop=64),
             progress=lambda what, *_: heard.append(what),
         )  # fmt: skip
-    assert set(heard) == {"looking at footage"}
+    assert set(heard) == {"scanning footage"}
 
 
 def video(path: Path, pictures) -> Path:
@@ -298,5 +298,5 @@ def test_videos_are_read_in_full(tmp_path):
 def test_a_video_cut_short_is_unusable(tmp_path):
     whole = video(tmp_path / "whole.mp4", pan(3, 15)).read_bytes()
     (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
-    found = scan_clips([tmp_path], crop=48)
+    found = scan_footage(find_clips([tmp_path]), crop=48)
     assert [Path(file).name for file, _ in found.unusable] == ["half.mp4"]

@@ -9,8 +9,8 @@ import torch
 
 from tests.training.test_store import clip, pan
 from tweenlet.training.data import teacher_outputs
-from tweenlet.training.data.clips import images_in
-from tweenlet.training.data.store import build_dataset
+from tweenlet.training.data.build import build_dataset
+from tweenlet.training.data.clips import list_frames
 from tweenlet.training.data.teacher_outputs import predict_all, read_teacher_frames, store_frames
 from tweenlet.training.options import Recipe
 
@@ -100,7 +100,7 @@ def test_samples_that_no_frames_can_be_made_for(footage, tmp_path, why):
     if why == "old":
         samples.locations = []
     got = {"strides": 0, "synthetic": 11, "old": 0}[why]
-    expected = rf"expected 14 samples .* got {got}: harvest with strides=\(1,\) and synthetic=0"
+    expected = rf"expected 14 samples .* got {got}: build them with --recipe.strides 1"
     with pytest.raises(ValueError, match=expected):
         read_teacher_frames(tmp_path, samples)
 
@@ -114,7 +114,7 @@ def test_clips_of_one_name(footage, tmp_path):
     for place in samples.locations:
         folder = made / Path(place.clip).parent.name / "same"
         folder.mkdir(parents=True, exist_ok=True)
-        picture = cv2.imread(str(images_in(Path(place.clip))[place.first + 3]))
+        picture = cv2.imread(str(list_frames(Path(place.clip))[place.first + 3]))
         cv2.imwrite(str(folder / f"{place.first + 3}.png"), 255 - picture)
     for said, frames in zip(read_teacher_frames(made, samples), samples.frames, strict=True):
         assert np.abs(255 - said.astype(int) - frames[2]).max() <= 1
@@ -136,8 +136,8 @@ def test_pictures_are_kept_on_disk(tmp_path):
 @pytest.mark.parametrize(
     ("pictures", "expected"),
     [
-        (np.zeros((4, 3, 4, 6), np.uint8), "expected 5 pictures, got 4"),
-        (np.zeros((6, 3, 4, 6), np.uint8), "expected 5 pictures, got more"),
+        (np.zeros((4, 3, 4, 6), np.uint8), "expected 5 frames, got 4"),
+        (np.zeros((6, 3, 4, 6), np.uint8), "expected 5 frames, got more"),
         (np.zeros((5, 1, 4, 6), np.uint8), r"of \(3, 4, 6\), got uint8 of \(1, 4, 6\)"),
         (np.zeros((5, 3, 4, 6)), r"got float64 of \(3, 4, 6\)"),
     ],
@@ -169,7 +169,7 @@ def test_a_teacher_sees_every_sample_and_is_rounded(samples):
         assert not pictures.requires_grad
         return pictures
 
-    pictures = np.stack(list(predict_all(teacher, samples, size=5)))
+    pictures = np.stack(list(predict_all(teacher, samples, batch_size=5)))
     assert sizes == [5, 5, 2]
     assert pictures.dtype == np.uint8
     assert np.array_equal(pictures, samples.frames[:, 2])

@@ -19,7 +19,7 @@ from tweenlet.training.options import DataOptions, DistillOptions, Init, Plan, S
 
 if TYPE_CHECKING:
     from tweenlet.compression.budget import Budget
-    from tweenlet.training.data.store import CropDataset
+    from tweenlet.training.data.dataset import CropDataset
     from tweenlet.training.loop import Result, StepInfo
 
 Data = Annotated[

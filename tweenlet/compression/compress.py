@@ -48,7 +48,7 @@ from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import sequential
 from tweenlet.training.data.build import make_sampler
-from tweenlet.training.data.store import CropDataset, Progress
+from tweenlet.training.data.dataset import CropDataset, Progress
 from tweenlet.training.loop import Result, StepInfo, read_log
 from tweenlet.training.options import DataOptions, Init, Plan, TrainOptions
 

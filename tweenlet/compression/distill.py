@@ -26,7 +26,7 @@ from tweenlet.inference.fused import Fast
 from tweenlet.network.intermediate_flow import Interpolation
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import Batch, BatchSampler
-from tweenlet.training.data.store import CropDataset
+from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.loop import Result, StepInfo, train
 from tweenlet.training.losses import Terms, combine_losses
 from tweenlet.training.options import TrainOptions

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tweenlet.compression.densities import densities, penalised
 from tweenlet.compression.obprox import OBProxSG
 from tweenlet.training.data.batches import Batch, BatchSampler
-from tweenlet.training.data.store import CropDataset
+from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.loop import Result, StepInfo, train
 from tweenlet.training.losses import Terms, build_objective
 from tweenlet.training.options import TrainOptions

@@ -28,8 +28,8 @@ from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.devices import resolve_device
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Array
-from tweenlet.training.data.clips import images_in
-from tweenlet.training.data.store import CropDataset, Progress
+from tweenlet.training.data.clips import list_frames
+from tweenlet.training.data.dataset import CropDataset, Progress, load_array
 from tweenlet.training.data.teacher_outputs import predict_all, read_teacher_frames, store_frames
 
 
@@ -99,7 +99,7 @@ def _stored_once(
     path = dataset.folder / f"taught-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
     with distributed.main_process_first():
         if path.exists():
-            return CropDataset.array(path)
+            return load_array(path)
         return store_frames(path, pictures(), len(dataset), dataset.frames.shape[2:], progress)
 
 
@@ -137,5 +137,5 @@ def _listing(folder: Path) -> str:
     """The folder, its files and their times: frames that were rewritten are read again."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder of a teacher's frames: {folder}")
-    files = [image for clip in sorted(folder.iterdir()) if clip.is_dir() for image in images_in(clip)]
+    files = [image for clip in sorted(folder.iterdir()) if clip.is_dir() for image in list_frames(clip)]
     return "\n".join([str(folder.resolve()), *(f"{f} {f.stat().st_mtime_ns}" for f in files)])

@@ -9,14 +9,10 @@ from pathlib import Path
 from tweenlet.evaluation.samples import Benchmark, Clip, short_names
 from tweenlet.runtime.json_file import read_json
 from tweenlet.video.images import is_image
+from tweenlet.video.suffixes import is_video
 
 WINDOWS_FILE = "eval_windows.json"
 """Fixes which windows of which clips count: {"windows": {path from this file: [first frame numbers]}}."""
-
-_VIDEOS = {
-    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
-    ".ts", ".webm", ".wmv", ".y4m",
-}  # fmt: skip
 
 
 def clips(path: Path) -> Benchmark:
@@ -58,7 +54,7 @@ def _clip_paths(path: Path) -> list[Path]:
     """``path`` itself where it is a clip, else the clips that lie in it, by name."""
     if path.is_file() or _holds_frames(path):
         return [path]
-    return [p for p in sorted(path.iterdir()) if p.suffix.lower() in _VIDEOS or _holds_frames(p)]
+    return [p for p in sorted(path.iterdir()) if is_video(p) or _holds_frames(p)]
 
 
 def _holds_frames(path: Path) -> bool:

@@ -1,10 +1,10 @@
-"""Parallel: one training over several processes, as torchrun starts them (DistributedDataParallel).
+"""Distributed: one training over several processes that torchrun starts (DistributedDataParallel).
 
     torchrun --nproc-per-node 2 -m tweenlet train ...
 
-Each process takes its share of every batch, gradients are averaged, and batch norms see the whole batch; so
-the training is that of one process with the same batch, up to rounding. Without torchrun there is one, and
-everything here does nothing.
+Each process takes its share of every batch, gradients are averaged, and batch norms see the whole batch: the
+training equals that of one process with the same batch, up to rounding. Without torchrun there is one
+process, and everything here does nothing.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tweenlet.runtime.atomic import claim_folder
 
-PATIENCE = timedelta(hours=6)
-"""How long processes wait for the first one, which may be decoding a large data set."""
+TIMEOUT = timedelta(hours=6)
+"""How long processes wait for the first one, which may be building a large dataset."""
 
 
 @contextmanager
 def init_distributed() -> Iterator[None]:
-    """Join the processes that torchrun started, if it did, and part at the end.
+    """Within it, the processes that torchrun started form a group; without torchrun nothing happens.
 
-    What they write to must be one folder for all of them, on a shared disk if they run on several machines.
+    They write to one folder, which must be on a shared disk if they run on several machines.
     """
     if not dist.is_torchelastic_launched() or dist.is_initialized():
         yield
@@ -40,7 +40,7 @@ def init_distributed() -> Iterator[None]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:
@@ -48,20 +48,20 @@ def init_distributed() -> Iterator[None]:
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0. The first one alone writes."""
+    """The number of this process, from 0; only the first one writes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """The first process does what is within; the others do it after, and find it done.
+    """The first process runs the body first; the others wait, run it after, and find the work done.
 
-    If it fails in the first process, the others end in OSError.
+    OSError in the others where it failed in the first.
     """
     if world_size() == 1:
         yield
@@ -89,7 +89,7 @@ def claim_folder_for_all(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 
 def local_slice(batch: int) -> slice:
-    """The places of a batch that this process takes; ValueError where the processes cannot share alike."""
+    """The part of a batch that this process takes; ValueError where the batch cannot be divided evenly."""
     if batch % world_size():
         raise ValueError(f"expected a batch that {world_size()} processes can share alike, got {batch}")
     size = batch // world_size()
@@ -97,7 +97,7 @@ def local_slice(batch: int) -> slice:
 
 
 def all_reduce_mean(value: float) -> float:
-    """The mean of a number over all processes."""
+    """Average a number over all processes."""
     if world_size() == 1:
         return value
     tensor = torch.tensor([value], dtype=torch.float64)
@@ -106,14 +106,14 @@ def all_reduce_mean(value: float) -> float:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether it is so in any of the processes."""
+    """Whether the flag is set in any process."""
     return all_reduce_mean(float(flag)) > 0
 
 
 def wrap_ddp(model: nn.Module) -> nn.Module:
-    """The model as it learns: itself, or with its gradients averaged over all processes.
+    """Wrap a model so that its gradients are averaged over all processes; one process gets it back.
 
-    Change its batch norms with :func:`see_whole_batch` before.
+    Call :func:`convert_sync_batchnorm` first.
     """
     if world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
         return model
@@ -121,14 +121,14 @@ def wrap_ddp(model: nn.Module) -> nn.Module:
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
-    """The model with batch norms that take their statistics over all processes, under the same names."""
+    """Replace batch norms by ones with statistics over all processes; names and tensors stay the same."""
     if world_size() == 1:
         return model
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
-            wide = _SyncBatchNorm(child.num_features, child.eps, child.momentum).train(child.training)
-            wide._parameters, wide._buffers = child._parameters, child._buffers  # the very same tensors
-            setattr(model, name, wide)
+            norm = _SyncBatchNorm(child.num_features, child.eps, child.momentum).train(child.training)
+            norm._parameters, norm._buffers = child._parameters, child._buffers  # the very same tensors
+            setattr(model, name, norm)
         else:
             convert_sync_batchnorm(child)
     return model

@@ -1,10 +1,10 @@
 """The one training loop: any network of the family, resumable to the bit.
 
-    folder/state.pt            all that the next step depends on
-    folder/model.safetensors   the averaged weights, a checkpoint that loads like any other
-    folder/log.jsonl           one line every `log_every` steps and one per validation
+    folder/state.pt            everything that the next step depends on
+    folder/model.safetensors   the averaged weights, a checkpoint like any other
+    folder/log.jsonl           one line every `log_every` steps, and one per validation
 
-It takes objects and returns a Result; :mod:`tweenlet.compression.teachers` makes the objects from paths.
+It takes objects and returns a Result; :mod:`tweenlet.training.data.build` makes the objects from paths.
 """
 
 from __future__ import annotations
@@ -26,24 +26,28 @@ from torch.optim import Optimizer
 from tweenlet.runtime.json_file import parse_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import BatchSampler, prefetch, sequential
-from tweenlet.training.data.store import CropDataset
+from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.losses import Objective, build_objective, crop_border
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, predict
 
-WRITTEN = ("model.safetensors", "state.pt", "log.jsonl")
-INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+OUTPUT_FILES = ("model.safetensors", "state.pt", "log.jsonl")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+"""Signals that end a training after the step under way, saved."""
 
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a progress callback hears after every step."""
+    """What a progress callback gets after every step."""
 
     step: int
+    """Steps taken, from 1."""
     steps: int
+    """Steps in all."""
     loss: float
     samples_per_second: float
     psnr: float | None
+    """Of the last validation, dB."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,13 @@ class Result:
     """How a training ended."""
 
     model: nn.Module
-    """With the averaged weights, in eval mode."""
+    """The averaged weights, in eval mode."""
     step: int
     seconds: float
     psnr: float | None
     """Of the last validation, dB."""
     blend_psnr: float | None
-    """What blending the two middle frames gets on the same samples."""
+    """PSNR of blending the two middle frames of the same samples, dB."""
     stopped: str
     """"finished", "minutes" or "interrupted"."""
 
@@ -73,17 +77,30 @@ def train(
     objective: Objective | None = None,
     optimiser: Optimizer | None = None,
 ) -> Result:
-    """Train a model until its steps or minutes end or it is interrupted; goes on where `folder` left off.
+    """Train a model until its steps or minutes are over or it is interrupted; resumes from ``folder``.
 
-    It learns the truth by the loss that the options name, or whatever the ``objective`` says, with the
-    optimiser that the options name or one of the caller's, made for the parameters of this very model.
-    SIGTERM, SIGHUP and Ctrl-C end it after the step under way, saved. DivergedError when the loss becomes
-    NaN or explodes: the last saved state stays. ValueError when `folder` holds the training of another
-    network, FileExistsError when it holds such files of another program, BlockingIOError when another run
-    writes into it.
+    SIGTERM, SIGHUP and Ctrl-C end it after the step under way, saved.
+
+    Args:
+        model: what is trained, in place.
+        batches: of the training dataset.
+        validation: dataset to validate on, if any.
+        options: of the training.
+        folder: where the state, the averaged weights and the log are saved.
+        progress: called after every step.
+        objective: what to minimise; by default the losses that the options name, against the truth.
+        optimiser: one made for this model's parameters; by default the one that the options name.
+
+    Raises:
+        DivergedError: the loss became NaN or exploded; the last saved state stays.
+        ValueError: ``folder`` holds the training of another network, or a damaged state.
+        FileExistsError: it holds files of these names that another program wrote.
+        BlockingIOError: another run writes into it.
+        OSError: something cannot be written.
+
     """
-    written = () if (folder / "state.pt").exists() else WRITTEN  # whose state it is shows when it is read
-    with distributed.claim_folder_for_all(folder, written):
+    claimed = () if (folder / "state.pt").exists() else OUTPUT_FILES  # a state is checked when it is read
+    with distributed.claim_folder_for_all(folder, claimed):
         state = TrainingState(model, options, folder, optimiser)
         return _run(state, batches, validation, progress, objective or build_objective(options))
 
@@ -95,64 +112,64 @@ def _run(
     progress: Callable[[StepInfo], None] | None,
     objective: Objective,
 ) -> Result:
-    """The steps that are left."""
+    """Take the steps that are left."""
     options, margin = state.options, state.options.margin
     blend_psnr = None if validation is None else validate(_Blend(), validation, state.device, margin)
-    first, before, begun = state.step, state.seconds, time.monotonic()
+    first_step, earlier_seconds, start = state.step, state.seconds, time.monotonic()
     stopped = "finished"
     with _Interruption() as interruption:
         for batch in prefetch(batches, state.step, options.steps):
             values = state.train_step(batch.to(state.device), objective)
-            elapsed = time.monotonic() - begun
-            state.seconds = before + elapsed
-            speed = (state.step - first) * batches.size / elapsed
+            elapsed = time.monotonic() - start
+            state.seconds = earlier_seconds + elapsed
+            speed = (state.step - first_step) * batches.batch_size / elapsed
             last = state.step == options.steps
             if state.step % options.log_every == 0 or last:
                 state.log({**values, "samples_per_second": round(speed, 1)})
             if validation is not None and (state.step % options.validate_every == 0 or last):
-                state.psnr = validate(state.averaged, validation, state.device, margin)
+                state.psnr = validate(state.ema, validation, state.device, margin)
                 state.log({"psnr": state.psnr, "blend_psnr": blend_psnr})
             if progress:
                 progress(StepInfo(state.step, options.steps, values["loss"], speed, state.psnr))
-            late = options.minutes is not None and state.seconds >= 60 * options.minutes
-            if distributed.any_process(interruption.asked) and not last:
+            out_of_time = options.minutes is not None and state.seconds >= 60 * options.minutes
+            if distributed.any_process(interruption.requested) and not last:
                 stopped = "interrupted"
                 break
-            if distributed.any_process(late) and not last:
+            if distributed.any_process(out_of_time) and not last:
                 stopped = "minutes"
                 break
             if state.step % options.save_every == 0:
                 state.save()
     state.save()
-    return Result(state.averaged, state.step, state.seconds, state.psnr, blend_psnr, stopped)
+    return Result(state.ema, state.step, state.seconds, state.psnr, blend_psnr, stopped)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the log of a training in ``folder``, but for those that are no sound lines of one."""
+    """Read the log of the training in ``folder``; lines that are damaged are skipped."""
     path = folder / "log.jsonl"
     lines = path.read_bytes().splitlines() if path.exists() else []
-    entries = (_entry(line) for line in lines)
+    entries = (_parse_entry(line) for line in lines)
     return [entry for entry in entries if entry is not None]
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
+def _parse_entry(line: bytes) -> dict[str, Any] | None:
     try:
         entry = parse_json(line, "a line")
     except ValueError:
         return None
-    sound = isinstance(entry, dict) and isinstance(entry.get("step"), int)
-    return entry if sound and all(isinstance(v, int | float | None) for v in entry.values()) else None
+    valid = isinstance(entry, dict) and isinstance(entry.get("step"), int)
+    return entry if valid and all(isinstance(v, int | float | None) for v in entry.values()) else None
 
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, samples: CropDataset, device: torch.device | str = "cpu", margin: int = 0
+    model: nn.Module, dataset: CropDataset, device: torch.device | str = "cpu", margin: int = 0
 ) -> float:
-    """Mean PSNR (dB) of a model over samples as they are, without their outer `margin` pixels."""
+    """Return the mean PSNR (dB) of a model over whole samples without their outer ``margin`` pixels."""
     errors: list[Tensor] = []
-    for batch in sequential(samples):
-        there = batch.to(device)
-        error = (predict(model, there).clamp(0, 1) - there.truth).square()
+    for batch in sequential(dataset):
+        batch = batch.to(device)
+        error = (predict(model, batch).clamp(0, 1) - batch.truth).square()
         errors.append(crop_border(error, margin).mean(dim=(1, 2, 3)))
     return float(-10 * (torch.cat(errors) + 1e-8).log10().mean())
 
@@ -165,24 +182,24 @@ class _Blend(nn.Module):
 
 
 class _Interruption(AbstractContextManager["_Interruption"]):
-    """Within it, the first of INTERRUPTING only sets `asked`; a second one acts as it always did."""
+    """While active, the first of STOP_SIGNALS only sets `requested`; a second one acts as usual."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
+        self.requested = False
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            heard = (s for s in INTERRUPTING if signal.getsignal(s) != signal.SIG_IGN)
-            self._before = {s: signal.signal(s, self._hear) for s in heard}
+            numbers = (s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN)
+            self._handlers = {s: signal.signal(s, self._request_stop) for s in numbers}
         return self
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
+    def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def __exit__(self, *_: object) -> None:

@@ -1,8 +1,8 @@
-"""Losses between a prediction and what it should be, and the objectives that a training minimises.
+"""Losses between predictions and targets, and the objective that a training minimises.
 
-LOSSES["laplacian"](prediction, truth) -> scalar       mean-reduced, of (B, 3, H, W) in [0, 1]
-weighted({"laplacian": 1}) -> Loss by several terms
-supervised(options) -> Objective: (prediction, batch) -> what to minimise, and terms to log
+LOSSES["laplacian"](prediction, truth) -> scalar        mean-reduced, of (B, 3, H, W) in [0, 1]
+combine_losses({"laplacian": 1}) -> their weighted sum  and the terms, for the log
+build_objective(options) -> Objective                   (prediction, batch) -> scalar to minimise, terms
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tweenlet.ops.resample import laplacian_pyramid
 from tweenlet.training.data.batches import Batch
 from tweenlet.training.options import TrainOptions
 
-PIECE = 128
-"""Height and width of what the perceptual loss compares, pixels."""
+PERCEPTUAL_CROP = 128
+"""Height and width, in pixels, of the random crop that the perceptual loss compares: the rest costs time."""
 Loss = Callable[[Tensor, Tensor], Tensor]
 Terms = dict[str, Tensor]
 Objective = Callable[[Tensor, Batch], tuple[Tensor, Terms]]
-"""Takes a prediction (B, 3, h, w) float32 for a batch; gives the scalar to minimise, and scalars to log."""
+"""Takes a prediction (B, 3, h, w) float32 and its batch; returns the scalar to minimise, and terms to log."""
 
 
 def laplacian(prediction: Tensor, truth: Tensor) -> Tensor:
-    """L1 between the bands of two 5-level Laplacian pyramids, band i weighted by 2^i.
+    """L1 distance between the bands of two 5-level Laplacian pyramids, band i weighted by 2^i.
 
-    The published loss sums over everything; this one is that divided by the number of values in the truth
-    (B * 3 * H * W), so that neither batch size nor crop changes it. Any H and W; the published one takes
-    multiples of 16.
+    The published loss sums over all values; this one divides by the number of values in the truth
+    (B * 3 * H * W), so that neither batch size nor crop changes its scale. H and W may be any; the published
+    one takes multiples of 16.
     """
     bands = laplacian_pyramid(prediction - truth)  # the pyramid is linear
     total = sum(
@@ -45,19 +45,18 @@ def charbonnier(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The log of each picture's mean squared error, averaged: falls by 1 as PSNR rises by 4.34 dB."""
+    """Mean log of each picture's mean squared error; it falls by 1 as PSNR rises by 4.34 dB."""
     error = (prediction - truth).square().mean(dim=(1, 2, 3))
     return (error + 1e-6).log().mean()
 
 
 def perceptual(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The distance of EfficientNet-lite0's features (:mod:`tweenlet.evaluation.features`) in a random piece.
+    """Distance of EfficientNet-lite0's features (:mod:`tweenlet.evaluation.features`) in a random crop.
 
-    It is of PIECE x PIECE pixels, to save time, and the same in all samples. OSError without the extra
-    `evaluate`.
+    The crop is the same for all samples of a batch. OSError without the extra `evaluate`.
     """
-    top, left = (int(torch.randint(max(0, side - PIECE) + 1, ())) for side in prediction.shape[-2:])
-    area = (..., slice(top, top + PIECE), slice(left, left + PIECE))
+    top, left = (int(torch.randint(max(0, side - PERCEPTUAL_CROP) + 1, ())) for side in prediction.shape[-2:])
+    area = (..., slice(top, top + PERCEPTUAL_CROP), slice(left, left + PERCEPTUAL_CROP))
     with torch.no_grad():
         expected = features(truth[area])
     pairs = zip(features(prediction[area].clamp(0, 1)), expected, strict=True)
@@ -70,12 +69,18 @@ LOSSES: dict[str, Loss] = {
 
 
 def combine_losses(
-    weights: Mapping[str, float], margin: int = 0, border: float = 0.0
+    weights: Mapping[str, float], margin: int = 0, border_weight: float = 0.0
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Terms]]:
-    """The weighted sum of named losses, and each of them, as one function; ValueError for an unknown name.
+    """Build a function that returns the weighted sum of losses, and each of them by name.
 
-    With a ``margin`` in pixels the losses are those of the inside of the pictures, and ``border`` is the
-    weight of the loss of the whole beside it.
+    Args:
+        weights: of each loss, by its name in LOSSES.
+        margin: border, in pixels, that the losses leave out.
+        border_weight: with a margin, the weight of the whole pictures' loss, which is added.
+
+    Raises:
+        ValueError: no loss, or an unknown one; when called, a margin that leaves nothing.
+
     """
     unknown = sorted(set(weights) - set(LOSSES))
     if unknown or not weights:
@@ -88,20 +93,20 @@ def combine_losses(
     def loss(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Terms]:
         value, terms = total(crop_border(prediction, margin), crop_border(truth, margin))
         if margin:
-            value = value + border * total(prediction, truth)[0]
+            value = value + border_weight * total(prediction, truth)[0]
         return value, terms
 
     return loss
 
 
 def build_objective(options: TrainOptions) -> Objective:
-    """The loss that the options name, between the prediction and the truth."""
+    """Build the objective of supervised training: the losses that the options name, against the truth."""
     loss = combine_losses(options.loss, options.margin, options.border_weight)
     return lambda prediction, batch: loss(prediction, batch.truth)
 
 
 def crop_border(pictures: Tensor, margin: int) -> Tensor:
-    """Pictures (..., h, w) without `margin` pixels on each side; ValueError where nothing would be left."""
+    """Crop ``margin`` pixels from each side of (..., h, w); ValueError where nothing would be left."""
     height, width = pictures.shape[-2:]
     if 2 * margin >= min(height, width):
         raise ValueError(f"a margin of {margin} leaves nothing of a crop of {width}x{height}")

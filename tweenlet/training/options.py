@@ -1,8 +1,8 @@
-"""How networks are trained and compressed, as values; the command line shows them as they are written here.
+"""Options of training and compression; the command line shows each attribute's docstring as its help.
 
 TrainOptions   one training, with the learning rate of every step
 Recipe         how samples are made from footage
-Course         which samples are learnt from, and how they come in batches
+DataOptions    which samples to train on, and how they come in batches
 Plan           how a network is compressed
 """
 
@@ -16,54 +16,54 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a network is trained. Resuming to the bit asks for the same options, `minutes` apart."""
+    """How a network is trained. To resume to the bit, keep all of them but `minutes`."""
 
     steps: int = 100_000
     """Steps to train in all."""
     minutes: float | None = None
-    """Stop, saved, after so many minutes, counted over all sessions; the schedule stays by steps."""
+    """Save and stop after this many minutes, counted over all sessions; the schedule still goes by steps."""
     optimiser: Literal["adamw", "adamax"] = "adamw"
-    """The papers train with adamax."""
+    """The optimiser; the papers use adamax."""
     learning_rate: float = 4e-4
-    """The highest of the schedule."""
+    """Peak learning rate of the schedule."""
     warmup: int = 200
-    """Steps over which the rate rises from nothing."""
+    """Steps over which the learning rate rises from 0 to its peak."""
     plateau: float = 0.5
-    """Share of the steps at the full rate, before it falls to nothing as half a cosine."""
+    """Fraction of training up to which the rate stays at its peak, before a half cosine takes it to 0."""
     weight_decay: float = 1e-4
-    """How much every weight shrinks a step, by the learning rate."""
+    """Decoupled weight decay, as in AdamW."""
     max_grad_norm: float = 1.0
-    """Largest norm of the gradient."""
+    """Gradients are clipped to this norm."""
     ema_decay: float = 0.999
-    """Decay of the exponential moving average of the weights, which is what is validated and exported."""
+    """Decay per step of the exponential moving average of the weights, which is validated and exported."""
     freeze_bn_after: float = 0.7
-    """Share of the steps after which batch norms keep their statistics, so that a network learns with those
-    that it is used with: those of small batches differ much (docs/log/compression.md). 1 = never."""
+    """Fraction of training after which batch-norm statistics are frozen, so that a network trains with the
+    statistics it is used with; those of small batches vary much (docs/log/compression.md). 1 = never."""
     loss: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0})
-    """Weights of its terms, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr, and
-    perceptual (distance of features, wants the extra `evaluate`)."""
+    """Weights of the terms, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr, and
+    perceptual (distance of features; needs the extra `evaluate`)."""
     margin: int = 0
-    """Pixels along the borders of a crop that count little: what moves in from beyond cannot be known."""
+    """Border of a crop, in pixels, that counts less: what moves in from outside cannot be predicted."""
     border_weight: float = 0.1
-    """With a margin, the weight of the loss of the whole crop beside that of its inside."""
+    """With a margin, the weight of the whole crop's loss; the loss inside the margin has weight 1."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is by autocast."""
+    """bfloat16 means autocast; weights stay in float32."""
     device: str | None = None
-    """cpu, cuda, ...; CUDA if there is any, else the CPU."""
+    """cpu, cuda, ...; by default CUDA if there is any, else the CPU."""
     log_every: int = 50
     """Steps between lines of the log."""
     validate_every: int = 1000
     """Steps between validations."""
     save_every: int = 500
-    """Steps after which a killed run goes on from."""
+    """Steps between saved states, from which a killed run resumes."""
     divergence_factor: float = 20.0
-    """A loss this many times its running mean stops the training."""
+    """Stop when the loss exceeds this many times its running mean."""
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         rising = min(1.0, (step + 1) / max(1, self.warmup))
-        held = self.plateau * self.steps
-        falling = min(1.0, max(0.0, (step - held) / max(1.0, self.steps - held)))
+        start = self.plateau * self.steps
+        falling = min(1.0, max(0.0, (step - start) / max(1.0, self.steps - start)))
         return self.learning_rate * rising * (0.5 + 0.5 * math.cos(math.pi * falling))
 
     def __post_init__(self) -> None:
@@ -85,14 +85,14 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class SparsifyOptions(TrainOptions):
-    """How a network is trained while OBProx-SG takes its weights to zero: it has an optimiser of its own."""
+    """How a network is trained while OBProx-SG, in place of the optimiser, takes its weights to zero."""
 
     steps: int = 2_000
     """Steps to train in all."""
     learning_rate: float = 0.5
-    """The highest of the schedule; OBProx-SG has no momentum, and the losses are means."""
+    """Peak learning rate of the schedule; large, as OBProx-SG has no momentum and losses are means."""
     freeze_bn_after: float = 0.0
-    """Share of the steps after which batch norms keep their statistics: at once, for it is trained."""
+    """Fraction of training after which batch-norm statistics are frozen; 0, as the network is trained."""
 
 
 @dataclass(frozen=True)
@@ -105,26 +105,26 @@ class DistillOptions(TrainOptions):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a store is made."""
+    """How a dataset is built."""
 
     samples: int = 4500
-    """Samples to train on, of 1.1 MB each on disk, at the crop below and with flows."""
+    """Training samples, 1.1 MB each on disk at the default crop with flows."""
     validation: int = 128
-    """Samples of footage that is held out."""
+    """Validation samples, from footage that is held out."""
     crop: int = 192
-    """Height and width of the samples, pixels."""
+    """Height and width of the stored samples, in pixels."""
     short_side: int = 540
-    """Larger frames are scaled down to this short side; one window in ten stays as large as it is."""
+    """Short side, in pixels, to which larger frames are scaled down; one window in ten is not scaled."""
     crops_per_window: int = 3
     """Samples cut from one window of frames."""
     synthetic: float = 0.15
-    """Share of the training samples that are scenes made from stills."""
+    """Fraction of the training samples that are synthetic scenes made from stills."""
     flows: bool = True
     """Keep optical flow with the samples, for networks that use it."""
     seed: int = 0
-    """Of which windows and crops are taken."""
+    """Seed of the choice of windows and crops."""
     strides: tuple[int, ...] = (1, 2)
-    """Of the windows, in frames: 1 for seven consecutive frames, 2 for every second of thirteen."""
+    """Strides of the windows, in frames: 1 = seven consecutive frames, 2 = every second of thirteen."""
 
     def __post_init__(self) -> None:
         if min(self.samples, self.crop, self.crops_per_window) < 1 or not 0 <= self.synthetic <= 1:
@@ -136,25 +136,25 @@ class Recipe:
             raise ValueError(f"expected strides of 1 or more, got {self.strides}")
 
     @property
-    def still(self) -> int:
-        """Height and width (pixels) of the pieces of stills that scenes are made from."""
+    def still_size(self) -> int:
+        """Height and width, in pixels, of the pieces of stills that synthetic scenes are made from."""
         return self.crop * 3 // 2
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which samples are learnt from, and how they come in batches."""
+    """Which samples to train on, and how they come in batches."""
 
     batch: int = 8
-    """Samples in a step."""
+    """Samples per step."""
     crop: int = 128
-    """Height and width of the samples as they are learnt from, pixels."""
+    """Height and width of the random crops to train on, in pixels."""
     seed: int = 0
-    """Of the first weights, the order of the samples and their augmentation."""
+    """Seed of the initial weights, the order of the samples and their augmentation."""
     store: Path | None = None
-    """Where samples decoded once are kept; OUT/store if not given."""
+    """Folder of the decoded samples; OUT/store by default."""
     validate: list[Path] | None = None
-    """Footage to validate on; without it some clips of DATA are held out."""
+    """Footage to validate on; by default some clips of DATA are held out."""
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -166,13 +166,13 @@ class Plan:
     """How a network is compressed."""
 
     density: float = 0.1
-    """Share of the weights that sparsifying leaves."""
+    """Fraction of the weights that stays nonzero."""
     init: Init = "inherit"
     """Start from the channels that weigh most, or from scratch."""
     alpha: float = 0.1
-    """Weight of the truth beside the teachers."""
+    """Weight of the loss against the truth; the teachers' loss has weight 1."""
     filter_teacher: bool = False
-    """Believe a teacher only where it beats blending."""
+    """Use a teacher only where it is nearer to the truth than blending; the truth elsewhere."""
     sparsify: SparsifyOptions = field(default_factory=SparsifyOptions)
     """Stage 1."""
     distill: DistillOptions = field(default_factory=DistillOptions)

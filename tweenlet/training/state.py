@@ -1,4 +1,4 @@
-"""TrainingState: all that the next training step depends on, one step of it, and how it is kept on disk."""
+"""TrainingState: everything that the next training step depends on, one step of it, and its file on disk."""
 
 from __future__ import annotations
 
@@ -27,21 +27,32 @@ from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
 
 OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
-
-
 BN_AVERAGING_STEPS = 100
-"""Steps over which the statistics of batch norms are averaged before they are kept."""
+"""Steps over which batch-norm statistics are averaged before they are frozen."""
+GRACE_STEPS = 100
+"""First steps, in which the loss may still jump without counting as diverged."""
+RENAMED = {"usual_loss": "running_loss", "averaged": "ema"}
+"""Entries of states saved before they had their present names: old name -> name."""
 
 
 class DivergedError(ValueError):
-    """The loss or its gradient left the finite, or all it had been, at the step that the message names."""
+    """Loss or gradient became infinite or NaN, or exploded, at the step that the message names."""
 
 
 class TrainingState:
-    """Weights, their average, optimiser, step and generators. Goes on from `folder` where one is kept there.
+    """Weights, their moving average, optimiser, step and random generators; resumes from ``folder``.
 
-    Without an ``optimiser``, the one that the options name is made. Of processes that train together, the
-    first one alone writes. ValueError where `folder` holds the training of another network.
+    Of processes that train together, only the first one writes.
+
+    Args:
+        model: what is trained; moved to the device that the options name.
+        options: of the training.
+        folder: where the state, the averaged weights and the log are saved, and a saved state is resumed.
+        optimiser: one made for the model's parameters; by default the one that the options name.
+
+    Raises:
+        ValueError: ``folder`` holds the training of another network, or a damaged state.
+
     """
 
     def __init__(
@@ -50,25 +61,34 @@ class TrainingState:
         self.folder, self.options = folder, options
         self.device = resolve_device(options.device)
         model = _channels_last(model.to(self.device)).train()
-        self.averaged: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
+        self.ema: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
         self.model = distributed.convert_sync_batchnorm(model)
         self.optimiser = optimiser or OPTIMISERS[options.optimiser](
             self.model.parameters(), options.learning_rate, weight_decay=options.weight_decay
         )
         self.step, self.seconds = 0, 0.0
-        self.usual_loss: float | None = None
+        self.running_loss: float | None = None
         self.psnr: float | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "state.pt").exists():
             self._load()
         self._learner = distributed.wrap_ddp(self.model)
         if distributed.rank() == 0:
-            self._shorten_log()
+            self._truncate_log()
 
     def train_step(self, batch: Batch, objective: Objective) -> dict[str, float]:
-        """Take one step; returns the loss, its terms, the norm of the gradient and the rate, by name.
+        """Take one step.
 
-        DivergedError, before anything is changed, where loss or gradient are not finite or explode.
+        Args:
+            batch: on the state's device.
+            objective: what to minimise.
+
+        Returns:
+            By name: "loss", its terms, "gradient" (the norm) and "rate".
+
+        Raises:
+            DivergedError: loss or gradient are not finite, or the loss explodes. Nothing has changed then.
+
         """
         rate = self.options.rate_at(self.step)
         for group in self.optimiser.param_groups:
@@ -78,12 +98,10 @@ class TrainingState:
             prediction = predict(self._learner, batch)
         loss, terms = objective(prediction.float(), batch)
         value = distributed.all_reduce_mean(float(loss.detach()))
-        calm = (
-            self.step > 100 and not 0 <= self.step - self._bn_frozen_from < BN_AVERAGING_STEPS
-        )  # it jumps when norms settle
-        if self.usual_loss is not None and calm:
+        just_frozen = 0 <= self.step - self._bn_frozen_from < BN_AVERAGING_STEPS  # the loss jumps
+        if self.running_loss is not None and self.step > GRACE_STEPS and not just_frozen:
             self._check(
-                "loss", value, batch, limit=self.options.divergence_factor * max(abs(self.usual_loss), 0.1)
+                "loss", value, batch, limit=self.options.divergence_factor * max(abs(self.running_loss), 0.1)
             )
         self._check("loss", value, batch)
         self.optimiser.zero_grad(set_to_none=True)
@@ -93,19 +111,19 @@ class TrainingState:
         self.optimiser.step()
         self.step += 1
         self._update_ema(min(self.options.ema_decay, (1 + self.step) / (10 + self.step)))
-        self.usual_loss = value if self.usual_loss is None else 0.99 * self.usual_loss + 0.01 * value
+        self.running_loss = value if self.running_loss is None else 0.99 * self.running_loss + 0.01 * value
         by_name = {name: distributed.all_reduce_mean(float(term.detach())) for name, term in terms.items()}
         return {"loss": value, **by_name, "gradient": norm, "rate": rate}
 
     def _update_batchnorms(self) -> None:
-        """Let batch norms first take the mean of their statistics over some steps, and then keep it."""
-        since = self._bn_frozen_from
-        start = max(0, since - BN_AVERAGING_STEPS)
+        """Average the statistics of batch norms over BN_AVERAGING_STEPS, and freeze them after that."""
+        frozen_from = self._bn_frozen_from
+        start = max(0, frozen_from - BN_AVERAGING_STEPS)
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
-                if self.step >= since:
+                if self.step >= frozen_from:
                     module.eval()
-                elif self.step >= start and since < self.options.steps:
+                elif self.step >= start and frozen_from < self.options.steps:
                     module.momentum = 1 / (self.step - start + 1)
 
     @property
@@ -121,21 +139,21 @@ class TrainingState:
             )
 
     def _last_save(self) -> str:
-        kept = (self.folder / "state.pt").exists()
-        return f"the last good state is in {self.folder}" if kept else "no state had been saved yet"
+        saved = (self.folder / "state.pt").exists()
+        return f"the last good state is in {self.folder}" if saved else "no state had been saved yet"
 
     @torch.no_grad()
     def _update_ema(self, decay: float) -> None:
-        mean, now = self.averaged.state_dict(), self.model.state_dict()
-        learnt = dict(self.model.named_parameters()).keys()
-        for name, tensor in mean.items():
-            if name in learnt or (tensor.is_floating_point() and self.step <= self._bn_frozen_from):
-                tensor.lerp_(now[name], 1 - decay)  # norms' statistics too: they must fit the mean weights
+        average, current = self.ema.state_dict(), self.model.state_dict()
+        parameters = dict(self.model.named_parameters()).keys()
+        for name, tensor in average.items():
+            if name in parameters or (tensor.is_floating_point() and self.step <= self._bn_frozen_from):
+                tensor.lerp_(current[name], 1 - decay)  # batch-norm statistics too: they must fit the weights
             else:
-                tensor.copy_(now[name])
+                tensor.copy_(current[name])
 
     def log(self, values: Mapping[str, float | None]) -> None:
-        """Add a line to the log."""
+        """Append a line to the log; OSError where that fails."""
         entry = {"step": self.step, **values, "seconds": round(self.seconds, 1)}
         if distributed.rank():
             return
@@ -146,16 +164,16 @@ class TrainingState:
         except OSError as error:
             raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
-    def _shorten_log(self) -> None:
-        """Forget the lines of steps that a killed session took and did not save."""
+    def _truncate_log(self) -> None:
+        """Drop the lines of steps that a killed session took and did not save."""
         path = self.folder / "log.jsonl"
         if path.exists():
             lines = path.read_text(errors="replace").splitlines(keepends=True)
-            lasting = "".join(line for line in lines if _step_of(line) <= self.step)
-            write_bytes_atomically(path, lasting.encode())
+            valid = "".join(line for line in lines if _step_of(line) <= self.step)
+            write_bytes_atomically(path, valid.encode())
 
     def save(self) -> None:
-        """Keep the state, and export the averaged weights; each file appears whole."""
+        """Save the state and export the averaged weights; each file appears whole. OSError where it fails."""
         if distributed.rank():
             return
         state = {
@@ -163,50 +181,50 @@ class TrainingState:
             "options": json.dumps(asdict(self.options)),
             "step": self.step,
             "seconds": self.seconds,
-            "usual_loss": self.usual_loss,
+            "running_loss": self.running_loss,
             "psnr": self.psnr,
             "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
         _write(self.folder / "state.pt", state)
-        if isinstance(self.averaged, STMFNet):
+        if isinstance(self.ema, STMFNet):
             extra = {"step": str(self.step)}
             if self.psnr is not None:
                 extra["validation_psnr"] = f"{self.psnr:.3f}"
-            weights.save(self.folder / "model.safetensors", self.averaged, extra)
+            weights.save(self.folder / "model.safetensors", self.ema, extra)
 
     def _load(self) -> None:
         path = self.folder / "state.pt"
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            held = state["config"]
+            config = state["config"]
         except MemoryError:
             raise
         except Exception as error:
             raise ValueError(f"not a readable training state: {path}") from error
-        if held != _config_of(self.model):
-            raise ValueError(f"{self.folder} holds the training of another network: {held}")
+        if config != _config_of(self.model):
+            raise ValueError(f"{self.folder} holds the training of another network: {config}")
         try:
-            self._take(state)
+            self._restore({RENAMED.get(name, name): value for name, value in state.items()})
         except MemoryError:
             raise
-        except Exception as error:  # whatever was done to it: the message names the file
+        except Exception as error:  # whatever the damage is: the message names the file
             raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
 
-    def _take(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state. Any error where that is no such state."""
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Resume from a state; raises any error where it is damaged."""
         self.model.load_state_dict(state["model"])
-        self.averaged.load_state_dict(state["averaged"])
+        self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
-        for parameter, held in self.optimiser.state.items():
-            shapes = {tuple(value.shape) for value in held.values() if isinstance(value, Tensor)}
+        for parameter, entries in self.optimiser.state.items():
+            shapes = {tuple(value.shape) for value in entries.values() if isinstance(value, Tensor)}
             if not shapes <= {(), tuple(parameter.shape)}:
                 raise ValueError(f"expected {tuple(parameter.shape)} in the optimiser, got {shapes}")
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self.usual_loss, self.psnr = _number(state["usual_loss"]), _number(state["psnr"])
+        self.running_loss, self.psnr = _float_or_none(state["running_loss"]), _float_or_none(state["psnr"])
         if self.step < 0 or not math.isfinite(self.seconds):
             raise ValueError(f"expected a step and seconds, got {self.step} and {self.seconds}")
         torch.set_rng_state(state["random"].cpu())
@@ -215,32 +233,35 @@ class TrainingState:
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a state, with room taken first; OSError, and the old one is as it was, where that fails."""
+    """Write a state into preallocated space; OSError where that fails, and the old file stays as it was."""
     try:
         with atomic_write(path) as partial:
-            preallocate(partial, _bytes_in(state) + 2**20)  # names, shapes and gaps between tensors
+            preallocate(partial, _tensor_bytes(state) + 2**20)  # names, shapes and gaps between tensors
             with partial.open("r+b") as file:
                 torch.save(state, file)
                 file.truncate()
-    except RuntimeError as error:  # of torch, whatever it was that went wrong
+    except RuntimeError as error:  # what torch raises for any failed write
         raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
-def _bytes_in(value: Any) -> int:
-    """What the tensors in a nest of mappings and sequences take."""
+def _tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in nested mappings and sequences."""
     if isinstance(value, Tensor):
         return value.nbytes
     if isinstance(value, Mapping | list | tuple):
-        return sum(map(_bytes_in, value.values() if isinstance(value, Mapping) else value))
+        return sum(map(_tensor_bytes, value.values() if isinstance(value, Mapping) else value))
     return 0
 
 
-def _number(value: Any) -> float | None:
+def _float_or_none(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
-    """The model's (B, 3, h, w) for a batch, with the batch's flows where its config asks for them."""
+    """Run a model on a batch, with the batch's flows where its config asks for them; returns (B, 3, h, w).
+
+    ValueError where the model needs flows and the batch has none.
+    """
     network = model.module if isinstance(model, DistributedDataParallel) else model
     if isinstance(network, STMFNet | Fast) and network.config.flow == "dis":
         if batch.flows is None:
@@ -250,10 +271,10 @@ def predict(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _channels_last(model: nn.Module) -> nn.Module:
-    """The model with its kernels laid out channels last, which most convolutions like best.
+    """Lay convolution kernels out channels last, which most convolutions run fastest with.
 
-    But for 3-D kernels on pictures: PyTorch's batch norms take the variance of what comes out, channels last,
-    as a difference of large numbers, and gradients were off by 0.2 %.
+    3-D kernels on pictures stay as they are: for channels-last outputs PyTorch's batch norm computes the
+    variance as a difference of large numbers, and gradients were off by 0.2 %.
     """
     for parameter in model.parameters():
         if parameter.dim() == 4:

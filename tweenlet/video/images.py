@@ -20,13 +20,12 @@ from tweenlet.video.conversion import convert_picture, from_rgb, to_rgb
 from tweenlet.video.frame import Frame
 from tweenlet.video.image_tags import ImageTags, add_tags, read_tags, strip_png_profile
 from tweenlet.video.orientation import UPRIGHT, Orientation
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+from tweenlet.video.suffixes import WRITABLE_IMAGES
 
 
 def is_image(path: Path) -> bool:
     """Whether the name is one of a PNG, JPEG, TIFF or WebP file."""
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in WRITABLE_IMAGES
 
 
 def is_animated(path: Path) -> bool:
@@ -55,7 +54,7 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def list_images(location: Path) -> list[Path]:
+def list_images(location: Path, suffixes: Sequence[str] = WRITABLE_IMAGES) -> list[Path]:
     """The images of a folder, or those that a glob in the last part of a path names, in natural order.
 
     Files ._NAME are left out: they are what macOS writes beside NAME, and are no images.
@@ -66,7 +65,9 @@ def list_images(location: Path) -> list[Path]:
         if not location.parent.is_dir():
             raise FileNotFoundError(f"no such folder: {location.parent}")
         found = location.parent.glob(location.name)
-    images = (p for p in found if is_image(p) and p.is_file() and not p.name.startswith("._"))
+    images = (
+        p for p in found if p.suffix.lower() in suffixes and p.is_file() and not p.name.startswith("._")
+    )
     return sorted(images, key=natural_key)
 
 

@@ -1,43 +1,171 @@
-"""Build: from paths to samples on disk, and to the batches that a training takes.
+"""Build: from paths of footage to datasets, and from datasets to batches.
 
-folders of footage --build_dataset--> store --CourseOptions--> batches, validation
+    paths --find_clips--> clips --scan_footage--> FootageScan --plan_dataset--> DatasetPlan
+                                      CropDataset <--read-- folder <--write_dataset--/
+
+A dataset is built whole or not at all. It is never replaced: a folder that was built by another recipe or
+from other files, or that holds anything else, is an error, and stays as it is.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from tweenlet.runtime.atomic import atomic_write_folder
+from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Array, BatchSampler
-from tweenlet.training.data.store import CropDataset, Progress, build_dataset
-from tweenlet.training.options import DataOptions
+from tweenlet.training.data.clips import clip_size, find_clips, name_few
+from tweenlet.training.data.dataset import CropDataset, Progress, damaged
+from tweenlet.training.data.plan import plan_dataset
+from tweenlet.training.data.scan import scan_footage
+from tweenlet.training.data.write import write_dataset
+from tweenlet.training.options import DataOptions, Recipe
 
 
 def open_datasets(
-    data_options: DataOptions,
+    options: DataOptions,
     data: Sequence[str | Path],
     out: Path,
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[CropDataset, CropDataset | None]:
-    """Samples to train and to validate on, made from footage if they are not in the course's store yet.
+    """Open the datasets to train and to validate on, and build them first if need be.
 
-    ``notify`` hears what was found, with the names of what is missing or unusable, before anything is made.
-    Of processes that train together the first one makes them. Errors as of
-    :func:`~tweenlet.training.data.store.build_dataset`.
+    Of processes that train together, the first one builds.
+
+    Args:
+        options: the recipe, the folder (``out/store`` by default) and the footage to validate on.
+        data: footage to train on.
+        out: the folder of the training.
+        notify: called with a summary of the footage, with unusable clips by name, before building.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Raises: as :func:`build_dataset`.
+
     """
-    store = data_options.store or out / "store"
-    store.parent.mkdir(parents=True, exist_ok=True)
-    hears = None if distributed.rank() else notify
+    folder = options.store or out / "store"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with distributed.main_process_first():
         return build_dataset(
-            data, store, data_options.recipe, data_options.validate, notify=hears, progress=progress
-        )
+            data, folder, options.recipe, options.validate,
+            notify=None if distributed.rank() else notify, progress=progress,
+        )  # fmt: skip
 
 
 def make_sampler(
-    data_options: DataOptions, samples: CropDataset, teacher_frames: Sequence[Array] = ()
+    options: DataOptions, dataset: CropDataset, teacher_frames: Sequence[Array] = ()
 ) -> BatchSampler:
-    """The samples in batches, as the course says."""
-    return BatchSampler(samples, data_options.batch, data_options.crop, data_options.seed, teacher_frames)
+    """The sampler of a dataset's batches with the batch size, crop and seed that the options name."""
+    return BatchSampler(dataset, options.batch, options.crop, options.seed, teacher_frames)
+
+
+def build_dataset(
+    paths: Sequence[str | Path],
+    folder: Path,
+    recipe: Recipe,
+    validate: Sequence[str | Path] | None = None,
+    workers: int = 2,
+    notify: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> tuple[CropDataset, CropDataset | None]:
+    """Open the training and the validation dataset in ``folder``; build them where it is empty or missing.
+
+    Args:
+        paths: footage to train on: videos, folders of videos or frames, published data sets.
+        folder: where the dataset is, or will be.
+        recipe: how it is built.
+        validate: footage to validate on; by default some clips of ``paths`` are held out.
+        workers: clips that are read at the same time.
+        notify: called with a summary of the footage, with unusable clips by name, before building.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        ValueError: no usable footage; or ``folder`` holds a dataset of another recipe or other files, which
+            the message names, a damaged one, or anything else.
+        FileNotFoundError: a path does not exist.
+        BlockingIOError: another run is building there.
+        OSError: the disk has no room.
+
+    """
+    clips = find_clips(paths)
+    validation = None if validate is None else find_clips(validate)
+    identity: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "clips": [[str(p.resolve()), clip_size(p)] for p in sorted({*clips, *(validation or ())})],
+        "validate": [str(Path(path).resolve()) for path in validate] if validate else None,
+    }
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        with atomic_write_folder(folder) as partial:
+            footage = scan_footage(clips, recipe.crop, validation, recipe.strides, workers, progress)
+            if notify:
+                notify(str(footage))
+            write_dataset(plan_dataset(footage, recipe), partial, workers, progress)
+            label = json.dumps({**identity, "survey": str(footage)}, indent=1)
+            (partial / "recipe.json").write_text(label)
+    else:
+        summary = _check_identity(folder, json.loads(json.dumps(identity)))
+        if notify:
+            notify(summary)
+    held_out = folder / "validation"
+    return CropDataset(folder / "train"), CropDataset(held_out) if held_out.exists() else None
+
+
+def _check_identity(folder: Path, identity: dict[str, Any]) -> str:
+    """The stored summary of the footage; ValueError where another recipe or other files were used."""
+    label = _read_label(folder)
+    if differences := _differences(label, identity):
+        raise ValueError(
+            f"{folder} holds samples that were built differently: {'; '.join(differences)}. Ask for them as "
+            "they were built, or name another folder for new ones (--store)"
+        )
+    return str(label.get("survey", ""))
+
+
+def _read_label(folder: Path) -> dict[str, Any]:
+    path = folder / "recipe.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} is not empty and holds no samples: name another folder for them (--store)"
+        )
+    label = read_json(path)
+    if not isinstance(label, dict) or not isinstance(label.get("recipe"), dict):
+        raise damaged(path, "expected how samples were built")
+    return label
+
+
+def _differences(label: dict[str, Any], identity: dict[str, Any]) -> list[str]:
+    """How the stored label differs from what is asked for; settings that it lacks had their defaults."""
+    defaults = json.loads(json.dumps(asdict(Recipe())))
+    stored, recipe = {**defaults, **label["recipe"]}, identity["recipe"]
+    differences = [
+        f"--recipe.{name} was {stored.get(name)}, now {value}"
+        for name, value in recipe.items()
+        if stored.get(name) != value
+    ]
+    differences += [f"recipe.{name} is not known here" for name in stored if name not in recipe]
+    if label.get("validate") != identity["validate"]:
+        differences.append(f"--validate was {label.get('validate')}, now {identity['validate']}")
+    return differences + _clip_differences(label.get("clips"), identity["clips"])
+
+
+def _clip_differences(stored: Any, current: list[list[Any]]) -> list[str]:
+    if stored == current:
+        return []
+    before = {str(clip): size for clip, size in stored} if _is_clip_list(stored) else {}
+    now = {str(clip): size for clip, size in current}
+    kinds = {
+        "gone": [clip for clip in before if clip not in now],
+        "new": [clip for clip in now if clip not in before],
+        "changed": [clip for clip in now if clip in before and before[clip] != now[clip]],
+    }
+    named = [f"{len(clips)} {kind} ({name_few(clips)})" for kind, clips in kinds.items() if clips]
+    return [f"the clips differ: {', '.join(named) or 'in their order'}"]
+
+
+def _is_clip_list(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in values)

@@ -1,8 +1,8 @@
-"""Clips: found in folders of videos, of frame folders and of published data sets, and read frame by frame.
+"""Clips: found in folders of videos, of frames and of published data sets, and read frame by frame.
 
-    paths --find_clips--> clips --frames_of, thumbnails_of--> pictures
+    paths --find_clips--> clips --read_frames, read_thumbnails--> pictures
 
-What a folder is shows in its layout:
+A folder is recognised by its layout:
 
     sequences/ and sep_trainlist.txt   Vimeo-90K: a clip of im1.png .. im7.png for every line of the list
     quintuplet.png                     a window of BVI-DVC: its frames 1, 3, 5, 7, 4 as square tiles in a row
@@ -21,28 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tweenlet.video.conversion import to_rgb8
-from tweenlet.video.images import decode_image, natural_key
+from tweenlet.video.images import decode_image, list_images
+from tweenlet.video.suffixes import IMAGES, is_video
 
 Pixels = NDArray[np.uint8]
 
-VIDEOS = frozenset(
-    (
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
-        *(".ts", ".y4m", ".h264", ".h265", ".264", ".265", ".hevc"),
-    )
-)
-IMAGES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"))
 WINDOW = 7
-"""Consecutive frames that are learnt from together: a clip has as many at least."""
+"""Consecutive frames that make one sample, and so the fewest frames of a clip."""
 TRAIN_LIST, TEST_LIST = "sep_trainlist.txt", "sep_testlist.txt"
-"""Of Vimeo-90K: a line for each septuplet, such as 00001/0001, below sequences/."""
+"""Vimeo-90K's lists: a line such as 00001/0001 for each septuplet below sequences/."""
 QUINTUPLET = "quintuplet.png"
+"""BVI-DVC's file of five frames."""
 TILES = (0, 1, 4, 2, 3)
-"""Of a quintuplet, in the order of time."""
+"""Tiles of a quintuplet in order of time."""
 
 
 class UnusableError(OSError):
-    """A clip that cannot be used: the file of it that is to blame, and why."""
+    """A clip cannot be used; ``file`` is what is at fault, ``reason`` says why."""
 
     def __init__(self, file: Path, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
@@ -50,24 +45,29 @@ class UnusableError(OSError):
 
 
 def find_clips(paths: Iterable[str | Path]) -> list[Path]:
-    """Every video file and every folder of images at or below the paths, complete or not.
+    """List every video file and every folder of images at or below the paths, complete or not.
 
-    Of Vimeo-90K, also where a path is a part of it, the septuplets of the training list and no others, the
-    missing ones too. FileNotFoundError for a path that does not exist; ValueError where one has nothing.
+    Of Vimeo-90K, or a folder within it, these are the septuplets of the training list only, including those
+    that are missing.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or Vimeo-90K lacks its training list.
+        ValueError: a path holds no clip, or a septuplet is listed for training and for testing.
+
     """
     clips: set[Path] = set()
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"no such file or folder: {path}")
-        found = set(_clips_at(path))
-        if not found:
+        here = set(_clips_at(path))
+        if not here:
             raise ValueError(f"no video, no folder of images and no septuplet to train on in {path}")
-        clips |= found
+        clips |= here
     return sorted(clips)
 
 
 def _clips_at(path: Path) -> Iterator[Path]:
-    if path.is_file() and path.suffix.lower() in VIDEOS:
+    if path.is_file() and is_video(path):
         yield path
     here = path.absolute()
     for root in (parent.parent for parent in [here, *here.parents] if parent.name == "sequences"):
@@ -79,10 +79,9 @@ def _clips_at(path: Path) -> Iterator[Path]:
         if _is_vimeo(folder):
             yield from _septuplets(folder)
             folders.remove("sequences")
-        suffixes = [(name, Path(name).suffix.lower()) for name in names]
-        videos = [folder / name for name, suffix in suffixes if suffix in VIDEOS]
+        videos = [folder / name for name in names if is_video(Path(name))]
         yield from videos
-        images = sum(suffix in IMAGES for _, suffix in suffixes)
+        images = sum(Path(name).suffix.lower() in IMAGES for name in names)
         if images >= WINDOW or (images and not videos):
             yield folder
 
@@ -92,10 +91,7 @@ def _is_vimeo(folder: Path) -> bool:
 
 
 def _septuplets(root: Path) -> list[Path]:
-    """The training septuplets of Vimeo-90K, there or not.
-
-    FileNotFoundError where their list is missing; ValueError where a septuplet is in both lists.
-    """
+    """The training septuplets of Vimeo-90K, whether they exist or not; errors as of :func:`find_clips`."""
     if not (root / TRAIN_LIST).exists():
         raise FileNotFoundError(f"{root} has sequences and {TEST_LIST} but no {TRAIN_LIST}")
     train, test = (
@@ -108,18 +104,24 @@ def _septuplets(root: Path) -> list[Path]:
 
 
 def name_few(names: Sequence[object], most: int = 3) -> str:
-    """The first few of many names, and how many more there are."""
+    """Join the first few of many names, and say how many more there are."""
     more = [f"and {len(names) - most} more"] if len(names) > most else []
     return ", ".join([*map(str, names[:most]), *more])
 
 
-def images_in(folder: Path) -> list[Path]:
+def list_frames(folder: Path) -> list[Path]:
     """The images of a folder, in the natural order of their names."""
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGES), key=natural_key)
+    return list_images(folder, IMAGES)
+
+
+def clip_size(clip: Path) -> int:
+    """Bytes on disk; 0 for a clip that is missing."""
+    files = list_frames(clip) if clip.is_dir() else [clip]
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def read_image(path: Path) -> Pixels:
-    """An image, (H, W, 3) uint8 RGB. UnusableError where it cannot be read or is cut short."""
+    """Read an image, (H, W, 3) uint8 RGB; UnusableError where it cannot be read or is cut short."""
     try:
         picture = decode_image(path)
     except (OSError, ValueError):
@@ -130,14 +132,14 @@ def read_image(path: Path) -> Pixels:
 
 
 def _is_cut_short(jpeg: bytes) -> bool:
-    """Whether the last scan of a JPEG has no end, which decoders fill with grey."""
+    """Whether the last scan of a JPEG has no end; decoders fill what is missing with grey."""
     return jpeg.rfind(b"\xff\xd9") < jpeg.rfind(b"\xff\xda")
 
 
 def read_frames(clip: Path) -> Iterator[Pixels]:
-    """Every frame of a clip, (H, W, 3) uint8 RGB, in order of time: what inference sees, rounded.
+    """Read every frame of a clip in order of time, (H, W, 3) uint8 RGB: what inference sees, rounded.
 
-    UnusableError where it cannot be read.
+    UnusableError where the clip cannot be read.
     """
     if is_quintuplet(clip):
         yield from _tiles(clip / QUINTUPLET)
@@ -150,7 +152,7 @@ def read_frames(clip: Path) -> Iterator[Pixels]:
 
 
 def is_quintuplet(clip: Path) -> bool:
-    """Whether a clip is a folder with a quintuplet: frames 0, 2, 3, 4 and 6 of seven, and no others."""
+    """Whether a clip is a folder with a quintuplet, which has only frames 0, 2, 3, 4 and 6 of seven."""
     return (clip / QUINTUPLET).exists()
 
 
@@ -164,9 +166,9 @@ def _tiles(path: Path) -> Iterator[Pixels]:
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    """The frames of a folder; of a septuplet, exactly its seven."""
+    """The images of a folder; of a septuplet, exactly its seven."""
     if folder.parent.parent.name != "sequences" or not _is_vimeo(folder.parents[2]):
-        return images_in(folder)
+        return list_frames(folder)
     files = [folder / f"im{number}.png" for number in range(1, WINDOW + 1)]
     for file in files:
         if not file.exists():
@@ -175,7 +177,7 @@ def _frame_files(folder: Path) -> list[Path]:
 
 
 def read_thumbnails(clip: Path, short_side: int) -> Iterator[tuple[Pixels, tuple[int, int]]]:
-    """Every frame of a clip as a grey thumbnail (h, w) uint8, and the (width, height) of the frame."""
+    """Read every frame of a clip as a grey thumbnail (h, w) uint8, with the frame's (width, height)."""
     if clip.is_dir():
         for picture in read_frames(clip):
             height, width = picture.shape[:2]
@@ -199,6 +201,6 @@ def _decoded(clip: Path) -> Iterator[av.VideoFrame]:
 
 
 def fit_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """The (width, height) scaled so that the short side is at most `short_side`."""
+    """Scale a (width, height) down so that its short side is at most ``short_side``."""
     scale = min(1.0, short_side / min(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))

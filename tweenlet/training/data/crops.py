@@ -1,14 +1,13 @@
-"""Harvest: crops of a clip's windows, most of them where much moves, with optical flow of the whole frames.
+"""Crops of a clip's windows, most of them where much moves, with optical flow of the whole frames.
 
-clip + slots to fill -> windows drawn by their motion -> whole frames, scaled -> flow -> crops into the slots
+clip, number of crops -> windows drawn by their motion -> whole frames, scaled -> flow -> crops
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,117 +16,103 @@ from numpy.typing import NDArray
 
 from tweenlet.flow.dis import window_flows
 from tweenlet.training.data.clips import Pixels, fit_size, read_frames
+from tweenlet.training.data.dataset import CropLocation
+from tweenlet.training.data.plan import apportion, difficulty
 from tweenlet.training.data.scan import ClipScan, Window
 from tweenlet.training.options import Recipe
 
-
-@dataclass(frozen=True)
-class CropLocation:
-    """Where in the footage a sample is from."""
-
-    clip: str
-    first: int
-    """The first frame of the window, counted from 0: frame first + 3 stride is the truth."""
-    stride: int
-    width: int
-    """Of the whole frame once scaled, pixels."""
-    height: int
-    top: int
-    """Of the crop within the scaled frame, pixels."""
-    left: int
-
-    def __str__(self) -> str:
-        return f"{self.clip}#{self.first}+{self.stride}"
-
-
-def difficulty(window: Window) -> float:
-    """How much a window has to teach, 0.05 to 1: full up to 30 dB of blending, little from 46 dB."""
-    return float(np.clip((46.0 - window.blend) / 16.0, 0.05, 1.0)) * (1.0 if window.stride == 1 else 0.4)
-
-
-def weight(footage: ClipScan) -> float:
-    """A clip's share: grows with its length by the square root only, and with its motion."""
-    return float(np.sqrt(len(footage.windows)) * np.mean([difficulty(window) for window in footage.windows]))
-
-
-def apportion(weights: Sequence[float], count: int) -> list[int]:
-    """`count` things divided in proportion to weights, by largest remainders; few things spread all along."""
-    exact = np.asarray(weights) / np.sum(weights) * count
-    if count < len(exact):
-        return [int(n) for n in np.diff(np.rint(np.cumsum(exact)), prepend=0)]
-    whole = np.floor(exact).astype(int)
-    for index in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
-        whole[index] += 1
-    return [int(n) for n in whole]
+MAX_STILLS = 3
+"""Stills kept of one clip for synthetic scenes."""
+GRID = 8
+"""Crops begin at multiples of so many pixels."""
 
 
 def extract_crops(
-    footage: ClipScan, recipe: Recipe, frames: NDArray[np.uint8], flows: NDArray[np.float16] | None
+    clip: ClipScan, recipe: Recipe, frames: NDArray[np.uint8], flows: NDArray[np.float16] | None
 ) -> tuple[list[CropLocation], list[Pixels]]:
-    """Decode one clip, filling the given slots with crops of its windows.
+    """Decode one clip and fill arrays with crops of its windows.
 
-    Returns the places of the crops and at most three stills. OSError where the clip is not what was scanned.
+    Args:
+        clip: the scan of the clip.
+        recipe: how crops are made; the same recipe and clip give the same crops.
+        frames: (n, 5, 3, crop, crop), filled here.
+        flows: (n, 4, 2, crop, crop), filled here unless None.
+
+    Returns:
+        Where the n crops are from, and at most MAX_STILLS whole frames that are large enough for scenes.
+
+    Raises:
+        OSError: the clip is no longer what was scanned.
+
     """
     if not len(frames):
         return [], []
-    seed = int.from_bytes(hashlib.sha256(footage.path.name.encode()).digest()[:8], "big")
+    seed = int.from_bytes(hashlib.sha256(clip.path.name.encode()).digest()[:8], "big")
     random = np.random.default_rng([recipe.seed, seed])
-    hard = np.array([difficulty(window) for window in footage.windows])
-    number = min(-(-len(frames) // recipe.crops_per_window), len(hard))
-    chosen = [
-        footage.windows[i] for i in random.choice(len(hard), number, replace=False, p=hard / hard.sum())
-    ]
-    by_end: dict[int, list[tuple[Window, int]]] = {}
-    for window, crops in zip(chosen, apportion([1.0] * number, len(frames)), strict=True):
-        by_end.setdefault(window.frames[-1], []).append((window, crops))
-    recent: deque[Pixels] = deque(maxlen=max(w.frames[-1] - w.first for w in chosen) + 1)
+    crops_of = _draw_windows(clip, recipe, len(frames), random)
+    by_last_frame: dict[int, list[Window]] = defaultdict(list)
+    for window in crops_of:
+        by_last_frame[window.frames[-1]].append(window)
+    recent: deque[Pixels] = deque(maxlen=max(w.frames[-1] - w.first for w in crops_of) + 1)
     locations: list[CropLocation] = []
     stills: list[Pixels] = []
-    for index, frame in enumerate(read_frames(footage.path)):
+    for index, frame in enumerate(read_frames(clip.path)):
         recent.append(frame)
-        for window, crops in by_end.get(index, ()):
-            short = int(
-                random.choice([recipe.short_side, 10**6, recipe.short_side * 2 // 3], p=[0.75, 0.1, 0.15])
-            )
-            size = fit_size(footage.width, footage.height, max(short, recipe.crop))
+        for window in by_last_frame.get(index, ()):
+            size = fit_size(clip.width, clip.height, _draw_short_side(recipe, random))
             five = [downscale(recent[number - index - 1], size) for number in window.frames]
-            moving = flows_of(five) if flows is not None else None
-            for top, left in _corners(five, crops, recipe.crop, random):
+            window_flow = flows_of(five) if flows is not None else None
+            for top, left in _draw_corners(five, crops_of[window], recipe.crop, random):
                 slot = len(locations)
-                locations.append(
-                    CropLocation(str(footage.path), window.first, window.stride, *size, top, left)
-                )
+                locations.append(CropLocation(str(clip.path), window.first, window.stride, *size, top, left))
                 area = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
                 frames[slot] = [picture[area].transpose(2, 0, 1) for picture in five]
-                if flows is not None and moving is not None:
-                    flows[slot] = moving[:, :, *area]
-            if len(stills) < 3 and min(size) >= recipe.still:
+                if flows is not None and window_flow is not None:
+                    flows[slot] = window_flow[:, :, *area]
+            if len(stills) < MAX_STILLS and min(size) >= recipe.still_size:
                 stills.append(five[2])
     if len(locations) != len(frames):
-        raise OSError(f"{footage.path} changed while it was read")
+        raise OSError(f"{clip.path} changed while it was read")
     return locations, stills
 
 
+def _draw_windows(
+    clip: ClipScan, recipe: Recipe, count: int, random: np.random.Generator
+) -> dict[Window, int]:
+    """Windows drawn by their difficulty, and how many crops each gives."""
+    weights = np.array([difficulty(window) for window in clip.windows])
+    number = min(-(-count // recipe.crops_per_window), len(weights))
+    drawn = random.choice(len(weights), number, replace=False, p=weights / weights.sum())
+    crops = apportion([1.0] * number, count)
+    return {clip.windows[index]: n for index, n in zip(drawn, crops, strict=True)}
+
+
+def _draw_short_side(recipe: Recipe, random: np.random.Generator) -> int:
+    """The short side, in pixels, that a window is scaled down to: mostly the recipe's, never below a crop."""
+    sides = [recipe.short_side, 10**6, recipe.short_side * 2 // 3]
+    return max(int(random.choice(sides, p=[0.75, 0.1, 0.15])), recipe.crop)
+
+
 def downscale(picture: Pixels, size: tuple[int, int]) -> Pixels:
-    """A picture (H, W, 3) uint8 brought down to a size (width, height)."""
+    """Scale a picture (H, W, 3) uint8 down to a (width, height) by averaging."""
     if (picture.shape[1], picture.shape[0]) == size:
         return picture
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _corners(
+def _draw_corners(
     five: Sequence[Pixels], count: int, crop: int, random: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Corners (top, left) of crops: two in three where blending fails, the others anywhere."""
+    """Corners (top, left) of crops: two thirds of the chance where blending fails, the rest anywhere."""
     before, truth, after = (picture.astype(np.float32) for picture in five[1:4])
     error = np.abs((before + after) / 2 - truth).mean(axis=2)
     sums = cv2.integral(error)
-    inside = sums[crop:, crop:] - sums[:-crop, crop:] - sums[crop:, :-crop] + sums[:-crop, :-crop]
-    grid = np.maximum(inside[::8, ::8], 1e-3)
+    in_crop = sums[crop:, crop:] - sums[:-crop, crop:] - sums[crop:, :-crop] + sums[:-crop, :-crop]
+    grid = np.maximum(in_crop[::GRID, ::GRID], 1e-3)
     motion = (grid / grid.sum()).ravel()
     chances = motion * 2 / 3 + 1 / 3 / motion.size
     corners = random.choice(motion.size, count, replace=motion.size < count, p=chances / chances.sum())
-    return [(int(c) // grid.shape[1] * 8, int(c) % grid.shape[1] * 8) for c in corners]
+    return [(int(c) // grid.shape[1] * GRID, int(c) % grid.shape[1] * GRID) for c in corners]
 
 
 def flows_of(five: Sequence[Pixels] | Pixels) -> NDArray[np.float32]:

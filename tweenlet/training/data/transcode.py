@@ -1,9 +1,9 @@
-"""Pack: footage made small enough to travel to a machine that trains.
+"""Transcode: footage made small enough to travel to the machine that trains.
 
     folders of footage --scan--> usable clips --their middles, scaled--> H.264 files of `megabytes` together
 
-A pack is a folder of videos, so that training reads it like any other footage. Frames are kept one to one:
-the windows of a pack are windows of the footage.
+The result is a folder of videos that training reads like any other footage. Frames are kept one to one: the
+windows of the new videos are windows of the footage.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import cv2
 import numpy as np
 
 from tweenlet.runtime.atomic import atomic_write_folder
-from tweenlet.training.data.clips import fit_size, name_few, read_frames
-from tweenlet.training.data.scan import ClipScan
-from tweenlet.training.data.store import Progress, scan_clips
+from tweenlet.training.data.clips import find_clips, fit_size, name_few, read_frames
+from tweenlet.training.data.dataset import Progress
+from tweenlet.training.data.scan import ClipScan, scan_footage
 from tweenlet.video.container import system_error
 
 RATE = 25
 """Frames per second that the videos claim; nothing depends on it."""
+SMALLEST = 32
+"""Short side, in pixels, below which clips are left out."""
+CONTAINER_SHARE = 0.05
+"""Share of the bytes that goes to the containers rather than to pictures."""
 
 
 def transcode(
@@ -36,76 +40,85 @@ def transcode(
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write every usable clip of `data` into the new folder `out`; returns the files.
+    """Write every usable clip as a small H.264 video into a new folder, which appears whole or not at all.
 
-    Clips are scaled down to `short_side` pixels and cut to their `longest` middle frames; what `megabytes`
-    (10^6 bytes, of all together) allow is shared by pixels. The folder appears whole or not at all.
-    FileExistsError where it exists; ValueError where no clip is usable or one is a quintuplet.
+    Args:
+        data: videos, and folders of videos or of frames.
+        out: the new folder.
+        megabytes: size of all videos together, in 10^6 bytes; clips share it by their pixels.
+        short_side: clips are scaled down to this many pixels.
+        max_frames: longest run of frames taken from a clip, from its middle.
+        notify: called with a summary of the footage.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        The files.
+
+    Raises:
+        FileExistsError: ``out`` exists.
+        FileNotFoundError: a path of ``data`` does not exist.
+        ValueError: no clip is usable, or one is a quintuplet.
+        OSError: a video cannot be written.
+
     """
     out = Path(out)
     if out.exists():
         raise FileExistsError(f"{out} exists already")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write_folder(out) as building:
-        names = _pack(data, building, megabytes, short_side, max_frames, notify, progress)
-    return [out / name for name in names]
+    with atomic_write_folder(out) as partial:
+        clips = _usable_clips(data, notify, progress)
+        names = _file_names(clips)
+        sizes = {clip: _even(fit_size(clip.width, clip.height, short_side)) for clip in clips}
+        pixels = sum(w * h * min(clip.frames, max_frames) for clip, (w, h) in sizes.items())
+        bits_per_pixel = (1 - CONTAINER_SHARE) * 8e6 * megabytes / pixels
+        for done, (clip, size) in enumerate(sizes.items(), 1):
+            _encode(clip, partial / names[clip], size, bits_per_pixel, max_frames)
+            if progress:
+                progress("transcoding", done, len(sizes))
+    return [out / names[clip] for clip in clips]
 
 
-def _pack(
-    data: Sequence[str | Path],
-    folder: Path,
-    megabytes: float,
-    short_side: int,
-    max_frames: int,
-    notify: Callable[[str], None] | None,
-    progress: Progress | None,
-) -> list[str]:
-    """Write every usable clip into an empty folder; returns the names of the files."""
-    found = scan_clips(data, crop=32, progress=progress)
+def _usable_clips(
+    data: Sequence[str | Path], notify: Callable[[str], None] | None, progress: Progress | None
+) -> list[ClipScan]:
+    footage = scan_footage(find_clips(data), crop=SMALLEST, progress=progress)
     if notify:
-        notify(str(found))
-    clips = sorted(found.training + found.held_out, key=lambda clip: clip.path)
+        notify(str(footage))
+    clips = sorted(footage.training + footage.held_out, key=lambda clip: clip.path)
     if quintuplets := [clip.path for clip in clips if clip.windows[0].quintuplet]:
         raise ValueError(
             f"expected consecutive frames, got {len(quintuplets)} quintuplets: {name_few(quintuplets)}"
         )
-    sizes = {clip: _even(fit_size(clip.width, clip.height, short_side)) for clip in clips}
-    pixels = {clip: w * h * min(clip.frames, max_frames) for clip, (w, h) in sizes.items()}
-    bits_per_pixel = 0.95 * 8e6 * megabytes / sum(pixels.values())  # the containers take some
-    names = _names(clips)
-    for done, (clip, size) in enumerate(sizes.items(), 1):
-        try:
-            _encode(clip, folder / names[clip], size, bits_per_pixel, max_frames)
-        except (av.FFmpegError, OSError) as error:
-            raise system_error(error, f"cannot write {names[clip]}") from None
-        if progress:
-            progress("transcoding", done, len(sizes))
-    return [names[clip] for clip in clips]
+    return clips
 
 
 def _encode(
     clip: ClipScan, path: Path, size: tuple[int, int], bits_per_pixel: float, max_frames: int
 ) -> None:
-    """The middle of a clip as one H.264 file of a (width, height)."""
+    """Write the middle of a clip as one H.264 file of a (width, height); OSError where that fails."""
     width, height = size
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", RATE, options={"preset": "slow", "g": "60"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.bit_rate = round(bits_per_pixel * width * height * RATE)
-        first = max(0, clip.frames - max_frames) // 2
-        for number, picture in enumerate(islice(read_frames(clip.path), first, first + max_frames)):
-            small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-            frame = av.VideoFrame.from_ndarray(np.asarray(small, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, RATE)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    first = max(0, clip.frames - max_frames) // 2
+    try:
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", RATE, options={"preset": "slow", "g": "60"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.bit_rate = round(bits_per_pixel * width * height * RATE)
+            for number, picture in enumerate(islice(read_frames(clip.path), first, first + max_frames)):
+                small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+                frame = av.VideoFrame.from_ndarray(np.asarray(small, np.uint8), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, RATE)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    except (av.FFmpegError, OSError) as error:
+        raise system_error(error, f"cannot write {path.name}") from None
 
 
 def _even(size: tuple[int, int]) -> tuple[int, int]:
+    """The size rounded down to even numbers, as 4:2:0 needs them."""
     return size[0] // 2 * 2, size[1] // 2 * 2
 
 
-def _names(clips: Sequence[ClipScan]) -> dict[ClipScan, str]:
+def _file_names(clips: Sequence[ClipScan]) -> dict[ClipScan, str]:
     """A file name for every clip, numbered where two share one."""
     names: dict[ClipScan, str] = {}
     taken = set()

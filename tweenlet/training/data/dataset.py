@@ -1,0 +1,117 @@
+"""The crop dataset: training samples on disk, decoded once and read through memory maps.
+
+    folder/recipe.json                                           how it was built, and from which files
+    folder/{train,validation}/frames.npy   (N, 5, 3, h, w) uint8     I0 I1 truth I2 I3, RGB
+    folder/{train,validation}/flows.npy    (N, 4, 2, h, w) float16   pixels (dx, dy); 1->0, 1->2, 2->1, 2->3
+    folder/{train,validation}/sources.json                       clip and frame of each sample, as text
+    folder/{train,validation}/places.json                        the same as a CropLocation each, or null
+
+It is read here and written by :mod:`tweenlet.training.data.write`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.runtime.json_file import read_json
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class CropLocation:
+    """Where in the footage a sample was cut from."""
+
+    clip: str
+    """Path of the clip."""
+    first: int
+    """First frame of the window, counted from 0; frame first + 3 stride is the truth."""
+    stride: int
+    width: int
+    """Width of the whole frame after scaling, pixels."""
+    height: int
+    """Height of the whole frame after scaling, pixels."""
+    top: int
+    """Top edge of the crop within the scaled frame, pixels."""
+    left: int
+    """Left edge of the crop within the scaled frame, pixels."""
+
+    def __str__(self) -> str:
+        return f"{self.clip}#{self.first}+{self.stride}"
+
+
+class CropDataset:
+    """The training or the validation samples of a dataset, left on disk.
+
+    Args:
+        folder: ``train`` or ``validation`` within the dataset's folder.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged; the message names it.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.frames: NDArray[np.uint8] = load_array(folder / "frames.npy")
+        """(N, 5, 3, h, w): two frames before the truth, the truth, two frames after it, RGB."""
+        flows = folder / "flows.npy"
+        self.flows: NDArray[np.float16] | None = load_array(flows) if flows.exists() else None
+        self.sources: list[str] = [str(source) for source in _load_list(folder / "sources.json")]
+        """Clip, first frame and stride of a sample, such as ``clip.mp4#12+1``; ``synthetic`` for scenes."""
+        self.locations: list[CropLocation | None] = _load_locations(folder / "places.json")
+        """Where each sample is from, None if synthetic; empty in datasets older than this list."""
+        self._check()
+
+    def _check(self) -> None:
+        count, *shape = self.frames.shape
+        if self.frames.dtype != np.uint8 or len(shape) != 4 or shape[:2] != [5, 3]:
+            raise damaged(self.folder / "frames.npy", f"{self.frames.dtype} of {self.frames.shape}")
+        flows = self.flows
+        if flows is not None and (
+            flows.dtype != np.float16 or flows.shape != (count, 4, 2, *self.frames.shape[-2:])
+        ):
+            raise damaged(self.folder / "flows.npy", f"{flows.dtype} of {flows.shape}")
+        if len(self.sources) != count:
+            raise damaged(self.folder / "sources.json", f"{len(self.sources)} entries for {count} samples")
+        if len(self.locations) not in (count, 0):
+            raise damaged(self.folder / "places.json", f"{len(self.locations)} entries for {count} samples")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """Memory-map a .npy file; ValueError where it is damaged."""
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r"))
+    except (ValueError, EOFError, SyntaxError, MemoryError, OverflowError, TypeError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: Path, reason: str) -> ValueError:
+    """The error to raise for a damaged file of a dataset."""
+    return ValueError(f"{path} is damaged ({reason}): remove what it belongs to, and it will be rebuilt")
+
+
+def _load_list(path: Path) -> list[Any]:
+    values = read_json(path)
+    if not isinstance(values, list):
+        raise damaged(path, f"expected a list, got {type(values).__name__}")
+    return values
+
+
+def _load_locations(path: Path) -> list[CropLocation | None]:
+    try:
+        entries = _load_list(path) if path.exists() else []
+        return [None if entry is None else CropLocation(**entry) for entry in entries]
+    except TypeError as error:
+        raise damaged(path, str(error)) from error

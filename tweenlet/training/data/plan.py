@@ -1,0 +1,103 @@
+"""Plan: how many samples a dataset takes from each clip, by its length and motion.
+
+FootageScan, Recipe --plan_dataset--> DatasetPlan: for train and validation, crops per clip and scenes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tweenlet.training.data.scan import ClipScan, FootageScan, Window
+from tweenlet.training.options import Recipe
+
+EASY, HARD = 46.0, 30.0
+"""PSNR of blending, dB, from which and up to which a window is least and most worth training on."""
+LEAST_DIFFICULTY = 0.05
+"""Weight of a window without motion, beside 1 for one with much: still footage is seen, too."""
+WIDE_STRIDE_WEIGHT = 0.4
+"""Weight of windows of strides above 1, whose motion is larger than in real use."""
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """What the training or the validation samples are cut from."""
+
+    name: str
+    """``train`` or ``validation``: the folder's name."""
+    clips: tuple[ClipScan, ...]
+    crops: tuple[int, ...]
+    """How many each clip gives."""
+    scenes: int = 0
+    """How many samples are synthetic; they come last."""
+
+    @property
+    def count(self) -> int:
+        """Samples in all."""
+        return sum(self.crops) + self.scenes
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """What a dataset is going to hold."""
+
+    recipe: Recipe
+    parts: tuple[PartPlan, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        values = 5 * 3 + 4 * 2 * 2 * self.recipe.flows
+        return sum(part.count for part in self.parts) * self.recipe.crop**2 * values
+
+
+def plan_dataset(footage: FootageScan, recipe: Recipe) -> DatasetPlan:
+    """Decide how many samples come from each clip.
+
+    Raises:
+        ValueError: the recipe asks for synthetic scenes, and no frame is large enough for them.
+
+    """
+    scenes = round(recipe.samples * recipe.synthetic)
+    largest = max(footage.training, key=lambda clip: clip.short_side)
+    if scenes and largest.short_side < recipe.still_size:
+        raise ValueError(
+            f"synthetic motion needs frames of at least {recipe.still_size}x{recipe.still_size} for a crop "
+            f"of {recipe.crop}; the largest are {largest.width}x{largest.height}: "
+            "set its share to 0 (--recipe.synthetic)"
+        )
+    parts = [_plan_part("train", footage.training, recipe.samples, scenes)]
+    if footage.held_out and recipe.validation:
+        parts.append(_plan_part("validation", footage.held_out, recipe.validation))
+    return DatasetPlan(recipe, tuple(parts))
+
+
+def _plan_part(name: str, clips: tuple[ClipScan, ...], count: int, scenes: int = 0) -> PartPlan:
+    return PartPlan(name, clips, tuple(apportion([_clip_weight(c) for c in clips], count - scenes)), scenes)
+
+
+def difficulty(window: Window) -> float:
+    """How much a window has to teach, from LEAST_DIFFICULTY to 1, by how badly blending predicts it."""
+    motion = float(np.clip((EASY - window.blend_psnr) / (EASY - HARD), LEAST_DIFFICULTY, 1.0))
+    return motion if window.stride == 1 else motion * WIDE_STRIDE_WEIGHT
+
+
+def _clip_weight(clip: ClipScan) -> float:
+    """A clip's share of the samples: the square root of its length, times its mean difficulty."""
+    return float(np.sqrt(len(clip.windows)) * np.mean([difficulty(window) for window in clip.windows]))
+
+
+def apportion(weights: Sequence[float], count: int) -> list[int]:
+    """Divide ``count`` in proportion to weights, by largest remainders.
+
+    Where there are fewer than weights, they are spread evenly along the list.
+    """
+    exact = np.asarray(weights) / np.sum(weights) * count
+    if count < len(exact):
+        return [int(n) for n in np.diff(np.rint(np.cumsum(exact)), prepend=0)]
+    whole = np.floor(exact).astype(int)
+    for index in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
+        whole[index] += 1
+    return [int(n) for n in whole]

@@ -1,0 +1,147 @@
+r"""Write: a planned dataset onto disk, every clip decoded once.
+
+    DatasetPlan --extract_crops--> frames, flows, sources, locations
+                               \-> stills --moving_scene--> synthetic samples
+
+The flow is computed on whole frames before cropping, so that it is what a network meets in use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tweenlet.runtime.atomic import check_disk_space, preallocate
+from tweenlet.training.data.clips import Pixels
+from tweenlet.training.data.crops import extract_crops, flows_of
+from tweenlet.training.data.dataset import CropLocation, Progress
+from tweenlet.training.data.plan import DatasetPlan, PartPlan
+from tweenlet.training.data.synthetic import moving_scene
+from tweenlet.training.options import Recipe
+
+STILL_CLIPS = 200
+"""Clips, roughly, whose stills are held in memory for synthetic scenes."""
+
+
+def write_dataset(
+    plan: DatasetPlan, folder: Path, workers: int = 2, progress: Progress | None = None
+) -> None:
+    """Write all samples of a plan into an empty folder.
+
+    Args:
+        plan: from :func:`~tweenlet.training.data.plan.plan_dataset`.
+        folder: where ``train`` and ``validation`` are made.
+        workers: clips that are decoded at the same time.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        OSError: the disk has no room, which is known before anything is decoded, or a clip changed.
+        ValueError: scenes are planned, and no still is large enough for them.
+
+    """
+    check_disk_space(folder.parent, plan.size)
+    with _single_threaded_opencv():
+        arrays = [_Arrays.create(folder / part.name, part.count, plan.recipe) for part in plan.parts]
+        for part, part_arrays in zip(plan.parts, arrays, strict=True):
+            stills = _write_crops(part, part_arrays, plan.recipe, workers, progress)
+            if part.scenes:
+                _write_scenes(stills, part_arrays, part.scenes, plan.recipe, workers, progress)
+
+
+@contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    """Keep OpenCV to one thread: clips are what is done in parallel."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """The arrays of the training or the validation samples while they are filled."""
+
+    folder: Path
+    frames: np.memmap[Any, Any]
+    flows: np.memmap[Any, Any] | None
+
+    @classmethod
+    def create(cls, folder: Path, count: int, recipe: Recipe) -> _Arrays:
+        """Arrays for so many samples, all zero; OSError where the disk has no room for them."""
+        folder.mkdir(parents=True)
+        side = recipe.crop
+
+        def new(name: str, dtype: type, *shape: int) -> np.memmap[Any, Any]:
+            array = np.lib.format.open_memmap(folder / name, "w+", dtype, (count, *shape, side, side))
+            preallocate(folder / name, (folder / name).stat().st_size)
+            return array
+
+        frames = new("frames.npy", np.uint8, 5, 3)
+        return cls(folder, frames, new("flows.npy", np.float16, 4, 2) if recipe.flows else None)
+
+
+def _write_crops(
+    part: PartPlan, arrays: _Arrays, recipe: Recipe, workers: int, progress: Progress | None
+) -> list[Pixels]:
+    """Fill all samples but the scenes, and write where they are from; returns stills for the scenes."""
+    frames, flows = arrays.frames, arrays.flows
+    ends = np.cumsum(part.crops)
+    jobs = [
+        (clip, slice(end - count, end))
+        for clip, count, end in zip(part.clips, part.crops, ends, strict=True)
+        if count
+    ]
+    locations: list[CropLocation | None] = []
+    stills: list[Pixels] = []
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(
+            lambda job: extract_crops(
+                job[0], recipe, frames[job[1]], None if flows is None else flows[job[1]]
+            ),
+            jobs,
+        )
+        for done, (clip_locations, clip_stills) in enumerate(results, 1):
+            locations += clip_locations
+            if done % -(-len(jobs) // STILL_CLIPS) == 0:
+                stills += clip_stills
+            if progress:
+                progress(f"extracting {part.name} crops", done, len(jobs))
+    locations += [None] * part.scenes
+    sources = ["synthetic" if location is None else str(location) for location in locations]
+    (arrays.folder / "sources.json").write_text(json.dumps(sources))
+    (arrays.folder / "places.json").write_text(json.dumps([place and asdict(place) for place in locations]))
+    frames.flush()
+    return stills
+
+
+def _write_scenes(
+    stills: list[Pixels], arrays: _Arrays, count: int, recipe: Recipe, workers: int, progress: Progress | None
+) -> None:
+    """Fill the last ``count`` samples with synthetic scenes."""
+    frames, flows = arrays.frames, arrays.flows
+    size, margin = recipe.still_size, recipe.crop // 4
+    centre = slice(margin, margin + recipe.crop)
+    if not stills:
+        raise ValueError(f"no frame of {size}x{size} for synthetic motion was found: set its share to 0")
+
+    def write_scene(slot: int) -> None:
+        five = moving_scene(stills, size, np.random.default_rng([recipe.seed, slot]))
+        frames[slot] = five[:, centre, centre].transpose(0, 3, 1, 2)
+        if flows is not None:
+            flows[slot] = flows_of(five)[:, :, centre, centre]
+
+    with ThreadPoolExecutor(workers) as pool:
+        for done, _ in enumerate(pool.map(write_scene, range(len(frames) - count, len(frames))), 1):
+            if progress and (done % 20 == 0 or done == count):
+                progress("making scenes from stills", done, count)
+    frames.flush()
