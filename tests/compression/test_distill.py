@@ -156,7 +156,7 @@ def test_what_was_kept_beforehand_teaches_the_same(samples, tmp_path):
         batch = batches.batch_at(step)
         torch.testing.assert_close(stored_teacher(0)(batch), moving(batch), atol=0.6 / 255, rtol=0)
         assert (stored_teacher(1)(batch) - moving(batch)).abs().mean() > 0.01
-    with pytest.raises(ValueError, match="no pictures of teacher 2"):
+    with pytest.raises(ValueError, match="no frames of teacher 2"):
         stored_teacher(2)(batch)
     with pytest.raises(ValueError, match=r"no pictures of teacher 0"):
         stored_teacher(0)(some_batch())
@@ -202,7 +202,7 @@ def test_an_onnx_file_that_is_not_there(tmp_path):
 
 def test_a_teacher_of_other_pictures_is_refused():
     batch = some_batch()
-    with pytest.raises(ValueError, match=r"does not fit: expected pictures of shape \(2, 3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"does not fit: expected frames of shape \(2, 3, 32, 32\)"):
         Distillation(OPTIONS, [lambda batch: batch.frames[:, :2].flatten(1, 2)])(batch.truth, batch)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tweenlet.compression.obprox import OBProxSG, planned
+from tweenlet.compression.obprox import OBProxSG, scheduled_density
 
 
 @pytest.mark.parametrize("name", ["A", "B", "C_paper_code"])
@@ -42,18 +42,33 @@ def run(optimiser, loss, steps):
 
 def test_a_density_is_reached_and_what_matters_stays():
     x, loss = quadratic()
-    optimiser = OBProxSG([x], lr=0.1, prox_steps=150, density=0.12, over=200)
+    optimiser = OBProxSG([x], lr=0.1, prox_steps=150, density=0.12, density_steps=200)
     for step in range(250):
         run(optimiser, loss, 1)
-        assert optimiser.density() == pytest.approx(planned(step + 1, 0.12, 200), abs=0.02)
+        assert optimiser.density() == pytest.approx(scheduled_density(step + 1, 0.12, 200), abs=0.02)
     assert optimiser.density() == 0.12
     assert (x[:40] != 0).float().mean() > 0.7
     assert (x[40:] != 0).float().mean() < 0.1
 
 
+def test_a_state_of_earlier_names_goes_on():
+    x, _ = quadratic()
+    optimiser = OBProxSG([x], lr=0.1, density=0.5, density_steps=20)
+    state = optimiser.state_dict()
+    group = state["param_groups"][0]
+    for old, name in (("target", "density"), ("over", "density_steps"), ("taken", "steps_taken")):
+        group[old] = group.pop(name)
+    group["taken"] = 7
+    optimiser.load_state_dict(state)
+    assert optimiser.param_groups[0]["steps_taken"] == 7
+    assert "taken" not in optimiser.param_groups[0]
+    with pytest.raises(ValueError, match=r"a density of 0\.5 over 20 steps, got 0\.4 over 20"):
+        OBProxSG([x], lr=0.1, density=0.4, density_steps=20).load_state_dict(state)
+
+
 def test_a_run_goes_on_from_its_state_in_the_same_phase():
     x, loss = quadratic()
-    whole = OBProxSG([x], lr=0.1, prox_steps=3, orthant_steps=2, density=0.5, over=20)
+    whole = OBProxSG([x], lr=0.1, prox_steps=3, orthant_steps=2, density=0.5, density_steps=20)
     run(whole, loss, 4)  # in the orthant phase now
     kept, weights, noise = copy.deepcopy(whole.state_dict()), x.detach().clone(), torch.get_rng_state()
     run(whole, loss, 4)
@@ -87,7 +102,7 @@ def test_a_density_is_shared_in_proportion_to_the_scales():
     torch.manual_seed(0)
     large, small = (torch.nn.Parameter(size * torch.randn(500)) for size in (1.0, 0.01))
     groups = [{"params": [large], "scale": 1.0}, {"params": [small], "scale": 0.01}]
-    optimiser = OBProxSG(groups, lr=0.1, prox_steps=5, density=0.4, over=8)
+    optimiser = OBProxSG(groups, lr=0.1, prox_steps=5, density=0.4, density_steps=8)
     for _ in range(10):
         large.grad, small.grad = torch.zeros(500), torch.zeros(500)
         optimiser.step()

@@ -104,6 +104,23 @@ def test_a_killed_run_goes_on_to_the_bit(few, tmp_path, precision):
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
 
 
+def test_a_state_with_entries_of_earlier_names_goes_on(samples, tmp_path):
+    whole = train(Plain(), batches(samples), None, OPTIONS, tmp_path / "whole")
+
+    def kill(info):
+        if info.step == 5:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(Plain(), batches(samples), None, OPTIONS, tmp_path / "parts", kill)
+    state = state_of(tmp_path / "parts")
+    state |= {"usual_loss": state.pop("running_loss"), "averaged": state.pop("ema")}
+    torch.save(state, tmp_path / "parts" / "state.pt")
+    parts = train(Plain(), batches(samples), None, OPTIONS, tmp_path / "parts")
+    assert_same(whole.model.state_dict(), parts.model.state_dict())
+    assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+
+
 class Plain(nn.Module):
     """A little of everything that is trained: convolutions and batch norm."""
 
@@ -137,7 +154,7 @@ def test_a_step_is_scheduled_clipped_and_averaged(samples, tmp_path):
                     mean.lerp_(there[name], 9 / (11 + step))  # quick at first, slow in the end
                 else:
                     mean.copy_(there[name])
-    for name, wanted in (("model", model), ("averaged", averaged)):
+    for name, wanted in (("model", model), ("ema", averaged)):
         torch.testing.assert_close(state_of(tmp_path)[name], dict(wanted.state_dict()))
 
 

@@ -13,16 +13,14 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import tweenlet
+from tweenlet.training.options import RENAMED
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 """Signals handled like Ctrl-C: partial files are removed, and the exit code is 128 + the signal number."""
 DEBOUNCE = 1.0
 """Seconds within which a second signal is ignored: closing a terminal sends two."""
 RENAMED_VERBS = {"judge": "compare", "pack": "transcode"}
-_TRAINING = {
-    "hold": "plateau", "clip": "max-grad-norm", "average": "ema-decay", "settle": "freeze-bn-after",
-    "border": "border-weight", "explosion": "divergence-factor", "confident": "filter-teacher",
-}  # fmt: skip
+_TRAINING = {old: new.replace("_", "-") for old, new in RENAMED.items()}
 _TEACHING = {"--beforehand": "--precompute-teacher", "--confident": "--filter-teacher"}
 RENAMED_FLAGS = {
     "interpolate": {"--depth": "--max-recursion"},

@@ -50,7 +50,7 @@ from tweenlet.training.data.batches import sequential
 from tweenlet.training.data.build import make_sampler
 from tweenlet.training.data.dataset import CropDataset, Progress
 from tweenlet.training.loop import Result, StepInfo, read_log
-from tweenlet.training.options import DataOptions, Init, Plan, TrainOptions
+from tweenlet.training.options import DataOptions, Init, Plan, TrainOptions, rename_options
 
 WRITTEN = (
     *("sparsify", "start.safetensors", "distill", "student.safetensors"),
@@ -112,7 +112,7 @@ def _compress(
     begun |= {name: getattr(data_options, name) for name in ("batch", "crop", "seed")}
     begun |= {"sparsify": _lasting(plan.sparsify)}
     chosen = {"budget": str(budget) if budget else None, "init": plan.init}
-    taught = {"alpha": plan.alpha, "confident": plan.filter_teacher, "distill": _lasting(plan.distill)}
+    taught = {"alpha": plan.alpha, "filter_teacher": plan.filter_teacher, "distill": _lasting(plan.distill)}
     with distributed.main_process_first():
         _claim(folder, begun | (chosen | taught if start.exists() else {}), begun | chosen | taught)
 
@@ -200,7 +200,7 @@ class HeldOut:
 def _claim(folder: Path, settled: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Write down what is asked for; ValueError where what is settled already differs from what was."""
     path = folder / "plan.json"
-    held = read_json(path) if path.exists() else settled
+    held = rename_options(read_json(path)) if path.exists() else settled
     if not isinstance(held, Mapping):
         raise ValueError(f"{path} is not the plan of a compression: name another folder")
     if other := [name for name in settled if held.get(name) != settled[name]]:

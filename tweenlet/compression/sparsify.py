@@ -1,9 +1,9 @@
-"""Stage 1, sparsify: a trained network learns on while OBProx-SG takes its weights to zero, to a density.
+"""Stage 1, sparsify: a trained network trains on while OBProx-SG takes its weights to zero.
 
     trained model, batches --train with OBProxSG--> the same network, mostly zeros --> densities
 
-The densities then give the widths (:mod:`tweenlet.compression.widths`), and the channels that kept their
-weights are what a compact network may start from (:mod:`tweenlet.compression.inherit`).
+The densities then give the widths (:mod:`tweenlet.compression.widths`), and a compact network may start from
+the channels that kept their weights (:mod:`tweenlet.compression.inherit`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tweenlet.training.loop import Result, StepInfo, train
 from tweenlet.training.losses import Terms, build_objective
 from tweenlet.training.options import TrainOptions
 
-PROX = 0.5
-"""Share of the steps that are proximal, before orthant steps keep the zeros."""
-STEADY = 0.2
-"""Share of the steps, at the end, in which the density is only held."""
+PROX_FRACTION = 0.5
+"""Fraction of the steps that are proximal; orthant steps follow, which keep the zeros."""
+STEADY_FRACTION = 0.2
+"""Fraction of the steps, at the end, over which the density no longer falls."""
 
 
 def sparsify(
@@ -37,23 +37,29 @@ def sparsify(
     density: float = 0.1,
     progress: Callable[[StepInfo], None] | None = None,
 ) -> Result:
-    """Train ``model`` on until a ``density`` of its weights is left; goes on where ``folder`` left off.
+    """Train a model on until a fraction of its weights is left; resumes from ``folder``.
 
     The result's model holds the zeros: weights are not averaged and do not decay. The log has the density of
-    all and of every part as it moves. Everything else, also what is raised, is as in
-    :func:`~tweenlet.training.loop.train`; ValueError for a density outside (0, 1].
-    """
-    prox, over = round(PROX * options.steps), max(1, round((1 - STEADY) * options.steps))
-    optimiser = OBProxSG(penalised(model), options.learning_rate, prox_steps=prox, density=density, over=over)
-    learn = build_objective(options)
+    the network and of each part.
 
-    def telling(prediction: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
-        loss, terms = learn(prediction, batch)
-        found = densities(model)
-        shares = {"all": found.of(), **found.parts}
+    ``density`` is the fraction to leave nonzero, in (0, 1]; ValueError for one out of that range. All else,
+    errors included, is as in :func:`~tweenlet.training.loop.train`.
+    """
+    prox_steps = round(PROX_FRACTION * options.steps)
+    density_steps = max(1, round((1 - STEADY_FRACTION) * options.steps))
+    optimiser = OBProxSG(
+        penalised(model), options.learning_rate,
+        prox_steps=prox_steps, density=density, density_steps=density_steps,
+    )  # fmt: skip
+    supervised = build_objective(options)
+
+    def objective(prediction: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
+        loss, terms = supervised(prediction, batch)
+        measured = densities(model)
+        shares = {"all": measured.of(), **measured.parts}
         return loss, terms | {f"density {name}": loss.new_tensor(d.share) for name, d in shares.items()}
 
     return train(
         model, batches, validation, replace(options, ema_decay=0.0), folder, progress,
-        objective=telling, optimiser=optimiser,
+        objective=objective, optimiser=optimiser,
     )  # fmt: skip

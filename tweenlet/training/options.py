@@ -11,7 +11,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+RENAMED = {
+    "hold": "plateau", "clip": "max_grad_norm", "average": "ema_decay", "settle": "freeze_bn_after",
+    "border": "border_weight", "explosion": "divergence_factor", "confident": "filter_teacher",
+}  # fmt: skip
+"""Options in files of earlier versions: old name -> name."""
+
+
+def rename_options(values: Any) -> Any:
+    """Give options their present names, in mappings at any depth of a JSON value."""
+    if not isinstance(values, dict):
+        return values
+    return {RENAMED.get(name, name): rename_options(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True)
