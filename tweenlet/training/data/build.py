@@ -20,7 +20,7 @@ from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Array, BatchSampler
 from tweenlet.training.data.clips import clip_size, find_clips, name_few
-from tweenlet.training.data.dataset import CropDataset, Progress, damaged
+from tweenlet.training.data.dataset import CropDataset, Progress, damage_error
 from tweenlet.training.data.plan import plan_dataset
 from tweenlet.training.data.scan import scan_footage
 from tweenlet.training.data.write import write_dataset
@@ -134,7 +134,7 @@ def _read_label(folder: Path) -> dict[str, Any]:
         )
     label = read_json(path)
     if not isinstance(label, dict) or not isinstance(label.get("recipe"), dict):
-        raise damaged(path, "expected how samples were built")
+        raise damage_error(path, "expected how samples were built")
     return label
 
 

@@ -74,16 +74,20 @@ class CropDataset:
     def _check(self) -> None:
         count, *shape = self.frames.shape
         if self.frames.dtype != np.uint8 or len(shape) != 4 or shape[:2] != [5, 3]:
-            raise damaged(self.folder / "frames.npy", f"{self.frames.dtype} of {self.frames.shape}")
+            raise damage_error(self.folder / "frames.npy", f"{self.frames.dtype} of {self.frames.shape}")
         flows = self.flows
         if flows is not None and (
             flows.dtype != np.float16 or flows.shape != (count, 4, 2, *self.frames.shape[-2:])
         ):
-            raise damaged(self.folder / "flows.npy", f"{flows.dtype} of {flows.shape}")
+            raise damage_error(self.folder / "flows.npy", f"{flows.dtype} of {flows.shape}")
         if len(self.sources) != count:
-            raise damaged(self.folder / "sources.json", f"{len(self.sources)} entries for {count} samples")
+            raise damage_error(
+                self.folder / "sources.json", f"{len(self.sources)} entries for {count} samples"
+            )
         if len(self.locations) not in (count, 0):
-            raise damaged(self.folder / "places.json", f"{len(self.locations)} entries for {count} samples")
+            raise damage_error(
+                self.folder / "places.json", f"{len(self.locations)} entries for {count} samples"
+            )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -94,10 +98,10 @@ def load_array(path: Path) -> NDArray[Any]:
     try:
         return np.asanyarray(np.load(path, mmap_mode="r"))
     except (ValueError, EOFError, SyntaxError, MemoryError, OverflowError, TypeError) as error:
-        raise damaged(path, str(error)) from error
+        raise damage_error(path, str(error)) from error
 
 
-def damaged(path: Path, reason: str) -> ValueError:
+def damage_error(path: Path, reason: str) -> ValueError:
     """The error to raise for a damaged file of a dataset."""
     return ValueError(f"{path} is damaged ({reason}): remove what it belongs to, and it will be rebuilt")
 
@@ -105,7 +109,7 @@ def damaged(path: Path, reason: str) -> ValueError:
 def _load_list(path: Path) -> list[Any]:
     values = read_json(path)
     if not isinstance(values, list):
-        raise damaged(path, f"expected a list, got {type(values).__name__}")
+        raise damage_error(path, f"expected a list, got {type(values).__name__}")
     return values
 
 
@@ -114,4 +118,4 @@ def _load_locations(path: Path) -> list[CropLocation | None]:
         entries = _load_list(path) if path.exists() else []
         return [None if entry is None else CropLocation(**entry) for entry in entries]
     except TypeError as error:
-        raise damaged(path, str(error)) from error
+        raise damage_error(path, str(error)) from error
