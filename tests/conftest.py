@@ -1,4 +1,7 @@
-"""One seed and one thread for every test: on tiny pictures, threads that wait cost more than they give."""
+"""One seed and one thread for every test: on tiny pictures, threads that wait cost more than they give.
+
+Slow tests run where -m says so, or where their file is named.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,16 @@ cv2.setNumThreads(1)
 GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked slow, unless it was asked for."""
+    if config.option.markexpr:
+        return
+    named = {Path(arg.split("::")[0]).resolve() for arg in config.args}
+    slow = [item for item in items if "slow" in item.keywords and item.path not in named]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """The same random numbers in every run, alone or after other tests: what fails once fails again."""
@@ -43,7 +56,7 @@ def golden_file():
     return find
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
