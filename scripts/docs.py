@@ -1,8 +1,8 @@
 """Build the docs site: the pages of this repository, the commands, and the Python interface.
 
-README, CONTRIBUTING, docs/, weights/ --+
-what they link to --------------------- + --> a folder laid out like the repository --> mkdocs --strict --> site/
-commands (cyclopts), docstrings (mkdocstrings)
+README, CONTRIBUTING, docs/, weights/ ------+
+what they link to --------------------------+--> a folder laid out like the repository --> mkdocs --> site/
+commands (cyclopts), names (mkdocstrings) --+
 
 python scripts/docs.py [OUT]        needs the extra docs; nothing is fetched from elsewhere
 """

@@ -28,8 +28,12 @@ cv2.setNumThreads(1)
 GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked slow, unless it was asked for."""
+    """Leave out what is marked slow, unless it was asked for; whatever opens a browser is slow."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     if config.option.markexpr:
         return
     named = {Path(arg.split("::")[0]).resolve() for arg in config.args}

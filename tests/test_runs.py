@@ -14,6 +14,7 @@ from tweenlet.cli import app
 RUNS = Path(__file__).parents[1] / "runs"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_small_twin_of_the_paper_runs(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

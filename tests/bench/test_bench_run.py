@@ -25,6 +25,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tweenlet.bench.run.ceilings", partial(ceilings, rounds=2))
 
 
+@pytest.mark.slow
 def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
     report = bench([Target("small"), Target("small", dtype="bfloat16")], SIZE, runs=3, memory=False)
     assert set(report.ceilings) == {"float32", "bfloat16"}
@@ -56,6 +57,7 @@ def test_a_device_that_is_not_there_is_told() -> None:
             call([Target("small"), Target("mini")], SIZE, device="cuda:77")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("model", ["small", "mini"])
 def test_on_a_device_parts_are_timed_there_and_a_graph_as_a_whole(model: str) -> None:
@@ -110,6 +112,7 @@ def run(*words: str) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.slow
 def test_the_verbs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def student_of(folder: Path) -> dict[str, torch.Tensor]:
     return weights.load(folder / "student.safetensors").state_dict()
 
 
+@pytest.mark.slow
 def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples, tmp_path, teacher):
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     heard: list[str] = []
@@ -123,6 +124,7 @@ def test_what_a_student_begins_with():
     assert torch.equal(fresh.state_dict()[name], same.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_the_command_survives_a_kill(stills, tmp_path):
     """`tweenlet compress`, killed without a warning in the middle, then typed again."""
     for name, still in zip("abc", stills, strict=False):

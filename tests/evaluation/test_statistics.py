@@ -53,6 +53,7 @@ def test_the_interval_is_that_of_clips_drawn_in_a_plain_loop(
     assert found == statistics.interval(values, by_sequence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, 9, 30])
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(count: int) -> None:
     held = 0
@@ -72,6 +73,7 @@ def test_few_clips_are_cut_into_blocks_as_long_as_samples_resemble_each_other() 
     assert (low, high) == (4, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("correlation", "most"), [(0.0, 0.09), (0.5, 0.2), (0.9, 0.2)])
 def test_of_one_clip_a_difference_is_rarely_called_sure_by_chance(correlation: float, most: float) -> None:
     """Where samples resemble each other strongly the answer is mostly that there are too few."""

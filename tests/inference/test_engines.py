@@ -71,6 +71,8 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tweenlet"
 
 
+@pytest.mark.optional
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -92,6 +94,8 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     assert len(list((cache / "onnx").glob(f"{weights.digest(model)[:32]}-*.onnx"))) == 1
 
 
+@pytest.mark.optional
+@pytest.mark.slow
 def test_what_other_code_exported_is_not_run(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     monkeypatch.setattr(engines, "write", lambda model, path, size: path.write_bytes(b"whole"))
@@ -103,6 +107,8 @@ def test_what_other_code_exported_is_not_run(empty_cache: Path, monkeypatch: pyt
     assert len(list((empty_cache / "onnx").iterdir())) == 2
 
 
+@pytest.mark.optional
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no cache on disk")
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_damaged_file_in_the_cache_is_written_again(
@@ -128,6 +134,7 @@ def test_a_damaged_file_in_the_cache_is_written_again(
     assert file.read_bytes() == (b"who" if read_only else b"whole")
 
 
+@pytest.mark.slow
 def test_compile_gives_the_same_frames(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the last step, which makes machine code of the graph and takes minutes."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
@@ -287,6 +294,7 @@ def test_a_graph_needs_a_cuda_device() -> None:
         Interpolator(network(TINY), engine="cudagraph")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_on_a_device_auto_is_a_graph_and_gives_the_same_frames() -> None:
     model, frames = network(CONFIGS["default"]), moving_picture((WIDTH, HEIGHT), 5)

@@ -161,6 +161,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_takes_half_of_the_memory():
     fast, plain = (

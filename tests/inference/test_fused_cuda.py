@@ -153,6 +153,7 @@ def test_flows_are_found_before_a_recording(lively, monkeypatch):
     torch.testing.assert_close(Recorded(FastCuda(model))(frames), FastCuda(model)(frames), atol=1e-4, rtol=0)
 
 
+@pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("name", CONFIGS)
 def test_on_a_device_it_gives_the_frames_of_the_plain_network(name, lively, monkeypatch):
@@ -167,6 +168,7 @@ def test_on_a_device_it_gives_the_frames_of_the_plain_network(name, lively, monk
     assert apart.max() < 2e-2
 
 
+@pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -99,6 +99,7 @@ def test_a_device_finds_flow_by_a_recording(monkeypatch: pytest.MonkeyPatch) -> 
     assert [round(flow.mean().item()) for flow in flows] == [-1, 3, -3, 1]
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_device_replays_what_the_search_finds() -> None:
     frames = [torch.rand(3, 64, 96, device="cuda") for _ in range(5)]

@@ -231,6 +231,7 @@ print(done.frames_out, (peak_rss() - early) >> 20)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
     clip = tmp_path / "long.mp4"
@@ -249,7 +250,7 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None
     assert grown < 10  # MB; 800 frames take 40 as they are written
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_copies_hold_what_was_there_when_they_were_asked_for(device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")

@@ -53,6 +53,7 @@ def test_tiles_cover_each_pixel_once_and_meet_outside_their_margins(margin: int,
             assert margin == 0 or before.weight[-margin:].max() == after.weight[:margin].max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grain", [4, 80], ids=["textured", "smooth"])
 def test_the_default_network_gives_the_same_with_tiles_and_without(grain: int) -> None:
     frames = moving(363, 501, grain)
@@ -231,6 +232,7 @@ print(peak_rss())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
 def test_a_4k_frame_takes_less_than_4_gigabytes() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)

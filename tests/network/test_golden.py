@@ -114,6 +114,7 @@ def compare_layers(layers, trace, names):
             assert found == pytest.approx(statistics, abs=5e-5, rel=1e-4), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["mini", "teacher"])
 def test_training_step(net, golden_weights, film, training_step, official_output):
     golden, model = training_step(net), golden_weights(net).train()

@@ -138,11 +138,13 @@ def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @compiled
 def test_a_compiler_with_flags(tmp_path: Path) -> None:
     assert told(CC="cc -DNOTHING", XDG_CACHE_HOME=str(tmp_path)) == "native code True"
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("refused", ["=native", "-z,defs"])
 def test_a_compiler_that_refuses_flags(refused: str, tmp_path: Path) -> None:
@@ -150,6 +152,7 @@ def test_a_compiler_that_refuses_flags(refused: str, tmp_path: Path) -> None:
     assert told(CC=picky, XDG_CACHE_HOME=str(tmp_path)) == "native code True"
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("kept", [0, 50_000])
 def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
@@ -176,6 +179,7 @@ def test_a_damaged_library_that_can_only_be_read_is_passed_over(
     assert damaged.read_bytes() == b"damaged"
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("source", native.SOURCES, ids=lambda path: path.name)
 @pytest.mark.parametrize("kind", ["native", "x86-64-v3", "x86-64"])
