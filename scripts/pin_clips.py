@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tweenlet.evaluation.compare import hide_frames
-from tweenlet.evaluation.lists import ClipList, Footage, ListedClip, located, sha256_of
+from tweenlet.evaluation.lists import ClipList, Footage, ListedClip, locate_files, sha256_of
 from tweenlet.evaluation.samples import Clip
 from tweenlet.runtime.atomic import write_bytes_atomically
 
@@ -24,12 +24,12 @@ from tweenlet.runtime.atomic import write_bytes_atomically
 def pin(path: Path, footage: Path | None = None, download: bool = False) -> list[str]:
     """Write a list anew with what its clips tell; the names of clips that are not there.
 
-    Errors as :func:`tweenlet.evaluation.lists.listed`.
+    Errors as :func:`tweenlet.evaluation.lists.open_clip_list`.
     """
     values = json.loads(path.read_text(encoding="utf-8"))
     own, missing = Footage(footage), []
     for clip, entry in zip(ClipList.read(path).clips, values["clips"], strict=True):
-        places = located(clip, own, download)
+        places = locate_files(clip, own, download)
         if places is None:
             missing.append(clip.name)
         else:

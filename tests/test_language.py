@@ -13,8 +13,14 @@ import tweenlet
 
 HOUSE = Path(tweenlet.__file__).parent
 NOT_DONE = {
-    "ops", "flow", "video", "network", "inference", "interpolation", "evaluation", "compression",
-}  # fmt: skip
+    "ops",
+    "flow",
+    "video",
+    "network",
+    "inference",
+    "interpolation",
+    "compression",
+}
 """Rooms in which names are not checked yet. It only ever gets shorter."""
 PRONOUNS = {"made", "found", "told", "said", "known", "kept"}
 """Names that say nothing about the value; for two lines they may stand."""

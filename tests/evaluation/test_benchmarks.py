@@ -363,7 +363,7 @@ def test_the_middle_is_where_torchvision_has_it(
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1/0", "third", "1/3/2", "-1/3"])
 def test_no_such_part(tmp_path: Path, footage: Footage, part: str) -> None:
-    with pytest.raises(ValueError, match="expected a part such as 1/3"):
+    with pytest.raises(ValueError, match="expected a subset such as 1/3"):
         benchmark(f"clips:{footage(tmp_path / 'a', 7)}", part)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from tweenlet.cli import main
 from tweenlet.evaluation import Clip, UnreadableSample, benchmark
 from tweenlet.evaluation.compare import hide_frames
-from tweenlet.evaluation.lists import ClipList, ListedFile, fetch, listed, shipped
+from tweenlet.evaluation.lists import ClipList, ListedFile, bundled_lists, fetch, open_clip_list
 
 pin = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "pin_clips.py"))["pin"]
 ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"
@@ -99,18 +99,18 @@ def write(tmp_path: Path, server: Server) -> Write:
 
 def test_nothing_is_fetched_unless_it_is_asked_for(write: Write, server: Server) -> None:
     with pytest.raises(FileNotFoundError, match=r"one.json names 1 clips .* elf.mp4; --download .* MB\)"):
-        listed(write())
+        open_clip_list(write())
     assert not server.asked
 
 
 def test_a_clip_is_fetched_once_verified_and_read(write: Write, server: Server, cache: Path) -> None:
-    found = listed(write(), download=True)
+    found = open_clip_list(write(), download=True)
     (clip,) = found.sequences
     assert (found.name, found.note, clip.name, clip.count) == ("one", "", "elf.mp4", 2)
     assert [sample.name for sample in found] == ["elf.mp4/00000", "elf.mp4/00004"]
     assert clip.paths[0].is_relative_to(cache)
     assert found.sources == (f"elf.mp4: MDN, CC0-1.0, {server.url}/an%20elf.mp4",)
-    assert listed(write()).sequences == found.sequences
+    assert open_clip_list(write()).sequences == found.sequences
     assert server.asked == [("/an%20elf.mp4", "")]
 
 
@@ -141,19 +141,19 @@ def test_what_nothing_follows_begins_anew(server: Server, tmp_path: Path) -> Non
 
 def test_another_hash_is_refused_and_nothing_of_it_is_left(write: Write, cache: Path) -> None:
     with pytest.raises(ValueError, match=rf"expected SHA-256 {'0' * 64}, got {digest(ELF)}"):
-        listed(write(sha256="0" * 64), download=True)
+        open_clip_list(write(sha256="0" * 64), download=True)
     assert not [path for path in cache.rglob("*") if path.is_file()]
-    (clip,) = listed(write(), download=True).sequences
+    (clip,) = open_clip_list(write(), download=True).sequences
     clip.paths[0].write_bytes(b"damaged since")
     with pytest.raises(ValueError, match=r"is not what the list tells: .*; delete it to fetch it anew"):
-        listed(write())
+        open_clip_list(write())
 
 
 def test_what_cannot_be_fetched_is_named(write: Write, server: Server) -> None:
     with pytest.raises(OSError, match=r"cannot fetch http.*/none.mp4: HTTP Error 404"):
-        listed(write(url=f"{server.url}/none.mp4"), download=True)
+        open_clip_list(write(url=f"{server.url}/none.mp4"), download=True)
     with pytest.raises(OSError, match=r"cannot fetch http://127.0.0.1:1/a.mp4: .*refused"):
-        listed(write(url="http://127.0.0.1:1/a.mp4"), download=True)
+        open_clip_list(write(url="http://127.0.0.1:1/a.mp4"), download=True)
 
 
 def test_a_file_of_ones_own_is_known_by_its_hash_whatever_its_name(
@@ -163,21 +163,22 @@ def test_a_file_of_ones_own_is_known_by_its_hash_whatever_its_name(
     own.parent.mkdir(parents=True)
     (own.parent / "an elf.mp4").write_bytes(b"of that name, but another")
     shutil.copy(ELF, own)
-    (clip,) = listed(write(), footage=tmp_path / "own", download=True).sequences
+    (clip,) = open_clip_list(write(), footage=tmp_path / "own", download=True).sequences
     assert clip.paths == (own,)
     assert not server.asked
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        listed(write(), footage=tmp_path / "nowhere")
+        open_clip_list(write(), footage=tmp_path / "nowhere")
 
 
 def test_a_clip_that_is_not_pinned_is_used_and_told(write: Write, tmp_path: Path) -> None:
-    found = listed(write(sha256=None), download=True)
+    found = open_clip_list(write(sha256=None), download=True)
     assert found.note == "not pinned by a hash, so that others may have other files: elf.mp4"
     (tmp_path / "own").mkdir()
     shutil.copy(ELF, tmp_path / "own" / "other.mp4")
     with pytest.raises(FileNotFoundError):
-        listed(write(sha256=None, url="https://example.org/x.mp4"), footage=tmp_path / "own")
-    (clip,) = listed(write(sha256=None, url="https://example.org/other.mp4"), tmp_path / "own").sequences
+        open_clip_list(write(sha256=None, url="https://example.org/x.mp4"), footage=tmp_path / "own")
+    place = tmp_path / "own"
+    (clip,) = open_clip_list(write(sha256=None, url="https://example.org/other.mp4"), place).sequences
     assert clip.paths == (tmp_path / "own" / "other.mp4",)
 
 
@@ -194,7 +195,7 @@ def test_a_folder_of_frames_is_brought_together_whatever_the_files_were_called(
         shutil.copy(path, mine / f"other {name}")
     hashes = {name: digest(path) for name, path in frames.items()}
     one = {"url": f"{server.url}/clip/", "frames": hashes, "windows": [0, 2]}
-    found = listed(write(**one), footage=mine, download=True)
+    found = open_clip_list(write(**one), footage=mine, download=True)
     assert [path for path, _ in server.asked] == [f"/clip/{i:03d}.png" for i in range(5, 9)]
     (clip,) = found.sequences
     samples = [sample for sample in clip.samples() if not isinstance(sample, UnreadableSample)]
@@ -203,7 +204,7 @@ def test_a_folder_of_frames_is_brought_together_whatever_the_files_were_called(
 
 
 def test_a_number_of_windows_is_spread_as_judge_spreads_them(write: Write) -> None:
-    (clip,) = listed(write(windows=3), footage=ELF.parent).sequences
+    (clip,) = open_clip_list(write(windows=3), footage=ELF.parent).sequences
     (judged,) = hide_frames(ELF, 3).benchmark.sequences
     assert isinstance(clip, Clip)
     assert isinstance(judged, Clip)
@@ -226,7 +227,7 @@ def test_a_clip_that_is_listed_wrongly_is_refused(
     write: Write, changed: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        listed(write(**changed), footage=ELF.parent)
+        open_clip_list(write(**changed), footage=ELF.parent)
 
 
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_shipped_lists_are_whole() -> None:
-    lists = {name: ClipList.read(path) for name, path in shipped().items()}
+    lists = {name: ClipList.read(path) for name, path in bundled_lists().items()}
     assert set(lists) == {"clips9.json", "public.json"}
     assert all(clip.pinned for clip in lists["clips9.json"].clips)
     assert (

@@ -164,11 +164,11 @@ def test_shown_refuses_what_cannot_be_laid_over_each_other():
     with pytest.raises(
         ValueError, match=r"expected uint8 \(3, 180, 300\) for dis of clip0/0, got uint8 \(3, 180, 299\)"
     ):
-        replace(good, made={**good.made, "dis": good.truth[..., 1:]})
+        replace(good, outputs={**good.outputs, "dis": good.truth[..., 1:]})
     with pytest.raises(ValueError, match=r"for before of clip0/0, got float32"):
         replace(good, before=good.before.astype(np.float32))
     with pytest.raises(ValueError, match="that a method made, got none"):
-        replace(good, made={})
+        replace(good, outputs={})
 
 
 def hostile() -> str:
@@ -184,11 +184,11 @@ def hostile() -> str:
         skipped=((HOSTILE, HOSTILE),),
     )
     one = shown(HOSTILE, note=HOSTILE)
-    made = {name + HOSTILE: picture for name, picture in one.made.items()}
+    made = {name + HOSTILE: picture for name, picture in one.outputs.items()}
     values = {name + HOSTILE: values for name, values in one.values.items()}
     return page(
         named,
-        [replace(one, made=made, values=values)],
+        [replace(one, outputs=made, values=values)],
         title=HOSTILE,
         verdict=HOSTILE,
         extra_tables=[(HOSTILE, HOSTILE)],

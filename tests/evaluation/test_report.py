@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tweenlet.evaluation import MethodInfo, Report, Score
-from tweenlet.evaluation.published import Published, published
+from tweenlet.evaluation.published import Published, published_results
 
 Reported = Callable[..., Report]
 
@@ -83,7 +83,7 @@ def test_json_goes_there_and_back(reported: Reported) -> None:
 
 
 def test_every_published_number_has_a_source() -> None:
-    entries = published()
+    entries = published_results()
     assert len(entries) == len(
         {(e.method, e.benchmark, e.frames, e.source, *e.values.items()) for e in entries}
     )
@@ -99,9 +99,9 @@ def test_every_published_number_has_a_source() -> None:
 
 
 def test_two_and_four_frames_are_never_mixed() -> None:
-    assert {e.method for e in published("snufilm-hard", two_frames=False)} == {"ST-MFNet"}
-    assert {e.method for e in published("snufilm-hard", two_frames=True)} == {"CDFI"}
-    assert not published("clips")
+    assert {e.method for e in published_results("snufilm-hard", two_frames=False)} == {"ST-MFNet"}
+    assert {e.method for e in published_results("snufilm-hard", two_frames=True)} == {"CDFI"}
+    assert not published_results("clips")
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,7 @@ def test_parts_share_out_samples(tmp_path: Path) -> None:
     open_ended = Benchmark("open", (Clip(tmp_path, range(0, 12, 2)),)).part(2, 2)
     assert open_ended.sequences == (Clip(tmp_path, range(2, 12, 4)),)
     for number, of in ((0, 3), (4, 3), (1, 0), (-1, 3)):
-        with pytest.raises(ValueError, match="expected a part such as 1/3 or 3/3, got"):
+        with pytest.raises(ValueError, match="expected a subset such as 1/3 or 3/3, got"):
             long.part(number, of)
 
 

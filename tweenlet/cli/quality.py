@@ -88,7 +88,7 @@ def evaluate(
     from tweenlet.evaluation import benchmark, methods
     from tweenlet.evaluation.document import write_files
     from tweenlet.evaluation.metrics import resolve_metrics
-    from tweenlet.evaluation.published import published as entries_of
+    from tweenlet.evaluation.published import published_results
     from tweenlet.evaluation.run import evaluate as run
 
     functions = resolve_metrics(metrics or _default_metrics(), lpips)
@@ -112,7 +112,7 @@ def evaluate(
                 ledger=ledger, overwrite=overwrite, skip_bad=skip_bad, progress=progress,
             )  # fmt: skip
         if published:
-            report = replace(report, published=entries_of(name.partition(":")[0], samples.two_frames))
+            report = replace(report, published=published_results(name.partition(":")[0], samples.two_frames))
         print(report.markdown(), end="")
         if published and not report.published:
             print(f"\nNothing published is known of {samples.name}.")

@@ -1,13 +1,14 @@
-"""Evaluation: any method that makes middle frames, scored against frames that were hidden from it.
+"""Evaluation: score any method that predicts middle frames against frames that were hidden from it.
 
 ::
 
-    samples, benchmarks ──> Sample(four frames, truth) ──┐
-    baselines ───────────────> Method(four frames) ──────────┼─> run.evaluate ──> Report ──┬─> Markdown, JSON
-    metrics, lpips ──────> Metric(output, truth) ────────┘                             └─> pictures, page
+    datasets, clips, lists ──> Benchmark: Sample(four frames, truth) ──┐
+    baselines ───────────────> Method(four frames) ────────────────────┼─> run.evaluate ──> Report ──> page
+    metrics, lpips, ... ─────> Metric(output, truth) ──────────────────┘
 
-    datasets, clips: what a benchmark may be
-    statistics: how sure     published: what others measured     judge: on a clip of one's own
+    statistics: intervals and tests     published: results of others     compare: on a clip of one's own
+
+It may import interpolation and everything below it.
 """
 
 from __future__ import annotations

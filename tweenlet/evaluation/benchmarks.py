@@ -1,4 +1,4 @@
-"""Benchmarks: the known data sets, and any folder of clips, as lists of samples. Nothing is scored here.
+"""Benchmarks: open a data set, a list of clips or any folder of clips by name. Nothing is scored here.
 
     "davis:PATH" ──> davis(PATH) ──> all there? ──> Benchmark ──> sequences ──> samples
                                         └──> what is missing, by name
@@ -26,50 +26,51 @@ from tweenlet.evaluation.datasets import (
     vimeo,
     xiph,
 )
-from tweenlet.evaluation.lists import Progress, listed, shipped
+from tweenlet.evaluation.lists import Progress, bundled_lists, open_clip_list
 from tweenlet.evaluation.samples import Benchmark
 
 
 def benchmark(
     name: str,
-    part: str = "1/1",
+    subset: str = "1/1",
     *,
     footage: Path | None = None,
     download: bool = False,
     progress: Progress | None = None,
 ) -> Benchmark:
-    """A benchmark by its kind and place, as ``davis:FOLDER``, or by a list of clips, ``FILE.json``.
+    """Open a benchmark.
 
     Args:
-        name: one of these; a list that comes with the package by its name alone.
-        part: 2/3 is the second of every three samples.
-        footage: for a list, as the two below: :func:`~tweenlet.evaluation.lists.listed`.
-        download: whether to fetch its clips.
-        progress: told while one is fetched.
+        name: kind and folder, such as ``davis:FOLDER``, or a list of clips ``FILE.json``; lists included in
+            the package go by their name alone.
+        subset: 2/3 is the second of every three samples.
+        footage: of a list; see :func:`~tweenlet.evaluation.lists.open_clip_list`.
+        download: of a list, likewise.
+        progress: of a list, likewise.
 
     Raises:
-        ValueError: for what is not understood.
-        FileNotFoundError: for what is not there.
+        ValueError: the name or subset is not understood.
+        FileNotFoundError: there is no such file or folder.
 
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", part)
+    match = re.fullmatch(r"(\d+)/(\d+)", subset)
     if match is None:
-        raise ValueError(f"expected a part such as 1/3, got {part}")
+        raise ValueError(f"expected a subset such as 1/3, got {subset}")
     if name.endswith(".json") and name.partition(":")[0] not in KINDS:
-        found = listed(_list(name), footage, download, progress)
+        dataset = open_clip_list(_list(name), footage, download, progress)
     else:
-        found = _by_kind(name)
-    return found if part == "1/1" else found.part(int(match[1]), int(match[2]))
+        dataset = _by_kind(name)
+    return dataset if subset == "1/1" else dataset.part(int(match[1]), int(match[2]))
 
 
 def _list(name: str) -> Path:
-    """The file of a list; FileNotFoundError for none."""
+    """Find a list. Raises FileNotFoundError if there is none."""
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    if name in shipped():
-        return shipped()[name]
-    raise FileNotFoundError(f"no such list: {name}; the package has {', '.join(shipped())}")
+    if name in bundled_lists():
+        return bundled_lists()[name]
+    raise FileNotFoundError(f"no such list: {name}; the package has {', '.join(bundled_lists())}")
 
 
 def _by_kind(name: str) -> Benchmark:
@@ -84,7 +85,7 @@ def _by_kind(name: str) -> Benchmark:
 
 
 def kinds() -> str:
-    """A line for each kind: what it looks for at its path, the frames given, and what its mean is over."""
+    """Describe the kinds, one line each: expected files, input frames, and what the mean is taken over."""
     return "\n".join(
         f"  {f'{name}:PATH':<20} {kind.files} ({kind.frames} frames, mean of {kind.mean})"
         for name, kind in KINDS.items()
@@ -92,14 +93,14 @@ def kinds() -> str:
 
 
 class Kind(NamedTuple):
-    """A kind of benchmark: how it is made from a path, and what it looks for there."""
+    """A kind of benchmark."""
 
     build: Callable[[Path], Benchmark]
     files: str
     frames: int
-    """How many a method is given: 4, or 2, repeated."""
+    """Number of input frames: 4, or 2, which are repeated."""
     mean: str
-    """What the mean is taken over: samples, or sequences of which each has its mean."""
+    """What the mean is taken over: samples, or the means of sequences."""
 
 
 KINDS = {

@@ -42,10 +42,10 @@ def detail_kept(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
         ValueError: for other shapes, and for a side under 2 pixels.
 
     """
-    made, _ = pair(output, truth, "detail", 2)
+    frame, _ = pair(output, truth, "detail", 2)
     before, after = _neighbours(output, neighbours)
     around = (_detail(before) + _detail(after)) / 2
-    return (_detail(made) + NO_DETAIL) / (around + NO_DETAIL)
+    return (_detail(frame) + NO_DETAIL) / (around + NO_DETAIL)
 
 
 def psnr_div(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
@@ -66,12 +66,12 @@ def psnr_div(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
         ValueError: for other shapes, and for a side under 2 pixels.
 
     """
-    made, wanted = pair(output, truth, "psnr_div", 2)
+    frame, target = pair(output, truth, "psnr_div", 2)
     _, after = _neighbours(output, neighbours)
-    flow = opencv(luma(made / 255)[None], luma(after / 255)[None])[0]
+    flow = opencv(luma(frame / 255)[None], luma(after / 255)[None])[0]
     divergence = _divergence(flow.double())
     counted = divergence > DIVERGENT * divergence.max()
-    error = torch.einsum("c,chw->hw", torch.tensor(_BT709, dtype=torch.float64), (made - wanted).double())
+    error = torch.einsum("c,chw->hw", torch.tensor(_BT709, dtype=torch.float64), (frame - target).double())
     squares = error.square()[counted] if counted.any() else error.square()
     return float(-10 * torch.log10(squares.mean() / 255**2 + 1e-8))
 

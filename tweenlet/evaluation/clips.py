@@ -24,10 +24,10 @@ def clips(path: Path) -> Benchmark:
     """
     if not path.exists():
         raise FileNotFoundError(f"no such folder of clips or video: {path}")
-    found = _listed(path) or [Clip(clip, range(0, sys.maxsize, 2)) for clip in _clip_paths(path)]
-    if not found:
+    selected = _listed(path) or [Clip(clip, range(0, sys.maxsize, 2)) for clip in _clip_paths(path)]
+    if not selected:
         raise ValueError(f"expected videos or folders of frames in {path}, found none")
-    return Benchmark(f"clips{len(found)}", tuple(found))
+    return Benchmark(f"clips{len(selected)}", tuple(selected))
 
 
 def _listed(path: Path) -> list[Clip]:

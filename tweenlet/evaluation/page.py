@@ -56,16 +56,16 @@ class SampleImages:
     """RGB (3, h, w), as all the others."""
     after: Picture
     truth: Picture
-    made: Mapping[str, Picture]
+    outputs: Mapping[str, Picture]
     """By method. The first is the one whose errors are looked for."""
     values: Mapping[str, Mapping[str, float]]
     """Metrics by method."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be laid over each other."""
-        if not self.made:
+        if not self.outputs:
             raise ValueError(f"expected pictures of {self.name} that a method made, got none")
-        pictures = {"truth": self.truth, "before": self.before, "after": self.after, **self.made}
+        pictures = {"truth": self.truth, "before": self.before, "after": self.after, **self.outputs}
         size = self.truth.shape[1:]
         for label, picture in pictures.items():
             if picture.dtype != np.uint8 or picture.shape != (3, *size) or not picture.size:
@@ -89,8 +89,8 @@ def page(
     sure = f"Bootstrap over {units}; the p value is that of a paired sign-flip test.\n\n{report.certainty()}"
     tables = [*extra_tables, (_SURE, sure)]
     if report.published:
-        told = "\n\n".join((published.table(report.published), *report.agreement()))
-        tables.insert(0, ("Published, measured by others", told))
+        markdown = "\n\n".join((published.table(report.published), *report.agreement()))
+        tables.insert(0, ("Published, measured by others", markdown))
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="protocol"><strong>{escape(report.benchmark)}</strong>: {escape(report.protocol)}</p>',
@@ -119,9 +119,9 @@ def _summary(report: Report) -> str:
     kinds = ["number" if label in [*main, "ms / frame"] else "number minor" for label in columns]
     rows = []
     for number, (entrant, *cells) in enumerate(zip(report.entrants, *columns.values(), strict=True)):
-        said = escape(entrant.description)
-        told = f'<span class="description" title="{said}">{said}</span>' if said else ""
-        name = f'<span class="key {series(number)}"></span>{escape(entrant.name)}{told}'
+        text = escape(entrant.description)
+        description = f'<span class="description" title="{text}">{text}</span>' if text else ""
+        name = f'<span class="key {series(number)}"></span>{escape(entrant.name)}{description}'
         numbers = (f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, cells, strict=True))
         rows.append(f'<tr><th scope="row" class="text">{name}</th>{"".join(numbers)}</tr>')
     heads = "".join(
@@ -149,8 +149,8 @@ def _quality_column(report: Report, metric: str) -> list[str]:
 
 def _cost_column(values: Sequence[float | None], text: Callable[[float], str]) -> list[str]:
     """Of values of which the smallest is the best."""
-    known = [value for value in values if value is not None]
-    best = text(min(known)) if len(known) > 1 else ""
+    numbers = [value for value in values if value is not None]
+    best = text(min(numbers)) if len(numbers) > 1 else ""
     texts = ["–" if value is None else text(value) for value in values]
     return [_cell(written, written == best) for written in texts]
 
@@ -175,8 +175,8 @@ def _scatters(report: Report) -> str:
     }
     means = [report.mean(metric, name) for name in report.names]
     drawn = []
-    for across, found in places.items():
-        points = [Point(name, x, y) for name, x, y in zip(report.names, found, means, strict=True)]
+    for across, costs in places.items():
+        points = [Point(name, x, y) for name, x, y in zip(report.names, costs, means, strict=True)]
         if any(point.x for point in points):
             drawn.append(f"<figure>{charts.scatter(points, across, label, higher=higher)}</figure>")
     return f'<div class="charts">{"".join(drawn)}</div>'
@@ -194,8 +194,8 @@ def _sequences(report: Report) -> str:
         }
         hardest = sorted(groups, key=lambda sequence: groups[sequence][ours], reverse=not higher)
         drawn, start = charts.bars({sequence: groups[sequence] for sequence in hardest}, metric.digits)
-        told = f"{metric.label}, the hardest for {ours} first. Bars begin at {start:g}."
-        return f"<h2>Sequence by sequence</h2>\n<p>{escape(told)}</p>\n{drawn}"
+        caption = f"{metric.label}, the hardest for {ours} first. Bars begin at {start:g}."
+        return f"<h2>Sequence by sequence</h2>\n<p>{escape(caption)}</p>\n{drawn}"
     if len(report.sequences) == 1 and report.count > 1:
         lines = {name: report.values(first, name)[0] for name in report.names}
         drawn = charts.course(lines, "samples, in the order of time", metric.label, higher=higher)
@@ -216,8 +216,8 @@ def _section(heading: str, inner: str) -> str:
 
 def _linked(source: str) -> str:
     """Whose a clip is, with its URL, which comes last, behind its name."""
-    told, _, url = source.rpartition(", ")
-    name, colon, rest = told.partition(": ")
+    text, _, url = source.rpartition(", ")
+    name, colon, rest = text.partition(": ")
     if not url.startswith(("https://", "http://")) or not colon:
         return escape(source)
     return f'<a href="{escape(url)}" rel="noreferrer">{escape(name)}</a>: {escape(rest)}'
@@ -243,8 +243,8 @@ def _viewer(report: Report, shown: Sequence[SampleImages]) -> str:
 
 def _sample(shown: SampleImages, metric: str) -> dict[str, Any]:
     """What page.js is told of a sample: texts, size, where one zooms to, and the pictures in their order."""
-    first = next(iter(shown.made))
-    error = _error(shown.made[first], shown.truth)
+    first = next(iter(shown.outputs))
+    error = _error(shown.outputs[first], shown.truth)
     height, width = error.shape
     limits = sorted(LARGEST, reverse=height > width)
     rows, columns = _worst(error, min(height, limits[0]), min(width, limits[1]))
@@ -263,10 +263,10 @@ def _sample(shown: SampleImages, metric: str) -> dict[str, Any]:
         picture("truth", "truth", shown.truth, QUALITY),
         picture("after", "frame after", shown.after, ROUGH),
     ]
-    for name, made in shown.made.items():
+    for name, output in shown.outputs.items():
         value = _value(metric, shown.values.get(name, {}))
-        heat = _webp(_heat(_error(made, shown.truth)[rows, columns]), ROUGH)
-        pictures.append(picture(f"made {name}", name, made, QUALITY, value))
+        heat = _webp(_heat(_error(output, shown.truth)[rows, columns]), ROUGH)
+        pictures.append(picture(f"made {name}", name, output, QUALITY, value))
         pictures.append({"key": f"error {name}", "label": f"error of {name}", "value": "", "source": heat})
     inner_rows, inner_columns = _worst(seen, *(max(1, side // FOCUS) for side in seen.shape))
     return {
@@ -288,9 +288,9 @@ def _value(metric: str, values: Mapping[str, float]) -> str:
     return f"{values[metric]:.{METRICS[metric].digits}f} {unit}".rstrip()
 
 
-def _error(made: Picture, truth: Picture) -> Errors:
+def _error(output: Picture, truth: Picture) -> Errors:
     """(h, w), 0 to 255: how far the three channels are off, in the mean."""
-    error: Errors = np.abs(made.astype(np.float32) - truth).mean(0)
+    error: Errors = np.abs(output.astype(np.float32) - truth).mean(0)
     return error
 
 

@@ -27,21 +27,21 @@ def render_samples(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[SampleImages]:
     """The named samples with what every method makes of them; ``note`` gives a line to tell of a sample."""
-    found: dict[str, SampleImages] = {}
+    images: dict[str, SampleImages] = {}
     for sequence in benchmark.sequences:
-        for sample in sequence.samples(lambda name: name in names and name not in found):
+        for sample in sequence.samples(lambda name: name in names and name not in images):
             if isinstance(sample, Sample) and sample.name in names:
-                made = {name: _pixels(method(sample.frames).cpu()) for name, method in methods.items()}
+                outputs = {name: _pixels(method(sample.frames).cpu()) for name, method in methods.items()}
                 values = {s.method: s.values for s in report.scores if s.sample == sample.name}
                 before, after, truth = map(_pixels, (sample.frames[1], sample.frames[2], sample.truth))
-                found[sample.name] = SampleImages(
-                    sample.name, note(sample.name) if note else "", before, after, truth, made, values
+                images[sample.name] = SampleImages(
+                    sample.name, note(sample.name) if note else "", before, after, truth, outputs, values
                 )
                 if progress is not None:
-                    progress(len(found), len(names))
-        if len(found) == len(names):
+                    progress(len(images), len(names))
+        if len(images) == len(names):
             break
-    return [found[name] for name in names if name in found]
+    return [images[name] for name in names if name in images]
 
 
 def _pixels(picture: Tensor) -> NDArray[np.uint8]:

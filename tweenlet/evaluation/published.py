@@ -39,23 +39,23 @@ class Published:
 
     def verdict(self, measured: float | None) -> str:
         """Whether a measured PSNR agrees, in a line of Markdown; None where it is not of the whole set."""
-        told = f"{cell(self.method)}: published {self.values['psnr']:g} dB ({cell(self.source)})"
+        line = f"{cell(self.method)}: published {self.values['psnr']:g} dB ({cell(self.source)})"
         if measured is None:
-            return f"{told}: not to be compared with what was measured, which is not of the whole benchmark"
+            return f"{line}: not to be compared with what was measured, which is not of the whole benchmark"
         gap = abs(measured - self.values["psnr"])
         agrees = gap <= AGREES + 1e-9
         verdict = f"agrees within {AGREES} dB" if agrees else f"DIFFERS by {gap:.2f} dB, more than {AGREES}"
-        return f"{told}, measured {measured:.3f} dB: {verdict}"
+        return f"{line}, measured {measured:.3f} dB: {verdict}"
 
 
-def published(kind: str | None = None, two_frames: bool = False) -> tuple[Published, ...]:
+def published_results(kind: str | None = None, two_frames: bool = False) -> tuple[Published, ...]:
     """All entries, or those of one kind of benchmark that were made from as many frames."""
     text = files("tweenlet.evaluation").joinpath("published.json").read_text()
     entries: list[dict[str, Any]] = json.loads(text)
-    found = tuple(Published(**entry) for entry in entries)
+    all_entries = tuple(Published(**entry) for entry in entries)
     if kind is None:
-        return found
-    return tuple(p for p in found if p.benchmark == kind and p.frames == (2 if two_frames else 4))
+        return all_entries
+    return tuple(p for p in all_entries if p.benchmark == kind and p.frames == (2 if two_frames else 4))
 
 
 def table(entries: Sequence[Published]) -> str:

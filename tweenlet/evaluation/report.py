@@ -103,12 +103,12 @@ class Report:
 
     def values(self, field: str, method: str) -> Values:
         """One metric (or "seconds", "cpu_seconds") of one method, sequence by sequence."""
-        found: dict[str, list[float]] = {sequence: [] for sequence in self.sequences}
+        by_sequence: dict[str, list[float]] = {sequence: [] for sequence in self.sequences}
         for score in self.scores:
             if score.method == method:
                 value = getattr(score, field) if field in TIMES else score.values[field]
-                found[score.sequence].append(value)
-        return list(found.values())
+                by_sequence[score.sequence].append(value)
+        return list(by_sequence.values())
 
     def mean(self, field: str, method: str, sequence: str | None = None) -> float:
         """The mean of a metric or a time as the benchmark defines it, or the mean within one sequence."""
@@ -153,18 +153,18 @@ class Report:
         """What was averaged, over what, from how many frames, in a line."""
         average = "mean of the means of sequences" if self.by_sequence else "mean"
         sequences = len(self.sequences)
-        said = [f"{average} of {_counted(self.count, 'sample')} in {_counted(sequences, 'sequence')}"]
+        clauses = [f"{average} of {_counted(self.count, 'sample')} in {_counted(sequences, 'sequence')}"]
         if self.two_frames:
-            said.append("two frames only: the outer ones are these, repeated")
+            clauses.append("two frames only: the outer ones are these, repeated")
         if self.skipped:
-            said.append(f"{len(self.skipped)} SKIPPED, so this is no result of the whole benchmark")
-        return "; ".join([*said, self.note] if self.note else said)
+            clauses.append(f"{len(self.skipped)} SKIPPED, so this is no result of the whole benchmark")
+        return "; ".join([*clauses, self.note] if self.note else clauses)
 
     @property
     def notes(self) -> str:
         """How the metrics are computed, in a line."""
-        told = (f"{METRICS[metric].label}: {METRICS[metric].note}" for metric in self.metrics)
-        return f"{'; '.join(told)}."
+        notes = (f"{METRICS[metric].label}: {METRICS[metric].note}" for metric in self.metrics)
+        return f"{'; '.join(notes)}."
 
     @property
     def origin(self) -> str:
@@ -217,8 +217,8 @@ class Report:
                 measured = self.mean("psnr", entry.method) if comparable else None
                 lines.append(entry.verdict(measured))
         if self.published and not lines:
-            known = ", ".join(dict.fromkeys(cell(entry.method) for entry in self.published))
-            lines = [f"Nothing measured has the name of a published method ({known}); LABEL=FILE gives one."]
+            names = ", ".join(dict.fromkeys(cell(entry.method) for entry in self.published))
+            lines = [f"Nothing measured has the name of a published method ({names}); LABEL=FILE gives one."]
         return lines
 
     def per_sequence(self) -> str:

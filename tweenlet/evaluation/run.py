@@ -55,11 +55,22 @@ def evaluate(
 ) -> Report:
     """Score and time every method on every sample.
 
-    Each method makes the first frame of a size twice, since what runs first also sets up, and is timed then.
-    With a ``ledger`` every score is on disk as soon as it is known, and what is there is not made again.
-    ``overwrite`` begins a ledger anew, whatever it holds, unless another run is writing it.
-    ``skip_bad`` leaves out samples that cannot be read, and lists them; without it the first ends the run.
-    ValueError for no method, no sample, a damaged sample, a frame of a wrong shape, or another run's ledger.
+    Each method runs the first sample of a frame size twice, because the first run includes set-up; the second
+    one is timed.
+
+    Args:
+        methods: by label.
+        benchmark: the samples.
+        metrics: by name; default: those of :data:`~tweenlet.evaluation.metrics.DEFAULT`.
+        ledger: file that receives each score as soon as it is computed; scores in it are not computed again.
+        overwrite: start a new ledger, whatever it holds, unless another run is writing it.
+        skip_bad: skip and list samples that cannot be read; otherwise the first one ends the run.
+        progress: called with the samples done and their number, if known.
+
+    Raises:
+        ValueError: there is no method or no sample, a sample is unreadable, a frame has a wrong shape, or the
+            ledger is of another run.
+
     """
     metrics = metrics or {name: METRICS[name] for name in DEFAULT}
     entrants = tuple(describe_method(name, method) for name, method in methods.items())
@@ -67,11 +78,11 @@ def evaluate(
     pool = ThreadPoolExecutor(os.cpu_count())
     warm: set[tuple[str, torch.Size]] = set()
 
-    def new(name: str) -> bool:
-        return name not in book.known
+    def is_new(name: str) -> bool:
+        return name not in book.finished
 
     with book, pool:
-        for batch in _side_by_side(benchmark, new, pool):
+        for batch in _read_in_parallel(benchmark, is_new, pool):
             for place, sample in batch:
                 if isinstance(sample, UnreadableSample):
                     if not skip_bad:
@@ -80,20 +91,20 @@ def evaluate(
                 else:
                     book.add(place, sample.name, _scores(methods, sample, metrics, warm, pool))
                 if progress is not None:
-                    progress(len(book.known), benchmark.count)
+                    progress(len(book.finished), benchmark.count)
     if not (scores := book.scores()):
         raise ValueError(f"nothing to evaluate: {len(methods)} methods, and no sample in {benchmark.name}")
     return Report(
         benchmark.name, entrants, tuple(metrics), scores, code_version(), describe_machine(), book.date,
-        benchmark.two_frames, benchmark.by_sequence, benchmark.note, book.skipped(), benchmark.whole,
+        benchmark.two_frames, benchmark.by_sequence, benchmark.note, book.skipped_samples(), benchmark.whole,
         sources=benchmark.sources,
     )  # fmt: skip
 
 
-def _side_by_side(
+def _read_in_parallel(
     benchmark: Benchmark, wanted: Callable[[str], bool], pool: ThreadPoolExecutor
 ) -> Iterator[list[tuple[int, Sample | UnreadableSample]]]:
-    """The samples with the place of their sequence, from as many sequences at a time as there are cores."""
+    """Yield samples with the index of their sequence, reading one sequence per core at a time."""
     waiting = ((place, iter(s.samples(wanted))) for place, s in enumerate(benchmark.sequences))
     begun: list[tuple[int, Iterator[Sample | UnreadableSample]]] = []
     while True:
@@ -117,21 +128,21 @@ def _scores(
     warm: set[tuple[str, torch.Size]],
     pool: ThreadPoolExecutor,
 ) -> list[Score]:
-    """Every method in turn, timed; then all metrics of all of them."""
-    made, times = {}, {}
+    """Run and time each method in turn, then compute all metrics in parallel."""
+    outputs, times = {}, {}
     for name, method in methods.items():
         if (now := (name, sample.truth.shape)) not in warm:
             method(sample.frames)
             warm.add(now)
         wall, cpu = time.perf_counter(), _cpu_seconds()
-        made[name] = method(sample.frames).cpu()
+        outputs[name] = method(sample.frames).cpu()
         times[name] = time.perf_counter() - wall, _cpu_seconds() - cpu
-        _check(name, made[name], sample)
+        _check(name, outputs[name], sample)
 
-    def measured(task: tuple[str, str]) -> float:
+    def measure(task: tuple[str, str]) -> float:
         name, metric = task
         try:
-            value = metrics[metric].measure(made[name], sample.truth, sample.frames[1:3])
+            value = metrics[metric].measure(outputs[name], sample.truth, sample.frames[1:3])
         except ValueError as error:
             raise ValueError(f"{sample.name}: {error}") from error
         if not math.isfinite(value):
@@ -139,7 +150,7 @@ def _scores(
         return value
 
     tasks = [(name, metric) for name in methods for metric in metrics]
-    values = dict(zip(tasks, pool.map(measured, tasks), strict=True))
+    values = dict(zip(tasks, pool.map(measure, tasks), strict=True))
     height, width = sample.truth.shape[-2:]
     return [
         Score(
@@ -150,16 +161,16 @@ def _scores(
     ]  # fmt: skip
 
 
-def _check(name: str, made: Tensor, sample: Sample) -> None:
-    got, wanted = tuple(made.shape), tuple(sample.truth.shape)
-    if got != wanted:
-        raise ValueError(f"{name} made a frame of shape {got} for {sample.name}: expected {wanted}")
-    if wrong := int((~made.isfinite()).sum()):
+def _check(name: str, frame: Tensor, sample: Sample) -> None:
+    got, expected = tuple(frame.shape), tuple(sample.truth.shape)
+    if got != expected:
+        raise ValueError(f"{name} made a frame of shape {got} for {sample.name}: expected {expected}")
+    if wrong := int((~frame.isfinite()).sum()):
         raise ValueError(f"{name} made a frame with {wrong} values that are not finite for {sample.name}")
 
 
 def describe_method(name: str, method: Method) -> MethodInfo:
-    """What a method tells of itself."""
+    """Collect the description of a method."""
     return MethodInfo(
         name,
         getattr(method, "parameters", 0),
@@ -184,12 +195,12 @@ def _head(
 
 def _data(benchmark: Benchmark) -> str:
     """A fingerprint of the samples: the sequences, which windows, and name, size and date of every file."""
-    listed = []
+    contents = []
     for sequence in benchmark.sequences:
-        known = [(path.name, path.stat()) for path in sequence.paths if path.exists()]
-        files = [(name, told.st_size, told.st_mtime_ns) for name, told in known]
-        listed.append((sequence.name, sequence.count, repr(getattr(sequence, "windows", "")), files))
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+        stats = [(path.name, path.stat()) for path in sequence.paths if path.exists()]
+        files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        contents.append((sequence.name, sequence.count, repr(getattr(sequence, "windows", "")), files))
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
 
 
 class _Ledger:
@@ -206,7 +217,7 @@ class _Ledger:
                 claim.enter_context(claim_folder(path.parent))
                 self._read(path, head, overwrite)
             self._claim = claim.pop_all()
-        self.known = {line["sample"] for line in self._lines}
+        self.finished = {line["sample"] for line in self._lines}
 
     def _read(self, path: Path, head: Mapping[str, Any], overwrite: bool) -> None:
         """Take over what is there, and write it anew without what a kill left of a last line."""
@@ -235,7 +246,7 @@ class _Ledger:
 
     def _write(self, line: dict[str, Any]) -> None:
         self._lines.append(line)
-        self.known.add(line["sample"])
+        self.finished.add(line["sample"])
         if self._path is not None:
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -244,7 +255,7 @@ class _Ledger:
         """In the order of the benchmark, however they came."""
         return tuple(score_from(score) for line in self._ordered() for score in line.get("scores", ()))
 
-    def skipped(self) -> tuple[tuple[str, str], ...]:
+    def skipped_samples(self) -> tuple[tuple[str, str], ...]:
         return tuple((line["sample"], line["reason"]) for line in self._ordered() if "reason" in line)
 
     def _ordered(self) -> list[dict[str, Any]]:
