@@ -101,7 +101,7 @@ def test_slopes_are_those_of_opencv() -> None:
 def test_flow_between_levels_is_bilinear() -> None:
     columns = torch.arange(6.0).expand(1, 2, 5, 6)
     places = ((torch.arange(11) + 0.5) / 2 - 0.5).clamp(0, 5)
-    torch.testing.assert_close(module.doubled(columns, 9, 11), 2 * places.expand(1, 2, 9, 11))
+    torch.testing.assert_close(module.upsample_flow(columns, 9, 11), 2 * places.expand(1, 2, 9, 11))
 
 
 def test_takes_frames_of_whole_numbers() -> None:
@@ -176,7 +176,7 @@ def test_no_vector_runs_away_from_where_it_was_told_to_begin() -> None:
     found = torch.zeros(1, 2, 19, 19)
     slopes = module.sobel(first)
     assert module.Patches(first, second, slopes).misfit(found)[1].norm(dim=1).max() > 10 * module.PATCH
-    assert module.searched_once(first, second, slopes, found, 1).norm(dim=1).max() <= module.PATCH
+    assert module.search_round(first, second, slopes, found, 1).norm(dim=1).max() <= module.PATCH
 
 
 @pytest.mark.parametrize(
