@@ -81,7 +81,9 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     windows = [frames[:4], frames[1:]]
     plain = Interpolator(model)
     flows = plain.flow_cache()  # flow may differ when it is looked for a second time
-    motion = [flows and flows.window(window, range(k, k + 4)) for k, window in enumerate(windows)]
+    motion = [
+        None if flows is None else flows.window(window, range(k, k + 4)) for k, window in enumerate(windows)
+    ]
     expected = [plain.between(window, motion=known) for window, known in zip(windows, motion, strict=True)]
     for name in ("onnxruntime", "openvino"):
         pytest.importorskip(name, reason=f"the extra for {name} is not installed")
