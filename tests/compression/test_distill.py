@@ -144,7 +144,7 @@ def test_a_teacher_that_is_watched_teaches_itself():
     assert seen == [True]
 
 
-def test_what_was_kept_beforehand_teaches_the_same(samples, tmp_path):
+def test_precomputed_frames_teach_the_same(samples, tmp_path):
     """A teacher's pictures, kept for the store, come back turned as the samples are."""
 
     def moving(batch: Batch) -> torch.Tensor:  # knows no neighbourhood, so a crop of it is it of a crop
@@ -158,7 +158,7 @@ def test_what_was_kept_beforehand_teaches_the_same(samples, tmp_path):
         assert (stored_teacher(1)(batch) - moving(batch)).abs().mean() > 0.01
     with pytest.raises(ValueError, match="no frames of teacher 2"):
         stored_teacher(2)(batch)
-    with pytest.raises(ValueError, match=r"no pictures of teacher 0"):
+    with pytest.raises(ValueError, match=r"no frames of teacher 0"):
         stored_teacher(0)(some_batch())
     with pytest.raises(ValueError, match="one for each sample"):
         BatchSampler(samples, 4, 32, teacher_frames=[said[:-1]])
@@ -233,7 +233,7 @@ def test_settings_without_meaning():
         Distillation(OPTIONS, [nn.Identity()], alpha=-1)
 
 
-def test_taught_pictures_have_the_batches_form():
+def test_teacher_frames_have_the_form_of_batches():
     frames = np.zeros((2, 5, 3, 8, 8), np.uint8)
     batch = collate(frames, None, (), np.full((2, 1, 3, 8, 8), 255, np.uint8)).to("cpu")
     assert batch.teacher_frames is not None
