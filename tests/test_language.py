@@ -15,7 +15,6 @@ HOUSE = Path(tweenlet.__file__).parent
 NOT_DONE = {
     "ops",
     "flow",
-    "video",
     "network",
     "inference",
     "interpolation",

@@ -17,7 +17,7 @@ from tweenlet.interpolation import flow_cache
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.tiling import padded
-from tweenlet.interpolation.timeline import Timeline, clamped
+from tweenlet.interpolation.timeline import Timeline, clamp_picture
 from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import ModelConfig
@@ -292,6 +292,6 @@ def test_made_frames_reach_beyond_0_and_1_only_as_far_as_the_frames_around_them(
     made = torch.tensor([-0.5, -0.1, 0.5, 1.1, 1.5]).expand(3, 1, 5)
     inside = torch.full((3, 1, 5), 0.5)
     outside = torch.tensor([-0.2, 0, 0, 0, 1.3]).expand(3, 1, 5)
-    assert clamped(made.clone(), [inside, inside])[0, 0].tolist() == [0, 0, 0.5, 1, 1]
-    reached = clamped(made.clone(), [inside, outside])[0, 0]
+    assert clamp_picture(made.clone(), [inside, inside])[0, 0].tolist() == [0, 0, 0.5, 1, 1]
+    reached = clamp_picture(made.clone(), [inside, outside])[0, 0]
     torch.testing.assert_close(reached, torch.tensor([-0.2, -0.1, 0.5, 1.1, 1.3]))

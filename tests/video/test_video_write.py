@@ -340,3 +340,52 @@ def test_stills_of_sixteen_bits_become_video_of_ten(make_clip, tmp_path):
         assert reader.bits == 10
     double(tmp_path / "clip.mkv", tmp_path / "out.mp4")
     assert frames_of(tmp_path / "out.mp4")[0].format.name == "yuv420p10le"
+
+
+def write_all(
+    source: Path, target: Path, rate: Fraction, times: list[tuple[Fraction, Fraction]]
+) -> list[str]:
+    """Write the frames of a source at these times, for these durations; what the writer warns of."""
+    with video.read(source) as reader, video.write(target, reader, rate) as writer:
+        for frame, (time, duration) in zip(reader, times, strict=True):
+            writer.write(frame, time, duration)
+    return writer.warnings
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_more_frames_than_milliseconds_are_refused(make_clip, tmp_path, suffix):
+    with video.read(make_clip(count=3)) as reader:
+        with pytest.raises(ValueError, match=r"milliseconds: expected up to 1000 .* got 2000; \.mp4"):
+            video.write(tmp_path / f"out{suffix}", reader, Fraction(2000))
+        with video.write(tmp_path / "out.mp4", reader, Fraction(2000)) as writer:
+            for i, frame in enumerate(reader):
+                writer.write(frame, Fraction(i, 2000), Fraction(1, 2000))
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "out.mp4"}
+
+
+@pytest.mark.parametrize(("pixels", "is_named"), [("yuv422p10le", True), ("yuv420p10le", False)])
+def test_chroma_that_webm_reduces_is_named(make_clip, tmp_path, pixels, is_named):
+    source = make_clip("clip.mkv", count=2, codec="ffv1", pixels=pixels, options={})
+    times = [(Fraction(i, 25), Fraction(1, 25)) for i in range(2)]
+    warnings = write_all(source, tmp_path / "out.webm", Fraction(25), times)
+    assert ["chroma is reduced to 4:2:0" in warning for warning in warnings] == [True] * is_named
+
+
+@pytest.mark.parametrize("target", ["out.y4m", "images"])
+def test_a_hold_is_repeated_where_there_are_no_times(make_clip, tmp_path, target):
+    step, hold = Fraction(1, 25), Fraction(2)
+    times = [(0 * step, step), (step, hold), (step + hold, step)]
+    assert write_all(make_clip(count=3), tmp_path / target, Fraction(25), times) == []
+    with video.read(tmp_path / target) as reader:
+        frames = [frame.rgb() for frame in reader]
+    assert len(frames) == 52
+    assert all(np.array_equal(frames[1], frame) for frame in frames[1:51])
+    assert not np.array_equal(frames[1], frames[51])
+
+
+def test_a_hold_without_end_is_repeated_for_minutes_only(make_clip, tmp_path):
+    times = [(Fraction(0), Fraction(1)), (Fraction(1), Fraction(10_000)), (Fraction(10_001), Fraction(1))]
+    (warning,) = write_all(make_clip(count=3), tmp_path / "out.y4m", Fraction(2), times)
+    assert "no times" in warning
+    with video.read(tmp_path / "out.y4m") as reader:
+        assert sum(1 for _ in reader) == 2 + 1200 + 2

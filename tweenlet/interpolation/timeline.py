@@ -186,12 +186,12 @@ class Timeline(Generic[Original]):
         part = Fraction(0) if gap is None else self._reachable(gap, gap.part(slot.time))
         if gap is not None and 0 < part < 1:
             position = gap.key + part
-            self._pictures = {p: x for p, x in self._pictures.items() if _needed(p, position)}
+            self._pictures = {p: x for p, x in self._pictures.items() if _is_needed(p, position)}
             return OutputFrame(None, gap.between, self._picture(position), time, duration)
-        shown = gap.after if gap is not None and part == 1 else index
-        self.originals += shown > self._shown
-        self._shown = max(self._shown, shown)
-        frame = self.source.frame(shown)
+        number = gap.after if gap is not None and part == 1 else index
+        self.originals += number > self._shown
+        self._shown = max(self._shown, number)
+        frame = self.source.frame(number)
         return OutputFrame(frame, (frame, frame), frame.picture, time, duration)
 
     def _reachable(self, gap: _Gap[Original], part: Fraction) -> Fraction:
@@ -218,8 +218,8 @@ class Timeline(Generic[Original]):
             window = [self._within_scene(place, position) for place in around]
             pictures = [self._picture(place) for place in window]
             motion = None if self._flows is None else self._flows.window(pictures, window, time)
-            made = self._network.between(pictures, time, motion)
-            self._pictures[position] = clamped(made, pictures[1:3])
+            picture = self._network.between(pictures, time, motion)
+            self._pictures[position] = clamp_picture(picture, pictures[1:3])
             self.made += 1
         return self._pictures[position]
 
@@ -234,12 +234,12 @@ class Timeline(Generic[Original]):
         return min(max(wanted, Fraction(low)), Fraction(high))
 
 
-def clamped(made: Tensor, frames: Sequence[Tensor]) -> Tensor:
+def clamp_picture(picture: Tensor, frames: Sequence[Tensor]) -> Tensor:
     """A picture within [0, 1], or within what the frames around it reach beyond that; in place."""
     low, high = zip(*(frame.aminmax() for frame in frames), strict=True)
-    return made.clamp_(torch.stack(low).amin().clamp_max(0), torch.stack(high).amax().clamp_min(1))
+    return picture.clamp_(torch.stack(low).amin().clamp_max(0), torch.stack(high).amax().clamp_min(1))
 
 
-def _needed(position: Fraction, now: Fraction) -> bool:
+def _is_needed(position: Fraction, now: Fraction) -> bool:
     """Whether a picture can be of use at or after ``now``: one of level l reaches less than 3/2^l ahead."""
     return position > now - Fraction(3, position.denominator)

@@ -93,7 +93,7 @@ class SteadyClock(Clock):
         if not self._began:
             self._start, self._began = interval.start, True
         if interval.held_until - self._next > LONGEST_FILL:
-            yield self._merged(interval.held_until)
+            yield self._merge_slots(interval.held_until)
         yield from self._until(interval.end)
 
     def last(self, time: Fraction, duration: Fraction, usual: Fraction) -> Iterator[Slot]:
@@ -104,7 +104,7 @@ class SteadyClock(Clock):
         if duration <= UNEVEN * usual:
             end = min(end, self._next + 1 / self._rate / 2)
         if end - self._next > LONGEST_FILL:
-            yield self._merged(end)
+            yield self._merge_slots(end)
         yield from self._until(end)
 
     def _until(self, end: Fraction) -> Iterator[Slot]:
@@ -112,7 +112,7 @@ class SteadyClock(Clock):
             self._count += 1
             yield Slot(time, 1 / self._rate)
 
-    def _merged(self, end: Fraction) -> Slot:
+    def _merge_slots(self, end: Fraction) -> Slot:
         time, slots = self._next, floor((end - self._next) * self._rate)
         self._count += slots
         return Slot(time, slots / self._rate)

@@ -243,9 +243,9 @@ def interpolate_pair(
         frames = [frame.rgb() for frame in real]
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation)
     interpolator = _interpolator(model, device, dtype, engine, tile)
-    made = list(interpolator(frames, factor, cuts=False, repeats="ignore"))[1:-1]
+    pictures = list(interpolator(frames, factor, cuts=False, repeats="ignore"))[1:-1]
     with video.write_files(targets) as partials:
-        for partial, picture in zip(partials, made, strict=True):
+        for partial, picture in zip(partials, pictures, strict=True):
             encoder.write(picture, partial, real)
     return targets
 

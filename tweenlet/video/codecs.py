@@ -68,6 +68,20 @@ class Codec:
         return self.container == "yuv4mpegpipe"
 
     @property
+    def max_rate(self) -> int | None:
+        """Frames per second that the file's times can tell apart; None where there is no limit."""
+        return 1000 if self.container in ("matroska", "webm") else None
+
+    def warnings(self, template: Reader, name: str) -> list[str]:
+        """What the pictures of ``template`` lose in the file ``name``, in words."""
+        source, target = template.first.picture.format, av.VideoFormat(self.pixels)
+        if is_rgb(source) or is_gray(source) or _subsampling(source) == _subsampling(target):
+            return []
+        return [
+            f"{name}: chroma is reduced to 4:2:0, as {self.encoder} takes {template.bits} bits no other way"
+        ]
+
+    @property
     def counts_decoding_time(self) -> bool:
         """Whether the file's length is counted in decoding times, which end early where the rate varies."""
         return self.container in ("mp4", "mov")
@@ -127,9 +141,9 @@ def _shape(codec: Codec, template: Reader) -> Shape:
 
 def _stream_metadata(template: Reader, stream: av.VideoStream, rate: Fraction) -> dict[str, str]:
     """What is to be kept of what a stream says about itself."""
-    said = {k.lower(): v for m in (stream.container.metadata, stream.metadata) for k, v in m.items()}
+    tags = {k.lower(): v for m in (stream.container.metadata, stream.metadata) for k, v in m.items()}
     names = {k: v for k, v in stream.metadata.items() if k in ("language", "title", "stereo_mode")}
-    code = said.get("timecode", "")
+    code = tags.get("timecode", "")
     parts = re.fullmatch(r"(\d\d:\d\d:\d\d)([:;.])(\d\d)", code)
     if parts and rate >= 1:
         drops = (rate / Fraction(30000, 1001)).denominator == 1

@@ -90,9 +90,9 @@ def open_container(location: Location) -> InputContainer:
 
 def system_error(error: av.FFmpegError | OSError, what: str) -> OSError:
     """A failing disk or pipe, as FFmpeg or Python report it, as an OSError of one clear sentence."""
-    known = isinstance(error, OSError) and error.errno
-    kind = type(OSError(known, "")) if known else OSError  # FileNotFoundError, PermissionError ...
-    plain = kind(f"{what}: {os.strerror(known) if known else error.strerror}")
+    number = isinstance(error, OSError) and error.errno
+    kind = type(OSError(number, "")) if number else OSError  # FileNotFoundError, PermissionError ...
+    plain = kind(f"{what}: {os.strerror(number) if number else error.strerror}")
     plain.errno = error.errno
     return plain
 

@@ -202,10 +202,10 @@ class _Planes:
 def _native(pixels: av.VideoFormat, odd: bool, location: int) -> tuple[str, int, Subsampling]:
     """The planar format of the same samples, their bits, and how the chroma planes lie."""
     bits, subsampling = bits_of(pixels), Subsampling.of(pixels, location)
-    name = _named("gray" if is_gray(pixels) else subsampling.planes, bits)
+    name = _format_name("gray" if is_gray(pixels) else subsampling.planes, bits)
     if odd and _planar_name(pixels) != name and not is_gray(pixels):
         # of odd sizes swscale loses the last chroma samples when it interleaves them, but not from 4:4:4
-        return _named("yuv444p", bits), bits, replace(subsampling, across=0, down=0)
+        return _format_name("yuv444p", bits), bits, replace(subsampling, across=0, down=0)
     return name, bits, subsampling
 
 
@@ -233,7 +233,7 @@ def _multiply(matrix: NDArray[np.floating], flat: NDArray[np.float32]) -> NDArra
     return product
 
 
-def _named(planes: str, bits: int) -> str:
+def _format_name(planes: str, bits: int) -> str:
     return planes if bits == 8 else f"{planes}{bits}le"
 
 

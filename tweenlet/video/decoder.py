@@ -105,7 +105,7 @@ class Decoder:
         """Packets with data, but for a last one that was cut short, and then the one that drains the decoder
         (which would give up the pictures that it still holds at the first error).
         """
-        held: Any = None
+        delayed: Any = None
         while True:
             packet = self._ahead.popleft() if self._ahead else next(self._source, None)
             if packet is None or _drains(packet):
@@ -113,13 +113,13 @@ class Decoder:
             if not packet.size:
                 self._repeats.add(_stamp(packet))
                 continue
-            if held is not None:
-                yield held
-            held = packet
-        if held is not None and held.is_corrupt:
+            if delayed is not None:
+                yield delayed
+            delayed = packet
+        if delayed is not None and delayed.is_corrupt:
             self.cut = True
-        elif held is not None:
-            yield held
+        elif delayed is not None:
+            yield delayed
         if packet is not None:
             yield packet
 

@@ -60,39 +60,39 @@ class FrameTimes:
         self._was_damaged = False
 
     def __iter__(self) -> Iterator[Frame]:
-        held: Frame | None = None
+        previous: Frame | None = None
         for picture in self._decoder:
-            time = self._time_of(picture, held)
-            if held is None:
+            time = self._time_of(picture, previous)
+            if previous is None:
                 self._note_start(picture, time)
             else:
-                self._note_gap(picture, held.time, time)
-                yield replace(held, duration=time - held.time)
+                self._note_gap(picture, previous.time, time)
+                yield replace(previous, duration=time - previous.time)
             if picture.damaged:
                 reason = "pictures have errors, or rest on some that have"
                 self._notices.add(Notice("damaged", reason, time, time + self._step))
             frame = picture.frame
             duration = frame.duration * (frame.time_base or 0) if frame.duration else self._step
-            held = Frame(time, Fraction(duration), frame)
+            previous = Frame(time, Fraction(duration), frame)
             self._was_damaged = picture.damaged
             self._count += 1
-        if held is not None:
-            yield self._finish(held)
+        if previous is not None:
+            yield self._finish(previous)
 
-    def _time_of(self, picture: Picture, held: Frame | None) -> Fraction:
+    def _time_of(self, picture: Picture, previous: Frame | None) -> Fraction:
         """When a picture is shown: later than the one before, whatever its time stamp."""
-        if held is None:
+        if previous is None:
             return Fraction(0) if picture.time is None else picture.time + self._shift
         if picture.time is None:
-            return held.time + held.duration
-        time, following = picture.time + self._shift, held.time + self._step
-        if held.time < time and not self._is_jump(held.time, time):
+            return previous.time + previous.duration
+        time, following = picture.time + self._shift, previous.time + self._step
+        if previous.time < time and not self._is_jump(previous.time, time):
             return time
         plain = picture.time - self.start
-        if held.time < plain <= held.time + max(10 * self._step, _SECOND):  # the clock is right again
+        if previous.time < plain <= previous.time + max(10 * self._step, _SECOND):  # the clock is right again
             self._shift = -self.start
             return plain
-        if held.time - _BACK < time <= held.time:
+        if previous.time - _BACK < time <= previous.time:
             return following
         self._shift = following - picture.time
         reason = f"the clock jumps to {float(picture.time):.2f} s; times are counted on from the frame before"
@@ -134,42 +134,44 @@ class FrameTimes:
 
         (MP4 knows the durations of pictures in the order of decoding only.)
         """
-        shown = last.time + last.duration
+        end_shown = last.time + last.duration
         lost = [time + self._shift for time in self._decoder.lost if time + self._shift > last.time]
         stated = self._stated_end
         end = None if stated is None or self._shift != -self.start else stated + self._shift
         if lost and not self._decoder.cut:
             self._note_missing(
-                "pictures cannot be decoded", shown, max([t + self._step for t in lost] + [end or shown])
+                "pictures cannot be decoded",
+                end_shown,
+                max([t + self._step for t in lost] + [end or end_shown]),
             )
             return last
         if self._decoder.cut or (self._path is not None and is_truncated(self._path)):
-            if end is None or end > shown + self._step / 2:
-                self._note_missing("the file is cut short", shown, end or self._file_end(shown))
+            if end is None or end > end_shown + self._step / 2:
+                self._note_missing("the file is cut short", end_shown, end or self._file_end(end_shown))
             return last
         if end is None:
-            return self._check_file_end(last, shown)
+            return self._check_file_end(last, end_shown)
         complete = 0 < self._stream.frames <= self._decoder.count
-        if end - shown <= self._tolerance(shown) or complete:
+        if end - end_shown <= self._tolerance(end_shown) or complete:
             return replace(last, duration=max(end - last.time, last.duration))
-        self._note_missing("the file states a later end", shown, end)
+        self._note_missing("the file states a later end", end_shown, end)
         return last
 
-    def _check_file_end(self, last: Frame, shown: Fraction) -> Frame:
+    def _check_file_end(self, last: Frame, end_shown: Fraction) -> Frame:
         """Where nothing is stated about the stream alone: none of the streams may end early."""
-        end = self._file_end(shown)
+        end = self._file_end(end_shown)
         reach = self._decoder.reach - self.start
-        if end is not None and end - max(reach, shown) > self._tolerance(shown):
-            self._note_missing("the file states a later end", shown, end)
+        if end is not None and end - max(reach, end_shown) > self._tolerance(end_shown):
+            self._note_missing("the file states a later end", end_shown, end)
         return last
 
-    def _file_end(self, shown: Fraction) -> Fraction | None:
+    def _file_end(self, end_shown: Fraction) -> Fraction | None:
         if self._limit is None or self._shift != -self.start:
             return None
-        return self._limit - self.start if self._limit - self.start > shown + self._step / 2 else None
+        return self._limit - self.start if self._limit - self.start > end_shown + self._step / 2 else None
 
-    def _tolerance(self, shown: Fraction) -> Fraction:
-        return max(shown / 20, 4 * self._step)
+    def _tolerance(self, end_shown: Fraction) -> Fraction:
+        return max(end_shown / 20, 4 * self._step)
 
     def _note_missing(self, reason: str, start: Fraction, end: Fraction | None) -> None:
         self._notices.add(Notice("missing", reason, start, end))

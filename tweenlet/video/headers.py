@@ -162,7 +162,7 @@ def _find_track(head: bytes, name: bytes) -> tuple[int, int]:
 
 
 def _spans(data: bytes, begin: int, end: int, code: bytes) -> list[tuple[int, int]]:
-    return [(at, min(to, end)) for found, at, to in _iterate_elements(data, begin, end) if found == code]
+    return [(at, min(to, end)) for kind, at, to in _iterate_elements(data, begin, end) if kind == code]
 
 
 def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, bytes]]:
@@ -204,8 +204,8 @@ def _box_in_file(file: io.BufferedRandom, kind: bytes) -> int:
     """Where a box of an MP4 file begins; the file is left there."""
     begin = 0
     while len(head := file.read(16)) >= 8:
-        size, found = struct.unpack(">I4s", head[:8])
-        if found == kind:
+        size, name = struct.unpack(">I4s", head[:8])
+        if name == kind:
             file.seek(begin)
             return begin
         begin += struct.unpack(">Q", head[8:])[0] if size == 1 else size
@@ -216,8 +216,8 @@ def _box_in_file(file: io.BufferedRandom, kind: bytes) -> int:
 def _boxes(data: bytes, begin: int, end: int, kind: bytes) -> Iterator[tuple[int, int]]:
     """Where boxes of a kind begin and end."""
     while begin < end - 7:
-        size, found = struct.unpack(">I4s", data[begin : begin + 8])
-        if found == kind:
+        size, name = struct.unpack(">I4s", data[begin : begin + 8])
+        if name == kind:
             yield begin, begin + size
         begin += max(size, 8)
 

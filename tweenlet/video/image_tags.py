@@ -73,8 +73,8 @@ def strip_png_profile(data: bytes) -> bytes:
     """A PNG without its ICC profile; any other file as it is."""
     if not data.startswith(_PNG):
         return data
-    kept = [data[at:end] for kind, at, end in _png_chunks(data) if kind != b"iCCP"]
-    return _PNG + b"".join(kept)
+    chunks = [data[at:end] for kind, at, end in _png_chunks(data) if kind != b"iCCP"]
+    return _PNG + b"".join(chunks)
 
 
 def _png_colour(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from tweenlet.runtime.atomic import MARK, Partial
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder
 from tweenlet.video.reader import Reader
-from tweenlet.video.writer import Picture, TimingError, Writer, describe_left_out
+from tweenlet.video.writer import FixedRate, Picture, Writer, describe_left_out
 
 
 class ImageWriter(Writer):
@@ -24,19 +24,18 @@ class ImageWriter(Writer):
         self._partial = Partial(folder / "frames" if folder.is_dir() else folder, folder=True)
         self._count = 0
         self._before: Frame | None = None
-        self._timing_error = TimingError(name, rate)
+        self._fixed_rate = FixedRate(name, rate)
         self.warnings += describe_left_out(template, name, sound)
 
     def _write(
-        self, picture: Picture, time: Fraction, _duration: Fraction, between: tuple[Frame, Frame] | None
+        self, picture: Picture, time: Fraction, duration: Fraction, between: tuple[Frame, Frame] | None
     ) -> None:
-        self._count += 1
-        self._timing_error.count(time)
-        target = self._partial.path / (self._pattern % self._count)
         if isinstance(picture, Frame):
             self._before = picture
         sources = between or (() if self._before is None else (self._before,))
-        self._encoder.write(picture, target, sources)
+        for _ in range(self._fixed_rate.repeats(time, duration)):
+            self._count += 1
+            self._encoder.write(picture, self._partial.path / (self._pattern % self._count), sources)
 
     def _complete(self) -> None:
         if not self._count:
@@ -46,7 +45,7 @@ class ImageWriter(Writer):
             if file.name != MARK:
                 file.replace(self._folder / file.name)
         self._partial.discard()
-        self.warnings += self._timing_error.warnings()
+        self.warnings += self._fixed_rate.warnings()
 
     def _discard(self) -> None:
         self._partial.discard()

@@ -60,13 +60,13 @@ def list_images(location: Path, suffixes: Sequence[str] = WRITABLE_IMAGES) -> li
     Files ._NAME are left out: they are what macOS writes beside NAME, and are no images.
     """
     if location.is_dir():
-        found = location.iterdir()
+        files = location.iterdir()
     else:
         if not location.parent.is_dir():
             raise FileNotFoundError(f"no such folder: {location.parent}")
-        found = location.parent.glob(location.name)
+        files = location.parent.glob(location.name)
     images = (
-        p for p in found if p.suffix.lower() in suffixes and p.is_file() and not p.name.startswith("._")
+        p for p in files if p.suffix.lower() in suffixes and p.is_file() and not p.name.startswith("._")
     )
     return sorted(images, key=natural_key)
 
@@ -80,7 +80,7 @@ def decode_image(path: Path) -> av.VideoFrame:
         raise FileNotFoundError(f"no such file: {path}")
     tags = read_tags(path)
     try:
-        picture = _decoded_by_pillow(path) if tags.jpeg_in_tiff else _decode(path, tags)
+        picture = _decode_by_pillow(path) if tags.jpeg_in_tiff else _decode(path, tags)
     except (av.FFmpegError, StopIteration, IndexError, OSError):
         raise ValueError(f"{path} is not an image that can be read") from None
     if tags.orientation == UPRIGHT:
@@ -99,7 +99,7 @@ def _decode(path: Path, tags: ImageTags) -> av.VideoFrame:
         return next(container.decode(video=0))
 
 
-def _decoded_by_pillow(path: Path) -> av.VideoFrame:
+def _decode_by_pillow(path: Path) -> av.VideoFrame:
     with Image.open(path) as image:
         gray = image.mode == "L"
         pixels = np.asarray(image if gray else image.convert("RGB"))
@@ -140,19 +140,19 @@ class ImageEncoder:
         sources = (picture,) if isinstance(picture, Frame) else sources
         source = sources[0].path if sources else None
         tags = ImageTags() if source is None else read_tags(source)
-        if isinstance(picture, Frame) and self._is_copied(picture, tags):
+        if isinstance(picture, Frame) and self._can_copy(picture, tags):
             shutil.copyfile(cast(Path, source), target)
             return
         pixels = self._gray if sources and all(is_gray(f.picture.format) for f in sources) else self._pixels
-        data = self._encoded(picture, pixels)
+        data = self._encode(picture, pixels)
         target.write_bytes(add_tags(data, tags, gray=is_gray(av.VideoFormat(pixels))))
 
-    def _is_copied(self, frame: Frame, tags: ImageTags) -> bool:
+    def _can_copy(self, frame: Frame, tags: ImageTags) -> bool:
         same = frame.path is not None and frame.path.suffix.lower() == self._suffix
         upright = tags.orientation == self._orientation == UPRIGHT
         return same and upright and not has_alpha(frame.picture.format)
 
-    def _encoded(self, picture: Frame | NDArray[np.floating], pixels: str) -> bytes:
+    def _encode(self, picture: Frame | NDArray[np.floating], pixels: str) -> bytes:
         colour = Colour(matrix=5, range=FULL)
         if isinstance(picture, Frame) and self._orientation == UPRIGHT:
             image = convert_picture(picture.picture, pixels, colour)

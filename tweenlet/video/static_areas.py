@@ -26,12 +26,12 @@ _MEAN_SHARE, _MOST_SHARE = 1 / 32, 1 / 4  # and more by these shares of its cont
 Grid = NDArray[np.bool_]
 
 
-def copy_static_areas(made: av.VideoFrame, before: av.VideoFrame, after: av.VideoFrame) -> None:
+def copy_static_areas(middle: av.VideoFrame, before: av.VideoFrame, after: av.VideoFrame) -> None:
     """Copy the still areas between two pictures into the one made between them, in place.
 
     All three are of one size and one planar pixel format. Where the two differ nowhere, all is copied.
     """
-    planes = list(zip(*map(planes_of, (made, before, after)), strict=True))
+    planes = list(zip(*map(planes_of, (middle, before, after)), strict=True))
     steps = [_steps(plane[0], planes[0][0]) for plane in planes]
     pairs = list(zip(planes, steps, strict=True))
     equal = np.logical_and.reduce(
@@ -41,7 +41,7 @@ def copy_static_areas(made: av.VideoFrame, before: av.VideoFrame, after: av.Vide
     if not candidates.any():
         return
     if not equal.all():
-        unit = 1 << (bits_of(made.format) - 8)
+        unit = 1 << (bits_of(middle.format) - 8)
         close = [_is_close(plane, first, step, unit) for (plane, first, _), step in pairs]
         candidates = _erode(np.logical_and.reduce([equal, *close]))
     for (plane, first, _), step in pairs:

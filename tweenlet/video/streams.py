@@ -108,7 +108,7 @@ class StreamCopier:
             self._source.close()
             raise
         streams = [s for s in self._source.streams if s.index == picture or s.index in self._sinks]
-        self._packets = repair_timestamps(self._demuxed(streams), picture) if self._sinks else iter(())
+        self._packets = repair_timestamps(self._demux(streams), picture) if self._sinks else iter(())
         self._next = next(self._packets, None)
 
     def copy_until(self, time: Fraction | None) -> None:
@@ -145,7 +145,7 @@ class StreamCopier:
         """Let go of the source file."""
         self._source.close()
 
-    def _demuxed(self, streams: list[Stream]) -> Iterator[AnyPacket]:
+    def _demux(self, streams: list[Stream]) -> Iterator[AnyPacket]:
         try:
             yield from self._source.demux(streams)
         except av.FFmpegError as error:

@@ -32,7 +32,7 @@ from tweenlet.video.orientation import UPRIGHT
 from tweenlet.video.reader import Reader
 from tweenlet.video.static_areas import copy_static_areas
 from tweenlet.video.streams import StreamCopier, copy_metadata
-from tweenlet.video.writer import Picture, TimingError, Writer, describe_left_out
+from tweenlet.video.writer import FixedRate, Picture, Writer, describe_left_out
 
 _FINEST = 2**31 - 1  # the largest denominator of a time base
 
@@ -44,11 +44,17 @@ class VideoWriter(Writer):
         super().__init__(name)
         rate = _representable(rate)
         codec = choose_codec(".y4m" if path is None else path.suffix, template)
+        if codec.max_rate is not None and rate > codec.max_rate:
+            raise ValueError(
+                f"{name} counts times in milliseconds: expected up to {codec.max_rate} frames per second, "
+                f"got {float(rate):g}; .mp4 and .mov hold more"
+            )
         self._codec = codec
+        self.warnings += codec.warnings(template, name)
         self._orientation = template.orientation if codec.fixed_rate else UPRIGHT
         self._streams: StreamCopier | None = None
         self._recent: list[tuple[Frame, av.VideoFrame]] = []
-        self._timing_error = TimingError(name, rate) if codec.fixed_rate else None
+        self._fixed_rate = FixedRate(name, rate) if codec.fixed_rate else None
         self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
         self._first = self._last = -1
         self._end = 0
@@ -56,7 +62,7 @@ class VideoWriter(Writer):
         self._partial = None if path is None else Partial(path)
         self._sink: Y4MFile | None = None
         try:
-            with self._explained():
+            with self._explain_errors():
                 target = None if self._partial is None else self._partial.path
                 if codec.fixed_rate and codec.completes_header:
                     self._sink = Y4MFile(target, codec.shape)
@@ -87,36 +93,35 @@ class VideoWriter(Writer):
     def _write(
         self, picture: Picture, time: Fraction, duration: Fraction, between: tuple[Frame, Frame] | None
     ) -> None:
-        frame = self._fitted(picture) if isinstance(picture, Frame) else self._encoded(picture)
+        frame = self._convert(picture) if isinstance(picture, Frame) else self._encode_rgb(picture)
         if between is not None:
-            copy_static_areas(frame, *map(self._fitted, between))
+            copy_static_areas(frame, *map(self._convert, between))
         frame = pad_to_shape(frame, self._codec.shape)
         if (frame.width, frame.height) != (self._stream.width, self._stream.height):
             width, height = self._codec.size
             raise ValueError(f"got a picture of {frame.width}x{frame.height}, expected {width}x{height}")
         frame.pict_type = 0
         frame.time_base = self._time_base
-        frame.pts = max(round(time / self._time_base), self._last + 1)
-        self._shown[frame.pts] = max(1, round(duration / self._time_base))
-        self._first = frame.pts if self._last < 0 else self._first
-        self._last, self._end = frame.pts, frame.pts + self._shown[frame.pts]
-        if self._timing_error is not None:
-            self._timing_error.count(time)
-        self._mux(frame, time)
+        for _ in range(1 if self._fixed_rate is None else self._fixed_rate.repeats(time, duration)):
+            frame.pts = max(round(time / self._time_base), self._last + 1)
+            self._shown[frame.pts] = max(1, round(duration / self._time_base))
+            self._first = frame.pts if self._last < 0 else self._first
+            self._last, self._end = frame.pts, frame.pts + self._shown[frame.pts]
+            self._mux(frame, time)
 
-    def _fitted(self, frame: Frame) -> av.VideoFrame:
+    def _convert(self, frame: Frame) -> av.VideoFrame:
         """A frame as the encoder takes it; those of the last few are remembered."""
-        for known, fitted in self._recent:
-            if known is frame:
-                return fitted
+        for recent, converted in self._recent:
+            if recent is frame:
+                return converted
         if self._orientation != UPRIGHT:
-            fitted = self._encoded(frame.rgb(clip=False))
+            converted = self._encode_rgb(frame.rgb(clip=False))
         else:
-            fitted = convert_picture(frame.picture, self._codec.pixels, self._codec.colour)
-        self._recent = [*self._recent[-1:], (frame, fitted)]
-        return fitted
+            converted = convert_picture(frame.picture, self._codec.pixels, self._codec.colour)
+        self._recent = [*self._recent[-1:], (frame, converted)]
+        return converted
 
-    def _encoded(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
+    def _encode_rgb(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
         return from_rgb(self._orientation.upright(rgb), self._codec.pixels, self._codec.colour)
 
     def _mux(self, frame: av.VideoFrame | None, time: Fraction) -> None:
@@ -146,8 +151,8 @@ class VideoWriter(Writer):
             self._streams.copy_until(None)
             self.warnings += self._streams.warnings
             self._streams.close()
-        if self._timing_error is not None:
-            self.warnings += self._timing_error.warnings()
+        if self._fixed_rate is not None:
+            self.warnings += self._fixed_rate.warnings()
         self._output.close()
         if self._sink is not None:
             self._sink.close()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -22,6 +23,8 @@ from tweenlet.video.reader import Reader
 from tweenlet.video.streams import describe, side_streams
 
 Picture = Frame | NDArray[np.floating]
+SHORTEST_HOLD, LONGEST_HOLD = 1, 600
+"""Seconds: a picture shown for so long or longer is repeated in files without times, for up to so long."""
 
 
 class Writer(ABC):
@@ -44,7 +47,7 @@ class Writer(ABC):
         ``between``: the frames around a made picture. A video gets their codes where nothing moves; an image
         gets the tags (ICC profile, EXIF) of the first, or else those of the last frame written.
         """
-        with self._explained():
+        with self._explain_errors():
             self._write(picture, time, duration, between)
 
     def __enter__(self) -> Self:
@@ -57,7 +60,7 @@ class Writer(ABC):
             self._discard()
             return
         try:
-            with self._explained():
+            with self._explain_errors():
                 self._complete()
         except BaseException:
             self._discard()
@@ -68,7 +71,7 @@ class Writer(ABC):
         self.warnings: list[str] = []
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
@@ -86,8 +89,12 @@ class Writer(ABC):
     def _discard(self) -> None: ...
 
 
-class TimingError:
-    """How far the times of pictures are from those of a fixed rate, in outputs that have no times."""
+class FixedRate:
+    """The times of pictures in an output that has none, but shows them at a fixed rate.
+
+    A picture that is held for SHORTEST_HOLD or longer is repeated; other times are rounded to the rate, and
+    what that is off by is told in :meth:`warnings`.
+    """
 
     def __init__(self, name: str, rate: Fraction) -> None:
         self._name, self._rate = name, rate
@@ -95,11 +102,16 @@ class TimingError:
         self._count = 0
         self._off = Fraction(0)
 
-    def count(self, time: Fraction) -> None:
-        """Take the time of the next picture in seconds."""
+    def repeats(self, time: Fraction, duration: Fraction) -> int:
+        """How many times to write the next picture, which is shown at ``time`` for ``duration`` seconds."""
         self._first = time if self._first is None else self._first
         self._off = max(self._off, abs(time - self._first - self._count / self._rate))
-        self._count += 1
+        count = 1
+        if duration >= SHORTEST_HOLD and duration * self._rate >= 2:
+            due = round((time + duration - self._first) * self._rate) - self._count
+            count = max(1, min(due, ceil(min(duration, Fraction(LONGEST_HOLD)) * self._rate)))
+        self._count += count
+        return count
 
     def warnings(self) -> list[str]:
         """The loss in words, if it is more than the rounding of times explains."""
