@@ -62,7 +62,7 @@ class Interpolator:
     Raises:
         ValueError: an argument out of its range, or an engine that is unknown or not installed.
 
-    Example:
+    Examples:
         >>> interpolator = tweenlet.Interpolator(tweenlet.load("default"))
         >>> frames = np.random.rand(4, 3, 48, 64).astype(np.float32)  # (frame, RGB, height, width)
         >>> [frame.shape for frame in interpolator(frames[:2], factor=2)]

@@ -33,7 +33,7 @@ from tweenlet.video.images import ImageEncoder, is_image
 class Summary:
     """What one run of :func:`interpolate_video` did.
 
-    Example:
+    Examples:
         >>> summary = tweenlet.interpolate_video("in.mp4", "slow.mp4", slow=2)
         >>> summary.frames_in, summary.frames_out, summary.cuts
         (4, 7, 0)
@@ -131,7 +131,7 @@ def interpolate_video(
         ValueError: conflicting options; an unknown model, device or engine; a source that is no video, has
             fewer than two frames or frames of different sizes; a damaged source if `strict`.
 
-    Example:
+    Examples:
         >>> summary = tweenlet.interpolate_video("in.mp4", "out.mp4", fps=60)
         >>> summary.rate_in, summary.rate_out
         (Fraction(25, 1), Fraction(60, 1))
@@ -226,7 +226,7 @@ def interpolate_pair(
         OSError: a file cannot be read or written.
         ValueError: as for :func:`interpolate_video`, and a `dst` that is no image.
 
-    Example:
+    Examples:
         >>> tweenlet.interpolate_pair("before.png", "after.png", "middle.png")
         [PosixPath('middle.png')]
 

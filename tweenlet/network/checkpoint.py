@@ -40,7 +40,7 @@ NUMBERS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
 def names() -> list[str]:
     """The names of the weights that came with the package, for :func:`load`.
 
-    Example:
+    Examples:
         >>> "default" in tweenlet.names()
         True
 
@@ -66,7 +66,7 @@ def save(
     Raises:
         OSError: the file cannot be written.
 
-    Example:
+    Examples:
         >>> model = tweenlet.load("default")
         >>> tweenlet.save("half.safetensors", model, dtype=torch.float16)
         >>> tweenlet.load("half.safetensors").config == model.config
@@ -96,7 +96,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
         ValueError: an unknown name (the message lists the known ones), or a file that is no sound checkpoint.
         FileNotFoundError: there is no file at this path.
 
-    Example:
+    Examples:
         >>> model = tweenlet.load("default")
         >>> model.training
         False

@@ -88,7 +88,7 @@ class ModelConfig:
 
     Every width tuple runs finest level first. ``None`` for a branch means that it does not exist.
 
-    Example:
+    Examples:
         >>> config = tweenlet.ModelConfig(features=(32, 64, 128, 256), flow=None)
         >>> config == tweenlet.ModelConfig.from_json(config.to_json())
         True

@@ -48,7 +48,7 @@ class STMFNet(nn.Module):
         padding: how frames of other sizes are padded to the next multiple: "mirrored" or "zeros".
         takes_time: whether it makes the frame at any time between the middle two.
 
-    Example:
+    Examples:
         >>> network = tweenlet.STMFNet(tweenlet.MINI).eval()
         >>> frames = torch.rand(1, 4, 3, 32, 32)  # (batch, frame, RGB, height, width)
         >>> with torch.inference_mode():
