@@ -73,7 +73,7 @@ def test_functions_that_do_not_fit(functions: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing gave NoneType, expected a tensor or array \(3, 8, 9\)"):
         function("functions_of_a_peer.py:Nets.nothing")(torch.rand(4, 3, 8, 9))
     with pytest.raises(
-        ValueError, match=r"function midle in .*_parse_baseline.py, got None; it has as_array, as_tensor, in"
+        ValueError, match=r"function midle in .*_peer.py, got None; it has as_array, as_tensor, in"
     ):
         function("functions_of_a_peer.py:midle")
     with pytest.raises(FileNotFoundError, match=r"no such file: nowhere\.py"):

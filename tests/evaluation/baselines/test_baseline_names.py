@@ -37,7 +37,7 @@ def test_methods_come_by_name_or_path(
     assert isinstance(found["mine.safetensors"], Network)
     assert isinstance(found["net"], Onnx)
     assert isinstance(found["cp"], Baseline)
-    assert mean.name in found["mean.onnx"].told
+    assert mean.name in found["mean.onnx"].description
     frames = torch.randint(0, 256, (4, 3, 20, 40)) / 255
     torch.testing.assert_close(found["cp"](frames), frames[1])
     torch.testing.assert_close(found["net"](frames), frames[1:3].mean(0))
@@ -60,7 +60,7 @@ def test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(methods([str(path), f"{other}:bfloat16", "dis"])) == [
         "lr=1e-3/model.safetensors", "other/model.safetensors:bfloat16", "dis",
     ]  # fmt: skip
-    assert methods([str(path)])[path.name].told == "the checkpoint model.safetensors"
+    assert methods([str(path)])[path.name].description == "the checkpoint model.safetensors"
     long = Path("x" * 90, "y" * 120 + ".safetensors")
     long.parent.mkdir(parents=True)
     long.touch()
@@ -81,7 +81,7 @@ def test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for label in ("", " ", "a\nb"):
         with pytest.raises(ValueError, match="expected a label of printable characters"):
             methods([f"{label}=dis"])
-    with pytest.raises(FileNotFoundError, match=r"no such file: no\.pth, asked for as mini=no\.pth"):
+    with pytest.raises(FileNotFoundError, match=r"no such file: no\.pth, given as mini=no\.pth"):
         methods(["mini=no.pth"])
     with pytest.raises(ValueError, match=r"expected a baseline such as NAME=.*FILE\.onnx; got rife"):
         methods([], baselines=["rife"])

@@ -45,7 +45,7 @@ def small() -> STMFNet:
 
 def test_a_network_runs_in_half_precision(moving: Tensor) -> None:
     found = methods(["default", "half=default:bfloat16"])
-    assert found["half"].told == "the bundled weights default, in bfloat16"
+    assert found["half"].description == "the bundled weights default, in bfloat16"
     apart = (found["half"](moving) - found["default"](moving)).abs()
     assert 0 < apart.max() < 0.05
     with pytest.raises(ValueError, match="expected a checkpoint"):
