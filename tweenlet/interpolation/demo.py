@@ -61,7 +61,7 @@ def demo(
 
 def hardest_step(smooth: str | Path) -> tuple[Pixels, Pixels, Pixels]:
     """The two real frames that differ most and the made one between, of a video made twice as dense."""
-    most, found = -1.0, None
+    most, hardest = -1.0, None
     recent: deque[Pixels] = deque(maxlen=3)
     with video.read(smooth) as reader:
         for index, frame in enumerate(reader):
@@ -69,10 +69,10 @@ def hardest_step(smooth: str | Path) -> tuple[Pixels, Pixels, Pixels]:
             if index >= 2 and index % 2 == 0:
                 difference = float(np.abs(recent[0] - recent[2]).mean())
                 if difference > most:
-                    most, found = difference, (recent[0], recent[1], recent[2])
-    if found is None:
+                    most, hardest = difference, (recent[0], recent[1], recent[2])
+    if hardest is None:
         raise ValueError(f"{smooth}: expected three frames or more")
-    return found
+    return hardest
 
 
 def side_by_side(frames: Sequence[Pixels], labels: Sequence[str] = LABELS) -> Image.Image:
