@@ -60,13 +60,25 @@ def padded(frames: Tensor, multiple: int, padding: str = "mirrored") -> Tensor:
     """
     height, width = frames.shape[-2:]
     right, down = -width % multiple, -height % multiple
+    if not right and not down:
+        return frames
     if padding == "zeros":
         return F.pad(frames, (0, right, 0, down))
-    if right:
-        frames = F.pad(frames, (0, right, 0, 0), "reflect" if right < width else "replicate")
-    if down:
-        frames = F.pad(frames, (0, 0, 0, down), "reflect" if down < height else "replicate")
-    return frames
+    larger = frames.new_empty(*frames.shape[:-2], height + down, width + right)
+    larger[..., :height, :width] = frames
+    _mirror(larger[..., :height, :], -1, width)
+    _mirror(larger, -2, height)
+    return larger
+
+
+def _mirror(frames: Tensor, dim: int, size: int) -> None:
+    """Fill, in place, what lies beyond the first ``size`` pixels along ``dim``: what is before, mirrored."""
+    count = frames.shape[dim] - size
+    beyond = frames.narrow(dim, size, count)
+    if count < size:
+        beyond.copy_(frames.narrow(dim, size - 1 - count, count).flip(dim))
+    else:
+        beyond.copy_(frames.narrow(dim, size - 1, 1).expand_as(beyond))
 
 
 @dataclass(frozen=True)

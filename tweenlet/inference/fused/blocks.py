@@ -22,7 +22,7 @@ from tweenlet.inference.fused.layers import (
 from tweenlet.network.blocks import Tile, WholeFrameLayer
 from tweenlet.network.features import Block, Branch
 from tweenlet.network.flow import DENSE, Decoder
-from tweenlet.network.four_frames import HalfSizeEncoder
+from tweenlet.network.four_frames import HalfSizeEncoder, ResidualHead
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import SLOPE, Level, ResidualBlock
 from tweenlet.network.motion import Mend, Refine, matched
@@ -233,6 +233,23 @@ class FastHalfSizeEncoder(nn.Module):
         else:
             joined[:, 3:] = self.out(x)
         return joined
+
+
+class FastResidualHead(nn.Module):
+    """:class:`~tweenlet.network.four_frames.ResidualHead`, whose first layer reads two tensors as one."""
+
+    def __init__(self, plain: ResidualHead):
+        super().__init__()
+        self.layers = plain.layers
+
+    def forward(self, fetched: Tensor, known: Tensor) -> Tensor:
+        """As the plain one's."""
+        first, *rest = self.layers.children()
+        x = first(fetched, beside=known)
+        for layer in rest:
+            x = layer(x)
+        correction: Tensor = x.float()
+        return correction
 
 
 class FastResidualBlock(nn.Module):

@@ -19,12 +19,13 @@ from tweenlet.inference.fused.blocks import (
     FastRefine,
     FastResidual,
     FastResidualBlock,
+    FastResidualHead,
 )
 from tweenlet.inference.fused.layers import Conv3d, GateInPlace, Pointwise, Winograd, affine_of, channels_last
 from tweenlet.network.blocks import Gate
 from tweenlet.network.features import Block
 from tweenlet.network.flow import Decoder
-from tweenlet.network.four_frames import HalfSizeEncoder
+from tweenlet.network.four_frames import HalfSizeEncoder, ResidualHead
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.motion import Mend, Refine
@@ -49,6 +50,7 @@ FASTER: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     Decoder: FastFlowDecoder,
     HalfSizeEncoder: FastHalfSizeEncoder,
     ResidualBlock: FastResidualBlock,
+    ResidualHead: FastResidualHead,
     Level: FastLevel,
     Gate: GateInPlace,
 }
