@@ -1,11 +1,21 @@
 #!/usr/bin/env bash
-# The recipe of the default weights: train, then score them beside the classical methods. The shipped weights came to it on the
-# way (weights/default.md); as it stands it has been run for a few steps only. Their 8,300 steps took 85 minutes on one core.
-#   runs/default.sh FOOTAGE EVALUATION OUT     e.g. runs/default.sh my_videos/ my_clips/ run/
+# The recipe of a default network: RIFE 4.25, pruned, timed by four frames, taught by itself; then scored beside the classical
+# methods. As it stands it has not been run from end to end.
+#   runs/default.sh FLOWNET_PKL FOOTAGE EVALUATION OUT
+#   e.g. runs/default.sh flownet.pkl ../shared/data/train ../shared/data/eval ../run
 # Killed and started again it goes on where it was.
 set -euo pipefail
-footage=$1 evaluation=$2 out=$3
-tweenlet train small "$footage" --out "$out" --steps 8300 --batch 4 --crop 192 --margin 24 --learning-rate 4e-4 \
-  --precision bfloat16 --loss.psnr 1 --loss.laplacian 5
-tweenlet evaluate "$out/model.safetensors" blend dis minterpolate --benchmark "clips:$evaluation" \
-  --out "$out/scores"
+published=$1 footage=$2 evaluation=$3 out=$4
+mkdir -p "$out"
+rife=$out/rife.safetensors start=$out/start.safetensors
+samples="--store $out/store --recipe.crop 288"
+
+# the teacher, and what is left of it: no level at the frame's own size, the acceleration of the neighbouring pairs, a head
+[ -e "$rife" ] || tweenlet convert "$published" "$rife"
+[ -e "$start" ] || tweenlet prune "$rife" "$footage" --out "$start" --params 4.8M --method taylor --four-frames --head 32 \
+  $samples --batch 4 --crop 128
+
+tweenlet distill "$start" "$footage" --teacher "$rife" --timed --out "$out/student" --flow-weight 0.02 --alpha 1 \
+  --loss.laplacian 1 --loss.perceptual 0.02 --steps 3700 --learning-rate 1e-4 --precision bfloat16 $samples --batch 4 --crop 256
+
+tweenlet evaluate "$out/student/model.safetensors" "$rife" blend dis minterpolate --benchmark "clips:$evaluation" --out "$out/scores"

@@ -25,7 +25,7 @@ fi
 
 # 2. 20 epochs of OBProx-SG, the widths, 70 epochs of distillation; 1.83 M parameters are ST-MFNet Mini's
 $together compress "$out/teacher.safetensors" "$vimeo" "$bvi" -o "$out/compressed" --params 1.83M $samples \
-  --density 0.1 --init scratch --benchmark "clips:$benchmark" \
+  --prune obproxsg --density 0.1 --init scratch --benchmark "clips:$benchmark" \
   --sparsify.steps $((20 * epoch)) --sparsify.precision bfloat16 \
   --distill.steps $((70 * epoch)) --distill.optimiser adamax --distill.learning-rate 1e-3 --distill.precision bfloat16
 

@@ -17,7 +17,7 @@ tweenlet compact "$out/sparse/model.safetensors" --out "$out/start.safetensors" 
 tweenlet distill "$out/start.safetensors" "$clips" --teacher "$teacher" --out "$out/student" --steps 10 $stage $samples
 
 # and all in one
-tweenlet compress "$teacher" "$clips" -o "$out/compressed" --params 80k --density 0.2 $samples \
+tweenlet compress "$teacher" "$clips" -o "$out/compressed" --params 80k --prune obproxsg --density 0.2 $samples \
   --sparsify.steps 10 --sparsify.log-every 1 --distill.steps 10 --distill.log-every 1
 
 tweenlet evaluate "$out/compressed/student.safetensors" "$teacher" blend --benchmark "clips:$clips" --subset 1/10

@@ -39,7 +39,7 @@ done
 A line at once, since two may run beside each other."""
 
 
-SCRIPTS = [("default.sh", 3), ("compress.sh", 3), ("paper.sh", 5)]
+SCRIPTS = [("default.sh", 4), ("compress.sh", 3), ("paper.sh", 5)]
 """With how many places each is called."""
 
 

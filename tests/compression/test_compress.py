@@ -15,15 +15,18 @@ import torch
 
 from tweenlet.compression import compress as module
 from tweenlet.compression.budget import Budget
-from tweenlet.compression.compress import begin, compress
+from tweenlet.compression.compress import compress, fresh
+from tweenlet.compression.prune import prune
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.config import SMALL, TINY
+from tweenlet.network.config import RIFE, SMALL, TINY, FlowLevel, IntermediateFlowConfig
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data.batches import BatchSampler
+from tweenlet.training.losses import build_objective
 from tweenlet.training.options import DataOptions, DistillOptions, Plan, SparsifyOptions
 
 SPARSIFY = SparsifyOptions(steps=8, warmup=1, log_every=1, save_every=2, validate_every=4)
 DISTILL = DistillOptions(steps=8, learning_rate=1e-3, warmup=1, log_every=1, save_every=2, validate_every=4)
-PLAN = Plan(density=0.3, sparsify=SPARSIFY, distill=DISTILL)
+PLAN = Plan(prune="obproxsg", passes=2, density=0.3, sparsify=SPARSIFY, distill=DISTILL)
 COURSE = DataOptions(batch=2, crop=32)
 BUDGET = Budget.parse("params", "90k")
 
@@ -114,14 +117,40 @@ def test_a_network_with_classical_motion(samples, tmp_path, teacher):
     assert report.quality.mean("psnr", "student") > report.quality.mean("psnr", "blend")
 
 
-def test_what_a_student_begins_with():
-    torch.manual_seed(1)
-    sparse, narrow = STMFNet(TINY), replace(TINY, kernel_hidden=6, texture=(4, 4, 5, 6))
-    inherited, fresh, same = (begin(sparse, narrow, init) for init in ("inherit", "scratch", "scratch"))
-    name = "fusion.final.shortcut.weight"
-    assert torch.equal(inherited.state_dict()[name], sparse.state_dict()[name])
-    assert not torch.equal(fresh.state_dict()[name], sparse.state_dict()[name])
-    assert torch.equal(fresh.state_dict()[name], same.state_dict()[name])
+def test_a_network_from_scratch_is_one_of_its_seed():
+    one, two, other = (fresh(TINY, seed).state_dict()["fusion.final.shortcut.weight"] for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_an_intermediate_flow_network_is_pruned_and_taught_by_its_flows(samples, tmp_path, teacher):
+    levels = FlowLevel(4, 24, 3), FlowLevel(2, 16, 2), FlowLevel(1, 16, 2)
+    torch.manual_seed(0)
+    rife = STMFNet(replace(RIFE, intermediate=IntermediateFlowConfig(levels, (8, 2), 4)))
+    plan = Plan(passes=2, distill=replace(DISTILL, steps=2))
+    heard: list[str] = []
+    with pytest.raises(ValueError, match="needs a budget"):
+        compress(rife, samples, samples, tmp_path / "none", None, plan, COURSE)
+    budget = Budget.parse("params", "60%")
+    report = compress(rife, samples, samples, tmp_path / "out", budget, plan, COURSE, notify=heard.append)
+    assert report is not None
+    student = weights.load(tmp_path / "out" / "student.safetensors")
+    assert sum(p.numel() for p in student.parameters()) <= 0.6 * sum(p.numel() for p in rife.parameters())
+    assert "flows" in report.distill_log[-2]
+    assert report.densities is None
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| pruned by | taylor |" in text
+    assert text.index("sable") < text.index("parameters")  # the verdict comes first
+    assert not (tmp_path / "out" / "densities.png").exists()
+    with pytest.raises(ValueError, match="multiples of 16, got 24"):
+        compress(rife, samples, samples, tmp_path / "crop", budget, plan, replace(COURSE, crop=24))
+
+
+@pytest.mark.parametrize("method", ["uniform", "magnitude"])
+def test_other_ways_to_the_same_budget(samples, teacher, method):
+    batches = [BatchSampler(samples, 1, 64, 0).batch_at(0)]
+    found = prune(teacher, method, BUDGET, batches, build_objective(DISTILL))
+    assert 70_000 < sum(p.numel() for p in found.parameters()) <= 90_000
 
 
 @pytest.mark.slow
@@ -136,7 +165,8 @@ def test_the_command_survives_a_kill(stills, tmp_path):
     typed = (
         f"compress {tmp_path}/teacher.safetensors {tmp_path}/data -o {tmp_path}/out --params 90k "
         "--batch 2 --crop 32 --recipe.samples 6 --recipe.validation 2 --recipe.crop 32 --recipe.synthetic 0 "
-        "--density 0.3 --sparsify.steps 30 --sparsify.save-every 1 --distill.steps 4 --distill.save-every 1"
+        "--prune obproxsg --passes 2 --density 0.3 "
+        "--sparsify.steps 30 --sparsify.save-every 1 --distill.steps 4 --distill.save-every 1"
     ).split()
     script = "import torch; torch.set_num_threads(1); from tweenlet.cli import main; main()"
     command = [sys.executable, "-c", script]

@@ -142,7 +142,7 @@ def test_what_is_dropped_is_what_costs_least_by_measured_loss():
     heard: list[str] = []
     found = compact(STMFNET, Densities(layers), Budget.parse("params", "2M"), heard.append, losses)
     assert found.flow is None
-    assert heard[0] == "the flow branch is dropped to meet the budget: without it the loss rises by 0.01000"
+    assert heard[0].startswith("the flow branch is dropped to meet the budget: without it pictures move")
 
 
 def test_a_budget_may_be_a_share_and_must_ask_for_something():

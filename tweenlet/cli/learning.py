@@ -15,7 +15,15 @@ from cyclopts import Group, Parameter, validators
 from tweenlet.cli.app import app
 from tweenlet.cli.progress import bar, say
 from tweenlet.runtime.atomic import check_free, check_no_foreign_files
-from tweenlet.training.options import DataOptions, DistillOptions, Init, Plan, SparsifyOptions, TrainOptions
+from tweenlet.training.options import (
+    DataOptions,
+    DistillOptions,
+    Init,
+    Plan,
+    PruneMethod,
+    SparsifyOptions,
+    TrainOptions,
+)
 
 if TYPE_CHECKING:
     from tweenlet.compression.budget import Budget
@@ -50,6 +58,8 @@ Ms = Annotated[
         help="Maximum milliseconds for one new frame, measured on this machine's CPU, such as 500@480p.",
     ),
 ]
+SPARSIFIED = 0.99
+"""A network of which more than this share of the weights is not zero was never sparsified."""
 COURSE, OPTIONS, PLAN = DataOptions(), TrainOptions(), Plan()
 
 
@@ -209,8 +219,9 @@ def compact(
         Replace OUT if it exists.
 
     """
-    from tweenlet.compression.compress import begin
+    from tweenlet.compression.compress import fresh
     from tweenlet.compression.densities import densities
+    from tweenlet.compression.inherit import inherit
     from tweenlet.compression.widths import compact as narrow
     from tweenlet.compression.widths import compaction
     from tweenlet.network import checkpoint as weights
@@ -220,9 +231,78 @@ def compact(
     width_and_height, budget = size_of(size), _budget(params, macs, ms)
     sparse = weights.load(model)
     by_part = densities(sparse)
+    if by_part.of().share > SPARSIFIED:
+        share = f"{100 * by_part.of().share:.1f} % of its weights are not zero"
+        if budget is None:
+            raise ValueError(f"{model} was never sparsified ({share}): give a budget, or sparsify it first")
+        say(f"{model} was never sparsified ({share}): every width shrinks alike")
+    budget = None if budget is None else budget.of(sparse.config)
     after = narrow(sparse.config, by_part, budget, say)
-    weights.save(out, begin(sparse, after, init, seed))
+    weights.save(out, inherit(sparse, after) if init == "inherit" else fresh(after, seed))
     print(compaction(sparse.config, after, by_part, width_and_height, timed=True).markdown(), end="")
+
+
+@app.command
+def prune(
+    model: str,
+    /,
+    *data: Data,
+    out: Path,
+    params: Params = None,
+    macs: Macs = None,
+    ms: Ms = None,
+    method: PruneMethod = "taylor",
+    passes: int = 16,
+    four_frames: bool = False,
+    head: int = 0,
+    size: str = "480p",
+    overwrite: bool = False,
+    data_options: Sampling = COURSE,
+) -> None:
+    """From a trained network to a smaller one that meets a budget, to distil; prints what it has become.
+
+    Parameters
+    ----------
+    model
+        A trained checkpoint, or a name of shipped weights.
+    out
+        The checkpoint to write (.safetensors).
+    method
+        How it is decided what goes: see tweenlet compress --help.
+    passes
+        Batches that losses and gradients are measured on.
+    four_frames
+        Let an intermediate-flow network of two frames be timed by four afterwards.
+    head
+        Width of the residual head that it gets then; 0 = none.
+    size
+        The size of the frames that the table is for.
+    overwrite
+        Replace OUT if it exists.
+
+    """
+    from tweenlet.compression.inherit import four_frames as time_by_four
+    from tweenlet.compression.prune import prune as reduce
+    from tweenlet.compression.widths import compaction
+    from tweenlet.network import checkpoint as weights
+    from tweenlet.network.cost import size_of
+    from tweenlet.training.data.build import make_sampler
+    from tweenlet.training.losses import build_objective
+
+    if method == "obproxsg":
+        raise ValueError("obproxsg takes a training: use tweenlet sparsify, then tweenlet compact")
+    if head and not four_frames:
+        raise ValueError("a head goes with --four-frames only")
+    check_free(out, overwrite)
+    width_and_height, budget = size_of(size), _budget(params, macs, ms)
+    network = weights.load(model)
+    with _set_up("pruning", data_options, data, out.with_suffix("")) as (samples, _, _progress):
+        batches = make_sampler(data_options, samples)
+        taken = [batches.batch_at(step) for step in range(passes)]
+        smaller = reduce(network, method, budget, taken, build_objective(OPTIONS), notify=say)
+    result = time_by_four(smaller, head=head) if four_frames else smaller
+    weights.save(out, result)
+    print(compaction(network.config, result.config, None, width_and_height, timed=True).markdown(), end="")
 
 
 @app.command
@@ -239,6 +319,7 @@ def distill(
     attention: list[str] | None = None,
     flow_weight: float = 0.0,
     precompute_teacher: bool = False,
+    timed: bool = False,
     data_options: Sampling = COURSE,
     options: Distilling = PLAN.distill,
 ) -> None:
@@ -267,6 +348,8 @@ def distill(
         Weight of the distance to the first teacher's flows, for intermediate-flow networks.
     precompute_teacher
         Run the teachers over all samples once, before training, and store their frames beside the samples.
+    timed
+        Time teachers of intermediate flow over two frames (RIFE) by four.
 
     """
     import torch
@@ -288,7 +371,7 @@ def distill(
     with _set_up("distilling", data_options, data, out) as (samples, held_out, progress):
         preparing = _preparing(progress)
         teachers = load_teachers(
-            teacher or (), teacher_frames or (), samples, precompute_teacher, options.device, preparing
+            teacher or (), teacher_frames or (), samples, precompute_teacher, options.device, timed, preparing
         )
         losses = intermediate_losses(model, teachers, attention or (), flow_weight)
         batches = make_sampler(data_options, samples, teachers.teacher_frames)
@@ -314,7 +397,7 @@ def compress(
     data_options: Sampling = COURSE,
     plan: Annotated[Plan, Parameter(name="*", group=Group("Stages", sort_key=3))] = PLAN,
 ) -> None:
-    """Compress a trained network: sparsify, compact, distil, evaluate, report. Resumable.
+    """Compress a trained network: prune, distil, evaluate, report. Resumable.
 
     Parameters
     ----------
@@ -345,8 +428,13 @@ def compress(
             raise ValueError("nothing is held out to validate on: give --validate, or more clips")
         sources = [teacher] if precompute_teacher and not teacher_frames else []
         teachers = load_teachers(
-            sources, teacher_frames or (), samples, precompute_teacher, plan.distill.device, preparing
-        )
+            sources,
+            teacher_frames or (),
+            samples,
+            precompute_teacher,
+            plan.distill.device,
+            progress=preparing,
+        )  # fmt: skip
         report = make(
             network, samples, held_out, out, budget, plan, data_options,
             teachers=teachers if teachers.teachers else None, benchmark=samples_to_score,

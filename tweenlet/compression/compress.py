@@ -1,11 +1,11 @@
 """Compress: a trained network and footage in, a small network that was taught and a report out.
 
-    teacher --sparsify--> densities --compact--> config --inherit--> start --distill--> student
-                                                                          evaluate--> report
+    teacher --prune, to a budget--> start --distill--> student
+                                         evaluate--> report
 
     folder/plan.json           what was asked for
-    folder/sparsify/           stage 1: the sparse network, its state and log
-    folder/start.safetensors   the compact network before it learns
+    folder/sparsify/           of pruning by OBProx-SG: the sparse network, its state and log
+    folder/start.safetensors   the pruned network before it learns
     folder/distill/            stage 2: the student, its state and log
     folder/student.safetensors, report.md, report.json, report.html, densities.png
 
@@ -28,12 +28,14 @@ from torch import Tensor
 
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import densities
-from tweenlet.compression.distill import distill, network_teacher
-from tweenlet.compression.inherit import inherit
+from tweenlet.compression.distill import FlowLoss, IntermediateLoss, distill, network_teacher
+from tweenlet.compression.inherit import four_frames
+from tweenlet.compression.prune import prune
 from tweenlet.compression.report import Compressed, Crops, write
+from tweenlet.compression.search import describe
 from tweenlet.compression.sparsify import sparsify
 from tweenlet.compression.teachers import TeacherSet
-from tweenlet.compression.widths import compact, compaction
+from tweenlet.compression.widths import compaction
 from tweenlet.evaluation.baselines.classical import blend
 from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.baselines.network import Network
@@ -50,7 +52,8 @@ from tweenlet.training.data.batches import sequential
 from tweenlet.training.data.build import make_sampler
 from tweenlet.training.data.dataset import CropDataset, Progress
 from tweenlet.training.loop import Result, StepInfo, read_log
-from tweenlet.training.options import DataOptions, Init, Plan, TrainOptions, rename_options
+from tweenlet.training.losses import build_objective
+from tweenlet.training.options import DataOptions, Plan, TrainOptions, rename_options
 
 WRITTEN = (
     *("sparsify", "start.safetensors", "distill", "student.safetensors"),
@@ -75,14 +78,14 @@ def compress(
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Compressed | None:
-    """Sparsify, compact, distil and evaluate into ``folder``; goes on where an interrupted call left off.
+    """Prune, distil and evaluate into ``folder``; goes on where an interrupted call left off.
 
-    Without a ``budget`` the densities alone say what is left. The student learns from ``teacher``, or from
-    ``teachers`` in its place. What came out is scored on the ``benchmark``, or on the held-out samples.
-    ``notify`` hears what comes of each stage. Of processes that train together, all but the first return
-    None. KeyboardInterrupt when a stage was interrupted, saved. ValueError where ``folder`` holds another
-    compression, FileExistsError where it holds files of these names and no plan, BlockingIOError where
-    another run has it, and whatever the stages raise.
+    Without a ``budget`` the densities that OBProx-SG leaves say what is left. The student learns from
+    ``teacher``, or from the ``teachers`` in its place. What came out is scored on the ``benchmark``, or on
+    the held-out samples. ``notify`` hears what comes of each stage. Of processes that train together, all
+    but the first return None. KeyboardInterrupt when a stage was interrupted, saved. ValueError where
+    ``folder`` holds another compression, FileExistsError where it holds files of these names and no plan,
+    BlockingIOError where another run has it, and whatever the stages raise.
     """
     written = () if (folder / "plan.json").exists() else WRITTEN  # whose plan it is shows when it is read
     with distributed.claim_folder_for_all(folder, written):
@@ -108,35 +111,45 @@ def _compress(
 ) -> Compressed | None:
     say = notify if notify and not distributed.rank() else lambda _: None
     start = folder / "start.safetensors"
-    begun = {"teacher": Network(teacher).digest, "samples": _fingerprint(samples), "density": plan.density}
+    sparsified = plan.prune == "obproxsg"
+    budget = budget.of(teacher.config) if budget else None
+    begun: dict[str, Any] = {"teacher": Network(teacher).digest, "samples": _fingerprint(samples)}
     begun |= {name: getattr(data_options, name) for name in ("batch", "crop", "seed")}
-    begun |= {"sparsify": _lasting(plan.sparsify)}
-    chosen = {"budget": str(budget) if budget else None, "init": plan.init}
-    taught = {"alpha": plan.alpha, "filter_teacher": plan.filter_teacher, "distill": _lasting(plan.distill)}
+    begun |= {"sparsify": _lasting(plan.sparsify), "density": plan.density} if sparsified else {}
+    chosen = {"budget": str(budget) if budget else None, "prune": plan.prune, "init": plan.init}
+    taught = {name: getattr(plan, name) for name in ("alpha", "filter_teacher", "flow_weight", "timed")}
+    taught |= {"distill": _lasting(plan.distill)}
     with distributed.main_process_first():
         _claim(folder, begun | (chosen | taught if start.exists() else {}), begun | chosen | taught)
 
-    done = sparsify(
-        copy.deepcopy(teacher), make_sampler(data_options, samples), validation, plan.sparsify,
-        folder / "sparsify", plan.density, _ticks("sparsifying", progress),
-    )  # fmt: skip
-    sparse = _finished(done)
-    found = densities(sparse)
-    say(f"sparsified: a density of {found.of().share:.3f}, {_quality(done)}")
+    sparse, found = None, None
+    if sparsified:
+        done = sparsify(
+            copy.deepcopy(teacher), make_sampler(data_options, samples), validation, plan.sparsify,
+            folder / "sparsify", plan.density, _ticks("sparsifying", progress),
+        )  # fmt: skip
+        sparse = _finished(done)
+        found = densities(sparse)
+        say(f"sparsified: a density of {found.of().share:.3f}, {_quality(done)}")
 
     with distributed.main_process_first():
         if not start.exists():
-            after = compact(sparse.config, found, budget, say)
-            weights.save(start, begin(sparse, after, plan.init, data_options.seed))
+            batches = make_sampler(data_options, samples)
+            pruned = prune(
+                teacher, plan.prune, budget, [batches.batch_at(step) for step in range(plan.passes)],
+                build_objective(plan.distill), density=plan.density, sparse=sparse, notify=say,
+            )  # fmt: skip
+            weights.save(start, pruned if plan.init == "inherit" else fresh(pruned.config, data_options.seed))
     student = weights.load(start)
     table = compaction(teacher.config, student.config, found)
     say(f"compacted:\n{table.markdown()}")
 
-    teachers = teachers or TeacherSet((network_teacher(teacher),), ())
+    teachers, losses = _teachers(teacher, student, plan, data_options, teachers)
     batches = make_sampler(data_options, samples, teachers.teacher_frames)
     done = distill(
         student, teachers.teachers, batches, validation, plan.distill, folder / "distill",
         _ticks("distilling", progress), alpha=plan.alpha, filter_teacher=plan.filter_teacher,
+        intermediate=losses,
     )  # fmt: skip
     student = _finished(done)
     say(f"distilled: {_quality(done)}")
@@ -152,17 +165,44 @@ def _compress(
     weights.save(folder / "student.safetensors", student)
     sparsify_log, distill_log = read_log(folder / "sparsify"), read_log(folder / "distill")
     crops = _crops(methods, held_out)
-    report = Compressed(table, found, quality, sparsify_log, distill_log, crops, command)
+    settings = {
+        "budget": f"{budget}; met with {budget.say(budget.spent(student.config))}" if budget else "none",
+        "pruned by": plan.prune, "start": plan.init, "steps of distillation": str(plan.distill.steps),
+        "weight of the truth": f"{plan.alpha:g}", "samples": f"{len(samples)}, {len(validation)} held out",
+        "seed": str(data_options.seed),
+    }  # fmt: skip
+    taken = describe(teacher.config, student.config).split(", ")
+    report = Compressed(table, found, quality, sparsify_log, distill_log, crops, command, settings, taken)
     write(report, folder)
     return report
 
 
-def begin(sparse: STMFNet, after: ModelConfig, init: Init, seed: int = 0) -> STMFNet:
-    """The compact network before it learns: what is inherited from the sparse one, or fresh from a seed."""
-    if init == "inherit":
-        return inherit(sparse, after)
+def fresh(config: ModelConfig, seed: int = 0) -> STMFNet:
+    """A network of a config from scratch, its weights drawn by a seed."""
     torch.manual_seed(seed)
-    return STMFNet(after)
+    return STMFNet(config)
+
+
+def _teachers(
+    teacher: STMFNet, student: STMFNet, plan: Plan, data_options: DataOptions, teachers: TeacherSet | None
+) -> tuple[TeacherSet, list[IntermediateLoss]]:
+    """Whom the student learns from, and whose flows; ValueError for a crop that does not fit four frames."""
+    if teachers is not None:
+        return teachers, []
+    branch = teacher.config.intermediate
+    if branch is None:
+        return TeacherSet((network_teacher(teacher),), ()), []
+    if plan.timed and not branch.four_frames and sum(level.scale > 1 for level in branch.levels) > 1:
+        teacher = four_frames(teacher)
+    if data_options.crop % teacher.stride and (plan.timed or branch.four_frames):
+        raise ValueError(
+            f"a teacher timed by four frames takes crops that are multiples of {teacher.stride}, got "
+            f"{data_options.crop}: expected another --crop, or --no-timed"
+        )
+    losses: list[IntermediateLoss] = []
+    if plan.flow_weight:
+        losses.append(FlowLoss(student, teacher, plan.flow_weight))
+    return TeacherSet((network_teacher(teacher),), (), (teacher,)), losses
 
 
 @dataclass(frozen=True)

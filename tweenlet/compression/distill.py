@@ -36,6 +36,8 @@ Teacher = Callable[[Batch], Tensor]
 """Takes a Batch on some device; returns frames (B, 3, h, w) in [0, 1] there."""
 MAX_FLOW_ERROR = 20.0
 """Largest flow error, in pixels, that counts in :class:`FlowLoss`: outliers must not dominate it."""
+MASK_WEIGHT = 1.0
+"""Pixels of flow error that a wholly wrong mask counts as in :class:`FlowLoss`."""
 CONFIDENCE_WINDOW = 5
 """Side of the window, in pixels, over which a teacher's error is compared with that of blending."""
 
@@ -202,7 +204,7 @@ class IntermediateLoss(Protocol):
 
 
 class FlowLoss:
-    """Flow distillation: the mean L1 distance, in pixels, between the flows of student and teacher.
+    """Flow distillation: the mean L1 distance, in pixels, between the flows and masks of student and teacher.
 
     The truth does not say where a pixel came from, nor does real footage say exactly when it was halfway; a
     teacher's flows do. Errors count up to MAX_FLOW_ERROR each. The teacher must run on the student's batches.
@@ -229,13 +231,15 @@ class FlowLoss:
     def _recorder(record: dict[str, Tensor]) -> Callable[[nn.Module, Any, Interpolation], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Interpolation) -> None:
             record["flows"] = output.flows[-1].float()
+            record["mask"] = output.mask.float().sigmoid()
 
         return hook
 
     def __call__(self) -> Tensor:
-        """Return the weighted distance between the last batch's flows, a scalar."""
-        student, teacher = (record["flows"] for record in self._records)
-        return self._weight * (student - teacher).abs().clamp_max(MAX_FLOW_ERROR).mean()
+        """Return the weighted distance between the last batch's flows and masks, a scalar."""
+        student, teacher = self._records
+        flows = (student["flows"] - teacher["flows"]).abs().clamp_max(MAX_FLOW_ERROR).mean()
+        return self._weight * (flows + MASK_WEIGHT * (student["mask"] - teacher["mask"]).abs().mean())
 
 
 class AttentionLoss:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -66,8 +66,8 @@ class Compressed:
 
     compaction: Compaction
     """The network that was sparsified, and the student."""
-    densities: Densities
-    """Of the sparsified network."""
+    densities: Densities | None
+    """Of the sparsified network, where there was one."""
     quality: Report
     """Of the teacher, the student and blending, at least."""
     sparsify_log: Sequence[Mapping[str, Any]]
@@ -77,12 +77,29 @@ class Compressed:
     crops: tuple[Crops, ...]
     command: str
     """What was typed."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What was asked for, by name: the budget, the method of pruning, ..."""
+    steps: Sequence[str] = ()
+    """What was taken from the network, and why, line by line."""
 
     def __post_init__(self) -> None:
         """Refuse an evaluation that cannot tell what the compression cost."""
         names = [entrant.name for entrant in self.quality.entrants]
         if not set(ENTRANTS) <= set(names):
             raise ValueError(f"expected an evaluation of {', '.join(ENTRANTS)}; got {', '.join(names)}")
+
+    def verdict(self) -> str:
+        """Whether the student is fit for use, in one sentence of Markdown."""
+        teacher, student, blend = (self.quality.mean("psnr", name) for name in ENTRANTS)
+        if student <= blend:
+            return (
+                f"**Not usable: no better than blending the two middle frames** ({student:.2f} dB, blending "
+                f"{blend:.2f} dB). More steps, a larger budget or more footage may help."
+            )
+        kept = (student - blend) / (teacher - blend) if teacher > blend else 1.0
+        if kept >= 1:
+            return "**As good as the teacher.**"
+        return f"**Usable: it keeps {100 * kept:.0f} % of what the teacher gains over blending, in dB.**"
 
     def summary(self) -> str:
         """All in one paragraph of Markdown: size, speed, quality, and where and when that was measured."""
@@ -108,10 +125,10 @@ class Compressed:
 
     def markdown(self) -> str:
         """The paragraph, the tables of widths, quality and densities, and the command."""
-        parts, _ = self._density_tables()
         told = {
-            "summary": self.summary(), "widths": self.compaction.markdown(),
-            "quality": self.quality.markdown(), "densities": parts,
+            "verdict": self.verdict(), "summary": self.summary(), "settings": self._settings(),
+            "widths": self.compaction.markdown(), "quality": self.quality.markdown(),
+            "densities": self._densities(),
         }  # fmt: skip
         plain = {name: re.sub(r"(?<!\\)<", r"\\<", text.strip()) for name, text in told.items()}
         return MARKDOWN.substitute(plain, command=indent(self.command, "    "))
@@ -120,7 +137,10 @@ class Compressed:
         """Everything but the pictures, as plain JSON types."""
         return {
             "compaction": self.compaction.to_json(),
-            "densities": self.densities.to_json(),
+            "verdict": self.verdict(),
+            "settings": dict(self.settings),
+            "steps": list(self.steps),
+            "densities": self.densities.to_json() if self.densities else None,
             "quality": self.quality.to_json(),
             "sparsify_log": [dict(entry) for entry in self.sparsify_log],
             "distill_log": [dict(entry) for entry in self.distill_log],
@@ -130,48 +150,70 @@ class Compressed:
 
     def html(self) -> str:
         """The whole report as one page; charts of logs that are empty are left out."""
-        parts, layers = self._density_tables()
-        density = charts.density_chart(self.densities, self.compaction.before)
-        density_charts = [_chart("The density of every layer after sparsifying", density)]
         loss_charts = []
         if log := self.sparsify_log:
-            density_charts.append(_chart("How the densities moved", charts.density_course(log)))
             loss_charts.append(_chart("Stage 1: the large network is sparsified", charts.loss_curves(log)))
         if log := self.distill_log:
             loss_charts.append(_chart("Stage 2: the small network is taught", charts.loss_curves(log)))
         body = BODY.substitute(
+            verdict=markdown_html(self.verdict()),
+            settings=markdown_html(self._settings()),
             summary=markdown_html(self.summary()),
             widths=markdown_html(self.compaction.markdown()),
             quality=markdown_html(self.quality.markdown()),
-            densities=markdown_html(parts),
-            density_charts="\n".join(density_charts),
-            count=len(self.densities.layers),
-            layers=markdown_html(layers),
+            densities=self._densities_html(),
             loss_charts="\n".join(loss_charts),
             crops="\n".join(map(_crops, self.crops)),
             command=escape(self.command),
         )
         return document("A compressed network", body)
 
-    def _density_tables(self) -> tuple[str, str]:
-        """All and the parts, and the single layers, as tables in Markdown."""
-        lines = self.densities.markdown().splitlines()
-        layers = len(self.densities.layers)
-        return "\n".join(lines[:-layers]), "\n".join([*lines[:2], *lines[-layers:]])
+    def _settings(self) -> str:
+        """What was asked for, and what was taken from the network, as lists in Markdown."""
+        asked = [f"| {name} | {value} |" for name, value in self.settings.items()]
+        table = ["| setting | value |", "|---|---|", *asked, ""] if asked else []
+        return "\n".join([*table, *(f"- {step}" for step in self.steps)])
+
+    def _densities(self) -> str:
+        """The section on densities, in Markdown; empty where nothing was sparsified."""
+        if self.densities is None:
+            return ""
+        parts, _ = _density_tables(self.densities)
+        return f"## Densities\n\n{parts}\n\n![The density of every layer](densities.png)\n"
+
+    def _densities_html(self) -> str:
+        if self.densities is None:
+            return ""
+        parts, layers = _density_tables(self.densities)
+        density = charts.density_chart(self.densities, self.compaction.before)
+        drawn = [_chart("The density of every layer after sparsifying", density)]
+        if log := self.sparsify_log:
+            drawn.append(_chart("How the densities moved", charts.density_course(log)))
+        return DENSITIES.substitute(
+            densities=markdown_html(parts), density_charts="\n".join(drawn),
+            count=len(self.densities.layers), layers=markdown_html(layers),
+        )  # fmt: skip
+
+
+def _density_tables(densities: Densities) -> tuple[str, str]:
+    """All and the parts, and the single layers, as tables in Markdown."""
+    lines = densities.markdown().splitlines()
+    layers = len(densities.layers)
+    return "\n".join(lines[:-layers]), "\n".join([*lines[:2], *lines[-layers:]])
 
 
 def write(report: Compressed, folder: Path) -> None:
-    """Write report.md, report.json, report.html and densities.png, each whole or not at all.
+    """Write report.md, report.json, report.html and, of what was sparsified, densities.png; each whole.
 
     OSError, naming the file, where that fails. What a name holds that is no Unicode becomes a question mark.
     """
-    density = charts.density_chart(report.densities, report.compaction.before)
     files = {
-        "densities.png": density,
         "report.md": report.markdown().encode(errors="replace"),
         "report.json": (json.dumps(report.to_json(), indent=1) + "\n").encode(),
         "report.html": report.html().encode(errors="replace"),
     }
+    if report.densities is not None:
+        files["densities.png"] = charts.density_chart(report.densities, report.compaction.before)
     write_files(folder, files)
 
 
@@ -212,7 +254,11 @@ def _crops(crops: Crops) -> str:
 MARKDOWN = Template("""\
 # A compressed network
 
+$verdict
+
 $summary
+
+$settings
 
 ## Widths
 
@@ -222,12 +268,7 @@ $widths
 
 $quality
 
-## Densities
-
 $densities
-
-![The density of every layer](densities.png)
-
 Every layer, the courses of both trainings and pictures are in report.html.
 
 ## To make it again
@@ -237,11 +278,24 @@ $command
 
 BODY = Template("""\
 <h1>A compressed network</h1>
-<div class="summary">$summary</div>
+<div class="summary">$verdict$summary</div>
+$settings
 <h2>Widths</h2>
 $widths
 <h2>Quality</h2>
 $quality
+$densities
+<h2>Training</h2>
+<div class="charts">
+$loss_charts
+</div>
+<h2>Pictures</h2>
+$crops
+<h2>To make it again</h2>
+<pre>$command</pre>
+""")
+
+DENSITIES = Template("""\
 <h2>Densities</h2>
 $densities
 <div class="charts">
@@ -251,12 +305,4 @@ $density_charts
 <summary>All $count layers</summary>
 $layers
 </details>
-<h2>Training</h2>
-<div class="charts">
-$loss_charts
-</div>
-<h2>Pictures</h2>
-$crops
-<h2>To make it again</h2>
-<pre>$command</pre>
 """)

@@ -6,7 +6,7 @@
 
 To first order, the loss changes without a channel by the sum of weight times gradient over all that belongs
 to it (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8); what counts is
-the root of the mean square over batches. Of a level's residual stream all that reads or writes one of its
+the mean of its square over batches. Of a level's residual stream all that reads or writes one of its
 channels belongs together. Which channels of a width matter least is so told well, but not what several cost
 together: that is measured once for each width. What is larger is left out, and measured.
 """
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tweenlet.compression.channels import Saliency, matrix
+from tweenlet.compression.channels import Connected, Saliency, matrix
 from tweenlet.compression.densities import counted, layers_of, widths_of, with_widths
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import pieces
@@ -49,10 +49,14 @@ def saliency(
     batches: Sequence[Batch],
     objective: Objective,
     progress: Callable[[int, int], None] | None = None,
+    trials: Sequence[Batch] | None = None,
 ) -> Saliency:
     """Measure what each part of a network is worth to an objective, on batches; the network stays as it is.
 
-    ``progress`` hears how many of how many passes are done. ValueError without batches.
+    What is left out is measured by how far the pictures move, as a mean squared error: from those of the
+    ``trials`` (of the dense network, as :func:`own_pictures` gives them), from the network's own if there are
+    none. Squares of independent changes add up, and no change is hidden by chance. ``progress`` hears how
+    many of how many passes are done. ValueError without batches.
     """
     if not batches:
         raise ValueError("expected at least one batch to measure saliency on, got none")
@@ -74,12 +78,12 @@ def saliency(
         squares.add()
         step()
     network.zero_grad()
-    trials = batches[:TRIALS]
-    usual = loss(network, trials, objective)
+    trials = trials or own_pictures(network, batches[:TRIALS])
+    usual = distance(network, trials)
     step()
 
     def rise(other: STMFNet) -> float:
-        found = loss(other, trials, objective) - usual
+        found = distance(other, trials) - usual
         step()
         return found
 
@@ -111,10 +115,17 @@ def _calibrated(network: STMFNet, name: str, estimate: Saliency, rise: Callable[
 
 
 @torch.no_grad()
-def loss(network: STMFNet, batches: Sequence[Batch], objective: Objective) -> float:
-    """The mean of an objective over batches."""
-    losses = [objective(predict(network, batch).float(), batch)[0] for batch in batches]
-    return float(torch.stack(losses).mean())
+def own_pictures(network: STMFNet, batches: Sequence[Batch]) -> list[Batch]:
+    """The batches with what the network makes of them in place of the truth."""
+    network.eval()
+    return [replace(batch, truth=predict(network, batch).float().clamp(0, 1)) for batch in batches]
+
+
+@torch.no_grad()
+def distance(network: STMFNet, batches: Sequence[Batch]) -> float:
+    """The mean squared error of a network's pictures over batches."""
+    errors = [predict(network, batch).float().clamp(0, 1) - batch.truth for batch in batches]
+    return float(torch.stack([error.square().mean() for error in errors]).mean())
 
 
 class _Squares:
@@ -138,9 +149,9 @@ class _Squares:
                 total += square
 
     def saliency(self, batches: int) -> Saliency:
-        """The roots of the means over so many batches."""
+        """The means over so many batches."""
         channels = {
-            name: [(total / batches).sqrt().cpu() for total in sums] for name, sums in self._channels.items()
+            name: [(total / batches).cpu() for total in sums] for name, sums in self._channels.items()
         }
         widths = widths_of(self._network.config)
         tied = self._network.intermediate is not None
@@ -155,9 +166,8 @@ class _Squares:
         if self._network.intermediate is not None:
             return [_of_stream(_level(self._network, width))]
         names = self._network_layers(width)
-        return [
-            matrix(self._layers[n], _product(self._layers[n].weight)).sum((2, 3)).flatten() for n in names
-        ]
+        layers = [cast(Connected, self._layers[name]) for name in names]
+        return [matrix(layer, _product(layer.weight)).sum((2, 3)).flatten() for layer in layers]
 
     def _network_layers(self, width: str) -> list[str]:
         pattern = re.compile(layers_of(width, self._network.config))

@@ -43,7 +43,7 @@ class Unit:
     name: str
     """Of the width, of the level's width, or of the piece."""
     loss: float
-    """How much the loss is expected to rise without it."""
+    """How much the loss is expected to rise without it, as the saliency measures it."""
 
 
 def prune(
@@ -76,7 +76,7 @@ def reduce(
     config: ModelConfig, saliency: Saliency, spent: Spending, target: float, whole: ModelConfig
 ) -> ModelConfig:
     """The config without the units of least loss per cost saved, so that it costs the ``target`` at most."""
-    ranked = rank(config, saliency, spent)
+    ranked = rank(config, saliency, spent, target)
 
     def without(taken: Iterable[Unit]) -> ModelConfig:
         return _apply(config, taken, whole, spent)
@@ -93,15 +93,18 @@ def reduce(
     return without(taken)
 
 
-def rank(config: ModelConfig, saliency: Saliency, spent: Spending) -> list[Unit]:
-    """All that can be taken from a network, what costs the least loss for what it saves first."""
+def rank(config: ModelConfig, saliency: Saliency, spent: Spending, target: float) -> list[Unit]:
+    """All that can be taken from a network, what costs the least loss for what it saves first.
+
+    Saving more than the target asks for counts for nothing.
+    """
     usual = spent(config)
     ranked: list[tuple[float, Unit]] = []
 
     def add(units: Iterable[Unit], smaller: ModelConfig) -> None:
         saved = usual - spent(smaller)
         if saved > 0:
-            ranked.extend((unit.loss / saved, unit) for unit in units)
+            ranked.extend((unit.loss / min(saved, usual - target), unit) for unit in units)
 
     widths = widths_of(config)
     for name, width in widths.items():

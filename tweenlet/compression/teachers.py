@@ -23,6 +23,7 @@ from tweenlet.compression.distill import (
     onnx_teacher,
     stored_teacher,
 )
+from tweenlet.compression.inherit import four_frames
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.devices import resolve_device
@@ -50,6 +51,7 @@ def load_teachers(
     dataset: CropDataset,
     precompute: bool = False,
     device: str | None = None,
+    timed: bool = False,
     progress: Progress | None = None,
 ) -> TeacherSet:
     """Load teachers from checkpoints, ONNX files and folders of frames.
@@ -61,6 +63,7 @@ def load_teachers(
         precompute: run every teacher over the dataset once, and store its frames beside the samples, where
             they are found again. Such a teacher sees each sample whole and without augmentation.
         device: where teachers run while precomputing; CUDA if there is any, else the CPU.
+        timed: time networks of intermediate flow over two frames by four.
         progress: called with what is being done, how much of it is done, and how much there is.
 
     Returns:
@@ -81,9 +84,12 @@ def load_teachers(
 
     for source in sources:
         model = None if str(source).endswith(".onnx") else weights.load(source)
+        if model is not None and timed:
+            model = four_frames(model)
         teacher = onnx_teacher(source) if model is None else network_teacher(model)
         if precompute:
-            store(_hash(source), partial(predict_all, teacher, dataset, device=resolve_device(device)))
+            identity = _hash(source) + " timed" * timed
+            store(identity, partial(predict_all, teacher, dataset, device=resolve_device(device)))
             continue
         teachers.append(teacher)
         networks += [] if model is None else [model]

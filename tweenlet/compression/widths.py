@@ -58,7 +58,7 @@ def compact(
     for name in names:
         reason = f"density {_density(name, config, left):.3f}"
         if losses is not None:
-            reason = f"without it the loss rises by {losses.get(name, 0.0):.5f}"
+            reason = f"without it pictures move by {losses.get(name, 0.0):.2e} (mean squared error)"
         notify(f"{name} is dropped to meet the budget: {reason}")
     return _widest(kept, config, _shares(kept, config, left), spent, budget.limit)
 
@@ -237,7 +237,7 @@ class Compaction:
         head += ["ms"] * timed
         lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
         for row in self.rows:
-            cells = [row.part, _listed(row.widths[0]), " ".join(f"{d:.3f}" for d in row.densities)]
+            cells = [row.part, _listed(row.widths[0]), " ".join(f"{d:.3f}" for d in row.densities) or "-"]
             cells += [_listed(row.widths[1]), "{:,} -> {:,}".format(*row.parameters)]
             cells += ["{:.2f} -> {:.2f}".format(*(m / 1e9 for m in row.multiply_adds))]
             cells += ["{:.0f} -> {:.0f}".format(*row.milliseconds)] if row.milliseconds else []
@@ -252,35 +252,35 @@ class Compaction:
 def compaction(
     before: ModelConfig,
     after: ModelConfig,
-    densities: Densities,
+    densities: Densities | None,
     size: tuple[int, int] = (854, 480),
     timed: bool = False,
 ) -> Compaction:
-    """Compare two configs for frames of a (width, height); ``timed`` measures milliseconds here and now."""
+    """Compare two configs for frames of a (width, height); ``timed`` measures milliseconds here and now.
+
+    ``densities`` are those of a network that was sparsified in between, if there was one.
+    """
     width, height = size
     configs = before, after
     costs = [cost(config, height, width) for config in configs]
     times = [latency(STMFNet(config), height, width, runs=3) for config in configs] if timed else None
-    shares = densities.widths(before)
+    shares = densities.widths(before) if densities else {}
     rows = []
     for part in costs[0].parts:
-        named = [
-            {n: w for n, w in widths_of(config).items() if PARTS[n.split(".")[0]] == part}
-            for config in configs
-        ]
+        named = [{n: w for n, w in widths_of(config).items() if part_of(n) == part} for config in configs]
         counts = [found.parts.get(part) for found in costs]
         rows.append(
             Row(
                 part,
                 (tuple(named[0].values()), tuple(named[1].values())),
-                tuple(shares[name].share for name in named[0]),
+                tuple(shares[name].share for name in named[0] if name in shares),
                 _pair(c.parameters if c else 0 for c in counts),
                 _pair(c.multiply_adds if c else 0 for c in counts),
                 _pair(t.get(part, 0.0) for t in times) if times else None,
             )
         )
     whole = Row(
-        "all", ((), ()), (densities.of().share,), _pair(c.parameters for c in costs),
+        "all", ((), ()), (densities.of().share,) if densities else (), _pair(c.parameters for c in costs),
         _pair(c.multiply_adds for c in costs), _pair(t["all"] for t in times) if times else None,
     )  # fmt: skip
     return Compaction(before, after, width, height, (*rows, whole))
@@ -288,9 +288,16 @@ def compaction(
 
 PARTS = {
     "features": "features", "kernel_hidden": "kernels", "flow": "flow", "refine": "motion",
-    "grid": "fusion", "texture": "texture", "texture_out": "texture", "level": "intermediate",
+    "grid": "fusion", "texture": "texture", "texture_out": "texture",
 }  # fmt: skip
 """The part of the network that each field of widths belongs to."""
+
+
+def part_of(width: str) -> str:
+    """The part of the network that a width belongs to, as the cost names it."""
+    field, _, place = width.partition(".")
+    return f"level 1/{place}" if field == "level" else PARTS[field]
+
 
 Number = TypeVar("Number", int, float)
 

@@ -172,26 +172,42 @@ class DataOptions:
 
 
 Init = Literal["inherit", "scratch"]
+PruneMethod = Literal["taylor", "uniform", "magnitude", "obproxsg"]
 
 
 @dataclass(frozen=True)
 class Plan:
     """How a network is compressed."""
 
+    prune: PruneMethod = "taylor"
+    """What goes. taylor: what costs the least loss for what it saves. uniform: of every width alike.
+    magnitude: by the share of the largest weights. obproxsg: as published, by what a stage that sparsifies
+    leaves."""
+    passes: int = 16
+    """Batches that losses and gradients are measured on, to prune."""
     density: float = 0.1
-    """Fraction of the weights that stays nonzero."""
+    """Fraction of the weights that obproxsg leaves nonzero, and that magnitude counts as left."""
     init: Init = "inherit"
     """Start from the channels that weigh most, or from scratch."""
     alpha: float = 0.1
     """Weight of the loss against the truth; the teachers' loss has weight 1."""
     filter_teacher: bool = False
     """Use a teacher only where it is nearer to the truth than blending; the truth elsewhere."""
+    flow_weight: float = 0.02
+    """Weight of the distance to the teacher's flows and mask, for intermediate-flow networks."""
+    timed: bool = True
+    """Time an intermediate-flow teacher of two frames by four: so it agrees with the truth on when."""
     sparsify: SparsifyOptions = field(default_factory=SparsifyOptions)
     """Stage 1."""
     distill: DistillOptions = field(default_factory=DistillOptions)
     """Stage 2."""
 
     def __post_init__(self) -> None:
+        if self.passes < 1 or self.flow_weight < 0:
+            raise ValueError(
+                "expected passes of 1 or more and a weight of flows of 0 or more, got "
+                f"{self.passes} and {self.flow_weight}"
+            )
         if not 0 < self.density <= 1:
             raise ValueError(f"expected a density in (0, 1], got {self.density}")
         if self.alpha < 0:

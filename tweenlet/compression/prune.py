@@ -1,0 +1,110 @@
+"""Prune: a trained network to one that meets a budget, by one of several methods.
+
+    taylor       the search: least loss per cost saved; starts from the dense network
+    uniform      every width by one factor; starts from the dense network
+    magnitude    widths by the share of weights among the largest; starts from the dense network
+    obproxsg     widths by the densities that OBProx-SG leaves, as published; starts from the sparse network
+
+Whatever the method, branches, scales and levels go by what is measured without them: how far the pictures
+move from those of the dense network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from tweenlet.compression.budget import Budget
+from tweenlet.compression.densities import Densities, Density, counted, densities
+from tweenlet.compression.inherit import inherit
+from tweenlet.compression.pieces import pieces
+from tweenlet.compression.saliency import TRIALS, distance, own_pictures, saliency
+from tweenlet.compression.search import prune as search
+from tweenlet.compression.widths import Spending, compact
+from tweenlet.network.stmfnet import STMFNet
+from tweenlet.training.data.batches import Batch
+from tweenlet.training.losses import Objective
+from tweenlet.training.options import PruneMethod
+
+
+def prune(
+    network: STMFNet,
+    method: PruneMethod,
+    budget: Budget | None,
+    batches: Sequence[Batch],
+    objective: Objective,
+    *,
+    density: float = 0.1,
+    sparse: STMFNet | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> STMFNet:
+    """The network within a budget; float32, CPU, eval mode.
+
+    Args:
+        network: trained and dense.
+        method: how it is decided what goes.
+        budget: None only where densities say how much is left ("obproxsg").
+        batches: what losses and gradients are measured on.
+        objective: what is measured.
+        density: the share of weights that "magnitude" counts as left.
+        sparse: the network after OBProx-SG, for "obproxsg".
+        notify: hears what goes, line by line.
+
+    Raises:
+        ValueError: for a budget that cannot be met or asks for nothing, and for none where one is needed.
+
+    """
+    if budget is None and method != "obproxsg":
+        raise ValueError(f"pruning by {method} needs a budget: expected parameters, multiply-adds or ms")
+    if budget is not None:
+        budget = budget.of(network.config)
+    trials = own_pictures(network, batches[:TRIALS])
+    if method == "taylor" and budget is not None:
+        spent = Spending(budget, lambda _: None)
+        return search(
+            network, spent, lambda smaller: saliency(smaller, batches, objective, trials=trials), notify
+        )
+    losses = None if budget is None else leave_out(network, trials)
+    if method == "obproxsg":
+        if sparse is None:
+            raise ValueError("pruning by obproxsg needs the network that was sparsified")
+        network, shares = sparse, densities(sparse)
+    else:
+        shares = uniform(network) if method == "uniform" else among_largest(network, density)
+    return inherit(network, compact(network.config, shares, budget, notify, losses))
+
+
+def leave_out(network: STMFNet, trials: Sequence[Batch]) -> dict[str, float]:
+    """How far pictures move from those of the trials without each branch, scale or level, by name."""
+    usual = distance(network.eval(), trials)
+    return {
+        name: distance(inherit(network, config), trials) - usual
+        for name, config in pieces(network.config).items()
+    }
+
+
+def uniform(network: STMFNet) -> Densities:
+    """The densities of a network all of whose layers are as dense."""
+    weights = {name: layer.weight.numel() for name, layer in counted(network)}
+    return Densities({name: Density(count, count) for name, count in weights.items()})
+
+
+@torch.no_grad()
+def among_largest(network: STMFNet, density: float) -> Densities:
+    """Of each layer, how many of its weights are among so large a share of the largest of all.
+
+    A weight counts in proportion to the root mean square of its layer. ValueError for a
+    density outside (0, 1].
+    """
+    if not 0 < density <= 1:
+        raise ValueError(f"expected a density in (0, 1], got {density}")
+    sizes = {
+        name: layer.weight.abs() / layer.weight.square().mean().sqrt().clamp_min(1e-12)
+        for name, layer in counted(network)
+    }
+    everything = torch.cat([size.flatten() for size in sizes.values()])
+    smallest = everything.kthvalue(max(1, round((1 - density) * len(everything)))).values
+    return Densities(
+        {name: Density(max(1, int((size > smallest).sum())), size.numel()) for name, size in sizes.items()}
+    )
