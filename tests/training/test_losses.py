@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tweenlet.evaluation.features import feature_distance
-from tweenlet.training.losses import LOSSES, charbonnier, combine_losses, laplacian, perceptual, psnr
+from tweenlet.training.losses import LOSSES, charbonnier, combine_losses, detail, laplacian, perceptual, psnr
 
 
 def test_laplacian_of_one_bright_pixel():
@@ -56,3 +56,13 @@ def test_the_perceptual_loss_is_the_feature_distance():
     loss.backward()
     assert other.grad.isfinite().all()
     assert other.grad.any()
+
+
+def test_detail_is_lost_and_invented_alike():
+    truth = torch.rand(2, 3, 24, 24)
+    assert detail(truth, truth) == 0
+    soft, sharp = (truth.mean() + factor * (truth - truth.mean()) for factor in (0.5, 2.0))
+    assert detail(soft, truth).item() == pytest.approx(np.log(4) ** 2, rel=1e-3)
+    assert detail(sharp, truth).item() == pytest.approx(np.log(4) ** 2, rel=1e-3)
+    flat = torch.full((1, 3, 24, 24), 0.5)
+    assert detail(flat, flat + 1e-4 * torch.rand(1, 3, 24, 24)).item() < 1e-3

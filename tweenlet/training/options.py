@@ -54,7 +54,7 @@ class TrainOptions:
     statistics it is used with; those of small batches vary much (docs/log/compression.md). 1 = never."""
     loss: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0})
     """Weights of the terms, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr, and
-    perceptual (distance of features; needs the extra `evaluate`)."""
+    perceptual (distance of features; needs the extra `evaluate`), detail (how much of it is kept)."""
     margin: int = 0
     """Border of a crop, in pixels, that counts less: what moves in from outside cannot be predicted."""
     border_weight: float = 0.1
