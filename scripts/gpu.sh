@@ -22,7 +22,7 @@ kernels() { # are they right on this device, how fast, and by which settings
 
 tests() { # graph against eager against plain; bench and copies on the device
   python3 -m pytest -q -W default tests/inference tests/bench tests/interpolation/test_prefetch.py \
-    tests/interpolation/test_flow_cache.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
+    tests/interpolation/test_learned_motion.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
 }
 
 bench() { # the goals: MINI over 30 frames a second at 1080p, the default network over 100

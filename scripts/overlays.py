@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 import tweenlet
 from tweenlet.evaluation.clips import clips
-from tweenlet.network import motion
+from tweenlet.network import four_frames
 
 AROUND = 8
 """Pixels."""
@@ -76,7 +76,7 @@ def main() -> None:
 
 def taken_along(network: tweenlet.Interpolator, frames: Tensor) -> Tensor:
     """What the network makes if it takes nothing for an overlay."""
-    with mock.patch.object(motion, "overlay", lambda frames, _: torch.zeros_like(frames[:, 0, :1])):
+    with mock.patch.object(four_frames, "overlay", lambda frames, _: torch.zeros_like(frames[:, 0, :1])):
         return network.middle(list(frames)).clamp(0, 1)
 
 

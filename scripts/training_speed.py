@@ -35,7 +35,7 @@ import tweenlet
 from tweenlet.compression.distill import Distillation, network_teacher
 from tweenlet.evaluation.run import code_version
 from tweenlet.inference.machine import describe_machine
-from tweenlet.network.config import MINI, SMALL, STMFNET
+from tweenlet.network.config import DEFAULT, MINI, STMFNET
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import BatchSampler, prefetch
 from tweenlet.training.data.crops import flows_of
@@ -155,7 +155,7 @@ def learn(case: str, precision: Any, folder: str) -> None:
     if case == "distill":
         objective = Distillation(options, [network_teacher(STMFNet(STMFNET))])
     with tempfile.TemporaryDirectory() as out:
-        state = TrainingState(STMFNet(MINI if case == "distill" else SMALL), options, Path(out))
+        state = TrainingState(STMFNet(MINI if case == "distill" else DEFAULT), options, Path(out))
         batches = prefetch(BatchSampler(CropDataset(Path(folder)), BATCH, CROPS[case]), 0, options.steps)
         for _ in sys.stdin:
             wall, cpu = time.perf_counter(), time.process_time()

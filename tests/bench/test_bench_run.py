@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tweenlet.bench.clock import FLOW
 from tweenlet.bench.roofline import ceilings
 from tweenlet.bench.run import OTHER, bench, race
 from tweenlet.bench.targets import Target, parse_target
 from tweenlet.cli import main
-from tweenlet.network.config import SMALL
+from tweenlet.network.config import MINI
 from tweenlet.network.cost import cost
 
 SIZE = (48, 32)
@@ -27,10 +26,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
-    report = bench([Target("small"), Target("small", dtype="bfloat16")], SIZE, runs=3, memory=False)
+    report = bench([Target("mini"), Target("mini", dtype="bfloat16")], SIZE, runs=3, memory=False)
     assert set(report.ceilings) == {"float32", "bfloat16"}
     for result in report.results:
-        assert list(result.parts) == [FLOW, "motion", OTHER]
+        assert list(result.parts) == ["features", "kernels", "fusion", "texture", OTHER]
         for kind in ("wall", "cpu"):
             whole = torch.tensor(getattr(result.whole, kind))
             parts = torch.tensor([getattr(part, kind) for part in result.parts.values()])
@@ -39,27 +38,26 @@ def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
         ceilings = report.ceilings[result.target.dtype]
         rate = result.multiply_adds["all"] / 1e9 / result.whole.median[0]
         assert result.share("all", ceilings) == pytest.approx(rate / ceilings.convolution)
-        assert result.share("motion", ceilings) > result.share("all", ceilings)
-        assert result.share(FLOW, ceilings) is None
-        assert result.bytes_moved["all"] == cost(SMALL, SIZE[1], SIZE[0]).moved * (
+        assert result.share("kernels", ceilings) > 0
+        assert result.bytes_moved["all"] == cost(MINI, SIZE[1], SIZE[0]).moved * (
             2 if result.target.dtype == "bfloat16" else 4
         )
     told = json.loads(report.dumps())
     assert told["results"][0]["share_of_roofline"]["all"] > 0
     assert told["results"][0]["seconds"] == report.results[0].whole.median[0]
-    assert "small:eager:bfloat16" in report.table()
-    assert report.table().count("motion") == 2
+    assert "mini:eager:bfloat16" in report.table()
+    assert report.table().count("kernels") == 2
 
 
 def test_a_device_that_is_not_there_is_told() -> None:
     for call in (bench, race):
         with pytest.raises(ValueError, match="the device cuda:77 cannot be used"):
-            call([Target("small"), Target("mini")], SIZE, device="cuda:77")
+            call([Target("rife"), Target("mini")], SIZE, device="cuda:77")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("model", ["small", "mini"])
+@pytest.mark.parametrize("model", ["default", "mini"])
 def test_on_a_device_parts_are_timed_there_and_a_graph_as_a_whole(model: str) -> None:
     targets = [Target(model, engine, "float16") for engine in ("eager", "cudagraph")]
     report = bench(targets, (256, 128), runs=3, device="cuda")
@@ -75,26 +73,26 @@ def test_on_a_device_parts_are_timed_there_and_a_graph_as_a_whole(model: str) ->
 
 
 def test_what_cannot_be_run_is_told_and_the_rest_is_timed() -> None:
-    targets = [Target("small"), Target("small", "openvino", "bfloat16")]
+    targets = [Target("mini"), Target("mini", "openvino", "bfloat16")]
     report = bench(targets, SIZE, runs=1, memory=False)
-    assert [str(result.target) for result in report.results] == ["small:eager:float32"]
-    assert "small:openvino:bfloat16" in report.failures
-    assert "small:openvino:bfloat16: " in report.table()
+    assert [str(result.target) for result in report.results] == ["mini:eager:float32"]
+    assert "mini:openvino:bfloat16" in report.failures
+    assert "mini:openvino:bfloat16: " in report.table()
     with pytest.raises(ValueError, match="no weights called 'giant'"):
         bench([Target("giant")], SIZE)
 
 
 def test_subjects_take_turns() -> None:
-    done = race([Target("small"), Target("mini")], SIZE, runs=2)
+    done = race([Target("rife"), Target("mini")], SIZE, runs=2)
     assert all(len(found) == 2 and min(found) > 0 for found in done.ratios("mini:eager:float32"))
     with pytest.raises(ValueError, match="two or more different targets"):
-        race([Target("small"), Target("small")], SIZE)
+        race([Target("mini"), Target("mini")], SIZE)
 
 
 def test_functions_and_commands_take_turns_too(tmp_path: Path) -> None:
     file = tmp_path / "peers.py"
     file.write_text("def mean(frames):\n    return frames[1:3].mean(0)\n")
-    targets = [parse_target(text) for text in ("small", f"{file}:mean", "cp {1} {out}")]
+    targets = [parse_target(text) for text in ("mini", f"{file}:mean", "cp {1} {out}")]
     assert [target.engine for target in targets] == ["eager", "function", "command"]
     assert [str(target) for target in targets[1:]] == [f"{file}:mean", "cp {1} {out}"]
     done = race(targets, SIZE, runs=2)
@@ -118,16 +116,17 @@ def test_the_verbs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    assert run("bench", "small", "--size", "48x32", "--runs", "1", "--no-memory", "--json", "small.json") == 0
-    assert "classical flow" in capsys.readouterr().out
-    assert json.loads(Path("small.json").read_text())["results"][0]["target"]["source"] == "small"
-    assert run("bench", "small", "--size", "48x32", "--runs", "1", "--vs", "mini", "small::bfloat16") == 0
+    words = ("--size", "48x32", "--runs", "1")
+    assert run("bench", "default", *words, "--no-memory", "--json", "small.json") == 0
+    assert "level 1/16" in capsys.readouterr().out
+    assert json.loads(Path("small.json").read_text())["results"][0]["target"]["source"] == "default"
+    assert run("bench", "default", "--size", "48x32", "--runs", "1", "--vs", "mini", "default::bfloat16") == 0
     assert capsys.readouterr().out.count("median ") == 4
     for words in (
-        ["bench", "small", "--json", "small.json"],
-        ["bench", "small", "--engines", "eager,steam"],
-        ["bench", "small", "--dtype", "float8"],
-        ["bench", "small", "--runs", "0"],
+        ["bench", "mini", "--json", "small.json"],
+        ["bench", "mini", "--engines", "eager,steam"],
+        ["bench", "mini", "--dtype", "float8"],
+        ["bench", "mini", "--runs", "0"],
         ["export", "mini", "mini.pth"],
         ["export", "mini", "nowhere/mini.onnx"],
     ):

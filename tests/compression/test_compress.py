@@ -18,7 +18,7 @@ from tweenlet.compression.budget import Budget
 from tweenlet.compression.compress import compress, fresh
 from tweenlet.compression.prune import prune
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.config import RIFE, SMALL, TINY, FlowLevel, IntermediateFlowConfig
+from tweenlet.network.config import RIFE, TINY, FlowLevel, IntermediateFlowConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import BatchSampler
 from tweenlet.training.losses import build_objective
@@ -103,18 +103,6 @@ def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
         compress(teacher, samples, samples, tmp_path, BUDGET, PLAN, COURSE, progress=interrupt)
     assert torch.load(tmp_path / "distill" / "state.pt", weights_only=True)["step"] == 3
     assert not (tmp_path / "report.md").exists()
-
-
-def test_a_network_with_classical_motion(samples, tmp_path, teacher):
-    teacher = STMFNet(replace(SMALL, refine=(16, 24)))
-    plan, budget = replace(PLAN, filter_teacher=True), Budget.parse("macs", "15M@64x48")
-    with pytest.raises(ValueError, match="the least that can be made"):
-        compress(teacher, samples, samples, tmp_path, Budget.parse("params", "10"), plan, COURSE)
-    report = compress(teacher, samples, samples, tmp_path, budget, plan, COURSE)  # goes on with another
-    assert report is not None
-    assert report.compaction.after == replace(teacher.config, refine=(8, 12))
-    # with next to nothing learnt it is classical interpolation still, which blends at worst
-    assert report.quality.mean("psnr", "student") > report.quality.mean("psnr", "blend")
 
 
 def test_a_network_from_scratch_is_one_of_its_seed():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.compression.inherit import four_frames, inherit
-from tweenlet.network.config import MINI, SMALL, STMFNET, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
+from tweenlet.network.config import MINI, STMFNET, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
 WIDE = ModelConfig(
@@ -23,8 +23,6 @@ NARROW = replace(
     WIDE, features=(32, 64), kernel_hidden=5, flow=(5, 6, 8),
     grid=(5, 7, 9), texture=(5, 5, 7, 7), texture_out=4,
 )  # fmt: skip
-CLASSICAL = replace(SMALL, refine=(16, 24))
-FULL = replace(WIDE, flow="dis", refine=(16, 24))
 NARROW_WITHOUT_FLOW = replace(NARROW, flow=None)
 NARROWED = {
     "every width": (WIDE, NARROW),
@@ -39,19 +37,6 @@ NARROWED = {
         replace(WIDE, grid=(6, 12, 6)), replace(NARROW, grid=(5, 7, 4), texture=(5, 4, 7, 6)),
     ),
     "candidates are the row": (replace(WIDE, grid=(8, 12, 6)), replace(NARROW, flow=None, grid=(5, 6, 6))),
-    "classical": (CLASSICAL, replace(CLASSICAL, refine=(8, 12))),
-    "classical, and all others": (FULL, replace(NARROW, flow="dis", refine=(8, 12))),
-    "classical, without kernels": (
-        FULL, replace(NARROW, flow="dis", refine=(8, 12), features=None, scales=(1.0, 0.5), grid=(7, 9)),
-    ),
-    "classical, with a grid": (
-        replace(CLASSICAL, scales=(1.0, 0.5), grid=(8, 16)),
-        replace(CLASSICAL, scales=(1.0, 0.5), grid=(5, 8), refine=(8, 12)),
-    ),
-    "classical, without a grid": (
-        replace(CLASSICAL, grid=(8,), texture=WIDE.texture),
-        replace(CLASSICAL, refine=(8, 12), texture=NARROW.texture),
-    ),
 }  # fmt: skip
 CONSTANTS = ("kernels.gaussian", "kernels.eight_taps")
 
@@ -95,8 +80,7 @@ def run(model: STMFNet, height: int = 16, width: int = 24) -> Tensor:
     """What a network makes of a fixed window, in float64."""
     random = torch.Generator().manual_seed(1)
     frames = torch.rand(1, 4, 3, height, width, generator=random, dtype=torch.float64)
-    flows = 3 * torch.randn(1, 4, 2, height, width, generator=random, dtype=torch.float64)
-    return copy.deepcopy(model).double()(frames, flows)
+    return copy.deepcopy(model).double()(frames)
 
 
 def same(one: STMFNet, other: STMFNet) -> bool:
@@ -120,16 +104,9 @@ def test_the_output_is_that_of_the_source_without_the_dropped_channels(wide, nar
     assert same(inherit(emptied, narrow), heir)
 
 
-@pytest.mark.parametrize("config", [WIDE, FULL, CLASSICAL], ids=["wide", "full", "classical"])
-def test_nothing_changes_where_nothing_is_dropped(config):
-    source = distinct(config)
-    assert same(inherit(source, config), source)
-
-
-def test_without_classical_motion():
-    """Not the source's output: the frame that motion merges is a part of it whatever the weights are."""
-    heir = inherit(distinct(FULL), NARROW_WITHOUT_FLOW)
-    assert run(heir).isfinite().all()
+def test_nothing_changes_where_nothing_is_dropped():
+    source = distinct(WIDE)
+    assert same(inherit(source, WIDE), source)
 
 
 def test_mini_from_the_teacher():
@@ -142,21 +119,21 @@ def test_mini_from_the_teacher():
 
 
 def test_the_heaviest_channels_are_kept_and_the_first_of_equals():
-    source = distinct(replace(CLASSICAL, refine=(8,)))
+    wide = replace(WIDE, flow=(4, 8))
+    narrow = replace(wide, flow=(2, 8))
+    source = distinct(wide)
     with torch.no_grad():
-        for parameter in source.motion.parameters():
+        for parameter in source.flow.parameters():
             parameter.fill_(1)
-        enter, leave = source.motion.encode[0][0][0], source.motion.encode[0][1][0]  # 3 -> 4 -> 4 channels
-        enter.bias.copy_(torch.arange(4))
-        enter.weight[1] = 2
-        leave.weight[:, 2] = 3
-    heir = inherit(source, replace(CLASSICAL, refine=(4,)))
-    assert heir.motion.encode[0][0][0].bias.tolist() == [1, 2]
+        leave, enter = source.flow.pyramid[0][-2], source.flow.pyramid[1][0]
+        leave.bias.copy_(torch.arange(4))
+        leave.weight[1] = 2
+        enter.weight[:, 2] = 3
+    assert inherit(source, narrow).flow.pyramid[0][-2].bias.tolist() == [1, 2]
     with torch.no_grad():
         enter.weight.fill_(1)
         leave.weight.fill_(1)
-    heir = inherit(source, replace(CLASSICAL, refine=(4,)))
-    assert heir.motion.encode[0][0][0].bias.tolist() == [0, 1]
+    assert inherit(source, narrow).flow.pyramid[0][-2].bias.tolist() == [0, 1]
 
 
 def test_blocks_that_are_never_used_have_no_say():
@@ -177,10 +154,6 @@ def test_blocks_that_are_never_used_have_no_say():
         (WIDE, replace(WIDE, kernel_hidden=9), "kernel_hidden .* 8, .* got 9"),
         (WIDE, replace(WIDE, kernel_size=5), "kernel_size 3 .* got 5"),
         (WIDE, replace(WIDE, dilation=2), "dilation 1, got 3 and 2"),
-        (WIDE, replace(WIDE, flow="dis", refine=(8,)), "flow .* got dis"),
-        (CLASSICAL, replace(WIDE, scales=(1.0,), grid=(8,)), "features .* None, .* got"),
-        (CLASSICAL, replace(CLASSICAL, refine=(16, 28)), r"refine .* got \(16, 28\)"),
-        (CLASSICAL, replace(CLASSICAL, grid=(4,)), r"grid .* None, .* got \(4,\)"),
         (WIDE, replace(WIDE, scales=(1.0, 0.5), grid=(14, 17)), r"grid .* \(14, 16\), .* got \(14, 17\)"),
         (replace(WIDE, scales=(1.0,), grid=(9,)), WIDE, r"scales .* \(1.0,\), got \(2.0, 1.0, 0.5\)"),
         (replace(WIDE, texture=None), WIDE, r"texture .* None, .* got \(8, 8, 12, 12\)"),

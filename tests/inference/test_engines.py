@@ -18,9 +18,10 @@ from tweenlet.bench.targets import moving_picture
 from tweenlet.inference import engines
 from tweenlet.inference import onnx as export
 from tweenlet.inference.cuda import FastCuda, Recorded
+from tweenlet.inference.fused import Fast
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.config import SMALL, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
+from tweenlet.network.config import TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.cache import cache_folder, cached_file
 
@@ -35,13 +36,16 @@ def intermediate(four_frames: bool) -> ModelConfig:
 
 
 CONFIGS = {
-    "default": replace(SMALL, refine=(8, 8)),
     "mini": replace(TINY, features=(32,), kernel_size=2, kernel_hidden=4),
     "flow": replace(TINY, features=None, scales=(1.0,), grid=(4,), texture=None, flow=(4, 4)),
     "two frames": intermediate(four_frames=False),
     "four frames": intermediate(four_frames=True),
 }
 """Between them every operation of the family, in as few layers as can be."""
+
+
+FLAT = CONFIGS["flow"]
+"""Without anything that looks at the whole frame."""
 
 
 def network(config: ModelConfig) -> STMFNet:
@@ -80,17 +84,13 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     frames = moving_picture((WIDTH, HEIGHT), 5)
     windows = [frames[:4], frames[1:]]
     plain = Interpolator(model)
-    flows = plain.flow_cache()  # flow may differ when it is looked for a second time
-    motion = [
-        None if flows is None else flows.window(window, range(k, k + 4)) for k, window in enumerate(windows)
-    ]
-    expected = [plain.between(window, motion=known) for window, known in zip(windows, motion, strict=True)]
+    expected = [plain.middle(window) for window in windows]
     for name in ("onnxruntime", "openvino"):
         pytest.importorskip(name, reason=f"the extra for {name} is not installed")
         fast = Interpolator(model, engine=name)
         assert engines.running(fast.model) == name
-        for window, known, wanted in zip(windows, motion, expected, strict=True):
-            made = fast.between(window, motion=known)
+        for window, wanted in zip(windows, expected, strict=True):
+            made = fast.middle(window)
             assert made.shape == (3, HEIGHT, WIDTH)
             torch.testing.assert_close(made, wanted, atol=export.TOLERANCE, rtol=0)
     assert len(list((cache / "onnx").glob(f"{weights.digest(model)[:32]}-*.onnx"))) == 1
@@ -142,8 +142,8 @@ def test_compile_gives_the_same_frames(empty_cache: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
     compile_whole = torch.compile
     monkeypatch.setattr(torch, "compile", lambda *a, **k: compile_whole(*a, **k, backend="aot_eager"))
-    model = network(replace(SMALL, refine=(4,)))
-    frames = moving_picture((24, 12), 4)  # too small for DIS, so that nothing moves
+    model = network(CONFIGS["four frames"])
+    frames = moving_picture((24, 12), 4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch, about itself
         compiled = Interpolator(model, engine="compile")
@@ -160,7 +160,7 @@ class Counted(nn.Module):
         super().__init__()
         self.network, self.made, self.calls = (model,), made, 0
 
-    def forward(self, frames: Tensor, *flows: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, **options: object) -> Tensor:
         self.calls += 1
         return self.made(frames)
 
@@ -228,7 +228,9 @@ def test_auto_stays_with_eager_where_nothing_is_clearly_faster(
     assert list(json.loads((empty_cache / "engines.json").read_text()).values()) == ["eager"]
 
 
-@pytest.mark.parametrize(("config", "by"), [(SMALL, "openvino"), (TINY, "eager")])
+@pytest.mark.parametrize(
+    ("config", "by"), [(FLAT, "openvino"), (TINY, "eager"), (CONFIGS["four frames"], "eager")]
+)
 def test_tiles_that_must_agree_run_eager(
     config: ModelConfig, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +291,7 @@ def test_what_an_engine_does_not_take_is_said(cache: Path) -> None:
             engines.start(name, nn.Identity())
     assert isinstance(engines.start("auto", same := nn.Identity()), nn.Identity)
     assert engines.start("auto", same) is same
+    assert isinstance(engines.start("auto", network(CONFIGS["four frames"])), Fast)
 
 
 def test_a_graph_needs_a_cuda_device() -> None:
@@ -299,12 +302,11 @@ def test_a_graph_needs_a_cuda_device() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_on_a_device_auto_is_a_graph_and_gives_the_same_frames() -> None:
-    model, frames = network(CONFIGS["default"]), moving_picture((WIDTH, HEIGHT), 5)
+    model, frames = network(CONFIGS["four frames"]), moving_picture((WIDTH, HEIGHT), 5)
     eager, auto = (Interpolator(model, device="cuda", engine=name) for name in ("eager", "auto"))
     assert isinstance(eager.model, FastCuda)
     assert isinstance(auto.model, Recorded)
     assert engines.running(auto.model) == "cudagraph"
-    auto.flows = eager.flows  # DIS may find other flows when it looks a second time
     for window in (frames[:4], frames[1:]):
         torch.testing.assert_close(auto.middle(window), eager.middle(window), atol=export.TOLERANCE, rtol=0)
 

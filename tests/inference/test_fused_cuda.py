@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import traceback
 from contextlib import nullcontext
-from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.network.test_stmfnet import FAMILY
+from tests.network.test_stmfnet import FAMILY, FOUR_FRAMES
 from tweenlet.inference import cuda
 from tweenlet.inference import cuda_graphs as recordings
 from tweenlet.inference.cuda import FastCuda, Recorded
-from tweenlet.network.config import MINI, SMALL, STMFNET, TINY
+from tweenlet.network.config import DEFAULT, MINI, STMFNET, TINY
 from tweenlet.network.stmfnet import STMFNet
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 CONFIGS = FAMILY | {
-    "default": SMALL,
-    "motion and fusion": replace(SMALL, refine=(8, 8), scales=(1.0, 0.5), grid=(4, 4)),
-    "motion and texture": replace(SMALL, refine=(8, 8), texture=(4, 4, 6, 6), texture_out=4),
+    "default": DEFAULT,
 }
 
 
 def window(model, height=3, width=5, device="cpu"):
-    """Frames of so many strides, and flows where the network takes any."""
+    """Frames of so many strides."""
     made = torch.Generator().manual_seed(0)
     frames = torch.rand(1, 4, 3, height * model.stride, width * model.stride, generator=made)
-    if model.motion is None:
-        return [frames.to(device)]
-    flows = 4 * torch.randn(1, 4, 2, 1, 1, generator=made)
-    return [frames.to(device), flows.expand(-1, -1, -1, *frames.shape[3:]).to(device)]
+    return [frames.to(device)]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -44,7 +38,7 @@ def test_gives_the_same_frames(name, lively):
         torch.testing.assert_close(FastCuda(model)(*inputs), model(*inputs), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["tiny", "flow", "default", "motion and texture"])
+@pytest.mark.parametrize("name", ["tiny", "flow", "default"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_near(name, dtype, lively):
     model = lively(CONFIGS[name])
@@ -100,7 +94,7 @@ class Elsewhere(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("config", [SMALL, MINI, STMFNET, TINY], ids=["default", "mini", "stmfnet", "tiny"])
+@pytest.mark.parametrize("config", [DEFAULT, MINI, STMFNET, TINY], ids=["default", "mini", "stmfnet", "tiny"])
 def test_nothing_goes_to_and_fro_while_a_frame_is_made(config, monkeypatch):
     """A graph cannot hold a copy from the CPU's memory, nor a number sent back (which fails on meta)."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for meta
@@ -146,11 +140,15 @@ def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
         recorded(torch.zeros(1, 4, 3, 20, 16))
 
 
-def test_flows_are_found_before_a_recording(lively, monkeypatch):
+def test_motion_that_was_found_before_goes_into_a_recording(lively, monkeypatch):
     monkeypatch.setattr(recordings, "Recording", Replays)
-    model = lively(SMALL)
-    frames, _ = window(model, 6, 8)
-    torch.testing.assert_close(Recorded(FastCuda(model))(frames), FastCuda(model)(frames), atol=1e-4, rtol=0)
+    model = lively(FOUR_FRAMES)
+    (frames,) = window(model)
+    motion = model.intermediate.motion(frames, torch.full((1, 1, 1, 1), 0.4))
+    wanted = FastCuda(model)(frames, time=0.4)
+    for given in ((frames,), (frames, motion)):
+        made = Recorded(FastCuda(model))(*given, time=0.4)
+        torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
 
 
 @pytest.mark.gpu

@@ -20,7 +20,7 @@ ONE = replace(TINY, features=(32,), kernel_size=1, scales=(1.0,), grid=(4,), tex
 
 
 def test_a_file_is_a_network_for_the_interpolator(tmp_path: Path) -> None:
-    model = network(CONFIGS["default"])
+    model = network(CONFIGS["four frames"])
     path = tmp_path / "default.onnx"
     assert export.export(model, path, (30, 20)) <= export.TOLERANCE
     assert [file.name for file in tmp_path.iterdir()] == ["default.onnx"]

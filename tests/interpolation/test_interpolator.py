@@ -12,15 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tweenlet.flow.dis import dis, window_flows
-from tweenlet.interpolation import flow_cache
+from tests.network.test_stmfnet import FOUR_FRAMES
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.tiling import padded
 from tweenlet.interpolation.timeline import Timeline, clamp_picture
 from tweenlet.interpolation.timing import OutputTiming
-from tweenlet.network import checkpoint as weights
-from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
 
@@ -228,32 +225,10 @@ def test_what_cannot_be_is_refused_in_words(call, message: str) -> None:
         call(Interpolator(Mixture()))
 
 
-CLASSICAL = ModelConfig(
-    features=None, flow="dis", refine=(8, 8, 8), scales=(1.0, 0.5), grid=(4, 4), texture=None
-)
-
-
-@pytest.mark.parametrize("factor", [2, 4])
-def test_flow_is_found_once_for_a_pair_and_as_the_network_would_find_it(
-    factor: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pairs = []
-    monkeypatch.setattr(flow_cache, "dis", lambda a, b: pairs.extend(a) or dis(a, b))
-    torch.manual_seed(0)
-    interpolator = Interpolator(STMFNet(CLASSICAL))
-    frames = drifting(7, 48, 64)  # no padding: else the network would look for flow in that too
-    remembered = list(interpolator(frames, factor))
-    made = len(remembered) - len(frames)
-    assert len(pairs) <= 2 * made + 4 * factor
-    interpolator.motion = None
-    for a, b in zip(interpolator(frames, factor), remembered, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_a_source_may_use_one_buffer_for_all_frames(kind) -> None:
     torch.manual_seed(0)
-    interpolator, frames = Interpolator(STMFNet(CLASSICAL)), drifting(6, 48, 64)
+    interpolator, frames = Interpolator(STMFNet(FOUR_FRAMES)), drifting(6, 48, 64)
 
     def reused() -> Iterator[np.ndarray]:
         buffer = np.empty_like(frames[0])
@@ -266,7 +241,8 @@ def test_a_source_may_use_one_buffer_for_all_frames(kind) -> None:
 
 
 def test_one_interpolator_serves_two_threads() -> None:
-    interpolator = Interpolator(weights.load("default"))
+    torch.manual_seed(0)
+    interpolator = Interpolator(STMFNet(FOUR_FRAMES))
     streams = [drifting(5, 48, 64, seed) for seed in (1, 2)]
     alone = [list(interpolator(stream)) for stream in streams]
     with ThreadPoolExecutor(2) as pool:
@@ -274,18 +250,6 @@ def test_one_interpolator_serves_two_threads() -> None:
             for one, other in zip(alone, pool.map(lambda s: list(interpolator(s)), streams), strict=True):
                 for a, b in zip(one, other, strict=True):
                     np.testing.assert_array_equal(a, b)
-
-
-def test_flow_is_found_on_the_frames_without_their_padding() -> None:
-    seen: list[torch.Tensor] = []
-    interpolator = Interpolator(STMFNet(CLASSICAL), pad_to=64)
-    interpolator.model.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
-    frames = [torch.from_numpy(frame) for frame in drifting(4, 50, 70)]
-    interpolator.middle(frames)
-    found = window_flows(torch.stack(frames)[None])
-    assert seen[0].shape == (1, 4, 2, 64, 128)
-    assert torch.equal(seen[0][..., :50, :70], found)
-    assert torch.equal(seen[0][..., :50, 127], found[..., 69])
 
 
 def test_made_frames_reach_beyond_0_and_1_only_as_far_as_the_frames_around_them() -> None:

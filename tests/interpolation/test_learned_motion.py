@@ -43,7 +43,7 @@ def test_a_stream_finds_each_thing_once(network, monkeypatch, times, estimates):
 
     count("features")
     count("estimate")
-    cache = interpolator.flow_cache()
+    cache = interpolator.motion_cache()
     for start in range(4):
         window = frames[start : start + 4]
         for time in times:
@@ -55,7 +55,7 @@ def test_a_stream_finds_each_thing_once(network, monkeypatch, times, estimates):
 
 def test_a_stream_that_ends_has_no_acceleration(network):
     interpolator, frames = Interpolator(network(four_frames=True)), moving_picture((50, 38), 3)
-    cache = interpolator.flow_cache()
+    cache = interpolator.motion_cache()
     for places in ((0, 0, 1, 2), (0, 1, 2, 2), (0, 0, 1, 1)):
         window = [frames[k] for k in places]
         motion = cache.window(window, places)
@@ -87,7 +87,7 @@ def test_tiles_of_four_frames_agree(network, time):
     model, frames = network(four_frames=True), moving_picture((700, 300), 4)
     whole = Interpolator(model).between(frames, time)
     tiled = Interpolator(model, tile=256)
-    motion = tiled.flow_cache().window(frames, range(4), time)
+    motion = tiled.motion_cache().window(frames, range(4), time)
     assert not torch.equal(tiled.between(frames, time), whole)  # it was cut
     for tiles in (tiled.between(frames, time), tiled.between(frames, time, motion)):
         assert (tiles - whole).abs().max() < 1e-5

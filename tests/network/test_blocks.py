@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tweenlet.network.blocks import PReLU, SliceConv, joined
+from tweenlet.network.blocks import PReLU, SliceConv
 
 
 def learnt(layer, x, gradient):
@@ -45,10 +45,3 @@ def test_slices_of_several_samples_are_those_of_each(kernel, stride, memory_form
     torch.testing.assert_close(out, torch.cat([one for one, _, _ in each]))
     torch.testing.assert_close(for_x, torch.cat([one for _, one, _ in each]))
     torch.testing.assert_close(for_weight, each[0][2] + each[1][2])
-
-
-def test_what_is_joined_lies_channels_last():
-    parts = [torch.rand(2, 3, 4, 5), torch.rand(2, 2, 4, 5).contiguous(memory_format=torch.channels_last)]
-    made = joined(*parts)
-    assert torch.equal(made, torch.cat(parts, 1))
-    assert made.is_contiguous(memory_format=torch.channels_last)

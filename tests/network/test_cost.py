@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tweenlet.network import adacof_heads as kernels
 from tweenlet.network.blocks import SliceConv
-from tweenlet.network.config import MINI, RIFE, SMALL, STMFNET, TINY
+from tweenlet.network.config import DEFAULT, MINI, RIFE, STMFNET, TINY
 from tweenlet.network.cost import MOVED, OFFICIAL_STRIDE, cost
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.adacof import adacof
@@ -64,7 +64,7 @@ def test_parts_of_mini():
 
 
 def test_the_default():
-    counted = count(SMALL, 480, 854)
+    counted = count(DEFAULT, 480, 854)
     assert (counted.parameters, counted.multiply_adds) == (595_024, 15_472_097_280)
 
 

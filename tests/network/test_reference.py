@@ -10,7 +10,7 @@ import torch
 from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference
 from tweenlet.interpolation.interpolator import Interpolator
-from tweenlet.network.config import SMALL, TINY
+from tweenlet.network.config import RIFE, TINY
 from tweenlet.network.stmfnet import STMFNet
 
 
@@ -42,5 +42,5 @@ def test_dead_blocks_are_computed(lively):
 
 
 def test_knows_the_official_networks_only():
-    with pytest.raises(ValueError, match="classical motion"):
-        Reference(STMFNet(SMALL))
+    with pytest.raises(ValueError, match="no intermediate-flow branch"):
+        Reference(STMFNet(RIFE))

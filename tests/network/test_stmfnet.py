@@ -10,9 +10,16 @@ from torch import nn
 
 from tweenlet.network.adacof_heads import Head
 from tweenlet.network.blocks import SliceConv
-from tweenlet.network.config import MINI, STMFNET, TINY
+from tweenlet.network.config import MINI, STMFNET, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
+FOUR_FRAMES = ModelConfig(
+    scales=(1.0,), features=None, flow=None, grid=None, texture=None,
+    intermediate=IntermediateFlowConfig(
+        (FlowLevel(4, 8, 2), FlowLevel(2, 8, 1)), encoder=(4, 2), context=3, four_frames=True, head=4
+    ),
+)  # fmt: skip
+"""As the default network, in milliseconds."""
 FLOW = replace(TINY, flow=(4, 6, 8))
 FAMILY = {
     "tiny": TINY,

@@ -21,7 +21,6 @@ from tweenlet.flow.patch_search import densify, search_round, sobel
 from tweenlet.flow.variational import assemble_system, linearize, refine, sweep
 from tweenlet.ops import dispatch
 from tweenlet.ops.adacof import adacof, adacof_backward, adacof_forward
-from tweenlet.ops.candidates import blend_candidates
 from tweenlet.ops.correlation import correlation
 from tweenlet.ops.dispatch import Backend, kernel_for, override
 from tweenlet.ops.epilogue import scale_shift_act_
@@ -66,10 +65,6 @@ CASES: dict[str, tuple[Callable[..., object], Callable[[], tuple[object, ...]]]]
     ),
     "avg_pool2": (avg_pool2, lambda: (torch.rand(2, 3, 7, 8),)),
     "backwarp": (backwarp, lambda: (torch.rand(2, 3, 7, 8), 3 * torch.randn(2, 2, 7, 8))),
-    "blend_candidates": (
-        blend_candidates,
-        lambda: (*torch.rand(2, 2, 3, 8, 12), torch.randn(2, 8, 4, 6), torch.randn(2, 4, 4, 6)),
-    ),
     "channel_sum": (channel_sum, lambda: (last(1, 5, 6, 7),)),
     "correlation": (correlation, lambda: tuple(torch.randn(2, 2, 5, 9, 10))),
     "densify": (densify, lambda: (*(255 * torch.rand(2, 1, 17, 20)), torch.randn(1, 2, 4, 5))),

@@ -34,8 +34,8 @@ class Reference:
     """The official execution of ``model``, whose flow branch is PWC-Net or absent."""
 
     def __init__(self, model: STMFNet, pad_to: int = OFFICIAL_STRIDE):
-        if model.motion is not None:
-            raise ValueError("the official networks have no classical motion")
+        if model.intermediate is not None:
+            raise ValueError("the official networks have no intermediate-flow branch")
         self.config = model.config
         self.pad_to = pad_to
         self.state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

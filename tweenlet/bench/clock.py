@@ -6,17 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from statistics import median
 
 import torch
-from torch import Tensor
 
 from tweenlet.bench.targets import Stream
 from tweenlet.inference.latency import hook_parts
-from tweenlet.interpolation.flow_cache import FlowCache
 
-FLOW = "classical flow"
 Times = tuple[list[float], list[float]]
 """Wall and CPU seconds by run, while they are being measured."""
 
@@ -57,7 +53,7 @@ def part_timer(
     times: dict[str, Times],
     device: torch.device,
 ) -> Iterator[None]:
-    """Time the parts of a stream's network, and the classical flow before it.
+    """Time the parts of a stream's network.
 
     Args:
         stream: the stream; None does nothing.
@@ -78,25 +74,8 @@ def part_timer(
         span = starts[name], _Moment.now(device)
         spans.setdefault(name, {}).setdefault(stream.windows, []).append(span)
 
-    flows = stream.flows if isinstance(stream.flows, FlowCache) else None
-    if flows is not None:
-        window = flows.window
-
-        def timed(
-            frames: Sequence[Tensor], numbers: Sequence[Fraction | int], time: Fraction | float = 0.5
-        ) -> list[Tensor]:
-            start(FLOW)
-            motion = window(frames, numbers, time)
-            stop(FLOW)
-            return motion
-
-        flows.window = timed  # type: ignore[method-assign]
-    try:
-        with hook_parts(stream.interpolator.model, start, stop):
-            yield
-    finally:
-        if flows is not None:
-            flows.window = window  # type: ignore[method-assign]
+    with hook_parts(stream.interpolator.model, start, stop):
+        yield
     _synchronize(device)
     for name, by_window in spans.items():
         wall, cpu = zip(*(_total(by_window.get(k + 1, [])) for k in range(stream.windows)), strict=True)

@@ -107,7 +107,7 @@ class Stream:
     """Runs consecutive windows of a stream; flow found in one window is reused in the next."""
 
     def __init__(self, interpolator: Interpolator) -> None:
-        self.interpolator, self.flows = interpolator, interpolator.flow_cache()
+        self.interpolator, self.motion = interpolator, interpolator.motion_cache()
         self.windows = 0
         """Windows so far, including the current one."""
 
@@ -115,7 +115,7 @@ class Stream:
         """Interpolate the next window of four frames (3, H, W), three of which were in the previous one."""
         numbers = range(self.windows, self.windows + 4)
         self.windows += 1
-        motion = None if self.flows is None else self.flows.window(frames, numbers)
+        motion = None if self.motion is None else self.motion.window(frames, numbers)
         return self.interpolator.between(frames, motion=motion)
 
 

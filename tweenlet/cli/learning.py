@@ -109,7 +109,7 @@ def train(
     Parameters
     ----------
     config
-        stmfnet, mini, small; a JSON file of a ModelConfig; or a checkpoint to continue from.
+        stmfnet, mini, rife, default; a JSON file of a ModelConfig; or a checkpoint to continue from.
     out
         Folder for the weights (model.safetensors), the training state and the log (log.jsonl).
 
@@ -328,7 +328,7 @@ def distill(
     Parameters
     ----------
     student
-        Checkpoint to start from, JSON file of a ModelConfig, or mini, small, ...
+        Checkpoint to start from, JSON file of a ModelConfig, or mini, default, ...
     teacher
         Checkpoint, name of bundled weights or ONNX file. May be repeated.
     teacher_frames

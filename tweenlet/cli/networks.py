@@ -38,7 +38,7 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
     Parameters
     ----------
     model
-        Name of bundled weights, checkpoint, JSON file of a ModelConfig; or stmfnet, mini or small.
+        Name of bundled weights, checkpoint, JSON file of a ModelConfig; or stmfnet, mini, rife or default.
     size
         Frame size as WIDTHxHEIGHT, or 480p, 720p, 1080p, 4k.
     official

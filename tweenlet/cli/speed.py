@@ -82,13 +82,13 @@ def bench(
 def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: bool = False) -> None:
     """Export a network to ONNX, run it, and print the largest difference from the network's own output.
 
-    The file takes frames (1, 4, 3, H, W), RGB in [0, 1]. Networks that use classical flow, such as the
-    default, also take flows (1, 4, 2, H, W) from frame 1 to 0, 1 to 2, 2 to 1 and 2 to 3.
+    The file takes frames (1, 4, 3, H, W), RGB in [0, 1]. Networks that take a time, such as the default,
+    also take that: (1,), between 0 and 1.
 
     Parameters
     ----------
     model
-        Name of bundled weights, checkpoint, JSON file of a ModelConfig; or stmfnet, mini or small.
+        Name of bundled weights, checkpoint, JSON file of a ModelConfig; or stmfnet, mini, rife or default.
     target
         The file to write, FILE.onnx.
     size

@@ -128,7 +128,7 @@ def widths_of(config: ModelConfig) -> dict[str, int]:
     widths: dict[str, int] = {}
     if config.intermediate:
         return {f"level.{level.scale}": level.width for level in config.intermediate.levels}
-    for field in ("features", "flow", "refine", "texture"):
+    for field in ("features", "flow", "texture"):
         value = getattr(config, field)
         if isinstance(value, tuple):
             widths |= {f"{field}.{level}": width for level, width in enumerate(value)}
@@ -175,9 +175,6 @@ def layers_of(width: str, config: ModelConfig) -> str:
         return r"kernels\.heads\.\w+\.\w+\.[02]$"
     if field == "flow":
         return rf"flow\.pyramid\.{place}\."
-    if field == "refine":
-        mend = r"|motion\.mend\.0\." if place == "0" else rf"|motion\.enlarge\.{int(place) - 1}$"
-        return rf"motion\.encode\.{place}\.|motion\.refine\.{place}\.(enter|middle|leave)\.{mend}"
     if field == "grid":
         row = config.scales.index(float(place))
         return rf"fusion\.(lateral|up)\.{row}_|fusion\.down\.{row - 1}_"

@@ -29,12 +29,11 @@ from tweenlet.compression.channels import (
     correlated,
 )
 from tweenlet.network import adacof_heads as kernels
-from tweenlet.network import features, flow, fusion, motion, texture
+from tweenlet.network import features, flow, fusion, texture
 from tweenlet.network.config import IntermediateFlowConfig, ModelConfig
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.intermediate_flow import IntermediateFlow, Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.candidates import CANDIDATE_FRAMES, MERGED_CHANNELS
 
 CANDIDATES = 6
 """Channels of what kernels or flow make at one scale: a frame from before and one from after."""
@@ -61,11 +60,6 @@ def inherit(source: STMFNet, config: ModelConfig, saliency: Saliency | None = No
         candidates[1.0] += channels(CANDIDATES, CANDIDATES if network.flow else 0)
     if network.flow is not None:
         _flow(walk, network.flow)
-    if source.config.refine is not None:
-        hints = _motion(walk, network.motion) if network.motion else channels(source.config.refine[0], 0)
-        candidates[1.0] += channels(MERGED_CHANNELS, MERGED_CHANNELS if network.motion else 0)
-        if 0.5 in candidates:
-            candidates[0.5] += hints
     if network.fusion is not None:
         _fusion(walk, network.fusion, candidates)
     if network.texture is not None:
@@ -176,28 +170,6 @@ def _flow(walk: Walk, net: flow.Flow) -> None:
     walk.copy(net)
 
 
-def _motion(walk: Walk, net: motion.Motion) -> Layout:
-    """Returns the hints at half the frame's size."""
-    widths = walk.widths("refine")
-    encoded = [channels(width // 2, keep // 2) for width, keep in widths]
-    hints = [channels(width, keep) for width, keep in widths]
-    coarser = [*(channels(width // 4, keep // 4) for width, keep in widths[1:]), ()]
-    for level, ins, outs in zip(net.encode, (channels(3), *encoded[:-1]), encoded, strict=True):
-        walk.carry(ins, outs, level)
-    for number, module in enumerate(net.refine):
-        level, seen = cast(motion.Refine, module), encoded[number]
-        matches = 2 * correlated(seen) if level.matches else ()
-        x = channels(*widths[number])
-        walk.carry(len(CANDIDATE_FRAMES) * seen + matches + channels(8 + 2) + coarser[number], x, level.enter)
-        walk.carry(x, x, level.middle)
-        walk.carry(x, hints[number], level.leave)
-        walk.carry(hints[number], channels(level.predict.out_channels), level.predict)
-    for layer, ins, outs in zip(net.enlarge, hints[1:], coarser, strict=False):
-        walk.carry(ins, tuple(piece._replace(span=4) for piece in outs), layer)  # four pixels each
-    walk.carry(channels(4 * MERGED_CHANNELS) + hints[0], channels(4 * 3), net.mend)
-    return hints[0]
-
-
 def _fusion(walk: Walk, net: fusion.Fusion, candidates: dict[float, Layout]) -> None:
     rows = [channels(*each) for each in walk.widths("grid")]
     for row, scale in enumerate(net.scales):
@@ -282,7 +254,6 @@ def _check(old: ModelConfig, new: ModelConfig) -> None:
         ("features", old.features, new.features),
         ("kernel_hidden", old.kernel_hidden, new.features and new.kernel_hidden),
         ("flow", old.flow, new.flow),
-        ("refine", old.refine, new.refine),
         ("grid", grid, new.grid),
         ("texture", old.texture, new.texture),
         ("texture_out", old.texture_out, new.texture and new.texture_out),

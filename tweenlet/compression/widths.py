@@ -5,7 +5,7 @@
 
 A layer with In x Out weights of which a share d is used is replaced by one of sqrt(d) In x sqrt(d) Out, as
 CDFI does (Ding et al., CVPR 2021); here a width that several layers share follows all of them together, and
-what cannot be built is respected: the ResNeXt takes multiples of 32, classical motion multiples of 4.
+what cannot be built is respected: the ResNeXt takes multiples of 32.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DROP = 0.05
 """A branch or scale of which less than this is left is dropped: its widths would shrink to a fifth."""
 SQUEEZE = 0.5
 """To meet a budget, widths shrink to this much of what densities say before a branch or scale is dropped."""
-STEPS = {"features": NARROWEST_FEATURE, "refine": 4, "level": 8}
+STEPS = {"features": NARROWEST_FEATURE, "level": 8}
 """Widths come in multiples of these, at least one; others in ones, from NARROWEST on."""
 NARROWEST = 4
 BISECTIONS = 12
@@ -287,7 +287,7 @@ def compaction(
 
 
 PARTS = {
-    "features": "features", "kernel_hidden": "kernels", "flow": "flow", "refine": "motion",
+    "features": "features", "kernel_hidden": "kernels", "flow": "flow",
     "grid": "fusion", "texture": "texture", "texture_out": "texture",
 }  # fmt: skip
 """The part of the network that each field of widths belongs to."""

@@ -1,9 +1,9 @@
 """Fast on a CUDA device: whole frames instead of strips; a frame's work recorded once and replayed.
 
-    FastCuda(model, dtype)      frames (B, 4, 3, H, W), flows  ->  (B, 3, H, W), like the model itself
+    FastCuda(model, dtype)      frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
     Recorded(network)           the same, as a CUDA graph for each shape (`tweenlet.inference.cuda_graphs`)
 
-Flows go into a graph as inputs: they are found once for each pair of frames, and used by two windows.
+Motion that was found before goes into a graph as inputs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from tweenlet.flow.dis import window_flows
 from tweenlet.inference.cuda_graphs import Recordings
 from tweenlet.inference.fused.adacof_heads import KINDS
 from tweenlet.inference.fused.fuse import CONVOLUTIONS, fold_norms
@@ -65,14 +64,14 @@ class FastCuda(STMFNet):
     def forward(
         self,
         frames: Tensor,
-        flows: Tensor | Motion | None = None,
+        motion: Motion | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,
     ) -> Tensor:
         """As the model's own; float32."""
         with self.precision(frames.device):
-            return super().forward(frames, flows, time, tile=tile).float()
+            return super().forward(frames, motion, time, tile=tile).float()
 
     @contextmanager
     def precision(self, device: torch.device) -> Iterator[None]:
@@ -133,16 +132,11 @@ class Recorded(nn.Module):
         self._replayed = Recordings(self._run)
 
     def forward(
-        self, frames: Tensor, flows: Tensor | Motion | None = None, time: float | Tensor | None = None
+        self, frames: Tensor, motion: Motion | None = None, time: float | Tensor | None = None
     ) -> Tensor:
         """As the network's own."""
         check(frames, self.stride)
-        if flows is None and self.network.motion is not None:
-            flows = window_flows(frames)
-        if isinstance(flows, Motion):
-            given = [frames, *flows]
-        else:
-            given = [frames] if flows is None else [frames, flows.to(frames.device)]
+        given = [frames, *(motion or ())]
         if self.network.takes_time:
             times = torch.as_tensor(0.5 if time is None else time, dtype=torch.float32)
             given.append(check_time(times, frames))
@@ -154,7 +148,7 @@ class Recorded(nn.Module):
             *motion, times = given
             frame = self.network(frames, Motion(*motion) if motion else None, times)
         else:
-            frame = self.network(frames, *given)
+            frame = self.network(frames)
         return frame
 
 

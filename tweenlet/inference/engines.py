@@ -110,10 +110,10 @@ class Autocast(nn.Module):
         self.padding = getattr(model, "padding", "mirrored")
         self.config = getattr(model, "config", None)
 
-    def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
+    def forward(self, frames: Tensor, **options: Any) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            made: Tensor = self.model(frames, *flows, **options)
+            made: Tensor = self.model(frames, **options)
         return made
 
 
@@ -125,11 +125,11 @@ class Compiled(Autocast):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = USERS_INDUCTOR or str(cache_folder("inductor"))
         self.model: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
 
-    def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
+    def forward(self, frames: Tensor, **options: Any) -> Tensor:
         """As the network's own; a time is given as a tensor, so that each is not compiled anew."""
         if "time" in options:
             options["time"] = torch.as_tensor(options["time"], device=frames.device).reshape(-1)
-        return super().forward(frames, *flows, **options)
+        return super().forward(frames, **options)
 
 
 class _OnFile(nn.Module):
@@ -152,14 +152,12 @@ class _OnFile(nn.Module):
         self._digest = weights.digest(model)
         self._runs: dict[tuple[int, int], Callable[[dict[str, Any]], Any]] = {}
 
-    def forward(
-        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
-    ) -> Tensor:
+    def forward(self, frames: Tensor, time: float | Tensor | None = None) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
         height, width = frames.shape[-2:]
         if (height, width) not in self._runs:
             self._runs[height, width] = self._prepare(height, width)
-        return called(self._runs[height, width], self.network[0].takes_time, frames, flows, time)
+        return called(self._runs[height, width], self.network[0].takes_time, frames, time)
 
     def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
         raise NotImplementedError
@@ -221,18 +219,18 @@ class Auto(nn.Module):
         self.chosen = "eager"
         self._started: dict[str, nn.Module] = {}
 
-    def forward(self, frames: Tensor, *flows: Tensor, **options: Any) -> Tensor:
+    def forward(self, frames: Tensor, **options: Any) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
         key = self._key(frames)
         chosen = recall(key)
         if chosen is None:
-            chosen = self._race(frames, *flows, **options)
+            chosen = self._race(frames, **options)
             remember(key, chosen)
         try:
-            made: Tensor = self._engine(chosen)(frames, *flows, **options)
+            made: Tensor = self._engine(chosen)(frames, **options)
         except (ValueError, OSError):  # remembered, but gone or broken by now
             remember(key, chosen := "eager")
-            made = self._engine(chosen)(frames, *flows, **options)
+            made = self._engine(chosen)(frames, **options)
         self.chosen = chosen
         return made
 
@@ -241,20 +239,20 @@ class Auto(nn.Module):
             self._started[name] = start(name, self.network[0], self.dtype)
         return self._started[name]
 
-    def _race(self, frames: Tensor, *flows: Tensor, **options: Any) -> str:
+    def _race(self, frames: Tensor, **options: Any) -> str:
         """The fastest engine whose frame is eager's; eager unless another one is clearly faster."""
-        expected = self._engine("eager")(frames, *flows, **options)
+        expected = self._engine("eager")(frames, **options)
         runners = ["eager"]
         for name in AUTO_CANDIDATES:
             with suppress(ValueError, OSError):
-                made = self._engine(name)(frames, *flows, **options)
+                made = self._engine(name)(frames, **options)
                 if float((made - expected).abs().max()) <= TOLERANCE:
                     runners.append(name)
         taken: dict[str, list[float]] = {name: [] for name in runners}
         for _ in range(ROUNDS if len(runners) > 1 else 0):
             for name in runners:
                 began = time.perf_counter()
-                self._engine(name)(frames, *flows, **options)
+                self._engine(name)(frames, **options)
                 taken[name].append(time.perf_counter() - began)
         # pair by pair, because the machine may be busier in one round than in the next
         shares = {

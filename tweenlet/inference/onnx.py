@@ -3,12 +3,9 @@
     STMFNet -- torch.export --> graph -- to ONNX --> FILE.onnx
 
     frames (1, 4, 3, H, W) float32, RGB in [0, 1]  ---+--> frame (1, 3, H, W)
-    flows (1, 4, 2, H, W) if the flow is classical ---+
     time (1,) in (0, 1) if the network takes one   ---+
 
-H and W are multiples of the network's stride. Classical flow stays outside: the file takes what
-:func:`tweenlet.flow.dis.window_flows` finds. Motion that the network learned is found inside. The file
-carries the config, as a checkpoint does.
+H and W are multiples of the network's stride. The file carries the config, as a checkpoint does.
 
 The exporter is torch's newer one (`dynamo`). The older one is 20 times faster and, without a word, adds up no
 pixels that land on one place when it exports a splat: frames were off by a third of the range.
@@ -129,11 +126,9 @@ class OnnxFile(nn.Module):
             raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
         self.stride, self.padding, self.takes_time = network.stride, network.padding, network.takes_time
 
-    def forward(
-        self, frames: Tensor, flows: Tensor | None = None, time: float | Tensor | None = None
-    ) -> Tensor:
+    def forward(self, frames: Tensor, time: float | Tensor | None = None) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W); as the network's own."""
-        return called(self._session.run_with_names, self.takes_time, frames, flows, time)
+        return called(self._session.run_with_names, self.takes_time, frames, time)
 
 
 class Session:
@@ -168,14 +163,13 @@ def called(
     run: Callable[[dict[str, Any]], Any],
     takes_time: bool,
     frames: Tensor,
-    flows: Tensor | None,
     time: float | Tensor | None,
 ) -> Tensor:
-    """What ``run`` makes of frames, and flows or a time (halfway if None), as numpy arrays by name.
+    """What ``run`` makes of frames, and of a time (halfway if None), as numpy arrays by name.
 
     ValueError for a time that the network does not take.
     """
-    given = {"frames": frames} | ({} if flows is None else {"flows": flows})
+    given = {"frames": frames}
     time = torch.as_tensor(0.5 if time is None else time).reshape(1)
     if takes_time:
         given["time"] = time
@@ -198,13 +192,11 @@ def padded_size(model: STMFNet, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def examples(model: STMFNet, height: int, width: int) -> dict[str, Tensor]:
-    """What a network takes, made up: a window of frames, and flows or a time if it wants them."""
+    """What a network takes, made up: a window of frames, and a time if it wants one."""
     random = torch.Generator().manual_seed(0)
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, generator=random)
     given = {"frames": frames}
-    if model.motion is not None:
-        given["flows"] = 3 * torch.randn(1, FRAMES, 2, height, width, generator=random)
     if model.takes_time:
         given["time"] = torch.tensor([0.4])
     return {name: tensor.to(device) for name, tensor in given.items()}

@@ -4,7 +4,6 @@
     interpolator.py  one network with its padding, tiling and motion
     timeline.py      which frame is shown when; recursive midpoints
     timing.py        output times: factor, frame rate, slow motion
-    flow_cache.py    classical flow found once for each pair of frames
     motion_cache.py  what a network of four frames finds of each frame and pair, found once
     tiling.py        frames in overlapping tiles
     prefetch.py      decoding ahead, encoding behind, copies to a device and back

@@ -1,6 +1,6 @@
 """Interpolator: one network that makes frames between frames.
 
-    four frames -> pad or cut into tiles -> network (with their flow, or a time) -> crop -> the frame between
+    four frames -> pad or cut into tiles -> network (with a time, and motion) -> crop -> the frame between
 
 Padding and cropping live here and in :mod:`.tiling` only. Frames are RGB in [0, 1].
 """
@@ -20,13 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tweenlet.inference import engines
-from tweenlet.interpolation.flow_cache import ClassicalFlow, FlowCache, PairMotion
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
-from tweenlet.network.config import ModelConfig
 from tweenlet.network.four_frames import FourFrameFlow, Motion
 from tweenlet.network.intermediate_flow import check_time
 
@@ -99,9 +97,6 @@ class Interpolator:
         self.dtype = dtype
         self.multiple = pad_to or stride
         self._tiling = choose_tiling(tile, self._for_tiles, self.device)
-        config = getattr(model, "config", None)
-        classical = isinstance(config, ModelConfig) and config.flow == "dis"
-        self.motion: PairMotion | None = ClassicalFlow() if classical else None
         self._finder = engines.motion_finder(self._for_tiles)
         self._takes_motion = engines.motion_finder(self.model) is not None
         # eager networks keep nothing from call to call on a CPU; CUDA graphs and other engines do
@@ -131,14 +126,14 @@ class Interpolator:
         self,
         frames: Sequence[Tensor],
         time: Fraction = HALFWAY,
-        motion: Sequence[Tensor] | Motion | None = None,
+        motion: Motion | None = None,
     ) -> Tensor:
         """Make a frame between the middle two of four.
 
         Args:
             frames: four tensors (3, H, W), RGB in [0, 1], all of one size; not checked.
             time: position between the middle two, in (0, 1); 1/2 unless the network ``takes_time``.
-            motion: the network's motion input for this time, as returned by a :meth:`flow_cache`; None =
+            motion: the network's motion input for this time, as returned by a :meth:`motion_cache`; None =
                 estimate it now, if the network takes any.
 
         Returns:
@@ -155,8 +150,6 @@ class Interpolator:
         if side is not None and motion is None and self._finder is not None:
             motion = MotionCache(self).window(frames, range(4), time)
         with torch.inference_mode(), self._lock:
-            if motion is None and self.motion is not None:
-                motion = FlowCache(self.motion).window(frames, range(4))
             if side is not None:
                 out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
             else:
@@ -164,15 +157,11 @@ class Interpolator:
         return out.float().clone()  # a plain tensor, of use to autograd too
 
     def _run_whole(
-        self, frames: Sequence[Tensor], motion: Sequence[Tensor] | Motion | None, options: dict[str, float]
+        self, frames: Sequence[Tensor], motion: Motion | None, options: dict[str, float]
     ) -> Tensor:
         height, width = frames[0].shape[-2:]
         window = self._padded(torch.stack(list(frames)))
-        given: tuple[Tensor | Motion, ...] = ()
-        if isinstance(motion, Motion):
-            given = (motion,)
-        elif motion is not None and self.motion is not None:
-            given = (self.motion.fit(motion, window.shape[-2:]).to(self.device).unsqueeze(0),)
+        given = () if motion is None else (motion,)
         out: Tensor = self.model(window.unsqueeze(0), *given, **options)[0, :, :height, :width]
         return out
 
@@ -181,11 +170,9 @@ class Interpolator:
         there = frames.to(self.device, torch.float32)
         return padded(there, self.multiple, getattr(self.model, "padding", "mirrored"))
 
-    def flow_cache(self) -> FlowCache | MotionCache | None:
+    def motion_cache(self) -> MotionCache | None:
         """A new cache for the motion of one stream; None if the network takes no motion."""
-        if self._takes_motion:
-            return MotionCache(self)
-        return None if self.motion is None else FlowCache(self.motion)
+        return MotionCache(self) if self._takes_motion else None
 
     def features(self, frame: Tensor) -> Tensor:
         """What a network of four frames sees of one (3, H, W): (1, C, h, w), of the frame padded."""

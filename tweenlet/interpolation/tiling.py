@@ -10,11 +10,11 @@
     weights        1 1 1 1 1 1 1 1 1 1 1 1 ╲ 0 0
                                       0 0 ╱ 1 1 1 1 1 1 1 1 1 1 1 1    0 in the margins, where the cut shows
 
-Tiles begin at multiples of the network's stride, and classical flow, or what coarse levels find of motion far
-and wide, is found on the whole frame. So a network of convolutions gives what it gives without tiles, as long
-as the margins hold what its pixels depend on: SIGHT pixels, and as far as the flow of these very frames goes.
-A gate scales by the mean of a whole picture: its mean over all tiles is gathered first and given to each, so
-that they agree.
+Tiles begin at multiples of the network's stride, and what coarse levels find of motion, far and wide, is
+found on the whole frame. So a network of convolutions gives what it gives without tiles, as long as the
+margins hold what its pixels depend on: SIGHT pixels, and as far as the flow of these very frames goes. A gate
+scales by the mean of a whole picture: its mean over all tiles is gathered first and given to each, so that
+they agree.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ SMALLEST = 256
 SIGHT = 64
 """How far networks look beyond the flow, in pixels: in theory twice as far and more, but what lies further
 than this changed no pixel by more than 1e-4."""
-REACH = 0.75
-"""How far from a pixel its places and what is thrown there can lie, as a share of the longest flow."""
 MEETING = 32
 """Pixels over which one tile fades into the next."""
 INTERMEDIATE = {True: 180, False: 400}
@@ -126,21 +124,20 @@ def needs_tile(model: nn.Module) -> bool:
 def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
     """What a network holds at its peak for each pixel of a frame in float32, measured on a CPU.
 
-    It goes by the first widths: with native code 420 bytes for the default network (400 measured), 960 for
-    MINI (550) and 1,920 for ST-MFNet (1,000), without it 660 (660), 1,300 (1,100) and 2,600 (2,500). In tiles
-    MINI holds up to 320 bytes more and ST-MFNet 640: the texture's last block is then made whole. On other
-    devices, where nothing is made in bands, MINI and ST-MFNet are taken to hold twice as much as without
-    native code, the default network as much; that and networks with other branches alone are guesses.
+    It goes by the first widths: with native code 960 for MINI (550 measured) and 1,920 for ST-MFNet (1,000),
+    without it 1,300 (1,100) and 2,600 (2,500). In tiles MINI holds up to 320 bytes more and ST-MFNet 640: the
+    texture's last block is then made whole. On other devices, where nothing is made in bands, MINI and
+    ST-MFNet are taken to hold twice as much as without native code; that and networks with other branches
+    alone are guesses.
     """
     if config.intermediate is not None:
         return INTERMEDIATE[config.intermediate.four_frames]
     in_native_code = device.type == "cpu" and compiled()
-    total = (13 if in_native_code else 20.5) * config.refine[0] if config.refine else 0
     if config.features is not None:
         finest = 80 if device.type != "cpu" else 30 if in_native_code else 40
-        return round(total + (finest if 2.0 in config.scales else 15) * config.features[0])
+        return (finest if 2.0 in config.scales else 15) * config.features[0]
     others = 60 * sum(widths[0] for widths in (config.grid, config.texture) if widths is not None)
-    return round(total + others + (600 if isinstance(config.flow, tuple) else 0))
+    return others + (600 if config.flow is not None else 0)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -191,16 +188,14 @@ def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
     ]
 
 
-def margins(motion: Sequence[Tensor] | Motion | None, side: int) -> tuple[int, int]:
+def margins(motion: Motion | None, side: int) -> tuple[int, int]:
     """How many pixels of a tile only serve as surroundings, above and below and left and right.
 
     A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
     """
     reach = [0.0, 0.0]
-    if isinstance(motion, Motion):
+    if motion is not None:
         reach = [float(motion.estimate[:, axis:4:2].abs().max()) for axis in (1, 0)]
-    elif motion is not None:
-        reach = [REACH * max(float(flow[axis].abs().max()) for flow in motion) for axis in (1, 0)]
     down, across = (min(SIGHT + math.ceil(pixels), side // 4) for pixels in reach)
     return down, across
 
@@ -233,7 +228,7 @@ RunTile = Callable[[Span, Span, ChannelMeans], Tensor]
 def run_tiled(
     model: nn.Module,
     frames: Sequence[Tensor],
-    motion: Sequence[Tensor] | Motion | None,
+    motion: Motion | None,
     side: int,
     multiple: int,
     device: torch.device,
@@ -244,8 +239,7 @@ def run_tiled(
     Args:
         model: as the :class:`~tweenlet.interpolation.interpolator.Interpolator` takes it.
         frames: four tensors (3, H, W).
-        motion: where the network takes any: the four flows (2, H, W) of `flow.dis.PAIRS`, or what one of
-            four frames found of them, padded to ``multiple``.
+        motion: theirs, padded to ``multiple``, where the network takes any.
         side: longest side of a tile in pixels.
         multiple: what the sides of the network's input must be multiples of.
         device: where the network runs.
@@ -262,17 +256,11 @@ def run_tiled(
     aware = len(tiles) > 1 and needs_tile(model)
 
     def run(down: Span, across: Span, mean: ChannelMeans) -> Tensor:
-        def cut(pictures: Sequence[Tensor]) -> Tensor:
-            part = [p[:, down.start : down.stop, across.start : across.stop] for p in pictures]
-            return torch.stack(part).to(device, torch.float32)
-
-        window = padded(cut(frames), multiple, getattr(model, "padding", "mirrored"))
-        given: tuple[Tensor | Motion, ...] = ()
-        if isinstance(motion, Motion):
-            given = (cut_motion(motion, down, across, (rows[-1].stop, columns[-1].stop)),)
-        elif motion is not None:
-            right, below = max(across.stop - width, 0), max(down.stop - height, 0)
-            given = (F.pad(cut(motion), (0, right, 0, below), "replicate").unsqueeze(0),)
+        part = [frame[:, down.start : down.stop, across.start : across.stop] for frame in frames]
+        pieces = torch.stack(part).to(device, torch.float32)
+        window = padded(pieces, multiple, getattr(model, "padding", "mirrored"))
+        size = rows[-1].stop, columns[-1].stop
+        given = () if motion is None else (cut_motion(motion, down, across, size),)
         tile = {"tile": Tile(down.extent(rows), across.extent(columns), mean)} if aware else {}
         out: Tensor = model(window.unsqueeze(0), *given, **tile, **options)[0]
         return out

@@ -29,7 +29,6 @@ from typing import Generic, Protocol
 import torch
 from torch import Tensor
 
-from tweenlet.interpolation.flow_cache import FlowCache
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SHORTEST_HOLD, KeyFrames, Original, SourceFrame
 from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.timing import Interval, OutputTiming, Slot
@@ -47,12 +46,10 @@ class Network(Protocol):
     takes_time: bool
     """Whether it makes a frame at any time, not only in the middle."""
 
-    def between(
-        self, frames: Sequence[Tensor], time: Fraction = ..., motion: Sequence[Tensor] | Motion | None = ...
-    ) -> Tensor:
+    def between(self, frames: Sequence[Tensor], time: Fraction = ..., motion: Motion | None = ...) -> Tensor:
         """The picture (3, H, W) at a time in (0, 1) between the middle two of four."""
 
-    def flow_cache(self) -> FlowCache | MotionCache | None:
+    def motion_cache(self) -> MotionCache | None:
         """A new cache for the motion of one stream; None if the network takes no motion."""
 
 
@@ -121,7 +118,7 @@ class Timeline(Generic[Original]):
         if repeats not in REPEATS:
             raise ValueError(f"expected repeats to be one of {', '.join(REPEATS)}, got {repeats!r}")
         self.source = KeyFrames(frames, cuts, repeats != "ignore")
-        self._network, self._flows = network, network.flow_cache()
+        self._network, self._motion = network, network.motion_cache()
         self._clock, self._stretch, self._levels = timing.clock(rate), timing.stretch, timing.levels
         self._smooth = repeats == "smooth"
         self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
@@ -217,7 +214,7 @@ class Timeline(Generic[Original]):
                 around = [position + k * step for k in (-3, -1, 1, 3)]
             window = [self._within_scene(place, position) for place in around]
             pictures = [self._picture(place) for place in window]
-            motion = None if self._flows is None else self._flows.window(pictures, window, time)
+            motion = None if self._motion is None else self._motion.window(pictures, window, time)
             picture = self._network.between(pictures, time, motion)
             self._pictures[position] = clamp_picture(picture, pictures[1:3])
             self.made += 1

@@ -71,14 +71,6 @@ class Gate(WholeFrameLayer):
         return x * self.factors(x, tile)
 
 
-def joined(*parts: Tensor) -> Tensor:
-    """(B, C, H, W) of one size side by side, (B, C + C' + ..., H, W), channels last.
-
-    Laid out one by one: turning what is joined takes twice as long, once more for the gradient.
-    """
-    return torch.cat([part.contiguous(memory_format=torch.channels_last) for part in parts], 1)
-
-
 def corner_aligned(axis: int, size: int, longer: int, tile: Tile | None = None) -> Tensor:
     """Where ``longer`` rows (axis 0) or columns (1) lie among ``size``, corners on corners.
 

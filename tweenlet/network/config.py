@@ -105,12 +105,10 @@ class ModelConfig:
     """Taps of an AdaCoF kernel along each side."""
     dilation: int = 1
     """Distance in pixels between the places that the taps start from."""
-    flow: tuple[int, ...] | str | None = (16, 32, 64, 96, 128, 196)
-    """Widths of the PWC pyramid; or "dis" = classical DIS optical flow; None = no flow branch."""
-    refine: tuple[int, ...] | None = None
-    """Widths that refine classical motion, from 1/2 of the frame's size; only and always with "dis" flow."""
+    flow: tuple[int, ...] | None = (16, 32, 64, 96, 128, 196)
+    """Widths of the PWC pyramid; None = no flow branch."""
     grid: tuple[int, ...] | None = (32, 64, 96)
-    """Widths of the fusion grid's rows, one per scale; None = no grid, for "dis" flow alone."""
+    """Widths of the fusion grid's rows, one per scale; None only beside an intermediate-flow branch."""
     texture: tuple[int, ...] | None = (32, 64, 96, 128)
     """Widths of the 3-D U-net that adds texture; None = none."""
     texture_out: int = 32
@@ -122,7 +120,7 @@ class ModelConfig:
         """Refuse in words what cannot be built."""
         self._check_kinds()
         if self.intermediate is not None:
-            if (self.features, self.flow, self.refine, self.grid, self.texture) != (None,) * 5:
+            if (self.features, self.flow, self.grid, self.texture) != (None,) * 4:
                 raise ValueError("an intermediate-flow branch stands alone: the other branches must be None")
             return
         start = SCALES.index(self.scales[0]) if self.scales and self.scales[0] in SCALES else 0
@@ -132,20 +130,8 @@ class ModelConfig:
             or 1.0 not in self.scales
         ):
             raise ValueError(f"scales must be a run of {SCALES} that contains 1.0, got {self.scales}")
-        if self.grid is None:
-            if self.refine is None or self.features is not None or self.scales != (1.0,):
-                raise ValueError('no grid (None) goes with flow = "dis", no features and scales (1.0,) only')
-        elif len(self.grid) != len(self.scales):
+        if self.grid is None or len(self.grid) != len(self.scales):
             raise ValueError(f"the grid needs one width per scale: {len(self.scales)}, got {self.grid}")
-        if isinstance(self.flow, str) and self.flow != "dis":
-            raise ValueError(f'flow must be a tuple of widths, "dis" or None, got {self.flow!r}')
-        if (self.flow == "dis") != (self.refine is not None):
-            raise ValueError(
-                'refine holds the widths for flow = "dis" and goes with no other, '
-                f"got {self.refine} for {self.flow!r}"
-            )
-        if self.refine is not None and (not self.refine or any(width % 4 for width in self.refine)):
-            raise ValueError(f"the widths of refine must be multiples of 4, one or more, got {self.refine}")
         if self.features is None and self.flow is None:
             raise ValueError("features and flow are both None: nothing would make a candidate frame")
         if self.features is None and self.scales[0] > 1:
@@ -159,7 +145,7 @@ class ModelConfig:
                 f"features must be even and at least {NARROWEST_FEATURE} (a narrower ResNeXt has no inner "
                 f"channels), got {self.features}"
             )
-        if isinstance(self.flow, tuple) and len(self.flow) < 2:
+        if self.flow is not None and len(self.flow) < 2:
             raise ValueError(f"a PWC pyramid (flow) needs two levels or more, got {self.flow}")
         if self.texture is not None and len(self.texture) != TEXTURE_LEVELS:
             raise ValueError(f"texture needs {TEXTURE_LEVELS} widths, got {self.texture}")
@@ -168,9 +154,9 @@ class ModelConfig:
         """Whole numbers from 1 to WIDEST, or tuples of them, as each field has it: files hold anything."""
         for name in ("kernel_hidden", "kernel_size", "dilation", "texture_out"):
             _check_width(name, getattr(self, name))
-        for name in ("features", "flow", "refine", "grid", "texture"):
+        for name in ("features", "flow", "grid", "texture"):
             widths = getattr(self, name)
-            if widths is None or (name == "flow" and isinstance(widths, str)):
+            if widths is None:
                 continue
             if not isinstance(widths, tuple) or len(widths) > MOST_LEVELS:
                 raise ValueError(f"{name} must be None or at most {MOST_LEVELS} widths, got {widths!r:.100}")
@@ -193,12 +179,23 @@ class ModelConfig:
         names = {f.name for f in fields(cls)} - {"intermediate"}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {sorted(names)}, got {values!r:.100}")
+        values = _without_classical_motion(values)
         if set(values) - {"intermediate"} != names:
             raise ValueError(f"expected the fields {sorted(names)}, got {sorted(values)}")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if values.get("intermediate") is not None:
             values["intermediate"] = IntermediateFlowConfig.from_json(values["intermediate"])
         return cls(**values)
+
+
+def _without_classical_motion(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields that versions with classical motion wrote, without its own; ValueError for a network with it."""
+    if values.get("flow") == "dis" or values.get("refine") is not None:
+        raise ValueError(
+            'made by a version with classical motion (flow "dis"), which this one cannot run: use the '
+            "weights that it ships, or train anew"
+        )
+    return {name: value for name, value in values.items() if name != "refine"}
 
 
 def _check_width(name: str, width: Any, least: int = 1) -> None:
@@ -225,10 +222,14 @@ MINI = ModelConfig(
 1822162
 """
 
-SMALL = ModelConfig(
-    scales=(1.0,), features=None, flow="dis", refine=(32, 48, 72), grid=None, texture=None,
+DEFAULT = ModelConfig(
+    scales=(1.0,), features=None, flow=None, grid=None, texture=None,
+    intermediate=IntermediateFlowConfig(
+        (FlowLevel(16, 176, 8), FlowLevel(8, 112, 8), FlowLevel(4, 96, 8), FlowLevel(2, 64, 8)),
+        four_frames=True, head=32,
+    ),
 )  # fmt: skip
-"""The default: classical motion over four frames, refined by half a million parameters."""
+"""The default, 4,804,237 parameters: motion timed by four frames, for any time between the middle two."""
 
 RIFE = ModelConfig(
     scales=(1.0,), features=None, flow=None, grid=None, texture=None,

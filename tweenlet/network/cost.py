@@ -2,7 +2,7 @@
 
 A multiply-add is one product and one sum in a convolution or a linear layer, counted on tensors without data,
 so that any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent
-together), activations, and the classical optical flow of a network that uses it.
+together) and activations.
 
 Numbers moved are what each layer reads, its weights included, and writes, once each: convolutions, AdaCoF,
 samples fetched and pixels thrown. What goes value by value (activations, sums, resizing, cost volumes) can be
@@ -90,11 +90,10 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
         stride = max(model.stride, pad_to or 1)
         height, width = (-(-side // stride) * stride for side in (height, width))
         frames = torch.empty(1, FRAMES, 3, height, width)
-        flows = None if model.motion is None else torch.empty(1, FRAMES, 2, height, width)
     traffic = FlopCounterMode(display=False, custom_mapping=MOVED)
     counter = FlopCounterMode(display=False, custom_mapping=TAPS)
     with torch.no_grad(), counter, traffic:
-        model(frames, flows)
+        model(frames)
     counted, moved = counter.get_flop_counts(), traffic.get_flop_counts()
     parts = {}
     for name, part in parts_of(model).items():

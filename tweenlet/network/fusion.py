@@ -62,12 +62,6 @@ class Fusion(nn.Module):
             for block in self.unused(row):
                 block.requires_grad_(False)
 
-    def start_silent(self) -> None:
-        """Let the draft be zero until something is learnt: for a grid that mends what is there already."""
-        for layer in (self.final.path[-1], self.final.shortcut):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
-
     def unused(self, row: int) -> list[nn.Module]:
         """The blocks of a row finer than the draft that never reach the draft (in brackets above)."""
         return [self.lateral[f"{row}_2"], self.up[f"{row}_0"], self.lateral[f"{row}_3"], self.up[f"{row}_1"]]

@@ -4,7 +4,7 @@
 
     before, after --> features --> kernels --+
           |                                  +--> candidates --> fusion --> draft --+--> frame
-          +---------> flow or motion --------+                                      |
+          +---------> flow ------------------+                                      |
     all four frames --------------------------------------> texture ----------------+
 
 Danier et al., "ST-MFNet", 2022; Morris et al., "ST-MFNet Mini", 2023. Teacher, student and every pruned
@@ -18,20 +18,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tweenlet.flow.dis import window_flows
 from tweenlet.network.adacof_heads import Kernels
 from tweenlet.network.blocks import Tile
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
-from tweenlet.network.four_frames import FourFrameFlow
-from tweenlet.network.four_frames import Motion as KnownMotion
+from tweenlet.network.four_frames import FourFrameFlow, Motion
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
-from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
-from tweenlet.ops.candidates import MERGED_CHANNELS
-from tweenlet.ops.overlay import BLOCK
 
 FRAMES = 4
 TEXTURE_STRIDE = 8
@@ -68,11 +63,8 @@ class STMFNet(nn.Module):
                 config.features[0], config.kernel_hidden, config.kernel_size, config.dilation, config.scales
             )
         )
-        self.flow = Flow(config.flow) if isinstance(config.flow, tuple) else None
-        self.motion = None if config.refine is None else Motion(config.refine)
+        self.flow = None if config.flow is None else Flow(config.flow)
         self.fusion = None if config.grid is None else Fusion(config.scales, config.grid, candidates(config))
-        if self.fusion is not None and self.motion is not None:
-            self.fusion.start_silent()
         self.texture = None if config.texture is None else Texture(config.texture, config.texture_out)
         self.intermediate = intermediate_flow(config)
         self.takes_time = self.intermediate is not None
@@ -81,16 +73,14 @@ class STMFNet(nn.Module):
             1 if self.intermediate is None else self.intermediate.stride,
             round(1 / config.scales[-1]),
             2 ** len(config.features or ()),
-            2 ** len(config.flow) if isinstance(config.flow, tuple) else 1,
-            2 ** len(config.refine or ()),
-            BLOCK if config.refine else 1,
+            2 ** len(config.flow or ()),
             TEXTURE_STRIDE if config.texture else 1,
         )
 
     def forward(
         self,
         frames: Tensor,
-        flows: Tensor | KnownMotion | None = None,
+        motion: Motion | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,
@@ -99,15 +89,13 @@ class STMFNet(nn.Module):
 
         It lies halfway, or where the network ``takes_time``, at a ``time`` (a number or (B,)) in (0, 1).
 
-        A network with classical motion takes its ``flows`` (B, 4, 2, H, W; as
-        :func:`~tweenlet.flow.dis.window_flows` makes them) or finds them itself, one of four frames the
-        motion in them, if it was found before; others take none. Frames that are a piece of larger ones come
-        with the ``tile`` that they are. The result is not clamped.
+        A network whose motion is timed by four frames takes that ``motion`` if it was found before; others
+        take none. Frames that are a piece of larger ones come with the ``tile`` that they are. The result is
+        not clamped.
         ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
         if self.intermediate is not None:
-            assert not isinstance(flows, Tensor)
-            return between(self.intermediate, frames, flows, time)
+            return between(self.intermediate, frames, motion, time)
         check(frames, self.stride)
         if not isinstance(time, Tensor) and time != 0.5:
             raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time}")
@@ -117,15 +105,8 @@ class STMFNet(nn.Module):
             made |= self.kernels(self.features(before, after, tile), before, after, tile)
         if self.flow is not None:
             join(made, {1.0: self.flow(before, after)})
-        draft = frames.new_zeros(())
-        if self.motion is not None:
-            assert flows is None or isinstance(flows, Tensor)
-            merged = self.motion(frames, window_flows(frames) if flows is None else flows)
-            if self.fusion is not None:
-                join(made, merged.candidates)
-            draft = merged.frame
-        if self.fusion is not None:
-            draft = draft + self.fusion(made)
+        assert self.fusion is not None  # as only a network that stands alone has none
+        draft: Tensor = self.fusion(made)
         return draft if self.texture is None else draft + self.texture(frames, draft, tile)
 
 
@@ -137,7 +118,7 @@ def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow |
 
 
 def between(
-    branch: IntermediateFlow | FourFrameFlow, frames: Tensor, motion: KnownMotion | None, time: float | Tensor
+    branch: IntermediateFlow | FourFrameFlow, frames: Tensor, motion: Motion | None, time: float | Tensor
 ) -> Tensor:
     """The frame that an intermediate-flow branch makes of four; its own arguments and errors."""
     result: Interpolation
@@ -162,12 +143,8 @@ def check(frames: Tensor, stride: int) -> None:
 def candidates(config: ModelConfig) -> dict[float, int]:
     """How many channels of candidates enter the fusion at each scale."""
     channels = dict.fromkeys(config.scales, 0 if config.features is None else 6)
-    if isinstance(config.flow, tuple):
+    if config.flow is not None:
         channels[1.0] += 6
-    if config.refine:
-        channels[1.0] += MERGED_CHANNELS
-        if 0.5 in channels:
-            channels[0.5] += config.refine[0]
     return channels
 
 

@@ -13,10 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from tweenlet.inference.fused import Fast
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomically
@@ -258,15 +256,7 @@ def _float_or_none(value: Any) -> float | None:
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
-    """Run a model on a batch, with the batch's flows where its config asks for them; returns (B, 3, h, w).
-
-    ValueError where the model needs flows and the batch has none.
-    """
-    network = model.module if isinstance(model, DistributedDataParallel) else model
-    if isinstance(network, STMFNet | Fast) and network.config.flow == "dis":
-        if batch.flows is None:
-            raise ValueError("this network needs optical flow, and the samples were stored without")
-        return model(batch.frames, batch.flows)  # type: ignore[no-any-return]
+    """Run a model on a batch; returns (B, 3, h, w)."""
     return model(batch.frames)  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from tweenlet.flow.dis import window_flows
 from tweenlet.inference.fused.adacof_heads import FastKernels
 from tweenlet.inference.fused.blocks import FastLevel
 from tweenlet.inference.fused.features import FastFeatures
@@ -48,7 +47,6 @@ class Fast(nn.Module):
         self.features = None if model.features is None else FastFeatures(model.features, dtype, products)
         self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype, products)
         self.flow = None if model.flow is None else prepared(model.flow, products=products)
-        self.motion = None if model.motion is None else prepared(model.motion, products=products)
         self.intermediate = None
         if model.intermediate is not None:
             self.intermediate = prepared(model.intermediate, products=products)
@@ -74,35 +72,26 @@ class Fast(nn.Module):
     def forward(
         self,
         frames: Tensor,
-        flows: Tensor | Motion | None = None,
+        motion: Motion | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,
     ) -> Tensor:
         """As the model's own."""
         if self.intermediate is not None:
-            assert not isinstance(flows, Tensor)
             with self.precision(frames.device):
                 if isinstance(self.intermediate, IntermediateFlow):
                     return between(self.intermediate, frames, None, time)
                 check(frames, self.stride)
-                return self.intermediate.frame(frames, time, flows)
+                return self.intermediate.frame(frames, time, motion)
         check(frames, self.stride)
         before, after = frames[:, 1], frames[:, 2]
         made: dict[float, Tensor] = {}
         if self.features is not None and self.kernels is not None:
             made |= self.kernels(self.features(before, after, tile), before, after, tile)
-        draft = frames.new_zeros(())
         with self.precision(frames.device):
             if self.flow is not None:
                 join(made, {1.0: self.flow(channels_last(before), channels_last(after))})
-            if self.motion is not None:
-                assert flows is None or isinstance(flows, Tensor)
-                merged = self.motion(frames, window_flows(frames) if flows is None else flows)
-                if self.fusion is not None:
-                    join(made, merged.candidates)
-                draft = merged.frame
-        if self.fusion is not None:
-            made = {scale: channels_last(x, self.dtype) for scale, x in made.items()}
-            draft = draft + self.fusion(made)
+        assert self.fusion is not None  # as only a network that stands alone has none
+        draft: Tensor = self.fusion({scale: channels_last(x, self.dtype) for scale, x in made.items()})
         return draft if self.texture is None else draft + self.texture(frames, draft, tile)

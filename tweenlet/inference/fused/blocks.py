@@ -25,10 +25,7 @@ from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.four_frames import HalfSizeEncoder, ResidualHead
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import SLOPE, Level, ResidualBlock
-from tweenlet.network.motion import Mend, Refine, matched
 from tweenlet.network.texture import Residual
-from tweenlet.ops.candidates import CANDIDATE_FRAMES, warp_candidates
-from tweenlet.ops.correlation import MATCHES
 from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
 from tweenlet.ops.dispatch import compiled
 from tweenlet.ops.epilogue import scale_shift_act_
@@ -149,45 +146,6 @@ class FastDecoder(nn.Module):
     def activated(self, x: Tensor, factors: Tensor) -> Tensor:
         """What the layer made, in place: scaled by the gate's ``factors`` and the norm."""
         return scale_shift_act_(x, factors.flatten(1) * self.scale, self.shift, slope=0.2)
-
-
-class FastMend(nn.Module):
-    """:class:`~tweenlet.network.motion.Mend`, whose first layer reads what is beside each other."""
-
-    def __init__(self, plain: Mend):
-        super().__init__()
-        self.enter, self.leave = plain.children()
-
-    def forward(self, apart: Tensor, hints: Tensor) -> Tensor:
-        """As the plain one's."""
-        first, *rest = self.enter.children()
-        x = first(apart, beside=hints)
-        for layer in (*rest, self.leave):
-            x = layer(x)
-        return F.pixel_shuffle(x, 2)
-
-
-class FastRefine(nn.Module):
-    """:class:`~tweenlet.network.motion.Refine`, whose inputs are made side by side."""
-
-    def __init__(self, plain: Refine):
-        super().__init__()
-        self.matches, self.enter, self.middle = plain.matches, plain.enter, plain.middle
-        self.leave, self.predict = plain.leave, plain.predict
-
-    def forward(self, before: Tensor, after: Tensor, places: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-        """As the plain one's."""
-        shown = len(CANDIDATE_FRAMES) * before.shape[1]
-        widths = [shown, *[MATCHES] * (2 * self.matches), *(x.shape[1] for x in (places, *rest))]
-        known = pixels(before, sum(widths))
-        there, *others = torch.split(known, widths, 1)
-        warp_candidates(before, after, places, there)
-        matches = matched(there) if self.matches else []
-        for into, x in zip(others, (*matches, places / 8, *rest), strict=True):
-            into.copy_(x)
-        x = self.enter(known)
-        x = self.leave(summed(self.middle, x, x))
-        return x, self.predict(x).to(places.dtype)
 
 
 class FastFlowDecoder(nn.Module):

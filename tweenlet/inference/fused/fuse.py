@@ -15,8 +15,6 @@ from tweenlet.inference.fused.blocks import (
     FastHalfSizeEncoder,
     FastLateral,
     FastLevel,
-    FastMend,
-    FastRefine,
     FastResidual,
     FastResidualBlock,
     FastResidualHead,
@@ -28,7 +26,6 @@ from tweenlet.network.flow import Decoder
 from tweenlet.network.four_frames import HalfSizeEncoder, ResidualHead
 from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import Level, ResidualBlock
-from tweenlet.network.motion import Mend, Refine
 from tweenlet.network.texture import Residual
 
 NARROWEST = 6
@@ -45,8 +42,6 @@ FASTER: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     Block: FastBlock,
     Residual: FastResidual,
     Lateral: FastLateral,
-    Mend: FastMend,
-    Refine: FastRefine,
     Decoder: FastFlowDecoder,
     HalfSizeEncoder: FastHalfSizeEncoder,
     ResidualBlock: FastResidualBlock,

@@ -260,10 +260,6 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "pad_frame": (NOTHING, Float32Strided, *[LONG] * 3, INT, INT, Float32, INT),
     "adacof_head": (STATUS, POINTER_TO[AdacofHead], INT),
     "bottleneck": (STATUS, POINTER_TO[Bottleneck], *[POINTER_TO[Image]] * 2, *[INT] * 3),
-    "blend_candidates": (
-        *(STATUS, Float32, Float32, Float32Strided, Float32Strided, Float32, Float32ChannelsLast),
-        *([LONG] * 4 + [INT] * 3),
-    ),
     "correlation": (STATUS, *[POINTER_TO[Strided]] * 2, Float32, *[INT] * 5),
     "scale_shift_act": (
         *(NOTHING, INT, ValuesChannelsLast, Float32, Float32, ValuesChannelsLastOrNull),

@@ -114,11 +114,6 @@ int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads);
 int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct tweenlet_image *x,
                         const struct tweenlet_image *y, int height, int width, int threads);
 
-/* candidates.c */
-int tweenlet_blend_candidates(const float *before, const float *after, const float *flow, const float *logits,
-                              float *average, float *out, long flow_map, long flow_pixel, long logits_map,
-                              long logits_pixel, int height, int width, int threads);
-
 /* correlation.c */
 int tweenlet_correlation(const struct tweenlet_strided *first, const struct tweenlet_strided *second, float *out,
                          int batch, int channels, int height, int width, int threads);
