@@ -13,7 +13,7 @@ vimeo=$1 bvi=$2 validation=$3 benchmark=$4 out=$5
 gpus=${GPUS:-$(nvidia-smi --list-gpus | wc -l)}
 together="torchrun --nproc-per-node $gpus -m tweenlet"
 samples="--crop 256 --batch $((4 * gpus)) --validate $validation --store $out/store --recipe.crop 256 \
-  --recipe.samples 82212 --recipe.crops-per-window 1 --recipe.strides 1 --recipe.synthetic 0 --recipe.no-flows"
+  --recipe.samples 82212 --recipe.crops-per-window 1 --recipe.strides 1 --recipe.synthetic 0"
 epoch=$((82212 / (4 * gpus)))
 
 # 1. the teacher, 70 epochs; with the authors' checkpoint instead: tweenlet convert stmfnet.pth $out/teacher.safetensors

@@ -38,7 +38,6 @@ from tweenlet.inference.machine import describe_machine
 from tweenlet.network.config import DEFAULT, MINI, STMFNET
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import BatchSampler, prefetch
-from tweenlet.training.data.crops import flows_of
 from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.data.synthetic import moving_scene
 from tweenlet.training.losses import build_objective
@@ -166,7 +165,7 @@ def learn(case: str, precision: Any, folder: str) -> None:
 
 
 def make_samples(folder: Path, count: int = 16, size: int = 224) -> None:
-    """A store of synthetic scenes, (count, 5, 3, size, size), and their flows."""
+    """A store of synthetic scenes, (count, 5, 3, size, size)."""
     random = np.random.default_rng(0)
     stills = [
         cv2.resize(random.uniform(0, 255, (60, 60, 3)), (360, 360), interpolation=cv2.INTER_CUBIC)
@@ -176,7 +175,6 @@ def make_samples(folder: Path, count: int = 16, size: int = 224) -> None:
     ]
     scenes = [moving_scene(stills, size, random) for _ in range(count)]
     np.save(folder / "frames.npy", np.stack(scenes).transpose(0, 1, 4, 2, 3))
-    np.save(folder / "flows.npy", np.stack([flows_of(scene) for scene in scenes]).astype(np.float16))
     (folder / "sources.json").write_text(json.dumps([f"scene {number}" for number in range(count)]))
 
 

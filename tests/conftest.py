@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from tweenlet.ops import dispatch
-from tweenlet.training.data.crops import flows_of
 from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.data.synthetic import moving_scene
 
@@ -93,8 +92,6 @@ def samples(stills, tmp_path: Path):
     folder = tmp_path / "samples"
     folder.mkdir()
     scenes = [moving_scene(stills, 64, np.random.default_rng(k)) for k in range(12)]
-    flows = [flows_of(scene) for scene in scenes]
     np.save(folder / "frames.npy", np.stack(scenes).transpose(0, 1, 4, 2, 3))
-    np.save(folder / "flows.npy", np.stack(flows).astype(np.float16))
     (folder / "sources.json").write_text(json.dumps([f"scene {k}" for k in range(12)]))
     return CropDataset(folder)

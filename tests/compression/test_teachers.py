@@ -18,7 +18,7 @@ from tweenlet.training.data.batches import sequential
 from tweenlet.training.data.build import make_sampler, open_datasets
 from tweenlet.training.options import DataOptions, Recipe, TrainOptions
 
-RECIPE = Recipe(samples=6, validation=2, crop=32, synthetic=0, flows=False, strides=(1,))
+RECIPE = Recipe(samples=6, validation=2, crop=32, synthetic=0, strides=(1,))
 
 
 @pytest.fixture

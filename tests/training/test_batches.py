@@ -2,52 +2,18 @@ from __future__ import annotations
 
 import itertools
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
 from tweenlet.training.data.batches import Augmentation, BatchSampler, prefetch, sequential
-from tweenlet.training.data.crops import flows_of
 from tweenlet.training.data.synthetic import _moved, moving_scene
 
 
 @pytest.fixture(scope="module")
 def sample(stills):
-    """Five frames (5, 3, h, w) and their flows (4, 2, h, w)."""
-    five = moving_scene(stills, 96, np.random.default_rng(2))
-    return five.transpose(0, 3, 1, 2), flows_of(five)
-
-
-def warp_errors(frames, flows):
-    """How badly each flow a->b brings frame b onto frame a."""
-    inputs = frames[[0, 1, 3, 4]].astype(np.float32)
-    rows, columns = np.mgrid[: frames.shape[2], : frames.shape[3]].astype(np.float32)
-    errors = []
-    for (a, b), flow in zip(((1, 0), (1, 2), (2, 1), (2, 3)), flows, strict=True):
-        there = cv2.remap(
-            inputs[b].transpose(1, 2, 0), columns + flow[0], rows + flow[1], cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-        errors.append(np.abs(there - inputs[a].transpose(1, 2, 0)).mean())
-    return np.array(errors)
-
-
-@pytest.mark.parametrize(
-    "turn",
-    [
-        Augmentation(*bits, channels)
-        for bits in itertools.product([False, True], repeat=4)
-        for channels in [(0, 1, 2), (2, 0, 1)]
-    ],
-)
-def test_turned_flows_fit_turned_frames(sample, turn):
-    frames, flows = sample
-    before = warp_errors(frames, flows)
-    after = warp_errors(turn.apply_to_window(frames), turn.apply_to_flows(flows))
-    np.testing.assert_allclose(after, before[::-1] if turn.reversed else before, rtol=0.01, atol=0.01)
-    still = warp_errors(frames, np.zeros_like(flows))
-    assert (before < still).all()  # so that a wrong sign would show
+    """Five frames (5, 3, h, w)."""
+    return moving_scene(stills, 96, np.random.default_rng(2)).transpose(0, 3, 1, 2)
 
 
 def test_synthetic_motion_passes_through_the_truth(stills):
@@ -61,10 +27,15 @@ def test_synthetic_motion_passes_through_the_truth(stills):
 
 
 def test_truth_stays_in_the_middle(sample):
-    frames, _ = sample
-    turned = Augmentation(reversed=True, channels=(1, 2, 0)).apply_to_window(frames)
-    assert np.array_equal(turned[2], frames[2][[1, 2, 0]])
-    assert np.array_equal(turned[0], frames[4][[1, 2, 0]])
+    turned = Augmentation(reversed=True, channels=(1, 2, 0)).apply_to_window(sample)
+    assert np.array_equal(turned[2], sample[2][[1, 2, 0]])
+    assert np.array_equal(turned[0], sample[4][[1, 2, 0]])
+
+
+def test_a_sample_is_turned_in_space(sample):
+    frames = Augmentation(left_right=True, transposed=True).apply_to_window(sample)
+    assert np.array_equal(frames[1, 2], sample[1, 2].T[:, ::-1])
+    assert np.array_equal(Augmentation(up_down=True).apply_to_images(sample[:2]), sample[:2, :, ::-1])
 
 
 def test_a_batch_is_fixed_by_seed_and_step(samples):
@@ -76,21 +47,18 @@ def test_a_batch_is_fixed_by_seed_and_step(samples):
     )
     assert torch.equal(one.frames, again.frames)
     assert torch.equal(one.truth, again.truth)
-    assert torch.equal(one.flows, again.flows)
     assert one.sources == again.sources
     assert not torch.equal(one.frames, other.frames)
     assert one.frames.shape == (4, 4, 3, 48, 48)
     assert one.truth.shape == (4, 3, 48, 48)
-    assert one.flows.shape == (4, 4, 2, 48, 48)
-    assert one.frames.dtype == one.flows.dtype == torch.float32
+    assert one.frames.dtype == torch.float32
     assert one.frames.min() >= 0
     assert one.frames.max() <= 1
 
 
 def test_a_sample_is_cut_and_turned_anew_in_every_step(samples):
-    samples.frames, samples.flows, samples.sources = (
+    samples.frames, samples.sources = (
         samples.frames[:1],
-        samples.flows[:1],
         samples.sources[:1],
     )
     steps = [BatchSampler(samples, batch_size=1, crop=48).batch_at(step).frames for step in range(4)]

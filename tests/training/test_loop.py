@@ -59,9 +59,8 @@ def assert_same(a, b):
 
 @pytest.fixture
 def few(samples):
-    samples.frames, samples.flows, samples.sources = (
+    samples.frames, samples.sources = (
         samples.frames[:4],
-        samples.flows[:4],
         samples.sources[:4],
     )
     return samples

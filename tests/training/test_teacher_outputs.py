@@ -15,7 +15,7 @@ from tweenlet.training.data.teacher_outputs import predict_all, read_teacher_fra
 from tweenlet.training.options import Recipe
 
 RECIPE = Recipe(
-    samples=14, validation=4, crop=32, short_side=48, synthetic=0, flows=False, strides=(1,)
+    samples=14, validation=4, crop=32, short_side=48, synthetic=0, strides=(1,)
 )  # fmt: skip
 
 
@@ -92,8 +92,8 @@ def test_frames_of_another_size(stored, tmp_path):
 @pytest.mark.parametrize("why", ["strides", "synthetic", "old"])
 def test_samples_that_no_frames_can_be_made_for(footage, tmp_path, why):
     recipe = {
-        "strides": Recipe(samples=14, crop=32, short_side=48, synthetic=0, flows=False, strides=(2,)),
-        "synthetic": Recipe(samples=14, crop=32, synthetic=0.2, flows=False, strides=(1,)),
+        "strides": Recipe(samples=14, crop=32, short_side=48, synthetic=0, strides=(2,)),
+        "synthetic": Recipe(samples=14, crop=32, synthetic=0.2, strides=(1,)),
         "old": RECIPE,
     }[why]
     samples, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)

@@ -121,7 +121,7 @@ class Recipe:
     """How a dataset is built."""
 
     samples: int = 4500
-    """Training samples, 1.1 MB each on disk at the default crop with flows."""
+    """Training samples, 0.6 MB each on disk at the default crop."""
     validation: int = 128
     """Validation samples, from footage that is held out."""
     crop: int = 192
@@ -132,8 +132,6 @@ class Recipe:
     """Samples cut from one window of frames."""
     synthetic: float = 0.15
     """Fraction of the training samples that are synthetic scenes made from stills."""
-    flows: bool = True
-    """Keep optical flow with the samples, for networks that use it."""
     seed: int = 0
     """Seed of the choice of windows and crops."""
     strides: tuple[int, ...] = (1, 2)

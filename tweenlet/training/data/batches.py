@@ -33,8 +33,6 @@ class Batch:
     """(B, 4, 3, h, w) float32 in [0, 1]."""
     truth: Tensor
     """(B, 3, h, w) float32 in [0, 1]."""
-    flows: Tensor | None = None
-    """(B, 4, 2, h, w) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3."""
     sources: tuple[str, ...] = ()
     """Clip and frame of each sample, to name in messages."""
     teacher_frames: Tensor | None = None
@@ -47,7 +45,7 @@ class Batch:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
         frames, truth = (tensor.to(device, non_blocking=True) for tensor in (self.frames, self.truth))
-        return Batch(frames, truth, copy(self.flows), self.sources, copy(self.teacher_frames))
+        return Batch(frames, truth, self.sources, copy(self.teacher_frames))
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,6 @@ class Augmentation:
     def apply_to_images(self, images: Array) -> Array:
         """Augment images at the truth's time, (K, 3, h, w)."""
         return self._apply_in_space(images)[:, self.channels]
-
-    def apply_to_flows(self, flows: Array) -> Array:
-        """Augment the four flows of a sample, (4, 2, h, w), to those between the augmented frames."""
-        flows = self._apply_in_space(flows[::-1] if self.reversed else flows)
-        if self.transposed:
-            flows = flows[:, ::-1]
-        signs = np.array([-1.0 if self.left_right else 1.0, -1.0 if self.up_down else 1.0], np.float32)
-        return flows * signs[:, None, None]
 
     def _apply_in_space(self, planes: Array) -> Array:
         if self.transposed:
@@ -145,18 +135,15 @@ class BatchSampler:
             )
             for n in range(self.batch_size)
         ][distributed.local_slice(self.batch_size)]
-        windows, flows, teacher_frames = [], [], []
+        windows, teacher_frames = [], []
         for index, (top, left), augmentation in draws:
             area = (..., slice(top, top + self.crop), slice(left, left + self.crop))
             windows.append(augmentation.apply_to_window(self.dataset.frames[index][area]))
-            if self.dataset.flows is not None:
-                flows.append(augmentation.apply_to_flows(self.dataset.flows[index][area]))
             if self.teacher_frames:
                 images = np.stack([frames[index][area] for frames in self.teacher_frames])
                 teacher_frames.append(augmentation.apply_to_images(images))
         return collate(
             np.stack(windows),
-            np.stack(flows, dtype=np.float32) if flows else None,
             tuple(self.dataset.sources[index] for index, *_ in draws),
             np.stack(teacher_frames) if teacher_frames else None,
         )
@@ -172,14 +159,11 @@ def _permutation(count: int, seed: int, epoch: int) -> Array:
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
 
 
-def collate(
-    windows: Array, flows: Array | None, sources: tuple[str, ...] = (), teacher_frames: Array | None = None
-) -> Batch:
+def collate(windows: Array, sources: tuple[str, ...] = (), teacher_frames: Array | None = None) -> Batch:
     """Make a Batch of arrays.
 
     Args:
         windows: (B, 5, 3, h, w) uint8, the truth in the middle.
-        flows: (B, 4, 2, h, w), pixels.
         sources: a name for each sample.
         teacher_frames: (B, K, 3, h, w) uint8.
 
@@ -188,7 +172,6 @@ def collate(
     return Batch(
         frames=images[:, [0, 1, 3, 4]],
         truth=images[:, 2].contiguous(),
-        flows=None if flows is None else torch.from_numpy(flows).float(),
         sources=sources,
         teacher_frames=None if teacher_frames is None else torch.from_numpy(teacher_frames).float().div_(255),
     )
@@ -198,8 +181,7 @@ def sequential(dataset: CropDataset, batch_size: int = 8) -> Iterator[Batch]:
     """Every sample once, in order, uncropped and not augmented, in batches: for validation."""
     for start in range(0, len(dataset), batch_size):
         part = slice(start, start + batch_size)
-        flows = None if dataset.flows is None else np.array(dataset.flows[part])
-        yield collate(np.array(dataset.frames[part]), flows, tuple(dataset.sources[part]))
+        yield collate(np.array(dataset.frames[part]), tuple(dataset.sources[part]))
 
 
 def prefetch(sampler: BatchSampler, first: int, last: int, workers: int = 1) -> Iterator[Batch]:

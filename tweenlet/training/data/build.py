@@ -142,6 +142,7 @@ def _differences(label: dict[str, Any], identity: dict[str, Any]) -> list[str]:
     """How the stored label differs from what is asked for; settings that it lacks had their defaults."""
     defaults = json.loads(json.dumps(asdict(Recipe())))
     stored, recipe = {**defaults, **label["recipe"]}, identity["recipe"]
+    stored.pop("flows", None)  # optical flow that was once stored beside the frames
     differences = [
         f"--recipe.{name} was {stored.get(name)}, now {value}"
         for name, value in recipe.items()

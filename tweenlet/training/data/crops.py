@@ -1,6 +1,6 @@
-"""Crops of a clip's windows, most of them where much moves, with optical flow of the whole frames.
+"""Crops of a clip's windows, most of them where much moves.
 
-clip, number of crops -> windows drawn by their motion -> whole frames, scaled -> flow -> crops
+clip, number of crops -> windows drawn by their motion -> whole frames, scaled -> crops
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from tweenlet.flow.dis import window_flows
 from tweenlet.training.data.clips import Pixels, fit_size, read_frames
 from tweenlet.training.data.dataset import CropLocation
 from tweenlet.training.data.plan import apportion, difficulty
@@ -28,7 +26,7 @@ GRID = 8
 
 
 def extract_crops(
-    clip: ClipScan, recipe: Recipe, frames: NDArray[np.uint8], flows: NDArray[np.float16] | None
+    clip: ClipScan, recipe: Recipe, frames: NDArray[np.uint8]
 ) -> tuple[list[CropLocation], list[Pixels]]:
     """Decode one clip and fill arrays with crops of its windows.
 
@@ -36,7 +34,6 @@ def extract_crops(
         clip: the scan of the clip.
         recipe: how crops are made; the same recipe and clip give the same crops.
         frames: (n, 5, 3, crop, crop), filled here.
-        flows: (n, 4, 2, crop, crop), filled here unless None.
 
     Returns:
         Where the n crops are from, and at most MAX_STILLS whole frames that are large enough for scenes.
@@ -61,14 +58,11 @@ def extract_crops(
         for window in by_last_frame.get(index, ()):
             size = fit_size(clip.width, clip.height, _draw_short_side(recipe, random))
             five = [downscale(recent[number - index - 1], size) for number in window.frames]
-            window_flow = flows_of(five) if flows is not None else None
             for top, left in _draw_corners(five, crops_of[window], recipe.crop, random):
                 slot = len(locations)
                 locations.append(CropLocation(str(clip.path), window.first, window.stride, *size, top, left))
                 area = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
                 frames[slot] = [picture[area].transpose(2, 0, 1) for picture in five]
-                if flows is not None and window_flow is not None:
-                    flows[slot] = window_flow[:, :, *area]
             if len(stills) < MAX_STILLS and min(size) >= recipe.still_size:
                 stills.append(five[2])
     if len(locations) != len(frames):
@@ -113,12 +107,3 @@ def _draw_corners(
     chances = motion * 2 / 3 + 1 / 3 / motion.size
     corners = random.choice(motion.size, count, replace=motion.size < count, p=chances / chances.sum())
     return [(int(c) // grid.shape[1] * GRID, int(c) % grid.shape[1] * GRID) for c in corners]
-
-
-def flows_of(five: Sequence[Pixels] | Pixels) -> NDArray[np.float32]:
-    """The flows (see :mod:`tweenlet.flow.dis`) of a window's five frames, (H, W, 3) uint8 RGB, truth unseen.
-
-    Returns (4, 2, H, W) float32, pixels (dx, dy), of I1->I0, I1->I2, I2->I1, I2->I3.
-    """
-    window = torch.from_numpy(np.stack([*five[:2], *five[3:]])).permute(0, 3, 1, 2).float() / 255
-    return np.asarray(window_flows(window[None])[0].numpy(), np.float32)

@@ -2,7 +2,6 @@
 
     folder/recipe.json                                           how it was built, and from which files
     folder/{train,validation}/frames.npy   (N, 5, 3, h, w) uint8     I0 I1 truth I2 I3, RGB
-    folder/{train,validation}/flows.npy    (N, 4, 2, h, w) float16   pixels (dx, dy); 1->0, 1->2, 2->1, 2->3
     folder/{train,validation}/sources.json                       clip and frame of each sample, as text
     folder/{train,validation}/places.json                        the same as a CropLocation each, or null
 
@@ -63,8 +62,6 @@ class CropDataset:
         self.folder = folder
         self.frames: NDArray[np.uint8] = load_array(folder / "frames.npy")
         """(N, 5, 3, h, w): two frames before the truth, the truth, two frames after it, RGB."""
-        flows = folder / "flows.npy"
-        self.flows: NDArray[np.float16] | None = load_array(flows) if flows.exists() else None
         self.sources: list[str] = [str(source) for source in _load_list(folder / "sources.json")]
         """Clip, first frame and stride of a sample, such as ``clip.mp4#12+1``; ``synthetic`` for scenes."""
         self.locations: list[CropLocation | None] = _load_locations(folder / "places.json")
@@ -75,11 +72,6 @@ class CropDataset:
         count, *shape = self.frames.shape
         if self.frames.dtype != np.uint8 or len(shape) != 4 or shape[:2] != [5, 3]:
             raise damage_error(self.folder / "frames.npy", f"{self.frames.dtype} of {self.frames.shape}")
-        flows = self.flows
-        if flows is not None and (
-            flows.dtype != np.float16 or flows.shape != (count, 4, 2, *self.frames.shape[-2:])
-        ):
-            raise damage_error(self.folder / "flows.npy", f"{flows.dtype} of {flows.shape}")
         if len(self.sources) != count:
             raise damage_error(
                 self.folder / "sources.json", f"{len(self.sources)} entries for {count} samples"

@@ -49,8 +49,7 @@ class DatasetPlan:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        values = 5 * 3 + 4 * 2 * 2 * self.recipe.flows
-        return sum(part.count for part in self.parts) * self.recipe.crop**2 * values
+        return sum(part.count for part in self.parts) * self.recipe.crop**2 * 5 * 3
 
 
 def plan_dataset(footage: FootageScan, recipe: Recipe) -> DatasetPlan:

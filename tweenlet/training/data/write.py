@@ -1,9 +1,7 @@
 r"""Write: a planned dataset onto disk, every clip decoded once.
 
-    DatasetPlan --extract_crops--> frames, flows, sources, locations
-                               \-> stills --moving_scene--> synthetic samples
-
-The flow is computed on whole frames before cropping, so that it is what a network meets in use.
+DatasetPlan --extract_crops--> frames, sources, locations
+\-> stills --moving_scene--> synthetic samples
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import numpy as np
 
 from tweenlet.runtime.atomic import check_disk_space, preallocate
 from tweenlet.training.data.clips import Pixels
-from tweenlet.training.data.crops import extract_crops, flows_of
+from tweenlet.training.data.crops import extract_crops
 from tweenlet.training.data.dataset import CropLocation, Progress
 from tweenlet.training.data.plan import DatasetPlan, PartPlan
 from tweenlet.training.data.synthetic import moving_scene
@@ -73,28 +71,23 @@ class _Arrays:
 
     folder: Path
     frames: np.memmap[Any, Any]
-    flows: np.memmap[Any, Any] | None
 
     @classmethod
     def create(cls, folder: Path, count: int, recipe: Recipe) -> _Arrays:
         """Arrays for so many samples, all zero; OSError where the disk has no room for them."""
         folder.mkdir(parents=True)
         side = recipe.crop
-
-        def new(name: str, dtype: type, *shape: int) -> np.memmap[Any, Any]:
-            array = np.lib.format.open_memmap(folder / name, "w+", dtype, (count, *shape, side, side))
-            preallocate(folder / name, (folder / name).stat().st_size)
-            return array
-
-        frames = new("frames.npy", np.uint8, 5, 3)
-        return cls(folder, frames, new("flows.npy", np.float16, 4, 2) if recipe.flows else None)
+        path = folder / "frames.npy"
+        frames = np.lib.format.open_memmap(path, "w+", np.uint8, (count, 5, 3, side, side))
+        preallocate(path, path.stat().st_size)
+        return cls(folder, frames)
 
 
 def _write_crops(
     part: PartPlan, arrays: _Arrays, recipe: Recipe, workers: int, progress: Progress | None
 ) -> list[Pixels]:
     """Fill all samples but the scenes, and write where they are from; returns stills for the scenes."""
-    frames, flows = arrays.frames, arrays.flows
+    frames = arrays.frames
     ends = np.cumsum(part.crops)
     jobs = [
         (clip, slice(end - count, end))
@@ -104,12 +97,7 @@ def _write_crops(
     locations: list[CropLocation | None] = []
     stills: list[Pixels] = []
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(
-            lambda job: extract_crops(
-                job[0], recipe, frames[job[1]], None if flows is None else flows[job[1]]
-            ),
-            jobs,
-        )
+        results = pool.map(lambda job: extract_crops(job[0], recipe, frames[job[1]]), jobs)
         for done, (clip_locations, clip_stills) in enumerate(results, 1):
             locations += clip_locations
             if done % -(-len(jobs) // STILL_CLIPS) == 0:
@@ -128,7 +116,7 @@ def _write_scenes(
     stills: list[Pixels], arrays: _Arrays, count: int, recipe: Recipe, workers: int, progress: Progress | None
 ) -> None:
     """Fill the last ``count`` samples with synthetic scenes."""
-    frames, flows = arrays.frames, arrays.flows
+    frames = arrays.frames
     size, margin = recipe.still_size, recipe.crop // 4
     centre = slice(margin, margin + recipe.crop)
     if not stills:
@@ -137,8 +125,6 @@ def _write_scenes(
     def write_scene(slot: int) -> None:
         five = moving_scene(stills, size, np.random.default_rng([recipe.seed, slot]))
         frames[slot] = five[:, centre, centre].transpose(0, 3, 1, 2)
-        if flows is not None:
-            flows[slot] = flows_of(five)[:, :, centre, centre]
 
     with ThreadPoolExecutor(workers) as pool:
         for done, _ in enumerate(pool.map(write_scene, range(len(frames) - count, len(frames))), 1):
