@@ -113,7 +113,7 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
 def parts_of(model: nn.Module) -> dict[str, nn.Module]:
     """The parts of a network, or of its copy for inference, by name, in the order in which data passes them.
 
-    They are its branches; of an intermediate-flow branch the encoder and the levels, coarsest first.
+    They are its branches; of an intermediate-flow branch the encoder, the levels, coarsest first, and the head.
     """
     parts = dict(model.named_children())
     if (branch := parts.pop("intermediate", None)) is not None:
@@ -122,6 +122,8 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
         parts["encoder"] = branch.encode
         for scale, level in zip(branch.scales, branch.levels, strict=True):  # type: ignore[arg-type]
             parts[f"level 1/{scale}"] = level
+        if isinstance(head := getattr(branch, "head", None), nn.Module):
+            parts["head"] = head
     return parts
 
 
