@@ -113,7 +113,7 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
 def parts_of(model: nn.Module) -> dict[str, nn.Module]:
     """The parts of a network, or of its copy for inference, by name, in the order in which data passes them.
 
-    They are its branches; of an intermediate-flow branch the encoder, the levels, coarsest first, and the head.
+    They are its branches; of an intermediate-flow branch the encoder, the levels (coarsest first), the head.
     """
     parts = dict(model.named_children())
     if (branch := parts.pop("intermediate", None)) is not None:
