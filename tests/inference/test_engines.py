@@ -257,6 +257,7 @@ def test_a_broken_memory_is_no_memory(broken: str, empty_cache: Path) -> None:
     assert engines.recall("key") == "openvino"
 
 
+@pytest.mark.filterwarnings("ignore:no cache on disk")
 def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -295,7 +295,7 @@ class Benchmark:
         Where each sequence is a single sample, it is every ``of``-th sequence.
         """
         if not 1 <= number <= of:
-            raise ValueError(f"expected a part such as 1/3 or 3/3, got {number}/{of}")
+            raise ValueError(f"expected a subset such as 1/3 or 3/3, got {number}/{of}")
         single = all(sequence.count == 1 for sequence in self.sequences)
         parts = (sequence.part(number, of) for sequence in self.sequences)
         chosen = self.sequences[number - 1 :: of] if single else tuple(s for s in parts if s.count != 0)

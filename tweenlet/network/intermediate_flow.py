@@ -162,11 +162,15 @@ def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
 
     ValueError for one that does not lie in (0, 1), unless it lies on another device than the CPU.
     """
-    times = torch.as_tensor(time)
-    known = times.device.type == "cpu" and not torch.compiler.is_compiling()
-    if known and not bool(((times > 0) & (times < 1)).all()):
+    batch = frames.shape[0]
+    if not isinstance(time, Tensor):
+        if not 0 < time < 1:
+            raise ValueError(f"expected a time between 0 and 1, got {time}")
+        return frames.new_full((batch, 1, 1, 1), time)
+    known = time.device.type == "cpu" and not torch.compiler.is_compiling()
+    if known and not bool(((time > 0) & (time < 1)).all()):
         raise ValueError(f"expected a time between 0 and 1, got {time}")
-    return times.to(frames).reshape(-1, 1, 1, 1).expand(frames.shape[0], 1, 1, 1)
+    return time.to(frames).reshape(-1, 1, 1, 1).expand(batch, 1, 1, 1)
 
 
 def resize(x: Tensor, factor: float) -> Tensor:
