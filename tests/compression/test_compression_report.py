@@ -281,7 +281,7 @@ def test_or_not_at_all(report, tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=r"cannot write .*densities.png: no space left"):
+    with pytest.raises(OSError, match=r"cannot write .*: no space left"):
         write(replace(report, command="another"), tmp_path)
     monkeypatch.undo()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept

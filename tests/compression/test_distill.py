@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.network.test_stmfnet import FOUR_FRAMES
 from tweenlet.compression.distill import (
+    MASK_WEIGHT,
     AttentionLoss,
     Distillation,
     FlowLoss,
@@ -229,7 +230,7 @@ def test_settings_without_meaning():
 
 def test_teacher_frames_have_the_form_of_batches():
     frames = np.zeros((2, 5, 3, 8, 8), np.uint8)
-    batch = collate(frames, None, (), np.full((2, 1, 3, 8, 8), 255, np.uint8)).to("cpu")
+    batch = collate(frames, (), np.full((2, 1, 3, 8, 8), 255, np.uint8)).to("cpu")
     assert batch.teacher_frames is not None
     assert batch.teacher_frames.shape == (2, 1, 3, 8, 8)
     assert batch.teacher_frames.min() == 1
@@ -249,8 +250,10 @@ def test_flows_are_distilled():
     )
     batch = some_batch()
     loss, terms = objective(student(batch.frames), batch)
-    apart = (student.intermediate(batch.frames).flows[0] - teacher.intermediate(batch.frames).flows[0]).abs()
-    assert terms["flows"].item() == pytest.approx(0.5 * apart.mean().item())
+    ours, theirs = (network.intermediate(batch.frames) for network in (student, teacher))
+    flows = (ours.flows[0] - theirs.flows[0]).abs().mean()
+    masks = (ours.mask.sigmoid() - theirs.mask.sigmoid()).abs().mean()
+    assert terms["flows"].item() == pytest.approx(0.5 * (flows + MASK_WEIGHT * masks).item())
     assert loss.item() == pytest.approx((terms["teacher"] + terms["flows"]).item())
     loss.backward()
     assert student.intermediate.levels[0].up[0].weight.grad.any()
