@@ -70,7 +70,7 @@ def test_nothing_is_lost_of_what_is_dense(config):
     assert compact(config, uniform(config)) == config
 
 
-@pytest.mark.parametrize("config", [STMFNET, TINY], ids=["stmfnet", "tiny"])
+@pytest.mark.parametrize("config", [STMFNET, MINI], ids=["stmfnet", "mini"])
 def test_every_width_has_layers_and_puts_out_so_many_channels(config):
     """Widening a width by some channels must widen just the layers that its density is read from."""
     full = uniform(config)
