@@ -24,6 +24,8 @@ from tweenlet.ops.adacof import adacof, adacof_backward, adacof_forward
 from tweenlet.ops.correlation import correlation
 from tweenlet.ops.dispatch import Backend, kernel_for, override
 from tweenlet.ops.epilogue import scale_shift_act_
+from tweenlet.ops.levels import level_inputs
+from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import measure_persistence
 from tweenlet.ops.prelu import prelu_backward
 from tweenlet.ops.reduce import channel_sum
@@ -72,6 +74,24 @@ CASES: dict[str, tuple[Callable[..., object], Callable[[], tuple[object, ...]]]]
     "intermediate_flow": (
         intermediate_flow,
         lambda: (*torch.rand(2, 1, 3, 16, 24), 2 * torch.randn(1, 4, 2, 16, 24)),
+    ),
+    "fetch_both": (
+        fetch_both,
+        lambda: (*torch.rand(2, 1, 3, 12, 16), 3 * torch.randn(1, 4, 6, 8)),
+    ),
+    "level_inputs": (
+        level_inputs,
+        lambda: (last(1, 5, 8, 12), last(1, 5, 8, 12), torch.full((1, 1, 1, 1), 0.3), 2, last(1, 8, 4, 6), 2),
+    ),
+    "mix": (
+        mix,
+        lambda: (
+            *torch.rand(2, 1, 3, 12, 16),
+            last(1, 24, 6, 8),
+            last(1, 1, 6, 8),
+            last(1, 16, 6, 8),
+            torch.rand(1, 1, 12, 16),
+        ),
     ),
     "linearize": (linearize, lambda: (*(255 * torch.rand(2, 1, 9, 10)), torch.randn(1, 2, 9, 10))),
     "measure_persistence": (
