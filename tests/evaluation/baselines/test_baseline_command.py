@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -130,9 +131,15 @@ def test_an_interrupted_command_leaves_nothing_behind(
             time.sleep(0.02)
         os.kill(os.getpid(), 2)
 
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored where pytest runs in the background
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        command(text)(eighths(20, 40))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            command(text)(eighths(20, 40))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert gone(ids())
     assert not list((tmp_path / "temporary").iterdir())
 
