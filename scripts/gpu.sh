@@ -15,7 +15,7 @@ if ! python3 -c 'import importlib.metadata as m; m.version("tweenlet")' 2> /dev/
 fi
 
 kernels() { # are they right on this device, how fast, and by which settings
-  python3 -m pytest -q -W default tests/ops tests/flow 2>&1 | tee "$out/kernels-tests.log"
+  python3 -m pytest -q -W default tests/ops 2>&1 | tee "$out/kernels-tests.log"
   python3 scripts/gpu_kernels.py 2>&1 | tee "$out/kernels.log"
   python3 scripts/gpu_kernels.py --size 3840x2160 2>&1 | tee "$out/kernels-double.log"
 }

@@ -3,10 +3,9 @@
     python scripts/gpu_kernels.py [--size 1920x1080]
 
 AdaCoF with 5x5 taps in float16 of a picture in float32, softmax included, as the network calls it; splatting
-of three channels by a metric, and of five without; the search for flow both ways between two frames, and its
-parts at half the frame's size, where most of it is. Told for each: median milliseconds of 20 runs, bytes
-counted (tweenlet/ops/cuda/*.py), and the rate they make as a share of a copy's.
-On a machine without a device it rehearses in Triton's interpreter: TRITON_INTERPRET=1, --size 32x24.
+of three channels by a metric, and of five without. For each: median milliseconds of 20 runs, bytes counted
+(tweenlet/ops/cuda/*.py), and their rate as a share of a copy's. On a machine without a device it rehearses in
+Triton's interpreter: TRITON_INTERPRET=1, --size 32x24.
 """
 
 from __future__ import annotations
@@ -20,11 +19,6 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from tweenlet.flow import patch_search as search_module
-from tweenlet.flow.cuda import patch_search as triton_search
-from tweenlet.flow.cuda import variational as triton_variational
-from tweenlet.flow.patch_search import search
-from tweenlet.inference.cuda_graphs import Recordings
 from tweenlet.network.cost import size_of
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.cuda import adacof as triton_adacof
@@ -131,39 +125,6 @@ def main() -> None:
                 triton_splat.PIXELS, triton_splat.WARPS = size, warps
                 ms = milliseconds(lambda o=ours, i=inputs: o(*i))
                 tell(f"{name}, {size} pixels, {warps} warps", ms, moved, copy, off(ours(*inputs), wanted))
-    with torch.no_grad():
-        time_the_search(255 * smooth(2, 0.2)[0].sigmoid(), copy)
-
-
-def time_the_search(frames: Tensor, copy: float) -> None:
-    """Both ways between two frames (2, H, W), by PyTorch, by our kernels, and replayed; then its parts."""
-    first, second = frames, frames.flip(0)
-    with override("reference"):
-        plain = search(first, second)
-        tell("search, plain", milliseconds(lambda: search(first, second)), 0, copy, 0)
-    with override("cuda"):
-        time_the_kernels(first, second, plain, copy)
-
-
-def time_the_kernels(first: Tensor, second: Tensor, plain: Tensor, copy: float) -> None:
-    """The search by kernels, and its parts."""
-    tell("search", milliseconds(lambda: search(first, second)), 0, copy, off(search(first, second), plain))
-    if DEVICE == "cuda":
-        replayed = Recordings(search)
-        made = replayed(first, second).clone()
-        tell("search, replayed", milliseconds(lambda: replayed(first, second)), 0, copy, off(made, plain))
-    first, second = (torch.nn.functional.avg_pool2d(x[None], 2)[0] for x in (first, second))
-    pixels, slopes = first.numel(), search_module.sobel(first)
-    found = torch.zeros(2, 2, *(1 + (side - 8) // 3 for side in first.shape[1:]), device=DEVICE)
-    flow, changes = torch.zeros_like(slopes), torch.rand(2, 8, *first.shape[1:], device=DEVICE)
-    system = triton_variational.assemble_system(changes, flow, flow)
-    for name, run, moved in (
-        ("a round of the search", lambda: triton_search.search_round(first, second, slopes, found, 1), 16),
-        ("flow made dense", lambda: triton_search.densify(first, second, found), 16),
-        ("a system for relaxing", lambda: triton_variational.assemble_system(changes, flow, flow), 76),
-        ("half a sweep", lambda: triton_variational.sweep(system, flow, 0), 28),
-    ):
-        tell(f"search: {name}", milliseconds(run), pixels * moved, copy, 0)
 
 
 if __name__ == "__main__":

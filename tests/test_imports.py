@@ -13,7 +13,6 @@ HOUSE = Path(tweenlet.__file__).parent
 FLOORS = [
     ["runtime"],
     ["ops", "video"],
-    ["flow"],
     ["network"],
     ["inference"],
     ["interpolation"],

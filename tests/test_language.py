@@ -14,7 +14,6 @@ import tweenlet
 HOUSE = Path(tweenlet.__file__).parent
 NOT_DONE = {
     "ops",
-    "flow",
     "network",
     "inference",
     "interpolation",
@@ -38,12 +37,12 @@ SEARCHES = {
     r"\bEMA\b|exponential moving|ema_decay": "training/state.py",
     r"arena": "ops/cpu/arena.py",
     r"gemm": "ops/cpu/csrc/gemm.h",
-    r"intermediate flow": "flow/intermediate.py",
+    r"intermediate flow": "network/intermediate_flow.py",
     r"backward warp|backwarp": "ops/warp.py",
     r"forward warp|splat": "ops/splat.py",
     r"scene detection": "video/scene_detection.py",
     r"timestamp": "video/timestamps.py",
-    r"flow estimation|optical flow": "flow/dis.py",
+    r"flow estimation|optical flow": "evaluation/optical_flow.py",
     r"winograd": "ops/cpu/winograd.py",
     r"prun": "compression/obprox.py",
     r"distill": "compression/distill.py",

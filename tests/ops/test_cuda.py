@@ -14,13 +14,8 @@ import torch
 
 pytest.importorskip("triton", reason="the extra gpu is not installed")
 
-from tests.flow.test_patch_search import moved, runaway
 from tests.ops import test_adacof as plain_adacof
 from tests.ops import test_splat as plain_splat
-from tweenlet.flow import patch_search as search
-from tweenlet.flow import variational
-from tweenlet.flow.cuda import patch_search as triton_search
-from tweenlet.flow.cuda import variational as triton_variational
 from tweenlet.ops import dispatch
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.correlation import correlation
@@ -238,46 +233,6 @@ def test_matches_as_the_plain_op(size, dtype):
         torch.testing.assert_close(made.double(), wanted, **exact)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (23, 40)], ids=str)
-@pytest.mark.parametrize("away", [8, 1])
-def test_searches_as_the_plain_op(size, away):
-    first, second = moved(2, -1, *size, batch=2)
-    first[1], second[1] = runaway(*size)
-    found = torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size)).mT.contiguous().mT
-    slopes = search.sobel(first)
-    torch.testing.assert_close(on_device(triton_search.sobel)(first), slopes, atol=1e-4, rtol=0)
-    wanted = search.search_round(first, second, slopes, found, away)
-    made = on_device(triton_search.search_round)(first, second, slopes, found, away)
-    torch.testing.assert_close(made, wanted, atol=2e-4, rtol=0)
-    assert (wanted - found)[0].abs().mean() > 0.1
-
-
-@pytest.mark.parametrize("size", [(8, 8), (22, 39)], ids=str)
-def test_makes_flow_dense_as_the_plain_op(size):
-    first, second = moved(2, -1, *size, batch=2)
-    vectors = 3 * torch.randn(2, 2, *(1 + (side - 8) // 3 for side in size))
-    vectors[1, :, 0, 0] = torch.tensor([-1e3, 1e3])
-    made = on_device(triton_search.densify)(first, second, vectors)
-    torch.testing.assert_close(made, search.densify(first, second, vectors), atol=1e-4, rtol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (19, 40)], ids=str)
-def test_relaxes_as_the_plain_op(size):
-    first, second = 255 * torch.rand(2, 2, *size)
-    flow, more = torch.randn(2, 2, *size), torch.randn(2, 2, *size)
-    flow[0, :, 0, 0] = torch.tensor([-1e6, 1e6])
-    slopes = variational.linearize(first, second, flow)
-    made = on_device(triton_variational.linearize)(first, second, flow)
-    torch.testing.assert_close(made, slopes, atol=2e-3, rtol=0)
-    wanted = variational.assemble_system(slopes, flow, more)
-    system = on_device(triton_variational.assemble_system)(slopes, flow, more)
-    torch.testing.assert_close(system, wanted, atol=1e-4, rtol=1e-4)
-    for black in (0, 1):
-        turned = [x.clone().mT.contiguous().mT for x in (wanted, more)]
-        made = on_device(triton_variational.sweep)(*turned, black)
-        torch.testing.assert_close(made, variational.sweep(wanted, more, black), atol=1e-4, rtol=1e-4)
-
-
 # when they are chosen
 
 
@@ -306,26 +261,6 @@ def test_a_kernel_is_chosen_on_a_device_without_a_gradient(monkeypatch):
     assert dispatch.kernel_for(adacof, x) is None
 
 
-def test_the_search_hands_over(monkeypatch):
-    first, second = (x.to(DEVICE) for x in moved(1, 0, 16, 24))
-    plain = search.search(first.cpu(), second.cpu())
-    ran = []
-    for kernels, names in (
-        (triton_search, ("sobel", "search_round", "densify")),
-        (triton_variational, ("linearize", "assemble_system", "sweep")),
-    ):  # fmt: skip
-        for name in names:
-            kernel = getattr(kernels, name)
-            monkeypatch.setattr(kernels, name, lambda *x, n=name, k=kernel: ran.append(n) or k(*x))
-    dispatch._find.cache_clear()
-    with dispatch.override("cuda"):
-        made = search.search(first, second).cpu()
-    dispatch._find.cache_clear()
-    torch.testing.assert_close(made, plain, atol=1e-3, rtol=0)
-    refining = ["linearize"] + (["assemble_system"] + ["sweep"] * 10) * 5
-    assert ran == ["sobel"] + ["search_round"] * 5 + ["densify"] + refining
-
-
 def test_the_plain_op_hands_over():
     frame, *taps = (x.float().to(DEVICE) for x in plain_adacof.example())
     with torch.no_grad(), dispatch.override("cuda"):
@@ -340,11 +275,10 @@ import triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from tweenlet.ops.cuda import adacof as triton_adacof
-from tweenlet.flow.cuda import patch_search as triton_search
 from tweenlet.ops.cuda import splat as triton_splat
 
 
-def ptx(kernel, pointers, ones, constants, warps=4):
+def ptx(kernel, pointers, ones, constants):
     signature, values, attributes = {}, {}, {}
     for place, name in enumerate(kernel.arg_names):
         if name in constants or name in ones:
@@ -353,7 +287,7 @@ def ptx(kernel, pointers, ones, constants, warps=4):
             signature[name] = pointers.get(name, "i32")
             attributes[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, values, attributes)
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps}).asm["ptx"]
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4}).asm["ptx"]
 
 
 pointers = {"table": "*fp32", "out": "*fp32", "weight": "*fp16", "rows": "*fp16", "columns": "*fp16"}
@@ -371,18 +305,11 @@ pointers = dict.fromkeys(("values", "flow", "metric", "total"), "*fp32")
 constants = dict(PIXELS=128, CHANNELS=3, WIDE=4, WEIGHTED=True, PRECISE=tl.float32)
 code = ptx(triton_splat._kernel, pointers, one, constants)
 print("splat", len(re.findall(r"add\\.v4\\.f32", code)))
-pointers = dict.fromkeys(("first", "second", "slopes", "found", "made"), "*fp32")
-constants = dict(PATCH=8, STRIDE=3, STEPS=3, LEAST_DETERMINANT=1e-5)
-code = ptx(triton_search._search, pointers, (), constants, warps=1)
-print("waits", code.count("bar.sync"))
 """
 
 
 def test_a_hopper_reads_pixels_and_adds_to_them_sixteen_bytes_at_once(tmp_path):
-    """Compiled for one, here: one wide read for each neighbour and tap of a thread, four wide additions.
-
-    And a patch is searched for without waiting for other warps.
-    """
+    """Compiled for one, here: one wide read for each neighbour and tap of a thread, four wide additions."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False,
@@ -391,4 +318,4 @@ def test_a_hopper_reads_pixels_and_adds_to_them_sixteen_bytes_at_once(tmp_path):
     assert done.returncode == 0, done.stderr
     found = dict(line.split() for line in done.stdout.splitlines())
     # (pixels x taps) / (4 warps of 32) x 4 neighbours
-    assert found == {"pixels": "16", "planes": "8", "splat": "4", "waits": "0"}
+    assert found == {"pixels": "16", "planes": "8", "splat": "4"}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet.evaluation.metrics import eight_bit, pair
-from tweenlet.flow.dis import luma, opencv
+from tweenlet.evaluation.optical_flow import dis_flow, luma
 
 NO_DETAIL = 0.01
 """Energy added on both sides, so that flat pictures have a ratio, too; that of footage is in the hundreds."""
@@ -68,7 +68,7 @@ def psnr_div(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
     """
     frame, target = pair(output, truth, "psnr_div", 2)
     _, after = _neighbours(output, neighbours)
-    flow = opencv(luma(frame / 255)[None], luma(after / 255)[None])[0]
+    flow = dis_flow(luma(frame / 255)[None], luma(after / 255)[None])[0]
     divergence = _divergence(flow.double())
     counted = divergence > DIVERGENT * divergence.max()
     error = torch.einsum("c,chw->hw", torch.tensor(_BT709, dtype=torch.float64), (frame - target).double())

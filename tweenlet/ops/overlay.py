@@ -38,8 +38,8 @@ def overlay(frames: Tensor, duplicates: Tensor) -> Tensor:
     """How much of each pixel is an overlay, 0 to 1: frames (B, 4, 3, H, W) in [0, 1] -> (B, 1, H, W).
 
     H and W are multiples of BLOCK. ``duplicates`` (B, 2): whether the first frame and the last only repeat
-    their neighbours, as at the ends of a clip (`flow.dis.find_duplicates`). Those tell nothing: each pixel
-    is taken to change there as it does between the middle two.
+    their neighbours, as at the ends of a clip. Those tell nothing: each pixel is taken to change there as it
+    does between the middle two.
     """
     persistence, changes = measure_persistence(frames, duplicates)
     moves = _ramp(changes.amin(1, keepdim=True), CHANGE).nan_to_num(0)

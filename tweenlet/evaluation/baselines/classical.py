@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tweenlet.evaluation.baselines.method import Baseline, Method
 from tweenlet.evaluation.metrics import eight_bit, ffmpeg
-from tweenlet.flow.dis import luma, opencv
+from tweenlet.evaluation.optical_flow import dis_flow, luma
 from tweenlet.ops.splat import splat_sum
 from tweenlet.ops.warp import backwarp
 
@@ -46,7 +46,7 @@ def dis(frames: Tensor) -> Tensor:
     """
     pair = frames[1:3].float()
     lumas = torch.stack([luma(picture) for picture in pair])
-    flow = opencv(lumas, lumas.flip(0))
+    flow = dis_flow(lumas, lumas.flip(0))
     mismatch = (pair - backwarp(pair.flip(0), flow)).abs().mean(1, keepdim=True)
     importance = torch.exp(-_STRICTNESS * mismatch)
     landed = splat_sum(torch.cat((pair * importance, importance), 1), flow / 2).sum(0)

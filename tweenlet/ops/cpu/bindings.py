@@ -226,12 +226,6 @@ class Convolution(Struct):
     )
 
 
-class Penalties(Struct):
-    """``struct tweenlet_penalties``: weights of the variational refinement."""
-
-    _fields_ = _fields(FLOAT, "alpha delta gamma omega zeta_squared epsilon_squared")
-
-
 class _Size(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("size", LONG))
 
@@ -246,7 +240,6 @@ STRUCTS: dict[str, type[Struct]] = {
     "adacof_head": AdacofHead,
     "bottleneck": Bottleneck,
     "convolution": Convolution,
-    "penalties": Penalties,
 }
 """By their names in C, without the prefix."""
 POINTER_TO = {struct: ctypes.POINTER(struct) for struct in STRUCTS.values()}
@@ -265,7 +258,6 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(NOTHING, INT, ValuesChannelsLast, Float32, Float32, ValuesChannelsLastOrNull),
         *(FLOAT, LONG, INT, INT),
     ),
-    "intermediate_flow": (STATUS, *[Float32] * 5, INT, INT, FLOAT, FLOAT, INT),
     "level_inputs": (STATUS, *[Float32ChannelsLast] * 5, FLOAT, *[INT] * 6, FLOAT, INT),
     "fetch_both": (STATUS, Float32, Float32, Float32Strided, Float32ChannelsLast, *[LONG] * 3, *[INT] * 3),
     "mix": (
@@ -273,9 +265,6 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(Float32, Float32, *[LONG] * 2, *[INT] * 3),
     ),
     "static_overlay": (STATUS, Float32, Int32, Float32, Float32, INT, INT, *[FLOAT] * 5, INT),
-    "sobel": (STATUS, Float32, Float32, *[INT] * 3),
-    "search_round": (STATUS, *[Float32] * 5, *[INT] * 7, FLOAT, INT),
-    "densify": (STATUS, *[Float32] * 4, *[INT] * 6),
     "prelu_backward": (
         *(NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, Float32, ValuesChannelsLast, Float64),
         *(LONG, INT, INT),
@@ -286,7 +275,6 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "avg_pool2": (NOTHING, Float32, Float32, LONG, *[INT] * 3),
     "upsample_rows": (NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, *[INT] * 7),
     "splat_sum": (STATUS, *[Float32] * 3, *[INT] * 4),
-    "refine_flow": (STATUS, *[Float32] * 4, *[INT] * 4, POINTER_TO[Penalties], INT),
     "backwarp": (STATUS, *[Float32Strided] * 3, INT, *[LONG] * 4, *[INT] * 4),
     "winograd": (
         *(STATUS, POINTER_TO[Convolution], POINTER_TO[Input], INT, ValuesStrided, POINTER_TO[Layout]),

@@ -5,7 +5,6 @@
 #include "tweenlet.h"
 
 #include "vectors.h"
-#include "bilinear.h"
 
 #define TAPS 8   /* of the filter between pixels */
 #define BEFORE 3 /* of them, before the pixel's own place */
@@ -102,7 +101,7 @@ int tweenlet_downsample(const float *x, const float *kernels, float *y, long pla
     return 0;
 }
 
-/* x (planes, height, width) -> y, its means of 2x2 pixels, of fewer at the end of odd sides. */
+/* x (planes, height, width) -> y, means of 2x2 pixels, of fewer at the end of odd sides. */
 void tweenlet_avg_pool2(const float *x, float *y, long planes, int height, int width, int threads) {
     const int lines = (height + 1) / 2, columns = (width + 1) / 2;
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -111,7 +110,8 @@ void tweenlet_avg_pool2(const float *x, float *y, long planes, int height, int w
         const float *upper = x + (line / lines * height + row) * width,
                     *lower = row + 1 < height ? upper + width : upper;
         float *to = y + line * columns;
-        avg_pool2_row(upper, lower, 1, to, width / 2);
+        for (int pixel = 0; pixel < width / 2; pixel++)
+            to[pixel] = ((upper[2 * pixel] + upper[2 * pixel + 1]) + (lower[2 * pixel] + lower[2 * pixel + 1])) / 4;
         if (width % 2) to[columns - 1] = (upper[width - 1] + lower[width - 1]) / 2;
     }
 }

@@ -1,14 +1,30 @@
-/* Pixels added to where flow points. ops/cpu/splat.py calls it. */
+/* Forward warp: pixels added to where flow points. ops/cpu/splat.py calls it. */
 
+#include <math.h>
 #include <string.h>
 
 #include "tweenlet.h"
 
 #include "vectors.h"
-#include "bilinear.h"
 
-/* values (planes, height, width), flow (2, height, width) -> total (planes, height, width). Each thread sums up some rows of
-   the total, so that the order is one whatever the threads. 0. */
+/* The pixels of rows start to end that a value at (y, x) is spread over, and the share of each. Returns how many, at most
+   four; none where y or x is NaN. */
+INLINE int splat_targets(float y, float x, int start, int end, int width, long *pixels, float *shares) {
+    if (!(y > start - 1 && y < end && x > -1 && x < width)) return 0;
+    const int top = floorf(y), left = floorf(x);
+    int count = 0;
+    for (int below = 0; below < 2; below++)
+        for (int beside = 0; beside < 2; beside++) {
+            const int row = top + below, column = left + beside;
+            if (row < start || row >= end || column < 0 || column >= width) continue;
+            pixels[count] = (long)row * width + column;
+            shares[count++] = (below ? y - top : 1 - (y - top)) * (beside ? x - left : 1 - (x - left));
+        }
+    return count;
+}
+
+/* values (planes, height, width), flow (2, height, width) -> total (planes, height, width). Each thread sums some rows of the
+   total, so that the order of additions does not depend on their number. Returns 0. */
 int tweenlet_splat_sum(const float *values, const float *flow, float *total, int planes, int height, int width,
                        int threads) {
     const long plane = (long)height * width;

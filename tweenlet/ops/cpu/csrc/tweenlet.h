@@ -85,11 +85,6 @@ struct tweenlet_convolution {
     const float *slope_sum;                  /* of one after the residual is added, or null */
 };
 
-/* Weights of the variational refinement, named as in OpenCV. */
-struct tweenlet_penalties {
-    float alpha, delta, gamma, omega, zeta_squared, epsilon_squared;
-};
-
 /* The name and sizeof of each struct above; a null name after the last. */
 struct tweenlet_size {
     const char *name;
@@ -122,10 +117,6 @@ int tweenlet_correlation(const struct tweenlet_strided *first, const struct twee
 void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
                               float slope, long pixels, int channels, int threads);
 
-/* intermediate.c */
-int tweenlet_intermediate_flow(const float *before, const float *after, const float *flows, float *out, float *coverage,
-                               int height, int width, float photometric_decay, float fallback_weight, int threads);
-
 /* levels.c */
 int tweenlet_level_inputs(const float *before, const float *after, const float *estimate, float *out, float *flows,
                           float time, int channels, int known, int more, int height, int width, int factor, float scale,
@@ -142,14 +133,6 @@ int tweenlet_mix(const float *before, const float *after, const float *fetched, 
 int tweenlet_static_overlay(const float *frames, const int *duplicates, float *persistence, float *changes, int height,
                             int width, float noise, float no_shape, float full_shape, float no_shade, float full_shade,
                             int threads);
-
-/* patch_search.c */
-int tweenlet_sobel(const float *image, float *gradients, int height, int width, int threads);
-int tweenlet_search_round(const float *first, const float *second, const float *gradients, const float *vectors,
-                          float *out, int height, int width, int rows, int columns, int stride, int distance, int steps,
-                          float least_determinant, int threads);
-int tweenlet_densify(const float *first, const float *second, const float *vectors, float *flow, int height, int width,
-                     int rows, int columns, int stride, int threads);
 
 /* prelu.c */
 void tweenlet_prelu_backward(int is_bf16, const char *gradient, const char *x, const float *slopes, char *for_x,
@@ -170,11 +153,6 @@ void tweenlet_upsample_rows(int is_bf16, const char *x, char *y, int batch, int 
 /* splat.c */
 int tweenlet_splat_sum(const float *values, const float *flow, float *total, int planes, int height, int width,
                        int threads);
-
-/* variational.c */
-int tweenlet_refine_flow(const float *first, const float *second, const float *flow, float *out, int height, int width,
-                         int fixed_point_iterations, int sor_iterations, const struct tweenlet_penalties *penalties,
-                         int threads);
 
 /* warp.c */
 int tweenlet_backwarp(const float *source, const float *flow, float *out, int channels_last, long source_pixel,

@@ -5,17 +5,22 @@
 #include "vectors.h"
 #include "bilinear.h"
 
+INLINE float bilinear(const float *pixels, struct position at) {
+    const float *upper = pixels + at.first, *lower = upper + at.down;
+    const float above = upper[0] + at.beside * (upper[at.right] - upper[0]);
+    return above + at.below * (lower[0] + at.beside * (lower[at.right] - lower[0]) - above);
+}
+
 static void warp_row_of_planes(const float *source, const float *u, const float *v, long flow_pixel, float *out,
                                int row, int planes, int height, int width) {
     const long plane = (long)height * width;
-    for (int number = 0; number < planes; number++, source += plane, out += plane) {
-        const struct frame frame = {source, height, width};
+    for (int number = 0; number < planes; number++, source += plane, out += plane)
 #pragma omp simd
-        for (int x = 0; x < width; x++) out[x] = bilinear_at(frame, row + v[x * flow_pixel], x + u[x * flow_pixel]);
-    }
+        for (int x = 0; x < width; x++)
+            out[x] = bilinear(source, locate(height, width, row + v[x * flow_pixel], x + u[x * flow_pixel]));
 }
 
-/* Here and below, lengths are in floats: how far it is from a pixel of a row to the next one. */
+/* *_pixel: floats from one pixel of a row to the next. */
 static void warp_row_of_pixels(const float *source, long source_pixel, const float *u, const float *v, long flow_pixel,
                                float *out, long out_pixel, int row, int channels, int height, int width) {
     for (int column = 0; column < width; column++, out += out_pixel) {
@@ -34,8 +39,8 @@ static void warp_row_of_pixels(const float *source, long source_pixel, const flo
     }
 }
 
-/* source -> made, both (channels, height, width), or by_pixel (height, width, channels); flow: x's numbers, and y's so far
-   from them. Rows lie close. 0. */
+/* source -> out, both (channels, height, width), or channels_last (height, width, channels). flow: dx, and dy flow_channel
+   floats further. There is no gap between rows. Returns 0. */
 int tweenlet_backwarp(const float *source, const float *flow, float *out, int channels_last, long source_pixel,
                       long out_pixel, long flow_pixel, long flow_channel, int channels, int height, int width,
                       int threads) {

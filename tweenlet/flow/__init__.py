@@ -1,1 +1,0 @@
-"""Classical optical flow: dense inverse search, its refinement, and the flow to the frame in the middle."""

@@ -1,1 +1,0 @@
-"""The CPU backend of classical flow: bindings with the names of the files beside this folder."""
