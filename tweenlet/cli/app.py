@@ -13,6 +13,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import tweenlet
+from tweenlet.runtime.extras import describe_missing
 from tweenlet.training.options import RENAMED
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
@@ -50,7 +51,7 @@ Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="
 app = App(
     name="tweenlet",
     help="In-between frames for video, and the tools that make the networks behind them small.",
-    version=tweenlet.__version__,
+    version=lambda: tweenlet.__version__,
     suppress_keyboard_interrupt=False,
 )
 
@@ -80,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code, message = handler.code, "stopped"
     except (ValueError, OSError, MemoryError) as error:
         message = _describe(error)
+    except ModuleNotFoundError as error:
+        if (hint := describe_missing(error)) is None:
+            raise
+        message = hint
     except RuntimeError as error:  # torch raises it when memory runs out, on the CPU and on CUDA
         if "memory" not in str(error):
             raise

@@ -221,13 +221,12 @@ def _page(
 
 def _default_metrics() -> tuple[str, ...]:
     """Metrics of a command that names none; prints a note about one whose package is missing."""
-    from tweenlet.evaluation.features import PACKAGE
     from tweenlet.evaluation.metrics import FEATURES, default_metrics
 
     names = default_metrics()
     if FEATURES not in names:
         print(
-            f"the feature distance is left out because it needs a package: pip install {PACKAGE}",
+            "the feature distance is left out because it needs a package: pip install 'tweenlet[evaluate]'",
             file=sys.stderr,
         )
     return names

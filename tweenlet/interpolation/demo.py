@@ -2,8 +2,8 @@
 
 assets/demo.mp4 ── interpolate_video ──> tweenlet-demo.mp4 ── the hardest step ──> tweenlet-demo.png
 
-tweenlet-demo.png    before │ between, made │ after
-the part that moves most, enlarged
+tweenlet-demo.png    before │ made │ after
+                     below each, the part that moves most, enlarged
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from torch import nn
+from torch.nn import functional as F
 
 from tweenlet import video
 from tweenlet.interpolation.video import Summary, interpolate_video
 from tweenlet.runtime.atomic import check_free
+from tweenlet.video.images import ImageEncoder
 
 CLIP = Path(__file__).parents[1] / "assets" / "demo.mp4"
-LABELS = ("before", "between: made by tweenlet", "after")
-INK, PAPER, GAP = (32, 32, 36), (250, 250, 248), 8
+GAP = 8
+"""Pixels of white around each picture."""
 
 Pixels = NDArray[np.float32]
 
@@ -55,7 +55,7 @@ def demo(
         CLIP, smooth, factor=2, model=model, device=device, overwrite=overwrite, progress=progress
     )
     with video.write_files([picture]) as [partial]:
-        side_by_side(hardest_step(smooth)).save(partial)
+        ImageEncoder(".png", 8).write(side_by_side(hardest_step(smooth)), partial)
     return Demo(smooth, picture, summary)
 
 
@@ -75,32 +75,24 @@ def hardest_step(smooth: str | Path) -> tuple[Pixels, Pixels, Pixels]:
     return hardest
 
 
-def side_by_side(frames: Sequence[Pixels], labels: Sequence[str] = LABELS) -> Image.Image:
-    """Frames (3, H, W) in [0, 1] under their labels, with the part that moves most enlarged below each."""
+def side_by_side(frames: Sequence[Pixels]) -> Pixels:
+    """Frames (3, H, W) in [0, 1] in a row on white, with the part that moves most enlarged below each."""
     height, width = frames[0].shape[1:]
     top, left = _busiest_part(frames[0], frames[-1])
-    size = max(14, width // 24)
-    font = ImageFont.load_default(size)
-    head = 2 * size
-    sheet = Image.new("RGB", (len(frames) * (width + GAP) + GAP, head + 2 * (height + GAP)), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for i, (frame, label) in enumerate(zip(frames, labels, strict=True)):
-        x = GAP + i * (width + GAP)
-        whole = Image.fromarray(np.rint(frame.transpose(1, 2, 0) * 255).astype(np.uint8))
-        part = whole.crop((left, top, left + width // 3, top + height // 3))
-        draw.text((x, head / 2), label, INK, font, anchor="lm")
-        sheet.paste(whole, (x, head))
-        sheet.paste(part.resize((width, height), Image.Resampling.LANCZOS), (x, head + height + GAP))
+    sheet = np.ones((3, 2 * (height + GAP) + GAP, len(frames) * (width + GAP) + GAP), np.float32)
+    for i, frame in enumerate(frames):
+        part = torch.from_numpy(frame[None, :, top : top + height // 3, left : left + width // 3])
+        enlarged = F.interpolate(part, (height, width), mode="bicubic").clamp(0, 1)[0].numpy()
+        for row, picture in enumerate((frame, enlarged)):
+            y, x = GAP + row * (height + GAP), GAP + i * (width + GAP)
+            sheet[:, y : y + height, x : x + width] = picture
     return sheet
 
 
 def _busiest_part(before: Pixels, after: Pixels) -> tuple[int, int]:
     """Top and left of the part, a third of the height and of the width, in which two frames differ most."""
-    difference = np.abs(before - after).mean(0)
-    height, width = difference.shape
-    sums = cv2.boxFilter(
-        difference, -1, (width // 3, height // 3), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT
-    )
-    inside = sums[: height - height // 3 + 1, : width - width // 3 + 1]
-    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
+    difference = torch.from_numpy(np.abs(before - after).mean(0, keepdims=True))
+    height, width = before.shape[1:]
+    means = F.avg_pool2d(difference, (height // 3, width // 3), stride=1)[0]
+    top, left = np.unravel_index(int(means.argmax()), means.shape)
     return int(top), int(left)

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
+from tweenlet.runtime.extras import import_extra
 from tweenlet.video.orientation import UPRIGHT, Orientation
 
 _ORIENTATION, _COMPRESSION, _ICC = 0x0112, 0x0103, 0x8773  # tags of TIFF
@@ -41,6 +40,7 @@ class ImageTags:
 
 def read_tags(path: Path) -> ImageTags:
     """The tags of an image file; none of a file that has none, or that Pillow does not know."""
+    Image = import_extra("PIL.Image")
     try:
         with Image.open(path) as image:
             exif = image.getexif()

@@ -13,8 +13,8 @@ from typing import cast
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from tweenlet.runtime.extras import import_extra
 from tweenlet.video.colour import FULL, Colour, bits_of, has_alpha, is_gray
 from tweenlet.video.conversion import convert_picture, from_rgb, to_rgb
 from tweenlet.video.frame import Frame
@@ -33,13 +33,11 @@ def is_animated(path: Path) -> bool:
 
     With an ICC profile it is not: PyAV 18 ends the process over one that has a name.
     """
+    Image = import_extra("PIL.Image")
     try:
         with Image.open(path) as image:
-            return (
-                image.format == "PNG"
-                and getattr(image, "is_animated", False)
-                and "icc_profile" not in image.info
-            )
+            animated = image.format == "PNG" and getattr(image, "is_animated", False)
+            return animated and "icc_profile" not in image.info
     except (OSError, ValueError, SyntaxError):
         return False
 
@@ -100,7 +98,7 @@ def _decode(path: Path, tags: ImageTags) -> av.VideoFrame:
 
 
 def _decode_by_pillow(path: Path) -> av.VideoFrame:
-    with Image.open(path) as image:
+    with import_extra("PIL.Image").open(path) as image:
         gray = image.mode == "L"
         pixels = np.asarray(image if gray else image.convert("RGB"))
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="gray" if gray else "rgb24")

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from tweenlet.evaluation.baselines.method import sha256
-from tweenlet.inference.onnx import Session, need
+from tweenlet.inference.onnx import Session
 from tweenlet.interpolation.tiling import padded
 from tweenlet.network.stmfnet import FRAMES
+from tweenlet.runtime.extras import import_extra
 
 _MULTIPLES = (1, 8, 16, 32, 64, 128)  # an ONNX file does not state the multiple its network requires
 
@@ -43,7 +44,7 @@ class Onnx:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-        need("onnxruntime", "ONNX Runtime", "onnx")
+        import_extra("onnxruntime")
         self._session = Session(self.path)
         inputs = self._session.inputs
         self._names = [x.name for x in inputs]
