@@ -145,7 +145,7 @@ def test_rates_and_slow_motion(
     assert float(made[-1].time) == pytest.approx(last, abs=0.001)
     assert len({round(float(frame.duration), 4) for frame in made}) == 1
     with av.open(out) as container:
-        assert bool(container.streams.audio) == (option != "--slow")
+        assert len(container.streams.audio) == 1
 
 
 def test_a_kind_of_file_that_is_not_written_becomes_mkv(clip: Path) -> None:
@@ -367,7 +367,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
         ["interpolate", "x", "--factor", "two"],
         ["interpolate", "x", "--factor", "2.5"],
         ["interpolate", "x", ""],
-        ["interpolate", "x", "--factor", "2", "--slow", "2"],
+        ["interpolate", "x", "--factor", "2", "--fps", "60"],
         ["improve"],
     ],
 )

@@ -23,8 +23,11 @@ DAMAGED = 3
 """Exit code of `interpolate` when it wrote OUT, but IN is damaged or truncated."""
 
 MORE_FRAMES = Group(
-    "How many frames (one of these; --factor 2 if none)", validator=validators.mutually_exclusive
+    "How many frames (one of these; --factor 2 if none)",
+    validator=validators.mutually_exclusive,
+    sort_key=1,
 )
+TIMES = Group("Times", sort_key=2)
 
 
 def _check_path(_: object, values: Any) -> None:
@@ -52,7 +55,14 @@ def interpolate(
     *more: PathArgument,
     factor: Annotated[int | None, Parameter(group=MORE_FRAMES, converter=_parse_integer)] = None,
     fps: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
-    slow: Annotated[str | None, Parameter(group=MORE_FRAMES)] = None,
+    slow: Annotated[str | None, Parameter(group=TIMES)] = None,
+    speed: Annotated[str | None, Parameter(group=TIMES)] = None,
+    start: Annotated[str, Parameter(group=TIMES, name="--from")] = "0",
+    end: Annotated[str | None, Parameter(group=TIMES, name="--to")] = None,
+    loop: Annotated[bool, Parameter(group=TIMES, negative=())] = False,
+    keep_frames: Annotated[bool, Parameter(group=TIMES, negative=())] = False,
+    shutter: Annotated[float, Parameter(group=TIMES)] = 0,
+    replace: Annotated[str, Parameter(group=TIMES)] = "",
     max_recursion: int = 3,
     model: str = "default",
     device: str | None = None,
@@ -90,7 +100,24 @@ def interpolate(
     fps
         Target frame rate, such as 60, 59.94 or 60000/1001; not below that of IN.
     slow
-        Slow-motion factor, such as 4 or 2.5, at the same frame rate and without audio.
+        Slow-motion factor, such as 4 or 2.5, at the same frame rate or at --fps. Sound keeps its pitch.
+    speed
+        Speeds over time, such as "0:1 2.5:0.25 4:1" (seconds of IN, counted from --from : speed), or a file
+        of such points. Between two points the speed changes evenly.
+    start
+        Time of IN to begin at, such as 90.5 or 1:30.5.
+    end
+        Time of IN to end before.
+    loop
+        Make the last frame lead back to the first, for clips that repeat.
+    keep_frames
+        With --fps, show every frame of IN, in the new frame nearest to its time.
+    shutter
+        Motion blur of a shutter open for so many degrees, such as 180: each frame is the mean of 8 made ones.
+        The frame rate stays, or is that of --fps, which may then be lower.
+    replace
+        Numbers of damaged frames, counted from 0, to be remade from their neighbours, such as 117,240-243.
+        The frame rate stays unless --factor or --fps is given.
     max_recursion
         For networks that only predict the midpoint, such as the default: how often the gap between two frames
         may be halved for --fps, and for a --factor or --slow that is not a power of 2.
@@ -128,15 +155,15 @@ def interpolate(
     """
     from tweenlet.runtime.dtypes import DTYPES
 
-    origin, target = _source_and_target(
-        [source, *more], f"{fps}fps" if fps else f"slow{slow}" if slow else f"{factor}x" if factor else "2x"
-    )
+    pace = f"slow{slow}" if slow else "retimed" if speed else f"{factor}x" if factor else ""
+    kind = "remade" if replace else "blurred" if shutter else "2x"
+    origin, target = _source_and_target([source, *more], pace or (f"{fps}fps" if fps else kind))
     chosen: dict[str, Any] = {"model": model, "device": device, "engine": engine}
     chosen["dtype"] = DTYPES[precision]
     chosen |= {"tile": tile, "overwrite": overwrite}
     if isinstance(origin, list) and len(origin) == 2:
-        if fps or slow:
-            raise ValueError("--fps and --slow are for videos: between two images say --factor")
+        if fps or slow or speed or replace or shutter or loop:
+            raise ValueError("between two images, say --factor: other times are those of videos")
         before, after = origin
         factor = 2 if factor is None else factor
         images = tweenlet.interpolate_pair(before, after, target, factor=factor, **chosen)
@@ -150,6 +177,13 @@ def interpolate(
         "factor": factor,
         "fps": fps,
         "slow": slow,
+        "speed": speed,
+        "start": start,
+        "end": end,
+        "loop": loop,
+        "keep_frames": keep_frames,
+        "shutter": shutter,
+        "replace": replace,
         "max_recursion": max_recursion,
         "rate": rate,
         "cuts": cuts,

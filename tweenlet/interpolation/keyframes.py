@@ -49,6 +49,10 @@ class SourceFrame(Generic[Original]):
     """When it is shown, in seconds."""
     duration: Fraction
     """For how long, in seconds."""
+    remake: bool = False
+    """Whether what it shows is to be replaced by what lies between its neighbours."""
+    encore: bool = False
+    """Whether it only tells what follows the last frame of a loop."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class KeyFrames(Generic[Original]):
         self._time, self._last_fingerprint = Fraction(0), np.zeros(0, np.float32)
         self.taken = 0
         """Frames taken from the stream so far."""
+        self.encores = 0
+        """Those among them that are shown before, too."""
         self.judged = 0
         """Frames of which it is known whether they are repeats."""
         self.repeats = 0
@@ -171,19 +177,26 @@ class KeyFrames(Generic[Original]):
 
     def _take(self, frame: SourceFrame[Original]) -> None:
         index = self.taken
-        fingerprint = scene_detection.fingerprint(frame.picture)
+        bad = frame.remake and index > 0
+        fingerprint = self._last_fingerprint if bad else scene_detection.fingerprint(frame.picture)
         if index:
             self._steps[index] = scene_detection.difference(self._last_fingerprint, fingerprint)
             self._intervals.append(frame.time - self._time)
         self._frames[index], self._fingerprints[index] = frame, fingerprint
         self._last_fingerprint, self._time = fingerprint, frame.time
         self.taken += 1
+        self.encores += frame.encore
 
     def _judge(self, index: int) -> None:
         """Find out whether a frame repeats the key frame before it."""
         self.has(index + AROUND)
         key = self._key_of.get(index - 1, -1)
         fingerprint = self._fingerprints.pop(index)
+        if key >= 0 and self._frames[index].remake:
+            last = self._frames[index - 1]
+            self._key_of[index] = key
+            self._frames[index] = replace(self._frames[index], picture=last.picture, original=last.original)
+            return
         if key >= 0 and self._look_for_repeats:
             drift = scene_detection.difference(self._keys[key].fingerprint, fingerprint)
             before, after = (

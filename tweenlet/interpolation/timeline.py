@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from math import ceil, floor
 from typing import Generic, Protocol
 
@@ -67,6 +68,8 @@ class OutputFrame(Generic[Original]):
     """When it is shown, in seconds."""
     duration: Fraction
     """For how long, in seconds."""
+    blurred: bool = False
+    """Whether the picture is the mean of several."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class _Gap(Generic[Original]):
     """The time in which the picture moves from a key frame to the next."""
 
     key: int
+    first: int
+    """The source frame that it begins with."""
     start: Fraction
     end: Fraction
     after: int
@@ -81,11 +86,14 @@ class _Gap(Generic[Original]):
     between: tuple[SourceFrame[Original], SourceFrame[Original]]
     cut: bool
 
-    def part(self, time: Fraction) -> Fraction:
-        """How much of it is over, in [0, 1]; MET from its ends it has not begun or is over."""
-        if time <= self.start + min(MET, (self.end - self.start) / 8):
+    def part(self, time: Fraction, nearest: Fraction = Fraction(0)) -> Fraction:
+        """How much of it is over, in [0, 1]; MET from its ends, or less than ``nearest``, it has not begun or
+        is over.
+        """
+        met = min(MET, (self.end - self.start) / 8)
+        if time <= self.start + met or time < self.start + nearest:
             return Fraction(0)
-        if time >= self.end - min(MET, (self.end - self.start) / 8):
+        if time >= self.end - max(met, nearest):
             return Fraction(1)
         return (time - self.start) / (self.end - self.start)
 
@@ -103,6 +111,8 @@ class Timeline(Generic[Original]):
             before the next new one; "smooth" moves through up to LONGEST_RUN intervals of repeats; "ignore"
             takes every frame for new.
 
+    The source may end with frames that are :attr:`~.keyframes.SourceFrame.encore`: the output ends before.
+
     """
 
     def __init__(
@@ -119,7 +129,7 @@ class Timeline(Generic[Original]):
             raise ValueError(f"expected repeats to be one of {', '.join(REPEATS)}, got {repeats!r}")
         self.source = KeyFrames(frames, cuts, repeats != "ignore")
         self._network, self._motion = network, network.motion_cache()
-        self._clock, self._stretch, self._levels = timing.clock(rate), timing.stretch, timing.levels
+        self._clock, self._levels, self._keep_frames = timing.clock(rate), timing.levels, timing.keep_frames
         self._smooth = repeats == "smooth"
         self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
         self._pictures: dict[Fraction, Tensor] = {}
@@ -131,8 +141,18 @@ class Timeline(Generic[Original]):
 
     def __iter__(self) -> Iterator[OutputFrame[Original]]:
         """The output, frame by frame."""
+        latest: SourceFrame[Original] | None = None
+        for _, group in groupby(self._samples(), key=lambda output: output.time):
+            output = _average(list(group))
+            if output.source is not None and output.source is not latest:
+                latest = output.source
+                self.originals += 1
+            yield output
+
+    def _samples(self) -> Iterator[OutputFrame[Original]]:
+        """What is shown in each slot."""
         index = 0
-        while self.source.has(index + 1):
+        while self.source.has(index + 1) and not self.source.frame(index).encore:
             gap = self._gap(index)
             start, end = self.source.frame(index).time, self.source.frame(index + 1).time
             held_until = end if gap is None else max(gap.start, start)
@@ -140,7 +160,7 @@ class Timeline(Generic[Original]):
                 yield self._output(slot, index, gap)
             index += 1
             self.source.forget(index, self.source.key_of(index) - 3)
-        if self.source.has(index):
+        if self.source.has(index) and not self.source.frame(index).encore:
             last = self.source.frame(index)
             usual = self.source.usual_interval if index else last.duration
             for slot in self._clock.last(last.time, last.duration, usual):
@@ -158,13 +178,14 @@ class Timeline(Generic[Original]):
             return self._gaps[key]
         after = index + 1 if source.key_of(index + 1) != key else None
         usual = source.usual_interval
-        if self._smooth and source.first_of(key) == index and after is None:
+        remade = source.frame(index + 1).remake and not source.frame(index).remake
+        if after is None and (remade or (self._smooth and source.first_of(key) == index)):
             after = source.next_key_after(key)
             if after is not None and not source.is_cut(key):
                 between = source.frame(index), source.frame(after)
                 start, end = (frame.time for frame in between)
                 if end - start <= LONGEST_RUN * usual:
-                    self._gaps = {key: _Gap(key, start, end, after, between, cut=False)}
+                    self._gaps = {key: _Gap(key, index, start, end, after, between, cut=False)}
                     return self._gaps[key]
             after = None
         if after is None:
@@ -175,18 +196,18 @@ class Timeline(Generic[Original]):
             start = end - usual
         if cut := source.is_cut(key):  # of a slide show, the next is not due long before its time
             start = max(start, end - SHORTEST_HOLD)
-        return _Gap(key, start, end, after, between, cut)
+        return _Gap(key, index, start, end, after, between, cut)
 
     def _output(self, slot: Slot, index: int, gap: _Gap[Original] | None) -> OutputFrame[Original]:
         """What is shown in a slot that begins in the interval after source frame ``index``."""
-        time, duration = slot.time * self._stretch, slot.duration * self._stretch
-        part = Fraction(0) if gap is None else self._reachable(gap, gap.part(slot.time))
+        time, duration = slot.shown, slot.duration
+        nearest = slot.width / 2 if self._keep_frames else Fraction(0)
+        part = Fraction(0) if gap is None else self._reachable(gap, gap.part(slot.time, nearest))
         if gap is not None and 0 < part < 1:
             position = gap.key + part
             self._pictures = {p: x for p, x in self._pictures.items() if _is_needed(p, position)}
             return OutputFrame(None, gap.between, self._picture(position), time, duration)
         number = gap.after if gap is not None and part == 1 else index
-        self.originals += number > self._shown
         self._shown = max(self._shown, number)
         frame = self.source.frame(number)
         return OutputFrame(frame, (frame, frame), frame.picture, time, duration)
@@ -197,7 +218,7 @@ class Timeline(Generic[Original]):
             return Fraction(part > Fraction(1, 2))
         if self._network.takes_time:
             return part
-        intervals = gap.after - self.source.first_of(gap.key) if self._smooth else 1
+        intervals = gap.after - gap.first
         scale = 2 ** min(self._levels + (max(intervals, 1) - 1).bit_length(), 8)
         return Fraction(round(part * scale), scale)
 
@@ -229,6 +250,16 @@ class Timeline(Generic[Original]):
         while high < wanted and source.has_key(high + 1) and not source.is_cut(high):
             high += 1
         return min(max(wanted, Fraction(low)), Fraction(high))
+
+
+def _average(samples: Sequence[OutputFrame[Original]]) -> OutputFrame[Original]:
+    """One frame of those that are shown at one time: their mean, unless all are one frame of the source."""
+    first, last = samples[0], samples[-1]
+    if len(samples) == 1 or all(s.source and s.picture is first.picture for s in samples):
+        return first
+    picture = torch.stack([sample.picture for sample in samples]).mean(0)
+    between = first.between[0], last.between[1]
+    return OutputFrame(None, between, picture, first.time, first.duration, blurred=True)
 
 
 def clamp_picture(picture: Tensor, frames: Sequence[Tensor]) -> Tensor:

@@ -5,6 +5,9 @@ output  0   ½   1     1½    2 2½ 3          output  0    .6   1.2   1.8
 
 a hold   source  0 1 2                        3      (an interval much longer than the others)
 factor   output  0 . 1 . 2                   .3      held, then moved in the time of a usual interval
+
+shutter  source  0       1       2      (180 degrees)
+output   [....]  [....]  [....]  each the mean of SHUTTER_SAMPLES frames
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil, floor
+
+from tweenlet.video.retiming import TimeMap, parse_speed
 
 Rate = float | str | Fraction
 """Frames per second as people write them: 60, 59.94, "60000/1001"."""
@@ -24,6 +30,8 @@ LONGEST_MOVE = Fraction(1, 10)
 """Seconds: longer intervals are those of slides, which a rate may be any multiple of."""
 UNEVEN = Fraction(3, 2)
 """A last frame shown for so many usual intervals or longer is meant to stand."""
+SHUTTER_SAMPLES = 8
+"""Frames that are averaged for one whose shutter is open for a time."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class Slot:
-    """When an output frame is shown and for how long, both in seconds of the source."""
+    """What an output frame shows, when, and for how long. Slots that are shown at one time are averaged."""
 
     time: Fraction
+    """Second of the source."""
+    width: Fraction
+    """Seconds of the source up to the next slot."""
+    shown: Fraction
+    """Second of the output."""
     duration: Fraction
+    """Seconds of the output."""
 
 
 class Clock(ABC):
@@ -57,10 +71,16 @@ class Clock(ABC):
 
 
 class EvenClock(Clock):
-    """Every source frame at its own time, and ``factor`` - 1 slots evenly between each two."""
+    """Every source frame at its own time, and ``factor`` - 1 slots evenly between each two.
 
-    def __init__(self, factor: int) -> None:
-        self._factor = factor
+    Args:
+        factor: output frames per source interval.
+        stretch: how many times as long everything is shown.
+
+    """
+
+    def __init__(self, factor: int, stretch: Fraction = Fraction(1)) -> None:
+        self._factor, self._stretch = factor, stretch
 
     def within(self, interval: Interval) -> Iterator[Slot]:
         """Slots are spread over the interval, of a hold over what follows it."""
@@ -68,102 +88,153 @@ class EvenClock(Clock):
         if moving >= interval.end:
             moving = interval.start
         step = (interval.end - moving) / self._factor
-        yield Slot(interval.start, moving + step - interval.start)
+        yield self._slot(interval.start, moving + step - interval.start)
         for k in range(1, self._factor):
-            yield Slot(moving + k * step, step)
+            yield self._slot(moving + k * step, step)
 
     def last(self, time: Fraction, duration: Fraction, usual: Fraction) -> Iterator[Slot]:
         """As long as the others, unless it stands longer than frames usually do."""
-        yield Slot(time, duration if duration > UNEVEN * usual else usual / self._factor)
+        yield self._slot(time, duration if duration > UNEVEN * usual else usual / self._factor)
+
+    def _slot(self, time: Fraction, width: Fraction) -> Slot:
+        return Slot(time, width, time * self._stretch, width * self._stretch)
 
 
 class SteadyClock(Clock):
-    """A slot every 1/``rate`` seconds, from the first source frame on."""
+    """A slot every 1/``rate`` seconds of the output, from the first source frame on.
 
-    def __init__(self, rate: Fraction) -> None:
-        self._rate, self._start, self._count = rate, Fraction(0), 0
-        self._began = False
+    Args:
+        rate: frames per second of the output.
+        time_map: which second of the source is shown when.
+        shutter: the part of a slot for which the shutter is open: it is then SHUTTER_SAMPLES slots.
 
-    @property
-    def _next(self) -> Fraction:
-        return self._start + self._count / self._rate
+    """
+
+    def __init__(
+        self, rate: Fraction, time_map: TimeMap | None = None, shutter: Fraction = Fraction(0)
+    ) -> None:
+        self._rate, self._map = rate, time_map or TimeMap()
+        samples = SHUTTER_SAMPLES if shutter else 1
+        self._offsets = [shutter * k / samples / rate for k in range(samples)]
+        self._origin: Fraction | None = None
+        self._count = self._sample = 0
 
     def within(self, interval: Interval) -> Iterator[Slot]:
         """Slots of one length; but a hold of more than LONGEST_FILL seconds is one slot."""
-        if not self._began:
-            self._start, self._began = interval.start, True
-        if interval.held_until - self._next > LONGEST_FILL:
-            yield self._merge_slots(interval.held_until)
+        self._begin(interval.start)
+        yield from self._merge_slots(interval.held_until)
         yield from self._until(interval.end)
 
     def last(self, time: Fraction, duration: Fraction, usual: Fraction) -> Iterator[Slot]:
         """One slot, or where the frame stands longer than frames usually do as many as that takes."""
+        self._begin(time)
         end = time + duration
-        if not self._began:
-            self._start = time
         if duration <= UNEVEN * usual:
-            end = min(end, self._next + 1 / self._rate / 2)
-        if end - self._next > LONGEST_FILL:
-            yield self._merge_slots(end)
+            end = min(end, self._map.source_time(self._shown + 1 / self._rate / 2))
+        yield from self._merge_slots(end)
         yield from self._until(end)
+        while self._sample:
+            yield self._next_slot()
+
+    def _begin(self, start: Fraction) -> None:
+        if self._origin is None:
+            self._origin = self._map.output_time(start)
+
+    @property
+    def _shown(self) -> Fraction:
+        """When the next slot is shown, in seconds of the output."""
+        return (self._origin or Fraction(0)) + self._count / self._rate
 
     def _until(self, end: Fraction) -> Iterator[Slot]:
-        while (time := self._next) < end:
-            self._count += 1
-            yield Slot(time, 1 / self._rate)
+        while self._map.source_time(self._shown + self._offsets[self._sample]) < end:
+            yield self._next_slot()
 
-    def _merge_slots(self, end: Fraction) -> Slot:
-        time, slots = self._next, floor((end - self._next) * self._rate)
+    def _next_slot(self) -> Slot:
+        shown, step = self._shown, 1 / self._rate
+        time = self._map.source_time(shown + self._offsets[self._sample])
+        width = self._map.source_time(shown + step) - self._map.source_time(shown)
+        self._sample = (self._sample + 1) % len(self._offsets)
+        self._count += self._sample == 0
+        return Slot(time, width, shown, step)
+
+    def _merge_slots(self, end: Fraction) -> Iterator[Slot]:
+        """One slot up to a second of the source, if that is more than LONGEST_FILL seconds off."""
+        if self._map.output_time(end) - self._shown <= LONGEST_FILL:
+            return
+        while self._sample:
+            yield self._next_slot()
+        shown, slots = self._shown, floor((self._map.output_time(end) - self._shown) * self._rate)
         self._count += slots
-        return Slot(time, slots / self._rate)
+        time = self._map.source_time(shown)
+        yield Slot(time, self._map.source_time(self._shown) - time, shown, slots / self._rate)
 
 
 @dataclass(frozen=True)
 class OutputTiming:
-    """How dense the output is: by a factor (2 if nothing is given), at a rate, or to be shown slowly.
+    """How dense the output is, and how fast it runs; twice as dense if nothing is asked for.
 
     Raises:
-        ValueError: for more than one of them, and for numbers out of their range.
+        ValueError: for what excludes each other, and for numbers out of their range.
 
     """
 
     factor: int | None = None
-    """Output frames per source frame, 2 or more."""
+    """Output frames per source frame, 2 or more; 1 where frames are remade or blurred."""
     fps: Rate | None = None
     """Output frames per second."""
     slow: Rate | None = None
-    """Slow-motion factor above 1: the clip lasts so many times longer at the source's frame rate."""
+    """Slow-motion factor above 1: the clip lasts so many times longer, at the source's rate or at ``fps``."""
     max_recursion: int = 3
     """Maximum recursion depth (1 to 8) of networks that only know the middle: times that are no multiple of a
     power of 2 are rounded to 2^-max_recursion of a source interval."""
+    speed: str | TimeMap | None = None
+    """Speeds over the source's time, as in "0:1 2.5:0.25 4:1"; the rate is the source's, or ``fps``."""
+    keep_frames: bool = False
+    """With ``fps``: every source frame is shown, in the slot nearest to its time."""
+    shutter: float = 0
+    """Degrees (of 360 for a whole frame) for which the shutter is open: each output frame is the mean of
+    SHUTTER_SAMPLES frames; 0 = none is blurred."""
+    remake: bool = False
+    """Whether source frames are replaced: the rate is the source's if nothing else is asked for."""
 
     def __post_init__(self) -> None:
-        if (self.factor, self.fps, self.slow).count(None) < 2:
-            raise ValueError("factor, fps and slow exclude each other: give one of them")
+        for pair in (("factor", "fps"), ("factor", "slow"), ("factor", "speed"), ("slow", "speed")):
+            if all(getattr(self, name) is not None for name in pair):
+                raise ValueError(f"{pair[0]} and {pair[1]} exclude each other: give one of them")
         if not 1 <= self.max_recursion <= 8:
             raise ValueError(f"expected a max_recursion from 1 to 8, got {self.max_recursion}")
-        if self.factor is not None and (self.factor < 2 or self.factor != int(self.factor)):
-            raise ValueError(f"expected a factor of 2 or more, a whole number, got {self.factor}")
+        least = 1 if self.shutter or self.remake else 2
+        if self.factor is not None and (self.factor < least or self.factor != int(self.factor)):
+            raise ValueError(f"expected a factor of {least} or more, a whole number, got {self.factor}")
         if self.fps is not None:
             exact_rate(self.fps)
-        if self.slow is not None and self._slow <= 1:
+        if self.slow is not None and _exact(self.slow) <= 1:
             raise ValueError(f"expected to slow down by a number above 1, such as 2 or 2.5, got {self.slow}")
+        if not 0 <= self.shutter <= 360:
+            raise ValueError(f"expected a shutter of up to 360 degrees, such as 180, got {self.shutter:g}")
+        if self.keep_frames and (self.fps is None or self.time_map.steady is None or self.shutter):
+            raise ValueError("keep_frames is for a rate (fps) at one speed, without a shutter")
 
-    @property
-    def _slow(self) -> Fraction:
-        return _exact(self.slow)
-
-    @property
-    def stretch(self) -> Fraction:
-        """By how much times are multiplied: 1, or the slow-motion factor."""
-        return Fraction(1) if self.slow is None else self._slow
+    @cached_property
+    def time_map(self) -> TimeMap:
+        """Which second of the source is shown when."""
+        if self.slow is not None:
+            return TimeMap([(Fraction(0), 1 / _exact(self.slow))])
+        return parse_speed(self.speed) if isinstance(self.speed, str) else self.speed or TimeMap()
 
     @property
     def multiple(self) -> int | None:
         """Output frames per source interval, where that is a whole number for every one of them."""
+        if self.fps is not None or self.speed is not None or self.shutter:
+            return None
         if self.slow is not None:
-            return int(self._slow) if self._slow.denominator == 1 else None
-        return self.factor or (2 if self.fps is None else None)
+            slow = _exact(self.slow)
+            return int(slow) if slow.denominator == 1 else None
+        return self._factor
+
+    @property
+    def _factor(self) -> int:
+        return self.factor or (1 if self.remake or self.shutter else 2)
 
     @property
     def levels(self) -> int:
@@ -171,11 +242,11 @@ class OutputTiming:
         multiple = self.multiple
         return multiple.bit_length() - 1 if multiple and not multiple & (multiple - 1) else self.max_recursion
 
-    def dense_rate(self, own: Fraction) -> Fraction:
-        """Output frames per second of the source's time, for a source of ``own`` frames per second."""
-        if self.multiple is not None:
-            return own * self.multiple
-        return exact_rate(self.fps) if self.fps is not None else own * self._slow
+    def output_rate(self, own: Fraction) -> Fraction:
+        """Output frames per second, for a source of ``own`` frames per second."""
+        if self.fps is not None:
+            return exact_rate(self.fps)
+        return own if self.slow is not None or self.speed is not None else own * self._factor
 
     def check(self, own: Fraction, usual: Fraction, exact: bool, name: str) -> None:
         """Refuse a rate below the source's, and one that the recursion cannot reach.
@@ -190,8 +261,8 @@ class OutputTiming:
             ValueError: with the reason in words.
 
         """
-        dense = self.dense_rate(own)
-        if dense < own * Fraction(99, 100):
+        dense = self.output_rate(own) / self.time_map.slowest
+        if dense < own * Fraction(99, 100) and not self.shutter:
             raise ValueError(f"{name} has {float(own):g} frames per second: expected more, got {self.fps}")
         moving = min(usual, LONGEST_MOVE)
         times = ceil(dense * moving) if self.multiple is None else self.multiple
@@ -203,7 +274,9 @@ class OutputTiming:
 
     def clock(self, own: Fraction) -> Clock:
         """The clock of a source of ``own`` frames per second."""
-        return SteadyClock(self.dense_rate(own)) if self.multiple is None else EvenClock(self.multiple)
+        if self.multiple is not None:
+            return EvenClock(self.multiple, 1 / self.time_map.slowest)
+        return SteadyClock(self.output_rate(own), self.time_map, Fraction(self.shutter) / 360)
 
 
 def exact_rate(fps: Rate) -> Fraction:

@@ -6,7 +6,7 @@ source ── video.read ──> Timeline ──> video.write
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,16 +17,18 @@ from torch import nn
 
 from tweenlet import video
 from tweenlet.inference import engines
+from tweenlet.interpolation.frame_stream import parse_numbers, stream_frames
 from tweenlet.interpolation.interpolator import Interpolator
-from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, prefetch
 from tweenlet.interpolation.timeline import OutputFrame, Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
 from tweenlet.network import checkpoint as weights
 from tweenlet.runtime.atomic import check_free
 from tweenlet.runtime.devices import resolve_device
+from tweenlet.video.container import Clip
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
+from tweenlet.video.retiming import TimeMap, parse_time
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ def interpolate_video(
     factor: int | None = None,
     fps: Rate | None = None,
     slow: Rate | None = None,
+    speed: str | TimeMap | None = None,
+    start: Fraction | float | str = 0,
+    end: Fraction | float | str | None = None,
+    keep_frames: bool = False,
+    loop: bool = False,
+    shutter: float = 0,
+    replace: str = "",
     max_recursion: int = 3,
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
@@ -91,7 +100,8 @@ def interpolate_video(
 ) -> Summary:
     """Write a smoother or slower version of a video.
 
-    At most one of `factor`, `fps` and `slow` may be given; with none of them, the frame rate is doubled.
+    `factor` goes with none of `fps`, `slow` and `speed`, and `slow` not with `speed`; without any of them,
+    the frame rate is doubled.
 
     Args:
         src: a video file, a URL, a folder or glob of images, a list of image paths, or "-" (y4m on stdin).
@@ -100,8 +110,19 @@ def interpolate_video(
         factor: output frames per source frame, 2 or more.
         fps: output frame rate, such as 60 or "60000/1001"; not below the source's. Source frames that fall
             on an output time are shown unchanged.
-        slow: slow-motion factor above 1: the clip lasts this many times longer at the source's frame rate,
-            without audio.
+        slow: slow-motion factor above 1: the clip lasts this many times longer, at the source's frame rate
+            or at `fps`. Sound is stretched at its own pitch, subtitles and chapters keep to the pictures.
+        speed: speeds over the source's time, "0:1 2.5:0.25 4:1", the name of a file that holds such points,
+            or a :class:`~tweenlet.video.retiming.TimeMap`; seconds count from `start`. Otherwise as `slow`.
+        start: second of the source to begin at, a number or such as "1:30.5"; times count from the first
+            frame that begins then or later.
+        end: second of the source to end before; None = its end.
+        keep_frames: with `fps`, show every source frame, in the output frame nearest to its time.
+        loop: lead the last frame back to the first, which then is not shown again.
+        shutter: degrees for which a shutter is open, up to 360: each output frame is the mean of 8 frames.
+            Without `factor` and `fps` the frame rate stays; with it `fps` may be below the source's.
+        replace: numbers of source frames, counted from 0, to be remade from their neighbours, such as
+            "117,240-243". Without `factor` and `fps` the frame rate stays.
         max_recursion: how often the interval between two frames may be halved (1 to 8), for networks that
             only make the middle frame. Times are rounded to 2^-max_recursion of the interval unless the
             factor is a power of 2.
@@ -138,10 +159,13 @@ def interpolate_video(
 
     """
     began = time.monotonic()
-    timing, copier = OutputTiming(factor, fps, slow, max_recursion), DeviceCopier(resolve_device(device))
+    remake = parse_numbers(replace) if replace else frozenset[int]()
+    timing = OutputTiming(factor, fps, slow, max_recursion, speed, keep_frames, shutter, remake=bool(remake))
+    clip = Clip(parse_time(start), None if end is None else parse_time(end))
+    copier, image_rate = DeviceCopier(resolve_device(device)), None if rate is None else exact_rate(rate)
     with (
-        video.read(src, None if rate is None else exact_rate(rate), stream=stream, strict=strict) as reader,
-        prefetch(_on_device(reader, copier)) as source,
+        video.read(src, image_rate, stream=stream, strict=strict, clip=clip) as reader,
+        prefetch(stream_frames(reader, copier, remake, loop)) as source,
     ):
         interpolator = _interpolator(model, device, dtype, engine, tile)
         rate_in = reader.rate or video.IMAGE_RATE
@@ -150,18 +174,19 @@ def interpolate_video(
         if not frames.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")
         timing.check(rate_in, frames.usual_interval, interpolator.takes_time, reader.name)
-        dense = timing.dense_rate(rate_in)
-        total = round((reader.frame_count - 1) * dense / rate_in) + 1 if reader.frame_count else None
-        rate_out, written = dense / timing.stretch, 0
-        writer = video.write(dst, reader, rate_out, overwrite=overwrite, sound=slow is None)
+        rate_out, written, total = timing.output_rate(rate_in), 0, None
+        if reader.frame_count:
+            length = timing.time_map.output_time((reader.frame_count - (not loop)) / rate_in)
+            total = round(length * rate_out) + (not loop)
+        writer = video.write(dst, reader, rate_out, overwrite=overwrite, time_map=timing.time_map)
         with writer, WriteQueue(partial(_write, writer)) as queue:
             for written, output in enumerate(timeline, start=1):
                 queue.put(_Ready(output, copier.to_host(output.picture) if output.source is None else None))
                 if progress is not None:
                     progress(written, total)
     return Summary(
-        frames_in=frames.taken, frames_out=written, frames_made=timeline.made, cuts=frames.cuts,
-        seconds=time.monotonic() - began, width=reader.width, height=reader.height,
+        frames_in=frames.taken - frames.encores, frames_out=written, frames_made=timeline.made,
+        cuts=frames.cuts, seconds=time.monotonic() - began, width=reader.width, height=reader.height,
         rate_in=rate_in, rate_out=rate_out, engine=engines.running(interpolator.model),
         frames_kept=timeline.originals, repeats=frames.repeats,
         notices=(*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)),
@@ -182,13 +207,8 @@ def _write(writer: video.Writer, ready: _Ready) -> None:
     if ready.copy is None:
         writer.write(before, frame.time, frame.duration)
     else:
-        writer.write(ready.copy.wait().numpy(), frame.time, frame.duration, (before, after))
-
-
-def _on_device(frames: Iterable[Frame], copier: DeviceCopier) -> Iterator[SourceFrame[Frame]]:
-    for frame in frames:
-        picture = copier.to_device(torch.from_numpy(frame.rgb(clip=False)))
-        yield SourceFrame(frame, picture, frame.time, frame.duration)
+        between = None if frame.blurred else (before, after)
+        writer.write(ready.copy.wait().numpy(), frame.time, frame.duration, between)
 
 
 def interpolate_pair(

@@ -2,7 +2,7 @@
 
 ::
 
-    packet ── decode ── resample ── silence in gaps, overlaps dropped ── Opus, AAC or FLAC ──> packet
+    packet ── decode ── resample ── silence in gaps, overlaps dropped ── tempo ── Opus, AAC or FLAC ──> packet
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Stream
 
+from tweenlet.video.retiming import TimeMap
 from tweenlet.video.sinks import JITTER, AnyPacket, StreamSink
+from tweenlet.video.tempo import Tempo
 
 _AUDIO_ENCODERS = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "aac"}
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "5.1", 4: "5.1", 5: "5.1", 6: "5.1", 7: "7.1", 8: "7.1"}
@@ -32,7 +34,7 @@ class AudioTranscoder(StreamSink):
     sample rate do on the way. ValueError if it cannot be.
     """
 
-    def __init__(self, source: AudioStream, output: OutputContainer) -> None:
+    def __init__(self, source: AudioStream, output: OutputContainer, time_map: TimeMap | None = None) -> None:
         context = source.codec_context
         if context is None or not context.sample_rate or not context.channels:
             raise ValueError("nothing is known of this sound")
@@ -52,10 +54,15 @@ class AudioTranscoder(StreamSink):
             trial.format.name,
             trial.frame_size or 1024,
         )
+        self._map = time_map or TimeMap()
+        self._tempo = None
+        if not self._map.is_identity:
+            self._tempo = Tempo(self._format, self._layout, self._rate, self._map)
         self._resampler: av.AudioResampler | None = None
         self._input_format: tuple[str, str, int] | None = None  # what the resampler was set up for
         self._fifo = AudioFifo()
         self._at = 0  # time of the next packet, in samples
+        self._taken = 0  # time of the next samples of the source, in samples
         self._due: Fraction | None = None  # time of the next sample of the source, in samples of the output
         self._surplus = 0  # samples still to be left out
 
@@ -74,6 +81,7 @@ class AudioTranscoder(StreamSink):
     def finish(self) -> Iterator[AnyPacket]:
         """The end of the sound."""
         yield from self._drain()
+        yield from self._finish_tempo()
         yield from self._encode(rest=True)
         if self._output_stream.codec_context.is_open:
             yield from self._output_stream.encode(None)
@@ -83,7 +91,8 @@ class AudioTranscoder(StreamSink):
         seconds = None if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
         begin = (self._due or Fraction(0)) if seconds is None else seconds * self._rate
         if self._due is None:
-            self._at, self._due = max(round(begin), 0), begin
+            self._jump_to(begin)
+            self._due = begin
             self._surplus = max(round(-begin), 0)
         elif abs(gap := begin - self._due) > JITTER * self._rate:
             yield from self._drain()
@@ -92,8 +101,9 @@ class AudioTranscoder(StreamSink):
             elif gap <= _LONGEST_SILENCE * self._rate:
                 yield from self._write_silence(round(gap))
             else:
+                yield from self._finish_tempo()
                 yield from self._encode(rest=True)
-                self._at += round(gap)
+                self._jump_to(begin)
             self._due = begin
         self._due += Fraction(frame.samples * self._rate, frame.sample_rate)
 
@@ -117,8 +127,25 @@ class AudioTranscoder(StreamSink):
         for block in blocks:
             if block is not None and (rest := self._drop_surplus(block)) is not None:
                 rest.pts, rest.time_base = None, Fraction(1, self._rate)
-                self._fifo.write(rest)
+                samples, time = rest.samples, Fraction(self._taken, self._rate)
+                self._store([rest] if self._tempo is None else self._tempo.stretch(rest, time))
+                self._taken += samples
         yield from self._encode(rest=False)
+
+    def _finish_tempo(self) -> Iterator[AnyPacket]:
+        if self._tempo is not None:
+            self._store(self._tempo.finish())
+        yield from self._encode(rest=False)
+
+    def _store(self, blocks: Iterable[av.AudioFrame]) -> None:
+        for block in blocks:
+            block.pts, block.time_base = None, Fraction(1, self._rate)
+            self._fifo.write(block)
+
+    def _jump_to(self, begin: Fraction) -> None:
+        """Go on at a time in samples of the source, where nothing waits to be written."""
+        self._taken = max(round(begin), 0)
+        self._at = round(self._map.output_time(Fraction(self._taken, self._rate)) * self._rate)
 
     def _drop_surplus(self, block: av.AudioFrame) -> av.AudioFrame | None:
         if not self._surplus:

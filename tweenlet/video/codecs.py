@@ -145,7 +145,7 @@ def _stream_metadata(template: Reader, stream: av.VideoStream, rate: Fraction) -
     names = {k: v for k, v in stream.metadata.items() if k in ("language", "title", "stereo_mode")}
     code = tags.get("timecode", "")
     parts = re.fullmatch(r"(\d\d:\d\d:\d\d)([:;.])(\d\d)", code)
-    if parts and rate >= 1:
+    if parts and rate >= 1 and not template.clip.start:
         drops = (rate / Fraction(30000, 1001)).denominator == 1
         frame = int(int(parts[3]) * rate / (template.rate or rate))
         names["timecode"] = f"{parts[1]}{parts[2] if drops else ':'}{frame:02d}"

@@ -24,6 +24,8 @@ import av
 from av.container import InputContainer
 
 _PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
+_SEEK_MARGIN = 2
+"""Seconds before what is wanted, from where a file is read."""
 _NOT_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
@@ -43,6 +45,43 @@ class Location:
     def is_pipe(self) -> bool:
         """Whether it can be read only once."""
         return self.path is None and not self.is_url
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The part of a source that is wanted, in seconds as those of frames."""
+
+    start: Fraction = Fraction(0)
+    """Frames that begin earlier are left out, and times are counted from the first that is not."""
+    end: Fraction | None = None
+    """Frames that begin at it or later are left out."""
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or (self.end is not None and self.end <= self.start):
+            end = None if self.end is None else float(self.end)
+            raise ValueError(
+                f"expected a part that begins before it ends, got {float(self.start):g} to {end:g}"
+            )
+
+    @property
+    def length(self) -> Fraction | None:
+        """Seconds; None up to the end of the source."""
+        return None if self.end is None else self.end - self.start
+
+    def seek(self, container: InputContainer, stream: av.VideoStream | None) -> bool:
+        """Go to a key frame well before the start, where the kind of file has an index; whether it did."""
+        start = self.start - _SEEK_MARGIN
+        if start <= 0 or not container.format.name.startswith(("mov", "matroska")):
+            return False
+        base = Fraction(1, av.time_base) if stream is None else stream.time_base or Fraction(1)
+        try:
+            container.seek(int((start + start_of(container)) / base), stream=stream)
+        except av.FFmpegError:
+            return False
+        return True
+
+
+WHOLE = Clip()
 
 
 def is_url(name: str) -> bool:

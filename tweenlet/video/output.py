@@ -17,6 +17,7 @@ from tweenlet.runtime.atomic import check_free, check_writable_folder
 from tweenlet.video.image_writer import ImageWriter
 from tweenlet.video.images import is_image, list_images
 from tweenlet.video.reader import Reader
+from tweenlet.video.retiming import TimeMap
 from tweenlet.video.video_writer import VideoWriter
 from tweenlet.video.writer import Writer
 
@@ -28,13 +29,14 @@ def write(
     *,
     overwrite: bool = False,
     sound: bool = True,
+    time_map: TimeMap | None = None,
 ) -> Writer:
     """Open an output whose size, depth, colour tags, names and sound are those of ``template``.
 
     ``target`` is a video file (.mp4 .m4v .mov .mkv .webm .y4m), a folder for PNG images, a pattern such as
     ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
     what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out
-    sound, subtitles and chapters, as for times that were stretched.
+    sound, subtitles and chapters; by ``time_map`` they are retimed as the pictures are.
 
     Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
     folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
@@ -43,7 +45,7 @@ def write(
     if name == "-":
         if os.isatty(1):
             raise ValueError("standard output is a terminal: pipe it on, or name a file")
-        return VideoWriter(None, "standard output", template, rate, sound)
+        return VideoWriter(None, "standard output", template, rate, sound, time_map)
     path = Path(target)
     if is_image(path):
         if not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", path.name):
@@ -51,7 +53,7 @@ def write(
         folder, pattern = path.parent, path.name
     elif path.suffix and not path.is_dir():
         check_free(path, overwrite, () if template.path is None else (template.path,))
-        return VideoWriter(path, name, template, rate, sound)
+        return VideoWriter(path, name, template, rate, sound, time_map)
     else:
         folder, pattern = path, "%05d.png"
     if (

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
+from math import ceil
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,15 @@ import av
 from av.container import InputContainer
 
 from tweenlet.video.colour import Colour, bits_of, has_alpha
-from tweenlet.video.container import Location, film_candidates, is_url, locate, open_container
+from tweenlet.video.container import (
+    WHOLE,
+    Clip,
+    Location,
+    film_candidates,
+    is_url,
+    locate,
+    open_container,
+)
 from tweenlet.video.decoder import Decoder
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE, FrameTimes
@@ -34,6 +43,7 @@ from tweenlet.video.orientation import Orientation
 from tweenlet.video.programmes import find_companions
 from tweenlet.video.rates import Stated, usual_rate, usual_step
 
+_MET = Fraction(1, 2000)  # seconds within which a time is met: containers round to milliseconds
 _NO_ALPHA = "transparency is left out"
 
 Source = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -59,6 +69,7 @@ class Reader:
         location: what to open again for the audio; None for images.
         stream: the stream that is decoded; None for images.
         companions: indices of the streams that belong to it: all but those of other programmes.
+        clip: the part of the file that is read, from the time of its first frame on.
 
     """
 
@@ -76,6 +87,7 @@ class Reader:
         duration: Fraction | None = None,
         stream: av.VideoStream | None = None,
         companions: frozenset[int] = frozenset(),
+        clip: Clip = WHOLE,
     ) -> None:
         self.name, self.location, self.path, self.first = name, location, path, first
         self.width, self.height = first.picture.width, first.picture.height
@@ -83,7 +95,7 @@ class Reader:
         self.colour = Colour.of(first.picture)
         self.orientation = Orientation.of(first.picture)
         self.rate, self.frame_count, self.duration = rate, frame_count, duration
-        self.stream, self.companions = stream, companions
+        self.stream, self.companions, self.clip = stream, companions, clip
         self._frames, self._notices = frames, notices
 
     def __enter__(self) -> Self:
@@ -99,8 +111,15 @@ class Reader:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What the frames read so far have shown to be damaged, missing or left out."""
-        return self._notices.all()
+        """What the frames read so far have shown to be damaged, missing or left out; with the times of the
+        file, of what lies in the part that is read.
+        """
+        return tuple(notice for notice in self._notices.all() if self._concerns(notice))
+
+    def _concerns(self, notice: Notice) -> bool:
+        start, end = self.clip.start, self.clip.end
+        before = notice.end is not None and notice.end <= start and start > 0
+        return not before and (end is None or notice.start is None or notice.start < end)
 
     def close(self) -> None:
         """Let go of the file; the frames already taken stay valid."""
@@ -109,7 +128,12 @@ class Reader:
 
 
 def read(
-    source: Source, rate: Fraction | None = None, *, stream: int | None = None, strict: bool = False
+    source: Source,
+    rate: Fraction | None = None,
+    *,
+    stream: int | None = None,
+    strict: bool = False,
+    clip: Clip = WHOLE,
 ) -> Reader:
     """Open a video file, a URL, a folder or glob of images, a list of images, or ``"-"`` (a pipe on stdin).
 
@@ -121,6 +145,7 @@ def read(
         stream: which stream of a file with several videos, counted among all its streams; by default the one
             marked so, or the largest that has frames.
         strict: whether damage and a missing end raise ValueError; by default they are told in the notices.
+        clip: the part that is wanted; times are counted from its first frame.
 
     Raises:
         FileNotFoundError: there is nothing of this name.
@@ -128,19 +153,23 @@ def read(
 
     """
     if not isinstance(source, (str, PathLike)):
-        return _read_images([Path(p) for p in source], "the list of images", rate, strict)
+        return _read_images([Path(p) for p in source], "the list of images", rate, strict, clip)
     path = Path(source)
     if path.is_dir() or (is_glob(path) and not is_url(str(source))):
-        return _read_images(list_images(path), str(source), rate, strict)
+        return _read_images(list_images(path), str(source), rate, strict, clip)
     if is_image(path) and path.exists() and not is_animated(path):
-        return _read_images([path], str(source), rate, strict)
-    return _read_video(locate(source), stream, strict)
+        return _read_images([path], str(source), rate, strict, clip)
+    return _read_video(locate(source), stream, strict, clip)
 
 
-def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bool) -> Reader:
+def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bool, clip: Clip) -> Reader:
     if not paths:
         raise ValueError(f"{name} holds no images (PNG, JPEG, TIFF or WebP)")
     duration = 1 / (rate or IMAGE_RATE)
+    last = None if clip.end is None else ceil(clip.end / duration - _MET)
+    paths = paths[max(0, ceil(clip.start / duration - _MET)) : last]
+    if not paths:
+        raise ValueError(_no_frames_in(clip, name))
     notices = Notices(name, strict)
 
     def frames() -> Iterator[Frame]:
@@ -166,7 +195,12 @@ def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bo
     )  # fmt: skip
 
 
-def _read_video(location: Location, index: int | None, strict: bool) -> Reader:
+def _no_frames_in(clip: Clip, name: str) -> str:
+    end = "its end" if clip.end is None else f"{float(clip.end):g} s"
+    return f"{name} has no frames from {float(clip.start):g} s to {end}"
+
+
+def _read_video(location: Location, index: int | None, strict: bool, clip: Clip) -> Reader:
     """The film of a file: the likeliest of its video streams that has several pictures, else one."""
     container = open_container(location)
     try:
@@ -178,12 +212,14 @@ def _read_video(location: Location, index: int | None, strict: bool) -> Reader:
     for candidate in candidates[:1] if location.is_pipe else candidates:
         if candidate != candidates[0]:
             container = open_container(location)
-        reader, several = _read_stream(container, candidate, location, strict)
+        reader, several = _read_stream(container, candidate, location, strict, clip)
         if reader is not None and (several or len(candidates) == 1):
             return reader
         container.close()
         still = candidate if still is None and reader is not None else still
-    reader = None if still is None else _read_stream(open_container(location), still, location, strict)[0]
+    reader = None
+    if still is not None:
+        reader = _read_stream(open_container(location), still, location, strict, clip)[0]
     if reader is None and location.is_pipe and container.format.name.startswith("mov"):
         raise ValueError(f"{location.name} is an MP4 whose index comes last: it takes a file, not a pipe")
     if reader is None:
@@ -192,13 +228,14 @@ def _read_video(location: Location, index: int | None, strict: bool) -> Reader:
 
 
 def _read_stream(
-    container: InputContainer, index: int, location: Location, strict: bool
+    container: InputContainer, index: int, location: Location, strict: bool, clip: Clip, seek: bool = True
 ) -> tuple[Reader | None, bool]:
     """A reader of one stream, None where it has no pictures, and whether it has several packets."""
     stream = cast(av.VideoStream, container.streams[index])
     notices = Notices(location.name, strict)
     stated = Stated.of(container, stream)
     try:
+        moved = seek and not location.is_pipe and clip.seek(container, stream)
         decoder = Decoder(container, stream)
         step = usual_step(decoder.ahead)
         rate = usual_rate(stream, step)
@@ -206,13 +243,28 @@ def _read_stream(
         times = FrameTimes(container, stream, decoder, usual, notices, stated=stated, path=location.path)
         frames = iter(times)
         first = next(frames, None)
+        if moved and (first is None or first.time > clip.start):  # the index is wrong, or there is no more
+            container.close()
+            again = open_container(location)
+            return _read_stream(again, index, location, strict, clip, seek=False)
+        if first is not None and clip != WHOLE:
+            frames = _within(clip, chain([first], frames))
+            first = next(frames, None)
+            if first is None:
+                raise ValueError(_no_frames_in(clip, location.name))
     except BaseException:
         container.close()
         raise
     if first is None:
         return None, False
+    start = first.time if clip.start else Fraction(0)
+    if start:
+        frames = (replace(frame, time=frame.time - start) for frame in frames)
+        first = replace(first, time=Fraction(0))
     end = stated.estimated_end
-    duration = None if end is None else end - stated.start - first.time
+    duration = None if end is None else end - stated.start - start - first.time
+    if clip.end is not None:
+        duration = clip.end - start if duration is None else min(duration, clip.end - start)
     if location.is_pipe and any(s.type in ("audio", "subtitle") for s in container.streams):
         reason = "sound and subtitles of a pipe are left out: they take a second reading"
         notices.add(Notice("sound", reason))
@@ -224,14 +276,27 @@ def _read_stream(
     reader = Reader(
         location.name, first, _check_frames(first, frames, location.name, notices), notices,
         location=location, path=location.path, rate=rate or 1 / first.duration,
-        frame_count=_frame_count(stream, duration, rate), duration=duration, stream=stream,
-        companions=own,
+        frame_count=_frame_count(stream, duration, rate, clip), duration=duration, stream=stream,
+        companions=own, clip=clip if clip == WHOLE else Clip(start, clip.end),
     )  # fmt: skip
     return reader, decoder.several
 
 
-def _frame_count(stream: av.VideoStream, duration: Fraction | None, rate: Fraction | None) -> int | None:
+def _within(clip: Clip, frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The frames of a part, with their own times."""
+    for frame in frames:
+        if clip.end is not None and frame.time >= clip.end - _MET:
+            return
+        if frame.time >= clip.start - _MET:
+            yield frame
+
+
+def _frame_count(
+    stream: av.VideoStream, duration: Fraction | None, rate: Fraction | None, clip: Clip
+) -> int | None:
     average = stream.average_rate or rate
+    if clip != WHOLE and duration is not None and average is not None:
+        return max(1, round(duration * average))
     if stream.frames or duration is None or average is None:
         return stream.frames or None
     return round(duration * min(average, rate or average))

@@ -25,7 +25,8 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from tweenlet.video.audio import AudioTranscoder
-from tweenlet.video.container import Location, open_container, start_of
+from tweenlet.video.container import WHOLE, Clip, Location, open_container, start_of
+from tweenlet.video.retiming import TimeMap
 from tweenlet.video.sinks import AnyPacket, CopyStream, StreamSink, add_copied_stream, can_hold
 from tweenlet.video.subtitles import CaptionMerger, SubtitleConverter
 from tweenlet.video.timestamps import repair_timestamps
@@ -79,18 +80,28 @@ class StreamCopier:
         output: where the streams go; it has its picture stream already.
         picture: index of the source's picture stream, by whose clock the others' timestamps are repaired.
         indices: the streams of the source to copy, apart from the picture stream.
+        clip: the part of the source that is wanted.
+        time_map: which second of that part is shown when. Sound is then encoded anew, and streams of data,
+            which have no pace, are left out.
 
     """
 
     def __init__(
-        self, location: Location, output: OutputContainer, picture: int, indices: Container[int]
+        self,
+        location: Location,
+        output: OutputContainer,
+        picture: int,
+        indices: Container[int],
+        clip: Clip = WHOLE,
+        time_map: TimeMap | None = None,
     ) -> None:
         self.warnings: list[str] = []
         self._location = location
         self._source = open_container(location)
         self._output = output
         self._form, self._kind = output.format.name, Path(output.name).suffix
-        self._start = start_of(self._source)
+        self._clip, self._map = clip, time_map or TimeMap()
+        self._start = start_of(self._source) + clip.start
         self._sinks: dict[int, StreamSink] = {}
         self._failed: Counter[int] = Counter()
         self._passed: Counter[int] = Counter()
@@ -100,27 +111,27 @@ class StreamCopier:
             left_out = [s for s in side_streams(self._source, picture, indices) if not self._add(s)]
             if left_out:
                 names = ", ".join(describe(stream) for stream in left_out)
-                self.warnings.append(
-                    f"{location.name}: left out, since {self._kind} files cannot hold it: {names}"
-                )
+                reason = f"since {self._kind} files cannot hold it"
+                if not self._map.is_identity:
+                    reason += ", or its pace cannot be changed"
+                self.warnings.append(f"{location.name}: left out, {reason}: {names}")
             self._copy_chapters()
         except BaseException:
             self._source.close()
             raise
         streams = [s for s in self._source.streams if s.index == picture or s.index in self._sinks]
+        if self._sinks:
+            clip.seek(self._source, None)
         self._packets = repair_timestamps(self._demux(streams), picture) if self._sinks else iter(())
         self._next = next(self._packets, None)
 
     def copy_until(self, time: Fraction | None) -> None:
         """Mux the packets that begin before a time in seconds; with None, all that are left."""
         while (packet := self._next) is not None:
-            shift = round(self._start / (packet.time_base or 1))
-            packet_time = (packet.pts or 0) if packet.dts is None else packet.dts
-            if time is not None and (packet_time - shift) * (packet.time_base or 1) >= time:
+            packet_time = self._time_of(packet, packet.pts if packet.dts is None else packet.dts)
+            if time is not None and self._map.output_time(packet_time) >= time:
                 break
-            if packet.stream_index in self._sinks:
-                packet.pts = (packet.pts or 0) - shift
-                packet.dts = None if packet.dts is None else packet.dts - shift
+            if packet.stream_index in self._sinks and self._place(packet, packet_time):
                 self._passed[packet.stream_index] += 1
                 self._mux(packet.stream_index, self._sinks[packet.stream_index].convert(packet))
             self._next = next(self._packets, None)
@@ -128,6 +139,31 @@ class StreamCopier:
             self._mux(index, way.finish() if time is None else way.advance(time))
         if time is None:
             self._report_failures()
+
+    def _time_of(self, packet: AnyPacket, stamp: int | None) -> Fraction:
+        """Seconds since the start of what is wanted."""
+        base = packet.time_base or Fraction(1)
+        return ((stamp or 0) - round(self._start / base)) * base
+
+    def _place(self, packet: AnyPacket, time: Fraction) -> bool:
+        """Give a packet the times of the output; False if it lies outside what is wanted."""
+        stream, base = self._source.streams[packet.stream_index], packet.time_base or Fraction(1)
+        shift, end = round(self._start / base), time + (packet.duration or 0) * base
+        if self._clip.start and (end <= 0 if packet.duration else time < 0):
+            return False
+        if self._clip.length is not None and time >= self._clip.length:
+            return False
+        packet.pts = (packet.pts or 0) - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        if stream.type == "subtitle":
+            if self._clip.length is not None:
+                end = min(end, self._clip.length)
+            begin, end = (self._map.output_time(max(t, Fraction(0))) for t in (packet.pts * base, end))
+            packet.pts = packet.dts = round(begin / base)
+            packet.duration = max(0, round(end / base) - packet.pts) if packet.duration else packet.duration
+        elif self._clip.start and time < 0 and isinstance(self._sinks[packet.stream_index], CopyStream):
+            return False
+        return True
 
     def mux(self, packets: Iterable[AnyPacket]) -> None:
         """Mux the packets of the pictures. What the output then refuses is a packet from beside them that it
@@ -179,6 +215,10 @@ class StreamCopier:
                 if self._form != "matroska" or not can_hold(stream, self._form):
                     return False
                 add_copied_stream(stream, self._output)
+            elif not self._map.is_identity and not isinstance(stream, AudioStream | SubtitleStream):
+                return False
+            elif isinstance(stream, AudioStream) and not self._map.is_identity:
+                self._sinks[stream.index] = AudioTranscoder(stream, self._output, self._map)
             elif can_hold(stream, self._form, self._first.get(stream.index, [])):
                 self._sinks[stream.index] = CopyStream(stream, self._output)
             elif isinstance(stream, AudioStream):
@@ -204,11 +244,19 @@ class StreamCopier:
 
     def _copy_chapters(self) -> None:
         chapters = self._source.chapters()
+        wanted = []
         for chapter in chapters:
-            shift = round(self._start / (chapter["time_base"] or Fraction(1)))
-            chapter["start"] -= shift
-            chapter["end"] -= shift
-        self._output.set_chapters(chapters)
+            base = chapter["time_base"] or Fraction(1)
+            begin, end = (chapter[side] * base - self._start for side in ("start", "end"))
+            if self._clip.length is not None:
+                end = min(end, self._clip.length)
+            if self._clip != WHOLE:
+                begin = max(begin, Fraction(0))
+            if begin < end or self._clip == WHOLE:
+                times = (round(self._map.output_time(t) / base) for t in (begin, end))
+                chapter["start"], chapter["end"] = times
+                wanted.append(chapter)
+        self._output.set_chapters(wanted)
 
 
 def _first_packets(location: Location) -> dict[int, list[AnyPacket]]:

@@ -30,6 +30,7 @@ from tweenlet.video.frame import Frame
 from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, pad_to_shape
 from tweenlet.video.orientation import UPRIGHT
 from tweenlet.video.reader import Reader
+from tweenlet.video.retiming import TimeMap
 from tweenlet.video.static_areas import copy_static_areas
 from tweenlet.video.streams import StreamCopier, copy_metadata
 from tweenlet.video.writer import FixedRate, Picture, Writer, describe_left_out
@@ -40,7 +41,15 @@ _FINEST = 2**31 - 1  # the largest denominator of a time base
 class VideoWriter(Writer):
     """Pictures into one video file or into y4m on standard output."""
 
-    def __init__(self, path: Path | None, name: str, template: Reader, rate: Fraction, sound: bool) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        name: str,
+        template: Reader,
+        rate: Fraction,
+        sound: bool,
+        time_map: TimeMap | None = None,
+    ) -> None:
         super().__init__(name)
         rate = _representable(rate)
         codec = choose_codec(".y4m" if path is None else path.suffix, template)
@@ -84,7 +93,12 @@ class VideoWriter(Writer):
                 copy_metadata(cast(InputContainer, template.stream.container), self._output)
                 if sound and template.location is not None and not template.location.is_pipe:
                     self._streams = StreamCopier(
-                        template.location, self._output, template.stream.index, template.companions
+                        template.location,
+                        self._output,
+                        template.stream.index,
+                        template.companions,
+                        template.clip,
+                        time_map,
                     )
         except BaseException:
             self._discard()

@@ -1,0 +1,74 @@
+"""Frame stream: what a reader gives as source frames for a timeline, marked where they are to be remade, and
+followed by the first ones again where the end of the source is to lead back to its start.
+
+    reader    0  1  2  3  4
+    remake          2               the third is made from its neighbours
+    loop      0  1  2  3  4 │ 0  1  the last interval leads back to 0, which is not shown again
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+
+from tweenlet.interpolation.keyframes import LONGEST_RUN, SourceFrame
+from tweenlet.interpolation.prefetch import DeviceCopier
+from tweenlet.video.frame import Frame
+
+ENCORES = 2
+"""Frames repeated after the last of a loop: the first, and one for the network to see beyond it."""
+
+
+def stream_frames(
+    frames: Iterable[Frame], copier: DeviceCopier, remake: Container[int] = (), loop: bool = False
+) -> Iterator[SourceFrame[Frame]]:
+    """The frames of a video as a timeline takes them.
+
+    Args:
+        frames: decoded frames.
+        copier: copies their pictures to the network's device.
+        remake: numbers of the frames to be remade, from 0 on.
+        loop: whether the last frame leads back to the first.
+
+    """
+    first: list[SourceFrame[Frame]] = []
+    end = Fraction(0)
+    for number, frame in enumerate(frames):
+        picture = copier.to_device(torch.from_numpy(frame.rgb(clip=False)))
+        source = SourceFrame(frame, picture, frame.time, frame.duration, number in remake)
+        if loop and len(first) < ENCORES:
+            first.append(source)
+        end = source.time + source.duration
+        yield source
+    if len(first) == ENCORES:
+        for source in first:
+            yield replace(source, time=end, encore=True)
+            end += source.duration
+
+
+def parse_numbers(text: str) -> frozenset[int]:
+    """The numbers of frames in "117,240-243".
+
+    Raises:
+        ValueError: for anything else, for frame 0, which has none before it, and for longer runs than a
+            network moves through.
+
+    """
+    numbers: set[int] = set()
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        if ends is None:
+            raise ValueError(f"expected numbers of frames such as 117,240-243, got {text}")
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if first < 1 or last < first or last - first >= LONGEST_RUN:
+            raise ValueError(
+                f"expected frames from 1 on, up to {LONGEST_RUN - 1} in a row (the first is 0), got {part}"
+            )
+        numbers |= set(range(first, last + 1))
+    if any(numbers >= set(range(n, n + LONGEST_RUN)) for n in numbers):
+        raise ValueError(f"at most {LONGEST_RUN - 1} frames in a row can be remade, got {text}")
+    return frozenset(numbers)

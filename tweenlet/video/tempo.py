@@ -1,0 +1,136 @@
+"""Tempo: sound made slower or faster at its own pitch, by FFmpeg's atempo.
+
+blocks of samples ── atempo, set anew every STEP to what reaches the time that is due ──> more, or fewer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil, log2
+
+import av
+from av.audio.fifo import AudioFifo
+from av.filter import Graph
+from av.filter.context import FilterContext
+
+from tweenlet.video.retiming import TimeMap
+
+STEP = Fraction(1, 8)
+"""Seconds of the source between changes of the speed: atempo forgets where it was at each."""
+_PIECE = 1024
+"""Samples that are given at a time."""
+_CORRECTION = Fraction(3, 2)  # by how much more or less than the speed that is due
+
+
+class Tempo:
+    """Stretches one sound; its samples are heard when a map of times says.
+
+    Args:
+        format: sample format, as FFmpeg names it.
+        layout: channels, as FFmpeg names them.
+        rate: samples per second.
+        time_map: which second of the source is shown when.
+
+    """
+
+    def __init__(self, format: str, layout: str, rate: int, time_map: TimeMap) -> None:
+        self._format, self._layout, self._rate, self._map = format, layout, rate, time_map
+        self._graph: Graph | None = None
+        self._filters: list[FilterContext] = []
+        # one filter halves or doubles at most without skipping samples
+        extreme = max(1 / time_map.slowest, time_map.fastest) * (1 if time_map.steady else _CORRECTION)
+        self._stages = max(1, ceil(log2(extreme)))
+        self._window = 1 << ceil(log2(rate / 24))  # samples that atempo compares, by its source
+        self._origin = self._end = Fraction(0)  # seconds of the output: of the first sample, of what is due
+        self._changed = Fraction(0)  # second of the source
+        self._emitted = 0
+
+    def stretch(self, block: av.AudioFrame, time: Fraction) -> Iterator[av.AudioFrame]:
+        """What becomes of the samples that begin at a second of the source, as far as it is known."""
+        if self._graph is None:
+            self._begin(time)
+        pieces = AudioFifo()
+        block.pts = None
+        pieces.write(block)
+        for piece in pieces.read_many(_PIECE, partial=True):
+            if self._map.steady is None and time - self._changed >= STEP:
+                self._adjust(time)
+            time += Fraction(piece.samples, self._rate)
+            self._end = self._map.output_time(time)
+            yield from self._push(piece)
+
+    def finish(self) -> Iterator[av.AudioFrame]:
+        """The rest of what was given; other samples may follow."""
+        if self._graph is not None:
+            missing = round((self._end - self._origin) * self._rate) - self._emitted
+            rest = AudioFifo()
+            for block in [*self._push(self._silence(2 * self._stages * self._window)), *self._push(None)]:
+                block.pts = None
+                rest.write(block)
+            self._graph = None
+            if missing > 0:
+                tail = rest.read(missing, partial=True)
+                if tail is not None:
+                    yield tail
+
+    def _begin(self, time: Fraction) -> None:
+        self._origin, self._changed, self._emitted = self._map.output_time(time), time, 0
+        share = self._speed(time) ** (1 / self._stages)
+        graph = Graph()
+        source = graph.add_abuffer(
+            sample_rate=self._rate,
+            format=self._format,
+            layout=self._layout,
+            time_base=Fraction(1, self._rate),
+        )
+        self._filters = [graph.add("atempo", f"{share:.9f}") for _ in range(self._stages)]
+        graph.link_nodes(source, *self._filters, graph.add("abuffersink"))
+        graph.configure()
+        self._graph = graph
+        # each filter begins a quarter of its window late
+        lead = self._window / 4 * sum(share**stage for stage in range(self._stages))
+        graph.push(self._silence(round(lead)))
+
+    def _adjust(self, time: Fraction) -> None:
+        """Set the speed so that after a STEP as much has been heard as is due then."""
+        speed, self._changed = self._speed(time), time
+        ahead = self._emitted / self._rate + self._waiting(speed)
+        due = float(self._map.output_time(time + STEP) - self._origin) - ahead
+        wanted = float(STEP) / due if due > 0 else float(self._map.fastest)
+        self._set(min(max(wanted, speed / _CORRECTION), speed * _CORRECTION))
+
+    def _speed(self, time: Fraction) -> float:
+        return float(self._map.speed_at(self._map.output_time(time)))
+
+    def _waiting(self, speed: float) -> float:
+        """Seconds of the output that the filters hold back: about so much of a window each."""
+        share: float = speed ** (1 / self._stages)
+        window = 0.6 * self._window / self._rate
+        return sum((window * share**-stage for stage in range(1, self._stages + 1)), 0.0)
+
+    def _set(self, speed: float) -> None:
+        for filter in self._filters:
+            share = min(max(speed ** (1 / self._stages), 0.5), 2)
+            filter.process_command("tempo", f"{share:.9f}")
+
+    def _silence(self, samples: int) -> av.AudioFrame:
+        block = av.AudioFrame(self._format, self._layout, samples)
+        for plane in block.planes:
+            plane.update(bytes(plane.buffer_size))
+        block.sample_rate, block.time_base = self._rate, Fraction(1, self._rate)
+        return block
+
+    def _push(self, block: av.AudioFrame | None) -> Iterator[av.AudioFrame]:
+        assert self._graph is not None
+        if block is not None:
+            block.pts = None
+        self._graph.push(block)
+        while True:
+            try:
+                out = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            assert isinstance(out, av.AudioFrame)
+            self._emitted += out.samples
+            yield out
