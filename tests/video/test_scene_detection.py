@@ -193,7 +193,7 @@ def encoded(footage: Footage, path: Path) -> Iterator[SourceFrame[int]]:
             yield SourceFrame(number, torch.from_numpy(frame.rgb()), frame.time, frame.duration)
 
 
-def found_in(footage: Footage, path: Path) -> tuple[set[int], set[int]]:
+def find(footage: Footage, path: Path) -> tuple[set[int], set[int]]:
     """The repeats and the cuts that are found."""
     keys: KeyFrames[int] = KeyFrames(encoded(footage, path))
     index, repeats, cuts = 0, set(), set()
@@ -212,7 +212,7 @@ def found_in(footage: Footage, path: Path) -> tuple[set[int], set[int]]:
 def test_cuts_and_repeats_are_found(kind: str, tmp_path: Path) -> None:
     """Every cut, and nothing but cuts; of repeats three in four, for encoders refine a still."""
     footage = KINDS[kind]()
-    repeats, cuts = found_in(footage, tmp_path / "clip.mp4")
+    repeats, cuts = find(footage, tmp_path / "clip.mp4")
     for name, found, true in (("repeats", repeats, footage.repeats), ("cuts", cuts, footage.cuts)):
         right = len(found & true)
         precision, recall = right / max(len(found), 1), right / max(len(true), 1)
