@@ -1,4 +1,4 @@
-"""Write the tables of results into README and model cards, from the reports in docs/results.
+"""Write the tables of results into README, model cards and bundled weights, from the reports in docs/results.
 
     <!-- results clips9: summary origin -->
     ... made from docs/results/clips9.json, and made anew by this script ...
@@ -7,7 +7,8 @@
     python scripts/results.py            writes them
     python scripts/results.py --check    exits with 1 where a file is stale; CI runs it
 
-The reports are the report.json files that `tweenlet evaluate ... --out FOLDER` writes.
+The metadata of bundled weights that the report scored, known by their digest, gets the scores, which
+`tweenlet models` shows. The reports are the report.json files of `tweenlet evaluate ... --out FOLDER`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tweenlet.evaluation.report import Report
+from tweenlet.network import checkpoint
 
 ROOT = Path(__file__).parent.parent
+SCORED = "clips9"
+"""The report whose scores go into the weights."""
 PAGES = ("README.md", "docs/benchmarks.md", "weights/default.md")
 PARTS: dict[str, Callable[[Report], str]] = {
     "summary": Report.summary,
@@ -53,7 +57,28 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
     return {page: text for page, text in made.items() if text != page.read_text()}
 
 
+def scores(root: Path = ROOT) -> dict[Path, str]:
+    """The bundled weights whose metadata has other scores than the report, with those it should have."""
+    report = json.loads((root / "docs/results" / f"{SCORED}.json").read_text())
+    names = {entrant["digest"]: entrant["name"] for entrant in report["entrants"]}
+    wanted = {}
+    for path in sorted((root / "weights").glob("*.safetensors")):
+        name = names.get(checkpoint.digest_of_tensors(checkpoint.load(path)))
+        about = {key: report[key] for key in ("benchmark", "machine", "date")}
+        text = json.dumps(about | report["means"][name], sort_keys=True) if name else ""
+        if text != checkpoint.read_metadata(path).get("scores", ""):
+            wanted[path] = text
+    return wanted
+
+
 if __name__ == "__main__":
+    rescored = scores()
+    for path, text in rescored.items():
+        if "--check" in sys.argv:
+            print(f"{path.name} has stale scores: python scripts/results.py writes them", file=sys.stderr)
+        else:
+            checkpoint.write_metadata(path, {"scores": text})
+            print(path.relative_to(ROOT))
     for page, text in (found := stale()).items():
         if "--check" in sys.argv:
             print(
@@ -63,4 +88,4 @@ if __name__ == "__main__":
         else:
             page.write_text(text)
             print(page.relative_to(ROOT))
-    sys.exit(bool(found) and "--check" in sys.argv)
+    sys.exit(bool(found or rescored) and "--check" in sys.argv)

@@ -453,6 +453,21 @@ def test_help_does_not_wait_for_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+def test_models_are_listed_with_what_is_known_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {"psnr": 30.125, "seconds": 0.5, "benchmark": "nine clips", "machine": "a machine"}
+    notes = {"license": "MIT", "teacher": "a larger one", "scores": json.dumps(scores)}
+    path = tmp_path / "a.safetensors"
+    tweenlet.save(path, tweenlet.STMFNet(tweenlet.MINI), notes)
+    assert run("models", str(path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("model  ")
+    assert lines[1].endswith("30.12      0.500  MIT")
+    assert lines[2:] == [f"{path}: teacher: a larger one", "measured: nine clips, a machine"]
+    assert run("models", "nothing") == 1
+
+
 def test_convert_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     model = tweenlet.STMFNet(tweenlet.MINI)

@@ -146,6 +146,24 @@ def test_save_and_load(tiny, tmp_path):
     assert weights.load(str(path)).config == TINY
 
 
+def test_the_same_network_gives_the_same_bytes(tiny, tmp_path):
+    notes = {letter: letter for letter in "abcdefgh"}
+    for k in range(3):
+        weights.save(tmp_path / f"{k}.safetensors", tiny, dict(sorted(notes.items(), reverse=k % 2)))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_metadata_is_changed_without_the_weights(tiny, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    weights.save(path, tiny, {"license": "mit", "note": "an odd one: é"})
+    weights.write_metadata(path, {"license": "", "teacher": "one"})
+    assert weights.read_metadata(path).keys() == {"config", "note", "teacher", "tweenlet"}
+    assert weights.digest(weights.load(path)) == weights.digest(tiny)
+    (tmp_path / "x.safetensors").write_bytes(b"not one")
+    with pytest.raises(ValueError, match="not a sound safetensors file"):
+        weights.read_metadata(tmp_path / "x.safetensors")
+
+
 def test_load_refuses_what_is_no_checkpoint(tiny, tmp_path):
     good = tmp_path / "good.safetensors"
     weights.save(good, tiny)

@@ -1,4 +1,4 @@
-"""Verbs about network files: convert, cost."""
+"""Verbs about network files: models, convert, cost, push."""
 
 from __future__ import annotations
 
@@ -29,6 +29,52 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
     model = weights.convert(source, notify=print)
     weights.save(target, model, {"source": source.name})
     print(f"{target}: {parameters_of(model):,} parameters")
+
+
+@app.command
+def models(*paths: Path) -> None:
+    """List the bundled weights, and checkpoints, with size, cost, quality, speed and licence.
+
+    Quality and speed are those in the file's metadata, measured on the benchmark and machine listed below.
+
+    Parameters
+    ----------
+    paths
+        Checkpoints to list instead.
+
+    """
+    from tweenlet.network.catalogue import TITLES, describe
+    from tweenlet.network.checkpoint import names
+
+    entries = [describe(name) for name in (map(str, paths) if paths else names())]
+    rows = [TITLES, *(entry.row() for entry in entries)]
+    name_width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for name, *numbers, licence in rows:
+        cells = (cell.rjust(width) for cell, width in zip(numbers, widths, strict=False))
+        print("  ".join((name.ljust(name_width), *cells, licence)))
+    for line in dict.fromkeys(line for entry in entries for line in entry.lines()):
+        print(line)
+
+
+@app.command
+def push(model: str, repo: str, /, *, private: bool = False) -> None:
+    """Upload a checkpoint to the Hugging Face Hub, with a card made from its metadata; prints its address.
+
+    Log in first: hf auth login. Then --model USER/REPO uses it anywhere.
+
+    Parameters
+    ----------
+    model
+        Name of bundled weights, or path to a checkpoint.
+    repo
+        USER/REPO, created if there is none.
+    private
+        Create it private.
+
+    """
+    from tweenlet.network.hub import push as upload
+
+    print(upload(model, repo, private=private))
 
 
 @app.command

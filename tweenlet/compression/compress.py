@@ -162,7 +162,8 @@ def _compress(
     told = progress or (lambda *_: None)
     quality = evaluate(methods, shown, progress=lambda n, total: told("evaluating", n, total or 0))
     table = compaction(teacher.config, student.config, found, timed=True)
-    weights.save(folder / "student.safetensors", student)
+    notes = {"teacher": f"SHA-256 {begun['teacher']}", "origin": command}
+    weights.save(folder / "student.safetensors", student, notes)
     sparsify_log, distill_log = read_log(folder / "sparsify"), read_log(folder / "distill")
     crops = _crops(methods, held_out)
     settings = {

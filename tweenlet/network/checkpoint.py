@@ -1,7 +1,8 @@
 """Weights: a checkpoint is a config plus tensors in one file; and the way from the official names to ours.
 
 Ours is a safetensors file with {"tweenlet": "1", "config": the ModelConfig as JSON} in its metadata, so that
-nothing else is needed to load it. Only this module knows the names in the checkpoints that the authors of
+nothing else is needed to load it; beside them lies what is known of where the weights are from (NOTES). The
+same network gives the same bytes. Only this module knows the names in the checkpoints that the authors of
 ST-MFNet published.
 """
 
@@ -11,6 +12,7 @@ import hashlib
 import json
 import math
 import re
+import struct
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ from tweenlet.network import config
 from tweenlet.network.config import MINI, RIFE, STMFNET, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
+from tweenlet.runtime.extras import import_extra
 from tweenlet.runtime.json_file import parse_json, read_json
 
 FORMAT = "1"
@@ -32,6 +35,11 @@ SHELVES = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "w
 """Where named weights lie: in an installed package, and in a checkout."""
 RIFE_TRAINING_ONLY = ("teacher.", "caltime.")
 """Beginnings of the keys in RIFE's checkpoints that its network does not have."""
+NOTES = ("license", "teacher", "origin", "scores")
+"""Metadata that is shown. License, teacher and origin are phrases; scores is JSON: benchmark,
+metrics, seconds per frame, machine and date, as `scripts/results.py` puts them there."""
+HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.safetensors)(@[\w./-]+)?")
+"""What a repository on the Hugging Face Hub is called, perhaps with a revision."""
 FIRST = 3
 """How many keys an error names of each kind."""
 NUMBERS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
@@ -59,7 +67,7 @@ def save(
     Args:
         path: the file to write.
         model: the network.
-        extra: joins the metadata.
+        extra: joins the metadata, such as :data:`NOTES`.
         dtype: what weights are stored in, as float16 for a file half as large; None = as they are. A network
             that is loaded has float32 weights, whatever its file has.
 
@@ -78,15 +86,44 @@ def save(
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    write_bytes_atomically(Path(path), serialise(tensors, metadata))
+    write_bytes_atomically(Path(path), _sort_metadata(serialise(tensors, metadata)))
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a checkpoint, without its weights. ValueError for another kind of file."""
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a sound safetensors file: {error}") from error
+    if "config" not in metadata:
+        raise ValueError(f"{path} is not a tweenlet checkpoint: its metadata has {sorted(metadata)}")
+    return metadata
+
+
+def write_metadata(path: str | Path, changes: Mapping[str, str]) -> None:
+    """Change entries of a checkpoint's metadata; an empty one goes. The weights stay, byte for byte."""
+    write_bytes_atomically(Path(path), _sort_metadata(Path(path).read_bytes(), changes))
+
+
+def _sort_metadata(data: bytes, changes: Mapping[str, str] | None = None) -> bytes:
+    """A safetensors file whose metadata is sorted, which safetensors itself writes in random order."""
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    entries = {**header["__metadata__"], **(changes or {})}
+    header["__metadata__"] = {key: entries[key] for key in sorted(entries) if entries[key]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[8 + size :]
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNet:
-    """Load bundled weights by name, or a checkpoint by path.
+    """Load bundled weights by name, a checkpoint by path, or one from the Hugging Face Hub.
 
     Args:
         name_or_path: one of :func:`names`, or the path of a file that :func:`save` wrote. A bare word is
-            looked up among the bundled names first.
+            looked up among the bundled names first. "user/repo" or "user/repo@revision", where no such folder
+            is here, is a repository of the Hub, whose model.safetensors is downloaded once (the extra hub).
         device: where the network is put.
 
     Returns:
@@ -300,7 +337,7 @@ def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file behind a shipped name or a path; errors as :func:`load` for neither."""
+    """The file behind a shipped name, a path or a repository of the Hub; errors as :func:`load` for none."""
     path = Path(name_or_path)
     bare = isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", name_or_path)
     shipped = [shelf / f"{name_or_path}.safetensors" for shelf in SHELVES] if bare else []
@@ -309,6 +346,11 @@ def find(name_or_path: str | Path) -> Path:
             return file
     if bare:
         raise ValueError(f"no weights called {name_or_path!r}; there are: {', '.join(names()) or 'none'}")
+    if isinstance(name_or_path, str) and HUB.fullmatch(name_or_path) and not path.parent.exists():
+        import_extra("huggingface_hub")
+        from tweenlet.network.hub import download
+
+        return Path(download(name_or_path))
     raise FileNotFoundError(f"no such file: {path}")
 
 

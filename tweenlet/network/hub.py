@@ -1,0 +1,88 @@
+"""Hub: checkpoints on the Hugging Face Hub, by the mixin of its own library (the extra hub).
+
+    push:   model.safetensors ──> with config.json and README.md, a card of its metadata ──> user/repo
+    load("user/repo[@revision]"):   model.safetensors <── cache <── user/repo
+
+The checkpoint holds all there is to know; the other two files are what the Hub's pages show.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from huggingface_hub import ModelHubMixin, hf_hub_download
+
+from tweenlet.network.checkpoint import find, read_metadata
+
+FILE = "model.safetensors"
+CARD = """---
+library_name: tweenlet
+pipeline_tag: video-to-video
+tags: [video-frame-interpolation]
+{licence}---
+
+# A frame interpolation network for tweenlet
+
+```python
+import tweenlet
+
+model = tweenlet.load("{repo}")
+tweenlet.interpolate_video("in.mp4", "out.mp4", factor=2, model=model)
+```
+
+| | |
+|---|---|
+{rows}
+"""
+"""The model card; the repository's name is put in when it is pushed."""
+
+
+class HubCheckpoint(ModelHubMixin):
+    """A checkpoint as the Hub's library knows models: `push_to_hub`, `save_pretrained`, `from_pretrained`.
+
+    Attributes:
+        path: the safetensors file, as :func:`tweenlet.save` wrote it.
+
+    """
+
+    def __init__(self, path: str, repo: str = "user/repo"):
+        self.path, self._repo = path, repo
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        metadata = read_metadata(self.path)
+        copyfile(self.path, save_directory / FILE)
+        (save_directory / "config.json").write_text(json.dumps(json.loads(metadata["config"]), indent=2))
+        licence = f"license: {json.dumps(metadata['license'])}\n" if "license" in metadata else ""
+        rows = "\n".join(f"| {key} | {_cell(text)} |" for key, text in sorted(metadata.items()))
+        card = CARD.format(licence=licence, repo=self._repo, rows=rows)
+        (save_directory / "README.md").write_text(card)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubCheckpoint:
+        wanted = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        if Path(model_id).is_dir():
+            return cls(str(Path(model_id) / FILE))
+        return cls(hf_hub_download(model_id, FILE, **{name: options.get(name) for name in wanted}))
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def download(name: str) -> str:
+    """The path of the checkpoint of "user/repo" or "user/repo@revision", from the Hub's cache or the Hub.
+
+    OSError or ValueError, as the Hub's library raises them, where there is none or no connection.
+    """
+    repo, _, revision = name.partition("@")
+    return str(HubCheckpoint.from_pretrained(repo, revision=revision or None).path)
+
+
+def push(name_or_path: str, repo: str, *, private: bool = False, token: str | None = None) -> str:
+    """Upload a checkpoint, its config and a model card made from its metadata; returns the commit's URL."""
+    checkpoint = HubCheckpoint(str(find(name_or_path)), repo)
+    return str(checkpoint.push_to_hub(repo, private=private, token=token))
