@@ -18,6 +18,7 @@ NAMES = [
     "ModelConfig",
     "STMFNet",
     "Summary",
+    "interpolate",
     "interpolate_pair",
     "interpolate_video",
     "load",

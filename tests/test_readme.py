@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standins
 
 from tweenlet import video
 from tweenlet.cli import app
@@ -63,9 +64,12 @@ def every(find: Callable[[str], list[str]]) -> list[object]:
 @pytest.mark.parametrize("snippet", every(lambda text: blocks("python", text=text)))
 def test_python_on_the_pages_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in re.findall(r'(?:interpolate_video|read)\(\s*"([^"]+\.\w+)"', snippet):
+    for name in re.findall(r'(?:interpolate_video|read|VideoDecoder|imiter)\(\s*"([^"]+\.\w+)"', snippet):
         small_clip(tmp_path / name)
+    standins.install(monkeypatch)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    for name in re.findall(r'"(cat.mp4|out.mp4|dense.nc)"', snippet):
+        assert standins.exists(name)
 
 
 @pytest.mark.parametrize("command", every(commands))

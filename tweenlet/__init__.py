@@ -17,6 +17,7 @@ from tweenlet.runtime.openmp import set_passive_wait
 if TYPE_CHECKING:
     __version__: str
     from tweenlet.interpolation.interpolator import Interpolator
+    from tweenlet.interpolation.sequences import interpolate
     from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
     from tweenlet.network.checkpoint import load, names, save
     from tweenlet.network.config import MINI, STMFNET, ModelConfig
@@ -29,6 +30,7 @@ __all__ = [
     "ModelConfig",
     "STMFNet",
     "Summary",
+    "interpolate",
     "interpolate_pair",
     "interpolate_video",
     "load",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "network.config": ("MINI", "STMFNET", "ModelConfig"),
     "interpolation.interpolator": ("Interpolator",),
+    "interpolation.sequences": ("interpolate",),
     "interpolation.video": ("Summary", "interpolate_pair", "interpolate_video"),
     "network.stmfnet": ("STMFNet",),
     "network.checkpoint": ("load", "names", "save"),

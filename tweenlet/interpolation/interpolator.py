@@ -269,10 +269,15 @@ def check_picture(frame: NDArray[Any] | Tensor, number: int, shape: Sequence[int
         raise ValueError(
             f"frame {number} is {w}x{h}, the frames before it are {width}x{height}: resize or crop all to one"
         )
+    check_values(frame, number)
+
+
+def check_values(frame: NDArray[Any] | Tensor, number: int, slack: float = SLACK) -> None:
+    """Raise ValueError if a frame has values that are not finite, or more than ``slack`` outside [0, 1]."""
     low, high = float(frame.min()), float(frame.max())
     if not isfinite(low + high):
         raise ValueError(f"frame {number} holds NaN or infinite values: fill them first (numpy.nan_to_num)")
-    if low < -SLACK or high > 1 + SLACK:
+    if low < -slack or high > 1 + slack:
         raise ValueError(
             f"expected frames in [0, 1], got values from {low:g} to {high:g} in frame {number}: scale them, "
             "as in frame / 255"

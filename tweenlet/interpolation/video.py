@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -177,7 +178,7 @@ def interpolate_video(
         rate_out, written, total = timing.output_rate(rate_in), 0, None
         if reader.frame_count:
             length = timing.time_map.output_time((reader.frame_count - (not loop)) / rate_in)
-            total = round(length * rate_out) + (not loop)
+            total = ceil(length * rate_out) + (not loop)
         writer = video.write(dst, reader, rate_out, overwrite=overwrite, time_map=timing.time_map)
         with writer, WriteQueue(partial(_write, writer)) as queue:
             for written, output in enumerate(timeline, start=1):

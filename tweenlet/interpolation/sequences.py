@@ -1,0 +1,331 @@
+"""Sequences: frames as people have them in Python, in and out in the same form.
+
+    arrays, tensors, PIL images ── Form ──> pictures (C, H, W) in [0, 1] ── Timeline ── Form ──> the same kind
+
+Frames that were given come out as they are; what is made gets their type, layout, range and device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain
+from math import ceil
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from tweenlet.interpolation.channels import ChannelGroups
+from tweenlet.interpolation.interpolator import Interpolator, check_values
+from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.timeline import Timeline
+from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
+from tweenlet.network import checkpoint as weights
+from tweenlet.runtime.devices import resolve_device
+
+CHANNELS = (1, 3, 4)
+"""Numbers by which an axis is taken for that of the channels."""
+_MODES = {"L": 1, "RGB": 3, "RGBA": 4}
+_LOADING = Lock()
+
+
+def interpolate(
+    frames: Any,
+    *,
+    fps: Rate | None = None,
+    to: Rate | None = None,
+    factor: int | None = None,
+    channels: str | None = None,
+    value_range: tuple[float, float] | None = None,
+    missing: bool = False,
+    cuts: bool = True,
+    repeats: str = "keep",
+    model: str | Path | nn.Module | Interpolator = "default",
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    tile: int | str | None = "auto",
+    progress: Callable[[int, int | None], None] | None = None,
+    cancel: Event | None = None,
+) -> Any:
+    """Make a sequence of frames denser; what comes out is of the kind that went in.
+
+    Several threads may call it at once.
+
+    Args:
+        frames: an array or a tensor of frames, (T, H, W, C), (T, C, H, W) or gray (T, H, W), with an axis of
+            clips before these or without; a list or tuple of frames (arrays, tensors or PIL images), or of
+            such lists; an iterator of frames, for which one is returned; what has an attribute ``frames``, as
+            the outputs of diffusers.
+            Values: integers of 8 or 16 bits, or floats of any size in [0, 1].
+        fps: frames per second of the source, with ``to``.
+        to: frames per second wanted, ``fps`` or more. Frames whose times it meets are kept.
+        factor: output frames per source frame instead, 2 or more; 2 if nothing is given.
+        channels: "first" or "last"; by default the axis of 1, 3 or 4 is taken, the first of a tensor and the
+            last of an array where both are.
+        value_range: lowest and highest value, for others than those above.
+        missing: NaN marks missing values; they are missing in what is made, too. Otherwise NaN is refused.
+        cuts: whether hard cuts are found, and no frames made across them.
+        repeats: "keep", "smooth" or "ignore", as in :func:`tweenlet.interpolate_video`.
+        model: name of bundled weights, path to a checkpoint, a network, or an :class:`Interpolator`, which
+            has its own device, precision and tiles.
+        device: where the network runs; None = a CUDA device if there is one, else the CPU.
+        dtype: precision of the network.
+        tile: longest side of a tile in pixels, "auto" or None.
+        progress: called after each frame with the number of frames and the total, None where unknown.
+        cancel: once it is set, :class:`concurrent.futures.CancelledError` is raised before the next frame.
+
+    Returns:
+        Of an array or a tensor one, of a list a list, of an iterator an iterator: n frames become
+        factor * (n - 1) + 1, or those of ``to``. Frames of the source are unchanged; the others have their
+        type, layout, range and device.
+
+    Raises:
+        ValueError: frames of another kind, of different sizes, with NaN or values out of range; no frames.
+        CancelledError: after ``cancel``.
+
+    Examples:
+        >>> clip = np.random.rand(16, 48, 64, 3).astype(np.float32)  # a second at 16 frames per second
+        >>> tweenlet.interpolate(clip, fps=16, to=24).shape
+        (24, 48, 64, 3)
+        >>> tweenlet.interpolate(list(clip[:2]), factor=4)[1].shape
+        (48, 64, 3)
+
+    """
+    if (fps is None) != (to is None):
+        raise ValueError(
+            "expected fps and to, the frames per second of the source and those wanted, or factor"
+        )
+    rate = Fraction(1) if fps is None else exact_rate(fps)
+    timing = OutputTiming(factor, None if to is None else exact_rate(to))
+    if missing and value_range is None:
+        value_range = (0.0, 1.0)
+    network = _interpolator(model, device, dtype, tile)
+    timing.check(rate, 1 / rate, network.takes_time, "the sequence")
+
+    def run(clip: Iterable[Any], count: int | None) -> Iterator[Any]:
+        total = None if count is None else ceil((count - 1) * timing.output_rate(rate) / rate) + 1
+        copied = map(_copy, clip) if count is None else clip  # an iterator may use one buffer for all
+        source = _Source(copied, channels, value_range, missing, network.device, rate)
+        timeline = Timeline(source, ChannelGroups(network), timing, rate, cuts=cuts, repeats=repeats)
+        for number, output in enumerate(timeline, start=1):
+            if cancel is not None and cancel.is_set():
+                raise CancelledError(f"cancelled after {number - 1} frames")
+            yield output.source.original if output.source else source.form.restore(output.picture)
+            if progress is not None:
+                progress(number, total)
+        if not source.count:
+            raise ValueError("expected frames, got none")
+
+    return _map_clips(getattr(frames, "frames", frames), run)
+
+
+def _map_clips(frames: Any, run: Callable[[Iterable[Any], int | None], Iterator[Any]]) -> Any:
+    """Run on one clip, or on each of several, and put the results in the form of what came."""
+    if isinstance(frames, (np.ndarray, Tensor)):
+        if frames.ndim == 5:
+            return _stack([_map_clips(clip, run) for clip in frames], frames)
+        if frames.ndim not in (3, 4) or (frames.ndim == 3 and frames.shape[-1] in (3, 4)):
+            raise ValueError(
+                "expected frames as (T, H, W, C), (T, C, H, W) or gray (T, H, W), got one array "
+                f"{tuple(frames.shape)}"
+            )
+        return _stack(list(run(frames, len(frames))), frames)
+    if isinstance(frames, (list, tuple)):
+        if frames and (isinstance(frames[0], (list, tuple)) or getattr(frames[0], "ndim", 0) == 4):
+            return type(frames)([_map_clips(clip, run) for clip in frames])
+        return type(frames)(list(run(frames, len(frames))))
+    if isinstance(frames, Iterable) and not isinstance(frames, (str, bytes, Path, dict)):
+        return run(frames, None)
+    hint = "; for files there is tweenlet.interpolate_video" if isinstance(frames, (str, Path)) else ""
+    raise ValueError(
+        f"expected an array, a tensor, a list or an iterator of frames, got {type(frames).__name__}{hint}"
+    )
+
+
+def _copy(frame: Any) -> Any:
+    return frame.clone() if isinstance(frame, Tensor) else frame.copy() if hasattr(frame, "copy") else frame
+
+
+def _stack(frames: list[Any], template: NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
+    return torch.stack(frames) if isinstance(template, Tensor) else np.stack(frames)
+
+
+class _Source:
+    """The frames of one clip as a timeline takes them, and how what is made gets their form."""
+
+    def __init__(
+        self,
+        frames: Iterable[Any],
+        channels: str | None,
+        value_range: tuple[float, float] | None,
+        missing: bool,
+        device: torch.device,
+        rate: Fraction,
+    ) -> None:
+        self._frames = iter(frames)
+        self._options = channels, value_range, missing
+        self._device, self._step = device, 1 / rate
+        self.count = 0
+        """Frames so far."""
+
+    def __iter__(self) -> Iterator[SourceFrame[Any]]:
+        first = next(self._frames, None)
+        if first is None:
+            return
+        self.form = Form.of(first, *self._options)
+        for frame in chain([first], self._frames):
+            picture = self.form.picture(frame, self.count).to(self._device, torch.float32)
+            yield SourceFrame(frame, picture, self.count * self._step, self._step)
+            self.count += 1
+
+
+@dataclass(frozen=True)
+class Form:
+    """What frames look like: of which type, in which layout and range."""
+
+    like: Any
+    """The first frame."""
+    axis: int | None
+    """That of the channels; None for gray frames (H, W)."""
+    low: float
+    high: float
+    """Values that stand for 0 and 1."""
+    any_value: bool
+    """Whether values outside them are accepted."""
+    missing: bool
+    """Whether NaN marks missing values, which are then one more channel."""
+
+    @classmethod
+    def of(
+        cls, frame: Any, channels: str | None, value_range: tuple[float, float] | None, missing: bool
+    ) -> Form:
+        """The form of a sequence that begins with a frame; ValueError if it is none."""
+        if channels not in (None, "first", "last"):
+            raise ValueError(f"expected channels to be 'first' or 'last', got {channels!r}")
+        if value_range is not None and not value_range[0] < value_range[1]:
+            raise ValueError(f"expected value_range as (lowest, highest), got {value_range}")
+        if isinstance(frame, Image.Image):
+            return cls(frame, -1 if _mode(frame) != "L" else None, 0, 255, False, False)
+        if not isinstance(frame, (np.ndarray, Tensor)):
+            raise ValueError(f"expected frames as arrays, tensors or PIL images, got {type(frame).__name__}")
+        low, high = value_range or _type_range(frame)
+        axis = _channel_axis(tuple(frame.shape), isinstance(frame, Tensor), channels)
+        return cls(frame, axis, low, high, value_range is not None, missing)
+
+    def picture(self, frame: Any, number: int) -> Tensor:
+        """A frame as float32 (C, H, W) in [0, 1]; ValueError if it is not like the first."""
+        if type(frame) is not type(self.like) and not isinstance(frame, Image.Image):
+            raise ValueError(
+                f"frame {number} is a {type(frame).__name__}, the first is a {type(self.like).__name__}"
+            )
+        values = _values(frame, _mode(self.like) if isinstance(self.like, Image.Image) else "")
+        expected = _values(self.like, _mode(self.like)) if isinstance(self.like, Image.Image) else self.like
+        if tuple(values.shape) != tuple(expected.shape):
+            raise ValueError(
+                f"frame {number} is {tuple(values.shape)}, the frames before it are {tuple(expected.shape)}: "
+                "resize or crop all to one size"
+            )
+        picture = values.unsqueeze(0) if self.axis is None else values.movedim(self.axis, 0)
+        picture = (picture.to(torch.float32) - self.low) / (self.high - self.low)
+        if self.missing:
+            gone = picture.isfinite().logical_not().any(0, keepdim=True)
+            picture = torch.cat([picture.nan_to_num(0.0, 0.0, 0.0), gone.to(torch.float32)])
+        elif self.any_value:
+            check_values(picture, number, slack=float("inf"))
+        else:
+            check_values(picture, number)
+        return picture
+
+    def restore(self, picture: Tensor) -> Any:
+        """A picture (C, H, W) that was made, in the form of the frames."""
+        if self.missing:
+            picture = picture[:-1].masked_fill(picture[-1:] > 0.5, float("nan"))
+        values = picture * (self.high - self.low) + self.low
+        values = values[0] if self.axis is None else values.movedim(0, self.axis)
+        if isinstance(self.like, Image.Image):
+            return Image.fromarray(values.round().clamp(0, 255).to("cpu", torch.uint8).contiguous().numpy())
+        if isinstance(self.like, Tensor):
+            if not self.like.is_floating_point():
+                values = values.round().clamp(*_integer_range(self.like))
+            return values.to(self.like.device, self.like.dtype).contiguous()
+        array = values.cpu().numpy()
+        if self.like.dtype.kind in "ui":
+            array = np.rint(array).clip(*_integer_range(self.like))
+        return np.ascontiguousarray(array.astype(self.like.dtype, copy=False))
+
+
+def _values(frame: Any, mode: str) -> Tensor:
+    if isinstance(frame, Image.Image):
+        frame = np.array(frame if frame.mode == mode else frame.convert(mode))
+    if isinstance(frame, Tensor):
+        return frame.detach()
+    if frame.dtype == np.uint16:  # torch has little for it
+        frame = frame.astype(np.int32)
+    return torch.from_numpy(np.array(frame, dtype=frame.dtype.newbyteorder("="), order="C"))
+
+
+def _mode(image: Image.Image) -> str:
+    if image.mode in _MODES:
+        return image.mode
+    return "RGBA" if image.has_transparency_data else "RGB"
+
+
+def _integer_range(frame: NDArray[Any] | Tensor) -> tuple[int, int]:
+    info = torch.iinfo(frame.dtype) if isinstance(frame, Tensor) else np.iinfo(frame.dtype)
+    return int(info.min), int(info.max)
+
+
+def _type_range(frame: NDArray[Any] | Tensor) -> tuple[float, float]:
+    """The values that stand for 0 and 1 in a type."""
+    name = str(frame.dtype).removeprefix("torch.")
+    is_float = frame.is_floating_point() if isinstance(frame, Tensor) else frame.dtype.kind == "f"
+    if is_float:
+        return 0.0, 1.0
+    if name in ("uint8", "uint16"):
+        return 0.0, float(_integer_range(frame)[1])
+    raise ValueError(
+        f"expected floats in [0, 1] or unsigned integers of 8 or 16 bits, got {name}: "
+        "say value_range=(lowest, highest)"
+    )
+
+
+def _channel_axis(shape: tuple[int, ...], is_tensor: bool, channels: str | None) -> int | None:
+    if len(shape) == 2:
+        return None
+    if len(shape) != 3:
+        raise ValueError(f"expected frames (H, W, C), (C, H, W) or gray (H, W), got {shape}")
+    if channels is not None:
+        return 0 if channels == "first" else -1
+    fits = [axis for axis in ((0, -1) if is_tensor else (-1, 0)) if shape[axis] in CHANNELS]
+    if not fits:
+        raise ValueError(f"got frames {shape}: say where the channels are, channels='first' or 'last'")
+    return fits[0]
+
+
+def _interpolator(
+    model: str | Path | nn.Module | Interpolator,
+    device: str | torch.device | None,
+    dtype: torch.dtype,
+    tile: int | str | None,
+) -> Interpolator:
+    if isinstance(model, Interpolator):
+        return model
+    if isinstance(model, nn.Module):
+        return Interpolator(model, device=resolve_device(device), dtype=dtype, tile=tile)
+    with _LOADING:
+        return _loaded(str(model), str(resolve_device(device)), dtype, tile)
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str, device: str, dtype: torch.dtype, tile: int | str | None) -> Interpolator:
+    """The network of a name, loaded once for calls one after the other."""
+    return Interpolator(weights.load(model, device=device), device=device, dtype=dtype, tile=tile)
