@@ -158,7 +158,7 @@ def learn(case: str, precision: Any, folder: str) -> None:
         batches = prefetch(BatchSampler(CropDataset(Path(folder)), BATCH, CROPS[case]), 0, options.steps)
         for _ in sys.stdin:
             wall, cpu = time.perf_counter(), time.process_time()
-            values = state.train_step(next(batches), objective)
+            values = state.train_step(next(batches).to("cpu"), objective)
             took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
             learnt = {what: values[what] for what in ("loss", "gradient")}
             print(json.dumps(took | learnt), flush=True)

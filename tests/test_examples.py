@@ -37,7 +37,7 @@ def text_of(name: str) -> str:
 
 @pytest.fixture
 def footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """in.mp4, of four frames, and before.png and after.png in the current folder."""
+    """in.mp4, of four frames, before.png and after.png, and three clips in clips, in the current folder."""
     monkeypatch.chdir(tmp_path)
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     pictures = [
@@ -52,6 +52,12 @@ def footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for picture in pictures:
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")))
         output.mux(stream.encode(None))
+    for number in range(3):
+        Path(f"clips/{number}").mkdir(parents=True)
+        for frame in range(8):
+            picture = 128 + 100 * np.sin((x + (number + 1) * y - 2 * frame) / 5)
+            colours = np.stack([picture, 255 - picture, picture], -1).astype(np.uint8)
+            Image.fromarray(colours).save(f"clips/{number}/{frame}.png")
     for name, picture in zip(("before.png", "after.png"), pictures, strict=False):
         Image.fromarray(picture.astype(np.uint8)).save(name)
 

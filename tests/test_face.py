@@ -14,16 +14,28 @@ import tweenlet
 NAMES = [
     "MINI",
     "STMFNET",
+    "Budget",
+    "DataOptions",
+    "DistillOptions",
     "Interpolator",
     "ModelConfig",
+    "Plan",
+    "Recipe",
     "STMFNet",
+    "SparsifyOptions",
     "Summary",
+    "TrainOptions",
+    "compress",
+    "distill",
     "interpolate",
     "interpolate_pair",
     "interpolate_video",
     "load",
+    "load_pruned",
     "names",
     "save",
+    "sparsify",
+    "train",
 ]
 
 

@@ -16,29 +16,58 @@ from tweenlet.runtime.openmp import set_passive_wait
 
 if TYPE_CHECKING:
     __version__: str
+    from tweenlet.compression.api import compress, distill, sparsify, train
+    from tweenlet.compression.budget import Budget
+    from tweenlet.compression.modules import load_pruned
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.interpolation.sequences import interpolate
     from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
     from tweenlet.network.checkpoint import load, names, save
     from tweenlet.network.config import MINI, STMFNET, ModelConfig
     from tweenlet.network.stmfnet import STMFNet
+    from tweenlet.training.options import (
+        DataOptions,
+        DistillOptions,
+        Plan,
+        Recipe,
+        SparsifyOptions,
+        TrainOptions,
+    )
 
 __all__ = [
     "MINI",
     "STMFNET",
+    "Budget",
+    "DataOptions",
+    "DistillOptions",
     "Interpolator",
     "ModelConfig",
+    "Plan",
+    "Recipe",
     "STMFNet",
+    "SparsifyOptions",
     "Summary",
+    "TrainOptions",
+    "compress",
+    "distill",
     "interpolate",
     "interpolate_pair",
     "interpolate_video",
     "load",
+    "load_pruned",
     "names",
     "save",
+    "sparsify",
+    "train",
 ]
 
 _HOMES = {
+    "compression.api": ("compress", "distill", "sparsify", "train"),
+    "compression.budget": ("Budget",),
+    "compression.modules": ("load_pruned",),
+    "training.options": (
+        *("DataOptions", "DistillOptions", "Plan", "Recipe", "SparsifyOptions", "TrainOptions"),
+    ),
     "network.config": ("MINI", "STMFNET", "ModelConfig"),
     "interpolation.interpolator": ("Interpolator",),
     "interpolation.sequences": ("interpolate",),

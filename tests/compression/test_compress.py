@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 
 from tweenlet.compression import compress as module
 from tweenlet.compression.budget import Budget
-from tweenlet.compression.compress import compress, fresh
+from tweenlet.compression.compress import compress, compress_to_each, fresh
 from tweenlet.compression.prune import prune
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import RIFE, TINY, FlowLevel, IntermediateFlowConfig
@@ -70,7 +71,8 @@ def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples,
     assert whole.compaction.after == student.config
     assert [entrant.name for entrant in whole.quality.entrants] == ["teacher", "student", "blend"]
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
-    assert [line.split(":")[0] for line in heard] == ["sparsified", "compacted", "distilled"]
+    words = [re.split(r":| of ", line)[0] for line in heard]
+    assert words == ["sparsified", "a density", "compacted", "distilled"]
     for name in ("report.md", "report.json", "report.html", "densities.png"):
         assert (tmp_path / "whole" / name).stat().st_size > 500
     report = json.loads((tmp_path / "whole" / "report.json").read_text())
@@ -90,7 +92,7 @@ def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples,
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert again.quality.mean("psnr", "student") == whole.quality.mean("psnr", "student")
 
-    with pytest.raises(ValueError, match=r"holds another compression, which differs in density, budget"):
+    with pytest.raises(ValueError, match=r"holds another run: density was 0.3, now 0.5"):
         compress(teacher, samples, samples, tmp_path / "parts", None, replace(PLAN, density=0.5), COURSE)
 
 
@@ -139,6 +141,26 @@ def test_other_ways_to_the_same_budget(samples, teacher, method):
     batches = [BatchSampler(samples, 1, 64, 0).batch_at(0)]
     found = prune(teacher, method, BUDGET, batches, build_objective(DISTILL))
     assert 70_000 < sum(p.numel() for p in found.parameters()) <= 90_000
+
+
+@pytest.mark.slow
+def test_several_budgets_and_the_groups_of_a_penalty(samples, tmp_path, teacher):
+    plan = Plan(
+        prune="group", passes=1, sparsify=replace(SPARSIFY, steps=4), distill=replace(DISTILL, steps=2)
+    )
+    budgets = {name: Budget.parse("params", name) for name in ("70%", "50%")}
+    reports = compress_to_each(teacher, samples, samples, tmp_path, budgets, plan, COURSE)
+    assert reports is not None
+    sizes = [report.compaction.rows[-1].parameters for report in reports.values()]
+    for (before, after), share in zip(sizes, (0.7, 0.5), strict=True):
+        assert after <= share * before
+    table = (tmp_path / "tradeoff.md").read_text()
+    assert table.count("\n| ") == 3
+    assert (tmp_path / "tradeoff.png").stat().st_size > 5000
+    assert (tmp_path / "50%" / "report.html").exists()
+    scores = [path.stat().st_mtime_ns for path in tmp_path.rglob("scores/*.jsonl")]
+    assert compress_to_each(teacher, samples, samples, tmp_path, budgets, plan, COURSE) is not None
+    assert len(list(tmp_path.rglob("scores/*.jsonl"))) == len(scores)  # known already
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from tweenlet.compression.densities import Densities, Density, counted, widths_o
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import combinations, pieces
 from tweenlet.compression.saliency import saliency
-from tweenlet.compression.search import describe, prune
+from tweenlet.compression.search import cut, describe, search
 from tweenlet.compression.widths import Spending, compact
 from tweenlet.network.config import RIFE, STMFNET, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
@@ -46,7 +46,7 @@ def with_dead_channels() -> STMFNet:
 
 
 def limit(config: ModelConfig) -> Spending:
-    return Spending(Budget("params", Budget("params", 1).spent(config)), lambda _: None)
+    return Spending(Budget("params", Budget("params", 1).spent(config)))
 
 
 def test_channels_that_do_nothing_go_first_and_are_not_missed(samples):
@@ -54,7 +54,8 @@ def test_channels_that_do_nothing_go_first_and_are_not_missed(samples):
     narrow = with_widths(SMALL_RIFE, {**widths_of(SMALL_RIFE), "level.4": 16})
     batches = [BatchSampler(samples, 2, 64, 0).batch_at(step) for step in range(2)]
     heard: list[str] = []
-    smaller = prune(network, limit(narrow), lambda n: saliency(n, batches, OBJECTIVE), heard.append)
+    rounds = search(network, limit(narrow), lambda n: saliency(n, batches, OBJECTIVE), heard.append)
+    smaller = cut(network, rounds)
     assert smaller.config == narrow
     assert heard[0].endswith("level.4 24 -> 16")
     frames = batches[0].frames
@@ -85,8 +86,8 @@ def test_a_family_of_several_branches_is_searched_too(samples):
     torch.manual_seed(0)
     network = STMFNet(TINY).eval()
     batches = [BatchSampler(samples, 1, 64, 0).batch_at(0)]
-    spent = Spending(Budget.parse("params", "70%").of(TINY), lambda _: None)
-    smaller = prune(network, spent, lambda n: saliency(n, batches, OBJECTIVE))
+    spent = Spending(Budget.parse("params", "70%").of(TINY))
+    smaller = cut(network, search(network, spent, lambda n: saliency(n, batches, OBJECTIVE)))
     assert spent(smaller.config) <= spent.budget.limit
     assert smaller.config != TINY
 

@@ -7,8 +7,9 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, validators
 
@@ -27,7 +28,7 @@ from tweenlet.training.options import (
 
 if TYPE_CHECKING:
     from tweenlet.compression.budget import Budget
-    from tweenlet.training.data.dataset import CropDataset
+    from tweenlet.training.data.dataset import CropDataset, Dataset
     from tweenlet.training.loop import Result, StepInfo
 
 Data = Annotated[
@@ -58,6 +59,38 @@ Ms = Annotated[
         help="Maximum milliseconds for one new frame, measured on this machine's CPU, such as 500@480p.",
     ),
 ]
+SEVERAL = {"consume_multiple": True, "negative": ""}
+SeveralParams = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=BUDGET, help="Maximum number of parameters, such as 2M or 50%. May be several.", **SEVERAL
+    ),
+]
+SeveralMacs = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=BUDGET, help="Maximum multiply-adds for one new frame, such as 50G@480p or 50%.", **SEVERAL
+    ),
+]
+SeveralMs = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=BUDGET,
+        help="Maximum milliseconds for one new frame, such as 500@480p: CPU time over threads, by a table of "
+        "this machine's times of each part; the network that is chosen is measured.",
+        **SEVERAL,
+    ),
+]
+RecipeName = Annotated[
+    Literal["store", "paper"],
+    Parameter(
+        group=Group("Samples", sort_key=1),
+        help="paper: as ST-MFNet Mini was trained. Every septuplet and quintuplet of DATA once an epoch, "
+        "a new crop of 256 each time, flips and reversal only, Adamax at 1e-3, halved every 20 epochs, "
+        "without decay or clipping. What you ask for yourself stays.",
+    ),
+]
+Anyway = Annotated[bool, Parameter(negative="", help="Go on in OUT although the run there differs.")]
 SPARSIFIED = 0.99
 """A network of which more than this share of the weights is not zero was never sparsified."""
 COURSE, OPTIONS, PLAN = DataOptions(), TrainOptions(), Plan()
@@ -98,7 +131,9 @@ def train(
     config: str,
     /,
     *data: Data,
-    out: Path = Path("run"),
+    out: Path = Path("trained"),
+    recipe: RecipeName = "store",
+    anyway: Anyway = False,
     data_options: Sampling = COURSE,
     options: Learning = OPTIONS,
 ) -> None:
@@ -121,12 +156,15 @@ def train(
     from tweenlet.training.data.build import make_sampler
     from tweenlet.training.loop import train as learn
 
-    resolve_device(options.device)
-    torch.manual_seed(data_options.seed)
-    model = network_of(config)
+    data_options, options = _follow(recipe, data_options), _follow(recipe, options)
     with _set_up("training", data_options, data, out) as (samples, held_out, progress):
-        done = learn(model, make_sampler(data_options, samples), held_out, options, out, _ticking(progress))
-        _print_result(done, out)
+        resolve_device(options.device)
+        torch.manual_seed(data_options.seed)
+        result = learn(
+            network_of(config), make_sampler(data_options, samples), held_out, options, out,
+            _ticking(progress), anyway=anyway,
+        )  # fmt: skip
+        _print_result(result, out)
 
 
 @app.command
@@ -134,8 +172,10 @@ def sparsify(
     model: str,
     /,
     *data: Data,
-    out: Path = Path("run"),
+    out: Path = Path("sparsified"),
     density: float = 0.1,
+    recipe: RecipeName = "store",
+    anyway: Anyway = False,
     data_options: Sampling = COURSE,
     options: Sparsifying = PLAN.sparsify,
 ) -> None:
@@ -162,15 +202,17 @@ def sparsify(
     from tweenlet.training.data.build import make_sampler
     from tweenlet.training.loop import read_log
 
-    resolve_device(options.device)
+    data_options, options = _follow(recipe, data_options), _follow(recipe, options)
     check_no_foreign_files(
         out, ("densities.json", "densities.md", "densities.png", "densities-over-training.png")
     )
     network = weights.load(model)
     with _set_up("sparsifying", data_options, data, out) as (samples, held_out, progress):
+        resolve_device(options.device)
         done = prune(
-            network, make_sampler(data_options, samples), held_out, options, out, density, _ticking(progress)
-        )
+            network, make_sampler(data_options, samples), held_out, options, out, density,
+            _ticking(progress), anyway,
+        )  # fmt: skip
         if not distributed.rank():
             by_part, log = densities(done.model), read_log(out)
             files = {
@@ -237,7 +279,10 @@ def compact(
             raise ValueError(f"{model} was never sparsified ({share}): give a budget, or sparsify it first")
         say(f"{model} was never sparsified ({share}): every width shrinks alike")
     budget = None if budget is None else budget.of(sparse.config)
-    after = narrow(sparse.config, by_part, budget, say)
+    if budget is None:
+        after = narrow(sparse.config, by_part, None, say)
+    else:
+        after = budget.meet(lambda aim: narrow(sparse.config, by_part, aim, say), lambda config: config, say)
     weights.save(out, inherit(sparse, after) if init == "inherit" else fresh(after, seed))
     print(compaction(sparse.config, after, by_part, width_and_height, timed=True).markdown(), end="")
 
@@ -291,6 +336,8 @@ def prune(
 
     if method == "obproxsg":
         raise ValueError("obproxsg takes a training: use tweenlet sparsify, then tweenlet compact")
+    if method == "group":
+        raise ValueError("group takes a training: use tweenlet compress --prune group")
     if head and not four_frames:
         raise ValueError("a head goes with --four-frames only")
     check_free(out, overwrite)
@@ -313,8 +360,10 @@ def distill(
     teacher: list[str] | None = None,
     teacher_frames: list[Path] | None = None,
     teacher_weight: list[float] | None = None,
-    out: Path = Path("run"),
+    out: Path = Path("distilled"),
     alpha: float = 0.1,
+    recipe: RecipeName = "store",
+    anyway: Anyway = False,
     filter_teacher: bool = False,
     attention: list[str] | None = None,
     flow_weight: float = 0.0,
@@ -365,10 +414,11 @@ def distill(
         raise ValueError(
             "expected --teacher or --teacher-frames, and a --teacher-weight for each or for none"
         )
-    resolve_device(options.device)
-    torch.manual_seed(data_options.seed)
-    model = network_of(student)
+    data_options, options = _follow(recipe, data_options), _follow(recipe, options)
     with _set_up("distilling", data_options, data, out) as (samples, held_out, progress):
+        resolve_device(options.device)
+        torch.manual_seed(data_options.seed)
+        model = network_of(student)
         preparing = _preparing(progress)
         teachers = load_teachers(
             teacher or (), teacher_frames or (), samples, precompute_teacher, options.device, timed, preparing
@@ -378,6 +428,7 @@ def distill(
         done = learn(
             model, teachers.teachers, batches, held_out, options, out, _ticking(progress),
             alpha=alpha, weights=teacher_weight, filter_teacher=filter_teacher, intermediate=losses,
+            identity={"teachers": list(teachers.identities)}, anyway=anyway,
         )  # fmt: skip
         _print_result(done, out)
 
@@ -388,12 +439,18 @@ def compress(
     /,
     *data: Data,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    params: Params = None,
-    macs: Macs = None,
-    ms: Ms = None,
+    params: SeveralParams = (),
+    macs: SeveralMacs = (),
+    ms: SeveralMs = (),
+    latency_command: str | None = None,
+    latency_device: str = "cpu",
+    network: str | None = None,
+    weights: Path | None = None,
     benchmark: str | None = None,
     teacher_frames: list[Path] | None = None,
     precompute_teacher: bool = False,
+    recipe: RecipeName = "store",
+    anyway: Anyway = False,
     data_options: Sampling = COURSE,
     plan: Annotated[Plan, Parameter(name="*", group=Group("Stages", sort_key=3))] = PLAN,
 ) -> None:
@@ -402,9 +459,19 @@ def compress(
     Parameters
     ----------
     teacher
-        Trained checkpoint, or name of bundled weights.
+        Trained checkpoint, or name of bundled weights. With --network, footage too.
     out
-        Folder for student.safetensors, report.html, report.md, report.json and the stages.
+        Folder for student.safetensors, report.html, report.md, report.json and the stages. With several
+        budgets (--params 1M 500k 200k), a folder for each, and tradeoff.md, .json and .png of them all.
+    latency_command
+        Measures milliseconds on any other device, for --ms: a command with {onnx} in it, which prints them.
+    latency_device
+        Whose milliseconds --ms means: cpu, or cuda by the GPU's own clock.
+    network
+        Any other network, as FILE.py:CLASS, of two or four frames and perhaps a time; the file is executed.
+        Needs the extra `compress`.
+    weights
+        Its weights: a state dict or safetensors.
     benchmark
         Benchmark for teacher and student, such as clips:FOLDER; default: the held-out samples.
     teacher_frames
@@ -413,16 +480,25 @@ def compress(
         Run the teacher over all samples once, before training, and store its frames beside the samples.
 
     """
-    from tweenlet.compression.compress import compress as make
+    from tweenlet.compression.compress import compress as run
+    from tweenlet.compression.compress import compress_to_each
     from tweenlet.compression.teachers import load_teachers
     from tweenlet.evaluation.benchmarks import benchmark as open_benchmark
-    from tweenlet.network import checkpoint as weights
+    from tweenlet.network.checkpoint import load
     from tweenlet.runtime.devices import resolve_device
+    from tweenlet.training import distributed
 
-    resolve_device(plan.sparsify.device), resolve_device(plan.distill.device)
-    network, budget = weights.load(teacher), _budget(params, macs, ms)
+    data_options, plan = _follow(recipe, data_options), _follow_plan(recipe, plan)
+    budgets = _budgets(params, macs, ms, latency_command, latency_device)
+    if network is not None:
+        _compress_module(network, weights, (Path(teacher), *data), out, budgets, plan, data_options, anyway)
+        return
+    if weights is not None:
+        raise ValueError("--weights are those of --network FILE.py:CLASS, which is not given")
+    model = load(teacher)
     samples_to_score = open_benchmark(benchmark) if benchmark else None
     with _set_up("compressing", data_options, data, out) as (samples, held_out, progress):
+        resolve_device(plan.sparsify.device), resolve_device(plan.distill.device)
         preparing = _preparing(progress)
         if held_out is None:
             raise ValueError("nothing is held out to validate on: give --validate, or more clips")
@@ -435,13 +511,74 @@ def compress(
             plan.distill.device,
             progress=preparing,
         )  # fmt: skip
-        report = make(
-            network, samples, held_out, out, budget, plan, data_options,
-            teachers=teachers if teachers.teachers else None, benchmark=samples_to_score,
-            command=shlex.join(["tweenlet", *sys.argv[1:]]), notify=say, progress=preparing,
+        options: dict[str, Any] = {
+            "teachers": teachers if teachers.teachers else None, "benchmark": samples_to_score,
+            "command": shlex.join(["tweenlet", *sys.argv[1:]]), "notify": say, "progress": preparing,
+            "anyway": anyway,
+        }  # fmt: skip
+        if len(budgets) > 1:
+            compress_to_each(model, samples, held_out, out, budgets, plan, data_options, **options)
+            text = (out / "tradeoff.md").read_text()
+        else:
+            budget = next(iter(budgets.values()), None)
+            report = run(model, samples, held_out, out, budget, plan, data_options, **options)
+            text = report.markdown() if report else ""
+        if not distributed.rank():
+            print(text, end="")
+
+
+def _compress_module(
+    network: str,
+    weights: Path | None,
+    data: Sequence[Path],
+    out: Path,
+    budgets: dict[str, Budget],
+    plan: Plan,
+    data_options: DataOptions,
+    anyway: bool,
+) -> None:
+    """Compress a network that is not of the family."""
+    from tweenlet.compression.api import compress_module
+    from tweenlet.compression.modules import load_module
+
+    if len(budgets) != 1:
+        raise ValueError("a network outside the family takes one budget: expected --params, --macs or --ms")
+    module = load_module(network, weights)
+    with _set_up("compressing", data_options, data, out) as (samples, held_out, progress):
+        if held_out is None:
+            raise ValueError("nothing is held out to validate on: give --validate, or more clips")
+        report = compress_module(
+            module, samples, held_out, out, next(iter(budgets.values())), plan, data_options,
+            notify=say, progress=_preparing(progress), anyway=anyway,
         )  # fmt: skip
     if report is not None:
         print(report.markdown(), end="")
+
+
+def _budgets(
+    params: Sequence[str], macs: Sequence[str], ms: Sequence[str], latency_command: str | None, device: str
+) -> dict[str, Budget]:
+    """The budgets by what was typed."""
+    from tweenlet.compression.budget import Budget
+
+    if latency_command and not ms:
+        raise ValueError("--latency-command measures milliseconds: expected --ms too")
+    return {
+        text: Budget.parse(kind, text, latency_command or "", device)
+        for kind, texts in (("params", params), ("macs", macs), ("ms", ms))
+        for text in texts
+    }
+
+
+def _follow(recipe: str, options: Any) -> Any:
+    """The options of a recipe by name."""
+    from tweenlet.training.options import follow_paper
+
+    return follow_paper(options) if recipe == "paper" else options
+
+
+def _follow_plan(recipe: str, plan: Plan) -> Plan:
+    return replace(plan, sparsify=_follow(recipe, plan.sparsify), distill=_follow(recipe, plan.distill))
 
 
 def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | None:
@@ -456,7 +593,7 @@ def _budget(params: str | None, macs: str | None, ms: str | None) -> Budget | No
 @contextmanager
 def _set_up(
     what: str, data_options: DataOptions, data: Sequence[Path], out: Path
-) -> Iterator[tuple[CropDataset, CropDataset | None, Any]]:
+) -> Iterator[tuple[Dataset, CropDataset | None, Any]]:
     """Join the processes of a run; yields training samples, held-out samples and a progress bar."""
     from tweenlet.training import distributed
     from tweenlet.training.data.build import open_datasets

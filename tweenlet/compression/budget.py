@@ -5,24 +5,37 @@
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 
-from tweenlet.inference.latency import latency
+from tweenlet.compression.latency_table import LatencyTable
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.cost import cost, parameters_of, size_of
 from tweenlet.network.stmfnet import STMFNet
 
+Made = TypeVar("Made")
+TIE = 0.03
+"""Share by which measured milliseconds may be over the limit."""
+ATTEMPTS = 4
+"""How often a network is made to meet a budget of milliseconds, at most."""
 UNITS = {"params": "parameters", "macs": "multiply-adds", "ms": "ms"}
 SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a network may cost."""
+    """The most that a network may cost.
+
+    Examples:
+        >>> budget = tweenlet.Budget.parse("params", "50%").of(tweenlet.MINI)
+        >>> print(budget)
+        at most 911,070 parameters
+
+    """
 
     kind: str
     """"params", "macs" for one new frame, or "ms" for one new frame on this machine."""
@@ -32,9 +45,15 @@ class Budget:
     """The size of the frame, in pixels."""
     relative: bool = False
     """The limit is a share of what a network costs now: :meth:`of` makes it an amount."""
+    command: str = ""
+    """Measures milliseconds on another device (:class:`~tweenlet.compression.latency_table.LatencyTable`)."""
+    device: str = "cpu"
+    """Whose milliseconds count where there is no command: "cpu", "cuda"."""
+    table: LatencyTable | None = field(default=None, compare=False, repr=False)
+    """Times of the network that :meth:`of` was asked for."""
 
     @classmethod
-    def parse(cls, kind: str, text: str) -> Budget:
+    def parse(cls, kind: str, text: str, command: str = "", device: str = "cpu") -> Budget:
         """Read an amount, with k, M, G or T, or a percentage; and a size of the frame.
 
         ValueError for other text, and for 0 % or less and 100 % or more.
@@ -49,31 +68,69 @@ class Budget:
             )
         width, height = size_of(size or "480p")
         if suffix != "%":
-            return cls(kind, float(amount) * SUFFIXES[suffix], width, height)
+            limit = float(amount) * SUFFIXES[suffix]
+            return cls(kind, limit, width, height, command=command, device=device)
         if float(amount) >= 100:
             raise ValueError(f"expected less than 100% of what the network costs, got {text!r}")
-        return cls(kind, float(amount) / 100, width, height, relative=True)
+        share = float(amount) / 100
+        return cls(kind, share, width, height, relative=True, command=command, device=device)
 
     def of(self, config: ModelConfig) -> Budget:
         """Return the budget for one network: a percentage becomes an amount.
 
         ValueError where the network costs no more already.
         """
-        cost = self.spent(config)
-        budget = replace(self, limit=self.limit * cost, relative=False) if self.relative else self
+        budget = self
+        if self.kind == "ms" and self.table is None:
+            table = LatencyTable(config, self.height, self.width, self.device, self.command)
+            budget = replace(self, table=table)
+        cost = budget.spent(config)
+        if budget.relative:
+            budget = replace(budget, limit=budget.limit * cost, relative=False)
         if cost <= budget.limit:
             raise ValueError(f"nothing to make smaller: the network costs {budget.say(cost)}, {budget}")
         return budget
 
     def spent(self, config: ModelConfig) -> float:
-        """What a network costs, in this budget's unit; milliseconds are measured here and now."""
+        """What a network costs, in this budget's unit; milliseconds by the table of times."""
         if self.kind == "ms":
-            hopeless = math.inf if self.relative else 1.5 * self.limit  # far beyond, it need not be exact
-            return latency(STMFNet(config), self.height, self.width, enough=hopeless)["all"]
+            return self._times(config).estimate(config)
         if self.kind == "macs":
             return float(cost(config, self.height, self.width).multiply_adds)
         with torch.device("meta"):
             return float(parameters_of(STMFNet(config)))
+
+    def measured(self, config: ModelConfig) -> str:
+        """What a network costs, in words; milliseconds are measured, with their spread."""
+        if self.kind != "ms":
+            return self.say(self.spent(config))
+        return f"{self._times(config).measure(config)} at {self.width}x{self.height}"
+
+    def meet(
+        self,
+        attempt: Callable[[Budget], Made],
+        config_of: Callable[[Made], ModelConfig],
+        notify: Callable[[str], None] | None = None,
+    ) -> Made:
+        """What an attempt makes to meet this budget; for milliseconds it is measured, and made again smaller.
+
+        What is within TIE of the limit is kept: clocks know no better. ``notify`` hears what was measured.
+        """
+        aim = self
+        for last in (False,) * (ATTEMPTS - 1) + (True,):
+            result = attempt(aim)
+            if self.kind != "ms":
+                break
+            timing = self._times(config_of(result)).measure(config_of(result))
+            if notify:
+                notify(f"measured: {timing} at {self.width}x{self.height}")
+            if last or timing.milliseconds <= (1 + TIE) * self.limit:
+                break
+            aim = replace(aim, limit=aim.limit * self.limit / timing.milliseconds)
+        return result
+
+    def _times(self, config: ModelConfig) -> LatencyTable:
+        return self.table or LatencyTable(config, self.height, self.width, self.device, self.command)
 
     def say(self, amount: float) -> str:
         """An amount in words, as in "1,822,162 parameters" or "50.2 G multiply-adds at 854x480"."""

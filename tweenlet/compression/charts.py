@@ -1,6 +1,7 @@
 """Charts of a compression, as PNG bytes that are legible in a paper and on a phone.
 
     densities ---> density_chart    a bar for every layer, coloured by part
+    students ----> tradeoff_chart   parameters against PSNR
     log -----+---> density_course   a line for every part, over the steps
              +---> loss_curves      training loss and PSNR on held-out samples, over the steps
 
@@ -61,6 +62,23 @@ def density_chart(densities: Densities, config: ModelConfig) -> bytes:
     axes.plot([], [], color=INK, linewidth=2, label=f"a part as a whole; all: {densities.of().share:.3f}")
     axes.set(xlim=(-1.5, start - GAP + 1.5), ylim=(0, 1), xticks=[])
     _label(axes, f"{len(densities.layers)} layers, in the order of the network", "density (share not zero)")
+    return _drawn(figure, columns=2)
+
+
+def tradeoff_chart(points: Sequence[tuple[str, float, float]], teacher: float, blend: float) -> bytes:
+    """What several students cost and how good they are: a point for each (name, parameters, PSNR in dB).
+
+    Lines show the PSNR of their ``teacher`` and of blending.
+    """
+    figure, axes = _figure(4.2)
+    ordered = sorted(points, key=lambda point: point[1])
+    axes.plot([p[1] / 1e6 for p in ordered], [p[2] for p in ordered], "o-", color=QUALITY, linewidth=2)
+    for name, parameters, psnr in ordered:
+        place = (parameters / 1e6, psnr)
+        axes.annotate(name, place, (6, -14), textcoords="offset points", fontsize=SMALL_LETTERS)
+    axes.axhline(teacher, color=INK, linestyle="--", label=f"teacher, {teacher:.2f} dB")
+    axes.axhline(blend, color=INK, linestyle=":", label=f"blending, {blend:.2f} dB")
+    _label(axes, "parameters (M)", "PSNR (dB)")
     return _drawn(figure, columns=2)
 
 

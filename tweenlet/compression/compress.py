@@ -4,9 +4,10 @@
                                          evaluate--> report
 
     folder/plan.json           what was asked for
-    folder/sparsify/           of pruning by OBProx-SG: the sparse network, its state and log
+    folder/sparsify/           of a way to prune that trains: the sparse network, its state and log
     folder/start.safetensors   the pruned network before it learns
     folder/distill/            stage 2: the student, its state and log
+    folder/scores/             of the evaluation
     folder/student.safetensors, report.md, report.json, report.html, densities.png
 
 Killed at any point and called again with the same arguments it goes on where it was.
@@ -17,8 +18,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ import torch
 from torch import Tensor
 
 from tweenlet.compression.budget import Budget
-from tweenlet.compression.densities import densities
+from tweenlet.compression.densities import Densities, densities
 from tweenlet.compression.distill import FlowLoss, IntermediateLoss, distill, network_teacher
-from tweenlet.compression.inherit import four_frames
-from tweenlet.compression.prune import prune
-from tweenlet.compression.report import Compressed, Crops, write
+from tweenlet.compression.groups import load_masks, masks_of, save_masks, shrinking_optimiser
+from tweenlet.compression.inherit import four_frames, inherit
+from tweenlet.compression.prune import prune, search_rounds
+from tweenlet.compression.report import Compressed, Crops, write, write_tradeoff
 from tweenlet.compression.search import describe
 from tweenlet.compression.sparsify import sparsify
 from tweenlet.compression.teachers import TeacherSet
@@ -42,21 +44,26 @@ from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.metrics import psnr
 from tweenlet.evaluation.run import evaluate
 from tweenlet.evaluation.samples import Benchmark, Sample, everything
+from tweenlet.inference.machine import describe_machine
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
+from tweenlet.runtime.cache import source_hash
 from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed
-from tweenlet.training.data.batches import sequential
+from tweenlet.training.data.batches import Batch, BatchSampler, sequential
 from tweenlet.training.data.build import make_sampler
-from tweenlet.training.data.dataset import CropDataset, Progress
+from tweenlet.training.data.dataset import CropDataset, Dataset, Progress
+from tweenlet.training.identity import check_identity, identity_of_options
 from tweenlet.training.loop import Result, StepInfo, read_log
-from tweenlet.training.losses import build_objective
-from tweenlet.training.options import DataOptions, Plan, TrainOptions, rename_options
+from tweenlet.training.losses import Objective, build_objective
+from tweenlet.training.options import DataOptions, Plan, rename_options
 
-WRITTEN = (
-    *("sparsify", "start.safetensors", "distill", "student.safetensors"),
+TRAINED = ("obproxsg", "group")
+"""Ways to prune that train."""
+OUTPUTS = (
+    *("sparsify", "groups.safetensors", "start.safetensors", "distill", "student.safetensors"),
     *("report.md", "report.json", "report.html", "densities.png"),
 )
 SHOWN = 6
@@ -65,7 +72,7 @@ SHOWN = 6
 
 def compress(
     teacher: STMFNet,
-    samples: CropDataset,
+    samples: Dataset,
     validation: CropDataset,
     folder: Path,
     budget: Budget | None = None,
@@ -77,133 +84,288 @@ def compress(
     command: str = "",
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    anyway: bool = False,
+    stage_one: Path | None = None,
 ) -> Compressed | None:
     """Prune, distil and evaluate into ``folder``; goes on where an interrupted call left off.
 
-    Without a ``budget`` the densities that OBProx-SG leaves say what is left. The student learns from
-    ``teacher``, or from the ``teachers`` in its place. What came out is scored on the ``benchmark``, or on
-    the held-out samples. ``notify`` hears what comes of each stage. Of processes that train together, all
-    but the first return None. KeyboardInterrupt when a stage was interrupted, saved. ValueError where
-    ``folder`` holds another compression, FileExistsError where it holds files of these names and no plan,
-    BlockingIOError where another run has it, and whatever the stages raise.
+    Args:
+        teacher: the trained network.
+        samples: to train on.
+        validation: held-out samples.
+        folder: where everything is written.
+        budget: the most that the student may cost; None only where densities say how much is left.
+        plan: how the network is compressed.
+        data_options: how samples come in batches.
+        teachers: whom the student learns from in place of ``teacher``.
+        benchmark: what teacher and student are scored on; default: the held-out samples.
+        command: what was typed, for the report.
+        notify: hears what comes of each stage.
+        progress: called with what is being done, how much of it is done, and how much there is.
+        anyway: go on in ``folder`` although it holds a compression that differs.
+        stage_one: folder of a sparse network that several budgets share; default: ``folder/sparsify``.
+
+    Returns:
+        What was compressed; None in all but the first of processes that train together.
+
+    Raises:
+        KeyboardInterrupt: a stage was interrupted, and saved.
+        ValueError: ``folder`` holds another compression, whose first difference is named.
+        FileExistsError: it holds files of these names and no plan.
+        BlockingIOError: another run writes into it.
+
     """
-    written = () if (folder / "plan.json").exists() else WRITTEN  # whose plan it is shows when it is read
-    with distributed.claim_folder_for_all(folder, written):
-        return _compress(
-            teacher, samples, validation, folder, budget, plan or Plan(), data_options or DataOptions(),
-            teachers, benchmark, command, notify, progress,
+    foreign = () if (folder / "plan.json").exists() else OUTPUTS  # whose plan it is shows when it is read
+    plan, data_options = plan or Plan(), data_options or DataOptions()
+    say = notify if notify and not distributed.rank() else lambda _: None
+    budget = budget.of(teacher.config) if budget else None
+    with distributed.claim_folder_for_all(folder, foreign):
+        run = _Compression(
+            teacher, samples, validation, folder, budget, plan, data_options, teachers, benchmark, command,
+            say, progress, anyway, stage_one or folder / "sparsify",
         )  # fmt: skip
+        return run()
 
 
-def _compress(
+def compress_to_each(
     teacher: STMFNet,
-    samples: CropDataset,
+    samples: Dataset,
     validation: CropDataset,
     folder: Path,
-    budget: Budget | None,
-    plan: Plan,
-    data_options: DataOptions,
-    teachers: TeacherSet | None,
-    benchmark: Benchmark | None,
-    command: str,
-    notify: Callable[[str], None] | None,
-    progress: Progress | None,
-) -> Compressed | None:
-    say = notify if notify and not distributed.rank() else lambda _: None
-    start = folder / "start.safetensors"
-    sparsified = plan.prune == "obproxsg"
-    budget = budget.of(teacher.config) if budget else None
-    begun: dict[str, Any] = {"teacher": Network(teacher).digest, "samples": _fingerprint(samples)}
-    begun |= {name: getattr(data_options, name) for name in ("batch", "crop", "seed")}
-    begun |= {"sparsify": _lasting(plan.sparsify), "density": plan.density} if sparsified else {}
-    chosen = {"budget": str(budget) if budget else None, "prune": plan.prune, "init": plan.init}
-    taught = {name: getattr(plan, name) for name in ("alpha", "filter_teacher", "flow_weight", "timed")}
-    taught |= {"distill": _lasting(plan.distill)}
-    with distributed.main_process_first():
-        _claim(folder, begun | (chosen | taught if start.exists() else {}), begun | chosen | taught)
+    budgets: Mapping[str, Budget],
+    plan: Plan | None = None,
+    data_options: DataOptions | None = None,
+    **options: Any,
+) -> dict[str, Compressed] | None:
+    """Compress to several budgets, each into ``folder/NAME``, and show what each costs and is worth.
 
-    sparse, found = None, None
-    if sparsified:
-        done = sparsify(
-            copy.deepcopy(teacher), make_sampler(data_options, samples), validation, plan.sparsify,
-            folder / "sparsify", plan.density, _ticks("sparsifying", progress),
+    OBProx-SG sparsifies once for all of them. Writes tradeoff.md, tradeoff.json and tradeoff.png. Arguments,
+    results and errors are those of :func:`compress`, but for ``budgets`` by name.
+    """
+    reports: dict[str, Compressed | None] = {}
+    for name, budget in budgets.items():
+        reports[name] = compress(
+            teacher, samples, validation, folder / name, budget, plan, data_options,
+            stage_one=folder / "sparsify", **options,
         )  # fmt: skip
-        sparse = _finished(done)
-        found = densities(sparse)
-        say(f"sparsified: a density of {found.of().share:.3f}, {_quality(done)}")
-
-    with distributed.main_process_first():
-        if not start.exists():
-            batches = make_sampler(data_options, samples)
-            pruned = prune(
-                teacher, plan.prune, budget, [batches.batch_at(step) for step in range(plan.passes)],
-                build_objective(plan.distill), density=plan.density, sparse=sparse, notify=say,
-            )  # fmt: skip
-            weights.save(start, pruned if plan.init == "inherit" else fresh(pruned.config, data_options.seed))
-    student = weights.load(start)
-    table = compaction(teacher.config, student.config, found)
-    say(f"compacted:\n{table.markdown()}")
-
-    teachers, losses = _teachers(teacher, student, plan, data_options, teachers)
-    batches = make_sampler(data_options, samples, teachers.teacher_frames)
-    done = distill(
-        student, teachers.teachers, batches, validation, plan.distill, folder / "distill",
-        _ticks("distilling", progress), alpha=plan.alpha, filter_teacher=plan.filter_teacher,
-        intermediate=losses,
-    )  # fmt: skip
-    student = _finished(done)
-    say(f"distilled: {_quality(done)}")
+    compressed = {name: report for name, report in reports.items() if report is not None}
     if distributed.rank():
         return None
+    write_tradeoff(compressed, folder)
+    return compressed
 
-    methods: dict[str, Method] = {"teacher": Network(teacher), "student": Network(student), "blend": blend}
-    held_out = HeldOut(validation, range(len(validation)))
-    shown = benchmark or Benchmark("held-out crops", (held_out,))
-    told = progress or (lambda *_: None)
-    quality = evaluate(methods, shown, progress=lambda n, total: told("evaluating", n, total or 0))
-    table = compaction(teacher.config, student.config, found, timed=True)
-    notes = {"teacher": f"SHA-256 {begun['teacher']}", "origin": command}
-    weights.save(folder / "student.safetensors", student, notes)
-    sparsify_log, distill_log = read_log(folder / "sparsify"), read_log(folder / "distill")
-    crops = _crops(methods, held_out)
-    settings = {
-        "budget": f"{budget}; met with {budget.say(budget.spent(student.config))}" if budget else "none",
-        "pruned by": plan.prune, "start": plan.init, "steps of distillation": str(plan.distill.steps),
-        "weight of the truth": f"{plan.alpha:g}", "samples": f"{len(samples)}, {len(validation)} held out",
-        "seed": str(data_options.seed),
-    }  # fmt: skip
-    taken = describe(teacher.config, student.config).split(", ")
-    report = Compressed(table, found, quality, sparsify_log, distill_log, crops, command, settings, taken)
-    write(report, folder)
-    return report
+
+@dataclass(frozen=True)
+class _Compression:
+    """One compression: the arguments of :func:`compress`, and its stages."""
+
+    teacher: STMFNet
+    samples: Dataset
+    validation: CropDataset
+    folder: Path
+    budget: Budget | None
+    plan: Plan
+    data_options: DataOptions
+    teachers: TeacherSet | None
+    benchmark: Benchmark | None
+    command: str
+    say: Callable[[str], None]
+    progress: Progress | None
+    anyway: bool
+    stage_one: Path
+
+    def __call__(self) -> Compressed | None:
+        """Run the stages that are left."""
+        self._check_plan()
+        shares = self._prune()
+        student = weights.load(self._start)
+        self.say(f"compacted:\n{compaction(self.teacher.config, student.config, shares).markdown()}")
+        student = self._distill(student)
+        return None if distributed.rank() else self._report(student, shares)
+
+    @property
+    def _start(self) -> Path:
+        return self.folder / "start.safetensors"
+
+    @property
+    def _objective(self) -> Objective:
+        return build_objective(self.plan.distill)
+
+    def _check_plan(self) -> None:
+        """Write down what is asked for; ValueError where what is settled already was something else."""
+        plan, data = self.plan, self.data_options
+        first: dict[str, Any] = {
+            "teacher": Network(self.teacher).digest, "data": self.samples.fingerprint,
+            "validation": self.validation.fingerprint,
+        }  # fmt: skip
+        first |= {name: getattr(data, name) for name in ("batch", "crop", "seed", "augment")}
+        if plan.prune in TRAINED:
+            settled = {"sparsify.steps": plan.sparsify.steps}
+            first |= settled | _dotted("sparsify", identity_of_options(plan.sparsify))
+        if plan.prune in ("obproxsg", "magnitude"):
+            first |= {"density": plan.density}
+        later: dict[str, Any] = {
+            "budget": str(self.budget) if self.budget else None,
+            "prune": plan.prune,
+            "init": plan.init,
+        }
+        names = ("alpha", "filter_teacher", "flow_weight", "timed")
+        later |= {name: getattr(plan, name) for name in names}
+        later |= _dotted("distill", identity_of_options(plan.distill))
+        later["teachers"] = list(self.teachers.identities) if self.teachers else None
+        path = self.folder / "plan.json"
+        with distributed.main_process_first():
+            stored = rename_options(read_json(path)) if path.exists() else {}
+            if not isinstance(stored, dict):
+                raise ValueError(f"{path} is not the plan of a compression: name another folder")
+            begun = first | later if self._start.exists() else first
+            check_identity(self.folder, stored, begun, self.anyway)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomically(path, json.dumps(first | later, indent=1).encode())
+
+    def _prune(self) -> Densities | None:
+        """Write the pruned network before it learns, if it is not there; the densities behind it, if any."""
+        sampler = make_sampler(self.data_options, self.samples)
+        measured = []
+        if not self._start.exists():
+            measured = [sampler.batch_at(step) for step in range(self.plan.passes)]
+        sparse, shares, pruned = None, None, None
+        if self.plan.prune == "obproxsg":
+            sparse = self._sparsify(sampler)
+            shares = densities(sparse)
+            self.say(f"a density of {shares.of().share:.3f} is left")
+        elif self.plan.prune == "group" and not self._start.exists():
+            pruned = self._shrink_groups(measured)
+        with distributed.main_process_first():
+            if not self._start.exists():
+                pruned = pruned or prune(
+                    self.teacher, self.plan.prune, self.budget, measured, self._objective,
+                    density=self.plan.density, sparse=sparse, notify=self.say,
+                )  # fmt: skip
+                scratch = self.plan.init == "scratch"
+                weights.save(self._start, fresh(pruned.config, self.data_options.seed) if scratch else pruned)
+        return shares
+
+    def _sparsify(self, sampler: BatchSampler) -> STMFNet:
+        result = sparsify(
+            copy.deepcopy(self.teacher), sampler, self.validation, self.plan.sparsify, self.stage_one,
+            self.plan.density, self._ticks("sparsifying"), anyway=self.anyway,
+        )  # fmt: skip
+        return self._finished(result, "sparsified")
+
+    def _shrink_groups(self, measured: Sequence[Batch]) -> STMFNet:
+        """The network without the groups that a search chose, each driven to zero in training."""
+        path = self.folder / "groups.safetensors"
+        with distributed.main_process_first():
+            if not path.exists():
+                if self.budget is None:
+                    raise ValueError(
+                        "pruning by group needs a budget: expected parameters, multiply-adds or ms"
+                    )
+                rounds = search_rounds(self.teacher, self.budget, measured, self._objective, self.say)
+                save_masks(path, masks_of(self.teacher, rounds), rounds[-1].config)
+        masks, config = load_masks(path)
+        dense = copy.deepcopy(self.teacher)
+        teachers, losses = self._teachers(dense)
+        options = replace(self.plan.distill, steps=self.plan.sparsify.steps, epochs=None, ema_decay=0.0)
+        result = distill(
+            dense, teachers.teachers, make_sampler(self.data_options, self.samples, teachers.teacher_frames),
+            self.validation, options, self.folder / "sparsify", self._ticks("shrinking groups"),
+            alpha=self.plan.alpha, filter_teacher=self.plan.filter_teacher, intermediate=losses,
+            optimiser=shrinking_optimiser(dense, masks, options), anyway=self.anyway,
+        )  # fmt: skip
+        return inherit(self._finished(result, "groups at zero"), config)
+
+    def _distill(self, student: STMFNet) -> STMFNet:
+        teachers, losses = self._teachers(student)
+        sampler = make_sampler(self.data_options, self.samples, teachers.teacher_frames)
+        result = distill(
+            student, teachers.teachers, sampler, self.validation, self.plan.distill,
+            self.folder / "distill", self._ticks("distilling"), alpha=self.plan.alpha,
+            filter_teacher=self.plan.filter_teacher, intermediate=losses,
+            identity={"teachers": list(teachers.identities)}, anyway=self.anyway,
+        )  # fmt: skip
+        return self._finished(result, "distilled")
+
+    def _teachers(self, student: STMFNet) -> tuple[TeacherSet, list[IntermediateLoss]]:
+        """Whom a student learns from, and whose flows; ValueError for a crop that four frames do not fit."""
+        teacher, plan = self.teacher, self.plan
+        if self.teachers is not None:
+            return self.teachers, []
+        branch = teacher.config.intermediate
+        if branch is None:
+            return TeacherSet((network_teacher(teacher),), ()), []
+        if plan.timed and not branch.four_frames and sum(level.scale > 1 for level in branch.levels) > 1:
+            teacher = four_frames(teacher)
+        if self.data_options.crop % teacher.stride and (plan.timed or branch.four_frames):
+            raise ValueError(
+                f"a teacher timed by four frames takes crops that are multiples of {teacher.stride}, got "
+                f"{self.data_options.crop}: expected another --crop, or --no-timed"
+            )
+        losses: list[IntermediateLoss] = []
+        if plan.flow_weight:
+            losses.append(FlowLoss(student, teacher, plan.flow_weight))
+        return TeacherSet((network_teacher(teacher),), (), (teacher,)), losses
+
+    def _report(self, student: STMFNet, shares: Densities | None) -> Compressed:
+        """Score teacher and student, going on where that was interrupted, and write everything."""
+        teacher, plan = self.teacher, self.plan
+        methods: dict[str, Method] = {
+            "teacher": Network(teacher),
+            "student": Network(student),
+            "blend": blend,
+        }
+        held_out = HeldOut(self.validation, range(len(self.validation)))
+        benchmark = self.benchmark or Benchmark("held-out crops", (held_out,))
+        progress = self.progress or (lambda *_: None)
+        quality = evaluate(
+            methods, benchmark, ledger=self._ledger(methods, benchmark),
+            progress=lambda done, total: progress("evaluating", done, total or 0),
+        )  # fmt: skip
+        table = compaction(teacher.config, student.config, shares, timed=True)
+        notes = {"teacher": f"SHA-256 {Network(teacher).digest}", "origin": self.command}
+        weights.save(self.folder / "student.safetensors", student, notes)
+        budget = self.budget
+        settings = {
+            "budget": f"{budget}; met with {budget.measured(student.config)}" if budget else "none",
+            "pruned by": plan.prune, "start": plan.init, "steps of distillation": str(plan.distill.steps),
+            "weight of the truth": f"{plan.alpha:g}",
+            "samples": f"{len(self.samples)}, {len(self.validation)} held out",
+            "seed": str(self.data_options.seed),
+        }  # fmt: skip
+        dropped = describe(teacher.config, student.config).split(", ")
+        logs = read_log(self.stage_one), read_log(self.folder / "distill")
+        crops = _crops(methods, held_out)
+        report = Compressed(table, shares, quality, *logs, crops, self.command, settings, dropped)
+        write(report, self.folder)
+        return report
+
+    def _ledger(self, methods: Mapping[str, Method], benchmark: Benchmark) -> Path:
+        """The file of the scores so far, one for each student, benchmark, machine and version of the code."""
+        digests = [getattr(method, "digest", "") for method in methods.values()]
+        subject = repr([*digests, benchmark.name, source_hash(), describe_machine()])
+        folder = self.folder / "scores"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{hashlib.sha256(subject.encode()).hexdigest()[:16]}.jsonl"
+
+    def _ticks(self, what: str) -> Callable[[StepInfo], None] | None:
+        progress = self.progress
+        return None if progress is None else lambda info: progress(what, info.step, info.steps)
+
+    def _finished(self, result: Result, what: str) -> STMFNet:
+        """The network that a stage gives; KeyboardInterrupt where it was told to stop before its end."""
+        if result.stopped == "interrupted":
+            raise KeyboardInterrupt
+        assert isinstance(result.model, STMFNet)
+        scored = "" if result.psnr is None else f": {result.psnr:.2f} dB on held-out samples"
+        self.say(what + scored)
+        return result.model
 
 
 def fresh(config: ModelConfig, seed: int = 0) -> STMFNet:
     """A network of a config from scratch, its weights drawn by a seed."""
     torch.manual_seed(seed)
     return STMFNet(config)
-
-
-def _teachers(
-    teacher: STMFNet, student: STMFNet, plan: Plan, data_options: DataOptions, teachers: TeacherSet | None
-) -> tuple[TeacherSet, list[IntermediateLoss]]:
-    """Whom the student learns from, and whose flows; ValueError for a crop that does not fit four frames."""
-    if teachers is not None:
-        return teachers, []
-    branch = teacher.config.intermediate
-    if branch is None:
-        return TeacherSet((network_teacher(teacher),), ()), []
-    if plan.timed and not branch.four_frames and sum(level.scale > 1 for level in branch.levels) > 1:
-        teacher = four_frames(teacher)
-    if data_options.crop % teacher.stride and (plan.timed or branch.four_frames):
-        raise ValueError(
-            f"a teacher timed by four frames takes crops that are multiples of {teacher.stride}, got "
-            f"{data_options.crop}: expected another --crop, or --no-timed"
-        )
-    losses: list[IntermediateLoss] = []
-    if plan.flow_weight:
-        losses.append(FlowLoss(student, teacher, plan.flow_weight))
-    return TeacherSet((network_teacher(teacher),), (), (teacher,)), losses
 
 
 @dataclass(frozen=True)
@@ -238,53 +400,12 @@ class HeldOut:
                 yield Sample(name, clip, batch.frames[0], batch.truth[0])
 
 
-def _claim(folder: Path, settled: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Write down what is asked for; ValueError where what is settled already differs from what was."""
-    path = folder / "plan.json"
-    held = rename_options(read_json(path)) if path.exists() else settled
-    if not isinstance(held, Mapping):
-        raise ValueError(f"{path} is not the plan of a compression: name another folder")
-    if other := [name for name in settled if held.get(name) != settled[name]]:
-        raise ValueError(
-            f"{folder} holds another compression, which differs in {', '.join(other)}: expected "
-            f"{', '.join(str(held.get(name)) for name in other)} to go on with it"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(path, json.dumps(asked, indent=1).encode())
+def _dotted(stage: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{stage}.{name}": value for name, value in options.items()}
 
 
-def _lasting(options: TrainOptions) -> dict[str, Any]:
-    """What must stay the same when a run goes on, as plain JSON types."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    return {name: value for name, value in values.items() if name not in ("device", "save_every")}
-
-
-def _fingerprint(samples: CropDataset) -> str:
-    return hashlib.sha256(json.dumps([samples.frames.shape, samples.sources]).encode()).hexdigest()
-
-
-def _ticks(what: str, progress: Progress | None) -> Callable[[StepInfo], None] | None:
-    return None if progress is None else lambda info: progress(what, info.step, info.steps)
-
-
-def _finished(done: Result) -> STMFNet:
-    """The network that a stage made; KeyboardInterrupt where it was stopped on the way."""
-    if done.stopped != "finished":
-        raise KeyboardInterrupt
-    assert isinstance(done.model, STMFNet)
-    return done.model
-
-
-def _quality(done: Result) -> str:
-    if done.psnr is None:
-        return f"{done.step} steps"
-    return (
-        f"{done.psnr:.2f} dB on held-out samples after {done.step} steps (blending: {done.blend_psnr:.2f} dB)"
-    )
-
-
-def _psnr(made: Tensor, truth: Tensor) -> float:
-    return psnr(made, truth).item()
+def _psnr(output: Tensor, truth: Tensor) -> float:
+    return psnr(output, truth).item()
 
 
 def _crops(methods: dict[str, Method], held_out: HeldOut) -> tuple[Crops, ...]:
@@ -293,8 +414,8 @@ def _crops(methods: dict[str, Method], held_out: HeldOut) -> tuple[Crops, ...]:
     places = np.linspace(0, len(ordered) - 1, min(SHOWN, len(ordered))).round().astype(int)
     shown = []
     for sample in (ordered[place] for place in places):
-        made = {name: method(sample.frames).cpu().clamp(0, 1) for name, method in methods.items()}
-        given = {"before": sample.frames[1], "after": sample.frames[2], "truth": sample.truth}
-        pictures = {name: (picture * 255).round().byte().numpy() for name, picture in (given | made).items()}
-        shown.append(Crops(sample.name, pictures, {n: _psnr(p, sample.truth) for n, p in made.items()}))
+        outputs = {name: method(sample.frames).cpu().clamp(0, 1) for name, method in methods.items()}
+        inputs = {"before": sample.frames[1], "after": sample.frames[2], "truth": sample.truth}
+        pictures = {name: (image * 255).round().byte().numpy() for name, image in (inputs | outputs).items()}
+        shown.append(Crops(sample.name, pictures, {n: _psnr(p, sample.truth) for n, p in outputs.items()}))
     return tuple(shown)

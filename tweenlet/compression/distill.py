@@ -13,13 +13,14 @@ only, and any other named loss can take its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from tweenlet.evaluation.baselines.onnx import Onnx
 from tweenlet.inference.fused import Fast
@@ -55,14 +56,25 @@ def distill(
     weights: Sequence[float] | None = None,
     filter_teacher: bool = False,
     intermediate: Sequence[IntermediateLoss] = (),
+    optimiser: Optimizer | None = None,
+    identity: Mapping[str, Any] | None = None,
+    anyway: bool = False,
 ) -> Result:
-    """Train a student with a :class:`Distillation` objective, which takes the arguments after ``progress``.
+    """Train a student with a :class:`Distillation` objective.
 
-    All others, and what is returned, are those of :func:`~tweenlet.training.loop.train`. Errors are those of
-    both.
+    ``alpha``, ``weights``, ``filter_teacher`` and ``intermediate`` are arguments of the objective; all
+    others, and what is returned, are those of :func:`~tweenlet.training.loop.train`; so are errors.
     """
     objective = Distillation(options, teachers, alpha, weights, filter_teacher, intermediate)
-    return train(student, batches, validation, options, folder, progress, objective=objective)
+    run = {
+        "stage": "distill", "alpha": alpha, "weights": list(weights) if weights else None,
+        "filter_teacher": filter_teacher, "intermediate": [part.identity for part in intermediate],
+        **(identity or {}),
+    }  # fmt: skip
+    return train(
+        student, batches, validation, options, folder, progress,
+        objective=objective, optimiser=optimiser, identity=run, anyway=anyway,
+    )  # fmt: skip
 
 
 class Distillation:
@@ -198,6 +210,8 @@ class IntermediateLoss(Protocol):
     """A distance between what student and teacher computed inside, for the last batch that both ran on."""
 
     name: str
+    identity: str
+    """What it compares, and by which weight."""
 
     def __call__(self) -> Tensor:
         """Return the weighted distance, a scalar."""
@@ -221,6 +235,7 @@ class FlowLoss:
     name = "flows"
 
     def __init__(self, student: STMFNet, teacher: STMFNet, weight: float = 0.02) -> None:
+        self.identity = f"flows by {weight:g}"
         self._weight, self._records = weight, [dict[str, Tensor](), dict[str, Tensor]()]
         for model, record in zip((student, teacher), self._records, strict=True):
             if model.intermediate is None:
@@ -262,6 +277,7 @@ class AttentionLoss:
     name = "attention"
 
     def __init__(self, student: STMFNet, teacher: STMFNet, parts: Sequence[str], weight: float = 1.0) -> None:
+        self.identity = f"attention of {', '.join(parts)} by {weight:g}"
         self._weight, self._maps = weight, [dict[str, Tensor](), dict[str, Tensor]()]
         for model, maps in zip((student, teacher), self._maps, strict=True):
             for part in parts:

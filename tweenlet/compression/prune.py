@@ -4,6 +4,8 @@
     uniform      every width by one factor; starts from the dense network
     magnitude    widths by the share of weights among the largest; starts from the dense network
     obproxsg     widths by the densities that OBProx-SG leaves, as published; starts from the sparse network
+    group        what the search chooses, but driven to zero while the dense network trains on
+                 (:mod:`tweenlet.compression.groups`)
 
 Whatever the method, branches, scales and levels go by what is measured without them: how far the pictures
 move from those of the dense network.
@@ -12,6 +14,7 @@ move from those of the dense network.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -20,7 +23,7 @@ from tweenlet.compression.densities import Densities, Density, counted, densitie
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import pieces
 from tweenlet.compression.saliency import TRIALS, distance, own_pictures, saliency
-from tweenlet.compression.search import prune as search
+from tweenlet.compression.search import Round, cut, search
 from tweenlet.compression.widths import Spending, compact
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import Batch
@@ -58,13 +61,27 @@ def prune(
     if budget is None and method != "obproxsg":
         raise ValueError(f"pruning by {method} needs a budget: expected parameters, multiply-adds or ms")
     if budget is not None:
-        budget = budget.of(network.config)
-    trials = own_pictures(network, batches[:TRIALS])
+        return budget.of(network.config).meet(
+            lambda aim: _prune(network, method, aim, batches, objective, density, sparse, notify),
+            lambda pruned: pruned.config, notify,
+        )  # fmt: skip
+    return _prune(network, method, budget, batches, objective, density, sparse, notify)
+
+
+def _prune(
+    network: STMFNet,
+    method: PruneMethod,
+    budget: Budget | None,
+    batches: Sequence[Batch],
+    objective: Objective,
+    density: float,
+    sparse: STMFNet | None,
+    notify: Callable[[str], None] | None,
+) -> STMFNet:
+    """One attempt of :func:`prune`."""
     if method == "taylor" and budget is not None:
-        spent = Spending(budget, lambda _: None)
-        return search(
-            network, spent, lambda smaller: saliency(smaller, batches, objective, trials=trials), notify
-        )
+        return cut(network, _search(network, budget, batches, objective, notify))
+    trials = own_pictures(network, batches[:TRIALS])
     losses = None if budget is None else leave_out(network, trials)
     if method == "obproxsg":
         if sparse is None:
@@ -73,6 +90,32 @@ def prune(
     else:
         shares = uniform(network) if method == "uniform" else among_largest(network, density)
     return inherit(network, compact(network.config, shares, budget, notify, losses))
+
+
+def search_rounds(
+    network: STMFNet,
+    budget: Budget,
+    batches: Sequence[Batch],
+    objective: Objective,
+    notify: Callable[[str], None] | None = None,
+) -> list[Round]:
+    """What "taylor" and "group" take, round by round; arguments and errors as of :func:`prune`."""
+    return budget.of(network.config).meet(
+        lambda aim: _search(network, aim, batches, objective, notify),
+        lambda rounds: rounds[-1].config, notify,
+    )  # fmt: skip
+
+
+def _search(
+    network: STMFNet,
+    budget: Budget,
+    batches: Sequence[Batch],
+    objective: Objective,
+    notify: Callable[[str], None] | None,
+) -> list[Round]:
+    trials = own_pictures(network, batches[:TRIALS])
+    measure = partial(saliency, batches=batches, objective=objective, trials=trials)
+    return search(network, Spending(budget), measure, notify)
 
 
 def leave_out(network: STMFNet, trials: Sequence[Batch]) -> dict[str, float]:

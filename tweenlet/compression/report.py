@@ -217,6 +217,36 @@ def write(report: Compressed, folder: Path) -> None:
     write_files(folder, files)
 
 
+def write_tradeoff(reports: Mapping[str, Compressed], folder: Path) -> str:
+    """Write what students of several budgets cost and are worth: tradeoff.md, .json and .png; each whole.
+
+    Returns the Markdown. OSError, naming the file, where writing fails.
+    """
+    first = next(iter(reports.values()))
+    teacher, blend = (first.quality.mean("psnr", name) for name in ("teacher", "blend"))
+    students = {name: report.quality.mean("psnr", "student") for name, report in reports.items()}
+    wholes = {name: report.compaction.rows[-1] for name, report in reports.items()}
+    rows = [("teacher", wholes[next(iter(wholes))], 0, teacher, "")]
+    rows += [(name, wholes[name], 1, students[name], reports[name].verdict()) for name in reports]
+    lines = [
+        "| budget | parameters | multiply-adds (G) | ms | PSNR (dB) | verdict |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, whole, side, psnr, verdict in rows:
+        milliseconds = f"{whole.milliseconds[side]:,.0f}" if whole.milliseconds else "-"
+        costs = f"{whole.parameters[side]:,} | {whole.multiply_adds[side] / 1e9:.2f} | {milliseconds}"
+        lines.append(f"| {name} | {costs} | {psnr:.2f} | {verdict} |")
+    points = [(name, float(wholes[name].parameters[1]), psnr) for name, psnr in students.items()]
+    markdown = "\n".join(lines) + f"\n\nBlending the two middle frames: {blend:.2f} dB.\n"
+    files = {
+        "tradeoff.md": markdown.encode(errors="replace"),
+        "tradeoff.json": (json.dumps({n: r.to_json() for n, r in reports.items()}, indent=1) + "\n").encode(),
+        "tradeoff.png": charts.tradeoff_chart(points, teacher, blend),
+    }
+    write_files(folder, files)
+    return markdown
+
+
 def _change(pair: tuple[float, float], words: tuple[str, str, str]) -> str:
     """A number before and after, in words: 11.5 times fewer, 1.2 times more, as many."""
     before, after = pair

@@ -46,10 +46,20 @@ class Unit:
     """How much the loss is expected to rise without it, as the saliency measures it."""
 
 
-def prune(
+@dataclass(frozen=True)
+class Round:
+    """One reduction of a network."""
+
+    config: ModelConfig
+    """What is left."""
+    saliency: Saliency
+    """By which the channels and blocks that are left are chosen."""
+
+
+def search(
     network: STMFNet, spent: Spending, measure: Measure, notify: Callable[[str], None] | None = None
-) -> STMFNet:
-    """The network without what it needs least, as large as the budget allows; float32, CPU, eval mode.
+) -> list[Round]:
+    """Choose what a network needs least, until it meets the budget; :func:`cut` takes it away.
 
     ``measure`` gives the saliency of a network, once a round; ``notify`` hears what goes in each. ValueError
     for a budget that cannot be met, naming the least that can.
@@ -61,14 +71,22 @@ def prune(
             f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
             f"{spent.budget.say(least)}"
         )
-    whole = network.config
+    whole, rounds = network.config, list[Round]()
     while (cost := spent(network.config)) > limit:
-        rounds = max(1, math.ceil(math.log(cost / limit) / math.log(ROUND)))
-        found = measure(network)
-        config = reduce(network.config, found, spent, cost * (limit / cost) ** (1 / rounds), whole)
+        count = max(1, math.ceil(math.log(cost / limit) / math.log(ROUND)))
+        saliency = measure(network)
+        config = reduce(network.config, saliency, spent, cost * (limit / cost) ** (1 / count), whole)
         if notify:
             notify(f"{spent.budget.say(spent(config))}: {describe(network.config, config)}")
-        network = inherit(network, config, found)
+        rounds.append(Round(config, saliency))
+        network = cut(network, rounds[-1:])
+    return rounds
+
+
+def cut(network: STMFNet, rounds: Iterable[Round]) -> STMFNet:
+    """The network that rounds of a search leave; float32, CPU, eval mode."""
+    for each in rounds:
+        network = inherit(network, each.config, each.saliency)
     return network
 
 

@@ -36,6 +36,7 @@ def sparsify(
     folder: Path,
     density: float = 0.1,
     progress: Callable[[StepInfo], None] | None = None,
+    anyway: bool = False,
 ) -> Result:
     """Train a model on until a fraction of its weights is left; resumes from ``folder``.
 
@@ -61,5 +62,6 @@ def sparsify(
 
     return train(
         model, batches, validation, replace(options, ema_decay=0.0), folder, progress,
-        objective=objective, optimiser=optimiser,
+        objective=objective, optimiser=optimiser, identity={"stage": "sparsify", "density": density},
+        anyway=anyway,
     )  # fmt: skip

@@ -30,7 +30,7 @@ from tweenlet.runtime.devices import resolve_device
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Array
 from tweenlet.training.data.clips import list_frames
-from tweenlet.training.data.dataset import CropDataset, Progress, load_array
+from tweenlet.training.data.dataset import CropDataset, Dataset, Progress, load_array
 from tweenlet.training.data.teacher_outputs import predict_all, read_teacher_frames, store_frames
 
 
@@ -43,12 +43,14 @@ class TeacherSet:
     """Precomputed frames (N, 3, h, w) uint8, an array for each stored teacher, for the BatchSampler."""
     networks: tuple[STMFNet, ...] = ()
     """Those teachers that are networks of ours and run live."""
+    identities: tuple[str, ...] = ()
+    """A digest of each teacher, and how it is used: what a run that goes on must share."""
 
 
 def load_teachers(
     sources: Iterable[str | Path],
     frames: Iterable[Path],
-    dataset: CropDataset,
+    dataset: Dataset,
     precompute: bool = False,
     device: str | None = None,
     timed: bool = False,
@@ -77,25 +79,33 @@ def load_teachers(
     teachers: list[Teacher] = []
     arrays: list[Array] = []
     networks: list[STMFNet] = []
+    identities: list[str] = []
 
-    def store(identity: str, pictures: Callable[[], Iterable[Array]]) -> None:
+    def store(identity: str, pictures: Callable[[CropDataset], Iterable[Array]]) -> None:
+        if not isinstance(dataset, CropDataset):
+            raise ValueError(
+                "frames of teachers are kept beside stored samples only: expected --source store"
+            )
         teachers.append(stored_teacher(len(arrays)))
-        arrays.append(_stored_once(dataset, identity, pictures, progress))
+        arrays.append(_stored_once(dataset, identity, partial(pictures, dataset), progress))
 
     for source in sources:
         model = None if str(source).endswith(".onnx") else weights.load(source)
         if model is not None and timed:
             model = four_frames(model)
         teacher = onnx_teacher(source) if model is None else network_teacher(model)
+        identity = _hash(source) + " timed" * timed
+        identities.append(identity + " precomputed" * precompute)
         if precompute:
-            identity = _hash(source) + " timed" * timed
-            store(identity, partial(predict_all, teacher, dataset, device=resolve_device(device)))
+            store(identity, partial(predict_all, teacher, device=resolve_device(device)))
             continue
         teachers.append(teacher)
         networks += [] if model is None else [model]
     for folder in frames:
-        store(_listing(folder), partial(read_teacher_frames, folder, dataset))
-    return TeacherSet(tuple(teachers), tuple(arrays), tuple(networks))
+        identity = _list_of_frames(folder)
+        identities.append(hashlib.sha256(identity.encode()).hexdigest())
+        store(identity, partial(read_teacher_frames, folder))
+    return TeacherSet(tuple(teachers), tuple(arrays), tuple(networks), tuple(identities))
 
 
 def _stored_once(
@@ -139,9 +149,11 @@ def _hash(source: str | Path) -> str:
     return hashlib.sha256(weights.find(source).read_bytes()).hexdigest()
 
 
-def _listing(folder: Path) -> str:
-    """The folder, its files and their times: frames that were rewritten are read again."""
+def _list_of_frames(folder: Path) -> str:
+    """What a folder of frames holds, wherever it lies: frames that were rewritten are read again."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder of a teacher's frames: {folder}")
-    files = [image for clip in sorted(folder.iterdir()) if clip.is_dir() for image in list_frames(clip)]
-    return "\n".join([str(folder.resolve()), *(f"{f} {f.stat().st_mtime_ns}" for f in files)])
+    clips = [clip for clip in sorted(folder.iterdir()) if clip.is_dir()]
+    files = [(clip.name, image) for clip in clips for image in list_frames(clip)]
+    listing = (f"{name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for name, file in files)
+    return "\n".join(listing)

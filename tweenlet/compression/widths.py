@@ -53,7 +53,7 @@ def compact(
         kept, left = _without_thinnest(config, densities, notify)
     if budget is None:
         return _scaled(kept, config, _shares(kept, config, left), 1.0)
-    spent = Spending(budget, notify)
+    spent = Spending(budget)
     names, kept = _feasible(kept, config, left, spent, losses)
     for name in names:
         reason = f"density {_density(name, config, left):.3f}"
@@ -163,16 +163,14 @@ def with_shortcuts(found: ModelConfig, whole: ModelConfig) -> ModelConfig:
 class Spending:
     """What configs cost by a budget, each asked once."""
 
-    def __init__(self, budget: Budget, notify: Callable[[str], None]) -> None:
-        self.budget, self._notify = budget, notify
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self._known: dict[ModelConfig, float] = {}
 
     def __call__(self, config: ModelConfig) -> float:
         """What a config costs, in the budget's unit."""
         if config not in self._known:
             self._known[config] = self.budget.spent(config)
-            if self.budget.kind == "ms":
-                self._notify(f"{self.budget.say(self._known[config])}: {widths_of(config)}")
         return self._known[config]
 
 

@@ -117,6 +117,15 @@ def _sort_metadata(data: bytes, changes: Mapping[str, str] | None = None) -> byt
     return struct.pack("<Q", len(text)) + text + data[8 + size :]
 
 
+def save_tensors(path: str | Path, module: nn.Module, extra: Mapping[str, str] | None = None) -> None:
+    """Write the tensors of any module to a safetensors file; OSError where it cannot be written.
+
+    ``extra`` is its metadata. To load: ``module.load_state_dict(safetensors.torch.load_file(path))``.
+    """
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()}
+    write_bytes_atomically(Path(path), serialise(tensors, dict(extra or {})))
+
+
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNet:
     """Load bundled weights by name, a checkpoint by path, or one from the Hugging Face Hub.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from tweenlet.runtime.atomic import claim_folder
 
 TIMEOUT = timedelta(hours=6)
 """How long processes wait for the first one, which may be building a large dataset."""
+NCCL_TIMEOUT = timedelta(minutes=10)
+"""How long GPUs wait for one another: one that died should not hold the others for hours."""
 
 
 @contextmanager
@@ -37,14 +39,22 @@ def init_distributed() -> Iterator[None]:
     if not dist.is_torchelastic_launched() or dist.is_initialized():
         yield
         return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
+    global _control
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # before anything touches one
+        dist.init_process_group("nccl", timeout=NCCL_TIMEOUT)
+        _control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    else:
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     try:
         yield
     finally:
+        _control = None
         dist.destroy_process_group()
+
+
+_control: dist.ProcessGroup | None = None
+"""The group that numbers on the CPU go through; None: the only one."""
 
 
 def world_size() -> int:
@@ -101,13 +111,17 @@ def all_reduce_mean(value: float) -> float:
     if world_size() == 1:
         return value
     tensor = torch.tensor([value], dtype=torch.float64)
-    dist.all_reduce(tensor)
+    dist.all_reduce(tensor, group=_control)
     return float(tensor) / world_size()
 
 
-def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process."""
-    return all_reduce_mean(float(flag)) > 0
+def all_reduce_min(value: int) -> int:
+    """The least of a number over all processes."""
+    if world_size() == 1:
+        return value
+    tensor = torch.tensor([value])
+    dist.all_reduce(tensor, dist.ReduceOp.MIN, group=_control)
+    return int(tensor)
 
 
 def wrap_ddp(model: nn.Module) -> nn.Module:
@@ -120,10 +134,18 @@ def wrap_ddp(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model, broadcast_buffers=False)
 
 
+def no_sync(model: nn.Module) -> AbstractContextManager[None]:
+    """Within it, gradients of a wrapped model stay in each process, to be averaged with later ones."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
     """Replace batch norms by ones with statistics over all processes; names and tensors stay the same."""
     if world_size() == 1:
         return model
+    if any(parameter.is_cuda for parameter in model.parameters()):
+        synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return synced
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
             norm = _SyncBatchNorm(child.num_features, child.eps, child.momentum).train(child.training)
@@ -156,7 +178,7 @@ def _sum(tensor: Tensor) -> Tensor:
 
 
 class _SyncBatchNorm(_BatchNorm):
-    """Batch norm over the batch of all processes. (``nn.SyncBatchNorm`` runs on GPUs only.)"""
+    """Batch norm over the batch of all processes on CPUs. (``nn.SyncBatchNorm`` runs on GPUs only.)"""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 3:

@@ -2,6 +2,8 @@
 
     folder/state.pt            everything that the next step depends on
     folder/model.safetensors   the averaged weights, a checkpoint like any other
+    folder/best.safetensors    those that validated best; step-N.safetensors, if asked for, of the last saves
+    folder/tensorboard/        scalars and pictures, if asked for
     folder/log.jsonl           one line every `log_every` steps, and one per validation
 
 It takes objects and returns a Result; :mod:`tweenlet.training.data.build` makes the objects from paths.
@@ -12,10 +14,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from types import FrameType
 from typing import Any, Self
 
@@ -23,15 +26,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tweenlet.evaluation.metrics import Metric, resolve_metrics
 from tweenlet.runtime.json_file import parse_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import BatchSampler, prefetch, sequential
 from tweenlet.training.data.dataset import CropDataset
+from tweenlet.training.identity import identity_of
 from tweenlet.training.losses import Objective, build_objective, crop_border
 from tweenlet.training.options import TrainOptions
 from tweenlet.training.state import TrainingState, predict
+from tweenlet.training.tensorboard import Board
 
-OUTPUT_FILES = ("model.safetensors", "state.pt", "log.jsonl")
+OUTPUT_FILES = ("model.safetensors", "best.safetensors", "state.pt", "log.jsonl")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 """Signals that end a training after the step under way, saved."""
 
@@ -48,6 +54,8 @@ class StepInfo:
     samples_per_second: float
     psnr: float | None
     """Of the last validation, dB."""
+    epoch: float = 0.0
+    """Passes over the samples so far."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Result:
     blend_psnr: float | None
     """PSNR of blending the two middle frames of the same samples, dB."""
     stopped: str
-    """"finished", "minutes" or "interrupted"."""
+    """"finished", "patience", "minutes" or "interrupted"."""
 
 
 def train(
@@ -76,6 +84,8 @@ def train(
     *,
     objective: Objective | None = None,
     optimiser: Optimizer | None = None,
+    identity: Mapping[str, Any] | None = None,
+    anyway: bool = False,
 ) -> Result:
     """Train a model until its steps or minutes are over or it is interrupted; resumes from ``folder``.
 
@@ -90,10 +100,13 @@ def train(
         progress: called after every step.
         objective: what to minimise; by default the losses that the options name, against the truth.
         optimiser: one made for this model's parameters; by default the one that the options name.
+        identity: what else the run depends on, such as a digest of a teacher, as plain JSON types by name.
+        anyway: go on in ``folder`` although the run there differs in its options, start or data.
 
     Raises:
         DivergedError: the loss became NaN or exploded; the last saved state stays.
-        ValueError: ``folder`` holds the training of another network, or a damaged state.
+        ValueError: ``folder`` holds the training of another network, another run, whose first difference is
+            named, or a damaged state.
         FileExistsError: it holds files of these names that another program wrote.
         BlockingIOError: another run writes into it.
         OSError: something cannot be written.
@@ -101,7 +114,10 @@ def train(
     """
     claimed = () if (folder / "state.pt").exists() else OUTPUT_FILES  # a state is checked when it is read
     with distributed.claim_folder_for_all(folder, claimed):
-        state = TrainingState(model, options, folder, optimiser)
+        options = options.over(len(batches.dataset), batches.batch_size)
+        run = identity_of(model, options, batches, validation, {"stage": "train", **(identity or {})})
+        state = TrainingState(model, options, folder, optimiser, run, anyway)
+        state.epoch_steps = len(batches.dataset) / batches.batch_size
         return _run(state, batches, validation, progress, objective or build_objective(options))
 
 
@@ -113,35 +129,54 @@ def _run(
     objective: Objective,
 ) -> Result:
     """Take the steps that are left."""
-    options, margin = state.options, state.options.margin
-    blend_psnr = None if validation is None else validate(_Blend(), validation, state.device, margin)
+    options = state.options
+    blend_psnr = None if validation is None else validate(_Blend(), validation, state.device, options.margin)
     first_step, earlier_seconds, start = state.step, state.seconds, time.monotonic()
     stopped = "finished"
-    with _Interruption() as interruption:
-        for batch in prefetch(batches, state.step, options.steps):
+    metrics = resolve_metrics(name for name in options.metrics if name != "psnr")
+    pin = state.device.type == "cuda"
+    with _Interruption() as interruption, Board(state, options.tensorboard) as board:
+        for batch in prefetch(batches, state.step, options.steps, pin=pin):
             values = state.train_step(batch.to(state.device), objective)
             elapsed = time.monotonic() - start
             state.seconds = earlier_seconds + elapsed
             speed = (state.step - first_step) * batches.batch_size / elapsed
             last = state.step == options.steps
             if state.step % options.log_every == 0 or last:
-                state.log({**values, "samples_per_second": round(speed, 1)})
+                entry = {**values, "epoch": round(state.epoch, 3), "samples_per_second": round(speed, 1)}
+                state.log(entry)
+                board.add_scalars(entry)
             if validation is not None and (state.step % options.validate_every == 0 or last):
-                state.psnr = validate(state.ema, validation, state.device, margin)
-                state.log({"psnr": state.psnr, "blend_psnr": blend_psnr})
+                scores = measure(state.ema, validation, metrics, state.device, options.margin)
+                state.add_validation(scores["psnr"])
+                state.log({**scores, "blend_psnr": blend_psnr})
+                board.add_scalars(scores)
+                board.add_pictures(state.ema, validation)
             if progress:
-                progress(StepInfo(state.step, options.steps, values["loss"], speed, state.psnr))
-            out_of_time = options.minutes is not None and state.seconds >= 60 * options.minutes
-            if distributed.any_process(interruption.requested) and not last:
-                stopped = "interrupted"
-                break
-            if distributed.any_process(out_of_time) and not last:
-                stopped = "minutes"
+                info = StepInfo(state.step, options.steps, values["loss"], speed, state.psnr, state.epoch)
+                progress(info)
+            reason = _reason_to_stop(state, interruption.requested)
+            if reason == "interrupted" or (reason and not last):  # in the last step, too
+                stopped = reason
                 break
             if state.step % options.save_every == 0:
                 state.save()
-    state.save()
+        state.save()
+        if _reason_to_stop(state, interruption.requested) == "interrupted":
+            stopped = "interrupted"
     return Result(state.ema, state.step, state.seconds, state.psnr, blend_psnr, stopped)
+
+
+def _reason_to_stop(state: TrainingState, requested: bool) -> str:
+    """Why to stop before the end, if so; the same in all processes, which ask one another once."""
+    minutes, patience = state.options.minutes, state.options.patience
+    reasons = {
+        "interrupted": requested,
+        "minutes": minutes is not None and state.seconds >= 60 * minutes,
+        "patience": patience is not None and state.validations_since_best >= patience,
+    }
+    urgent = next((rank for rank, wanted in enumerate(reasons.values()) if wanted), len(reasons))
+    return [*reasons, ""][distributed.all_reduce_min(urgent)]
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -172,6 +207,24 @@ def validate(
         error = (predict(model, batch).clamp(0, 1) - batch.truth).square()
         errors.append(crop_border(error, margin).mean(dim=(1, 2, 3)))
     return float(-10 * (torch.cat(errors) + 1e-8).log10().mean())
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    dataset: CropDataset,
+    metrics: Mapping[str, Metric],
+    device: torch.device,
+    margin: int = 0,
+) -> dict[str, float]:
+    """PSNR as :func:`validate` gives it, and the means of other metrics over whole samples, by name."""
+    scores = {"psnr": validate(model, dataset, device, margin)}
+    values: dict[str, list[float]] = {name: [] for name in metrics}
+    for batch in sequential(dataset, 1) if metrics else ():
+        output = predict(model, batch.to(device))[0].float().clamp(0, 1).cpu()
+        for name, metric in metrics.items():
+            values[name].append(metric.measure(output, batch.truth[0], batch.frames[0, 1:3]))
+    return scores | {name: mean(numbers) for name, numbers in values.items()}
 
 
 class _Blend(nn.Module):

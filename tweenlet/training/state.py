@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomically
 from tweenlet.runtime.devices import resolve_device
+from tweenlet.runtime.json_file import parse_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Batch
+from tweenlet.training.identity import check_identity
 from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
 
-OPTIMISERS = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
+OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 BN_AVERAGING_STEPS = 100
 """Steps over which batch-norm statistics are averaged before they are frozen."""
 GRACE_STEPS = 100
@@ -47,26 +50,40 @@ class TrainingState:
         options: of the training.
         folder: where the state, the averaged weights and the log are saved, and a saved state is resumed.
         optimiser: one made for the model's parameters; by default the one that the options name.
+        identity: what the run is made of (:mod:`tweenlet.training.identity`).
+        anyway: resume whatever differs in the identity.
 
     Raises:
-        ValueError: ``folder`` holds the training of another network, or a damaged state.
+        ValueError: ``folder`` holds the training of another network, another run, or a damaged state.
 
     """
 
     def __init__(
-        self, model: nn.Module, options: TrainOptions, folder: Path, optimiser: Optimizer | None = None
+        self,
+        model: nn.Module,
+        options: TrainOptions,
+        folder: Path,
+        optimiser: Optimizer | None = None,
+        identity: Mapping[str, Any] | None = None,
+        anyway: bool = False,
     ) -> None:
         self.folder, self.options = folder, options
+        self._identity, self._anyway = dict(identity or {}), anyway
         self.device = resolve_device(options.device)
         model = _channels_last(model.to(self.device)).train()
         self.ema: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
         self.model = distributed.convert_sync_batchnorm(model)
-        self.optimiser = optimiser or OPTIMISERS[options.optimiser](
-            self.model.parameters(), options.learning_rate, weight_decay=options.weight_decay
-        )
+        self.optimiser = optimiser or build_optimiser(self.model, options)
         self.step, self.seconds = 0, 0.0
         self.running_loss: float | None = None
         self.psnr: float | None = None
+        self.best_psnr, self.validations_since_best = -math.inf, 0
+        self.epoch_steps = math.inf
+        """Steps that an epoch takes, where the training counts any."""
+        self._last_values = dict[str, float]()
+        half = options.precision == "float16"
+        self._dtype = torch.float16 if half else torch.bfloat16
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "state.pt").exists():
             self._load()
@@ -88,30 +105,61 @@ class TrainingState:
             DivergedError: loss or gradient are not finite, or the loss explodes. Nothing has changed then.
 
         """
-        rate = self.options.rate_at(self.step)
+        rate = self.options.rate_at(self.step, self.epoch_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self._update_batchnorms()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            prediction = predict(self._learner, batch)
-        loss, terms = objective(prediction.float(), batch)
-        value = distributed.all_reduce_mean(float(loss.detach()))
-        just_frozen = 0 <= self.step - self._bn_frozen_from < BN_AVERAGING_STEPS  # the loss jumps
-        if self.running_loss is not None and self.step > GRACE_STEPS and not just_frozen:
-            self._check(
-                "loss", value, batch, limit=self.options.divergence_factor * max(abs(self.running_loss), 0.1)
-            )
-        self._check("loss", value, batch)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm))
-        self._check("gradient", norm, batch)
-        self.optimiser.step()
+        terms = self._accumulate_gradients(batch, objective)
+        reads = self._reads_numbers
+        values = {n: distributed.all_reduce_mean(float(term)) for n, term in terms.items()} if reads else {}
+        self._scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
+        if reads:
+            values["gradient"] = float(norm)
+            if not self._scaler.is_enabled():  # which skips the step, and tries a smaller scale
+                self._check("gradient", values["gradient"], batch)
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
         self.step += 1
         self._update_ema(min(self.options.ema_decay, (1 + self.step) / (10 + self.step)))
-        self.running_loss = value if self.running_loss is None else 0.99 * self.running_loss + 0.01 * value
-        by_name = {name: distributed.all_reduce_mean(float(term.detach())) for name, term in terms.items()}
-        return {"loss": value, **by_name, "gradient": norm, "rate": rate}
+        if reads:
+            loss, running = values["loss"], self.running_loss
+            self.running_loss = loss if running is None else 0.99 * running + 0.01 * loss
+            self._last_values = values
+        return {**self._last_values, "rate": rate}
+
+    @property
+    def _reads_numbers(self) -> bool:
+        """Whether this step's numbers are read and checked: on a GPU, which that waits for, if logged."""
+        logged = (self.step + 1) % self.options.log_every == 0 or not self._last_values
+        return self.device.type != "cuda" or logged
+
+    def _accumulate_gradients(self, batch: Batch, objective: Objective) -> dict[str, Tensor]:
+        """Run a batch part by part; the means of the loss and its terms, by name."""
+        parts = batch.split(self.options.accumulate)
+        sums = dict[str, Tensor]()
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with distributed.no_sync(self._learner) if not last else nullcontext():
+                enabled = self.options.precision != "float32"
+                with torch.autocast(self.device.type, self._dtype, enabled=enabled):
+                    prediction = predict(self._learner, part)
+                loss, terms = objective(prediction.float(), part)
+                if self._reads_numbers:
+                    self._check_loss(distributed.all_reduce_mean(float(loss.detach())), part)
+                self._scaler.scale(loss / len(parts)).backward()  # type: ignore[no-untyped-call]
+            for name, term in {"loss": loss, **terms}.items():
+                share = term.detach() / len(parts)
+                sums[name] = sums[name] + share if name in sums else share
+        return sums
+
+    def _check_loss(self, value: float, batch: Batch) -> None:
+        just_frozen = 0 <= self.step - self._bn_frozen_from < BN_AVERAGING_STEPS  # the loss jumps
+        limit = math.inf
+        if self.running_loss is not None and self.step > GRACE_STEPS and not just_frozen:
+            limit = self.options.divergence_factor * max(abs(self.running_loss), 0.1)
+        self._check("loss", value, batch, limit)
 
     def _update_batchnorms(self) -> None:
         """Average the statistics of batch norms over BN_AVERAGING_STEPS, and freeze them after that."""
@@ -144,11 +192,28 @@ class TrainingState:
     def _update_ema(self, decay: float) -> None:
         average, current = self.ema.state_dict(), self.model.state_dict()
         parameters = dict(self.model.named_parameters()).keys()
-        for name, tensor in average.items():
-            if name in parameters or (tensor.is_floating_point() and self.step <= self._bn_frozen_from):
-                tensor.lerp_(current[name], 1 - decay)  # batch-norm statistics too: they must fit the weights
-            else:
-                tensor.copy_(current[name])
+        averaged, copied = list[str](), list[str]()
+        for name, tensor in average.items():  # batch-norm statistics too: they must fit the weights
+            averages = name in parameters or (
+                tensor.is_floating_point() and self.step <= self._bn_frozen_from
+            )
+            (averaged if averages else copied).append(name)
+        torch._foreach_lerp_([average[n] for n in averaged], [current[n] for n in averaged], 1 - decay)
+        if copied:
+            torch._foreach_copy_([average[n] for n in copied], [current[n] for n in copied])
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the samples so far."""
+        return self.step / self.epoch_steps
+
+    def add_validation(self, psnr: float) -> None:
+        """Note the PSNR (dB) of a validation; the best weights are written to best.safetensors."""
+        self.psnr = psnr
+        self.validations_since_best += 1
+        if psnr > self.best_psnr:
+            self.best_psnr, self.validations_since_best = psnr, 0
+            self._export("best.safetensors")
 
     def log(self, values: Mapping[str, float | None]) -> None:
         """Append a line to the log; OSError where that fails."""
@@ -177,10 +242,14 @@ class TrainingState:
         state = {
             "config": _config_of(self.model),
             "options": json.dumps(asdict(self.options)),
+            "identity": json.dumps(self._identity),
             "step": self.step,
             "seconds": self.seconds,
             "running_loss": self.running_loss,
             "psnr": self.psnr,
+            "best_psnr": self.best_psnr,
+            "validations_since_best": self.validations_since_best,
+            "scaler": self._scaler.state_dict(),
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -188,11 +257,23 @@ class TrainingState:
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
         _write(self.folder / "state.pt", state)
+        self._export("model.safetensors")
+        if self.options.keep:
+            self._export(f"step-{self.step:07}.safetensors")
+            for path in sorted(self.folder.glob("step-*.safetensors"))[: -self.options.keep]:
+                path.unlink()
+
+    def _export(self, name: str) -> None:
+        """Write the averaged weights: a checkpoint of the family, or the tensors of any other module."""
+        if distributed.rank():
+            return
+        extra = {"step": str(self.step)}
+        if self.psnr is not None:
+            extra["validation_psnr"] = f"{self.psnr:.3f}"
         if isinstance(self.ema, STMFNet):
-            extra = {"step": str(self.step)}
-            if self.psnr is not None:
-                extra["validation_psnr"] = f"{self.psnr:.3f}"
-            weights.save(self.folder / "model.safetensors", self.ema, extra)
+            weights.save(self.folder / name, self.ema, extra)
+        else:
+            weights.save_tensors(self.folder / name, self.ema, extra)
 
     def _load(self) -> None:
         path = self.folder / "state.pt"
@@ -205,6 +286,8 @@ class TrainingState:
             raise ValueError(f"not a readable training state: {path}") from error
         if config != _config_of(self.model):
             raise ValueError(f"{self.folder} holds the training of another network: {config}")
+        if isinstance(stored := state.get("identity"), str):
+            check_identity(self.folder, parse_json(stored, path), self._identity, self._anyway)
         try:
             self._restore({RENAMED.get(name, name): value for name, value in state.items()})
         except MemoryError:
@@ -223,11 +306,21 @@ class TrainingState:
                 raise ValueError(f"expected {tuple(parameter.shape)} in the optimiser, got {shapes}")
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.running_loss, self.psnr = _float_or_none(state["running_loss"]), _float_or_none(state["psnr"])
+        self.best_psnr = float(state.get("best_psnr", -math.inf))
+        self.validations_since_best = int(state.get("validations_since_best", 0))
+        self._scaler.load_state_dict(state.get("scaler", {}) if self._scaler.is_enabled() else {})
         if self.step < 0 or not math.isfinite(self.seconds):
             raise ValueError(f"expected a step and seconds, got {self.step} and {self.seconds}")
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
+
+
+def build_optimiser(model: nn.Module, options: TrainOptions) -> Optimizer:
+    """The optimiser that the options name, for all parameters of a model."""
+    return OPTIMISERS[options.optimiser](
+        model.parameters(), options.learning_rate, weight_decay=options.weight_decay
+    )
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tweenlet.training import distributed
-from tweenlet.training.data.dataset import CropDataset
+from tweenlet.training.data.dataset import CropDataset, Dataset
+from tweenlet.training.options import Augment
 
 Array = NDArray[Any]
 
@@ -39,13 +40,40 @@ class Batch:
     """(B, K, 3, h, w) float32 in [0, 1]: the precomputed frames of K teachers."""
 
     def to(self, device: torch.device | str) -> Batch:
-        """Copy the batch to a device."""
+        """Copy the batch to a device; bytes become float32 in [0, 1] there."""
+
+        def convert(tensor: Tensor) -> Tensor:
+            tensor = tensor.to(device, non_blocking=True)
+            return tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor
 
         def copy(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+            return None if tensor is None else convert(tensor)
 
-        frames, truth = (tensor.to(device, non_blocking=True) for tensor in (self.frames, self.truth))
+        frames, truth = convert(self.frames), convert(self.truth)
         return Batch(frames, truth, self.sources, copy(self.teacher_frames))
+
+    def pin(self) -> Batch:
+        """The batch in page-locked memory, from which a GPU copies while the CPU goes on."""
+        teacher_frames = self.teacher_frames
+        return Batch(
+            self.frames.pin_memory(), self.truth.pin_memory(), self.sources,
+            None if teacher_frames is None else teacher_frames.pin_memory(),
+        )  # fmt: skip
+
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in parts of as many samples each; ValueError where it cannot be divided evenly."""
+        count = len(self.frames)
+        if count % parts:
+            raise ValueError(f"expected a batch that can be divided into {parts} parts alike, got {count}")
+        size = count // parts
+        return [
+            Batch(
+                self.frames[start : start + size], self.truth[start : start + size],
+                self.sources[start : start + size],
+                None if self.teacher_frames is None else self.teacher_frames[start : start + size],
+            )
+            for start in range(0, count, size)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,10 +88,14 @@ class Augmentation:
     channels: tuple[int, int, int] = (0, 1, 2)
 
     @classmethod
-    def draw(cls, random: np.random.Generator) -> Augmentation:
-        """Draw one; all are equally likely."""
+    def draw(cls, random: np.random.Generator, among: Augment = "all") -> Augmentation:
+        """Draw one; all are equally likely. "flips" leaves out transposition and colours, "none" all."""
         left_right, up_down, transposed, backwards = (bool(bit) for bit in random.integers(0, 2, 4))
         r, g, b = random.permutation(3)
+        if among == "none":
+            return cls()
+        if among == "flips":
+            return cls(left_right, up_down, reversed=backwards)
         return cls(left_right, up_down, transposed, backwards, (int(r), int(g), int(b)))
 
     def apply_to_window(self, frames: Array) -> Array:
@@ -93,6 +125,7 @@ class BatchSampler:
         crop: height and width of the crops, at most those of the samples.
         seed: of the order, the crops and the augmentation.
         teacher_frames: precomputed frames, an array (N, 3, h, w) uint8 for each teacher.
+        augment: which augmentations are drawn from.
 
     Raises:
         ValueError: an empty dataset, or arguments that do not fit it or the number of processes.
@@ -101,50 +134,59 @@ class BatchSampler:
 
     def __init__(
         self,
-        dataset: CropDataset,
+        dataset: Dataset,
         batch_size: int = 8,
         crop: int = 128,
         seed: int = 0,
         teacher_frames: Sequence[Array] = (),
+        augment: Augment = "all",
     ) -> None:
-        side, shape = dataset.frames.shape[-1], dataset.frames[:, 0].shape
+        side = dataset.side
         if not 0 < crop <= side:
             raise ValueError(f"expected a crop of 1 to {side}, the size of the stored samples, got {crop}")
         if not len(dataset):
             raise ValueError("expected at least one sample, got none")
         if batch_size < 1:
             raise ValueError(f"expected a batch of one sample or more, got {batch_size}")
-        if any(frames.shape != shape for frames in teacher_frames):
-            raise ValueError(
-                f"expected teacher frames of shape {shape}, one for each sample, "
-                f"got {[frames.shape for frames in teacher_frames]}"
-            )
+        if teacher_frames:
+            if not isinstance(dataset, CropDataset):
+                raise ValueError(
+                    "precomputed frames of teachers go with stored samples only (--source store)"
+                )
+            shape = dataset.frames[:, 0].shape
+            if any(frames.shape != shape for frames in teacher_frames):
+                raise ValueError(
+                    f"expected teacher frames of shape {shape}, one for each sample, "
+                    f"got {[frames.shape for frames in teacher_frames]}"
+                )
         distributed.local_slice(batch_size)
         self.dataset, self.batch_size, self.crop, self.seed = dataset, batch_size, crop, seed
-        self.teacher_frames = teacher_frames
+        self.teacher_frames, self.augment = teacher_frames, augment
 
     def batch_at(self, step: int) -> Batch:
         """The batch of a step, counted from 0; where processes train together, this one's share of it."""
+        return self.bytes_at(step).to("cpu")
+
+    def bytes_at(self, step: int) -> Batch:
+        """As :meth:`batch_at`, but uint8: a quarter of what goes to a GPU, where ``Batch.to`` converts it."""
         random = np.random.default_rng([self.seed, 1, step])
-        margin = self.dataset.frames.shape[-1] - self.crop
-        draws = [
-            (
-                self._index(step * self.batch_size + n),
-                random.integers(0, margin + 1, 2),
-                Augmentation.draw(random),
-            )
-            for n in range(self.batch_size)
-        ][distributed.local_slice(self.batch_size)]
+        draws = []
+        for number in range(self.batch_size):
+            index = self._index(step * self.batch_size + number)
+            height, width = self.dataset.size_of(index)
+            place = random.integers(0, (height - self.crop + 1, width - self.crop + 1))
+            draws.append((index, place, Augmentation.draw(random, self.augment)))
         windows, teacher_frames = [], []
-        for index, (top, left), augmentation in draws:
+        for index, (top, left), augmentation in draws[distributed.local_slice(self.batch_size)]:
             area = (..., slice(top, top + self.crop), slice(left, left + self.crop))
-            windows.append(augmentation.apply_to_window(self.dataset.frames[index][area]))
+            windows.append(augmentation.apply_to_window(self.dataset.window(index)[area]))
             if self.teacher_frames:
                 images = np.stack([frames[index][area] for frames in self.teacher_frames])
                 teacher_frames.append(augmentation.apply_to_images(images))
-        return collate(
+        local = draws[distributed.local_slice(self.batch_size)]
+        return _collate_bytes(
             np.stack(windows),
-            tuple(self.dataset.sources[index] for index, *_ in draws),
+            tuple(self.dataset.sources[index] for index, *_ in local),
             np.stack(teacher_frames) if teacher_frames else None,
         )
 
@@ -168,12 +210,18 @@ def collate(windows: Array, sources: tuple[str, ...] = (), teacher_frames: Array
         teacher_frames: (B, K, 3, h, w) uint8.
 
     """
-    images = torch.from_numpy(windows).float().div_(255)
+    return _collate_bytes(windows, sources, teacher_frames).to("cpu")
+
+
+def _collate_bytes(
+    windows: Array, sources: tuple[str, ...] = (), teacher_frames: Array | None = None
+) -> Batch:
+    images = torch.from_numpy(windows)
     return Batch(
         frames=images[:, [0, 1, 3, 4]],
         truth=images[:, 2].contiguous(),
         sources=sources,
-        teacher_frames=None if teacher_frames is None else torch.from_numpy(teacher_frames).float().div_(255),
+        teacher_frames=None if teacher_frames is None else torch.from_numpy(teacher_frames),
     )
 
 
@@ -184,13 +232,23 @@ def sequential(dataset: CropDataset, batch_size: int = 8) -> Iterator[Batch]:
         yield collate(np.array(dataset.frames[part]), tuple(dataset.sources[part]))
 
 
-def prefetch(sampler: BatchSampler, first: int, last: int, workers: int = 1) -> Iterator[Batch]:
-    """The batches of steps first .. last - 1, each made in the background while an earlier one is used."""
+def prefetch(
+    sampler: BatchSampler, first: int, last: int, workers: int = 1, pin: bool = False
+) -> Iterator[Batch]:
+    """The batches of steps first .. last - 1, each made in the background while an earlier one is used.
+
+    They are bytes, which ``Batch.to`` converts; ``pin`` puts them into page-locked memory.
+    """
+
+    def load(step: int) -> Batch:
+        batch = sampler.bytes_at(step)
+        return batch.pin() if pin else batch
+
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[Batch]] = deque()
         try:
             for step in range(first, last):
-                pending.append(pool.submit(sampler.batch_at, step))
+                pending.append(pool.submit(load, step))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:

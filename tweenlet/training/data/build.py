@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from tweenlet.runtime.atomic import atomic_write_folder
 from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Array, BatchSampler
-from tweenlet.training.data.clips import clip_size, find_clips, name_few
-from tweenlet.training.data.dataset import CropDataset, Progress, damage_error
+from tweenlet.training.data.clips import clip_digest, clip_size, find_clips, name_few
+from tweenlet.training.data.dataset import CropDataset, Dataset, Progress, damage_error
 from tweenlet.training.data.plan import plan_dataset
+from tweenlet.training.data.published import PublishedDataset
 from tweenlet.training.data.scan import scan_footage
 from tweenlet.training.data.write import write_dataset
 from tweenlet.training.options import DataOptions, Recipe
@@ -33,7 +34,7 @@ def open_datasets(
     out: Path,
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
-) -> tuple[CropDataset, CropDataset | None]:
+) -> tuple[Dataset, CropDataset | None]:
     """Open the datasets to train and to validate on, and build them first if need be.
 
     Of processes that train together, the first one builds.
@@ -48,6 +49,10 @@ def open_datasets(
     Raises: as :func:`build_dataset`.
 
     """
+    if options.source == "published":
+        if options.validate is None:
+            raise ValueError("with published septuplets, footage to validate on must be named (--validate)")
+        return _open_published(options, data, options.validate, out, notify, progress)
     folder = options.store or out / "store"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with distributed.main_process_first():
@@ -57,11 +62,35 @@ def open_datasets(
         )  # fmt: skip
 
 
+def _open_published(
+    options: DataOptions,
+    data: Sequence[str | Path],
+    validate: Sequence[str | Path],
+    out: Path,
+    notify: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> tuple[Dataset, CropDataset]:
+    """Septuplets and quintuplets read anew each time; crops of the footage to validate on, stored."""
+    dataset = PublishedDataset(find_clips(data), options.crop)
+    notify = None if distributed.rank() else notify
+    if notify:
+        notify(f"{len(dataset)} septuplets and quintuplets, each once an epoch")
+    held_out = replace(
+        options, source="store", validate=[],
+        recipe=replace(
+            options.recipe, samples=options.recipe.validation, crop=options.crop, synthetic=0.0, strides=(1,)
+        ),
+    )  # fmt: skip
+    crops, _ = open_datasets(held_out, validate, out, notify, progress)
+    assert isinstance(crops, CropDataset)
+    return dataset, crops
+
+
 def make_sampler(
-    options: DataOptions, dataset: CropDataset, teacher_frames: Sequence[Array] = ()
+    options: DataOptions, dataset: Dataset, teacher_frames: Sequence[Array] = ()
 ) -> BatchSampler:
     """The sampler of a dataset's batches with the batch size, crop and seed that the options name."""
-    return BatchSampler(dataset, options.batch, options.crop, options.seed, teacher_frames)
+    return BatchSampler(dataset, options.batch, options.crop, options.seed, teacher_frames, options.augment)
 
 
 def build_dataset(
@@ -96,8 +125,9 @@ def build_dataset(
     validation = None if validate is None else find_clips(validate)
     identity: dict[str, Any] = {
         "recipe": asdict(recipe),
-        "clips": [[str(p.resolve()), clip_size(p)] for p in sorted({*clips, *(validation or ())})],
+        "clips": [_describe_clip(path) for path in sorted({*clips, *(validation or ())})],
         "validate": [str(Path(path).resolve()) for path in validate] if validate else None,
+        "held_out": sorted(clip_digest(path) for path in validation) if validation else None,
     }
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         with atomic_write_folder(folder) as partial:
@@ -113,6 +143,11 @@ def build_dataset(
             notify(summary)
     held_out = folder / "validation"
     return CropDataset(folder / "train"), CropDataset(held_out) if held_out.exists() else None
+
+
+def _describe_clip(path: Path) -> list[Any]:
+    """Where a clip is, its bytes, and a digest of its content, by which it is known where it has moved."""
+    return [str(path.resolve()), clip_size(path), clip_digest(path)]
 
 
 def _check_identity(folder: Path, identity: dict[str, Any]) -> str:
@@ -149,24 +184,33 @@ def _differences(label: dict[str, Any], identity: dict[str, Any]) -> list[str]:
         if stored.get(name) != value
     ]
     differences += [f"recipe.{name} is not known here" for name in stored if name not in recipe]
-    if label.get("validate") != identity["validate"]:
+    same_footage = label.get("held_out") and label["held_out"] == identity["held_out"]
+    if label.get("validate") != identity["validate"] and not same_footage:
         differences.append(f"--validate was {label.get('validate')}, now {identity['validate']}")
     return differences + _clip_differences(label.get("clips"), identity["clips"])
 
 
 def _clip_differences(stored: Any, current: list[list[Any]]) -> list[str]:
-    if stored == current:
+    """How clips differ: by name and content, wherever they lie; where only paths are stored, by these."""
+    described = _is_clip_list(stored, 3)
+    if not described and not _is_clip_list(stored, 2):
+        return ["the clips differ"]
+    if described and _contents(stored) == _contents(current):
         return []
-    before = {str(clip): size for clip, size in stored} if _is_clip_list(stored) else {}
-    now = {str(clip): size for clip, size in current}
+    before = {str(clip): rest for clip, *rest in stored}
+    now = {str(clip): rest if described else rest[:1] for clip, *rest in current}
     kinds = {
         "gone": [clip for clip in before if clip not in now],
         "new": [clip for clip in now if clip not in before],
         "changed": [clip for clip in now if clip in before and before[clip] != now[clip]],
     }
     named = [f"{len(clips)} {kind} ({name_few(clips)})" for kind, clips in kinds.items() if clips]
-    return [f"the clips differ: {', '.join(named) or 'in their order'}"]
+    return [f"the clips differ: {', '.join(named)}"] if named else []
 
 
-def _is_clip_list(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in values)
+def _contents(clips: list[list[Any]]) -> list[tuple[str, int, str]]:
+    return [(Path(path).name, size, digest) for path, size, digest in clips]
+
+
+def _is_clip_list(values: Any, length: int) -> bool:
+    return isinstance(values, list) and all(isinstance(v, list) and len(v) == length for v in values)

@@ -11,6 +11,7 @@ A folder is recognised by its layout:
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ TRAIN_LIST, TEST_LIST = "sep_trainlist.txt", "sep_testlist.txt"
 """Vimeo-90K's lists: a line such as 00001/0001 for each septuplet below sequences/."""
 QUINTUPLET = "quintuplet.png"
 """BVI-DVC's file of five frames."""
+DIGESTED = 1 << 14
+"""Bytes at either end of a file that tell clips apart."""
 TILES = (0, 1, 4, 2, 3)
 """Tiles of a quintuplet in order of time."""
 
@@ -118,6 +121,24 @@ def clip_size(clip: Path) -> int:
     """Bytes on disk; 0 for a clip that is missing."""
     files = list_frames(clip) if clip.is_dir() else [clip]
     return sum(file.stat().st_size for file in files if file.exists())
+
+
+def clip_digest(clip: Path) -> str:
+    """A digest of a clip by its content, which stays the same where the clip is moved; "" if it is missing.
+
+    Of each file its size, of the first and of the last some bytes at both ends: enough to tell clips apart.
+    """
+    files = list_frames(clip) if clip.is_dir() else [clip]
+    files = [file for file in files if file.exists()]
+    digest = hashlib.blake2b(digest_size=12)
+    for file in files:
+        digest.update(f"{file.name if clip.is_dir() else ''} {file.stat().st_size}\n".encode())
+    for path in dict.fromkeys((*files[:1], *files[-1:])):
+        with path.open("rb") as opened:
+            digest.update(opened.read(DIGESTED))
+            opened.seek(max(0, path.stat().st_size - DIGESTED))
+            digest.update(opened.read())
+    return digest.hexdigest() if files else ""
 
 
 def read_image(path: Path) -> Pixels:

@@ -10,16 +10,19 @@ It is read here and written by :mod:`tweenlet.training.data.write`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tweenlet.runtime.json_file import read_json
 
+FINGERPRINT_SAMPLES = 256
+"""Samples, at most, that a fingerprint looks at."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
@@ -44,6 +47,29 @@ class CropLocation:
 
     def __str__(self) -> str:
         return f"{self.clip}#{self.first}+{self.stride}"
+
+
+class Dataset(Protocol):
+    """What batches are drawn from."""
+
+    sources: list[str]
+    """Where each sample is from, for messages."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def side(self) -> int:
+        """The largest crop that fits into every sample, in pixels."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What the samples are, by their content."""
+
+    def size_of(self, _index: int, /) -> tuple[int, int]:
+        """Height and width of a sample, in pixels."""
+
+    def window(self, _index: int, /) -> NDArray[np.uint8]:
+        """The five frames of a sample, (5, 3, h, w), RGB."""
 
 
 class CropDataset:
@@ -83,6 +109,30 @@ class CropDataset:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def side(self) -> int:
+        """The largest crop that fits into every sample, in pixels."""
+        return int(self.frames.shape[-1])
+
+    def size_of(self, _index: int) -> tuple[int, int]:
+        """Height and width of a sample, in pixels."""
+        height, width = self.frames.shape[-2:]
+        return height, width
+
+    def window(self, index: int) -> NDArray[np.uint8]:
+        """The five frames of a sample, (5, 3, h, w), RGB."""
+        return np.asarray(self.frames[index])
+
+    @property
+    def fingerprint(self) -> str:
+        """What the samples are, by their content: the shape, and the middle rows of some of the truths."""
+        digest = hashlib.blake2b(repr(self.frames.shape).encode(), digest_size=16)
+        for number in np.linspace(0, len(self) - 1, min(FINGERPRINT_SAMPLES, len(self))).astype(int):
+            digest.update(
+                np.ascontiguousarray(self.frames[number, 2, :, self.frames.shape[3] // 2]).tobytes()
+            )
+        return digest.hexdigest()
 
 
 def load_array(path: Path) -> NDArray[Any]:

@@ -1,0 +1,91 @@
+"""Identity: what a run is made of, so that a folder is gone on with by the same run, or not at all.
+
+    options, start, data, teachers --identity_of--> {name: value} --check_identity--> the one that differs
+
+Longer training, other logging and another device are the same run. Data counts by its content: it may move.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tweenlet.network.checkpoint import digest_of_tensors
+from tweenlet.training.data.batches import BatchSampler
+from tweenlet.training.data.dataset import Dataset
+from tweenlet.training.options import TrainOptions
+
+FREE = {
+    "steps", "epochs", "minutes", "device", "divergence_factor", "patience", "tensorboard", "keep", "metrics",
+    "log_every", "validate_every", "save_every",
+}  # fmt: skip
+"""Options that may change when a run goes on."""
+WORDS = {
+    "stage": "the command", "start": "the network that it starts from", "data": "the training samples",
+    "validation": "the held-out samples", "teachers": "the teachers", "teacher": "the teacher",
+}  # fmt: skip
+"""What messages call the fields that are no options."""
+
+
+def identity_of_options(options: TrainOptions) -> dict[str, Any]:
+    """The options that must stay the same, as plain JSON types."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return {name: value for name, value in values.items() if name not in FREE}
+
+
+def identity_of(
+    model: nn.Module,
+    options: TrainOptions,
+    batches: BatchSampler,
+    validation: Dataset | None,
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a training is made of, as plain JSON types.
+
+    Args:
+        model: before its first step.
+        options: of the training.
+        batches: of the samples.
+        validation: the held-out samples, if any.
+        extra: what else must stay the same: the stage, its own options, the teachers.
+
+    """
+    return {
+        **json.loads(json.dumps(extra)),
+        **identity_of_options(options),
+        "start": digest_of_tensors(model),
+        "data": batches.dataset.fingerprint,
+        "validation": None if validation is None else validation.fingerprint,
+        "batch": batches.batch_size, "crop": batches.crop, "seed": batches.seed,
+        "augment": batches.augment,
+    }  # fmt: skip
+
+
+def check_identity(folder: Path, stored: Any, asked: Mapping[str, Any], anyway: bool = False) -> None:
+    """ValueError, naming the first field that differs, where ``folder`` holds another run.
+
+    What only one of the two knows (a state of another version) does not count. ``anyway`` lets all pass.
+    """
+    if anyway or not isinstance(stored, Mapping):
+        return
+    for name, value in asked.items():
+        if name in stored and stored[name] != value:
+            raise ValueError(
+                f"{folder} holds another run: {_difference(name, stored[name], value)}. Ask for it as "
+                "it was, name another --out, or insist with --anyway"
+            )
+
+
+def _difference(name: str, old: Any, new: Any) -> str:
+    if name == "stage":
+        return f"it was made by tweenlet {old}, not by tweenlet {new}"
+    if name in WORDS:
+        return (
+            f"{WORDS[name]} {'differ' if name.endswith('s') or name in ('data', 'validation') else 'differs'}"
+        )
+    return f"{name} was {json.dumps(old)}, now {json.dumps(new)}"
