@@ -33,7 +33,7 @@ class Budget:
     Examples:
         >>> budget = tweenlet.Budget.parse("params", "50%").of(tweenlet.MINI)
         >>> print(budget)
-        at most 911,070 parameters
+        at most 911,081 parameters
 
     """
 
