@@ -1,22 +1,24 @@
 """Fuzz: commands on damaged inputs, each in a process of its own, and what must never come of it.
 
-    python scripts/fuzz.py [--inputs 1000] [--seed 0] [--seconds 30] [--keep FOLDER]
+    python scripts/fuzz.py [--inputs 1000] [--seed 0] [--seconds 30] [--keep FOLDER] [--record FILE]
 
     seeds, made here --mutate--> one input --fork, limits--> a command --> verdict
 
-Seeds are small videos in many containers, a ledger, a windows file, a config, a checkpoint, a training's
-state and a store. Binary ones are flipped, cut, repeated and overwritten; JSON is also edited value by value.
-A command may succeed or refuse in one line. Faults are: an end by a signal, a hang, a traceback, a file under
-a final name that cannot be read, a partial file that is left, and anything else that changed in the folder.
-Input number N of a seed is always the same. Exit code 1 where a fault was found.
+Seeds are small videos and images of many kinds, a ledger, a windows file, a config, a checkpoint, a
+training's state and a store. Binary ones are flipped, cut, repeated and overwritten; JSON is also edited
+value by value. A command may succeed or refuse in one line. Faults are: an end by a signal, a hang, a
+traceback, a file under a final name that cannot be read, a partial file that is left, and anything else that
+changed in the folder. Input number N of a seed is always the same. Exit code 1 where a fault was found.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
+import re
 import resource
 import select
 import shutil
@@ -38,14 +40,23 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from PIL import Image
 
 from tweenlet import cli
 from tweenlet.inference.machine import describe_machine
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.config import TINY
+from tweenlet.network.config import FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.cpu.library import library
+from tweenlet.runtime.scheduling import keep_scheduling
 
+NETWORK = ModelConfig(
+    features=None, flow=None, grid=None, texture=None,
+    intermediate=IntermediateFlowConfig(
+        levels=(FlowLevel(4, 8, 1), FlowLevel(2, 8, 1)), encoder=(8, 4), four_frames=True, head=8
+    ),
+)  # fmt: skip
+"""A small one of the default's kind."""
 VIDEOS = {
     "h264.mp4": ("libx264", "yuv420p"),
     "h264.mkv": ("libx264", "yuv420p"),
@@ -58,16 +69,24 @@ VIDEOS = {
     "prores.mov": ("prores_ks", "yuv422p10le"),
     "mpeg2.mpg": ("mpeg2video", "yuv420p"),
     "raw.y4m": ("wrapped_avframe", "yuv420p"),
+    "av1.mkv": ("libsvtav1", "yuv420p"),
+    "wmv2.wmv": ("wmv2", "yuv420p"),
+    "mjpeg.mov": ("mjpeg", "yuvj420p"),
+    "lossless.avi": ("ffvhuff", "yuv422p"),
+    "palette.gif": ("gif", "rgb8"),
 }
 """Name -> codec and pixel format. Those with a container that takes it have a tone, too."""
-SILENT = (".y4m",)
+SILENT = (".y4m", ".gif")
+IMAGES = ("png", "jpg", "tif", "webp")
 ODD = (None, True, -1, 0, 1e308, 10**30, "", "a" * 300, "\ud800", [], [[]], {}, {"a": 1})
 """Values that an edit puts in the place of others."""
 LAZY = (
+    "matplotlib.pyplot",
     "torch._dynamo",
     "tweenlet.compression.teachers",
     "tweenlet.training.loop",
-    "tweenlet.evaluation",
+    "tweenlet.evaluation.page",
+    "tweenlet.interpolation.video",
     "tweenlet.network.cost",
 )
 TOO_LONG = 128 + signal.SIGXCPU
@@ -98,7 +117,7 @@ class Fault:
     kind: str
     number: int
     file: str
-    told: str
+    message: str
 
 
 def main() -> None:
@@ -112,37 +131,53 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=None, help="after which no further input is begun")
     parser.add_argument("--keep", type=Path, help="a folder for the inputs of faults")
-    asked = parser.parse_args()
+    parser.add_argument("--record", type=Path, help="a file of results to add this run to")
+    options = parser.parse_args()
     began, faults, count, codes = time.monotonic(), list[Fault](), 0, Counter[str]()
     warm_up()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
-        sound = Path(place, "sound")
-        seeds = make_seeds(sound)
-        for number in range(asked.first, asked.first + asked.inputs):
-            if asked.minutes is not None and time.monotonic() - began > 60 * asked.minutes:
+        sound, room = Path(place, "sound"), Path(place, "room")
+        seeds = make_seeds(room)
+        room.rename(sound)
+        for number in range(options.first, options.first + options.inputs):
+            if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
                 break
-            dice = random.Random(f"{asked.seed}:{number}")
-            seed, room = seeds[number % len(seeds)], Path(place, "room")
+            dice = random.Random(f"{options.seed}:{number}")
+            seed = seeds[number % len(seeds)]
             shutil.copytree(sound, room)
             mutate(room / seed.file, dice)
-            code, fault = judged(seed, room, Path(place, "description"), number, asked.seconds)
+            code, fault = judge(seed, room, Path(place, "output"), number, options.seconds)
             count, codes[code] = count + 1, codes[code] + 1
             if fault is not None:
                 faults.append(fault)
-                print(f"{fault.kind}: input {number}, {fault.file}: {fault.told}", flush=True)
-                if asked.keep is not None:
-                    asked.keep.mkdir(parents=True, exist_ok=True)
-                    kept = asked.keep / f"{fault.kind.split()[0]}-{number}-{Path(seed.file).name}"
-                    shutil.copy(room / seed.file, kept)
+                print(f"{fault.kind}: input {number}, {fault.file}: {fault.message}", flush=True)
+                if options.keep is not None:
+                    options.keep.mkdir(parents=True, exist_ok=True)
+                    copy = options.keep / f"{fault.kind.split()[0]}-{number}-{Path(seed.file).name}"
+                    shutil.copy(room / seed.file, copy)
             shutil.rmtree(room)
     kinds = Counter(fault.kind for fault in faults)
-    print(
-        f"{count} inputs of seed {asked.seed} in {time.monotonic() - began:.0f} s: "
-        f"{', '.join(f'{n} {code}' for code, n in codes.most_common())}; "
-        f"faults: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common()) or 'none'}"
+    report(
+        f"{count:,} inputs of seed {options.seed} in {time.monotonic() - began:,.0f} s: "
+        f"{', '.join(f'{n:,} {code}' for code, n in codes.most_common())}; "
+        f"faults: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common()) or 'none'}",
+        options.record,
     )
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}")
     sys.exit(1 if faults else 0)
+
+
+def report(result: str, record: Path | None) -> None:
+    """Print what came of this command, when and where, and add it to a record (scripts/results.py)."""
+    print(result)
+    date, machine = f"{datetime.now(UTC):%Y-%m-%d}", describe_machine()
+    print(f"{date}, {machine}")
+    if record is not None:
+        runs = json.loads(record.read_text()) if record.exists() else []
+        arguments = re.sub(r" --(record|keep) \S+", "", " ".join(sys.argv[1:]))
+        command = f"python scripts/{Path(sys.argv[0]).name} {arguments}"
+        runs = [run for run in runs if run["command"] != command]
+        runs.append({"command": command, "result": result, "date": date, "machine": machine})
+        record.write_text(json.dumps(runs, indent=1) + "\n")
 
 
 def warm_up() -> None:
@@ -151,19 +186,29 @@ def warm_up() -> None:
     library()
     for module in LAZY:
         import_module(module)
+    gc.freeze()
 
 
 def make_seeds(folder: Path) -> list[Seed]:
-    """Write sound files into a new folder; binary formats come first."""
+    """Write sound files into a new folder; binary formats come first.
+
+    Commands have to run in a folder of the same path, which trainings and stores remember.
+    """
     folder.mkdir()
-    weights.save(folder / "tiny.safetensors", STMFNet(TINY))
-    (folder / "config.json").write_text(json.dumps(TINY.to_json()))
+    weights.save(folder / "tiny.safetensors", STMFNet(NETWORK))
+    (folder / "config.json").write_text(json.dumps(NETWORK.to_json()))
+    interpolate = ("out.mkv", "--model", "tiny.safetensors", "--device", "cpu")
     seeds = []
     for name, (codec, pixels) in VIDEOS.items():
-        with suppress(av.FFmpegError, ValueError):  # not every FFmpeg has every encoder
+        with suppress(av.FFmpegError, ValueError), keep_scheduling():  # not every FFmpeg has every encoder
             write_video(folder / name, codec, pixels)
-            command = ("interpolate", name, "out.mkv", "--model", "tiny.safetensors", "--device", "cpu")
-            seeds.append(Seed(name, command, "out.mkv"))
+            seeds.append(Seed(name, ("interpolate", name, *interpolate), "out.mkv"))
+    for suffix in IMAGES:
+        (folder / suffix).mkdir()
+        for number in range(3):
+            Image.fromarray(picture(number)).save(folder / suffix / f"{number}.{suffix}")
+        seeds.append(Seed(f"{suffix}/1.{suffix}", ("interpolate", suffix, *interpolate), "out.mkv"))
+    seeds.append(Seed("tiny.safetensors", ("interpolate", "png", *interpolate), "out.mkv"))
     (folder / "eval").mkdir()
     for clip in ("a", "b"):
         write_video(folder / "eval" / f"{clip}.mkv", "ffv1", "yuv444p")
@@ -172,25 +217,19 @@ def make_seeds(folder: Path) -> list[Seed]:
     )
     evaluate = ("evaluate", "blend", "--benchmark", "clips:eval", "--metrics", "psnr", "--out", "scores")
     train = ("train", "config.json", "eval", "--out", "run", "--validate", "eval/a.mkv", *SMALL)
-    for command in (evaluate, train):
-        code = run(command, folder, folder / "description", 600)
+    for command in (evaluate, train, evaluate, train):  # and again, as the inputs will be
+        code = run(command, folder, folder / "output", 600)
         if code != "exit 0":
-            raise OSError(f"{' '.join(command)}: {code}: {(folder / 'told').read_text()}")
-    (folder / "description").unlink()
-    ledger = next(folder.rglob("scores.jsonl"))
-    read = [
-        Seed("eval_windows.json", evaluate),
-        Seed(str(ledger.relative_to(folder)), evaluate),
+            raise OSError(f"{' '.join(command)}: {code}: {(folder / 'output').read_text()}")
+    (folder / "output").unlink()
+    ledger = str(next(folder.rglob("scores.jsonl")).relative_to(folder))
+    store = ("recipe.json", *(f"train/{name}" for name in ("frames.npy", "sources.json", "places.json")))
+    return [
+        *seeds,
+        *(Seed(name, evaluate) for name in ("eval_windows.json", "eval/a.mkv", ledger)),
         Seed("config.json", ("cost", "config.json")),
-        Seed(
-            "tiny.safetensors",
-            ("interpolate", "ffv1.mkv", "out.mkv", "--model", "tiny.safetensors"),
-            "out.mkv",
-        ),
-        *(Seed(f"run/{name}", train) for name in ("state.pt", "log.jsonl", "store/recipe.json")),
-        *(Seed(f"run/store/train/{name}", train) for name in ("frames.npy", "sources.json", "places.json")),
+        *(Seed(f"run/{name}", train) for name in ("state.pt", "log.jsonl", *(f"store/{n}" for n in store))),
     ]
-    return seeds + read
 
 
 def write_video(path: Path, codec: str, pixels: str) -> None:
@@ -199,11 +238,8 @@ def write_video(path: Path, codec: str, pixels: str) -> None:
         stream = container.add_stream(codec, 10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
         tone = None if path.suffix in SILENT else container.add_stream(_sound_of(path), 48000)
-        y, x = np.mgrid[0:48, 0:64]
         for number in range(10):
-            wave = 127 + 90 * np.sin((x + 3 * number) / 7 + y / np.array([5, 7, 9])[:, None, None])
-            picture = np.ascontiguousarray(wave.transpose(1, 2, 0).astype(np.uint8))
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format=pixels)
             frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -215,27 +251,36 @@ def write_video(path: Path, codec: str, pixels: str) -> None:
             container.mux(tone.encode(None))
 
 
+def picture(number: int) -> np.ndarray:
+    """Waves that move: (48, 64, 3), of bytes."""
+    y, x = np.mgrid[0:48, 0:64]
+    waves = 127 + 90 * np.sin((x + 3 * number) / 7 + y / np.array([5, 7, 9])[:, None, None])
+    return np.ascontiguousarray(waves.transpose(1, 2, 0).astype(np.uint8))
+
+
 def _sound_of(path: Path) -> str:
-    return {".webm": "libopus", ".avi": "libmp3lame", ".mpg": "mp2"}.get(path.suffix, "aac")
+    return {".webm": "libopus", ".avi": "libmp3lame", ".mpg": "mp2", ".wmv": "libmp3lame"}.get(
+        path.suffix, "aac"
+    )
 
 
 def mutate(path: Path, dice: random.Random) -> None:
     """Damage a file in place."""
     content = path.read_bytes()
     if path.suffix in (".json", ".jsonl") and dice.random() < 0.6:
-        path.write_bytes(edited(content, dice))
+        path.write_bytes(edit(content, dice))
         return
     for _ in range(dice.choice((1, 1, 1, 2, 4, 16))):
         content = dice.choice(MUTATIONS)(content, dice)
     path.write_bytes(content)
 
 
-def edited(content: bytes, dice: random.Random) -> bytes:
+def edit(content: bytes, dice: random.Random) -> bytes:
     """JSON, or lines of it, with a value somewhere replaced, removed or added."""
     lines = content.splitlines() if content.count(b"\n{") else [content]
     place = dice.randrange(len(lines))
     tree = [json.loads(lines[place])]
-    spots = list(spots_in(tree))
+    spots = list(find_spots(tree))
     holder, key = dice.choice(spots)
     change = dice.random()
     if change < 0.7:
@@ -248,12 +293,12 @@ def edited(content: bytes, dice: random.Random) -> bytes:
     return b"\n".join(lines) + (b"\n" if len(lines) > 1 else b"")
 
 
-def spots_in(tree: Any) -> Iterator[tuple[Any, Any]]:
+def find_spots(tree: Any) -> Iterator[tuple[Any, Any]]:
     """Every place of a nest of lists and dicts, as (what holds it, key)."""
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
         yield tree, key
         if isinstance(tree[key], dict | list):
-            yield from spots_in(tree[key])
+            yield from find_spots(tree[key])
 
 
 def _flip(content: bytes, dice: random.Random) -> bytes:
@@ -294,13 +339,15 @@ def _drop(content: bytes, dice: random.Random) -> bytes:
 MUTATIONS = (_flip, _flip, _set, _set, _cut, _zero, _repeat, _drop)
 
 
-def run(command: tuple[str, ...], folder: Path, told: Path, seconds: int) -> str:
-    """Run a command within a folder in a child: "exit N", "signal N" or "hang"; what it says is in a file."""
+def run(command: tuple[str, ...], folder: Path, output: Path, seconds: int) -> str:
+    """Run a command within a folder in a child: "exit N", "signal N" or "hang"; what it prints goes into a
+    file.
+    """
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-        become(command, folder, told)
+        become(command, folder, output)
     handle = os.pidfd_open(child)
     try:
         ended = select.select([handle], [], [], WAIT * seconds)[0]
@@ -314,11 +361,11 @@ def run(command: tuple[str, ...], folder: Path, told: Path, seconds: int) -> str
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
 
 
-def become(command: tuple[str, ...], folder: Path, told: Path) -> None:
-    """Be, in a child process, the command within a folder, and end; what it says goes into a file."""
+def become(command: tuple[str, ...], folder: Path, output: Path) -> None:
+    """Be, in a child process, the command within a folder, and end; what it prints goes into a file."""
     code = 70  # of a traceback
     try:
-        handle = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         os.chdir(folder)
@@ -338,34 +385,39 @@ def become(command: tuple[str, ...], folder: Path, told: Path) -> None:
         os._exit(code)
 
 
-def judged(seed: Seed, room: Path, told: Path, number: int, seconds: int) -> tuple[str, Fault | None]:
+def judge(seed: Seed, room: Path, output: Path, number: int, seconds: int) -> tuple[str, Fault | None]:
     """How a command on a damaged input ended, and what is wrong with that, if anything."""
-    before = _names(room)
-    code = run(seed.command, room, told, seconds)
-    said = told.read_text(errors="replace")
-    last = said.strip().splitlines()[-1][:200] if said.strip() else ""
+    before = _list_files(room)
+    code = run(seed.command, room, output, seconds)
+    printed = output.read_text(errors="replace")
+    last = printed.strip().splitlines()[-1][:200] if printed.strip() else ""
 
-    def fault(kind: str, words: str = last) -> tuple[str, Fault]:
-        return code, Fault(kind, number, seed.file, words)
+    def fault(kind: str, message: str = last) -> tuple[str, Fault]:
+        return code, Fault(kind, number, seed.file, message)
 
     if code == "hang":
         return fault("hang")
     if code.startswith("signal"):
         return fault(f"signal {code.split()[1]}")
-    if code == "exit 70" or "Traceback" in said or "Exception ignored" in said:
+    if code == "exit 70" or "Traceback" in printed or "Exception ignored" in printed:
         return fault("traceback")
-    if left := [name for name in _names(room) if ".partial" in name]:
+    if code == "exit 1" and not last:
+        return fault("an error without a word")
+    after = _list_files(room)
+    if left := [name for name in after if ".partial" in name]:
         return fault("partial file left", ", ".join(left))
-    output = room / seed.output
-    if seed.output and output.exists() and not _is_readable(output):
+    if seed.output in after and not _is_readable(room / seed.output):
         return fault("unreadable file under a final name", seed.output)
-    if seed.output and (changed := _names(room) ^ before ^ ({seed.output} & _names(room))):
+    changed = {name for name, _ in (before.items() ^ after.items())} - {seed.output}
+    if changed and (seed.output or code != "exit 0"):
         return fault("something else changed", ", ".join(sorted(changed)))
     return code, None
 
 
-def _names(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+def _list_files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Files below a folder, with size and time of the last change."""
+    files = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (stat.st_size, stat.st_mtime_ns) for path, stat in files}
 
 
 def _is_readable(video: Path) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from tests.training.test_store import clip, pan
 from tweenlet.training.data import teacher_outputs
 from tweenlet.training.data.build import build_dataset
 from tweenlet.training.data.clips import list_frames
+from tweenlet.training.data.dataset import load_array
 from tweenlet.training.data.teacher_outputs import predict_all, read_teacher_frames, store_frames
 from tweenlet.training.options import Recipe
 
@@ -189,3 +191,16 @@ def test_what_a_teacher_must_return(samples):
         next(predict_all(lambda batch: batch.truth[..., ::2, ::2], samples))
     with pytest.raises(ValueError, match="not finite, in the batch of scene 0"):
         next(predict_all(lambda batch: batch.truth / 0, samples))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 no archive", b"(", b"{'descr': [}", b"{'shape': (\n", b"\xff\xfe"]
+)
+def test_an_array_with_a_damaged_header_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "frames.npy"
+    np.save(path, np.zeros((2, 3), np.uint8))
+    whole = path.read_bytes()
+    start = 0 if content.startswith(b"PK") else 10
+    path.write_bytes(whole[:start] + content + whole[start + max(len(content), 1) :])
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged")):
+        load_array(path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -389,3 +391,21 @@ def test_a_hold_without_end_is_repeated_for_minutes_only(make_clip, tmp_path):
     assert "no times" in warning
     with video.read(tmp_path / "out.y4m") as reader:
         assert sum(1 for _ in reader) == 2 + 1200 + 2
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root's threads can be made real-time ones"
+)
+def test_av1_leaves_the_process_its_priority(make_clip, tmp_path: Path) -> None:
+    policy = os.sched_getscheduler(0)
+    source = make_clip("deep.mkv", codec="ffv1", pixels="yuv420p10le", count=2)
+    with (
+        video.read(source) as reader,
+        video.write(tmp_path / "out.webm", reader, Fraction(25)) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame, frame.time, frame.duration)
+        threads = [int(thread.name) for thread in Path("/proc/self/task").iterdir()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {policy}
+    with av.open(str(tmp_path / "out.webm")) as container:
+        assert container.streams.video[0].codec.name in ("av1", "libdav1d")

@@ -13,7 +13,7 @@ A new file has a temporary name beside the final one until it is complete (:mod:
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -24,6 +24,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from tweenlet.runtime.atomic import Partial
+from tweenlet.runtime.scheduling import keep_scheduling
 from tweenlet.video.codecs import choose_codec
 from tweenlet.video.conversion import convert_picture, from_rgb
 from tweenlet.video.frame import Frame
@@ -142,7 +143,8 @@ class VideoWriter(Writer):
         """Mux what the encoder gives, and before it what lies beside the pictures up to this time: timed text
         of .mp4 must come before a picture that is later.
         """
-        packets = self._stream.encode(frame)
+        with nullcontext() if self._stream.codec_context.is_open else keep_scheduling():
+            packets = self._stream.encode(frame)
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._shown.pop(packet.pts, packet.duration)

@@ -138,8 +138,10 @@ class CropDataset:
 def load_array(path: Path) -> NDArray[Any]:
     """Memory-map a .npy file; ValueError where it is damaged."""
     try:
-        return np.asanyarray(np.load(path, mmap_mode="r"))
-    except (ValueError, EOFError, SyntaxError, MemoryError, OverflowError, TypeError) as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # numpy evaluates the header as Python
         raise damage_error(path, str(error)) from error
 
 
