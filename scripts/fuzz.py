@@ -94,10 +94,12 @@ WAIT = 10
 """As many times the seconds of CPU is a command waited for by the clock, on a machine that may be busy."""
 MEMORY = 6 * 2**30
 FILE = 256 * 2**20
-SMALL = (
-    *("--steps", "1", "--warmup", "0", "--batch", "1", "--crop", "32", "--device", "cpu"),
+SAMPLES = (
     *("--recipe.samples", "2", "--recipe.validation", "1", "--recipe.crop", "32", "--recipe.synthetic", "0"),
+    *("--batch", "1", "--crop", "32"),
 )
+SMALL = ("--steps", "1", "--warmup", "0", "--device", "cpu", *SAMPLES)
+"""Options of a training that takes no time."""
 
 
 @dataclass(frozen=True)
