@@ -1,4 +1,4 @@
-"""Write the tables of results into README, model cards and bundled weights, from the reports in docs/results.
+"""Write the tables of results into README, docs, model cards and bundled weights, from docs/results.
 
     <!-- results clips9: summary origin -->
     ... made from docs/results/clips9.json, and made anew by this script ...
@@ -8,7 +8,8 @@
     python scripts/results.py --check    exits with 1 where a file is stale; CI runs it
 
 The metadata of bundled weights that the report scored, known by their digest, gets the scores, which
-`tweenlet models` shows. The reports are the report.json files of `tweenlet evaluate ... --out FOLDER`.
+`tweenlet models` shows. The reports are the report.json files of `tweenlet evaluate ... --out FOLDER`;
+reliability.json is what scripts/fuzz.py and scripts/kill_test.py write with --record.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from tweenlet.network import checkpoint
 ROOT = Path(__file__).parent.parent
 SCORED = "clips9"
 """The report whose scores go into the weights."""
-PAGES = ("README.md", "docs/benchmarks.md", "weights/default.md")
-PARTS: dict[str, Callable[[Report], str]] = {
+PAGES = ("README.md", "docs/benchmarks.md", "docs/reliability.md", "weights/default.md")
+REPORT_PARTS: dict[str, Callable[[Report], str]] = {
     "summary": Report.summary,
     "certainty": Report.certainty,
     "psnr_certainty": lambda report: report.certainty(["psnr"]),
@@ -34,6 +35,8 @@ PARTS: dict[str, Callable[[Report], str]] = {
     "notes": lambda report: report.notes,
     "origin": lambda report: report.origin,
 }
+RUNS = "runs"
+"""The part of a page that lists commands, what came of them, when and where."""
 MARKED = re.compile(r"(<!-- results ([\w-]+): ([\w ]+) -->\n)(.*?)(<!-- end of results -->)", re.S)
 
 
@@ -41,13 +44,25 @@ def filled(text: str, results: Path) -> str:
     """The text with every marked part made anew; ValueError for a part that there is not."""
 
     def part(found: re.Match[str]) -> str:
-        report = Report.from_json(json.loads((results / f"{found[2]}.json").read_text()))
-        if unknown := [name for name in found[3].split() if name not in PARTS]:
-            raise ValueError(f"expected parts of {', '.join(PARTS)}; got {', '.join(unknown)}")
-        told = [PARTS[name](report) for name in found[3].split()]
-        return found[1] + "\n" + "\n\n".join(told) + "\n\n" + found[5]
+        content = json.loads((results / f"{found[2]}.json").read_text())
+        names = found[3].split()
+        if unknown := [name for name in names if name not in (*REPORT_PARTS, RUNS)]:
+            raise ValueError(
+                f"expected parts of {', '.join((*REPORT_PARTS, RUNS))}; got {', '.join(unknown)}"
+            )
+        if names == [RUNS]:
+            parts = [_list_runs(content)]
+        else:
+            report = Report.from_json(content)
+            parts = [REPORT_PARTS[name](report) for name in names]
+        return found[1] + "\n" + "\n\n".join(parts) + "\n\n" + found[5]
 
     return MARKED.sub(part, text)
+
+
+def _list_runs(runs: list[dict[str, str]]) -> str:
+    rows = [f"| `{run['command']}` | {run['result']} | {run['date']}, {run['machine']} |" for run in runs]
+    return "\n".join(["| Command | Result | When and where |", "|---|---|---|", *rows])
 
 
 def stale(root: Path = ROOT) -> dict[Path, str]:
