@@ -21,7 +21,7 @@ from tweenlet.ops.adacof import adacof, adacof_backward, adacof_forward
 from tweenlet.ops.correlation import correlation
 from tweenlet.ops.dispatch import Backend, kernel_for, override
 from tweenlet.ops.epilogue import scale_shift_act_
-from tweenlet.ops.levels import level_inputs
+from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import measure_persistence
 from tweenlet.ops.prelu import prelu_backward
@@ -66,6 +66,10 @@ CASES: dict[str, tuple[Callable[..., object], Callable[[], tuple[object, ...]]]]
         level_inputs,
         lambda: (last(1, 5, 8, 12), last(1, 5, 8, 12), torch.full((1, 1, 1, 1), 0.3), 2, last(1, 8, 4, 6), 2),
     ),
+    "merge_warped": (
+        merge_warped,
+        lambda: (last(1, 5, 8, 12), last(1, 5, 8, 12), [last(1, 6, 4, 6), last(1, 6, 8, 12)]),
+    ),
     "mix": (
         mix,
         lambda: (
@@ -79,6 +83,10 @@ CASES: dict[str, tuple[Callable[..., object], Callable[[], tuple[object, ...]]]]
     "measure_persistence": (
         measure_persistence,
         lambda: (torch.rand(2, 4, 3, 16, 24), torch.tensor([[False, True], [False, False]])),
+    ),
+    "pooled_level_inputs": (
+        pooled_level_inputs,
+        lambda: (last(1, 5, 8, 12), last(1, 5, 8, 12), torch.full((1, 1, 1, 1), 0.3), 2, [last(1, 6, 2, 3)]),
     ),
     "prelu_backward": (
         prelu_backward,

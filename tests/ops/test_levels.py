@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tweenlet.ops import dispatch
-from tweenlet.ops.levels import level_inputs
+from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs, resize, warped_inputs
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
@@ -35,3 +35,46 @@ def test_is_that_in_double_precision(features, context, factor, more, layout):
         found = run(before, after, times, estimate, beside)
     for x, y in zip(found, expected, strict=True):
         torch.testing.assert_close(x.double(), y, atol=2e-4, rtol=2e-6)
+
+
+def levels_of(scales, context, height, width):
+    """A frame with features before and after, and what levels of these scales might estimate."""
+    before, after = torch.rand(2, 2, 7, height, width)
+    estimates = [
+        4 * torch.randn(2, 5 + context, height // scale, width // scale).contiguous(memory_format=layout)
+        for scale, layout in zip(scales, (*LAYOUTS, *LAYOUTS), strict=False)
+    ]
+    estimates[0][0, :4, 0, 0] = torch.tensor([1e6, -1e6, 50.0, -50.0])
+    return before, after, torch.tensor([0.25, 0.5]).view(2, 1, 1, 1), estimates
+
+
+@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.parametrize("context", [0, 8, 20])
+@pytest.mark.parametrize(("scales", "scale"), [((8,), 4), ((8, 4), 2), ((8, 4, 2), 1), ((4, 1), 1)], ids=str)
+def test_pooled_inputs_are_those_in_double_precision(scales, scale, context):
+    before, after, times, estimates = levels_of(scales, context, 24, 40)
+    with dispatch.override("reference"):
+        doubled = [x.double() for x in estimates]
+        expected = pooled_level_inputs(before.double(), after.double(), times.double(), scale, doubled)
+    with dispatch.override("cpu"):
+        found = pooled_level_inputs(before, after, times, scale, estimates)
+    torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=2e-6)
+
+
+@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.parametrize("scales", [(4,), (8, 4, 2, 1), (4, 2)], ids=str)
+def test_what_is_merged_is_that_in_double_precision(scales):
+    before, after, _, estimates = levels_of(scales, 3, 24, 40)
+    with dispatch.override("reference"):
+        expected = merge_warped(before.double(), after.double(), [x.double() for x in estimates])
+    with dispatch.override("cpu"):
+        found = merge_warped(before, after, estimates)
+    torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=2e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 8])
+def test_pooled_inputs_of_the_first_level_are_reduced_bilinearly(scale):
+    before, after = torch.rand(2, 1, 7, 24, 48, dtype=torch.float64)
+    times = torch.full((1, 1, 1, 1), 0.5).double()
+    expected = resize(warped_inputs(before, after, times, None), 1 / scale)
+    torch.testing.assert_close(pooled_level_inputs(before, after, times, scale, []), expected)

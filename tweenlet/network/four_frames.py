@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.config import IntermediateFlowConfig
-from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time, resize
-from tweenlet.ops.levels import level_inputs, warped_inputs
+from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time
+from tweenlet.ops.levels import level_inputs, resize, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
 from tweenlet.ops.resample import avg_pool2

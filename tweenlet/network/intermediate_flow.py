@@ -16,6 +16,8 @@ of the frame's size. Huang et al., "Real-Time Intermediate Flow Estimation for V
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tweenlet.network.config import FlowLevel, IntermediateFlowConfig
-from tweenlet.ops.levels import warped_inputs
-from tweenlet.ops.warp import backwarp
+from tweenlet.ops.levels import merge_warped, pooled_level_inputs, resize
 
 SLOPE = 0.2
 """Of the leaky ReLUs, below zero."""
@@ -44,7 +45,7 @@ class Interpolation:
 
 
 class Encoder(nn.Module):
-    """Features of one frame, at its own size, from layers at half of it."""
+    """A frame and its features, at its own size, from layers at half of it."""
 
     def __init__(self, hidden: int, outputs: int):
         super().__init__()
@@ -56,9 +57,8 @@ class Encoder(nn.Module):
         self.out = nn.ConvTranspose2d(hidden, outputs, 4, 2, 1)
 
     def forward(self, frame: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, outputs, H, W)."""
-        features: Tensor = self.out(self.layers(frame))
-        return features
+        """(B, 3, H, W) -> (B, 3 + outputs, H, W), the frame itself first."""
+        return torch.cat((frame, self.out(self.layers(frame))), 1)
 
 
 class ResidualBlock(nn.Module):
@@ -128,33 +128,40 @@ class IntermediateFlow(nn.Module):
         outside (0, 1).
         """
         height, width = before.shape[-2:]
-        room = (0, -width % self._multiple, 0, -height % self._multiple)
-        before, after = F.pad(before, room), F.pad(after, room)
-        flows, mask = self._levels(before, after, check_time(time, before))
-        share = torch.sigmoid(mask)
-        warped = _warp(before, after, flows[-1])
-        frame = warped[0] * share + warped[1] * (1 - share)
+        times = check_time(time, before)
+        before, after = self._encode(before), self._encode(after)
+        estimates = self._estimates(before, after, times)
+        flows, mask = accumulate(estimates, before.shape[-2])
+        frame = merge_warped(before, after, estimates)
         area = (..., slice(height), slice(width))
         return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
 
-    def _levels(self, before: Tensor, after: Tensor, times: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The flows after each level, and the last mask."""
-        before, after = (torch.cat((frame, self.encode(frame)), 1) for frame in (before, after))
-        flows: list[Tensor] = []
-        estimate: Tensor | None = None
+    def frame(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Tensor:
+        """As :meth:`forward`, the frame (B, 3, H, W) alone: nothing else is enlarged to its size."""
+        height, width = before.shape[-2:]
+        times = check_time(time, before)
+        before, after = self._encode(before), self._encode(after)
+        return merge_warped(before, after, self._estimates(before, after, times))[..., :height, :width]
+
+    def _encode(self, frame: Tensor) -> Tensor:
+        """Frame (B, 3, H, W) -> padded, with its features, (B, 3 + F, H', W')."""
+        height, width = frame.shape[-2:]
+        frame = F.pad(frame, (0, -width % self._multiple, 0, -height % self._multiple))
+        encoded: Tensor = self.encode(frame)
+        return encoded
+
+    def _estimates(self, before: Tensor, after: Tensor, times: Tensor) -> list[Tensor]:
+        """What the levels find, coarsest first, each at its own size (B, 5 + context, H/scale, W/scale)."""
+        estimates: list[Tensor] = []
         for scale, level in zip(self.scales, self.levels, strict=True):
-            inputs = resize(warped_inputs(before, after, times, estimate), 1 / scale)
-            if flows:
-                inputs[:, -4:] /= scale
-            estimate = resize(level(inputs), scale)
-            flows.append(flows[-1] + estimate[:, :4] if flows else estimate[:, :4])
-            estimate = torch.cat((flows[-1], estimate[:, 4:]), 1)
-        assert estimate is not None
-        return flows, estimate[:, 4:5]
+            estimates.append(level(pooled_level_inputs(before, after, times, scale, estimates)))
+        return estimates
 
 
-def _warp(before: Tensor, after: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
-    return backwarp(before, flows[:, :2]), backwarp(after, flows[:, 2:])
+def accumulate(estimates: Sequence[Tensor], height: int) -> tuple[list[Tensor], Tensor]:
+    """At the frame's height: the flows (B, 4, H, W) after each level, and the mask of the last."""
+    enlarged = [resize(x[:, :5], height / x.shape[-2]) for x in estimates]
+    return list(itertools.accumulate(x[:, :4] for x in enlarged)), enlarged[-1][:, 4:]
 
 
 def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
@@ -171,11 +178,6 @@ def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
     if known and not bool(((time > 0) & (time < 1)).all()):
         raise ValueError(f"expected a time between 0 and 1, got {time}")
     return time.to(frames).reshape(-1, 1, 1, 1).expand(batch, 1, 1, 1)
-
-
-def resize(x: Tensor, factor: float) -> Tensor:
-    """Bilinear, (B, C, H, W) -> (B, C, factor H, factor W)."""
-    return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def activation() -> nn.LeakyReLU:

@@ -27,7 +27,7 @@ from tweenlet.inference.fused.texture import FastTexture
 from tweenlet.network.blocks import Tile
 from tweenlet.network.four_frames import FourFrameFlow, Motion
 from tweenlet.network.intermediate_flow import IntermediateFlow
-from tweenlet.network.stmfnet import STMFNet, between, check, join
+from tweenlet.network.stmfnet import STMFNet, check, join
 from tweenlet.ops.dispatch import compiled
 
 
@@ -81,7 +81,8 @@ class Fast(nn.Module):
         if self.intermediate is not None:
             with self.precision(frames.device):
                 if isinstance(self.intermediate, IntermediateFlow):
-                    return between(self.intermediate, frames, None, time)
+                    check(frames, 1)
+                    return self.intermediate.frame(frames[:, 1], frames[:, 2], time)
                 check(frames, self.stride)
                 return self.intermediate.frame(frames, time, motion)
         check(frames, self.stride)

@@ -24,7 +24,7 @@ from tweenlet.network.features import Block, Branch
 from tweenlet.network.flow import DENSE, Decoder
 from tweenlet.network.four_frames import HalfSizeEncoder, ResidualHead
 from tweenlet.network.fusion import Lateral
-from tweenlet.network.intermediate_flow import SLOPE, Level, ResidualBlock
+from tweenlet.network.intermediate_flow import SLOPE, Encoder, Level, ResidualBlock
 from tweenlet.network.texture import Residual
 from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
 from tweenlet.ops.dispatch import compiled
@@ -173,19 +173,20 @@ class FastFlowDecoder(nn.Module):
         return self.predict(x), x
 
 
-class FastHalfSizeEncoder(nn.Module):
-    """:class:`~tweenlet.network.four_frames.HalfSizeEncoder`, whose features are written beside the frame."""
+class FastEncoder(nn.Module):
+    """An encoder of intermediate flow, whose features are written beside the frame."""
 
-    def __init__(self, plain: HalfSizeEncoder):
+    def __init__(self, plain: Encoder | HalfSizeEncoder):
         super().__init__()
-        self.layers, self.out = plain.layers, plain.out
+        self.layers, self.out, self.halves = plain.layers, plain.out, isinstance(plain, HalfSizeEncoder)
         self.outputs = outputs_of(plain.out)
 
     def forward(self, frame: Tensor) -> Tensor:
         """As the plain one's, channels_last."""
         x = self.layers(channels_last(frame))
-        joined = pixels(x, 3 + self.outputs)
-        joined[:, :3] = avg_pool2(frame)
+        beside = avg_pool2(frame) if self.halves else frame
+        joined = pixels(beside, 3 + self.outputs)
+        joined[:, :3] = beside
         if isinstance(self.out, Winograd):
             self.out(x, into=joined[:, 3:])
         else:

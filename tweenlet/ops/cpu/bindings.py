@@ -226,6 +226,12 @@ class Convolution(Struct):
     )
 
 
+class Estimate(Struct):
+    """``struct tweenlet_estimate``: what a level of an intermediate-flow network estimated."""
+
+    _fields_ = (("values", Float32ChannelsLast), *_fields(INT, "channels scale"))
+
+
 class _Size(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("size", LONG))
 
@@ -240,6 +246,7 @@ STRUCTS: dict[str, type[Struct]] = {
     "adacof_head": AdacofHead,
     "bottleneck": Bottleneck,
     "convolution": Convolution,
+    "estimate": Estimate,
 }
 """By their names in C, without the prefix."""
 POINTER_TO = {struct: ctypes.POINTER(struct) for struct in STRUCTS.values()}
@@ -259,6 +266,11 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(FLOAT, LONG, INT, INT),
     ),
     "level_inputs": (STATUS, *[Float32ChannelsLast] * 5, FLOAT, *[INT] * 6, FLOAT, INT),
+    "pooled_level_inputs": (
+        *(STATUS, *[Float32ChannelsLast] * 2, POINTER_TO[Estimate], INT, Float32ChannelsLast, FLOAT),
+        *[INT] * 6,
+    ),
+    "merge_warped": (STATUS, *[Float32ChannelsLast] * 2, POINTER_TO[Estimate], INT, Float32, *[INT] * 4),
     "fetch_both": (STATUS, Float32, Float32, Float32Strided, Float32ChannelsLast, *[LONG] * 3, *[INT] * 3),
     "mix": (
         *(STATUS, Float32, Float32, Float32ChannelsLast, Float32Strided, Float32ChannelsLastOrNull),

@@ -7,8 +7,6 @@
 #include "vectors.h"
 #include "bilinear.h"
 
-typedef float quad __attribute__((vector_size(16), aligned(4)));
-
 #define COLOURS 3
 #define CELL 4 /* pixels of a cell of 2x2: of a channel they lie one after the other */
 
@@ -99,15 +97,6 @@ int tweenlet_fetch_both(const float *before, const float *after, const float *fl
         free(between);
     }
     return failed;
-}
-
-/* 1 / (1 + exp(-x)), of so many numbers, a multiple of LANES. */
-INLINE void sigmoid_row(float *x, int count) {
-    for (int k = 0; k < count; k += LANES) {
-        const vec value = *(vec *)(x + k), size = vec_max(value, -value);
-        const vec part = exp2_of_negative(-1.44269504f * size), small = part / (1 + part);
-        *(vec *)(x + k) = vec_select(value < 0, small, 1 - small);
-    }
 }
 
 /* before, after, out (COLOURS, height, width); fetched as tweenlet_fetch_both leaves it; mask (height / 2, width / 2);

@@ -85,6 +85,12 @@ struct tweenlet_convolution {
     const float *slope_sum;                  /* of one after the residual is added, or null */
 };
 
+/* What a level of an intermediate-flow network estimated: (height / scale, width / scale, channels). */
+struct tweenlet_estimate {
+    const float *values;
+    int channels, scale;
+};
+
 /* The name and sizeof of each struct above; a null name after the last. */
 struct tweenlet_size {
     const char *name;
@@ -121,6 +127,12 @@ void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const fl
 int tweenlet_level_inputs(const float *before, const float *after, const float *estimate, float *out, float *flows,
                           float time, int channels, int known, int more, int height, int width, int factor, float scale,
                           int threads);
+
+int tweenlet_pooled_level_inputs(const float *before, const float *after, const struct tweenlet_estimate *estimates,
+                                 int count, float *out, float time, int channels, int known, int height, int width,
+                                 int scale, int threads);
+int tweenlet_merge_warped(const float *before, const float *after, const struct tweenlet_estimate *estimates, int count,
+                          float *out, int channels, int height, int width, int threads);
 
 /* mix.c */
 int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, long flow_row,

@@ -19,6 +19,7 @@
 #define NOINLINE static __attribute__((noinline))
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias)); /* four, whatever the processor has */
 typedef int mask __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 int omp_get_thread_num(void); /* not every Clang comes with omp.h */
@@ -62,6 +63,15 @@ INLINE vec exp2_of_negative(vec x) {
     sum = sum * part + 0.6931469440f;
     sum = sum * part + 1.0000000745f;
     return sum * (vec)((mask)shifted << 23);
+}
+
+/* 1 / (1 + exp(-x)), of so many numbers, a multiple of LANES. */
+INLINE void sigmoid_row(float *x, int count) {
+    for (int k = 0; k < count; k += LANES) {
+        const vec value = *(vec *)(x + k), size = vec_max(value, -value);
+        const vec part = exp2_of_negative(-1.44269504f * size), small = part / (1 + part);
+        *(vec *)(x + k) = vec_select(value < 0, small, 1 - small);
+    }
 }
 
 /* The first of a vector's numbers, as many as there are; from and to floats, or bfloat16, the upper half of one. */
