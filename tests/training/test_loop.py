@@ -361,6 +361,27 @@ class Bordered(nn.Module):
         return blend + self.border * wrong
 
 
+class Coarse(nn.Module):
+    """Blends frames whose sides are multiples of its stride."""
+
+    def __init__(self, stride):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, frames):
+        assert [side % self.stride for side in frames.shape[-2:]] == [0, 0]
+        return frames[:, 1:3].mean(1)
+
+
+def test_samples_are_validated_on_as_much_as_the_network_takes(few):
+    side = few.frames.shape[-1]
+    with pytest.raises(ValueError, match=f"at least {side + 1} pixels a side, got {side}x{side}"):
+        validate(Coarse(side + 1), few)
+    odd = validate(Coarse(side // 2 - 1), few)
+    few.frames = few.frames[..., 1:-1, 1:-1]
+    assert odd == validate(Coarse(1), few)
+
+
 def test_a_margin_is_not_judged_and_hardly_learnt(few, tmp_path):
     harmless = Bordered()
     nn.init.zeros_(harmless.border)

@@ -130,7 +130,9 @@ def _run(
 ) -> Result:
     """Take the steps that are left."""
     options = state.options
-    blend_psnr = None if validation is None else validate(_Blend(), validation, state.device, options.margin)
+    blend_psnr = None
+    if validation is not None:
+        blend_psnr = validate(_Blend(_stride_of(state.ema)), validation, state.device, options.margin)
     first_step, earlier_seconds, start = state.step, state.seconds, time.monotonic()
     stopped = "finished"
     metrics = resolve_metrics(name for name in options.metrics if name != "psnr")
@@ -200,9 +202,12 @@ def _parse_entry(line: bytes) -> dict[str, Any] | None:
 def validate(
     model: nn.Module, dataset: CropDataset, device: torch.device | str = "cpu", margin: int = 0
 ) -> float:
-    """Return the mean PSNR (dB) of a model over whole samples without their outer ``margin`` pixels."""
+    """Return the mean PSNR (dB) of a model over samples without their outer ``margin`` pixels.
+
+    They are as large as the model's ``stride`` lets them be.
+    """
     errors: list[Tensor] = []
-    for batch in sequential(dataset):
+    for batch in sequential(dataset, multiple=_stride_of(model)):
         batch = batch.to(device)
         error = (predict(model, batch).clamp(0, 1) - batch.truth).square()
         errors.append(crop_border(error, margin).mean(dim=(1, 2, 3)))
@@ -220,15 +225,24 @@ def measure(
     """PSNR as :func:`validate` gives it, and the means of other metrics over whole samples, by name."""
     scores = {"psnr": validate(model, dataset, device, margin)}
     values: dict[str, list[float]] = {name: [] for name in metrics}
-    for batch in sequential(dataset, 1) if metrics else ():
+    for batch in sequential(dataset, 1, _stride_of(model)) if metrics else ():
         output = predict(model, batch.to(device))[0].float().clamp(0, 1).cpu()
         for name, metric in metrics.items():
             values[name].append(metric.measure(output, batch.truth[0], batch.frames[0, 1:3]))
     return scores | {name: mean(numbers) for name, numbers in values.items()}
 
 
+def _stride_of(model: nn.Module) -> int:
+    """Of which number the height and width of its frames must be multiples."""
+    return int(getattr(model, "stride", 1))
+
+
 class _Blend(nn.Module):
     """The mean of the two middle frames."""
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self.stride = stride
 
     def forward(self, frames: Tensor) -> Tensor:
         return frames[:, 1:3].mean(dim=1)

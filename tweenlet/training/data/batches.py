@@ -225,11 +225,26 @@ def _collate_bytes(
     )
 
 
-def sequential(dataset: CropDataset, batch_size: int = 8) -> Iterator[Batch]:
-    """Every sample once, in order, uncropped and not augmented, in batches: for validation."""
+def sequential(dataset: CropDataset, batch_size: int = 8, multiple: int = 1) -> Iterator[Batch]:
+    """Every sample once, in order, not augmented, in batches: for validation.
+
+    Samples are cropped, in the middle, to the largest multiple of ``multiple`` pixels. ValueError where
+    they are smaller than that.
+    """
+    height, width = dataset.frames.shape[-2:]
+    top, left = height % multiple // 2, width % multiple // 2
+    if min(height, width) < multiple:
+        raise ValueError(
+            f"expected samples of at least {multiple} pixels a side, got {width}x{height}: build them with a "
+            "larger --recipe.crop"
+        )
+    rows, columns = (
+        slice(top, top + height // multiple * multiple),
+        slice(left, left + width // multiple * multiple),
+    )
     for start in range(0, len(dataset), batch_size):
         part = slice(start, start + batch_size)
-        yield collate(np.array(dataset.frames[part]), tuple(dataset.sources[part]))
+        yield collate(np.array(dataset.frames[part, ..., rows, columns]), tuple(dataset.sources[part]))
 
 
 def prefetch(
