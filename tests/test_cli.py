@@ -177,7 +177,8 @@ def test_folders_globs_lists_and_pairs_of_images(
     np.testing.assert_allclose(made, (a + b) / 2, atol=0.003)
     capsys.readouterr()
     assert run("interpolate", *images[:2], "m.png", "--factor", 4, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"outputs": ["m.1.png", "m.2.png", "m.3.png"]}
+    summary = json.loads(capsys.readouterr().out)
+    assert summary == {"event": "summary", "outputs": ["m.1.png", "m.2.png", "m.3.png"]}
     assert [Path(f"m.{k}.png").exists() for k in range(5)] == [False, True, True, True, False]
 
 
@@ -191,7 +192,8 @@ def test_a_damaged_video_is_written_told_and_ends_with_3(
     assert "tweenlet: warning: damaged from 0.08 s to 0.28 s" in said.err
     assert len(frames_of("clip.2x.mp4")) == 13
     assert run("interpolate", clip, "--overwrite", "--json") == 3
-    summary = json.loads(capsys.readouterr().out)
+    *told, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [line["event"] for line in told] == ["warning"]
     assert summary["output"] == "clip.2x.mp4" or summary["output"] == str(clip.with_name("clip.2x.mp4"))
     assert (summary["frames_in"], summary["frames_out"], summary["rate_out"]) == (7, 13, 50)
     [warning] = summary["warnings"]
@@ -213,7 +215,7 @@ def test_json_names_what_is_left_out(clip: Path, capsys: pytest.CaptureFixture[s
         words.stream, words.time_base, words.pts, words.dts, words.duration = text, Fraction(1, 1000), 9, 9, 9
         out.mux(words)
     assert run("interpolate", "odd.mkv", "odd.webm", "--json") == 0
-    summary = json.loads(capsys.readouterr().out)
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert any("subtitle" in warning["message"] for warning in summary["warnings"])
 
 

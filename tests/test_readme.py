@@ -16,6 +16,7 @@ import standins
 
 from tweenlet import video
 from tweenlet.cli import app
+from tweenlet.cli.app import reorder_paths
 from tweenlet.evaluation.benchmarks import KINDS
 from tweenlet.evaluation.metrics import ASKED
 from tweenlet.video.images import ImageEncoder
@@ -74,7 +75,7 @@ def test_python_on_the_pages_runs(snippet: str, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("command", every(commands))
 def test_commands_on_the_pages_are_understood(command: str) -> None:
-    app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+    app.parse_args(reorder_paths(shlex.split(command)[1:]), exit_on_error=False, print_error=False)
 
 
 def test_the_readme_shows_both() -> None:

@@ -1,7 +1,9 @@
 """Command line: each verb parses its arguments, calls one function and prints the result.
 
     app        the app itself, how commands end, and the new names of old flags
-    frames     interpolate, demo
+    settings   options from tweenlet.toml
+    interpolate, interpolate_options
+    frames     info, demo
     networks   convert, cost
     speed      bench, export
     quality    evaluate, compare
@@ -15,10 +17,10 @@ Only verbs that need torch import it.
 
 from __future__ import annotations
 
-from tweenlet.cli import frames, learning, networks, quality, speed
+from tweenlet.cli import frames, interpolate, learning, networks, quality, speed
 from tweenlet.cli.app import app, main
 
-__all__ = ["app", "frames", "learning", "main", "networks", "quality", "speed"]
+__all__ = ["app", "frames", "interpolate", "learning", "main", "networks", "quality", "speed"]
 
 if __name__ == "__main__":
     main()

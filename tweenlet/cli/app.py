@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 import tweenlet
+from tweenlet.cli.settings import add_settings
 from tweenlet.runtime.extras import describe_missing
 from tweenlet.training.options import RENAMED
 
@@ -48,12 +49,20 @@ Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="
 """A flag that takes one value or more, and may be repeated."""
 
 
+FRAMES = Group("Make frames", sort_key=0)
+QUALITY = Group("Find out how good and how fast", sort_key=1)
+NETWORKS = Group("Networks and their weights", sort_key=2)
+LEARNING = Group("Train and compress", sort_key=3)
+
 app = App(
     name="tweenlet",
     help="In-between frames for video, and the tools that make the networks behind them small.",
     version=lambda: tweenlet.__version__,
     suppress_keyboard_interrupt=False,
+    group_commands=Group("More", sort_key=9),
+    usage="Usage: tweenlet COMMAND\n\nTo begin with: tweenlet interpolate holiday.mp4",
 )
+app.register_install_completion_command(add_to_startup=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         _reject_renamed(arguments)
-        app(_protect_paths(arguments), exit_on_error=False, print_error=False)
+        app(_protect_paths(add_settings(reorder_paths(arguments))), exit_on_error=False, print_error=False)
         return
     except CycloptsError as error:
         code, message = 2, f"{error} (tweenlet --help tells more)"
@@ -80,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         code, message = handler.code, "stopped"
     except (ValueError, OSError, MemoryError) as error:
-        message = _describe(error)
+        message = describe_error(error)
     except ModuleNotFoundError as error:
         if (hint := describe_missing(error)) is None:
             raise
@@ -105,6 +114,24 @@ def _reject_renamed(arguments: Sequence[str]) -> None:
             raise CycloptsError(msg=f"{flag} is now {RENAMED_FLAGS[verb][flag]}")
 
 
+def reorder_paths(arguments: Sequence[str]) -> list[str]:
+    """The words of ffmpeg, "interpolate -i IN ... -o OUT", as tweenlet's: IN and OUT by their place."""
+    if not arguments or arguments[0] != "interpolate":
+        return list(arguments)
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    named: dict[str, list[str]] = {"-i": [], "-o": []}
+    rest: list[str] = []
+    words = iter(arguments[1:end])
+    for word in words:
+        if word not in named:
+            rest.append(word)
+        elif (value := next(words, None)) is not None:
+            named[word].append(value if not value.startswith("-") or value == "-" else f"./{value}")
+        else:
+            raise CycloptsError(msg=f"{word} expects a path")
+    return ["interpolate", *named["-i"], *rest, *named["-o"], *arguments[end:]]
+
+
 def _protect_paths(arguments: Sequence[str]) -> list[str]:
     """Keep arguments after -- from being taken for options: -a.mp4 becomes ./-a.mp4."""
     at = list(arguments).index("--") if "--" in arguments else len(arguments)
@@ -127,7 +154,8 @@ class _ExitOnSignal:
         sys.exit(self.code)
 
 
-def _describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
+    """An error in words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     return str(error) or type(error).__name__

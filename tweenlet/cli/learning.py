@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, validators
 
-from tweenlet.cli.app import app
+from tweenlet.cli.app import LEARNING, app
 from tweenlet.cli.progress import bar, say
 from tweenlet.runtime.atomic import check_free, check_no_foreign_files
 from tweenlet.training.options import (
@@ -36,10 +36,10 @@ Data = Annotated[
     Parameter(help="Videos, and folders of videos or of frames; Vimeo-90K and BVI-DVC as published."),
 ]
 Sampling = Annotated[DataOptions, Parameter(name="*", group=Group("Samples", sort_key=1))]
-LEARNING = Parameter(name="*", group=Group("Learning", sort_key=2))
-Learning = Annotated[TrainOptions, LEARNING]
-Sparsifying = Annotated[SparsifyOptions, LEARNING]
-Distilling = Annotated[DistillOptions, LEARNING]
+OPTIONS_OF_LEARNING = Parameter(name="*", group=Group("Learning", sort_key=2))
+Learning = Annotated[TrainOptions, OPTIONS_OF_LEARNING]
+Sparsifying = Annotated[SparsifyOptions, OPTIONS_OF_LEARNING]
+Distilling = Annotated[DistillOptions, OPTIONS_OF_LEARNING]
 BUDGET = Group(
     "Budget (at most one of these; default: follow the densities)",
     validator=validators.mutually_exclusive,
@@ -96,7 +96,7 @@ SPARSIFIED = 0.99
 COURSE, OPTIONS, PLAN = DataOptions(), TrainOptions(), Plan()
 
 
-@app.command
+@app.command(group=LEARNING, sort_key=14)
 def transcode(
     *data: Path, out: Path, megabytes: float = 40, short_side: int = 360, max_frames: int = 240
 ) -> None:
@@ -126,7 +126,7 @@ def transcode(
     print(f"{out}: {len(paths)} clips, {sum(path.stat().st_size for path in paths) / 1e6:.1f} MB")
 
 
-@app.command
+@app.command(group=LEARNING, sort_key=8)
 def train(
     config: str,
     /,
@@ -167,7 +167,7 @@ def train(
         _print_result(result, out)
 
 
-@app.command
+@app.command(group=LEARNING, sort_key=10)
 def sparsify(
     model: str,
     /,
@@ -227,7 +227,7 @@ def sparsify(
         _print_result(done, out)
 
 
-@app.command
+@app.command(group=LEARNING, sort_key=11)
 def compact(
     model: str,
     /,
@@ -287,7 +287,7 @@ def compact(
     print(compaction(sparse.config, after, by_part, width_and_height, timed=True).markdown(), end="")
 
 
-@app.command
+@app.command(group=LEARNING, sort_key=13)
 def prune(
     model: str,
     /,
@@ -352,7 +352,7 @@ def prune(
     print(compaction(network.config, result.config, None, width_and_height, timed=True).markdown(), end="")
 
 
-@app.command
+@app.command(group=LEARNING, sort_key=12)
 def distill(
     student: str,
     /,
@@ -433,7 +433,7 @@ def distill(
         _print_result(done, out)
 
 
-@app.command
+@app.command(group=LEARNING, sort_key=9)
 def compress(
     teacher: str,
     /,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tweenlet.cli.app import app
+from tweenlet.cli.app import NETWORKS, app
 from tweenlet.runtime.atomic import check_free
 
 
-@app.command
+@app.command(group=NETWORKS, sort_key=6)
 def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
     """Convert a published checkpoint of ST-MFNet or RIFE 4.25 to tweenlet's format (.safetensors).
 
@@ -31,7 +31,7 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
     print(f"{target}: {parameters_of(model):,} parameters")
 
 
-@app.command
+@app.command(group=NETWORKS, sort_key=3)
 def models(*paths: Path) -> None:
     """List the bundled weights, and checkpoints, with size, cost, quality, speed and licence.
 
@@ -56,7 +56,7 @@ def models(*paths: Path) -> None:
         print(line)
 
 
-@app.command
+@app.command(group=NETWORKS, sort_key=7)
 def push(model: str, repo: str, /, *, private: bool = False) -> None:
     """Upload a checkpoint to the Hugging Face Hub, with a card made from its metadata; prints its address.
 
@@ -77,7 +77,7 @@ def push(model: str, repo: str, /, *, private: bool = False) -> None:
     print(upload(model, repo, private=private))
 
 
-@app.command
+@app.command(group=NETWORKS, sort_key=5)
 def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> None:
     """Count parameters and multiply-adds of a network for one new frame, part by part.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tweenlet.cli.app import Several, app
+from tweenlet.cli.app import QUALITY, Several, app
 from tweenlet.cli.progress import bar
 from tweenlet.runtime.atomic import check_free
 
@@ -23,7 +23,7 @@ WORST = 10
 """Samples shown on a page."""
 
 
-@app.command
+@app.command(group=QUALITY, sort_key=1)
 def evaluate(
     model: str,
     /,
@@ -124,7 +124,7 @@ def evaluate(
             print(f"\n{folder / 'report.html'}")
 
 
-@app.command
+@app.command(group=QUALITY, sort_key=0)
 def compare(
     clip: Path,
     page: Path | None = None,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tweenlet.cli.app import Several, app
+from tweenlet.cli.app import NETWORKS, QUALITY, Several, app
 from tweenlet.runtime.atomic import check_free
 
 if TYPE_CHECKING:
     from tweenlet.bench.report import Race, Report
 
 
-@app.command
+@app.command(group=QUALITY, sort_key=2)
 def bench(
     model: str = "default",
     /,
@@ -78,7 +78,7 @@ def bench(
         json.write_text(done.dumps())
 
 
-@app.command
+@app.command(group=NETWORKS, sort_key=4)
 def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: bool = False) -> None:
     """Export a network to ONNX, run it, and print the largest difference from the network's own output.
 

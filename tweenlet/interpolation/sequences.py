@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from importlib import import_module
 from itertools import chain
 from math import ceil
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from tweenlet.interpolation.channels import ChannelGroups
@@ -34,7 +34,7 @@ from tweenlet.runtime.devices import resolve_device
 
 CHANNELS = (1, 3, 4)
 """Numbers by which an axis is taken for that of the channels."""
-_MODES = {"L": 1, "RGB": 3, "RGBA": 4}
+_MODES = ("L", "RGB", "RGBA")
 _LOADING = Lock()
 
 
@@ -213,7 +213,7 @@ class Form:
             raise ValueError(f"expected channels to be 'first' or 'last', got {channels!r}")
         if value_range is not None and not value_range[0] < value_range[1]:
             raise ValueError(f"expected value_range as (lowest, highest), got {value_range}")
-        if isinstance(frame, Image.Image):
+        if _is_pil(frame):
             return cls(frame, -1 if _mode(frame) != "L" else None, 0, 255, False, False)
         if not isinstance(frame, (np.ndarray, Tensor)):
             raise ValueError(f"expected frames as arrays, tensors or PIL images, got {type(frame).__name__}")
@@ -223,12 +223,12 @@ class Form:
 
     def picture(self, frame: Any, number: int) -> Tensor:
         """A frame as float32 (C, H, W) in [0, 1]; ValueError if it is not like the first."""
-        if type(frame) is not type(self.like) and not isinstance(frame, Image.Image):
+        if type(frame) is not type(self.like) and not _is_pil(frame):
             raise ValueError(
                 f"frame {number} is a {type(frame).__name__}, the first is a {type(self.like).__name__}"
             )
-        values = _values(frame, _mode(self.like) if isinstance(self.like, Image.Image) else "")
-        expected = _values(self.like, _mode(self.like)) if isinstance(self.like, Image.Image) else self.like
+        values = _values(frame, _mode(self.like) if _is_pil(self.like) else "")
+        expected = _values(self.like, _mode(self.like)) if _is_pil(self.like) else self.like
         if tuple(values.shape) != tuple(expected.shape):
             raise ValueError(
                 f"frame {number} is {tuple(values.shape)}, the frames before it are {tuple(expected.shape)}: "
@@ -251,8 +251,9 @@ class Form:
             picture = picture[:-1].masked_fill(picture[-1:] > 0.5, float("nan"))
         values = picture * (self.high - self.low) + self.low
         values = values[0] if self.axis is None else values.movedim(0, self.axis)
-        if isinstance(self.like, Image.Image):
-            return Image.fromarray(values.round().clamp(0, 255).to("cpu", torch.uint8).contiguous().numpy())
+        if _is_pil(self.like):
+            fromarray = import_module("PIL.Image").fromarray
+            return fromarray(values.round().clamp(0, 255).to("cpu", torch.uint8).contiguous().numpy())
         if isinstance(self.like, Tensor):
             if not self.like.is_floating_point():
                 values = values.round().clamp(*_integer_range(self.like))
@@ -264,7 +265,7 @@ class Form:
 
 
 def _values(frame: Any, mode: str) -> Tensor:
-    if isinstance(frame, Image.Image):
+    if _is_pil(frame):
         frame = np.array(frame if frame.mode == mode else frame.convert(mode))
     if isinstance(frame, Tensor):
         return frame.detach()
@@ -273,9 +274,13 @@ def _values(frame: Any, mode: str) -> Tensor:
     return torch.from_numpy(np.array(frame, dtype=frame.dtype.newbyteorder("="), order="C"))
 
 
-def _mode(image: Image.Image) -> str:
+def _is_pil(frame: Any) -> bool:
+    return any(kind.__module__.startswith("PIL.") for kind in type(frame).__mro__)
+
+
+def _mode(image: Any) -> str:
     if image.mode in _MODES:
-        return image.mode
+        return str(image.mode)
     return "RGBA" if image.has_transparency_data else "RGB"
 
 

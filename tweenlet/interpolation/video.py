@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tweenlet import video
 from tweenlet.inference import engines
@@ -24,7 +24,7 @@ from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, 
 from tweenlet.interpolation.timeline import OutputFrame, Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
 from tweenlet.network import checkpoint as weights
-from tweenlet.runtime.atomic import check_free
+from tweenlet.runtime.atomic import atomic_write, check_free
 from tweenlet.runtime.devices import resolve_device
 from tweenlet.video.container import Clip
 from tweenlet.video.frame import Frame
@@ -71,6 +71,26 @@ class Summary:
     """What is damaged or missing in the source and when, and what the output does not hold."""
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A frame of the output of :func:`interpolate_video`, just made."""
+
+    number: int
+    """Frames so far."""
+    total: int | None
+    """Frames in all, an estimate; None if unknown."""
+    time: Fraction
+    """Seconds of the output."""
+    picture: Tensor
+    """RGB (3, H, W) in [0, 1]."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture as a PNG, JPEG, TIFF or WebP image, which appears whole."""
+        encoder = ImageEncoder(Path(path).suffix, 8)
+        with atomic_write(Path(path), shared=True) as partial:
+            encoder.write(self.picture.clamp(0, 1).cpu().numpy(), partial)
+
+
 def interpolate_video(
     src: str | Path | Sequence[str | Path],
     dst: str | Path,
@@ -95,9 +115,12 @@ def interpolate_video(
     repeats: str = "keep",
     tile: int | str | None = "auto",
     overwrite: bool = False,
+    encoding: video.Encoding | None = None,
+    deinterlace: bool = False,
     stream: int | None = None,
     strict: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
+    observe: Callable[[Moment], None] | None = None,
 ) -> Summary:
     """Write a smoother or slower version of a video.
 
@@ -138,12 +161,17 @@ def interpolate_video(
         tile: longest side of a tile in pixels, as in :class:`Interpolator`; "auto" tiles frames that would
             take much memory, None never does.
         overwrite: replace `dst` if it exists.
+        encoding: codec, quality, pixel format and sound of the output, where the kind of file is not to
+            decide.
+        deinterlace: make one picture of every two fields (FFmpeg's bwdif). Otherwise a source that is
+            interlaced is named in the notices.
         stream: index of the video stream to read, counted among all streams of `src`; None = the one marked
             as default, or the largest that has frames.
         strict: refuse a source that is damaged or cut short. Otherwise what can be read is used, and
             :attr:`Summary.notices` says what could not.
         progress: called after each frame with the number of frames written and the estimated total (None if
-            unknown).
+            unknown). An exception that it raises ends the run, and nothing is written.
+        observe: called after each frame with what can be shown of it.
 
     Returns:
         Counts, rates, the engine used, and notices about the source.
@@ -165,7 +193,9 @@ def interpolate_video(
     clip = Clip(parse_time(start), None if end is None else parse_time(end))
     copier, image_rate = DeviceCopier(resolve_device(device)), None if rate is None else exact_rate(rate)
     with (
-        video.read(src, image_rate, stream=stream, strict=strict, clip=clip) as reader,
+        video.read(
+            src, image_rate, stream=stream, strict=strict, clip=clip, deinterlace=deinterlace
+        ) as reader,
         prefetch(stream_frames(reader, copier, remake, loop)) as source,
     ):
         interpolator = _interpolator(model, device, dtype, engine, tile)
@@ -179,12 +209,17 @@ def interpolate_video(
         if reader.frame_count:
             length = timing.time_map.output_time((reader.frame_count - (not loop)) / rate_in)
             total = ceil(length * rate_out) + (not loop)
-        writer = video.write(dst, reader, rate_out, overwrite=overwrite, time_map=timing.time_map)
+        writer = video.write(
+            dst, reader, rate_out, overwrite=overwrite, time_map=timing.time_map,
+            encoding=encoding or video.Encoding(),
+        )  # fmt: skip
         with writer, WriteQueue(partial(_write, writer)) as queue:
             for written, output in enumerate(timeline, start=1):
                 queue.put(_Ready(output, copier.to_host(output.picture) if output.source is None else None))
                 if progress is not None:
                     progress(written, total)
+                if observe is not None:
+                    observe(Moment(written, total, output.time, output.picture))
     return Summary(
         frames_in=frames.taken - frames.encores, frames_out=written, frames_made=timeline.made,
         cuts=frames.cuts, seconds=time.monotonic() - began, width=reader.width, height=reader.height,

@@ -13,7 +13,7 @@ use is constant: one frame is held back until its duration is known, and every f
           decoder.py           packets to pictures             truncation.py    files cut short
           frame_times.py       pictures to timed Frames        rates.py         frame rate, stated durations
           programmes.py        MPEG-TS programmes              ffv1_checksums.py  damage in FFV1
-          notices.py           what is damaged or missing
+          notices.py           what is damaged or missing      deinterlacing.py  two fields to a picture
     frame frame.py, conversion.py, colour.py, chroma.py        Y'CbCr to RGB and back without loss
           orientation.py       rotation, mirroring             static_areas.py  exact codes in static areas
           scene_detection.py   cuts, repeated frames
@@ -21,6 +21,7 @@ use is constant: one frame is held back until its duration is known, and every f
     out   output.py            the writer for a name           writer.py        what all writers share
           video_writer.py      one video file, y4m             image_writer.py  numbered images
           codecs.py            encoder and pixel format        headers.py       crop and pixel shape
+          encoding.py          what may be chosen about it     retiming.py, tempo.py   slower, faster
           streams.py           the streams beside the pictures sinks.py, audio.py, subtitles.py   one of them
           timestamps.py        packet timestamps made to rise  codec_parameters.py   what PyAV refuses to copy
 
@@ -29,6 +30,7 @@ It may import :mod:`tweenlet.runtime` only.
 
 from __future__ import annotations
 
+from tweenlet.video.encoding import Encoding
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE
 from tweenlet.video.notices import Notice
@@ -36,4 +38,4 @@ from tweenlet.video.output import write
 from tweenlet.video.reader import Reader, read
 from tweenlet.video.writer import Writer, write_files
 
-__all__ = ["IMAGE_RATE", "Frame", "Notice", "Reader", "Writer", "read", "write", "write_files"]
+__all__ = ["IMAGE_RATE", "Encoding", "Frame", "Notice", "Reader", "Writer", "read", "write", "write_files"]

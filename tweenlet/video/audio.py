@@ -24,6 +24,7 @@ from tweenlet.video.sinks import JITTER, AnyPacket, StreamSink
 from tweenlet.video.tempo import Tempo
 
 _AUDIO_ENCODERS = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "aac"}
+_CHOSEN = {"aac": "aac", "opus": "libopus"}
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "5.1", 4: "5.1", 5: "5.1", 6: "5.1", 7: "7.1", 8: "7.1"}
 _LONGEST_SILENCE = 600
 """Seconds without sound that are filled with silence; longer gaps stay gaps."""
@@ -34,11 +35,17 @@ class AudioTranscoder(StreamSink):
     sample rate do on the way. ValueError if it cannot be.
     """
 
-    def __init__(self, source: AudioStream, output: OutputContainer, time_map: TimeMap | None = None) -> None:
+    def __init__(
+        self,
+        source: AudioStream,
+        output: OutputContainer,
+        time_map: TimeMap | None = None,
+        codec: str | None = None,
+    ) -> None:
         context = source.codec_context
         if context is None or not context.sample_rate or not context.channels:
             raise ValueError("nothing is known of this sound")
-        name = _audio_encoder_name(output.format.name, context.name)
+        name = _CHOSEN.get(codec or "") or _audio_encoder_name(output.format.name, context.name)
         trial = _open_encoder(name, context)
         self._rate = trial.sample_rate
         self._output_stream = cast(

@@ -12,17 +12,22 @@ from typing import cast
 import av
 
 from tweenlet.video.chroma import LEFT
-from tweenlet.video.colour import LIMITED, Colour, is_gray, is_rgb, side_data_of
+from tweenlet.video.colour import LIMITED, Colour, bits_of, is_gray, is_rgb, side_data_of
+from tweenlet.video.encoding import Encoding, check_encoder, nearest_pixels
 from tweenlet.video.headers import PLACEHOLDER, Shape
 from tweenlet.video.reader import Reader
 
 KINDS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".y4m": "yuv4mpegpipe",
 }  # fmt: skip
+DEFAULT = Encoding()
+"""Nothing is chosen: the kind of file and the source decide."""
 _H264 = {"crf": "16", "preset": "fast", "bf": "0"}  # B-frames round up: a quarter step brighter, flicker
 _HEVC = {"crf": "16", "preset": "fast"}
 _VP9 = {"crf": "20", "b": "0", "row-mt": "1", "cpu-used": "4", "deadline": "good"}
 _AV1 = {"crf": "20", "preset": "9"}
+_FFV1 = {"level": "3", "slices": "4", "slicecrc": "1"}
+_USUAL = {"libx264": _H264, "libx265": _HEVC, "libvpx-vp9": _VP9, "libsvtav1": _AV1, "ffv1": _FFV1}
 _HDR10: dict[
     str, tuple[str, str, str, list[str]]
 ] = {  # option, names of its two parts, what else stands there
@@ -75,11 +80,14 @@ class Codec:
     def warnings(self, template: Reader, name: str) -> list[str]:
         """What the pictures of ``template`` lose in the file ``name``, in words."""
         source, target = template.first.picture.format, av.VideoFormat(self.pixels)
-        if is_rgb(source) or is_gray(source) or _subsampling(source) == _subsampling(target):
-            return []
-        return [
-            f"{name}: chroma is reduced to 4:2:0, as {self.encoder} takes {template.bits} bits no other way"
-        ]
+        losses = []
+        fewer = tuple(map(max, _subsampling(source), _subsampling(target))) != _subsampling(source)
+        if fewer and not (is_rgb(source) or is_gray(source)):
+            kept = {(2, 2): "4:2:0", (2, 1): "4:2:2"}.get(_subsampling(target), "less")
+            losses.append(f"{name}: chroma is reduced to {kept}, which {self.encoder} is given")
+        if bits_of(target) < min(template.bits, 10):
+            losses.append(f"{name}: {template.bits} bits are reduced to {bits_of(target)}")
+        return losses
 
     @property
     def counts_decoding_time(self) -> bool:
@@ -115,13 +123,16 @@ class Codec:
         return stream
 
 
-def choose_codec(suffix: str, template: Reader) -> Codec:
-    """The encoder for a kind of file: H.264 for 8 bits, HEVC for more; .webm VP9 and AV1; .y4m raw pictures.
+def choose_codec(suffix: str, template: Reader, encoding: Encoding = DEFAULT) -> Codec:
+    """The encoder for a kind of file: H.264 for 8 bits, HEVC for more; .webm VP9 and AV1; .y4m raw pictures;
+    or what is chosen.
 
-    Raises ValueError for a suffix that is not known.
+    Raises ValueError for a suffix that is not known, and for choices that do not go together.
     """
-    codec = _choose_codec(suffix, template)
+    codec = _choose_codec(suffix, template, encoding)
     codec = replace(codec, shape=_shape(codec, template))
+    if not encoding.is_default:
+        check_encoder(codec.encoder, codec.pixels, codec.size, codec.options)
     if codec.container in ("matroska", "webm") and codec.completes_header:
         codec = replace(codec, container_options=codec.container_options | {"write_crc32": "0"})
     return codec
@@ -152,7 +163,38 @@ def _stream_metadata(template: Reader, stream: av.VideoStream, rate: Fraction) -
     return names
 
 
-def _choose_codec(suffix: str, template: Reader) -> Codec:
+def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
+    codec = _usual_codec(suffix, template)
+    encoding.check_container(codec.container, suffix)
+    if encoding.is_default:
+        return codec
+    if codec.fixed_rate:
+        raise ValueError("y4m holds pictures as they are: nothing can be chosen about their encoding")
+    name, encoder = encoding.chosen_encoder() or ("", codec.encoder)
+    options, tag = codec.options, codec.tag
+    if encoder != codec.encoder:
+        options = _USUAL.get(encoder, {})
+        if encoder in _HDR10:
+            options = options | _hdr10(template.first.picture, encoder)
+        tag = "hvc1" if name == "hevc" and codec.container_options else ""
+    pixels = encoding.pixels or nearest_pixels(encoder, _pixels(template))
+    _check_pixels(pixels)
+    options = options | encoding.options(encoder)
+    if encoder == "prores_ks":
+        options = options | {"profile": "4" if "444" in pixels else "3", "vendor": "apl0"}
+    return replace(codec, encoder=encoder, pixels=pixels, options=options, tag=tag)
+
+
+def _check_pixels(name: str) -> None:
+    try:
+        pixels = av.VideoFormat(name)
+    except ValueError:
+        raise ValueError(f"expected a pixel format such as yuv420p, got {name}") from None
+    if not name.startswith(("yuv", "nv12", "p010", "gray")):
+        raise ValueError(f"expected a pixel format of Y'CbCr, such as yuv444p10le, got {pixels.name}")
+
+
+def _usual_codec(suffix: str, template: Reader) -> Codec:
     container = KINDS.get(suffix.lower())
     if container is None:
         raise ValueError(

@@ -14,6 +14,8 @@ from os import PathLike
 from pathlib import Path
 
 from tweenlet.runtime.atomic import check_free, check_writable_folder
+from tweenlet.video.codecs import DEFAULT
+from tweenlet.video.encoding import Encoding
 from tweenlet.video.image_writer import ImageWriter
 from tweenlet.video.images import is_image, list_images
 from tweenlet.video.reader import Reader
@@ -30,6 +32,7 @@ def write(
     overwrite: bool = False,
     sound: bool = True,
     time_map: TimeMap | None = None,
+    encoding: Encoding = DEFAULT,
 ) -> Writer:
     """Open an output whose size, depth, colour tags, names and sound are those of ``template``.
 
@@ -37,6 +40,7 @@ def write(
     ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
     what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out
     sound, subtitles and chapters; by ``time_map`` they are retimed as the pictures are.
+    ``encoding``: what is chosen about the encoders.
 
     Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
     folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
@@ -45,7 +49,7 @@ def write(
     if name == "-":
         if os.isatty(1):
             raise ValueError("standard output is a terminal: pipe it on, or name a file")
-        return VideoWriter(None, "standard output", template, rate, sound, time_map)
+        return VideoWriter(None, "standard output", template, rate, sound, time_map, encoding)
     path = Path(target)
     if is_image(path):
         if not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", path.name):
@@ -53,9 +57,11 @@ def write(
         folder, pattern = path.parent, path.name
     elif path.suffix and not path.is_dir():
         check_free(path, overwrite, () if template.path is None else (template.path,))
-        return VideoWriter(path, name, template, rate, sound, time_map)
+        return VideoWriter(path, name, template, rate, sound, time_map, encoding)
     else:
         folder, pattern = path, "%05d.png"
+    if not encoding.is_default:
+        raise ValueError(f"{name} is for images: nothing can be chosen about their encoding")
     if (
         template.path is not None
         and folder.exists()

@@ -35,6 +35,7 @@ from tweenlet.video.container import (
     open_container,
 )
 from tweenlet.video.decoder import Decoder
+from tweenlet.video.deinterlacing import deinterlace as deinterlace_frames
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE, FrameTimes
 from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
@@ -134,6 +135,7 @@ def read(
     stream: int | None = None,
     strict: bool = False,
     clip: Clip = WHOLE,
+    deinterlace: bool = False,
 ) -> Reader:
     """Open a video file, a URL, a folder or glob of images, a list of images, or ``"-"`` (a pipe on stdin).
 
@@ -146,6 +148,7 @@ def read(
             marked so, or the largest that has frames.
         strict: whether damage and a missing end raise ValueError; by default they are told in the notices.
         clip: the part that is wanted; times are counted from its first frame.
+        deinterlace: whether every two fields are made one picture.
 
     Raises:
         FileNotFoundError: there is nothing of this name.
@@ -159,7 +162,7 @@ def read(
         return _read_images(list_images(path), str(source), rate, strict, clip)
     if is_image(path) and path.exists() and not is_animated(path):
         return _read_images([path], str(source), rate, strict, clip)
-    return _read_video(locate(source), stream, strict, clip)
+    return _read_video(locate(source), stream, strict, clip, deinterlace)
 
 
 def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bool, clip: Clip) -> Reader:
@@ -200,7 +203,7 @@ def _no_frames_in(clip: Clip, name: str) -> str:
     return f"{name} has no frames from {float(clip.start):g} s to {end}"
 
 
-def _read_video(location: Location, index: int | None, strict: bool, clip: Clip) -> Reader:
+def _read_video(location: Location, index: int | None, strict: bool, clip: Clip, deinterlace: bool) -> Reader:
     """The film of a file: the likeliest of its video streams that has several pictures, else one."""
     container = open_container(location)
     try:
@@ -212,14 +215,14 @@ def _read_video(location: Location, index: int | None, strict: bool, clip: Clip)
     for candidate in candidates[:1] if location.is_pipe else candidates:
         if candidate != candidates[0]:
             container = open_container(location)
-        reader, several = _read_stream(container, candidate, location, strict, clip)
+        reader, several = _read_stream(container, candidate, location, strict, clip, deinterlace)
         if reader is not None and (several or len(candidates) == 1):
             return reader
         container.close()
         still = candidate if still is None and reader is not None else still
     reader = None
     if still is not None:
-        reader = _read_stream(open_container(location), still, location, strict, clip)[0]
+        reader = _read_stream(open_container(location), still, location, strict, clip, deinterlace)[0]
     if reader is None and location.is_pipe and container.format.name.startswith("mov"):
         raise ValueError(f"{location.name} is an MP4 whose index comes last: it takes a file, not a pipe")
     if reader is None:
@@ -228,7 +231,13 @@ def _read_video(location: Location, index: int | None, strict: bool, clip: Clip)
 
 
 def _read_stream(
-    container: InputContainer, index: int, location: Location, strict: bool, clip: Clip, seek: bool = True
+    container: InputContainer,
+    index: int,
+    location: Location,
+    strict: bool,
+    clip: Clip,
+    deinterlace: bool = False,
+    seek: bool = True,
 ) -> tuple[Reader | None, bool]:
     """A reader of one stream, None where it has no pictures, and whether it has several packets."""
     stream = cast(av.VideoStream, container.streams[index])
@@ -246,7 +255,10 @@ def _read_stream(
         if moved and (first is None or first.time > clip.start):  # the index is wrong, or there is no more
             container.close()
             again = open_container(location)
-            return _read_stream(again, index, location, strict, clip, seek=False)
+            return _read_stream(again, index, location, strict, clip, deinterlace, seek=False)
+        if first is not None and deinterlace:
+            frames = deinterlace_frames(chain([first], frames))
+            first = next(frames, None)
         if first is not None and clip != WHOLE:
             frames = _within(clip, chain([first], frames))
             first = next(frames, None)
@@ -313,7 +325,7 @@ def _check_frames(first: Frame, frames: Iterator[Frame], name: str, notices: Not
 def _note_kind(picture: av.VideoFrame, notices: Notices) -> None:
     """Say once what a picture has that no frame made of it will have: opacity and fields."""
     if picture.interlaced_frame and "interlaced" not in notices:
-        reason = "the pictures are interlaced, and their two fields are taken as one frame: deinterlace first"
+        reason = "the pictures are interlaced, and their two fields are taken as one frame: see deinterlace"
         notices.add(Notice("interlaced", reason))
     if "alpha" not in notices and _is_transparent(picture):
         notices.add(Notice("alpha", _NO_ALPHA))

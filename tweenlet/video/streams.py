@@ -83,6 +83,7 @@ class StreamCopier:
         clip: the part of the source that is wanted.
         time_map: which second of that part is shown when. Sound is then encoded anew, and streams of data,
             which have no pace, are left out.
+        audio: "none" leaves the sound out, "aac" and "opus" encode it anew.
 
     """
 
@@ -94,6 +95,7 @@ class StreamCopier:
         indices: Container[int],
         clip: Clip = WHOLE,
         time_map: TimeMap | None = None,
+        audio: str | None = None,
     ) -> None:
         self.warnings: list[str] = []
         self._location = location
@@ -101,6 +103,7 @@ class StreamCopier:
         self._output = output
         self._form, self._kind = output.format.name, Path(output.name).suffix
         self._clip, self._map = clip, time_map or TimeMap()
+        self._audio = None if audio == "copy" else audio
         self._start = start_of(self._source) + clip.start
         self._sinks: dict[int, StreamSink] = {}
         self._failed: Counter[int] = Counter()
@@ -108,7 +111,12 @@ class StreamCopier:
         self._refused = 0
         self._first = _first_packets(location)
         try:
-            left_out = [s for s in side_streams(self._source, picture, indices) if not self._add(s)]
+            streams = [
+                stream
+                for stream in side_streams(self._source, picture, indices)
+                if not (stream.type == "audio" and self._audio == "none")
+            ]
+            left_out = [stream for stream in streams if not self._add(stream)]
             if left_out:
                 names = ", ".join(describe(stream) for stream in left_out)
                 reason = f"since {self._kind} files cannot hold it"
@@ -217,8 +225,8 @@ class StreamCopier:
                 add_copied_stream(stream, self._output)
             elif not self._map.is_identity and not isinstance(stream, AudioStream | SubtitleStream):
                 return False
-            elif isinstance(stream, AudioStream) and not self._map.is_identity:
-                self._sinks[stream.index] = AudioTranscoder(stream, self._output, self._map)
+            elif isinstance(stream, AudioStream) and (self._audio or not self._map.is_identity):
+                self._sinks[stream.index] = AudioTranscoder(stream, self._output, self._map, self._audio)
             elif can_hold(stream, self._form, self._first.get(stream.index, [])):
                 self._sinks[stream.index] = CopyStream(stream, self._output)
             elif isinstance(stream, AudioStream):

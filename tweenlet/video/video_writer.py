@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from tweenlet.runtime.atomic import Partial
 from tweenlet.runtime.scheduling import keep_scheduling
-from tweenlet.video.codecs import choose_codec
+from tweenlet.video.codecs import DEFAULT, choose_codec
 from tweenlet.video.conversion import convert_picture, from_rgb
+from tweenlet.video.encoding import Encoding
 from tweenlet.video.frame import Frame
 from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, pad_to_shape
 from tweenlet.video.orientation import UPRIGHT
@@ -50,10 +51,11 @@ class VideoWriter(Writer):
         rate: Fraction,
         sound: bool,
         time_map: TimeMap | None = None,
+        encoding: Encoding = DEFAULT,
     ) -> None:
         super().__init__(name)
         rate = _representable(rate)
-        codec = choose_codec(".y4m" if path is None else path.suffix, template)
+        codec = choose_codec(".y4m" if path is None else path.suffix, template, encoding)
         if codec.max_rate is not None and rate > codec.max_rate:
             raise ValueError(
                 f"{name} counts times in milliseconds: expected up to {codec.max_rate} frames per second, "
@@ -100,6 +102,7 @@ class VideoWriter(Writer):
                         template.companions,
                         template.clip,
                         time_map,
+                        encoding.audio,
                     )
         except BaseException:
             self._discard()

@@ -1,0 +1,330 @@
+"""The verb interpolate: one video, the images between two, or many videos one after the other."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import CycloptsError, Parameter
+
+import tweenlet
+from tweenlet.cli.app import FRAMES, app, describe_error
+from tweenlet.cli.interpolate_options import (
+    NetworkOptions,
+    OutputOptions,
+    RateOptions,
+    SourceOptions,
+    TimeOptions,
+    WatchOptions,
+)
+from tweenlet.cli.progress import Watch
+from tweenlet.cli.settings import save_settings
+
+DAMAGED = 3
+"""Exit code of `interpolate` when it wrote OUT, but IN is damaged or truncated."""
+
+
+def _check_path(_: object, values: Any) -> None:
+    for value in [values] if isinstance(values, str) else values:
+        if value.startswith("-") and value != "-":
+            raise ValueError(f"Unknown option: {value}.{_nearest_option(value)}")
+        if not value:
+            raise ValueError("Empty path.")
+
+
+def _nearest_option(value: str) -> str:
+    names = [
+        name for argument in app["interpolate"].assemble_argument_collection() for name in argument.names
+    ]
+    near = difflib.get_close_matches(value.partition("=")[0], names, 1)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+InArgument = Annotated[str, Parameter(name="IN", allow_leading_hyphen=True, validator=_check_path)]
+OutArgument = Annotated[str, Parameter(name="OUT", allow_leading_hyphen=True, validator=_check_path)]
+RATE, TIMES, OUTPUT, SOURCE, NETWORK, WATCH = (
+    RateOptions(), TimeOptions(), OutputOptions(), SourceOptions(), NetworkOptions(), WatchOptions()
+)  # fmt: skip
+
+
+@app.command(usage="Usage: tweenlet interpolate [OPTIONS] IN [OUT]", group=FRAMES, sort_key=0)
+def interpolate(
+    source: InArgument,
+    /,
+    *more: OutArgument,
+    rate: RateOptions = RATE,
+    times: TimeOptions = TIMES,
+    output: OutputOptions = OUTPUT,
+    reading: SourceOptions = SOURCE,
+    network: NetworkOptions = NETWORK,
+    watch: WatchOptions = WATCH,
+) -> None:
+    """Make a video smoother or slower.
+
+    Audio and subtitles are kept. --factor keeps every frame of IN; --fps keeps those whose times coincide
+    with the new rate (every second one from 24 to 60) and reports how many. Without OUT, the result is
+    written next to IN: holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image
+    between them; with --out-dir, several videos are done one after the other.
+
+    Damaged or missing parts of IN are bridged and reported, with exit code 3. The exit code is 1 if OUT could
+    not be written, and 2 for a command line that is not understood.
+
+    Parameters
+    ----------
+    source
+        A video, a folder of frames, a quoted glob, an image, a URL (scheme://...), or "-" to read a pipe,
+        such as y4m. Put -- before names that begin with a dash.
+    more
+        A video, a folder or numbered pattern (out/%05d.png) for images, or "-" for stdout. More input
+        images may come before it.
+
+    """
+    if rate.factor is not None and rate.fps is not None:
+        raise CycloptsError(msg="--factor and --fps exclude each other: give one of them")
+    groups = (rate, times, output, reading, network, watch)
+    if watch.save_config:
+        save_settings("interpolate", _differing(groups))
+    if output.out_dir is not None:
+        sys.exit(_run_all([source, *more], output.out_dir, groups))
+    origin, target = find_target([source, *more], _suffix(rate, times))
+    if isinstance(origin, list) and len(origin) == 2:
+        _interpolate_pair(origin, target, groups)
+        return
+    done = _run(origin, target, groups)
+    if any(notice.is_damage for notice in done.notices):
+        sys.exit(DAMAGED)
+
+
+Groups = tuple[RateOptions, TimeOptions, OutputOptions, SourceOptions, NetworkOptions, WatchOptions]
+
+
+def _interpolate_pair(pair: list[str], target: str, groups: Groups) -> None:
+    """Write the images between two."""
+    rate, times, output, _, network, watch = groups
+    if rate.fps or times != TIMES:
+        raise ValueError("between two images, say --factor: other times are those of videos")
+    before, after = pair
+    images = tweenlet.interpolate_pair(
+        before, after, target, factor=rate.factor or 2, overwrite=output.overwrite, **_network(network)
+    )
+    if watch.as_json:
+        print(json.dumps({"event": "summary", "outputs": [str(path) for path in images]}))
+    elif not watch.quiet:
+        print("\n".join(map(str, images)))
+
+
+def _network(options: NetworkOptions) -> dict[str, Any]:
+    from tweenlet.runtime.dtypes import DTYPES
+
+    chosen = asdict(options)
+    return {"dtype": DTYPES[chosen.pop("precision")], **chosen}
+
+
+def _run(origin: Any, target: str, groups: Groups) -> tweenlet.Summary:
+    """Interpolate one video, and say what came of it."""
+    from tweenlet.video import Encoding
+
+    rate, times, output, reading, network, watch = groups
+    encoding = Encoding(output.codec, output.encoder, output.crf, output.preset, output.pix_fmt, output.audio)
+    stream = sys.stderr if target == "-" else sys.stdout
+    title = Path(target).name if target != "-" else "stdout"
+    with (
+        _record_warnings() as warned,
+        Watch(title, watch.quiet, watch.as_json, stream, watch.preview, watch.preview_every) as observe,
+    ):
+        done = tweenlet.interpolate_video(
+            origin, target, overwrite=output.overwrite, encoding=encoding, observe=observe,
+            **asdict(rate), **asdict(times), **asdict(reading), **_network(network),
+        )  # fmt: skip
+    if not watch.quiet:
+        for notice in done.notices:
+            print(f"tweenlet: warning: {notice}", file=sys.stderr)
+    if watch.as_json:
+        print(_json(done, target, warned), file=stream, flush=True)
+    elif target != "-" and not watch.quiet:
+        engine = f"; engine: {done.engine}" if network.engine == "auto" else ""
+        print(f"{target}: {sentence(done)}{engine}")
+    return done
+
+
+@dataclass
+class _Outcome:
+    source: str
+    result: str
+    """"done", "skipped", "damaged" or "failed"."""
+    text: str = ""
+
+
+def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
+    """Interpolate several videos into a folder; the exit code."""
+    output, watch = groups[2], groups[5]
+    paths = list(_expand(sources))
+    names = [_name_in(folder, path, "") for path in paths]
+    if duplicates := {name.name for name in names if names.count(name) > 1}:
+        raise ValueError(f"several INs would be written as {', '.join(sorted(duplicates))}: rename one")
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = []
+    for number, (path, target) in enumerate(zip(paths, names, strict=True), start=1):
+        if target.exists() and not output.overwrite:
+            outcomes.append(_Outcome(path, "skipped"))
+            continue
+        if not (watch.quiet or watch.as_json):
+            print(f"[{number}/{len(paths)}] {path}", file=sys.stderr)
+        try:
+            done = _run(path, str(target), groups)
+        except (ValueError, OSError, MemoryError) as error:
+            text = " ".join(describe_error(error).split())
+            print(f"tweenlet: {path}: {text}", file=sys.stderr)
+            outcomes.append(_Outcome(path, "failed", text))
+        else:
+            damaged = any(notice.is_damage for notice in done.notices)
+            outcomes.append(_Outcome(path, "damaged" if damaged else "done"))
+    results = [outcome.result for outcome in outcomes]
+    counts = {name: results.count(name) for name in ("done", "damaged", "skipped", "failed")}
+    if watch.as_json:
+        print(json.dumps({"event": "batch", **counts, "videos": [asdict(o) for o in outcomes]}))
+    elif not watch.quiet:
+        words = {"damaged": "damaged, but done"}
+        results = [f"{count} {words.get(name, name)}" for name, count in counts.items() if count]
+        print(f"{len(paths)} videos: {', '.join(results)}")
+    return 1 if counts["failed"] else DAMAGED if counts["damaged"] else 0
+
+
+def _expand(sources: Sequence[str]) -> Iterator[str]:
+    """The videos that names, globs and folders of videos mean."""
+    from tweenlet.video.images import is_glob
+    from tweenlet.video.suffixes import VIDEOS
+
+    for source in sources:
+        path = Path(source)
+        if is_glob(path) or path.is_dir():
+            files = path.iterdir() if path.is_dir() else path.parent.glob(path.name)
+            videos = sorted(str(file) for file in files if file.suffix.lower() in VIDEOS)
+            if not videos:
+                raise ValueError(f"{source} holds no videos")
+            yield from videos
+        else:
+            yield source
+
+
+def _name_in(folder: Path, source: str, suffix: str) -> Path:
+    """Where the output of a source goes: under its own name, as .mkv if it cannot be written."""
+    from tweenlet.video.codecs import KINDS
+
+    path = Path(source)
+    kind = path.suffix if path.suffix.lower() in KINDS else ".mkv"
+    return folder / f"{path.stem}{suffix}{kind}"
+
+
+def _differing(groups: Sequence[Any]) -> dict[str, Any]:
+    """Options that are not what they are by default, by their names on the command line."""
+    renamed = {"start": "from", "end": "to", "as_json": "json"}
+    return {
+        renamed.get(field.name, field.name).replace("_", "-"): getattr(group, field.name)
+        for group in groups
+        for field in fields(group)
+        if field.name != "save_config" and getattr(group, field.name) != field.default
+    }
+
+
+def _suffix(rate: RateOptions, times: TimeOptions) -> str:
+    """What the name of an output says was done."""
+    pace = f"slow{times.slow}" if times.slow else "retimed" if times.speed else ""
+    kind = "remade" if times.replace else "blurred" if times.shutter else "2x"
+    density = f"{rate.factor}x" if rate.factor else f"{rate.fps}fps" if rate.fps else kind
+    return pace or density
+
+
+def find_target(paths: list[str], suffix: str) -> tuple[Any, str]:
+    """Split the paths of `interpolate` into (one source or a list of images, the target).
+
+    The default target is the source's name with the suffix: clip.2x.mp4, frames-2x; or clip.2x.mkv if the
+    source's container cannot be written.
+    """
+    from tweenlet.video.container import is_url
+    from tweenlet.video.images import is_glob, is_image
+
+    images = [is_image(Path(p)) and "%" not in p for p in paths]
+    if len(paths) in (2, 3) and all(images):
+        first = Path(paths[0])
+        return paths[:2], paths[2] if len(paths) == 3 else str(first.with_stem(f"{first.stem}.between"))
+    if len(paths) > 2:
+        if not all(images[:-1]) or images[-1]:
+            raise ValueError(
+                "expected IN [OUT], images and a folder or video to write, or videos and --out-dir; "
+                f"got {len(paths)} paths"
+            )
+        return paths[:-1], paths[-1]
+    if len(paths) == 2:
+        return paths[0], paths[1]
+    if paths[0] == "-":
+        return "-", "-"
+    if is_url(paths[0]):
+        raise ValueError("say where the frames of a URL go: tweenlet interpolate https://... OUT")
+    place = Path(paths[0])
+    if is_glob(place):
+        raise ValueError("say where the frames of a glob go: tweenlet interpolate 'frames/*.png' OUT")
+    suffix = suffix.replace(".", "_").replace("/", "_")
+    if place.is_dir():
+        return paths[0], str(place.resolve().with_name(f"{place.resolve().name}-{suffix}"))
+    return paths[0], str(_name_in(place.parent, paths[0], f".{suffix}"))
+
+
+@contextmanager
+def _record_warnings() -> Iterator[list[str]]:
+    """Collect the text of warnings in a list while still showing them."""
+    messages: list[str] = []
+    show = warnings.showwarning
+
+    def both(message: Warning | str, *rest: Any, **named: Any) -> None:
+        messages.append(str(message))
+        show(message, *rest, **named)
+
+    warnings.showwarning = both
+    try:
+        yield messages
+    finally:
+        warnings.showwarning = show
+
+
+def _json(done: tweenlet.Summary, target: str, messages: Sequence[str]) -> str:
+    """One line for each warning, and the summary, which has them too."""
+    values = {k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(done).items()}
+    del values["notices"]
+    spans = [notice.as_json() for notice in done.notices]
+    notices = spans + [{"kind": "other", "start": None, "end": None, "message": text} for text in messages]
+    lines = [{"event": "warning", **warning} for warning in notices]
+    lines.append({"event": "summary", "output": target, **values, "warnings": notices})
+    return "\n".join(map(json.dumps, lines))
+
+
+def sentence(done: tweenlet.Summary) -> str:
+    """What a run did, in a line."""
+    speed = done.frames_out / done.seconds if done.seconds else 0.0
+    counts = {"repeat": done.repeats, "cut": done.cuts}
+    seen = "".join(f", {count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count)
+    shown = f" ({done.frames_kept} of them as they came)" if done.frames_kept < done.frames_in else ""
+    return (
+        f"{done.frames_in} frames at {float(done.rate_in):g}/s became "
+        f"{done.frames_out} at {float(done.rate_out):g}/s{shown}{seen}; "
+        f"{done.width}x{done.height}, {done.seconds:.1f} s, {speed:.1f} frames/s{_damage(done)}"
+    )
+
+
+def _damage(done: tweenlet.Summary) -> str:
+    """The first few damaged or missing time spans of the source, for the summary line."""
+    spans = [notice for notice in done.notices if notice.is_damage and notice.start is not None]
+    words = [
+        f"{n.kind} {float(n.start or 0):.2f}-{'end' if n.end is None else f'{float(n.end):.2f}'} s"
+        for n in spans[:4]
+    ]
+    more = [f"and {len(spans) - 4} more"] if len(spans) > 4 else []
+    return "".join(f"; {word}" for word in words + more)

@@ -1,0 +1,151 @@
+"""Options of `tweenlet interpolate`, by what they are about; each is a group of its help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter, Token
+
+RATE = Group("How many frames (one of these; --factor 2 if none)", sort_key=1)
+OUTPUT, TIMES, SOURCE, NETWORK, WATCH = (
+    Group(name, sort_key=number)
+    for number, name in enumerate(("Output", "Times", "Source", "Network", "Progress and settings"), start=2)
+)
+
+
+def parse_integer(_: object, tokens: Sequence[Token]) -> int:
+    """A whole number; ValueError for others, which cyclopts would round."""
+    if not re.fullmatch(r"[-+]?\d+", tokens[0].value):
+        raise ValueError(f"expected a whole number, got {tokens[0].value}")
+    return int(tokens[0].value)
+
+
+Whole = Parameter(converter=parse_integer)
+FLAG = Parameter(negative=())
+
+
+@Parameter(name="*", group=RATE)
+@dataclass(frozen=True)
+class RateOptions:
+    """How dense the output is."""
+
+    factor: Annotated[int | None, Whole] = None
+    """How many times as many frames, 2 or more; powers of 2 are exact with every network."""
+    fps: Annotated[str | None, Parameter(name=["--fps", "-r"])] = None
+    """Target frame rate, such as 60, 59.94 or 60000/1001; not below that of IN."""
+
+
+@Parameter(name="*", group=TIMES)
+@dataclass(frozen=True)
+class TimeOptions:
+    """Which part of the source is shown, how fast, and what becomes of single frames."""
+
+    slow: str | None = None
+    """Slow-motion factor, such as 4 or 2.5, at the same frame rate or at --fps. Sound keeps its pitch."""
+    speed: str | None = None
+    """Speeds over time, such as "0:1 2.5:0.25 4:1" (seconds of IN, counted from --from : speed), or a file
+    of such points. Between two points the speed changes evenly."""
+    start: Annotated[str, Parameter(name="--from")] = "0"
+    """Time of IN to begin at, such as 90.5 or 1:30.5."""
+    end: Annotated[str | None, Parameter(name="--to")] = None
+    """Time of IN to end before."""
+    loop: Annotated[bool, FLAG] = False
+    """Make the last frame lead back to the first, for clips that repeat."""
+    keep_frames: Annotated[bool, FLAG] = False
+    """With --fps, show every frame of IN, in the new frame nearest to its time."""
+    shutter: float = 0
+    """Motion blur of a shutter open for so many degrees, such as 180: each frame is the mean of 8 made ones.
+    The frame rate stays, or is that of --fps, which may then be lower."""
+    replace: str = ""
+    """Numbers of damaged frames, counted from 0, to be remade from their neighbours, such as 117,240-243.
+    The frame rate stays unless --factor or --fps is given."""
+    max_recursion: int = 3
+    """For networks that only predict the midpoint: how often the gap between two frames may be halved for
+    --fps, and for a --factor or --slow that is not a power of 2."""
+
+
+@Parameter(name="*", group=OUTPUT)
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written, and how it is encoded."""
+
+    out_dir: Path | None = None
+    """Folder for the outputs of several INs, each under its own name. Those that are done are skipped."""
+    overwrite: Annotated[bool, Parameter(name=["--overwrite", "-y"], negative=())] = False
+    """Replace OUT if it exists."""
+    codec: Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"] | None = None
+    """Codec of the pictures; default: H.264 for 8 bits and HEVC for more, VP9 and AV1 in .webm."""
+    crf: float | None = None
+    """Constant quality, lower is better; default: 16 for H.264 and HEVC, 20 for VP9 and AV1."""
+    preset: str | None = None
+    """How much time the encoder takes, in its own words: slow, 6, p5."""
+    pix_fmt: str | None = None
+    """Pixel format, such as yuv420p; default: the nearest to that of IN."""
+    encoder: str | None = None
+    """An encoder of FFmpeg by name, such as hevc_nvenc or h264_qsv."""
+    audio: Literal["copy", "aac", "opus", "none"] | None = None
+    """What becomes of the sound; default: copied where OUT can hold it."""
+
+
+@Parameter(name="*", group=SOURCE)
+@dataclass(frozen=True)
+class SourceOptions:
+    """How the source is read."""
+
+    rate: str | None = None
+    """Frame rate of IN if it is images; default: 24."""
+    cuts: bool = True
+    """Detect scene changes and do not interpolate across them."""
+    repeats: Literal["keep", "smooth"] = "keep"
+    """How to treat frames that repeat the previous one (animation on twos, screen recordings, telecined
+    film): "keep" preserves their timing and interpolates only in the last gap before a new picture;
+    "smooth" spreads the motion over up to 6 of them."""
+    deinterlace: Annotated[bool, FLAG] = False
+    """Make one picture of every two fields, by FFmpeg's bwdif."""
+    stream: Annotated[int | None, Whole] = None
+    """Index of the video stream in IN, as ffprobe counts; default: the stream marked as default, or the
+    largest one that has frames."""
+    strict: Annotated[bool, FLAG] = False
+    """Fail if IN is damaged or truncated."""
+
+
+@Parameter(name="*", group=NETWORK)
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What makes the frames, and where."""
+
+    model: str = "default"
+    """Name of bundled weights, or path to a checkpoint."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; default: CUDA if available, else the CPU."""
+    engine: str = "eager"
+    """What runs the network: eager (PyTorch and native code), compile, onnxruntime, openvino, or, on a CUDA
+    device, cudagraph. With auto, the fastest on this machine: on a CPU, a one-minute race of eager,
+    onnxruntime and openvino decides once, and the result is cached."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """bfloat16 on a CPU and float16 on a CUDA device are faster; the differences are too small to see."""
+    tile: str = "auto"
+    """Side of overlapping tiles in pixels, which bound memory; "auto" tiles frames that would need much
+    memory as a whole, "none" never tiles."""
+
+
+@Parameter(name="*", group=WATCH)
+@dataclass(frozen=True)
+class WatchOptions:
+    """What is said while it runs, and where options come from."""
+
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False
+    """Say nothing but errors."""
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
+    """Print one JSON object a line: progress, warnings, and a summary with the times of damaged or missing
+    parts."""
+    preview: Path | None = None
+    """Image to keep the latest frame in, for looking at while it runs."""
+    preview_every: float = 5
+    """Seconds between previews."""
+    save_config: Annotated[bool, FLAG] = False
+    """Write the options given into tweenlet.toml in the current folder, where later calls find them."""
