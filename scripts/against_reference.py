@@ -26,7 +26,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tweenlet.inference.fused import Fast
+from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.inference.machine import describe_machine
 from tweenlet.interpolation.tiling import padded
 from tweenlet.network.checkpoint import network_of
@@ -130,7 +130,7 @@ def subject(name: str, model: str) -> Callable[[Tensor], Tensor]:
     if name in (PLAIN, KEPT):
         reference = Reference(network)
         return lambda frames: reference(list(frames))
-    fast = Fast(network, getattr(torch, name))
+    fast = FusedSTMFNet(network, getattr(torch, name))
     return lambda frames: fast(padded(frames, fast.stride).unsqueeze(0))
 
 

@@ -22,6 +22,7 @@ from tweenlet import video
 from tweenlet.cli import main
 from tweenlet.inference import engines
 from tweenlet.network import checkpoint as weights
+from tweenlet.network import official
 
 N, HEIGHT, WIDTH = 7, 36, 52
 
@@ -473,7 +474,7 @@ def test_models_are_listed_with_what_is_known_of_them(
 def test_convert_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     model = tweenlet.STMFNet(tweenlet.MINI)
-    torch.save({"state_dict": weights.to_official(model)}, "published.pth")
+    torch.save({"state_dict": official.to_official(model)}, "published.pth")
     assert run("convert", "published.pth", "mini.safetensors") == 0
     assert "1,822,162 parameters" in capsys.readouterr().out
     assert weights.load(tmp_path / "mini.safetensors", "cpu").config == tweenlet.MINI

@@ -29,7 +29,7 @@ def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
     report = bench([Target("mini"), Target("mini", dtype="bfloat16")], SIZE, runs=3, memory=False)
     assert set(report.ceilings) == {"float32", "bfloat16"}
     for result in report.results:
-        assert list(result.parts) == ["features", "kernels", "fusion", "texture", OTHER]
+        assert list(result.parts) == ["features", "multi_flow", "fusion", "texture", OTHER]
         for kind in ("wall", "cpu"):
             whole = torch.tensor(getattr(result.whole, kind))
             parts = torch.tensor([getattr(part, kind) for part in result.parts.values()])
@@ -38,7 +38,7 @@ def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
         ceilings = report.ceilings[result.target.dtype]
         rate = result.multiply_adds["all"] / 1e9 / result.whole.median[0]
         assert result.share("all", ceilings) == pytest.approx(rate / ceilings.convolution)
-        assert result.share("kernels", ceilings) > 0
+        assert result.share("multi_flow", ceilings) > 0
         assert result.bytes_moved["all"] == cost(MINI, SIZE[1], SIZE[0]).moved * (
             2 if result.target.dtype == "bfloat16" else 4
         )
@@ -46,7 +46,7 @@ def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
     assert told["results"][0]["share_of_roofline"]["all"] > 0
     assert told["results"][0]["seconds"] == report.results[0].whole.median[0]
     assert "mini:eager:bfloat16" in report.table()
-    assert report.table().count("kernels") == 2
+    assert report.table().count("multi_flow") == 2
 
 
 def test_a_device_that_is_not_there_is_told() -> None:

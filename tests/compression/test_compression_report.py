@@ -24,7 +24,7 @@ from tweenlet.network.stmfnet import STMFNet
 
 HOSTILE = "<script>alert(1)</script>|&"
 SMALLER = replace(TINY, texture=None)
-PARTS = ("features", "kernels", "fusion", "texture")
+PARTS = ("features", "multi_flow", "fusion", "texture")
 PSNR = {"teacher": (30.0, 32.0), "student": (29.0, 31.5), "blend": (25.0, 26.0)}
 
 

@@ -205,7 +205,7 @@ def test_attention_is_between_parts_of_any_width(samples):
     torch.manual_seed(0)
     wide = STMFNet(replace(TINY, kernel_hidden=12, features=(64, 32)))
     student, batch = STMFNet(TINY), BatchSampler(samples, 2, 32).batch_at(0)
-    attention = AttentionLoss(student, wide, ["features", "kernels", "texture"])
+    attention = AttentionLoss(student, wide, ["features", "multi_flow", "texture"])
     objective = Distillation(OPTIONS, [network_teacher(wide)], intermediate=[attention])
     loss, terms = objective(student(batch.frames), batch)
     assert 0 < terms["attention"] < 12

@@ -28,7 +28,7 @@ NARROWED = {
     "every width": (WIDE, NARROW),
     "without flow": (WIDE, NARROW_WITHOUT_FLOW),
     "without texture": (WIDE, replace(NARROW, texture=None)),
-    "without kernels": (WIDE, replace(NARROW, features=None, scales=(1.0, 0.5), grid=(7, 9))),
+    "without multi_flow": (WIDE, replace(NARROW, features=None, scales=(1.0, 0.5), grid=(7, 9))),
     "without scale 2": (WIDE, replace(NARROW, scales=(1.0, 0.5), grid=(7, 9))),
     "without scale 1/2": (WIDE, replace(NARROW, scales=(2.0, 1.0), grid=(5, 7))),
     "without both": (WIDE, replace(NARROW, scales=(1.0,), grid=(7,))),
@@ -38,7 +38,7 @@ NARROWED = {
     ),
     "candidates are the row": (replace(WIDE, grid=(8, 12, 6)), replace(NARROW, flow=None, grid=(5, 6, 6))),
 }  # fmt: skip
-CONSTANTS = ("kernels.gaussian", "kernels.eight_taps")
+CONSTANTS = ("multi_flow.gaussian", "multi_flow.eight_taps")
 
 
 def distinct(config: ModelConfig) -> STMFNet:

@@ -28,7 +28,9 @@ def test_a_network_learns_on_and_reaches_the_density(samples, tmp_path):
     told = [line["density all"] for line in lines if "density all" in line]
     assert told == sorted(told, reverse=True)
     assert told[0] > 0.6 > 0.35 > told[-1]
-    assert all(0 < lines[-2][f"density {part}"] < 1 for part in ("features", "kernels", "fusion", "texture"))
+    assert all(
+        0 < lines[-2][f"density {part}"] < 1 for part in ("features", "multi_flow", "fusion", "texture")
+    )
     with pytest.raises(ValueError, match=r"density was 0\.3, now 0\.5"):
         sparsify(STMFNet(TINY), BatchSampler(samples, 2, 32), None, OPTIONS, tmp_path, density=0.5)
     after = [p for p in model.parameters() if p.dim() == 1 and p.requires_grad]

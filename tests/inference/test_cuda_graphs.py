@@ -1,4 +1,4 @@
-"""Recordings: one for each kind of inputs, the latest few kept. On a device: network/test_fast_cuda.py."""
+"""CUDA graphs: one for each kind of inputs, the latest few kept. On a device: test_fused_cuda.py."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         lengths.append(len(inputs[0]))
         return run
 
-    monkeypatch.setattr(recordings, "Recording", record)
+    monkeypatch.setattr(recordings, "CapturedGraph", record)
     return lengths
 
 
 def test_other_types_and_devices_are_recorded_anew(made: list[int]) -> None:
-    replay = recordings.Recordings(torch.neg)
+    replay = recordings.CudaGraphCache(torch.neg)
     for x in (torch.ones(2), torch.ones(2).double(), torch.ones(2, device="meta"), torch.ones(2)):
         assert replay(x).dtype == x.dtype
     assert made == [2, 2, 2]
 
 
 def test_the_latest_used_are_kept(made: list[int]) -> None:
-    replay = recordings.Recordings(torch.neg)
+    replay = recordings.CudaGraphCache(torch.neg)
     for size in (1, 2, 3, 4, 1, 5, 1, 4, 2):  # 5 takes the place of 2, and 2 then of 3
         assert torch.equal(replay(torch.ones(size)), -torch.ones(size))
     assert made == [1, 2, 3, 4, 5, 2]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tweenlet.bench.targets import moving_picture
 from tweenlet.inference import engines
 from tweenlet.inference import onnx as export
-from tweenlet.inference.cuda import FastCuda, Recorded
-from tweenlet.inference.fused import Fast
+from tweenlet.inference.cuda import CudaGraphed, CudaSTMFNet
+from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
@@ -293,7 +293,7 @@ def test_what_an_engine_does_not_take_is_said(cache: Path) -> None:
             engines.start(name, nn.Identity())
     assert isinstance(engines.start("auto", same := nn.Identity()), nn.Identity)
     assert engines.start("auto", same) is same
-    assert isinstance(engines.start("auto", network(CONFIGS["four frames"])), Fast)
+    assert isinstance(engines.start("auto", network(CONFIGS["four frames"])), FusedSTMFNet)
 
 
 def test_a_graph_needs_a_cuda_device() -> None:
@@ -306,8 +306,8 @@ def test_a_graph_needs_a_cuda_device() -> None:
 def test_on_a_device_auto_is_a_graph_and_gives_the_same_frames() -> None:
     model, frames = network(CONFIGS["four frames"]), moving_picture((WIDTH, HEIGHT), 5)
     eager, auto = (Interpolator(model, device="cuda", engine=name) for name in ("eager", "auto"))
-    assert isinstance(eager.model, FastCuda)
-    assert isinstance(auto.model, Recorded)
+    assert isinstance(eager.model, CudaSTMFNet)
+    assert isinstance(auto.model, CudaGraphed)
     assert engines.running(auto.model) == "cudagraph"
     for window in (frames[:4], frames[1:]):
         torch.testing.assert_close(auto.middle(window), eager.middle(window), atol=export.TOLERANCE, rtol=0)

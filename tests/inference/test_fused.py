@@ -1,4 +1,4 @@
-"""Fast against the plain network and the reference: the same frames."""
+"""The fused network against the plain network and the reference: the same frames."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from tests.network.test_stmfnet import FAMILY
 from tests.reference.official import Reference, clear_of_jumps
-from tweenlet.inference.fused import Fast, bands
-from tweenlet.inference.fused.adacof_heads import Enlarge
-from tweenlet.inference.fused.fuse import prepared
+from tweenlet.inference.fused import FusedSTMFNet, bands
+from tweenlet.inference.fused.adacof_heads import UpsampleConv
+from tweenlet.inference.fused.fuse import fuse_for_inference
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.adacof_heads import SCALE_NAMES
 from tweenlet.network.config import DEFAULT, MINI, RIFE, TINY, FlowLevel, IntermediateFlowConfig
@@ -52,7 +52,9 @@ def test_gives_the_same_frames(name, lively):
     more = -(-32 // model.stride)  # strides that make 32 pixels or more
     frames = torch.rand(2, 4, 3, (2 + more) * model.stride, (3 + more) * model.stride)
     with torch.no_grad():
-        torch.testing.assert_close(Fast(model)(frames), model(frames), atol=TOLERANCE.get(name, 1e-5), rtol=0)
+        torch.testing.assert_close(
+            FusedSTMFNet(model)(frames), model(frames), atol=TOLERANCE.get(name, 1e-5), rtol=0
+        )
 
 
 @pytest.mark.parametrize("size", [(17, 23), (40, 53), (1, 1)], ids=str)
@@ -66,11 +68,11 @@ def test_gives_the_same_frames_of_odd_sizes(size, lively):
 @pytest.mark.parametrize("width", [4, 6, 12])  # 6: as many as there are candidates, which are kept and added
 @pytest.mark.parametrize("batch", [1, 2])  # native code takes the slices of one sample, PyTorch those of two
 def test_bands_meet(batch, width, compiled, lively, monkeypatch):
-    monkeypatch.setattr(bands, "ROWS", 12)
+    monkeypatch.setattr(bands, "ROWS_PER_BAND", 12)
     model = lively(replace(TINY, grid=(width, width, 8)))
     frames = torch.rand(batch, 4, 3, 40, 48)
     with torch.no_grad():
-        torch.testing.assert_close(Fast(model)(frames), model(frames), atol=1e-5, rtol=0)
+        torch.testing.assert_close(FusedSTMFNet(model)(frames), model(frames), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_a_block_of_features_of_any_size(kernels, stride, up, compiled):
     block = torch.nn.Sequential(Block(6, 32, kernels, stride, up)).eval()
     x = torch.randn(2, 6, 9, 13)
     with torch.no_grad():
-        torch.testing.assert_close(prepared(block)(x), block(x), atol=1e-5, rtol=0)
+        torch.testing.assert_close(fuse_for_inference(block)(x), block(x), atol=1e-5, rtol=0)
 
 
 class Plain(torch.nn.Module):
@@ -98,16 +100,16 @@ class Plain(torch.nn.Module):
 def test_large_offsets_and_uneven_kernels(lively):
     """What the heads make. The frame would not do: what comes after them spreads one pixel's jump over it."""
     model = lively(TINY)
-    for name, parameter in model.kernels.named_parameters():  # offsets of several pixels, uneven kernels
+    for name, parameter in model.multi_flow.named_parameters():  # offsets of several pixels, uneven kernels
         if name.endswith(("7.weight", "coarse_before.rows.4.weight")):
             parameter.mul_(64 if "rows" in name or "columns" in name else 32)
     before, after = torch.rand(2, 1, 3, 32, 48)
     reference, taps = Reference(model), {}
     stack = reference.stack
     reference.stack = lambda name, *args: taps.setdefault(name, stack(name, *args))
-    wanted = reference.kernels(before, after)
-    fast = Fast(model)
-    made = fast.kernels(fast.features(before, after), before, after)
+    wanted = reference.multi_flow(before, after)
+    fast = FusedSTMFNet(model)
+    made = fast.multi_flow(fast.features(before, after), before, after)
     for scale, size in SCALE_NAMES.items():
         offsets = torch.cat([x[0] for name, x in taps.items() if size in name and "weight" not in name])
         clear = clear_of_jumps(offsets, dim=0)
@@ -121,7 +123,7 @@ def test_half_precision_is_near(dtype, lively):
     frames = torch.rand(1, 4, 3, 48, 64)
     with torch.no_grad():
         wanted = model(frames)
-    made = Fast(model, dtype)(frames)
+    made = FusedSTMFNet(model, dtype)(frames)
     assert made.dtype == torch.float32
     assert (made - wanted).square().mean().sqrt() < 0.02 * wanted.std()
 
@@ -134,7 +136,7 @@ def test_enlarges_and_convolves_by_strips(height, width, times):
     size = large.shape[-2:]
     with torch.no_grad():
         wanted = layer(large)[0].permute(1, 2, 0)
-        enlarge = Enlarge(layer, torch.float32)
+        enlarge = UpsampleConv(layer, torch.float32)
         for top in range(0, size[0], 24):
             bottom = min(top + 24, size[0])
             torch.testing.assert_close(enlarge(x, (top, bottom), size), wanted[top:bottom], atol=1e-5, rtol=0)
@@ -143,11 +145,11 @@ def test_enlarges_and_convolves_by_strips(height, width, times):
 PEAK = """
 import re, sys, torch, tweenlet
 from tweenlet.network.config import MINI
-from tweenlet.inference.fused import Fast
+from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.network.stmfnet import STMFNet
 torch.set_num_threads(1)
 model = STMFNet(MINI).eval()
-model = Fast(model) if sys.argv[1] == "fast" else model
+model = FusedSTMFNet(model) if sys.argv[1] == "fused" else model
 frames = torch.rand(1, 4, 3, 192, 320)
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 before = peak()
@@ -162,7 +164,7 @@ print(peak() - before)
 def test_takes_half_of_the_memory():
     fast, plain = (
         int(subprocess.run([sys.executable, "-c", PEAK, which], check=True, capture_output=True).stdout)
-        for which in ("fast", "plain")
+        for which in ("fused", "plain")
     )
     assert fast < 0.55 * plain
 
@@ -170,7 +172,7 @@ def test_takes_half_of_the_memory():
 def test_is_a_copy(lively):
     model = lively(TINY)
     frames = torch.rand(1, 4, 3, 16, 16)
-    made = Fast(model)
+    made = FusedSTMFNet(model)
     before = made(frames)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -181,4 +183,4 @@ def test_is_a_copy(lively):
 
 def test_refuses_what_the_network_refuses():
     with pytest.raises(ValueError, match="multiples of 8"):
-        Fast(STMFNet(TINY))(torch.zeros(1, 4, 3, 20, 16))
+        FusedSTMFNet(STMFNet(TINY))(torch.zeros(1, 4, 3, 20, 16))

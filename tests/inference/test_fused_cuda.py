@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from tests.network.test_stmfnet import FAMILY, FOUR_FRAMES
 from tweenlet.inference import cuda
 from tweenlet.inference import cuda_graphs as recordings
-from tweenlet.inference.cuda import FastCuda, Recorded
+from tweenlet.inference.cuda import CudaGraphed, CudaSTMFNet
 from tweenlet.network.config import DEFAULT, MINI, STMFNET, TINY
 from tweenlet.network.stmfnet import STMFNet
 
@@ -40,7 +40,9 @@ def test_gives_the_same_frames(name, lively):
     inputs = window(model)
     with torch.no_grad():
         expected = model(*inputs)
-        torch.testing.assert_close(FastCuda(model)(*inputs), expected, atol=TOLERANCE.get(name, 1e-5), rtol=0)
+        torch.testing.assert_close(
+            CudaSTMFNet(model)(*inputs), expected, atol=TOLERANCE.get(name, 1e-5), rtol=0
+        )
 
 
 @pytest.mark.parametrize("name", ["tiny", "flow", "default"])
@@ -50,7 +52,7 @@ def test_half_precision_is_near(name, dtype, lively):
     inputs = window(model)
     with torch.no_grad():
         wanted = model(*inputs)
-    made = FastCuda(model, dtype)(*inputs)
+    made = CudaSTMFNet(model, dtype)(*inputs)
     assert made.dtype == torch.float32
     assert (made - wanted).square().mean().sqrt() < 0.03 * wanted.std()
 
@@ -58,7 +60,7 @@ def test_half_precision_is_near(name, dtype, lively):
 def test_is_a_copy_and_sets_nothing_for_good(lively, monkeypatch):
     model = lively(TINY)
     inputs = window(model)
-    made = FastCuda(model)
+    made = CudaSTMFNet(model)
     before = made(*inputs)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -72,12 +74,12 @@ def test_is_a_copy_and_sets_nothing_for_good(lively, monkeypatch):
 
 
 def test_convolutions_lie_channels_last_and_leave_what_they_make_so():
-    made = FastCuda(STMFNet(TINY).eval(), torch.float16)
+    made = CudaSTMFNet(STMFNet(TINY).eval(), torch.float16)
     half = [p for p in made.parameters() if p.dtype == torch.float16 and p.dim() > 3]
     assert len(half) > 50
     assert all(p.is_contiguous(memory_format=cuda.FORMS[p.dim()]) for p in half)
     left = []
-    head = made.kernels.plain.heads["fine_before"]
+    head = made.multi_flow.plain.heads["fine_before"]
     head.rows.register_forward_hook(lambda _, __, out: left.append(out.stride(1)))
     made(*window(made))
     assert left == [1]
@@ -103,7 +105,7 @@ class Elsewhere(TorchDispatchMode):
 def test_nothing_goes_to_and_fro_while_a_frame_is_made(config, monkeypatch):
     """A graph cannot hold a copy from the CPU's memory, nor a number sent back (which fails on meta)."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for meta
-    made = FastCuda(STMFNet(config).eval()).to("meta")
+    made = CudaSTMFNet(STMFNet(config).eval()).to("meta")
     inputs = window(made, 1, 1, "meta")
     with Elsewhere() as elsewhere:
         out = made(*inputs)
@@ -128,10 +130,10 @@ class Replays:
 
 
 def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
-    monkeypatch.setattr(recordings, "Recording", Replays)
+    monkeypatch.setattr(recordings, "CapturedGraph", Replays)
     monkeypatch.setattr(Replays, "made", 0)
     model = lively(TINY)
-    recorded = Recorded(FastCuda(model))
+    recorded = CudaGraphed(CudaSTMFNet(model))
     sizes = [(1, width) for width in range(1, recordings.KEPT + 2)]
     with torch.inference_mode():
         for size in (sizes[0], sizes[0], *sizes):
@@ -146,13 +148,13 @@ def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
 
 
 def test_motion_that_was_found_before_goes_into_a_recording(lively, monkeypatch):
-    monkeypatch.setattr(recordings, "Recording", Replays)
+    monkeypatch.setattr(recordings, "CapturedGraph", Replays)
     model = lively(FOUR_FRAMES)
     (frames,) = window(model)
     motion = model.intermediate.motion(frames, torch.full((1, 1, 1, 1), 0.4))
-    wanted = FastCuda(model)(frames, time=0.4)
+    wanted = CudaSTMFNet(model)(frames, time=0.4)
     for given in ((frames,), (frames, motion)):
-        made = Recorded(FastCuda(model))(*given, time=0.4)
+        made = CudaGraphed(CudaSTMFNet(model))(*given, time=0.4)
         torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
 
 
@@ -165,7 +167,7 @@ def test_on_a_device_it_gives_the_frames_of_the_plain_network(name, lively, monk
     inputs = window(model)
     with torch.no_grad():
         wanted = model(*inputs)
-    made = FastCuda(model.cuda())(*(x.cuda() for x in inputs)).cpu()
+    made = CudaSTMFNet(model.cuda())(*(x.cuda() for x in inputs)).cpu()
     apart = (made - wanted).abs()
     assert (apart < 1e-4).float().mean() > 0.999  # AdaCoF jumps where an offset is a negative integer
     assert apart.max() < 2e-2
@@ -176,8 +178,8 @@ def test_on_a_device_it_gives_the_frames_of_the_plain_network(name, lively, monk
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_replay_gives_what_the_network_gives(name, dtype, lively):
-    network = FastCuda(lively(CONFIGS[name]).cuda(), dtype)
-    recorded = Recorded(network)
+    network = CudaSTMFNet(lively(CONFIGS[name]).cuda(), dtype)
+    recorded = CudaGraphed(network)
     exact = {"atol": 1e-4, "rtol": 0} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0}
     first = window(network, device="cuda")
     kept = recorded(*first)

@@ -20,7 +20,7 @@ from tweenlet.interpolation import interpolator, tiling
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.tiling import MEETING, SMALLEST, choose_tiling, spans
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.blocks import Enlarge, Gate, Tile
+from tweenlet.network.blocks import AlignedUpsample, ChannelGate, Tile
 from tweenlet.network.config import DEFAULT, ModelConfig
 from tweenlet.network.four_frames import Motion
 from tweenlet.network.stmfnet import STMFNet
@@ -135,7 +135,7 @@ def gated() -> STMFNet:
     torch.manual_seed(1)
     model = STMFNet(GATED).eval()
     for gate in model.modules():  # strong ones, so that it shows where they disagree
-        if isinstance(gate, Gate):
+        if isinstance(gate, ChannelGate):
             for parameter in gate.parameters():
                 parameter.data *= 3
     return model
@@ -175,9 +175,9 @@ def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
     frames, network = moving(256, 408, 10), Interpolator(gated(), tile=256)
     if not fast:
         network.model = network._for_tiles = gated()
-    known: dict[Gate, Tensor] = {}
+    known: dict[ChannelGate, Tensor] = {}
 
-    def note(gate: Gate, x: Tensor) -> Tensor:
+    def note(gate: ChannelGate, x: Tensor) -> Tensor:
         known[gate] = channel_mean(x)
         return known[gate]
 
@@ -190,7 +190,7 @@ def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_piece_is_enlarged_as_it_lies_in_the_whole(factor: int) -> None:
-    enlarge, whole = Enlarge(factor), torch.rand(1, 5, 48, 40)
+    enlarge, whole = AlignedUpsample(factor), torch.rand(1, 5, 48, 40)
     full = enlarge(whole)
     tile = Tile((32, 80, 96), (0, 80, 80), lambda _, x: x)  # in pixels of a frame of twice the size
     part = enlarge(whole[:, :, 16:40], tile)

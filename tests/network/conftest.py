@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet.network.checkpoint import from_official
 from tweenlet.network.config import ModelConfig
+from tweenlet.network.official import from_official
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.resample import EIGHT_TAPS, gaussian_kernel
 

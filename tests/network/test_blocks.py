@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tweenlet.network.blocks import PReLU, SliceConv
+from tweenlet.network.blocks import PerSliceConv3d, PReLU
 
 
 def learnt(layer, x, gradient):
@@ -37,7 +37,7 @@ def test_a_slope_is_learnt_as_pytorch_learns_it(channels, memory_format):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 def test_slices_of_several_samples_are_those_of_each(kernel, stride, memory_format):
     torch.manual_seed(0)
-    layer = SliceConv(3, 4, kernel, (1, stride, stride))
+    layer = PerSliceConv3d(3, 4, kernel, (1, stride, stride))
     x = torch.randn(2, 3, 5, 8, 6).contiguous(memory_format=memory_format)
     gradient = torch.randn(2, 4, 5, 8 // stride, 6 // stride)
     out, for_x, for_weight = learnt(layer, x, gradient)

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.config import MINI, STMFNET, TINY
+from tweenlet.network import official
+from tweenlet.network.config import DEFAULT, MINI, STMFNET, TINY, FlowLevel, IntermediateFlowConfig
 from tweenlet.network.stmfnet import STMFNet
 
 EXPECTED = Path(__file__).parents[1] / "expected"
@@ -41,9 +42,9 @@ def tiny():
 def test_official_names_map_one_to_one_both_ways(net, config):
     with torch.device("meta"):
         model = STMFNet(config)
-    official = {name: (list(t.shape), str(t.dtype)) for name, t in weights.to_official(model).items()}
-    assert len(official) == len(model.state_dict())
-    assert official == {key: (shape, f"torch.{dtype}") for key, shape, dtype in manifest(net)}
+    published = {name: (list(t.shape), str(t.dtype)) for name, t in official.to_official(model).items()}
+    assert len(published) == len(model.state_dict())
+    assert published == {key: (shape, f"torch.{dtype}") for key, shape, dtype in manifest(net)}
 
 
 def test_weights_stored_in_half_precision_are_loaded_as_float32(tmp_path):
@@ -62,7 +63,7 @@ def test_weights_stored_in_half_precision_are_loaded_as_float32(tmp_path):
 
 def test_a_name_of_no_part_is_refused():
     with pytest.raises(ValueError, match=r"no official name for head\.weight"):
-        weights.official_name("head.weight")
+        official.official_name("head.weight")
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -70,10 +71,10 @@ def test_convert_a_published_checkpoint(prefix, tmp_path):
     state = official_state("mini")
     path = tmp_path / "stmfnet_mini.pth"
     torch.save({"epoch": 70, "state_dict": {prefix + key: t for key, t in state.items()}}, path)
-    model = weights.convert(path)
+    model = official.convert(path)
     assert model.config == MINI
     assert not model.training
-    back = weights.to_official(model)
+    back = official.to_official(model)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[key], state[key]) for key in state)
     weights.save(tmp_path / "mini.safetensors", model)
@@ -88,7 +89,7 @@ def test_convert_finds_the_config_from_the_shapes():
     config = replace(
         MINI, kernel_size=3, kernel_hidden=20, grid=(10, 12, 14), texture=(4, 6, 8, 10), texture_out=5
     )
-    assert weights.from_official(weights.to_official(STMFNet(config))).config == config
+    assert official.from_official(official.to_official(STMFNet(config))).config == config
 
 
 def test_convert_names_the_first_keys_that_differ(tmp_path):
@@ -97,7 +98,7 @@ def test_convert_names_the_first_keys_that_differ(tmp_path):
         change(state)
         torch.save({"state_dict": state}, tmp_path / "other.pth")
         with pytest.raises(ValueError, match=match):
-            weights.convert(tmp_path / "other.pth")
+            official.convert(tmp_path / "other.pth")
 
     refused(lambda s: s.pop("get_kernel.moduleBeta1.2.bias"), r"1 missing \(get_kernel.moduleBeta1.2.bias\)")
     refused(lambda s: s.update(extra=torch.zeros(1)), r"1 unknown \(extra\)")
@@ -126,10 +127,10 @@ def test_convert_refuses_foreign_files_with_one_line(tmp_path):
     foreign_files(tmp_path)
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match=re.escape(path.name)) as error:
-            weights.convert(path)
+            official.convert(path)
         assert "\n" not in str(error.value)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        weights.convert(tmp_path / "nowhere.pth")
+        official.convert(tmp_path / "nowhere.pth")
 
 
 def test_save_and_load(tiny, tmp_path):
@@ -164,6 +165,24 @@ def test_metadata_is_changed_without_the_weights(tiny, tmp_path):
         weights.read_metadata(tmp_path / "x.safetensors")
 
 
+def test_format_1_is_read_under_the_present_names(tmp_path):
+    levels = (FlowLevel(4, 4, 0), FlowLevel(2, 4, 0))
+    timed = replace(DEFAULT, intermediate=IntermediateFlowConfig(levels, (2, 2), 1, four_frames=True))
+    olds = {"multi_flow.": "kernels.", ".upsample_": ".enlarge_", "acceleration_weight": "trust"}
+    for config in (replace(TINY, flow=(4, 4, 4)), timed):
+        state, old = STMFNet(config).state_dict(), {}
+        for name, tensor in state.items():
+            for new, former in olds.items():
+                name = name.replace(new, former)
+            old[name] = tensor.contiguous()
+        assert old.keys() != state.keys()
+        metadata = {"tweenlet": "1", "config": json.dumps(config.to_json())}
+        save_file(old, tmp_path / "old.safetensors", metadata)
+        loaded = weights.load(tmp_path / "old.safetensors").state_dict()
+        assert loaded.keys() == state.keys()
+        assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
 def test_load_refuses_what_is_no_checkpoint(tiny, tmp_path):
     good = tmp_path / "good.safetensors"
     weights.save(good, tiny)
@@ -173,7 +192,7 @@ def test_load_refuses_what_is_no_checkpoint(tiny, tmp_path):
     (tmp_path / "empty.safetensors").write_bytes(b"")
     save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     tensors = tiny.state_dict()
-    metadata = {"tweenlet": "1", "config": json.dumps(TINY.to_json())}
+    metadata = {"tweenlet": "2", "config": json.dumps(TINY.to_json())}
     save_file(
         {k: t for k, t in tensors.items() if "fusion" not in k}, tmp_path / "part.safetensors", metadata
     )

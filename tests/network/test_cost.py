@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tweenlet.network import adacof_heads as kernels
-from tweenlet.network.blocks import SliceConv
+from tweenlet.network import adacof_heads
+from tweenlet.network.blocks import PerSliceConv3d
 from tweenlet.network.config import DEFAULT, MINI, RIFE, STMFNET, TINY
 from tweenlet.network.cost import MOVED, OFFICIAL_STRIDE, cost
 from tweenlet.network.stmfnet import STMFNet
@@ -41,13 +41,13 @@ def test_parts_of_the_teacher():
     assert counted.parameters == 21_028_799
     assert {name: part.parameters for name, part in counted.parts.items()} == {
         "features": 3_965_816,
-        "kernels": 1_656_858 + 99,
+        "multi_flow": 1_656_858 + 99,
         "flow": 9_374_275,
         "fusion": 1_563_844,
         "texture": 4_467_907,
     }
     giga = {name: round(part.multiply_adds / 1e9, 2) for name, part in counted.parts.items()}
-    assert giga == {"features": 2.87, "kernels": 37.07, "flow": 23.3, "fusion": 59.74, "texture": 53.42}
+    assert giga == {"features": 2.87, "multi_flow": 37.07, "flow": 23.3, "fusion": 59.74, "texture": 53.42}
     assert (counted.unused.parameters, counted.unused.multiply_adds) == (92_424, 24_159_191_040)
 
 
@@ -56,7 +56,7 @@ def test_parts_of_mini():
     assert counted.parameters == 1_822_162
     assert {name: part.parameters for name, part in counted.parts.items()} == {
         "features": 393_192,
-        "kernels": 492_150 + 99,
+        "multi_flow": 492_150 + 99,
         "fusion": 378_294,
         "texture": 558_427,
     }
@@ -104,7 +104,7 @@ def test_numbers_moved_are_those_that_the_layers_are_given_and_make():
 
     def look(name):
         def count_layer(layer, given, out):
-            side_by_side = 3 if isinstance(layer, SliceConv) and layer.kernel_size[0] == 3 else 1
+            side_by_side = 3 if isinstance(layer, PerSliceConv3d) and layer.kernel_size[0] == 3 else 1
             seen[name] += side_by_side * numbers(*given) + numbers(out, *layer.parameters())
 
         return count_layer
@@ -120,19 +120,19 @@ def test_numbers_moved_are_those_that_the_layers_are_given_and_make():
     assert count(TINY, 32, 48).moved == sum(part.moved for part in parts.values())
 
 
-def test_numbers_moved_by_the_kernels_grow_by_what_adacof_is_given(monkeypatch):
+def test_numbers_moved_by_the_multi_flow_grow_by_what_adacof_is_given(monkeypatch):
     seen = Counter()
 
     def watched(frame, *taps):
         seen["numbers"] += numbers(frame, *taps, out := adacof(frame, *taps))
         return out
 
-    monkeypatch.setattr(kernels, "adacof", watched)
+    monkeypatch.setattr(adacof_heads, "adacof", watched)
     plain = override("reference")  # in native code no convolution halves a frame
     with plain, torch.no_grad(), FlopCounterMode(display=False, custom_mapping=MOVED) as counter:
         STMFNet(TINY).eval()(torch.rand(1, 4, 3, 32, 48))
-    layers = counter.get_flop_counts()["STMFNet.kernels"][torch.ops.aten.convolution]
-    assert count(TINY, 32, 48).parts["kernels"].moved == seen["numbers"] + layers
+    layers = counter.get_flop_counts()["STMFNet.multi_flow"][torch.ops.aten.convolution]
+    assert count(TINY, 32, 48).parts["multi_flow"].moved == seen["numbers"] + layers
 
 
 def test_a_splat_reads_its_values_and_writes_its_sums_once():

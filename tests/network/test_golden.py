@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tweenlet.interpolation.tiling import padded
-from tweenlet.network.checkpoint import official_name
+from tweenlet.network.official import official_name
 from tweenlet.ops import splat as ops
 from tweenlet.ops.resample import laplacian_pyramid
 
@@ -65,10 +65,10 @@ def watch(model, seen, layers, monkeypatch):
     for number, frame in ((1, "before"), (2, "after")):
         for suffix, (_, scale) in SCALES.items():
             for golden, ours in KINDS.items():
-                head = getattr(model.kernels.heads[f"{scale}_{frame}"], ours)
+                head = getattr(model.multi_flow.heads[f"{scale}_{frame}"], ours)
                 how = {"how": lambda stack: stack.softmax(1)} if ours == "weight" else {}
                 head.register_forward_hook(note(f"{golden}{number}{suffix}", **how))
-    model.kernels.register_forward_hook(note_candidates)
+    model.multi_flow.register_forward_hook(note_candidates)
     for name, module in model.named_modules():
         if isinstance(getattr(module, "weight", None), torch.Tensor):
             layer = official_name(f"{name}.weight").removesuffix(".weight")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tweenlet.network.adacof_heads import Head
-from tweenlet.network.blocks import SliceConv
+from tweenlet.network.adacof_heads import KernelHead
+from tweenlet.network.blocks import PerSliceConv3d
 from tweenlet.network.config import MINI, STMFNET, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
@@ -67,7 +67,7 @@ def test_every_config_runs_and_learns(config):
 
 def test_weights_of_taps_sum_to_one_under_autocast():
     torch.manual_seed(0)
-    head, features = Head(8, 6, 25, 1.0), torch.randn(1, 8, 9, 7)
+    head, features = KernelHead(8, 6, 25, 1.0), torch.randn(1, 8, 9, 7)
     with torch.autocast("cpu", torch.bfloat16):
         weight, rows, _ = head(20 * features)
     assert rows.dtype == torch.bfloat16
@@ -127,7 +127,7 @@ def test_unused_blocks_never_reach_the_output():
 @pytest.mark.parametrize(("kernel", "stride", "bias"), [(3, 1, True), (3, 2, False), (1, 2, False)])
 def test_slice_conv_is_a_3d_convolution(kernel, stride, bias):
     torch.manual_seed(4)
-    ours = SliceConv(3, 5, kernel, (1, stride, stride), bias=bias).double()
+    ours = PerSliceConv3d(3, 5, kernel, (1, stride, stride), bias=bias).double()
     plain = nn.Conv3d(3, 5, kernel, (1, stride, stride), kernel // 2, bias=bias).double()
     plain.load_state_dict(ours.state_dict())
     x = torch.rand(2, 3, 4, 6, 8, dtype=torch.float64)

@@ -176,7 +176,7 @@ def test_refuses_shapes_that_do_not_match():
         adacof(frame, weight[:, :8], rows, columns)
 
 
-@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 def test_refuses_taps_of_another_device():
     frame, weight, rows, columns = (x.float() for x in example())
     with pytest.raises(ValueError, match="on the CPU for native code, got one on meta"):

@@ -130,7 +130,7 @@ def op_of(kernel: Callable[..., object]) -> Callable[..., object]:
 
 @pytest.fixture(params=["cpu", "cuda"])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    if request.param == "cpu" and not dispatch.compiled():
+    if request.param == "cpu" and not dispatch.has_native():
         pytest.skip("no C compiler")
     if request.param == "cuda" and (find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") != "1"):
         pytest.skip("no Triton, or a device of its own, for which test_cuda is")
@@ -167,7 +167,7 @@ def test_folders_hold_the_names_of_the_ops(backend: Backend) -> None:
     assert all(find_spec(f"tweenlet.ops.{name}") for name in names), names
 
 
-@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 @pytest.mark.parametrize(
     ("x", "reason"),
     [
@@ -197,7 +197,7 @@ def test_a_demand_ends_with_its_block() -> None:
     chosen = kernel_for(splat_sum, x)
     with suppress(KeyError), override("reference"):
         assert kernel_for(splat_sum, x) is None
-        assert not dispatch.compiled()
+        assert not dispatch.has_native()
         raise KeyError
     assert kernel_for(splat_sum, x) is chosen
     with pytest.raises(ValueError, match="one of reference, cpu, cuda, got tpu"):

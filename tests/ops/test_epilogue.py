@@ -36,7 +36,7 @@ def test_added_of_another_layout_is_added_all_the_same():
     torch.testing.assert_close(scale_shift_act_(x.clone(), ones, residual=added), x + added)
 
 
-@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.has_native(torch.bfloat16), reason="a processor without bfloat16")
 def test_bfloat16_is_rounded_once():
     x, added = (
         torch.randn(1, 20, 6, 7).bfloat16().contiguous(memory_format=torch.channels_last) for _ in range(2)
@@ -46,7 +46,7 @@ def test_bfloat16_is_rounded_once():
     assert torch.equal(scale_shift_act_(x, factors, shifts, added, 0.2), wanted.bfloat16())
 
 
-@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 def test_numbers_of_another_device_are_refused():
     x = torch.randn(1, 8, 6, 7).contiguous(memory_format=torch.channels_last)
     ones, elsewhere = torch.ones(8), torch.ones(8, device="meta")

@@ -11,7 +11,7 @@ from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs,
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("more", [0, 2])
 @pytest.mark.parametrize(("features", "context", "factor"), [(0, 1, 2), (4, 8, 2), (20, 17, 4)])

@@ -8,7 +8,7 @@ import torch
 from tweenlet.ops import dispatch
 from tweenlet.ops.mix import fetch_both, mix
 
-needs_native = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+needs_native = pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 

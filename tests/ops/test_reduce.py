@@ -13,7 +13,7 @@ DTYPES = [
     pytest.param(
         torch.bfloat16,
         marks=pytest.mark.skipif(
-            not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16"
+            not dispatch.has_native(torch.bfloat16), reason="a processor without bfloat16"
         ),
     ),
 ]
@@ -23,7 +23,7 @@ DTYPES = [
 @pytest.mark.parametrize("shape", [(1, 3, 2, 2), (1, 16, 90, 70), (1, 40, 3, 60, 50)], ids=str)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_one_sample_goes_through_native_code(shape, dtype, threads, monkeypatch):
-    if not dispatch.compiled():
+    if not dispatch.has_native():
         pytest.skip("no C compiler")
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     form = torch.channels_last if len(shape) == 4 else torch.channels_last_3d

@@ -7,7 +7,7 @@ from tweenlet.ops import dispatch
 from tweenlet.ops.correlation import correlation
 from tweenlet.ops.warp import backwarp, backwarp_pwc
 
-needs_native = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+needs_native = pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 
 
 @pytest.fixture

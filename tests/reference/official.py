@@ -49,7 +49,7 @@ class Reference:
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
         before, after = frames[1:3]
-        made = self.kernels(before, after) if self.config.features else {}
+        made = self.multi_flow(before, after) if self.config.features else {}
         if self.config.flow:
             thrown = torch.cat(self.flow(before, after), 1)
             made[1.0] = torch.cat((made[1.0], thrown), 1) if made else thrown
@@ -115,9 +115,9 @@ class Reference:
         inner = self.norm(f"{name}.expand.1", self.conv(f"{name}.expand.0", inner))
         return (inner + self.norm(f"{name}.shortcut.1", resize("shortcut", x, 1))).relu()
 
-    # kernels
+    # multi-flow
 
-    def kernels(self, before, after):
+    def multi_flow(self, before, after):
         features = self.features(before, after)
         made = {}
         for scale, size in ((2.0, "fine"), (1.0, "full"), (0.5, "coarse")):
@@ -125,14 +125,14 @@ class Reference:
                 continue
             synthesised = []
             for which, frame in (("before", before), ("after", after)):
-                head = f"kernels.heads.{size}_{which}"
+                head = f"multi_flow.heads.{size}_{which}"
                 weight = self.stack(f"{head}.weight", features, scale).softmax(1)
                 rows = self.stack(f"{head}.rows", features, scale)
                 columns = self.stack(f"{head}.columns", features, scale)
                 if scale == 2.0:
-                    frame = upsample_8tap(frame, self.state["kernels.eight_taps"])
+                    frame = upsample_8tap(frame, self.state["multi_flow.eight_taps"])
                 elif scale == 0.5:
-                    frame = downsample(frame, self.state["kernels.gaussian"])
+                    frame = downsample(frame, self.state["multi_flow.gaussian"])
                 synthesised.append(gathered(frame, weight, rows, columns, self.config.dilation))
             made[scale] = torch.cat(synthesised, 1)
         return made
@@ -172,8 +172,8 @@ class Reference:
             if flow is None:
                 features = F.leaky_relu(correlation(first, second), 0.1)
             else:
-                flow = self.transposed(f"{name}.enlarge_flow", flow, 1)
-                hints = self.transposed(f"{name}.enlarge_features", features, 1)
+                flow = self.transposed(f"{name}.upsample_flow", flow, 1)
+                hints = self.transposed(f"{name}.upsample_features", features, 1)
                 matches = correlation(first, backwarp_pwc(second, flow * (UNIT / 2 ** (level + 1))))
                 features = torch.cat((F.leaky_relu(matches, 0.1), first, flow, hints), 1)
             for layer in range(5):

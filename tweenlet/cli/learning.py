@@ -392,7 +392,7 @@ def distill(
     filter_teacher
         Use a teacher only where it is nearer to the truth than blending; the truth elsewhere.
     attention
-        Parts (features, kernels, fusion, texture, ...) whose attention should match the first teacher's.
+        Parts (features, multi_flow, fusion, texture, ...) whose attention should match the first teacher's.
     flow_weight
         Weight of the distance to the first teacher's flows, for intermediate-flow networks.
     precompute_teacher

@@ -23,10 +23,11 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
 
     """
     from tweenlet.network import checkpoint as weights
+    from tweenlet.network import official
     from tweenlet.network.cost import parameters_of
 
     check_free(target, overwrite)
-    model = weights.convert(source, notify=print)
+    model = official.convert(source, notify=print)
     weights.save(target, model, {"source": source.name})
     print(f"{target}: {parameters_of(model):,} parameters")
 

@@ -1,7 +1,6 @@
-"""Channels: which of them enter and leave each layer, how much they weigh, and the tensors of those kept.
+"""Inheritance: how much the channels of each layer weigh, and the tensors of those that go on.
 
-Channels that several layers share (what is added or concatenated, the two sides of an identity) are one
-:class:`Channels`, chosen once; what lies between two layers of one chain is theirs alone.
+    network.declare_channels(graph) --> graph.statements --weigh, choose, cut--> state_dict
 
 Weight of a channel: wherever it enters or leaves a layer, the mean absolute weight there, divided by the
 layer's own mean absolute weight; summed over these places. So every layer speaks equally loud. Biases and
@@ -21,12 +20,19 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from tweenlet.network.channels import (
+    ChannelGraph,
+    ChannelGroup,
+    Channels,
+    Connected,
+    Layout,
+    layers_of,
+    rows_of,
+    tensors_of,
+)
 from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.ops.correlation import MATCHES
 
-Connected = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear
-"""The layers that have a weight for each pair of channels."""
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -46,58 +52,13 @@ class Saliency:
     """Of a whole branch, scale or level, by its name."""
 
 
-class Channels:
-    """Channels of the source, ``width`` of them, of which the ``keep`` that weigh most go on.
-
-    ``scores`` (width,) decide in place of the layers' votes.
-    """
-
-    def __init__(self, width: int, keep: int, scores: Tensor | None = None):
-        self.width, self.keep = width, keep
-        self.groups = 1  # each keeps as many
-        self.weight = torch.zeros(width, dtype=torch.float64) if scores is None else scores.double()
-        self.voted = scores is None
-
-    def kept(self) -> Tensor:
-        """Their indices (keep,), rising; as many from each group, and of equally heavy ones the first."""
-        weight = self.weight.view(self.groups, -1)
-        heaviest = torch.sort(weight, dim=1, descending=True, stable=True).indices
-        rising = heaviest[:, : self.keep // self.groups].sort(1).values
-        return (rising + weight.shape[1] * torch.arange(self.groups)[:, None]).flatten()
-
-
-class Piece(NamedTuple):
-    """Channels at a place where they enter or leave a layer."""
-
-    channels: Channels
-    span: int = 1
-    """Neighbouring rows or columns of the layer's weight for each channel."""
-    gain: float = 1.0
-    """What a layer that they enter has to multiply them with, to see what the source sees."""
-
-
-Layout = tuple[Piece, ...]
-"""All that enters or leaves a layer, piece beside piece."""
-
-
-def channels(width: int, keep: int | None = None) -> Layout:
-    """Channels that nothing shares yet; without ``keep`` all of them are kept."""
-    return (Piece(Channels(width, width if keep is None else keep)),)
-
-
-def correlated(compared: Layout) -> Layout:
-    """What correlating channels makes, of which some are dropped: a mean over fewer."""
-    share = sum(piece.channels.keep for piece in compared) / sum(piece.channels.width for piece in compared)
-    return (Piece(Channels(MATCHES, MATCHES), gain=share),)
-
-
 def _indices(layout: Layout) -> Tensor:
-    """The source's rows or columns that are kept, (kept,), rising within a piece."""
-    start, found = 0, [torch.empty(0, dtype=torch.long)]
+    """The source's rows or columns that are kept, (kept,), rising within a group."""
+    start, parts = 0, [torch.empty(0, dtype=torch.long)]
     for own, span, _ in layout:
-        found.append((start + span * own.kept()[:, None] + torch.arange(span)).flatten())
+        parts.append((start + span * own.choose()[:, None] + torch.arange(span)).flatten())
         start += span * own.width
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
 def _gains(layout: Layout) -> Tensor:
@@ -114,7 +75,7 @@ def _vote(layout: Layout, weights: Tensor) -> None:
 
 
 class Layer(NamedTuple):
-    """A layer of the new network, its twin in the source, and the channels that enter and leave it."""
+    """A layer of the new network, its counterpart in the source, and the channels that enter and leave it."""
 
     new: nn.Module
     old: nn.Module
@@ -139,8 +100,8 @@ class Layer(NamedTuple):
         """The new layer's tensors, by their names in it."""
         if isinstance(self.old, nn.Identity):
             return self._pass_on()
-        old = dict(_tensors(self.old))
-        tensors = {name: old[name].detach().cpu() for name, _ in _tensors(self.new)}
+        old = dict(tensors_of(self.old))
+        tensors = {name: old[name].detach().cpu() for name, _ in tensors_of(self.new)}
         if self.outs is not None:
             rows = _indices(self.outs)
             tensors = {name: _cut_vector(tensor, rows) for name, tensor in tensors.items()}
@@ -150,7 +111,7 @@ class Layer(NamedTuple):
 
     def _pass_on(self) -> dict[str, Tensor]:
         """What passes on the kept channels as they are, for an identity in the source: a fresh norm does."""
-        tensors = dict(_tensors(self.new))
+        tensors = dict(tensors_of(self.new))
         if self.ins is not None and self.outs is not None:
             tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
             taps = tensors["weight"].flatten(2)
@@ -189,34 +150,22 @@ def matrix(layer: Connected, values: Tensor | None = None) -> Tensor:
     return weight.transpose(1, 2) if isinstance(layer, TRANSPOSED) else weight
 
 
-def _tensors(layer: nn.Module) -> Iterable[tuple[str, Tensor]]:
-    """A layer's own parameters and buffers by name."""
-    return (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
-
-
-class Walk:
-    """Which channels enter and leave the layers of ``network``, which is to be cut from ``source``."""
+class Inheritance(ChannelGraph):
+    """Cuts ``network`` from the channels of ``source`` that weigh most, by what its blocks state."""
 
     def __init__(self, source: STMFNet, network: STMFNet, saliency: Saliency | None = None):
-        self.source, self.network = source, network
-        self.saliency = saliency or Saliency()
-        self.names = {module: name for name, module in network.named_modules()}
-        self.levels, self.blocks = _kept_levels(source, network, self.saliency)
-        self.rows_gone = source.config.scales.index(network.config.scales[0])
-        self.layers: list[Layer] = []
+        super().__init__(network, network.config, source.config)
+        self.source, self.saliency = source, saliency or Saliency()
+        self.levels, self.blocks = _chosen_levels(source, network, self.saliency)
+        self.statements: list[Layer] = []
 
-    def widths(self, part: str) -> list[tuple[int, int]]:
-        """For each level of a part, or row of the grid: channels in the source, and how many are kept."""
-        wide, narrow = getattr(self.source.config, part), getattr(self.network.config, part)
-        return list(zip(wide[self.rows_gone :] if part == "grid" else wide, narrow, strict=False))
-
-    def twin(self, module: nn.Module) -> nn.Module:
+    def counterpart(self, module: nn.Module) -> nn.Module:
         """The source's module in the same place: of its name, but that a dropped scale moves the grid's rows.
 
-        Where the source has an identity for a convolution and a norm, it is the twin of both.
+        Where the source has an identity for a convolution and a norm, it is the counterpart of both.
         """
         path = self.names[module].split(".")
-        if path[0] == "fusion" and path[1] in ("lateral", "down", "up"):
+        if path[0] == "fusion" and len(path) > 2 and path[1] != "final":
             row, number = path[2].split("_")
             path[2] = f"{int(row) + self.rows_gone}_{number}"
         if path[:2] == ["intermediate", "levels"] and len(path) > 2:
@@ -224,70 +173,75 @@ class Walk:
             path[2] = str(self.levels[level])
             if len(path) > 4 and path[3] == "blocks":
                 path[4] = str(self.blocks[level][int(path[4])])
-        found: nn.Module = self.source
+        module = self.source
         for name in path:
-            found = found if isinstance(found, nn.Identity) else found.get_submodule(name)
-        return found
+            module = module if isinstance(module, nn.Identity) else module.get_submodule(name)
+        return module
 
-    def carry(self, ins: Layout, outs: Layout, *parts: nn.Module) -> None:
-        """Layers one after the other, the first with ``ins`` and the last with ``outs``.
+    def fresh(self, layer: nn.Module, width: str | None = None) -> Layout:
+        """As the plain graph's; a ``width`` with scores of its own is chosen by them."""
+        scores = self.saliency.streams.get(width or "")
+        return (ChannelGroup(Channels(rows_of(self.counterpart(layer)), rows_of(layer), scores)),)
 
-        What lies between them is chosen for itself, and from each group of a grouped convolution alike.
-        """
-        layers = [layer for part in parts for layer in part.modules() if any(True for _ in _tensors(layer))]
+    def connect(self, inputs: Layout, outputs: Layout, *parts: nn.Module, width: str | None = None) -> None:
+        """As the plain graph's; from each group of a grouped convolution as many channels are chosen."""
+        super().connect(inputs, outputs, *parts, width=width)
+        layers = layers_of(parts)
         last = [layer for layer in layers if isinstance(layer, Connected)][-1]
-        at = ins
+        at = inputs
         for new in layers:
-            old = self.twin(new)
+            old = self.counterpart(new)
             if isinstance(new, Connected):
-                before, at = at, outs if new is last else channels(_rows(old), _rows(new))
-                self.layers.append(Layer(new, old, before, at))
+                before, at = at, outputs if new is last else self.fresh(new)
+                self.statements.append(Layer(new, old, before, at))
                 if not isinstance(new, nn.Linear) and new.groups > 1:
-                    for piece in before + at:
-                        piece.channels.groups = new.groups
+                    for part in before + at:
+                        part.channels.groups = new.groups
             elif isinstance(new, nn.PReLU) and new.num_parameters == 1:
-                self.copy(new)
+                self.constants(new)
             else:
-                self.layers.append(Layer(new, old, None, at))
+                self.per_channel(new, at)
 
-    def shortcut(self, ins: Layout, outs: Layout, layer: nn.Module) -> None:
-        """As :meth:`carry`, for what is an identity where the widths on both sides are the same.
-
-        ValueError where it is one in the new network only.
-        """
-        if not isinstance(layer, nn.Identity):
-            self.carry(ins, outs, layer)
-        elif not isinstance(self.twin(layer), nn.Identity):
-            width = sum(piece.channels.keep for piece in outs)
+    def shortcut(self, inputs: Layout, outputs: Layout, layer: nn.Module, width: str | None = None) -> None:
+        """As the plain graph's. ValueError where it is an identity in the new network only."""
+        super().shortcut(inputs, outputs, layer, width)
+        if isinstance(layer, nn.Identity) and not isinstance(self.counterpart(layer), nn.Identity):
+            count = sum(part.channels.keep for part in outputs)
             raise ValueError(
-                f"{self.names[layer]} is a convolution in the source, and {width} channels on both sides "
+                f"{self.names[layer]} is a convolution in the source, and {count} channels on both sides "
                 "make it an identity here: expected widths that differ"
             )
 
-    def behind(self, shortcut: nn.Module, ins: Layout, outs: Layout) -> Layout:
-        """What a shortcut adds to: ``outs``, but ``ins`` where it is an identity in both networks."""
-        identity = isinstance(shortcut, nn.Identity) and isinstance(self.twin(shortcut), nn.Identity)
-        return ins if identity else outs
+    def behind(self, shortcut: nn.Module, inputs: Layout, outputs: Layout) -> Layout:
+        """As the plain graph's, where it is an identity in both networks."""
+        identity = isinstance(shortcut, nn.Identity) and isinstance(self.counterpart(shortcut), nn.Identity)
+        return inputs if identity else outputs
 
-    def copy(self, module: nn.Module) -> None:
-        """A module's own constants as they are."""
-        self.layers.append(Layer(module, self.twin(module), None, None))
+    def per_channel(self, module: nn.Module, outputs: Layout) -> None:
+        """As the plain graph's."""
+        self.statements.append(Layer(module, self.counterpart(module), None, outputs))
+
+    def constants(self, module: nn.Module) -> None:
+        """As the plain graph's: they are copied."""
+        self.statements.append(Layer(module, self.counterpart(module), None, None))
 
     def cut(self) -> dict[str, Tensor]:
         """Weigh all channels, then make the new network's ``state_dict``."""
         names = {module: name for name, module in self.source.named_modules()}
-        for layer in self.layers:
+        for layer in self.statements:
             layer.weigh(self.saliency.weights.get(names.get(layer.old, "")))
         state: dict[str, Tensor] = {}
-        for layer in self.layers:
+        for layer in self.statements:
             for name, tensor in layer.cut().items():
                 key = f"{self.names[layer.new]}.{name}"
-                assert key not in state, f"{key} is carried twice"
+                assert key not in state, f"{key} is stated twice"
                 state[key] = tensor
         return state
 
 
-def _kept_levels(source: STMFNet, network: STMFNet, saliency: Saliency) -> tuple[list[int], list[list[int]]]:
+def _chosen_levels(
+    source: STMFNet, network: STMFNet, saliency: Saliency
+) -> tuple[list[int], list[list[int]]]:
     """Of each level of an intermediate-flow branch its number in the source, and those of its blocks."""
     old, new = source.config.intermediate, network.config.intermediate
     if old is None or new is None or source.intermediate is None:
@@ -308,9 +262,3 @@ def _block_strengths(level: nn.Module) -> list[float]:
     blocks = cast(Iterable[ResidualBlock], cast(Level, level).blocks)
     scaled = (block.conv.weight.detach() * block.scale.detach().view(-1, 1, 1, 1) for block in blocks)
     return [float(weight.abs().mean()) for weight in scaled]
-
-
-def _rows(layer: nn.Module) -> int:
-    """How many channels leave a layer."""
-    groups, rows, _, _ = matrix(cast(Connected, layer)).shape
-    return groups * rows

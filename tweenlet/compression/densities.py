@@ -1,6 +1,6 @@
 """Densities: which share of its weights each layer of a sparsified network still uses.
 
-    model --densities--> Densities: layers --> parts    (features, kernels, ...)
+    model --densities--> Densities: layers --> parts    (features, multi_flow, ...)
                                            --> widths   (features.0, kernel_hidden, grid.0.5, ...)
 
 What counts is the weights of convolutions and linear layers that reach the output. Biases, norms, constants
@@ -9,16 +9,17 @@ and the fusion grid's unused blocks are neither penalised nor counted: they woul
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from tweenlet.network.adacof_heads import SCALE_NAMES
+from tweenlet.network.channels import ChannelGraph
+from tweenlet.network.checkpoint import outline, rename_from_format_1
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
@@ -42,31 +43,32 @@ class Densities:
 
     layers: Mapping[str, Density]
 
-    def of(self, pattern: str = "") -> Density:
-        """Of all layers whose names begin with a regular expression; ValueError where there is none."""
-        found = [density for name, density in self.layers.items() if re.match(pattern, name)]
-        if not found:
-            raise ValueError(
-                f"no layer's name begins with {pattern!r}: {', '.join(list(self.layers)[:3])} ..."
-            )
-        return Density(sum(d.nonzero for d in found), sum(d.total for d in found))
+    def of(self, layers: Collection[str] | None = None) -> Density:
+        """Of some layers together, by default of all; ValueError where none of them is here."""
+        chosen = [d for name, d in self.layers.items() if layers is None or name in layers]
+        if not chosen:
+            raise ValueError(f"expected some of the layers {', '.join(list(self.layers)[:3])} ..., got none")
+        return Density(sum(d.nonzero for d in chosen), sum(d.total for d in chosen))
 
     @property
     def parts(self) -> dict[str, Density]:
         """Of each part of the network, in the order in which the data passes them."""
-        names = dict.fromkeys(name.split(".")[0] for name in self.layers)
-        return {name: self.of(rf"{name}\.") for name in names}
+        parts: dict[str, list[str]] = {}
+        for name in self.layers:
+            parts.setdefault(name.split(".")[0], []).append(name)
+        return {part: self.of(names) for part, names in parts.items()}
 
-    def without(self, pattern: str) -> Densities:
-        """Of the layers whose names do not begin with a regular expression."""
-        return Densities({name: d for name, d in self.layers.items() if not re.match(pattern, name)})
+    def without(self, layers: Collection[str]) -> Densities:
+        """Of all other layers."""
+        return Densities({name: d for name, d in self.layers.items() if name not in layers})
 
     def widths(self, config: ModelConfig, only: ModelConfig | None = None) -> dict[str, Density]:
         """Of each width of the ``config`` they are of: all layers that put out so many channels.
 
         By the names of :func:`widths_of`; ``only`` those that another config has too.
         """
-        return {name: self.of(layers_of(name, config)) for name in widths_of(only or config)}
+        layers = layers_of(config)
+        return {name: self.of(layers[name]) for name in widths_of(only or config)}
 
     def to_json(self) -> dict[str, list[int]]:
         """Plain JSON types: {layer: [nonzero, total]}."""
@@ -75,7 +77,7 @@ class Densities:
     @classmethod
     def from_json(cls, values: Mapping[str, Iterable[int]]) -> Densities:
         """The inverse of :meth:`to_json`."""
-        return cls({name: Density(*pair) for name, pair in values.items()})
+        return cls({name: Density(*pair) for name, pair in rename_from_format_1(values).items()})
 
     def markdown(self) -> str:
         """A table of the layers, their parts and all, as Markdown."""
@@ -155,31 +157,10 @@ def with_widths(config: ModelConfig, widths: Mapping[str, int]) -> ModelConfig:
     return replace(config, **fields)
 
 
-def layers_of_scale(scale: float, config: ModelConfig) -> str:
-    """A pattern of the layers that go with the finest or coarsest scale: its heads, its row, its links."""
-    row = config.scales.index(scale)
-    links = rf"(up|down)\.({row - 1}|{row})_"
-    return rf"kernels\.heads\.{SCALE_NAMES[scale]}_|fusion\.lateral\.{row}_|fusion\.{links}"
-
-
-def layers_of(width: str, config: ModelConfig) -> str:
-    """A pattern of the layers that put out as many channels as a width says."""
-    field, _, place = width.partition(".")
-    if field == "level" and config.intermediate:
-        number = [level.scale for level in config.intermediate.levels].index(int(place))
-        return rf"intermediate\.levels\.{number}\.(down\.2|blocks\.\d+\.conv)$"
-    if field == "features":
-        bottom = r"|features\.bottom\." if int(place) == len(config.features or ()) - 1 else ""
-        return rf"features\.(down|up)\.{place}\.{bottom}"
-    if field == "kernel_hidden":
-        return r"kernels\.heads\.\w+\.\w+\.[02]$"
-    if field == "flow":
-        return rf"flow\.pyramid\.{place}\."
-    if field == "grid":
-        row = config.scales.index(float(place))
-        return rf"fusion\.(lateral|up)\.{row}_|fusion\.down\.{row - 1}_"
-    if field == "texture":
-        stem = r"|texture\.stem\." if place == "0" else ""
-        decoders = {"0": "[234]", "1": "1", "2": "0", "3": "none"}[place]
-        return rf"texture\.stages\.{place}\.|texture\.decoder\.{decoders}\.{stem}"
-    return r"texture\.fuse\."
+@cache
+def layers_of(config: ModelConfig) -> Mapping[str, frozenset[str]]:
+    """The layers that make up each width of a config, as the network's blocks state them."""
+    network = outline(config)
+    graph = ChannelGraph(network, config)
+    network.declare_channels(graph)
+    return {width: frozenset(layers) for width, layers in graph.layers.items()}

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tweenlet.evaluation.baselines.onnx import Onnx
-from tweenlet.inference.fused import Fast
+from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.network.intermediate_flow import Interpolation
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import Batch, BatchSampler
@@ -165,7 +165,7 @@ def network_teacher(model: nn.Module) -> Teacher:
     convolutions run in that type). Where hooks watch its parts, as :class:`AttentionLoss` does, the network
     itself runs.
     """
-    fused: dict[torch.dtype, Fast] = {}
+    fused: dict[torch.dtype, FusedSTMFNet] = {}
 
     @torch.no_grad()
     def teacher(batch: Batch) -> Tensor:
@@ -178,7 +178,7 @@ def network_teacher(model: nn.Module) -> Teacher:
         dtype = torch.get_autocast_dtype(device) if autocast else torch.float32
         with torch.autocast(device, enabled=False):
             if dtype not in fused:
-                fused[dtype] = Fast(network, dtype)
+                fused[dtype] = FusedSTMFNet(network, dtype)
             return predict(fused[dtype], batch)
 
     return teacher

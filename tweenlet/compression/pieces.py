@@ -10,16 +10,18 @@ piece: the last branch that makes candidates, the frame's own scale, the coarses
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
-from tweenlet.compression.densities import layers_of_scale
+from tweenlet.compression.channels import Inheritance
+from tweenlet.network.checkpoint import outline
 from tweenlet.network.config import ModelConfig
 
 BRANCHES = {
-    "the flow branch": ("flow", r"flow\."),
-    "the kernel branch": ("features", r"features\.|kernels\."),
-    "the texture branch": ("texture", r"texture\."),
+    "the flow branch": ("flow",),
+    "the kernel branch": ("features", "multi_flow"),
+    "the texture branch": ("texture",),
 }
-"""The field of the config that is None without a branch, and a pattern of its layers."""
+"""The parts of each branch; the first is also the field of the config that is None without it."""
 SCALE, LEVEL = "the scale of ", "the level of scale "
 
 
@@ -28,7 +30,7 @@ def pieces(config: ModelConfig) -> dict[str, ModelConfig]:
     if config.intermediate is not None:
         return _levels(config)
     less = dict[str, ModelConfig]()
-    for name, (field, _) in BRANCHES.items():
+    for name, (field, *_) in BRANCHES.items():
         _add(less, name, config, {field: None})
     if config.grid:
         for scale, left in ((config.scales[0], slice(1, None)), (config.scales[-1], slice(-1))):
@@ -51,14 +53,21 @@ def combinations(config: ModelConfig) -> dict[frozenset[str], ModelConfig]:
     return sets
 
 
-def layers_of_piece(name: str, config: ModelConfig) -> str:
-    """A pattern of the layers that go with a piece of the ``config``."""
+@cache
+def layers_of_piece(name: str, config: ModelConfig) -> frozenset[str]:
+    """The layers of the ``config`` that go with a piece: those that the network without it has none for."""
+    whole = outline(config)
     if name in BRANCHES:
-        return BRANCHES[name][1]
-    if name.startswith(LEVEL) and config.intermediate is not None:
-        scales = [level.scale for level in config.intermediate.levels]
-        return rf"intermediate\.levels\.{scales.index(int(name.removeprefix(LEVEL)))}\."
-    return layers_of_scale(float(name.removeprefix(SCALE)), config)
+        parts = [getattr(whole, part) for part in BRANCHES[name]]
+        gone = {module for part in parts if part is not None for module in part.modules()}
+    elif whole.intermediate is not None:
+        levels = {f"{LEVEL}{level.scale}": level for level in whole.intermediate.levels}
+        gone = set(levels[name].modules())
+    else:
+        rest = outline(pieces(config)[name])
+        graph = Inheritance(whole, rest)
+        gone = {*whole.modules()} - {graph.counterpart(module) for module in rest.modules()}
+    return frozenset(layer for layer, module in whole.named_modules() if module in gone)
 
 
 def _levels(config: ModelConfig) -> dict[str, ModelConfig]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,11 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tweenlet.compression.channels import Connected, Saliency, matrix
+from tweenlet.compression.channels import Saliency, matrix
 from tweenlet.compression.densities import counted, layers_of, widths_of, with_widths
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import pieces
 from tweenlet.compression.widths import STEPS
+from tweenlet.network.channels import Connected
 from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import Batch
@@ -133,7 +133,7 @@ class _Squares:
 
     def __init__(self, network: STMFNet) -> None:
         self._network = network
-        self._layers = dict(counted(network))
+        self._layers, self._layers_of = dict(counted(network)), layers_of(network.config)
         self._numbers = {name: torch.zeros_like(layer.weight) for name, layer in self._layers.items()}
         self._channels: dict[str, list[Tensor]] = {}
 
@@ -165,13 +165,9 @@ class _Squares:
         """The first-order change of the loss without each channel, for each group of them under a width."""
         if self._network.intermediate is not None:
             return [_of_stream(_level(self._network, width))]
-        names = self._network_layers(width)
-        layers = [cast(Connected, self._layers[name]) for name in names]
+        names = self._layers_of[width]
+        layers = [cast(Connected, layer) for name, layer in self._layers.items() if name in names]
         return [matrix(layer, _product(layer.weight)).sum((2, 3)).flatten() for layer in layers]
-
-    def _network_layers(self, width: str) -> list[str]:
-        pattern = re.compile(layers_of(width, self._network.config))
-        return [name for name in self._layers if pattern.match(name)]
 
 
 def _marginals(scores: Sequence[Tensor], width: int) -> Tensor:

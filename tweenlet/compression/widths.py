@@ -21,7 +21,7 @@ from tweenlet.compression.pieces import combinations, layers_of_piece, pieces
 from tweenlet.inference.latency import latency
 from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
 from tweenlet.network.cost import cost
-from tweenlet.network.stmfnet import STMFNet, candidates
+from tweenlet.network.stmfnet import STMFNet, candidate_channels
 
 DROP = 0.05
 """A branch or scale of which less than this is left is dropped: its widths would shrink to a fifth."""
@@ -148,8 +148,8 @@ def with_shortcuts(found: ModelConfig, whole: ModelConfig) -> ModelConfig:
     if grid and whole.grid:
         rows, entered, entering = (
             dict(zip(whole.scales, whole.grid, strict=True)),
-            candidates(whole),
-            candidates(found),
+            candidate_channels(whole),
+            candidate_channels(found),
         )
         grid = tuple(
             width - (width == entering[scale] and rows[scale] != entered[scale])
@@ -285,7 +285,7 @@ def compaction(
 
 
 PARTS = {
-    "features": "features", "kernel_hidden": "kernels", "flow": "flow",
+    "features": "features", "kernel_hidden": "multi_flow", "flow": "flow",
     "grid": "fusion", "texture": "texture", "texture_out": "texture",
 }  # fmt: skip
 """The part of the network that each field of widths belongs to."""

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from tweenlet.inference.cuda_graphs import Recordings
+from tweenlet.inference.cuda_graphs import CudaGraphCache
 from tweenlet.inference.fused.adacof_heads import KINDS
 from tweenlet.inference.fused.fuse import CONVOLUTIONS, fold_norms
 from tweenlet.inference.fused.layers import Conv3d
-from tweenlet.network.adacof_heads import SCALE_NAMES, Kernels
-from tweenlet.network.blocks import SliceConv, Tile, run
+from tweenlet.network.adacof_heads import SCALE_NAMES, MultiFlow
+from tweenlet.network.blocks import PerSliceConv3d, Tile, run
 from tweenlet.network.four_frames import Motion
 from tweenlet.network.intermediate_flow import check_time
 from tweenlet.network.stmfnet import STMFNet, check
@@ -29,7 +29,7 @@ FORMS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """How the weights of a convolution lie, by their dimensions; what it makes lies likewise."""
 
 
-class FastCuda(STMFNet):
+class CudaSTMFNet(STMFNet):
     """A copy of ``model`` for inference on a CUDA device: what the model learns later, it does not know.
 
     The plain network with its norms folded, its convolutions in ``dtype`` and channels last, and the heads'
@@ -47,7 +47,7 @@ class FastCuda(STMFNet):
             if isinstance(part, nn.Sequential):
                 fold_norms(part)
             for name, child in part.named_children():
-                if isinstance(child, SliceConv):  # computed as a 2-D one only for the sake of CPUs
+                if isinstance(child, PerSliceConv3d):  # computed as a 2-D one only for the sake of CPUs
                     padding = tuple(size // 2 for size in child.kernel_size)
                     setattr(part, name, Conv3d(child.weight, child.bias, child.stride, padding))
         for layer in self.modules():
@@ -57,8 +57,8 @@ class FastCuda(STMFNet):
                     parameter.data = parameter.data.to(dtype, memory_format=form)
         if self.fusion is not None:
             self.fusion.final = InFloat32(self.fusion.final)  # type: ignore[assignment]
-        if self.kernels is not None:
-            self.kernels = WholeKernels(self.kernels)  # type: ignore[assignment]
+        if self.multi_flow is not None:
+            self.multi_flow = CudaMultiFlow(self.multi_flow)  # type: ignore[assignment]
 
     @torch.no_grad()
     def forward(
@@ -81,13 +81,13 @@ class FastCuda(STMFNet):
             yield
 
 
-class WholeKernels(nn.Module):
-    """:class:`~tweenlet.network.adacof_heads.Kernels` by heads that leave the softmax to AdaCoF.
+class CudaMultiFlow(nn.Module):
+    """:class:`~tweenlet.network.adacof_heads.MultiFlow` by heads that leave the softmax to AdaCoF.
 
     A head leaves its taps channels last, which is how AdaCoF's own kernel likes them.
     """
 
-    def __init__(self, plain: Kernels):
+    def __init__(self, plain: MultiFlow):
         super().__init__()
         self.plain = plain
 
@@ -122,14 +122,14 @@ class InFloat32(nn.Module):
         return made
 
 
-class Recorded(nn.Module):
+class CudaGraphed(nn.Module):
     """A network on a CUDA device, recorded as a CUDA graph when first given inputs of some shape."""
 
     def __init__(self, network: STMFNet):
         super().__init__()
         self.network, self.config = network, network.config
         self.stride, self.padding = network.stride, network.padding
-        self._replayed = Recordings(self._run)
+        self._replayed = CudaGraphCache(self._run)
 
     def forward(
         self, frames: Tensor, motion: Motion | None = None, time: float | Tensor | None = None

@@ -24,12 +24,12 @@ KEPT = 4
 Kind = tuple[torch.Size, torch.dtype, torch.device]
 
 
-class Recordings:
+class CudaGraphCache:
     """A function of tensors on a CUDA device, recorded for each kind of inputs when they first come."""
 
     def __init__(self, run: Callable[..., Tensor]) -> None:
         self._run = run
-        self._kept: OrderedDict[tuple[Kind, ...], Recording] = OrderedDict()
+        self._kept: OrderedDict[tuple[Kind, ...], CapturedGraph] = OrderedDict()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """As the function, without a gradient."""
@@ -39,12 +39,12 @@ class Recordings:
             if kinds not in self._kept:
                 while len(self._kept) >= KEPT:
                     self._kept.popitem(last=False)
-                self._kept[kinds] = Recording(self._run, inputs)
+                self._kept[kinds] = CapturedGraph(self._run, inputs)
             self._kept.move_to_end(kinds)
             return self._kept[kinds](*inputs)
 
 
-class Recording:
+class CapturedGraph:
     """What a function does for inputs of one kind each, and the memory that it does it in."""
 
     def __init__(self, run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:

@@ -31,8 +31,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tweenlet.inference.cuda import FastCuda, Recorded
-from tweenlet.inference.fused import Fast
+from tweenlet.inference.cuda import CudaGraphed, CudaSTMFNet
+from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.inference.machine import processor_name
 from tweenlet.inference.onnx import TOLERANCE, Session, called, write
 from tweenlet.network import checkpoint as weights
@@ -68,7 +68,7 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
             name = "eager"
     if name == "eager":
         if isinstance(model, STMFNet):
-            return (FastCuda if device.type == "cuda" else Fast)(model, dtype)
+            return (CudaSTMFNet if device.type == "cuda" else FusedSTMFNet)(model, dtype)
         return model if dtype == torch.float32 else Autocast(model, dtype)
     if name not in (*ENGINES, "auto"):
         raise ValueError(f"expected an engine of {', '.join((*ENGINES, 'auto'))}; got {name!r}")
@@ -79,7 +79,7 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     if name == "cudagraph":
         if device.type != "cuda":
             raise ValueError(f"CUDA graphs run on a CUDA device, and the network is on {device}")
-        return Recorded(FastCuda(model, dtype))
+        return CudaGraphed(CudaSTMFNet(model, dtype))
     makers: dict[str, Callable[[STMFNet, torch.dtype], nn.Module]]
     makers = {"compile": Compiled, "onnxruntime": OnnxRuntime, "openvino": OpenVino, "auto": Auto}
     return makers[name](model, dtype)
@@ -89,14 +89,14 @@ def running(module: nn.Module) -> str:
     """The name of the engine that a module of :func:`start` is; of "auto" what ran last, at first eager."""
     if isinstance(module, Auto):
         return module.chosen
-    kinds = {Recorded: "cudagraph", Compiled: "compile", OnnxRuntime: "onnxruntime", OpenVino: "openvino"}
+    kinds = {CudaGraphed: "cudagraph", Compiled: "compile", OnnxRuntime: "onnxruntime", OpenVino: "openvino"}
     return next((name for kind, name in kinds.items() if isinstance(module, kind)), "eager")
 
 
-def motion_finder(module: nn.Module) -> Fast | FastCuda | None:
+def motion_finder(module: nn.Module) -> FusedSTMFNet | CudaSTMFNet | None:
     """What finds motion outside of the calls of a module of :func:`start`; None for one that takes none."""
-    running = module.network if isinstance(module, Recorded) else module
-    if isinstance(running, Fast | FastCuda) and isinstance(running.intermediate, FourFrameFlow):
+    running = module.network if isinstance(module, CudaGraphed) else module
+    if isinstance(running, FusedSTMFNet | CudaSTMFNet) and isinstance(running.intermediate, FourFrameFlow):
         return running
     return None
 

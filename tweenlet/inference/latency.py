@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from tweenlet.inference.fused import Fast
+from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.network.cost import parts_of
 from tweenlet.network.four_frames import PAIR_TIME, FourFrameFlow
 from tweenlet.network.stmfnet import FRAMES, STMFNet
@@ -69,7 +69,7 @@ def latency_runs(
         Milliseconds of each run, by part and for "all", which includes what is in no part.
 
     """
-    running = Fast(model)
+    running = FusedSTMFNet(model)
     height, width = (-(-side // model.stride) * model.stride for side in (height, width))
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, device=device)

@@ -32,10 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tweenlet.network.blocks import Extent, Gate, Tile, WholeFrameLayer
+from tweenlet.network.blocks import ChannelGate, Extent, Tile, WholeFrameLayer
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.four_frames import Motion
-from tweenlet.ops.dispatch import compiled
+from tweenlet.ops.dispatch import has_native
 from tweenlet.ops.reduce import channel_mean
 
 SMALLEST = 256
@@ -108,7 +108,7 @@ def choose_tiling(tile: int | str | None, model: nn.Module, device: torch.device
         config = getattr(model, "config", None)
         if not isinstance(config, ModelConfig):
             return Tiling()
-        gated = any(isinstance(part, Gate) for part in model.modules())
+        gated = any(isinstance(part, ChannelGate) for part in model.modules())
         area = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config, device)
         return Tiling(max(SMALLEST, math.isqrt(area)), area)
     side = int(tile) if str(tile).isdecimal() else 0
@@ -133,7 +133,7 @@ def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
     """
     if config.intermediate is not None:
         return INTERMEDIATE[config.intermediate.four_frames]
-    in_native_code = device.type == "cpu" and compiled()
+    in_native_code = device.type == "cpu" and has_native()
     if config.features is not None:
         finest = 80 if device.type != "cpu" else 30 if in_native_code else 40
         return (finest if 2.0 in config.scales else 15) * config.features[0]
@@ -220,7 +220,7 @@ def cut_motion(motion: Motion, down: Span, across: Span, size: tuple[int, int]) 
     )
 
 
-ChannelMeans = Callable[[Gate, Tensor], Tensor]
+ChannelMeans = Callable[[ChannelGate, Tensor], Tensor]
 """The channel means (B, C, 1, ...) that a gate goes by, from the gate and its input."""
 RunTile = Callable[[Span, Span, ChannelMeans], Tensor]
 """Runs the network on one tile, given its rows and columns and what its gates go by."""
@@ -266,7 +266,7 @@ def run_tiled(
         out: Tensor = model(window.unsqueeze(0), *given, **tile, **options)[0]
         return out
 
-    gated = aware and any(isinstance(part, Gate) for part in model.modules())
+    gated = aware and any(isinstance(part, ChannelGate) for part in model.modules())
     mean = whole_frame_means(run, tiles) if gated else _own_means
     blended = torch.zeros(3, height, width, device=device)
     for down, across in tiles:
@@ -281,10 +281,10 @@ def whole_frame_means(run: RunTile, tiles: Sequence[tuple[Span, Span]]) -> Chann
 
     In that pass a gate comes after gates that still go by their tile: what it gathers is near, not exact.
     """
-    totals: dict[Gate, Tensor] = {}
+    totals: dict[ChannelGate, Tensor] = {}
     height, width = (span.stop for span in tiles[-1])
 
-    def gather(tile: tuple[Span, Span], gate: Gate, x: Tensor) -> Tensor:
+    def gather(tile: tuple[Span, Span], gate: ChannelGate, x: Tensor) -> Tensor:
         slices = x.float().reshape(*x.shape[:2], -1, *x.shape[-2:])
         rows, columns = (
             F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
@@ -300,5 +300,5 @@ def whole_frame_means(run: RunTile, tiles: Sequence[tuple[Span, Span]]) -> Chann
     return lambda gate, x: totals[gate].to(x.dtype)
 
 
-def _own_means(_: Gate, x: Tensor) -> Tensor:
+def _own_means(_: ChannelGate, x: Tensor) -> Tensor:
     return channel_mean(x)

@@ -1,4 +1,4 @@
-"""Kernels: many small motions per pixel (the paper's multi-flow branch, AdaCoF at three scales).
+"""MultiFlow: many small motions per pixel (the paper's multi-flow branch, AdaCoF at three scales).
 
     features (B, C, H/2, W/2), before, after (B, 3, H, W)
         ->  {scale: (B, 6, scale H, scale W)}, the frame synthesised from before and from after
@@ -7,7 +7,7 @@
                                                      |
     frame ----> half, itself or double -----------> adacof --> candidate
 
-Nothing hides what is occluded: both candidates go to the fusion as they are.
+Occlusions are not masked: both candidates go to the fusion as they are.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tweenlet.network.blocks import Enlarge, Tile, run
+from tweenlet.network.blocks import AlignedUpsample, Tile, run
+from tweenlet.network.channels import ChannelGraph, Layout
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.resample import EIGHT_TAPS, downsample, gaussian_kernel, upsample_8tap
 
 SCALE_NAMES = {2.0: "fine", 1.0: "full", 0.5: "coarse"}
 
 
-class Head(nn.Module):
-    """The free taps of one frame at one scale: three small stacks of convolutions on the features."""
+class KernelHead(nn.Module):
+    """The taps of one frame at one scale: three small stacks of convolutions on the features."""
 
     def __init__(self, inputs: int, hidden: int, taps: int, scale: float):
         super().__init__()
@@ -40,7 +41,7 @@ class Head(nn.Module):
             if enlarge > 1:
                 layers += [
                     nn.ReLU(),
-                    Enlarge(enlarge),
+                    AlignedUpsample(enlarge),
                     nn.Conv2d(taps, taps, 3, padding=1),
                 ]
             return nn.Sequential(*layers)
@@ -51,14 +52,14 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor, tile: Tile | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> weights that sum to one, row offsets and column offsets, (B, taps, h', w') each."""
-        said = run(self.weight, features, tile)
-        precise = torch.promote_types(said.dtype, torch.float32)
-        weight = said.permute(0, 2, 3, 1).softmax(3, precise).permute(0, 3, 1, 2)  # stays as it lies
+        logits = run(self.weight, features, tile)
+        precise = torch.promote_types(logits.dtype, torch.float32)
+        weight = logits.permute(0, 2, 3, 1).softmax(3, precise).permute(0, 3, 1, 2)  # keeps the memory format
         return weight, run(self.rows, features, tile), run(self.columns, features, tile)
 
 
-class Kernels(nn.Module):
-    """Heads for both frames at every scale, and AdaCoF with what they say."""
+class MultiFlow(nn.Module):
+    """Heads for both frames at every scale, and AdaCoF with their taps."""
 
     def __init__(self, inputs: int, hidden: int, kernel_size: int, dilation: int, scales: tuple[float, ...]):
         super().__init__()
@@ -66,7 +67,7 @@ class Kernels(nn.Module):
         self.dilation = dilation
         self.heads = nn.ModuleDict(
             {
-                f"{SCALE_NAMES[scale]}_{frame}": Head(inputs, hidden, kernel_size**2, scale)
+                f"{SCALE_NAMES[scale]}_{frame}": KernelHead(inputs, hidden, kernel_size**2, scale)
                 for scale in scales
                 for frame in ("before", "after")
             }
@@ -84,11 +85,11 @@ class Kernels(nn.Module):
         """Features (B, C, H/2, W/2), frames (B, 3, H, W) -> both candidates, (B, 6, h, w) for each scale."""
         candidates = {}
         for scale in self.scales:
-            made = []
+            frames = []
             for name, frame in (("before", before), ("after", after)):
                 weight, rows, columns = self.heads[f"{SCALE_NAMES[scale]}_{name}"](features, tile)
-                made.append(adacof(self.resize(frame, scale), weight, rows, columns, self.dilation))
-            candidates[scale] = torch.cat(made, 1)
+                frames.append(adacof(self.resize(frame, scale), weight, rows, columns, self.dilation))
+            candidates[scale] = torch.cat(frames, 1)
         return candidates
 
     def resize(self, frame: Tensor, scale: float) -> Tensor:
@@ -96,3 +97,13 @@ class Kernels(nn.Module):
         if scale == 1.0:
             return frame
         return downsample(frame, self.gaussian) if scale < 1 else upsample_8tap(frame, self.eight_taps)
+
+    def declare_channels(self, graph: ChannelGraph, features: Layout) -> None:
+        """State what enters and leaves each stack of the heads."""
+        for head in self.heads.values():
+            for stack in head.children():
+                assert isinstance(stack, nn.Sequential)
+                hidden = graph.fresh(stack[2])
+                graph.connect(features, hidden, stack[:4], width="kernel_hidden")
+                graph.connect(hidden, graph.fresh(stack[4]), stack[4:])
+        graph.constants(self)

@@ -29,7 +29,7 @@ class Tile:
 
     rows: Extent
     columns: Extent
-    mean: Callable[[Gate, Tensor], Tensor]
+    mean: Callable[[ChannelGate, Tensor], Tensor]
     """The channel means (B, C, 1, ...) that a gate goes by, from the gate and its input (B, C, ...)."""
 
 
@@ -50,7 +50,7 @@ def run(layers: nn.Module, x: Tensor, tile: Tile | None = None) -> Tensor:
     return x
 
 
-class Gate(WholeFrameLayer):
+class ChannelGate(WholeFrameLayer):
     """Scale each channel by a number in (0, 1) that ``layers`` make of the means of all channels."""
 
     def __init__(self, *layers: nn.Module):
@@ -71,7 +71,7 @@ class Gate(WholeFrameLayer):
         return x * self.factors(x, tile)
 
 
-def corner_aligned(axis: int, size: int, longer: int, tile: Tile | None = None) -> Tensor:
+def aligned_positions(axis: int, size: int, longer: int, tile: Tile | None = None) -> Tensor:
     """Where ``longer`` rows (axis 0) or columns (1) lie among ``size``, corners on corners.
 
     (longer,) float64. It depends on how large the frame is of which they are a ``tile``.
@@ -83,7 +83,7 @@ def corner_aligned(axis: int, size: int, longer: int, tile: Tile | None = None) 
     return (rows * ((full - 1) / (full * factor - 1)) - first).clamp(0, size - 1)
 
 
-def spread(x: Tensor, places: Tensor, dim: int) -> Tensor:
+def resample_linear(x: Tensor, places: Tensor, dim: int) -> Tensor:
     """Fetch from between the entries along ``dim`` (-2 or -1), linearly."""
     if x.shape[dim] == 1:
         return x.expand(*x.shape[:dim], len(places), *x.shape[dim:][1:])
@@ -93,7 +93,7 @@ def spread(x: Tensor, places: Tensor, dim: int) -> Tensor:
     return x.index_select(dim, left).lerp(x.index_select(dim, left + 1), share)
 
 
-class Enlarge(WholeFrameLayer):
+class AlignedUpsample(WholeFrameLayer):
     """Bilinear, by a whole number."""
 
     def __init__(self, factor: int):
@@ -105,7 +105,9 @@ class Enlarge(WholeFrameLayer):
         if tile is None:
             return F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=True)
         for axis, dim in enumerate((-2, -1)):
-            x = spread(x, corner_aligned(axis, x.shape[dim], self.factor * x.shape[dim], tile), dim)
+            x = resample_linear(
+                x, aligned_positions(axis, x.shape[dim], self.factor * x.shape[dim], tile), dim
+            )
         return x
 
 
@@ -120,7 +122,7 @@ class PReLU(nn.PReLU):
         return prelu(input, self.weight)
 
 
-class SliceConv(nn.Conv3d):
+class PerSliceConv3d(nn.Conv3d):
     """A 3-D convolution that keeps the number of time slices, of one sample as a 2-D one over its neighbours.
 
     The same numbers as ``nn.Conv3d``, whose float32 path on a CPU is up to 25 times slower for one sample,

@@ -1,22 +1,20 @@
-"""Weights: a checkpoint is a config plus tensors in one file; and the way from the official names to ours.
+"""Checkpoints: a config plus tensors in one file.
 
-Ours is a safetensors file with {"tweenlet": "1", "config": the ModelConfig as JSON} in its metadata, so that
+A safetensors file with {"tweenlet": format, "config": the ModelConfig as JSON} in its metadata, so that
 nothing else is needed to load it; beside them lies what is known of where the weights are from (NOTES). The
-same network gives the same bytes. Only this module knows the names in the checkpoints that the authors of
-ST-MFNet published.
+same network gives the same bytes. Format 2 has the present names of tensors; files of format 1 are read, too.
+Those that others published are read by :mod:`tweenlet.network.official`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import struct
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,17 +22,21 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from tweenlet.network import config
-from tweenlet.network.config import MINI, RIFE, STMFNET, ModelConfig
+from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.extras import import_extra
 from tweenlet.runtime.json_file import parse_json, read_json
 
-FORMAT = "1"
+FORMAT = "2"
+RENAMED = (
+    (r"^kernels\.", "multi_flow."),
+    (r"\.enlarge_(flow|features)\.", r".upsample_\1."),
+    (r"^intermediate\.trust$", "intermediate.acceleration_weight"),
+)
+"""Names of tensors in format 1: pattern -> name."""
 SHELVES = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "weights")
 """Where named weights lie: in an installed package, and in a checkout."""
-RIFE_TRAINING_ONLY = ("teacher.", "caltime.")
-"""Beginnings of the keys in RIFE's checkpoints that its network does not have."""
 NOTES = ("license", "teacher", "origin", "scores")
 """Metadata that is shown. License, teacher and origin are phrases; scores is JSON: benchmark,
 metrics, seconds per frame, machine and date, as `scripts/results.py` puts them there."""
@@ -42,7 +44,7 @@ HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.safetensors)(@[\w./-]+)?")
 """What a repository on the Hugging Face Hub is called, perhaps with a revision."""
 FIRST = 3
 """How many keys an error names of each kind."""
-NUMBERS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
+T = TypeVar("T")
 
 
 def names() -> list[str]:
@@ -156,19 +158,32 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
     except SafetensorError as error:
         hint = "; an ONNX file can be judged and evaluated, not run here" if path.suffix == ".onnx" else ""
         raise ValueError(f"{path} is not a sound safetensors file: {error}{hint}") from error
-    if metadata.get("tweenlet") != FORMAT or "config" not in metadata:
+    if metadata.get("tweenlet") not in ("1", FORMAT) or "config" not in metadata:
+        found = sorted(metadata)
         raise ValueError(
-            f"{path} is not a tweenlet checkpoint of format {FORMAT}: its metadata has {sorted(metadata)}"
+            f"{path} is not a tweenlet checkpoint of format 1 or {FORMAT}: its metadata has {found}"
         )
+    tensors = rename_from_format_1(tensors)
     try:
         config = ModelConfig.from_json(parse_json(metadata["config"], "its config"))
-        outline = _outline(config)
+        expected = shapes_of(outline(config).state_dict())
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} carries a config that cannot be built: {error}") from error
-    _compare(_shapes(tensors), _shapes(outline.state_dict()), path)
+    check_shapes(shapes_of(tensors), expected, f"{path} does not fit its config")
     model = STMFNet(config)
     model.load_state_dict(tensors)
     return model.to(device).eval()
+
+
+def rename_from_format_1(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Entries of a network's ``state_dict``, or of its layers, under the present names; others stay."""
+
+    def rename(name: str) -> str:
+        for old, new in RENAMED:
+            name = re.sub(old, new, name)
+        return name
+
+    return {rename(name): value for name, value in tensors.items()}
 
 
 def network_of(source: str) -> STMFNet:
@@ -198,153 +213,6 @@ def digest_of_tensors(model: nn.Module, begin: str = "") -> str:
     return total.hexdigest()
 
 
-def convert(path: str | Path, notify: Callable[[str], None] | None = None) -> STMFNet:
-    """Read a published checkpoint of ST-MFNet, ST-MFNet Mini (``.pth``) or RIFE 4.25 (``flownet.pkl``).
-
-    The first two are a dict with ``state_dict``, the last is a plain one; each with or without DataParallel's
-    ``module.``. The config is found from the shapes (dilation, which leaves no trace in them, is taken to be
-    1). Nothing in the file is executed. Returns the network in eval mode; ``notify`` hears which entries were
-    left out, those that only the training of RIFE used. FileNotFoundError for no such file; ValueError for
-    anything else, other versions of RIFE included, naming the first keys that differ.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that torch did not write
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # foreign bytes make the unpickler fail in every way there is
-        raise ValueError(f"{path} is not a PyTorch file of plain tensors") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            f'{path} is not a published checkpoint: expected a dict of tensors, or one as its "state_dict"'
-        )
-    state = {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
-    leftover = [key for key in state if key.startswith(RIFE_TRAINING_ONLY)]
-    if leftover and notify:
-        prefixes = sorted({key.partition(".")[0] for key in leftover})
-        notify(f"left out {len(leftover)} entries that only training used: {', '.join(prefixes)}")
-    return from_official({key: tensor for key, tensor in state.items() if key not in leftover}, path)
-
-
-def from_official(state: Mapping[str, Tensor], source: str | Path = "the state_dict") -> STMFNet:
-    """Build the model that an official ``state_dict`` belongs to, in eval mode; errors as :func:`convert`."""
-    config = RIFE if any(key.startswith("block0.") for key in state) else _config_of(_shapes(state))
-    _compare(_shapes(state), _shapes(to_official(_outline(config))), source)
-    model = STMFNet(config)
-    ours = {official_name(name): name for name in model.state_dict()}
-    model.load_state_dict({ours[key]: tensor for key, tensor in state.items()})
-    return model.eval()
-
-
-def to_official(model: STMFNet) -> dict[str, Tensor]:
-    """The model's ``state_dict`` under the official names."""
-    return {official_name(name): tensor for name, tensor in model.state_dict().items()}
-
-
-def official_name(name: str) -> str:
-    """The official name of an entry of our ``state_dict``; ValueError for a name that has none."""
-    official = name
-    for ours, theirs in _RENAMES.get(name.split(".")[0], ()):
-        official = re.sub(ours, theirs, official)
-    if official == name:
-        raise ValueError(f"no official name for {name}")
-    return official
-
-
-_RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
-    "features": (
-        *((rf"^features\.down\.{i}\.", f"feature_extractor.conv{i + 1}.") for i in range(4)),
-        *((rf"^features\.up\.{i}\.", f"feature_extractor.deconv{i + 1}.") for i in range(3)),
-        (r"^features\.bottom\.", "feature_extractor.deconv4."),
-        (r"\.(small|large)\.", r".resnext_\1."),
-        *((rf"\.{layer}\.0\.", f".conv{i}.") for i, layer in enumerate(("reduce", "grouped", "expand"), 1)),
-        *((rf"\.{layer}\.1\.", f".bn{i}.") for i, layer in enumerate(("reduce", "grouped", "expand"), 1)),
-        (r"\.shortcut\.", ".downsample."),
-        *((rf"\.gate\.layers\.{i}\.", f".attention.fc.{i - 1}.") for i in (1, 3)),
-    ),
-    "kernels": (
-        (r"^kernels\.gaussian$", "gauss_kernel"),
-        (r"^kernels\.eight_taps$", "upsampler.filter"),
-        *(
-            (rf"^kernels\.heads\.{scale}_{frame}\.{taps}\.", f"get_kernel.module{kind}{number}{size}.")
-            for scale, size in (("fine", "_us"), ("full", ""), ("coarse", "_ds"))
-            for frame, number in (("before", 1), ("after", 2))
-            for taps, kind in (("weight", "Weight"), ("rows", "Alpha"), ("columns", "Beta"))
-        ),
-    ),
-    "flow": (
-        (r"^flow\.metric_scale$", "metric.paramScale"),
-        *((rf"^flow\.pyramid\.{i}\.", f"flow_estimator.netExtractor.net{n}.") for i, n in enumerate(NUMBERS)),
-        *((rf"^flow\.decoders\.{i}\.", f"flow_estimator.net{n}.") for i, n in enumerate(NUMBERS[1:])),
-        *((rf"\.dense\.{i}\.", f".net{n}.0.") for i, n in enumerate(NUMBERS[:5])),
-        (r"\.predict\.", ".netSix.0."),
-        (r"\.enlarge_flow\.", ".netUpflow."),
-        (r"\.enlarge_features\.", ".netUpfeat."),
-        (r"^flow\.refine\.", "flow_estimator.netRefiner.netMain."),
-    ),
-    "fusion": (
-        (r"^fusion\.lateral\.", "scale_synthesis.lateral_"),
-        (r"^fusion\.(down|up)\.(\d_\d)\.", r"scale_synthesis.\1_\2.f."),
-        (r"^fusion\.final\.", "scale_synthesis.lateral_final_1."),
-        (r"\.path\.", ".f."),
-        (r"\.shortcut\.", ".conv."),
-    ),
-    "texture": (
-        (r"^texture\.stem\.", "dyntex_generator.encoder.stem."),
-        *((rf"^texture\.stages\.{i}\.", f"dyntex_generator.encoder.layer{i + 1}.") for i in range(4)),
-        (r"\.first\.", ".conv1."),
-        (r"\.second\.", ".conv2."),
-        (r"\.gate\.layers\.", ".fg.attn_layer."),
-        (r"\.shortcut\.", ".downsample."),
-        (r"^texture\.decoder\.([03])\.", r"dyntex_generator.decoder.\1.conv."),
-        (r"^texture\.decoder\.([124])\.", r"dyntex_generator.decoder.\1.upconv."),
-        (r"\.1\.layers\.", ".1.attn_layer."),
-        (r"^texture\.fuse\.", "dyntex_generator.feature_fuse."),
-        (r"^texture\.out\.", "dyntex_generator.outconv.1."),
-    ),
-    "intermediate": (
-        *((rf"^intermediate\.encode\.layers\.{2 * i}\.", f"encode.cnn{i}.") for i in range(3)),
-        (r"^intermediate\.encode\.out\.", "encode.cnn3."),
-        (r"^intermediate\.levels\.(\d)\.", r"block\1."),
-        (r"\.down\.0\.", ".conv0.0.0."),
-        (r"\.down\.2\.", ".conv0.1.0."),
-        (r"\.blocks\.(\d+)\.", r".convblock.\1."),
-        (r"\.scale$", ".beta"),
-        (r"\.up\.0\.", ".lastconv.0."),
-    ),
-}  # fmt: skip
-"""Per part of the network: what to replace, in this order, to come from our names to the official ones."""
-
-
-def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
-    """The config that an official checkpoint's shapes tell; for what they do not tell, the teacher's."""
-
-    def widths(pattern: str, places: tuple[str, ...] | range) -> tuple[int, ...]:
-        keys = [pattern.format(place) for place in places]
-        return tuple(shapes[key][0] for key in keys if shapes.get(key))
-
-    told: dict[str, Any] = {
-        "features": widths("feature_extractor.conv{}.attention.fc.2.weight", range(1, 5)),
-        "kernel_hidden": widths("get_kernel.moduleWeight1{}.0.weight", ("",)),
-        "kernel_size": tuple(map(math.isqrt, widths("get_kernel.moduleWeight1{}.4.weight", ("",)))),
-        "grid": widths("scale_synthesis.lateral_{}_0.f.1.weight", range(3)),
-        "texture": widths("dyntex_generator.encoder.layer{}.0.conv1.0.weight", range(1, 5)),
-        "texture_out": widths("dyntex_generator.feature_fuse.{}.weight", ("0",)),
-    }
-    single = ("kernel_hidden", "kernel_size", "texture_out")
-    told = {name: value[0] if name in single else value for name, value in told.items() if value}
-    flow = widths("flow_estimator.netExtractor.net{}.0.weight", NUMBERS) or None
-    try:
-        return ModelConfig(**told, flow=flow)
-    except ValueError:
-        return MINI if flow is None else STMFNET
-
-
 def find(name_or_path: str | Path) -> Path:
     """The file behind a shipped name, a path or a repository of the Hub; errors as :func:`load` for none."""
     path = Path(name_or_path)
@@ -363,18 +231,19 @@ def find(name_or_path: str | Path) -> Path:
     raise FileNotFoundError(f"no such file: {path}")
 
 
-def _outline(config: ModelConfig) -> STMFNet:
-    """The network without its numbers, to compare shapes with before any memory is taken."""
+def outline(config: ModelConfig) -> STMFNet:
+    """The network of a config on the meta device: its shapes, and no memory."""
     with torch.device("meta"):
         return STMFNet(config)
 
 
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _compare(
-    got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], source: str | Path
+def check_shapes(
+    got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], complaint: str
 ) -> None:
     """ValueError that names the first keys that are missing, unknown or of another shape, if any."""
     differences = [
@@ -390,9 +259,4 @@ def _compare(
         if keys
     ]
     if differences:
-        title = (
-            "RIFE 4.25, the only version that is read"
-            if "block0.conv0.0.0.weight" in expected
-            else "an ST-MFNet"
-        )
-        raise ValueError(f"{source} does not fit {title}: {'; '.join(differences)}")
+        raise ValueError(f"{complaint}: {'; '.join(differences)}")

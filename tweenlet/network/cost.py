@@ -103,7 +103,7 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
             parameters_of(part),
             sum(counted[f"STMFNet.{path}"].values()) // 2 // share,
             sum(n for op, n in moved[f"STMFNet.{path}"].items() if op in MOVED) // share
-            + (_moved_by_adacof(config, height, width) if part is model.kernels else 0),
+            + (_moved_by_adacof(config, height, width) if part is model.multi_flow else 0),
         )
     if rest := parameters_of(model) - sum(part.parameters for part in parts.values()):
         parts["the rest"] = PartCost(rest, 0)

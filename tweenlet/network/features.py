@@ -14,10 +14,14 @@ the channels are joined and gated. The drawing is for four widths; any number wo
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from tweenlet.network.blocks import Gate, Tile, WholeFrameLayer
+from tweenlet.network.blocks import ChannelGate, Tile, WholeFrameLayer
+from tweenlet.network.channels import ChannelGraph, Layout, group
 
 MEAN_RGB = (0.4631, 0.4352, 0.3990)
 GROUPS = 32
@@ -43,14 +47,14 @@ class Branch(nn.Module):
         self.expand = nn.Sequential(nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
         # a strided 1x1 is a plain one on every other pixel: so written because oneDNN writes beyond its
         # memory in the gradient of a strided one, channels last, with fewer than 16 inputs
-        self.every = 1 if up else stride
+        self.stride_1x1 = 1 if up else stride
         fetch = resize(inputs, outputs, 2, 1) if up else nn.Conv2d(inputs, outputs, 1, bias=False)
         self.shortcut = nn.Sequential(fetch, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h', w')."""
         inner = self.grouped(self.reduce(x).relu()).relu()
-        total: Tensor = self.expand(inner) + self.shortcut(x[..., :: self.every, :: self.every])
+        total: Tensor = self.expand(inner) + self.shortcut(x[..., :: self.stride_1x1, :: self.stride_1x1])
         return total.relu()
 
 
@@ -64,12 +68,21 @@ class Block(WholeFrameLayer):
         self.small = Branch(inputs, outputs // 2, kernels[0], stride, up)
         self.large = Branch(inputs, outputs // 2, kernels[1], stride, up)
         hidden = outputs // REDUCTION
-        self.gate = Gate(nn.Flatten(), nn.Linear(outputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        self.gate = ChannelGate(
+            nn.Flatten(), nn.Linear(outputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        )
 
     def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h', w')."""
         joined: Tensor = self.gate(torch.cat((self.small(x), self.large(x)), 1), tile)
         return joined
+
+    def declare_channels(self, graph: ChannelGraph, inputs: Layout, outputs: Layout, width: str) -> None:
+        """State what enters and leaves; the two halves of ``outputs`` are chosen each for itself."""
+        for branch, half in ((self.small, outputs[:1]), (self.large, outputs[1:])):
+            graph.connect(inputs, half, branch.reduce, branch.grouped, branch.expand, width=width)
+            graph.connect(inputs, half, branch.shortcut, width=width)
+        graph.connect(outputs, outputs, self.gate, width=width)
 
 
 class Features(nn.Module):
@@ -93,9 +106,9 @@ class Features(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor, tile: Tile | None = None) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1] -> features (B, widths[0], H/2, W/2)."""
-        return self.seen(torch.cat((before - self.mean, after - self.mean), 1), tile)
+        return self.forward_joined(torch.cat((before - self.mean, after - self.mean), 1), tile)
 
-    def seen(self, x: Tensor, tile: Tile | None = None) -> Tensor:
+    def forward_joined(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """Two frames side by side, (B, 6, H, W), without their mean -> as above."""
         levels = []
         for block in self.down:
@@ -105,3 +118,20 @@ class Features(nn.Module):
         for block, level in zip(reversed(self.up), reversed(levels[1:]), strict=True):
             x = block(x + level, tile)
         return x
+
+    def declare_channels(self, graph: ChannelGraph) -> Layout:
+        """State what enters and leaves each block; returns what leaves the last."""
+
+        def level(width: int, keep: int) -> Layout:
+            return group(width // 2, keep // 2) + group(width // 2, keep // 2)
+
+        widths = graph.widths("features")
+        names = [f"features.{number}" for number in range(len(widths))]
+        down = [level(*each) for each in widths]
+        up = [level(*widths[0]), *down[1:]]  # added to what came down, but for the finest
+        for block, inputs, outputs, name in zip(self.down, (group(6), *down[:-1]), down, names, strict=True):
+            cast(Block, block).declare_channels(graph, inputs, outputs, name)
+        self.bottom.declare_channels(graph, down[-1], up[-1], names[-1])
+        for block, (outputs, inputs), name in zip(self.up, pairwise(up), names[:-1], strict=True):
+            cast(Block, block).declare_channels(graph, inputs, outputs, name)
+        return up[0]

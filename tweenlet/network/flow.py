@@ -12,11 +12,13 @@ Sun et al., "PWC-Net", 2018. Flows inside are in units of 20 pixels of the full 
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.network.channels import ChannelGraph, ChannelGroup, Channels, Layout, group
 from tweenlet.ops.correlation import MATCHES, correlation
 from tweenlet.ops.splat import splat
 from tweenlet.ops.warp import backwarp_pwc
@@ -40,8 +42,8 @@ class Decoder(nn.Module):
         inputs = MATCHES
         if coarser is not None:
             inputs += width + 4
-            self.enlarge_flow = nn.ConvTranspose2d(2, 2, 4, 2, 1)
-            self.enlarge_features = nn.ConvTranspose2d(coarser, 2, 4, 2, 1)
+            self.upsample_flow = nn.ConvTranspose2d(2, 2, 4, 2, 1)
+            self.upsample_features = nn.ConvTranspose2d(coarser, 2, 4, 2, 1)
         widths = list(accumulate(DENSE, initial=inputs))
         self.outputs = widths[-1]
         self.dense = nn.ModuleList(
@@ -53,20 +55,34 @@ class Decoder(nn.Module):
         self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         """Feature maps (B, width, h, w) and (flow, features) of the level below -> those of this level."""
-        x = torch.cat(self.known(first, second, coarser), 1)
+        x = torch.cat(self.inputs(first, second, coarser), 1)
         for layer in self.dense:
             x = torch.cat((F.leaky_relu(layer(x), 0.1), x), 1)
         return self.predict(x), x
 
-    def known(
+    def inputs(
         self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, ...]:
         """What the convolutions begin with: matches, and what the level below tells."""
         if coarser is None:
             return (F.leaky_relu(correlation(first, second), 0.1),)
-        flow, features = self.enlarge_flow(coarser[0]), self.enlarge_features(coarser[1])
+        flow, features = self.upsample_flow(coarser[0]), self.upsample_features(coarser[1])
         matches = correlation(first, backwarp_pwc(second, flow * self.pixels_per_unit))
         return F.leaky_relu(matches, 0.1), first, flow, features
+
+    def declare_channels(self, graph: ChannelGraph, first: Layout, coarser: Layout) -> Layout:
+        """State what enters and leaves each layer; returns its features. Nothing is ``coarser`` at first."""
+        x = correlated(first)
+        if coarser:
+            graph.connect(group(2), group(2), self.upsample_flow)
+            graph.connect(coarser, group(2), self.upsample_features)
+            x = x + first + group(2 + 2)
+        for layer, width in zip(self.dense, DENSE, strict=True):
+            added = group(width)
+            graph.connect(x, added, layer)
+            x = added + x
+        graph.connect(x, group(2), self.predict)
+        return x
 
 
 class Flow(nn.Module):
@@ -99,17 +115,36 @@ class Flow(nn.Module):
 
     def _flow(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
         """Flow in pixels at full size, (B, 2, H, W), from two pyramids."""
-        found: tuple[Tensor, Tensor] | None = None
+        estimate: tuple[Tensor, Tensor] | None = None
         for level in reversed(range(1, len(first))):
-            found = self.decoders[level - 1](first[level], second[level], found)
-        assert found is not None  # two levels or more
-        flow, features = found
+            estimate = self.decoders[level - 1](first[level], second[level], estimate)
+        assert estimate is not None  # two levels or more
+        flow, features = estimate
         return F.interpolate(UNIT * (flow + self.refine(features)), scale_factor=4.0, mode="bilinear")
 
     def _halfway(self, frame: Tensor, other: Tensor, flow: Tensor) -> Tensor:
         """``frame`` thrown half of ``flow``; where the other frame disagrees it stands further back."""
         metric = self.metric_scale * (frame - backwarp_pwc(other, flow)).abs().mean(1, keepdim=True)
         return splat(frame, flow / 2, metric)
+
+    def declare_channels(self, graph: ChannelGraph) -> None:
+        """State what enters and leaves each layer."""
+        levels = [group(*each) for each in graph.widths("flow")]
+        for number, (level, inputs, outputs) in enumerate(
+            zip(self.pyramid, (group(3), *levels[:-1]), levels, strict=True)
+        ):
+            graph.connect(inputs, outputs, level, width=f"flow.{number}")
+        x: Layout = ()
+        for decoder, first in zip(reversed(self.decoders), reversed(levels[1:]), strict=True):
+            x = cast(Decoder, decoder).declare_channels(graph, first, x)
+        graph.connect(x, group(2), self.refine)
+        graph.constants(self)
+
+
+def correlated(compared: Layout) -> Layout:
+    """The channels of a correlation of ``compared`` ones, of which some are dropped: a mean over fewer."""
+    share = sum(part.channels.keep for part in compared) / sum(part.channels.width for part in compared)
+    return (ChannelGroup(Channels(MATCHES, MATCHES), gain=share),)
 
 
 def _level(inputs: int, outputs: int) -> nn.Sequential:

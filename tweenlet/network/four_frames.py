@@ -20,12 +20,13 @@ Interpolation", NeurIPS 2019.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.network.channels import ChannelGraph
 from tweenlet.network.config import IntermediateFlowConfig
 from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time
 from tweenlet.ops.levels import level_inputs, resize, warped_inputs
@@ -89,12 +90,12 @@ class ResidualHead(nn.Module):
         for parameter in self.layers[4].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, fetched: Tensor, known: Tensor) -> Tensor:
-        """What is fetched (B, 24, H/2, W/2), mask and context -> what to add to frame and mask.
+    def forward(self, fetched: Tensor, estimate: Tensor) -> Tensor:
+        """Fetched pixels (B, 24, H/2, W/2), mask and context -> what to add to frame and mask.
 
         That is (B, 16, H/2, W/2), to be shuffled to (B, 4, H, W).
         """
-        out: Tensor = self.layers(torch.cat((fetched, known), 1)).float()
+        out: Tensor = self.layers(torch.cat((fetched, estimate), 1)).float()
         return out
 
 
@@ -117,8 +118,8 @@ class FourFrameFlow(nn.Module):
             Level(inputs, level, config.context) for inputs, level in zip(widths, config.levels, strict=True)
         )
         self.head = ResidualHead(config.head, config.context) if config.head else None
-        self.trust = nn.Parameter(torch.tensor(0.7))
-        """How much of the measured acceleration is believed."""
+        self.acceleration_weight = nn.Parameter(torch.tensor(0.7))
+        """Share of the measured acceleration that is applied."""
 
     def forward(
         self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | None = None
@@ -205,7 +206,9 @@ class FourFrameFlow(nn.Module):
         first, own, last = estimates
         velocities = torch.stack([x[:, 2:4] - x[:, :2] for x in (first, last)], 1)
         velocities = velocities.masked_fill(repeats[..., None, None, None], torch.nan)
-        bend = acceleration(own[:, :4], velocities, times, 2 * features[0].shape[-1]) * self.trust
+        bend = (
+            acceleration(own[:, :4], velocities, times, 2 * features[0].shape[-1]) * self.acceleration_weight
+        )
         moved = own[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
         return Motion(*features, torch.cat((moved, own[:, 4:]), 1), bend, repeats)
 
@@ -229,6 +232,15 @@ class FourFrameFlow(nn.Module):
         still = overlay(frames.float(), repeats)
         return mix(before, after, fetched, finest[:, 4:5], correction, still), correction
 
+    def declare_channels(self, graph: ChannelGraph) -> None:
+        """State what enters and leaves each layer of the levels; encoder and head stay whole."""
+        for level in self.levels:
+            cast(Level, level).declare_channels(graph)
+        for part in (self.encode, self.head):
+            for module in () if part is None else part.modules():
+                graph.constants(module)
+        graph.constants(self)
+
 
 def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:
     """How velocity changes from frame to frame, (B, 2, h, w) pixels, where the new frame is.
@@ -238,12 +250,12 @@ def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -
     """
     velocity = flows[:, 2:] - flows[:, :2]
     steps = velocity * (flows.shape[-1] / width)
-    known = ~velocities.isnan().flatten(2).any(2)[..., None, None, None]
+    observed = ~velocities.isnan().flatten(2).any(2)[..., None, None, None]
     first, last = (_smooth(v.nan_to_num()) for v in velocities.unbind(1))
     own = _smooth(velocity)
     first = own - backwarp(first, -steps * (times + PAIR_TIME))
     last = backwarp(last, steps * (2 - PAIR_TIME - times)) - own
-    return (first * known[:, 0] + last * known[:, 1]) / known.sum(1).clamp_min(1)
+    return (first * observed[:, 0] + last * observed[:, 1]) / observed.sum(1).clamp_min(1)
 
 
 def _smooth(x: Tensor) -> Tensor:

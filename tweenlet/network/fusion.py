@@ -16,10 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 
 from tweenlet.network.blocks import PReLU
+from tweenlet.network.channels import ChannelGraph, Layout, group
 
 
 class Lateral(nn.Module):
@@ -34,6 +36,13 @@ class Lateral(nn.Module):
         """(B, inputs, h, w) -> (B, outputs, h, w)."""
         total: Tensor = self.path(x) + self.shortcut(x)
         return total
+
+    def declare_channels(
+        self, graph: ChannelGraph, inputs: Layout, outputs: Layout, width: str | None = None
+    ) -> None:
+        """State what enters and leaves."""
+        graph.connect(inputs, outputs, self.path, width=width)
+        graph.shortcut(inputs, outputs, self.shortcut, width=width)
 
 
 class Fusion(nn.Module):
@@ -85,6 +94,24 @@ class Fusion(nn.Module):
                     rows[row] = rows[row] + self.up[f"{row}_{number}"](rows[row + 1])
         draft: Tensor = self.final(rows[self.out_row])
         return draft
+
+    def declare_channels(self, graph: ChannelGraph, candidates: Mapping[float, Layout]) -> None:
+        """State what enters and leaves each block, of the candidates at each scale."""
+        rows = [group(*each) for each in graph.widths("grid")]
+        names = [f"grid.{scale:g}" for scale in self.scales]
+        for row, (scale, name) in enumerate(zip(self.scales, names, strict=True)):
+            if f"{row}_0" in self.lateral:
+                first = cast(Lateral, self.lateral[f"{row}_0"])
+                rows[row] = graph.behind(first.shortcut, candidates[scale], rows[row])
+                first.declare_channels(graph, candidates[scale], rows[row], name)
+            for column in (1, 2, 3):
+                lateral = cast(Lateral, self.lateral[f"{row}_{column}"])
+                lateral.declare_channels(graph, rows[row], rows[row], name)
+        for row, (finer, coarser) in enumerate(pairwise(rows)):
+            for number in (0, 1):
+                graph.connect(finer, coarser, self.down[f"{row}_{number}"], width=names[row + 1])
+                graph.connect(coarser, finer, self.up[f"{row}_{number}"], width=names[row])
+        self.final.declare_channels(graph, rows[self.out_row], group(3))
 
 
 def _pair(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:

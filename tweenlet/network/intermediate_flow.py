@@ -19,11 +19,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tweenlet.network.channels import ChannelGraph, group
 from tweenlet.network.config import FlowLevel, IntermediateFlowConfig
 from tweenlet.ops.levels import merge_warped, pooled_level_inputs, resize
 
@@ -101,6 +103,20 @@ class Level(nn.Module):
         correction = out[:, :4] * self.scale
         return torch.cat((correction if flows is None else flows + correction, out[:, 4:]), 1)
 
+    def declare_channels(self, graph: ChannelGraph) -> None:
+        """State what enters and leaves each layer; all blocks share the channels of one residual stream."""
+        width = f"level.{self.scale}"
+        enter, widen, leave = self.down[0], self.down[2], self.up[0]
+        assert isinstance(enter, nn.Conv2d)
+        half, stream = graph.fresh(enter), graph.fresh(widen, width)
+        graph.connect(group(enter.in_channels), half, enter)
+        graph.connect(half, stream, widen, width=width)
+        for module in self.blocks:
+            block = cast(ResidualBlock, module)
+            graph.connect(stream, stream, block.conv, width=width)
+            graph.per_channel(block, stream)
+        graph.connect(stream, graph.fresh(leave), leave)
+
 
 class IntermediateFlow(nn.Module):
     """The levels of a config, and what they make of two frames at any time between them."""
@@ -137,7 +153,7 @@ class IntermediateFlow(nn.Module):
         return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
 
     def frame(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Tensor:
-        """As :meth:`forward`, the frame (B, 3, H, W) alone: nothing else is enlarged to its size."""
+        """As :meth:`forward`, the frame (B, 3, H, W) alone: nothing else is upsampled to its size."""
         height, width = before.shape[-2:]
         times = check_time(time, before)
         before, after = self._encode(before), self._encode(after)
@@ -151,17 +167,24 @@ class IntermediateFlow(nn.Module):
         return encoded
 
     def _estimates(self, before: Tensor, after: Tensor, times: Tensor) -> list[Tensor]:
-        """What the levels find, coarsest first, each at its own size (B, 5 + context, H/scale, W/scale)."""
+        """Estimates of the levels, coarsest first, (B, 5 + context, H/scale, W/scale) each."""
         estimates: list[Tensor] = []
         for scale, level in zip(self.scales, self.levels, strict=True):
             estimates.append(level(pooled_level_inputs(before, after, times, scale, estimates)))
         return estimates
 
+    def declare_channels(self, graph: ChannelGraph) -> None:
+        """State what enters and leaves each layer of the levels; the encoder stays whole."""
+        for level in self.levels:
+            cast(Level, level).declare_channels(graph)
+        for module in self.encode.modules():
+            graph.constants(module)
+
 
 def accumulate(estimates: Sequence[Tensor], height: int) -> tuple[list[Tensor], Tensor]:
     """At the frame's height: the flows (B, 4, H, W) after each level, and the mask of the last."""
-    enlarged = [resize(x[:, :5], height / x.shape[-2]) for x in estimates]
-    return list(itertools.accumulate(x[:, :4] for x in enlarged)), enlarged[-1][:, 4:]
+    upsampled = [resize(x[:, :5], height / x.shape[-2]) for x in estimates]
+    return list(itertools.accumulate(x[:, :4] for x in upsampled)), upsampled[-1][:, 4:]
 
 
 def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
@@ -174,8 +197,8 @@ def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
         if not 0 < time < 1:
             raise ValueError(f"expected a time between 0 and 1, got {time}")
         return frames.new_full((batch, 1, 1, 1), time)
-    known = time.device.type == "cpu" and not torch.compiler.is_compiling()
-    if known and not bool(((time > 0) & (time < 1)).all()):
+    readable = time.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable and not bool(((time > 0) & (time < 1)).all()):
         raise ValueError(f"expected a time between 0 and 1, got {time}")
     return time.to(frames).reshape(-1, 1, 1, 1).expand(batch, 1, 1, 1)
 

@@ -2,10 +2,10 @@
 
     frames (B, 4, 3, H, W) in [0, 1]  ->  (B, 3, H, W)
 
-    before, after --> features --> kernels --+
-          |                                  +--> candidates --> fusion --> draft --+--> frame
-          +---------> flow ------------------+                                      |
-    all four frames --------------------------------------> texture ----------------+
+    before, after --> features --> multi_flow --+
+          |                                     +--> candidates --> fusion --> draft --+--> frame
+          +---------> flow ---------------------+                                      |
+    all four frames -----------------------------------------> texture ----------------+
 
 Danier et al., "ST-MFNet", 2022; Morris et al., "ST-MFNet Mini", 2023. Teacher, student and every pruned
 network differ in their :class:`~tweenlet.network.config.ModelConfig` only.
@@ -13,13 +13,12 @@ network differ in their :class:`~tweenlet.network.config.ModelConfig` only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
-from tweenlet.network.adacof_heads import Kernels
+from tweenlet.network.adacof_heads import MultiFlow
 from tweenlet.network.blocks import Tile
+from tweenlet.network.channels import ChannelGraph, Layout, group
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
@@ -29,6 +28,8 @@ from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
 from tweenlet.network.texture import Texture
 
 FRAMES = 4
+CANDIDATES = 6
+"""Channels of candidates from one branch at one scale: a frame from before and one from after."""
 TEXTURE_STRIDE = 8
 
 
@@ -56,15 +57,17 @@ class STMFNet(nn.Module):
         super().__init__()
         self.config = config
         self.features = None if config.features is None else Features(config.features)
-        self.kernels = (
+        self.multi_flow = (
             None
             if config.features is None
-            else Kernels(
+            else MultiFlow(
                 config.features[0], config.kernel_hidden, config.kernel_size, config.dilation, config.scales
             )
         )
         self.flow = None if config.flow is None else Flow(config.flow)
-        self.fusion = None if config.grid is None else Fusion(config.scales, config.grid, candidates(config))
+        self.fusion = (
+            None if config.grid is None else Fusion(config.scales, config.grid, candidate_channels(config))
+        )
         self.texture = None if config.texture is None else Texture(config.texture, config.texture_out)
         self.intermediate = intermediate_flow(config)
         self.takes_time = self.intermediate is not None
@@ -95,19 +98,49 @@ class STMFNet(nn.Module):
         ValueError for another shape, or when H or W is no multiple of ``stride``.
         """
         if self.intermediate is not None:
-            return between(self.intermediate, frames, motion, time)
+            return self.frame_at(frames, motion, time)
         check(frames, self.stride)
         if not isinstance(time, Tensor) and time != 0.5:
             raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time}")
         before, after = frames[:, 1], frames[:, 2]
-        made: dict[float, Tensor] = {}
-        if self.features is not None and self.kernels is not None:
-            made |= self.kernels(self.features(before, after, tile), before, after, tile)
+        candidates: dict[float, Tensor] = {}
+        if self.features is not None and self.multi_flow is not None:
+            candidates |= self.multi_flow(self.features(before, after, tile), before, after, tile)
         if self.flow is not None:
-            join(made, {1.0: self.flow(before, after)})
-        assert self.fusion is not None  # as only a network that stands alone has none
-        draft: Tensor = self.fusion(made)
+            own = [candidates[1.0]] if candidates else []
+            candidates[1.0] = torch.cat([*own, self.flow(before, after)], 1)
+        assert self.fusion is not None  # as only a network with an intermediate-flow branch has none
+        draft: Tensor = self.fusion(candidates)
         return draft if self.texture is None else draft + self.texture(frames, draft, tile)
+
+    def frame_at(self, frames: Tensor, motion: Motion | None, time: float | Tensor) -> Tensor:
+        """:meth:`forward` of a network with an intermediate-flow branch."""
+        result: Interpolation
+        if isinstance(self.intermediate, IntermediateFlow):
+            check(frames, 1)
+            result = self.intermediate(frames[:, 1], frames[:, 2], time)
+        else:
+            assert self.intermediate is not None
+            check(frames, self.stride)
+            result = self.intermediate(frames, time, motion)
+        return result.frame
+
+    def declare_channels(self, graph: ChannelGraph) -> None:
+        """State which channels enter and leave each layer."""
+        candidates: dict[float, Layout] = {}
+        for scale in self.config.scales:
+            candidates[scale] = ()
+            if graph.origin.features is not None:
+                candidates[scale] += group(CANDIDATES, CANDIDATES if self.multi_flow else 0)
+            if graph.origin.flow is not None and scale == 1.0:
+                candidates[scale] += group(CANDIDATES, CANDIDATES if self.flow else 0)
+        if self.features is not None and self.multi_flow is not None:
+            self.multi_flow.declare_channels(graph, self.features.declare_channels(graph))
+        if self.fusion is not None:
+            self.fusion.declare_channels(graph, candidates)
+        for part in (self.flow, self.texture, self.intermediate):
+            if part is not None:
+                part.declare_channels(graph)
 
 
 def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow | None:
@@ -115,20 +148,6 @@ def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow |
     if config.intermediate is None:
         return None
     return (FourFrameFlow if config.intermediate.four_frames else IntermediateFlow)(config.intermediate)
-
-
-def between(
-    branch: IntermediateFlow | FourFrameFlow, frames: Tensor, motion: Motion | None, time: float | Tensor
-) -> Tensor:
-    """The frame that an intermediate-flow branch makes of four; its own arguments and errors."""
-    result: Interpolation
-    if isinstance(branch, IntermediateFlow):
-        check(frames, 1)
-        result = branch(frames[:, 1], frames[:, 2], time)
-    else:
-        check(frames, branch.stride)
-        result = branch(frames, time, motion)
-    return result.frame
 
 
 def check(frames: Tensor, stride: int) -> None:
@@ -140,15 +159,9 @@ def check(frames: Tensor, stride: int) -> None:
         raise ValueError(f"height and width must be multiples of {stride}, got {height}x{width}")
 
 
-def candidates(config: ModelConfig) -> dict[float, int]:
+def candidate_channels(config: ModelConfig) -> dict[float, int]:
     """How many channels of candidates enter the fusion at each scale."""
-    channels = dict.fromkeys(config.scales, 0 if config.features is None else 6)
+    channels = dict.fromkeys(config.scales, 0 if config.features is None else CANDIDATES)
     if config.flow is not None:
-        channels[1.0] += 6
+        channels[1.0] += CANDIDATES
     return channels
-
-
-def join(candidates: dict[float, Tensor], more: Mapping[float, Tensor]) -> None:
-    """Add more candidates to those of each scale."""
-    for scale, tensor in more.items():
-        candidates[scale] = torch.cat((candidates[scale], tensor), 1) if scale in candidates else tensor

@@ -14,11 +14,14 @@ Time is never strided: all five slices are kept up to the fuse. H and W are mult
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.blocks import Gate, SliceConv, Tile, WholeFrameLayer, run
+from tweenlet.network.blocks import ChannelGate, PerSliceConv3d, Tile, WholeFrameLayer, run
+from tweenlet.network.channels import ChannelGraph, Layout, group
 
 SLICES = 5
 
@@ -42,6 +45,14 @@ class Residual(WholeFrameLayer):
         total: Tensor = self.gate(self.second(self.first(x).relu()), tile) + self.shortcut(x)
         return total.relu()
 
+    def declare_channels(self, graph: ChannelGraph, inputs: Layout, outputs: Layout, width: str) -> Layout:
+        """State what enters and leaves; returns the latter: ``inputs`` where the shortcut is an identity."""
+        outputs = graph.behind(self.shortcut, inputs, outputs)
+        graph.connect(inputs, outputs, self.first, self.second, width=width)
+        graph.connect(outputs, outputs, self.gate, width=width)
+        graph.shortcut(inputs, outputs, self.shortcut, width=width)
+        return outputs
+
 
 class Texture(nn.Module):
     """The U-net: four widths, finest first, and the width ``fused`` in which the slices are joined."""
@@ -58,7 +69,7 @@ class Texture(nn.Module):
         )
         self.decoder = nn.ModuleList(
             nn.Sequential(
-                nn.ConvTranspose3d(i, o, (3, 4, 4), (1, 2, 2), 1) if up else SliceConv(i, o, 3),
+                nn.ConvTranspose3d(i, o, (3, 4, 4), (1, 2, 2), 1) if up else PerSliceConv3d(i, o, 3),
                 _gate(o),
                 nn.BatchNorm3d(o),
             )
@@ -89,10 +100,32 @@ class Texture(nn.Module):
         added: Tensor = self.out(F.pad(x, (3, 3, 3, 3), mode="reflect"))
         return added
 
+    def declare_channels(self, graph: ChannelGraph) -> None:
+        """State what enters and leaves each layer."""
+        widths = graph.widths("texture")
+        x = group(*widths[0])
+        graph.connect(group(3), x, self.stem, width="texture.0")
+        levels = [x]
+        for number, (stage, each) in enumerate(zip(self.stages, widths, strict=True)):
+            for block in cast(nn.Sequential, stage):
+                x = cast(Residual, block).declare_channels(graph, x, group(*each), f"texture.{number}")
+            levels.append(x)
+        levels.pop()
+        skip: Layout = ()
+        for stack, level in zip(self.decoder, (2, 1, 0, 0, 0), strict=True):
+            layer, gate, norm = cast(nn.Sequential, stack)
+            outputs = group(*widths[level])
+            graph.connect(x + skip, outputs, layer, norm, width=f"texture.{level}")
+            graph.connect(outputs, outputs, gate, width=f"texture.{level}")
+            x, skip = outputs, levels.pop() if levels else ()
+        fused = graph.fresh(self.fuse[0])
+        graph.connect(SLICES * x, fused, self.fuse, width="texture_out")
+        graph.connect(fused, group(3), self.out)
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> SliceConv:
-    return SliceConv(inputs, outputs, kernel, (1, stride, stride), bias=False)
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> PerSliceConv3d:
+    return PerSliceConv3d(inputs, outputs, kernel, (1, stride, stride), bias=False)
 
 
-def _gate(width: int) -> Gate:
-    return Gate(nn.Conv3d(width, width, 1))
+def _gate(width: int) -> ChannelGate:
+    return ChannelGate(nn.Conv3d(width, width, 1))

@@ -36,9 +36,9 @@ from torch.utils.checkpoint import checkpoint
 from tweenlet.ops.dispatch import kernel_for
 
 CACHED_ROWS = 8
-"""Rows of ``adacof_pixels`` made at once, so that what is between two steps is still in the cache."""
+"""Rows of ``adacof_pixels`` computed at once, so that temporaries stay in the cache."""
 MAX_CHANNELS = 4
-"""Of a pixel, for kernels on a CPU."""
+"""Most channels of a frame that the CPU kernels take."""
 
 
 def adacof(
@@ -50,13 +50,25 @@ def adacof(
     *,
     softmax: bool = False,
 ) -> Tensor:
-    """Synthesise a picture from ``frame`` (B, C, H, W) with one kernel of free taps per pixel.
+    """Synthesise an image from ``frame`` with one kernel of free taps per pixel.
 
-    ``weight``, ``rows`` and ``columns`` (B, k*k, H, W) hold the taps row by row: their weights and their
-    offsets in pixels from the places of a plain k x k convolution with ``dilation``. With ``softmax`` the
-    weights go through a softmax over the taps first. Positions are float32 at least. Differentiable in all
-    four; for the gradient each tap is computed a second time instead of being kept in memory. ValueError for
-    shapes that do not match.
+    Differentiable in all four tensors; for the gradient each tap is computed a second time instead of being
+    kept in memory. Positions are float32 at least.
+
+    Args:
+        frame: (B, C, H, W), any range.
+        weight: Of the taps, row by row, (B, k*k, H, W).
+        rows: Vertical offsets in pixels from the taps of a plain k x k convolution, like ``weight``.
+        columns: Horizontal offsets, likewise.
+        dilation: Of that convolution, in pixels.
+        softmax: Whether ``weight`` are logits, to go through a softmax over the taps first.
+
+    Returns:
+        (B, C, H, W), in the dtype of ``frame``.
+
+    Raises:
+        ValueError: Shapes do not match.
+
     """
     batch, _, height, width = frame.shape
     side = math.isqrt(weight.shape[1])
@@ -78,10 +90,10 @@ def adacof(
     precise = torch.promote_types(frame.dtype, torch.float32)
     training = torch.is_grad_enabled() and any(t.requires_grad for t in (frame, weight, rows, columns))
     if training and not frame.requires_grad and frame.device.type == "cpu":
-        made: Tensor = _LearntTaps.apply(  # type: ignore[no-untyped-call]
+        out: Tensor = _LearntTaps.apply(  # type: ignore[no-untyped-call]
             frame.to(precise), weight, rows, columns, dilation
         )
-        return made.to(frame.dtype)
+        return out.to(frame.dtype)
     surface = _surface(frame.to(precise))
     reach = (side - 1) * dilation // 2
     y = torch.arange(height, dtype=precise, device=frame.device)[:, None]
@@ -89,13 +101,13 @@ def adacof(
     total = torch.zeros_like(frame, dtype=precise)
     # unbind, because its gradient is one stack; the gradient of weight[:, tap] would be as large as weight
     for tap, taken in enumerate(zip(weight.unbind(1), rows.unbind(1), columns.unbind(1), strict=True)):
-        place_y, place_x = y + (tap // side * dilation - reach), x + (tap % side * dilation - reach)
+        tap_y, tap_x = y + (tap // side * dilation - reach), x + (tap % side * dilation - reach)
         if training:
             value = checkpoint(
-                _tap, surface, *taken, place_y, place_x, use_reentrant=False, preserve_rng_state=False
+                _tap, surface, *taken, tap_y, tap_x, use_reentrant=False, preserve_rng_state=False
             )
         else:
-            value = _tap(surface, *taken, place_y, place_x)
+            value = _tap(surface, *taken, tap_y, tap_x)
         total = total + value
     return total.to(frame.dtype)
 
@@ -144,7 +156,7 @@ def adacof_pixels(
 
 def _pixels(table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
     channels, taps = table.shape[-1], weight.shape[-1]
-    index = _places(table, top, rows, columns, dilation).view(-1, taps)
+    index = _table_rows(table, top, rows, columns, dilation).view(-1, taps)
     along_column, along_row = columns.frac_(), rows.frac_().mul_(weight)
     shares = (weight, weight * along_column, along_row, along_column.mul_(along_row))
     sums = [
@@ -154,7 +166,7 @@ def _pixels(table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tens
     return (sums[0].add_(sums[1]).add_(sums[2]).add_(sums[3])).view(*weight.shape[:2], channels)
 
 
-def _places(table: Tensor, top: int, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
+def _table_rows(table: Tensor, top: int, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
     """Which row of a part of the table each tap reads: (h, W, k*k) int32, of offsets of that shape."""
     _, height, wide, _ = table.shape
     side = math.isqrt(rows.shape[-1])
@@ -216,7 +228,7 @@ def adacof_backward(
         by_colour = table.permute(3, 1, 2, 0).flatten(1, 2).contiguous()
         for top in range(0, frame.shape[-2], CACHED_ROWS):
             weight, rows, columns = (_strip(x, number, top).to(frame.dtype) for x in taps)
-            index = _places(table, top, rows, columns, dilation).flatten()
+            index = _table_rows(table, top, rows, columns, dilation).flatten()
             slopes = _slopes(by_colour, index, _strip(gradient, number, top).flatten(0, 1))
             here, along_column, along_row, along_both = slopes.view(*weight.shape, 4).unbind(-1)
             part_row, part_column = rows.frac_(), columns.frac_()

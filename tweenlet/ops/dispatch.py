@@ -53,7 +53,7 @@ def override(backend: Backend) -> Iterator[None]:
         _forced = before
 
 
-def compiled(dtype: torch.dtype = torch.float32) -> bool:
+def has_native(dtype: torch.dtype = torch.float32) -> bool:
     """Whether kernels on the CPU may compute in ``dtype``: float32, or bfloat16 where the processor does."""
     return _forced in (None, "cpu") and _cpu_dtype_refusal(dtype, FLOAT32_OR_BF16) is None
 

@@ -1,7 +1,7 @@
-"""Levels: what a level of an intermediate-flow network sees.
+"""Inputs of a level of an intermediate-flow network: both frames warped, and the estimate so far.
 
-before, after, both with features --fetched along the flows--+--> inputs of the level
-time, and what a coarser level found out --------enlarged----+
+before, after, both with features --warped by the flows--+--> inputs of the level
+time, and a coarser level's estimate -------upsampled----+
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tweenlet.ops.warp import backwarp
 def warped_inputs(
     before: Tensor, after: Tensor, times: Tensor, estimate: Tensor | None, *more: Tensor
 ) -> Tensor:
-    """What a level sees where the estimate is as large as the frames.
+    """Inputs of a level whose frames are as large as the estimate so far.
 
     Args:
         before: a frame and its features, (B, 3 + F, h, w).
         after: the same of the frame after.
         times: (B, 1, 1, 1).
-        estimate: flows in pixels of what is given here, mask and context, (B, 5 + context, h, w); None at the
-            first level: both are given as they are.
-        more: what follows the flows, (B, ..., h, w) each.
+        estimate: flows in pixels of these frames, mask and context, (B, 5 + context, h, w); None at the first
+            level, which sees both frames as they are.
+        more: joined behind the flows, (B, ..., h, w) each.
 
     Returns:
         (B, C, h, w): frames, features, time, mask, context, flows, more.
@@ -38,24 +38,24 @@ def warped_inputs(
         return torch.cat((before[:, :3], after[:, :3], before[:, 3:], after[:, 3:], plane), 1)
     flows = estimate[:, :4]
     before, after = backwarp(before, flows[:, :2]), backwarp(after, flows[:, 2:])
-    known = (before[:, :3], after[:, :3], before[:, 3:], after[:, 3:], plane, estimate[:, 4:], flows)
-    return torch.cat((*known, *more), 1)
+    frames = (before[:, :3], after[:, :3], before[:, 3:], after[:, 3:])
+    return torch.cat((*frames, plane, estimate[:, 4:], flows, *more), 1)
 
 
 def level_inputs(
     before: Tensor, after: Tensor, times: Tensor, scale: int, estimate: Tensor, factor: int, *more: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What a level sees that follows a coarser one, and the flows that it corrects.
+    """Inputs of a level that follows a coarser one, and the flows that it corrects.
 
     Args:
         before: a frame and its features at the level's size, (B, 3 + F, h, w).
         after: the same of the frame after.
         times: (B, 1, 1, 1).
         scale: how many times smaller than the frame this size is.
-        estimate: what the coarser level found out, (B, 5 + context, h/factor, w/factor): flows in pixels of
-            the frame, mask, context.
-        factor: how many times smaller still that is.
-        more: what follows the flows, in pixels of the frame, (B, ..., h/factor, w/factor) each.
+        estimate: of the coarser level, (B, 5 + context, h/factor, w/factor): flows in pixels of the frame,
+            mask, context.
+        factor: how many times smaller than this level the coarser one is.
+        more: joined behind the flows, in pixels of the frame, (B, ..., h/factor, w/factor) each.
 
     Returns:
         As :func:`warped_inputs`; and flows (B, 4, h, w) in pixels of the frame.
@@ -72,7 +72,7 @@ def level_inputs(
 def pooled_level_inputs(
     before: Tensor, after: Tensor, times: Tensor, scale: int, estimates: Sequence[Tensor]
 ) -> Tensor:
-    """What a level sees that warps at the frame's size and then reduces to its own, bilinearly.
+    """Inputs of a level, warped at the frame's size and then reduced to the level's, bilinearly.
 
     Args:
         before: a frame and its features, (B, 3 + F, H, W).
@@ -91,9 +91,9 @@ def pooled_level_inputs(
             return warped_inputs(_middle_mean(before, scale), _middle_mean(after, scale), times, None)
         if (run := kernel_for(pooled_level_inputs, before, after, *estimates)) is not None:
             return run(before, after, times, scale, estimates)
-    known = combine_estimates(estimates, before.shape[-2]) if estimates else None
-    inputs = resize(warped_inputs(before, after, times, known), 1 / scale)
-    if known is not None and scale != 1:
+    estimate = combine_estimates(estimates, before.shape[-2]) if estimates else None
+    inputs = resize(warped_inputs(before, after, times, estimate), 1 / scale)
+    if estimate is not None and scale != 1:
         inputs[:, -4:] /= scale
     return inputs
 
@@ -108,7 +108,7 @@ def _middle_mean(x: Tensor, scale: int) -> Tensor:
 
 
 def merge_warped(before: Tensor, after: Tensor, estimates: Sequence[Tensor]) -> Tensor:
-    """The frame (B, 3, H, W): both neighbours warped along the flows, and mixed by the mask.
+    """Warp both neighbours along the flows and mix them by the mask: the frame (B, 3, H, W).
 
     Args:
         before: a frame and its features, (B, 3 + F, H, W).
@@ -118,17 +118,17 @@ def merge_warped(before: Tensor, after: Tensor, estimates: Sequence[Tensor]) -> 
     """
     if (run := kernel_for(merge_warped, before, after, *estimates)) is not None:
         return run(before, after, estimates)
-    known = combine_estimates(estimates, before.shape[-2])
-    first, second = backwarp(before[:, :3], known[:, :2]), backwarp(after[:, :3], known[:, 2:4])
-    share = torch.sigmoid(known[:, 4:5])
+    estimate = combine_estimates(estimates, before.shape[-2])
+    first, second = backwarp(before[:, :3], estimate[:, :2]), backwarp(after[:, :3], estimate[:, 2:4])
+    share = torch.sigmoid(estimate[:, 4:5])
     return first * share + second * (1 - share)
 
 
 def combine_estimates(estimates: Sequence[Tensor], height: int) -> Tensor:
     """Estimates of levels (B, 5 + context, h, w), at the frame's size: flows summed, the rest the last's."""
     flows, rest = None, None
-    for estimate in estimates:
-        rest = resize(estimate, height / estimate.shape[-2])
+    for level in estimates:
+        rest = resize(level, height / level.shape[-2])
         flows = rest[:, :4] if flows is None else flows + rest[:, :4]
     assert flows is not None
     assert rest is not None

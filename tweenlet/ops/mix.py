@@ -1,11 +1,11 @@
-"""Mix: the last steps of a network that knows its motion at half the frame's size.
+"""Synthesis from flows at half the frame's size: bicubic backward warping, and mixing by a mask.
 
     before, after, flows --> fetched, bicubic --> fetched --+--> mixed by the mask --> frame
                                                             |
-    mask, correction, what stands still --------------------+
+    mask, correction, static overlay -----------------------+
 
-What is fetched lies in 2x2 pixels side by side (pixel unshuffle), at half the frame's size, as a head reads
-it. Flows and the mask are enlarged to the frame's size, bilinearly.
+Warped frames are kept pixel-unshuffled by 2, at half the frame's size, as a residual head reads them. Flows
+and mask are upsampled to the frame's size, bilinearly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tweenlet.ops.dispatch import kernel_for
 
 
 def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
-    """Sample both frames along the flows, bicubic; beyond a frame its border goes on.
+    """Backward warp both frames, bicubic; the border is repeated beyond the frame.
 
     Args:
         before: (B, 3, H, W).
@@ -31,7 +31,7 @@ def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
     """
     if (run := kernel_for(fetch_both, before, after, flows)) is not None:
         return run(before, after, flows)
-    flows = _enlarge(flows)
+    flows = _upsample(flows)
     fetched = torch.cat((fetch(before, flows[:, :2]), fetch(after, flows[:, 2:])), 1)
     return F.pixel_unshuffle(fetched, 2)
 
@@ -39,22 +39,25 @@ def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
 def mix(
     before: Tensor, after: Tensor, fetched: Tensor, mask: Tensor, correction: Tensor | None, still: Tensor
 ) -> Tensor:
-    """The frame (B, 3, H, W) of what was fetched from both; what stands still is their mean.
+    """Mix the warped frames by a mask, correct them, and blend the originals where an overlay stands still.
 
     Args:
         before: (B, 3, H, W).
         after: the same of the frame after.
-        fetched: (B, 24, H/2, W/2), as :func:`fetch_both` makes it.
-        mask: (B, 1, H/2, W/2), the logit of the share of the frame before.
-        correction: (B, 16, H/2, W/2), what is added to frame and mask, of four pixels each; None = nothing.
-        still: (B, 1, H, W), how much of each pixel stands still, 0 to 1.
+        fetched: (B, 24, H/2, W/2), from :func:`fetch_both`.
+        mask: (B, 1, H/2, W/2), logit of the share of the frame before.
+        correction: (B, 16, H/2, W/2), added to frame and mask, pixel-unshuffled by 2; None = nothing.
+        still: (B, 1, H, W), how much of each pixel is an overlay, 0 to 1, where the mean of both shows.
+
+    Returns:
+        (B, 3, H, W).
 
     """
     given = (before, after, fetched, mask, *(() if correction is None else (correction,)), still)
     if (run := kernel_for(mix, *given)) is not None:
         return run(before, after, fetched, mask, correction, still)
     first, second = F.pixel_shuffle(fetched, 2).chunk(2, 1)
-    mask = _enlarge(mask)
+    mask = _upsample(mask)
     if correction is None:
         frame = second.lerp(first, torch.sigmoid(mask))
     else:
@@ -64,7 +67,7 @@ def mix(
 
 
 def fetch(frame: Tensor, flow: Tensor) -> Tensor:
-    """Sample a frame (B, C, H, W) at p + flow (B, 2, H, W; pixels, x then y), bicubic; its border goes on."""
+    """Backward warp a frame (B, C, H, W) by flow (B, 2, H, W) in pixels, bicubic; its border is repeated."""
     height, width = frame.shape[-2:]
     x = torch.arange(width, dtype=flow.dtype, device=flow.device) + flow[:, 0]
     y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None] + flow[:, 1]
@@ -72,5 +75,5 @@ def fetch(frame: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(frame, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
-def _enlarge(x: Tensor) -> Tensor:
+def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -18,19 +18,19 @@ from tweenlet.ops.dispatch import kernel_for
 
 # Of two ends the first is where a sign begins, the second where it is full.
 NOISE = 2 / 255
-"""What coding may add to a pixel."""
+"""Coding noise of a pixel, of frames in [0, 1]."""
 PATCH = 5
-"""Pixels a side (also in native code): a stroke of small letters and what is beside it."""
+"""Side of a patch in pixels (also in native code): a stroke of small letters and its surroundings."""
 BLOCK, BLOCKS = 8, 13
-"""Pixels a side of what changes as one (also in native code); blocks a side of what is around it."""
+"""Side of a block in pixels (also in native code), and side of its surroundings in blocks."""
 SHAPE = (1.0, 2.0)
-"""Keeping its shape: the variance of a patch, over its variance in time."""
+"""Shape is kept, 0 to 1, as the variance of a patch over its variance in time rises."""
 SHADE = (0.6, 0.3)
-"""Keeping its shade: how far a pixel goes from its mean in time, over the standard deviation of its patch."""
+"""Shade is kept, 0 to 1, as a pixel's range in time over the deviation of its patch falls."""
 CHANGE = (5 / 255, 10 / 255)
-"""Moving: by how much a block differs from each frame to the next."""
+"""A block moves, 0 to 1, as its difference from frame to frame rises."""
 MOVING = (0.05, 0.2)
-"""Lying over what moves: the share of such blocks in the surroundings."""
+"""An overlay lies over motion, 0 to 1, as the share of moving blocks in the surroundings rises."""
 
 
 @torch.no_grad()
@@ -49,9 +49,9 @@ def overlay(frames: Tensor, duplicates: Tensor) -> Tensor:
 
 
 def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Tensor]:
-    """What keeps its shape and shade in frames (B, 4, 3, H, W), from 0 to 1, (B, 1, H, W); and their changes.
+    """How far pixels keep shape and shade over frames (B, 4, 3, H, W), 0 to 1, (B, 1, H, W); and changes.
 
-    These are the mean differences of blocks from each frame to the next, (B, 3, H / BLOCK, W / BLOCK).
+    Changes are mean absolute differences of blocks between frames, (B, 3, H / BLOCK, W / BLOCK).
     """
     if (run := kernel_for(measure_persistence, frames)) is not None:
         return run(frames, duplicates)
@@ -61,13 +61,13 @@ def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Ten
     last = torch.where(at_last, 2 * after - before, last)
     frames = torch.stack((first, before, after, last), 1)
     mean = frames.mean(1)
-    apart = frames - mean[:, None]
+    difference = frames - mean[:, None]
     contrast = (
         (_around(mean.square(), PATCH) - _around(mean, PATCH).square()).mean(1, keepdim=True).clamp_min(0)
     )
-    change = _around(apart.square().mean((1, 2))[:, None], PATCH)
+    change = _around(difference.square().mean((1, 2))[:, None], PATCH)
     shape = F.max_pool2d(_ramp(contrast / (change + NOISE**2), SHAPE), 3, 1, 1)
-    shade = _ramp(apart.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
+    shade = _ramp(difference.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
     changes = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK)
     return shape * shade, changes
 

@@ -1,4 +1,4 @@
-"""PReLU that learns: x, or a learnt slope times x below zero, with its gradient written out.
+"""PReLU for training: x, or a learnt slope times x below zero, with its gradient written out.
 
     gradient, x, slope  -->  gradient, times the slope below zero;  and summed up, times x below zero
 
@@ -19,7 +19,7 @@ from tweenlet.ops.dispatch import FLOAT32_OR_BF16, kernel_for
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """``F.prelu`` of (B, C, ...) with one slope or C of them, for learning on a CPU."""
+    """``F.prelu`` of ``x`` (B, C, ...) with ``slope`` (1,) or (C,), for training on a CPU."""
     activated: Tensor = _PReLU.apply(x, slope)  # type: ignore[no-untyped-call]
     return activated
 

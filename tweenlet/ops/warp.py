@@ -43,7 +43,7 @@ def backwarp_pwc(source: Tensor, flow: Tensor) -> Tensor:
 
 
 def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
-    """Sample ``source`` bilinearly at p + ``flow``; beyond the frame its border goes on. Differentiable.
+    """Sample ``source`` bilinearly at p + ``flow``; beyond the frame its border is repeated. Differentiable.
 
     Args:
         source: (B, C, H, W), of any floating dtype.

@@ -297,8 +297,9 @@ class TrainingState:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         """Resume from a state; raises any error where it is damaged."""
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
+        for model, tensors in ((self.model, state["model"]), (self.ema, state["ema"])):
+            own = isinstance(model, STMFNet)
+            model.load_state_dict(weights.rename_from_format_1(tensors) if own else tensors)
         self.optimiser.load_state_dict(state["optimiser"])
         for parameter, entries in self.optimiser.state.items():
             shapes = {tuple(value.shape) for value in entries.values() if isinstance(value, Tensor)}

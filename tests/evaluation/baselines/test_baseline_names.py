@@ -18,6 +18,7 @@ from tweenlet.evaluation.baselines.names import methods
 from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.baselines.onnx import Onnx
 from tweenlet.network import checkpoint as weights
+from tweenlet.network import official
 from tweenlet.network.config import MINI, TINY
 from tweenlet.network.stmfnet import STMFNet
 
@@ -94,7 +95,7 @@ def test_a_published_checkpoint_is_run_as_its_authors_do(
     torch.manual_seed(0)
     model = STMFNet(replace(TINY, features=(32, 32, 32, 32))).eval()
     path = tmp_path / "tiny.pth"
-    torch.save({"state_dict": weights.to_official(model)}, path)
+    torch.save({"state_dict": official.to_official(model)}, path)
     (network,) = methods([str(path)]).values()
     assert isinstance(network, Network)
     assert network.interpolator.multiple == 128
@@ -104,6 +105,6 @@ def test_a_published_checkpoint_is_run_as_its_authors_do(
         network(frames := torch.rand(4, 3, 32, 40)), Network(model, pad_to=128)(frames)
     )
     published = SimpleNamespace(config=MINI)
-    monkeypatch.setattr(weights, "convert", lambda path: published)
+    monkeypatch.setattr(official, "convert", lambda path: published)
     monkeypatch.setattr("tweenlet.evaluation.baselines.names.Network", lambda model, *_, **__: model)
     assert methods([str(path), f"theirs={path}"]) == {"ST-MFNet Mini": published, "theirs": published}

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from tests.reference.official import clear_of_jumps
-from tweenlet.network.adacof_heads import SCALE_NAMES, Kernels
-from tweenlet.network.blocks import Enlarge, Tile, corner_aligned
+from tweenlet.network.adacof_heads import SCALE_NAMES, MultiFlow
+from tweenlet.network.blocks import AlignedUpsample, Tile, aligned_positions
 from tweenlet.ops import dispatch
 from tweenlet.ops.adacof import adacof
 from tweenlet.ops.cpu import adacof_head as heads
 
-needs_native = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+needs_native = pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 
 
 def small_taps(side, height, width):
@@ -59,8 +59,8 @@ def test_taps_are_enlarged_convolved_and_used(side, dilation, lively, factor, si
     height, width = size
     frame, small = torch.rand(3, factor * height, factor * width), small_taps(side, height, width)
     layers, prepared = convolutions(side, lively)
-    enlarge = Enlarge(factor)
-    places = corner_aligned(0, height, factor * height), corner_aligned(1, width, factor * width)
+    enlarge = AlignedUpsample(factor)
+    places = aligned_positions(0, height, factor * height), aligned_positions(1, width, factor * width)
     made = heads.upsample_and_synthesize(frame, *small, prepared, places, dilation)
     taps = precisely(layers, enlarge, small)
     assert_the_same(made, synthesised(frame, taps, dilation), taps, atol=max(1e-5, 2e-6 * lively))
@@ -83,12 +83,12 @@ def test_taps_are_given(side, dilation, size):
 @torch.no_grad()
 @pytest.mark.parametrize("side", [3, 5])
 def test_whole_heads_are_the_plain_ones(side):
-    kernels = Kernels(6, 8, side, 1, (2.0, 1.0, 0.5))
+    branch = MultiFlow(6, 8, side, 1, (2.0, 1.0, 0.5))
     features, before, after = torch.randn(2, 6, 16, 22), torch.rand(2, 3, 32, 44), torch.rand(2, 3, 32, 44)
-    for scale, wanted in kernels(features, before, after).items():
+    for scale, wanted in branch(features, before, after).items():
         made = torch.empty(wanted.shape).permute(0, 2, 3, 1).contiguous()
         for start, (name, frames) in zip((0, 3), (("before", before), ("after", after)), strict=True):
-            head, resized = kernels.heads[f"{SCALE_NAMES[scale]}_{name}"], kernels.resize(frames, scale)
+            head, resized = branch.heads[f"{SCALE_NAMES[scale]}_{name}"], branch.resize(frames, scale)
             stacks = [getattr(head, kind) for kind in heads.KINDS]
             small = [stack[:6](features).permute(0, 2, 3, 1) for stack in stacks]
             for number, frame in enumerate(resized):
@@ -98,7 +98,7 @@ def test_whole_heads_are_the_plain_ones(side):
                     continue
                 last = [stack[7] for stack in stacks]
                 of = heads.pack_layers([layer.weight for layer in last], [layer.bias for layer in last])
-                places = [corner_aligned(n, size, frame.shape[n + 1]) for n, size in enumerate((16, 22))]
+                places = [aligned_positions(n, size, frame.shape[n + 1]) for n, size in enumerate((16, 22))]
                 heads.upsample_and_synthesize(frame, *taps, of, places, out=into)
         torch.testing.assert_close(made.permute(0, 3, 1, 2), wanted, atol=1e-5, rtol=0)
 
@@ -107,9 +107,9 @@ def test_whole_heads_are_the_plain_ones(side):
 def test_a_piece_is_enlarged_as_a_part_of_the_whole():
     frame, small = torch.rand(3, 24, 40), small_taps(3, 12, 20)
     layers, prepared = convolutions(3, 3)
-    enlarge = Enlarge(2)
+    enlarge = AlignedUpsample(2)
     tile = Tile((6, 18, 30), (10, 30, 44), lambda gate, x: x)
-    places = corner_aligned(0, 12, 24, tile), corner_aligned(1, 20, 40, tile)
+    places = aligned_positions(0, 12, 24, tile), aligned_positions(1, 20, 40, tile)
     taps = precisely(layers, partial(enlarge, tile=tile), small)
     assert_the_same(
         heads.upsample_and_synthesize(frame, *small, prepared, places), synthesised(frame, taps, 1), taps
@@ -154,7 +154,7 @@ def test_logits_may_be_large():
 def test_threads_and_strides_do_not_matter():
     small, (_, prepared) = small_taps(5, 40, 50), convolutions(5, 3)
     frame = torch.rand(3, 160, 200)
-    places = corner_aligned(0, 40, 160), corner_aligned(1, 50, 200)
+    places = aligned_positions(0, 40, 160), aligned_positions(1, 50, 200)
     made = heads.upsample_and_synthesize(frame, *small, prepared, places)
     both = torch.zeros(160, 200, 6)
     before, threads = torch.get_num_threads(), 3
@@ -173,7 +173,7 @@ def test_threads_and_strides_do_not_matter():
 def test_says_what_is_wrong():
     frame, taps = torch.rand(3, 8, 8), [torch.rand(4, 4, 9) for _ in heads.KINDS]
     _, of = convolutions(3, 1)
-    places = corner_aligned(0, 4, 8), corner_aligned(1, 4, 8)
+    places = aligned_positions(0, 4, 8), aligned_positions(1, 4, 8)
     with pytest.raises(ValueError, match=r"three weights of shape .* got \[\(9, 9, 3, 3\)\]"):
         heads.pack_layers([torch.zeros(9, 9, 3, 3)], [None])
     with pytest.raises(ValueError, match=r"expected frame of shape .*float64"):
@@ -196,7 +196,7 @@ def test_says_what_is_wrong():
 def test_new_tensors_may_lie_elsewhere_by_default():
     frame, small = torch.rand(3, 8, 8), small_taps(3, 4, 4)
     layers, of = convolutions(3, 1)
-    places = [corner_aligned(axis, 4, 8) for axis in (0, 1)]
+    places = [aligned_positions(axis, 4, 8) for axis in (0, 1)]
     made = heads.upsample_and_synthesize(frame, *small, of, places)
     with torch.device("meta"):
         of = heads.pack_layers([layer.weight for layer in layers], [layer.bias for layer in layers])
@@ -206,7 +206,7 @@ def test_new_tensors_may_lie_elsewhere_by_default():
 @needs_native
 def test_refuses_what_is_empty():
     _, of = convolutions(3, 1)
-    places = [corner_aligned(axis, 4, 8) for axis in (0, 1)]
+    places = [aligned_positions(axis, 4, 8) for axis in (0, 1)]
     for size in (0, 4, 9), (4, 0, 9):
         with pytest.raises(ValueError, match=r"not empty, got \({}, {}, {}\) and \(8, 8\)".format(*size)):
             heads.upsample_and_synthesize(torch.rand(3, 8, 8), *torch.rand(3, *size), of, places)

@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from tweenlet.inference.fused import Fast
+from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.network.config import MINI
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.cpu import arena
@@ -111,7 +111,7 @@ def test_what_is_large_lies_in_the_region_and_what_is_small_does_not(monkeypatch
 
 @kept
 def test_a_frame_leaves_nothing_behind():
-    fast = Fast(STMFNet(MINI).eval())
+    fast = FusedSTMFNet(STMFNet(MINI).eval())
     frames = torch.rand(1, 4, 3, 192, 256)
     fast(frames)
 

@@ -28,7 +28,7 @@ POINTERS = {
     "char": (torch.float32, torch.bfloat16),
     "void": (torch.float32, torch.bfloat16),
 }
-compiled = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+compiled = pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 
 
 def declared(kind: type) -> object:

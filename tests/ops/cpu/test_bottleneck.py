@@ -11,7 +11,7 @@ from tweenlet.network.features import Branch
 from tweenlet.ops import dispatch
 from tweenlet.ops.cpu.bottleneck import bottleneck, pack_bottleneck
 
-pytestmark = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+pytestmark = pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 
 DOWN, UP = [(3, 1), (5, 1), (3, 2), (5, 2), (7, 2)], [(4, 2), (6, 2), (8, 2)]
 GROUPS = [16, 32, 48, 80, 128, 144, 256]
@@ -67,7 +67,7 @@ def test_any_size(size, kernel, stride, up):
     check(branch(7, 32, kernel, stride, up), size)
 
 
-@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.has_native(torch.bfloat16), reason="a processor without bfloat16")
 @pytest.mark.parametrize("outputs", GROUPS)
 @pytest.mark.parametrize(("kernel", "stride", "up"), [(3, 1, False), (5, 2, False), (8, 2, True)])
 def test_products_of_bfloat16(outputs, kernel, stride, up):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tweenlet.ops import dispatch
 from tweenlet.ops.cpu import winograd
 
-pytestmark = pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+pytestmark = pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 
 CLOSE = {"atol": 2e-5, "rtol": 0}
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -98,7 +98,7 @@ def test_transposed(size, channels):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_channels_of_two_tensors(kind, channels, dtype):
     """As if they were joined."""
-    if not dispatch.compiled(dtype):
+    if not dispatch.has_native(dtype):
         pytest.skip("a processor without bfloat16")
     x = random(*((1, sum(channels), 3) if kind == "slices" else (2, sum(channels))), 15, 18).to(dtype)
     weight, before = weights(24, sum(channels), *[3] * (x.dim() - 2)), torch.rand(sum(channels))
@@ -135,7 +135,7 @@ def test_rows_cut_out_of_a_picture(kind, rows, cut):
     torch.testing.assert_close(made, wanted, **CLOSE)
 
 
-@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.has_native(torch.bfloat16), reason="a processor without bfloat16")
 @pytest.mark.parametrize("channels", [(16, 16), (17, 31), (30, 48), (5, 100)], ids=str)
 def test_products_of_bfloat16(channels):
     inputs, outputs = channels
@@ -149,7 +149,7 @@ def test_products_of_bfloat16(channels):
     assert apart.std() < 2e-2
 
 
-@pytest.mark.skipif(not dispatch.compiled(torch.bfloat16), reason="a processor without bfloat16")
+@pytest.mark.skipif(not dispatch.has_native(torch.bfloat16), reason="a processor without bfloat16")
 @pytest.mark.parametrize("channels", [(16, 16), (17, 31), (30, 48)], ids=str)
 def test_bfloat16_in_and_out(channels):
     """What comes out is what float32 would have given, rounded once more."""
@@ -208,7 +208,7 @@ def test_views_of_some_channels_and_of_every_so_many_pixels():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_lies_between_pixels_does_not_matter(dtype):
-    if not dispatch.compiled(dtype):
+    if not dispatch.has_native(dtype):
         pytest.skip("a processor without bfloat16")
     wide = torch.full((1, 20, 22, 40), torch.nan).permute(0, 3, 1, 2)
     wide[:, 3:20] = torch.randn(1, 17, 20, 22)

@@ -17,6 +17,7 @@ from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.baselines.onnx import Onnx
 from tweenlet.evaluation.samples import short_names
 from tweenlet.network import checkpoint as weights
+from tweenlet.network import official
 from tweenlet.network.config import MINI, STMFNET
 from tweenlet.network.cost import OFFICIAL_STRIDE
 from tweenlet.runtime.dtypes import DTYPES
@@ -87,7 +88,7 @@ def _parse_method(text: str, short: str, device: str | torch.device | None) -> t
     if kind == ".onnx":
         return label, Onnx(name)
     if kind == ".pth":
-        model = weights.convert(name)
+        model = official.convert(name)
         if name == text:
             label = _PUBLISHED.get(model.config, label)
         description = (

@@ -1,72 +1,98 @@
-"""Fast: the network for inference alone. The same frames but for rounding, in a fraction of time and memory.
+"""The network for inference on a CPU: the same frames but for rounding, in a fraction of time and memory.
 
-Fast(model, dtype):  frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
+    STMFNet --each part replaced by its fused one--> FusedSTMFNet
 
-bands    some rows at a time
-layers   convolutions by Winograd's method, with the activations around them and the sum after them
-blocks   of the boxes: sums, gates and norms in one pass, in place
-prepare  a box with norms and activations folded, and these layers and blocks in place of the plain ones
-features, kernels, fusion, texture: boxes, made in parts so that what is large is never whole
-cuda     the same for a GPU
+fuse      a copy of a part, with norms and activations folded and plain blocks replaced by these
+layers    convolutions by Winograd's method, with the activations around them and the sum after them
+blocks    sums, gates and norms in one pass, in place
+bands     some rows at a time
+features, adacof_heads, fusion, texture: parts run so that what is large is never held whole
+
+The same for a CUDA device: :mod:`tweenlet.inference.cuda`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tweenlet.inference.fused.adacof_heads import FastKernels
-from tweenlet.inference.fused.blocks import FastLevel
-from tweenlet.inference.fused.features import FastFeatures
-from tweenlet.inference.fused.fuse import prepared
-from tweenlet.inference.fused.fusion import FastFusion
+from tweenlet.inference.fused.adacof_heads import FusedMultiFlow
+from tweenlet.inference.fused.blocks import FusedLevel
+from tweenlet.inference.fused.features import FusedFeatures
+from tweenlet.inference.fused.fuse import fuse_for_inference
+from tweenlet.inference.fused.fusion import FusedFusion
 from tweenlet.inference.fused.layers import Winograd, channels_last
-from tweenlet.inference.fused.texture import FastTexture
+from tweenlet.inference.fused.texture import FusedTexture
+from tweenlet.network.adacof_heads import MultiFlow
 from tweenlet.network.blocks import Tile
+from tweenlet.network.features import Features
+from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow, Motion
+from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow
-from tweenlet.network.stmfnet import STMFNet, check, join
-from tweenlet.ops.dispatch import compiled
+from tweenlet.network.stmfnet import STMFNet, check
+from tweenlet.network.texture import Texture
+from tweenlet.ops.dispatch import has_native
 
 
-class Fast(nn.Module):
-    """A copy of ``model`` for inference: what the model learns later, it does not know.
+class FusedFlow(nn.Module):
+    """:class:`~tweenlet.network.flow.Flow`, channels last, in ``dtype`` by autocast without native code."""
 
-    With bfloat16 or float16 as ``dtype`` the convolutions run in it; pictures, the places where they are
+    def __init__(self, plain: Flow, dtype: torch.dtype, compute_dtype: torch.dtype):
+        super().__init__()
+        self.plain = fuse_for_inference(plain, compute_dtype=compute_dtype)
+        self.dtype, self.compute_dtype = dtype, compute_dtype
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Frames (B, 3, H, W) in [0, 1] -> both splatted to the middle, (B, 6, H, W)."""
+        with torch.autocast(before.device.type, self.dtype, enabled=self.dtype != self.compute_dtype):
+            both: Tensor = self.plain(channels_last(before), channels_last(after))
+        return both
+
+
+PARTS: dict[type[nn.Module], Callable[[Any, torch.dtype, torch.dtype], nn.Module]] = {
+    Features: FusedFeatures,
+    MultiFlow: FusedMultiFlow,
+    Flow: FusedFlow,
+    Fusion: FusedFusion,
+    Texture: FusedTexture,
+    IntermediateFlow: lambda plain, _, compute_dtype: fuse_for_inference(plain, compute_dtype=compute_dtype),
+    FourFrameFlow: lambda plain, _, compute_dtype: fuse_for_inference(plain, compute_dtype=compute_dtype),
+}
+"""Part of the network -> its replacement, of the part, the dtype and the dtype of native products."""
+
+
+class FusedSTMFNet(STMFNet):
+    """A copy of ``model`` for inference; what the model learns later does not reach it.
+
+    With bfloat16 or float16 as ``dtype`` the convolutions run in it; pictures, the positions where they are
     sampled, and the last layers of the fusion stay float32.
     """
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
-        super().__init__()
-        self.config, self.stride, self.padding = model.config, model.stride, model.padding
-        at_home = next(model.parameters()).device.type == "cpu" and compiled(dtype)
-        products = dtype if at_home else torch.float32
-        self.dtype, self.products = dtype, products
-        self.features = None if model.features is None else FastFeatures(model.features, dtype, products)
-        self.kernels = None if model.kernels is None else FastKernels(model.kernels, dtype, products)
-        self.flow = None if model.flow is None else prepared(model.flow, products=products)
-        self.intermediate = None
-        if model.intermediate is not None:
-            self.intermediate = prepared(model.intermediate, products=products)
+        with torch.device("meta"):
+            super().__init__(model.config)  # its parts are all replaced
+        native = next(model.parameters()).device.type == "cpu" and has_native(dtype)
+        self.dtype, self.compute_dtype = dtype, dtype if native else torch.float32
+        for name, part in model.named_children():
+            setattr(self, name, PARTS[type(part)](part, dtype, self.compute_dtype))
+        if isinstance(self.intermediate, FourFrameFlow) and self.intermediate.head is None:
             finest = self.intermediate.levels[-1]
-            if isinstance(self.intermediate, FourFrameFlow) and self.intermediate.head is None:
-                assert isinstance(finest, FastLevel)
-                finest.keep(5)  # nothing reads its context
-        self.takes_time = model.takes_time
-        self.fusion = None
-        if model.fusion is not None:
-            self.fusion = FastFusion(model.fusion, dtype, products)
-        self.texture = None if model.texture is None else FastTexture(model.texture, dtype, products)
-        if at_home:
+            assert isinstance(finest, FusedLevel)
+            finest.keep_channels(5)  # nothing reads its context
+        if native:
             for part in self.modules():
                 if isinstance(part, Winograd):
-                    part.kernels()  # before there is a frame: what stays lies beside what stays
+                    part.pack()  # before there is a frame, so that what stays lies together in memory
+        self.eval()
 
     def precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """Within it, its parts run in its ``dtype`` where it has no layers of its own for that."""
-        return torch.autocast(device.type, self.dtype, enabled=self.dtype != self.products)
+        """Within it, an intermediate-flow branch runs in ``dtype`` where its own layers do not."""
+        return torch.autocast(device.type, self.dtype, enabled=self.dtype != self.compute_dtype)
 
     @torch.no_grad()
     def forward(
@@ -77,22 +103,15 @@ class Fast(nn.Module):
         *,
         tile: Tile | None = None,
     ) -> Tensor:
-        """As the model's own."""
-        if self.intermediate is not None:
-            with self.precision(frames.device):
-                if isinstance(self.intermediate, IntermediateFlow):
-                    check(frames, 1)
-                    return self.intermediate.frame(frames[:, 1], frames[:, 2], time)
-                check(frames, self.stride)
-                return self.intermediate.frame(frames, time, motion)
-        check(frames, self.stride)
-        before, after = frames[:, 1], frames[:, 2]
-        made: dict[float, Tensor] = {}
-        if self.features is not None and self.kernels is not None:
-            made |= self.kernels(self.features(before, after, tile), before, after, tile)
+        """As :meth:`tweenlet.network.stmfnet.STMFNet.forward`."""
+        return super().forward(frames, motion, time, tile=tile)
+
+    def frame_at(self, frames: Tensor, motion: Motion | None, time: float | Tensor) -> Tensor:
+        """As the plain network's, without flows and mask of the frame's size, which only training needs."""
         with self.precision(frames.device):
-            if self.flow is not None:
-                join(made, {1.0: self.flow(channels_last(before), channels_last(after))})
-        assert self.fusion is not None  # as only a network that stands alone has none
-        draft: Tensor = self.fusion({scale: channels_last(x, self.dtype) for scale, x in made.items()})
-        return draft if self.texture is None else draft + self.texture(frames, draft, tile)
+            if isinstance(self.intermediate, IntermediateFlow):
+                check(frames, 1)
+                return self.intermediate.frame(frames[:, 1], frames[:, 2], time)
+            assert self.intermediate is not None
+            check(frames, self.stride)
+            return self.intermediate.frame(frames, time, motion)

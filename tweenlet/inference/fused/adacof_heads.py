@@ -1,11 +1,11 @@
-"""The kernels' heads for inference: one stack of a head after the other, what is large never whole.
+"""AdaCoF heads for inference: taps of the frame's size are never held for the whole frame.
 
-    small stacks -> taps -> native code: enlarged, convolved, and the frame as they see it, pixel by pixel
+    small stacks -> taps -> native code: upsampled, convolved and used for AdaCoF, pixel by pixel
                       |
-                      +---> without it, some rows at a time: Enlarge -> AdaCoF
+                      +---> without it, some rows at a time: UpsampleConv -> AdaCoF
 
-A stack enlarges its taps and convolves them after that. Both are linear, so the columns are enlarged first,
-then each row of the 3x3 kernel is applied by itself, and last the rows are enlarged and summed as one small
+A stack upsamples its taps and convolves them after that. Both are linear, so the columns are upsampled first,
+then each row of the 3x3 kernel is applied by itself, and last the rows are upsampled and summed as one small
 matrix product: a third of the multiply-adds.
 """
 
@@ -17,97 +17,100 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.inference.fused.fuse import prepared
+from tweenlet.inference.fused.fuse import fuse_for_inference
 from tweenlet.inference.fused.layers import Winograd, channels_last
-from tweenlet.network.adacof_heads import SCALE_NAMES, Kernels
-from tweenlet.network.blocks import Tile, corner_aligned, spread
+from tweenlet.network.adacof_heads import SCALE_NAMES, MultiFlow
+from tweenlet.network.blocks import Tile, aligned_positions, resample_linear
 from tweenlet.ops.adacof import adacof_pixels, surface_table
 from tweenlet.ops.cpu import adacof_head
 from tweenlet.ops.cpu.arena import empty_channels_last
 
 STRIP = 32
-"""Rows made at once of what is enlarged: few enough for a cache, enough for their borders not to count."""
-
-
+"""Rows that PyTorch upsamples at once: few enough for a cache, enough for their borders not to count."""
 KINDS = ("weight", "rows", "columns")
 """The stacks of a head."""
 
 
-class FastKernels(nn.Module):
-    """:class:`~tweenlet.network.adacof_heads.Kernels` one head at a time, what is large in strips."""
+class FusedMultiFlow(nn.Module):
+    """:class:`~tweenlet.network.adacof_heads.MultiFlow`, one head at a time."""
 
-    def __init__(self, kernels: Kernels, dtype: torch.dtype, products: torch.dtype):
+    def __init__(self, plain: MultiFlow, dtype: torch.dtype, compute_dtype: torch.dtype):
         super().__init__()
-        self.scales, self.dilation = kernels.scales, kernels.dilation
-        self.plain = deepcopy(kernels, {id(kernels.heads): nn.ModuleDict()})  # without its heads
-        self.small = nn.ModuleDict()  # by head and kind: what runs at the size of the features
-        self.large = nn.ModuleDict()  # by head and kind: the layer after enlarging, where there is one
-        self._layers: dict[str, adacof_head.PackedLayers] = {}  # by head: the three of them, for native code
-        for name, head in kernels.heads.items():
+        self.scales, self.dilation = plain.scales, plain.dilation
+        self.plain = deepcopy(plain, {id(plain.heads): nn.ModuleDict()})  # without its heads
+        self.small = nn.ModuleDict()  # by head and kind: layers at the size of the features
+        self.large = nn.ModuleDict()  # by head and kind: the layer after upsampling, if any
+        self._layers: dict[
+            str, adacof_head.PackedLayers
+        ] = {}  # by head: the three large ones, for native code
+        for name, head in plain.heads.items():
             for kind in KINDS:
                 stack = list(getattr(head, kind))
-                small = prepared(nn.Sequential(*stack[:6]), dtype, products)
+                small = fuse_for_inference(nn.Sequential(*stack[:6]), dtype, compute_dtype)
                 if isinstance(small[-1], Winograd):
-                    small[-1].makes = torch.float32  # weights and places
+                    small[-1].out_dtype = torch.float32  # weights and offsets
                 self.small[f"{name}_{kind}"] = small
                 for layer in stack[7:]:
                     assert isinstance(layer, nn.Conv2d)
-                    self.large[f"{name}_{kind}"] = Enlarge(layer, dtype)
+                    self.large[f"{name}_{kind}"] = UpsampleConv(layer, dtype)
 
     def forward(
         self, features: Tensor, before: Tensor, after: Tensor, tile: Tile | None = None
     ) -> dict[float, Tensor]:
-        """As the plain one's; candidates are float32, channels last."""
+        """Features (B, C, H/2, W/2), frames (B, 3, H, W) -> both candidates, (B, 6, h, w) for each scale.
+
+        Candidates are float32, channels_last.
+        """
         batch, _, *size = before.shape
-        made = {  # all of them first: then what they are made of leaves no holes between them
+        candidates = {  # all are allocated first: temporaries then leave no holes between them
             scale: empty_channels_last(
                 (batch, 6, *(round(scale * x) for x in size)), torch.float32, before.device
             )
             for scale in self.scales
         }
-        for scale, candidates in made.items():
-            halves = torch.split(candidates.permute(0, 2, 3, 1), 3, -1)
-            for name, frame, into in zip(("before", "after"), (before, after), halves, strict=True):
+        for scale, both in candidates.items():
+            halves = torch.split(both.permute(0, 2, 3, 1), 3, -1)
+            for name, frame, out in zip(("before", "after"), (before, after), halves, strict=True):
                 head = f"{SCALE_NAMES[scale]}_{name}"
-                self._synthesise(head, features, self.plain.resize(frame.float(), scale), into, tile)
-        return made
+                self._synthesize(head, features, self.plain.resize(frame.float(), scale), out, tile)
+        return candidates
 
-    def _synthesise(
-        self, head: str, features: Tensor, frames: Tensor, made: Tensor, tile: Tile | None
+    def _synthesize(
+        self, head: str, features: Tensor, frames: Tensor, out: Tensor, tile: Tile | None
     ) -> None:
-        """Frames (B, 3, h, w) as their taps see them, into ``made`` (B, h, w, 3)."""
+        """AdaCoF of frames (B, 3, h, w) by the taps of a head, written to ``out`` (B, h, w, 3)."""
         small = [self.small[f"{head}_{kind}"](features) for kind in KINDS]
-        for number, (frame, into) in enumerate(zip(frames, made, strict=True)):
+        for number, (frame, picture) in enumerate(zip(frames, out, strict=True)):
             taps = [x[number : number + 1] for x in small]
-            if frame.device.type != "cpu" or self._in_native_code(head, frame, taps, into, tile) is None:
-                self._in_strips(head, frame, taps, into, tile)
+            if frame.device.type != "cpu" or self._run_native(head, frame, taps, picture, tile) is None:
+                self._run_in_strips(head, frame, taps, picture, tile)
 
-    def _in_native_code(
-        self, head: str, frame: Tensor, small: list[Tensor], into: Tensor, tile: Tile | None
+    def _run_native(
+        self, head: str, frame: Tensor, small: list[Tensor], out: Tensor, tile: Tile | None
     ) -> Tensor | None:
-        """Whole, and returned; None where there is no native code."""
+        """In native code; returns ``out``, or None where there is none."""
         weight, rows, columns = (x[0].permute(1, 2, 0).float() for x in small)
         if f"{head}_weight" not in self.large:
-            return adacof_head.synthesize(frame, weight, rows, columns, self.dilation, True, into)
-        enlarge = [self._enlarge(f"{head}_{kind}") for kind in KINDS]
+            return adacof_head.synthesize(frame, weight, rows, columns, self.dilation, True, out)
+        large = [self._large_layer(f"{head}_{kind}") for kind in KINDS]
         if head not in self._layers:
-            layers = [x.layer for x in enlarge]
+            layers = [x.layer for x in large]
             self._layers[head] = adacof_head.pack_layers([x.weight for x in layers], [x.bias for x in layers])
-        places = (
-            corner_aligned(0, weight.shape[0], frame.shape[1], tile),
-            corner_aligned(1, weight.shape[1], frame.shape[2], tile),
+        positions = (
+            aligned_positions(0, weight.shape[0], frame.shape[1], tile),
+            aligned_positions(1, weight.shape[1], frame.shape[2], tile),
         )
         return adacof_head.upsample_and_synthesize(
-            frame, weight, rows, columns, self._layers[head], places, self.dilation, into
+            frame, weight, rows, columns, self._layers[head], positions, self.dilation, out
         )
 
-    def _enlarge(self, name: str) -> Enlarge:
+    def _large_layer(self, name: str) -> UpsampleConv:
         layer = self.large[name]
-        assert isinstance(layer, Enlarge)
+        assert isinstance(layer, UpsampleConv)
         return layer
 
-    def _in_strips(
-        self, head: str, frame: Tensor, small: list[Tensor], into: Tensor, tile: Tile | None
+    def _run_in_strips(
+        self, head: str, frame: Tensor, small: list[Tensor], out: Tensor, tile: Tile | None
     ) -> None:
         """By PyTorch, some rows at a time."""
         height, width = frame.shape[-2:]
@@ -118,27 +121,25 @@ class FastKernels(nn.Module):
                 self._taps(f"{head}_{kind}", x, (top, bottom), (height, width), tile).float()
                 for kind, x in zip(KINDS, small, strict=True)
             )
-            into[top:bottom] = adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation)
+            out[top:bottom] = adacof_pixels(table, top, weight.softmax(-1), rows, columns, self.dilation)
 
     def _taps(
         self, name: str, x: Tensor, rows: tuple[int, int], size: tuple[int, int], tile: Tile | None
     ) -> Tensor:
-        """Some ``rows`` of one kind of taps for a frame of ``size``: (rows, width, taps), a copy."""
+        """``rows`` (from, to) of one kind of taps for a frame of ``size``: (rows, width, taps), a copy."""
         if name not in self.large:
             return x[0, :, slice(*rows)].permute(1, 2, 0)
-        taps: Tensor = self._enlarge(name)(x, rows, size, tile)
+        taps: Tensor = self._large_layer(name)(x, rows, size, tile)
         return taps
 
 
-class Enlarge(nn.Module):
-    """Enlarge taps, corners on corners, and convolve them by ``layer`` (3x3), one strip of rows at a time."""
+class UpsampleConv(nn.Module):
+    """Upsample taps with aligned corners and convolve them by ``layer`` (3x3), a strip of rows at a time."""
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
         super().__init__()
         self.layer, self.outputs = layer, layer.out_channels
-        by_row = (
-            layer.weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]
-        )  # (3 outputs, inputs, 1, 3)
+        by_row = layer.weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]  # (3 K, C, 1, 3)
         self.weight = nn.Parameter(channels_last(by_row.to(dtype)), False)
         bias = torch.zeros_like(by_row[:, 0, 0, 0])
         if layer.bias is not None:
@@ -148,20 +149,24 @@ class Enlarge(nn.Module):
     def forward(
         self, x: Tensor, strip: tuple[int, int], size: tuple[int, int], tile: Tile | None = None
     ) -> Tensor:
-        """Taps (1, C, h, w) -> the rows of ``strip`` (from, to) of all (height, width, outputs)."""
+        """Taps (1, C, h, w) -> rows ``strip`` (from, to) of (*size, outputs)."""
         (top, bottom), (height, width) = strip, size
         rows = torch.arange(top - 1, bottom + 1, dtype=torch.float64)
-        inside = (rows >= 0) & (rows < height)
-        places = corner_aligned(0, x.shape[2], height, tile)[rows.long().clamp(0, height - 1)]
-        first, last = max(int(places[0]), 0), min(int(places[-1]) + 1, x.shape[2] - 1)
-        shares = (1 - (places[:, None] - torch.arange(first, last + 1)).abs()).clamp_min(0) * inside[:, None]
-        # output row y takes row k of the kernel from enlarged row y + k - 1
+        in_frame = (rows >= 0) & (rows < height)
+        positions = aligned_positions(0, x.shape[2], height, tile)[rows.long().clamp(0, height - 1)]
+        first, last = max(int(positions[0]), 0), min(int(positions[-1]) + 1, x.shape[2] - 1)
+        shares = (1 - (positions[:, None] - torch.arange(first, last + 1)).abs()).clamp_min(0) * in_frame[
+            :, None
+        ]
+        # output row y takes row k of the kernel from upsampled row y + k - 1
         mix = torch.stack([shares[k : k + bottom - top] for k in range(3)], 1).flatten(1)
         size = (last + 1 - first, width)
         if tile is None:
             wide = F.interpolate(x[:, :, first : last + 1], size, mode="bilinear", align_corners=True)
         else:
-            wide = spread(x[:, :, first : last + 1], corner_aligned(1, x.shape[3], width, tile), -1)
+            wide = resample_linear(
+                x[:, :, first : last + 1], aligned_positions(1, x.shape[3], width, tile), -1
+            )
         by_row = F.conv2d(wide, self.weight, self.bias, padding=(0, 1))
         by_row = by_row.view(3, self.outputs, *size).permute(0, 2, 3, 1).reshape(3 * size[0], -1)
         return torch.mm(mix.to(by_row), by_row).view(-1, width, self.outputs)

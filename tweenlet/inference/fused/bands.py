@@ -1,9 +1,9 @@
-"""Bands: some rows at a time, so that what lies between layers is never whole.
+"""Bands: some rows at a time, so that what lies between layers is never held for a whole image.
 
-rows around a band | its rows | rows around  --layer-->  fewer rows around | ... --layer-->  its rows
+halo | rows of the band | halo  --layer-->  thinner halo | rows | thinner halo  --layer-->  rows
 
-Layers look at the rows around a band but make nothing of the outermost (``cut``): there is more above and
-below than they see. Where the picture ends, they see nothing beyond, as in the whole.
+Each band is computed with a halo: rows shared with its neighbours, which are read but produce no output. At
+the border of the image there is none, and layers pad as they do for the whole.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tweenlet.inference.fused.layers import Cut
+from tweenlet.inference.fused.layers import Halo
 
-ROWS = 128
-"""Rows of a band at most: few enough to be small, enough for the rows around it not to count."""
+ROWS_PER_BAND = 128
+"""Most rows of a band: few enough to be small, enough for the halo not to count."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Rows of a picture, and whether there are more above and below."""
+    """Rows ``top`` to ``bottom`` of an image, and whether there are more above and below."""
 
     top: int
     bottom: int
-    cut: Cut
+    halo: Halo
 
     @property
     def rows(self) -> slice:
-        """Its own."""
+        """Without the halo."""
         return slice(self.top, self.bottom)
 
-    def seen(self, above: int, below: int, scale: int = 1) -> slice:
-        """Of a picture ``scale`` times the size: its rows, and so many more where there are any."""
-        more_above, more_below = self.cut
+    def with_halo(self, above: int, below: int, scale: int = 1) -> slice:
+        """The rows in an image ``scale`` times as large, with so many of halo ``above`` and ``below``."""
+        more_above, more_below = self.halo
         return slice(scale * self.top - more_above * above, scale * self.bottom + more_below * below)
 
 
-def bands(height: int, scale: int = 1) -> Iterator[Band]:
-    """Cut ``height`` rows into bands of about one height, each at most ROWS at ``scale`` times the size."""
-    count = -(-scale * height // ROWS)
+def row_bands(height: int, scale: int = 1) -> Iterator[Band]:
+    """Split ``height`` rows into bands of about one height, each at most ROWS_PER_BAND / ``scale``."""
+    count = -(-scale * height // ROWS_PER_BAND)
     for number in range(count):
         top, bottom = number * height // count, (number + 1) * height // count
         yield Band(top, bottom, (number > 0, number + 1 < count))
 
 
-def inner(x: Tensor, rows: int, cut: Cut) -> Tensor:
-    """Without so many rows where it was cut out of a picture."""
-    above, below = cut
+def crop_rows(x: Tensor, rows: int, halo: Halo) -> Tensor:
+    """Drop so many ``rows`` of the halo of an image (B, C, H, W)."""
+    above, below = halo
     return x[:, :, rows * above : x.shape[2] - rows * below]

@@ -1,4 +1,7 @@
-"""The blocks of the boxes for inference: sums made by convolutions, gates and norms in one pass, in place."""
+"""Fused blocks: sums made by convolutions, gates and norms in one pass, in place.
+
+Each is made of the plain block, whose norms and activations :mod:`~tweenlet.inference.fused.fuse` has folded.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.inference.fused.bands import bands, inner
+from tweenlet.inference.fused.bands import crop_rows, row_bands
 from tweenlet.inference.fused.layers import (
-    WHOLE,
-    Cut,
-    GateInPlace,
+    NO_HALO,
+    Halo,
+    InPlaceGate,
     Winograd,
-    affine_of,
+    batchnorm_scale_shift,
     channels_last,
-    inside,
-    outputs_of,
-    pixels,
-    summed,
+    crop_halo,
+    new_image,
+    out_channels_of,
+    run_and_add,
 )
 from tweenlet.network.blocks import Tile, WholeFrameLayer
 from tweenlet.network.features import Block, Branch
@@ -27,129 +30,131 @@ from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import SLOPE, Encoder, Level, ResidualBlock
 from tweenlet.network.texture import Residual
 from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
-from tweenlet.ops.dispatch import compiled
+from tweenlet.ops.dispatch import has_native
 from tweenlet.ops.epilogue import scale_shift_act_
 from tweenlet.ops.resample import avg_pool2
 
 
-class FastBlock(WholeFrameLayer):
-    """:class:`~tweenlet.network.features.Block`, whose branches write side by side."""
+class FusedBlock(WholeFrameLayer):
+    """:class:`~tweenlet.network.features.Block`, whose branches write into one tensor."""
 
     def __init__(self, plain: Block):
         super().__init__()
-        self.small, self.large, self.gate = FastBranch(plain.small), FastBranch(plain.large), plain.gate
+        self.small, self.large, self.gate = FusedBranch(plain.small), FusedBranch(plain.large), plain.gate
 
     def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
-        """As the plain one's."""
+        """(B, inputs, h, w) -> (B, outputs, h', w')."""
         outputs = [branch.outputs for branch in (self.small, self.large)]
-        joined = pixels(x, sum(outputs), *self.small.size(x))
-        for branch, into in zip((self.small, self.large), torch.split(joined, outputs, 1), strict=True):
-            branch(x, into)
-        gated: Tensor = self.gate(joined, tile)
+        both = new_image(x, sum(outputs), *self.small.size(x))
+        for branch, out in zip((self.small, self.large), torch.split(both, outputs, 1), strict=True):
+            branch(x, out)
+        gated: Tensor = self.gate(both, tile)
         return gated
 
 
-class FastBranch(nn.Module):
+class FusedBranch(nn.Module):
     """:class:`~tweenlet.network.features.Branch`, in one pass where there is native code for it."""
 
     def __init__(self, plain: Branch):
         super().__init__()
-        self.plain, self.outputs = plain, outputs_of(plain.expand)
+        self.plain, self.outputs = plain, out_channels_of(plain.expand)
         stacks = (plain.reduce, plain.grouped, plain.expand, plain.shortcut)  # whose norms are folded
         layers = [layer for (layer,) in stacks if isinstance(layer, Convolution)]
         self._weights = pack_bottleneck(*layers)
 
     def size(self, x: Tensor) -> tuple[int, int]:
-        """Height and width of what it makes of ``x``."""
+        """Height and width of the output for ``x``."""
         height, width = x.shape[2:]
         if isinstance(self.plain.grouped[0], nn.ConvTranspose2d):
             return 2 * height, 2 * width
-        return -(-height // self.plain.every), -(-width // self.plain.every)
+        return -(-height // self.plain.stride_1x1), -(-width // self.plain.stride_1x1)
 
-    def forward(self, x: Tensor, into: Tensor) -> Tensor:
-        """As the plain one's, written ``into`` that."""
-        if self._weights is not None and x.device.type == "cpu" and compiled():
-            return bottleneck(channels_last(x), self._weights, into)
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> ``out``, (B, outputs, h', w')."""
+        if self._weights is not None and x.device.type == "cpu" and has_native():
+            return bottleneck(channels_last(x), self._weights, out)
         plain = self.plain
         grouped = plain.grouped(plain.reduce(x).relu_()).relu_()
-        fetched = x[..., :: plain.every, :: plain.every]
-        return into.copy_(summed(plain.expand, grouped, plain.shortcut(fetched)).relu_())
+        fetched = x[..., :: plain.stride_1x1, :: plain.stride_1x1]
+        return out.copy_(run_and_add(plain.expand, grouped, plain.shortcut(fetched)).relu_())
 
 
-class FastLateral(nn.Module):
-    """:class:`~tweenlet.network.fusion.Lateral`, and a sum after it; some rows at a time."""
+class FusedLateral(nn.Module):
+    """:class:`~tweenlet.network.fusion.Lateral`, and a sum after it, some rows at a time."""
 
     def __init__(self, plain: Lateral):
         super().__init__()
         self.path, self.shortcut = plain.path, plain.shortcut
 
-    def forward(self, x: Tensor, added: Tensor | None = None, into: Tensor | None = None) -> Tensor:
-        """As the plain one's, plus ``added``, written over that, or ``into`` that, and made in its type."""
-        if into is None:
-            into = pixels(x, outputs_of(self.path)) if added is None else added
-        for band in bands(x.shape[2]):
+    def forward(self, x: Tensor, residual: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, h, w) plus ``residual``, in ``out``, by default over that."""
+        if out is None:
+            out = new_image(x, out_channels_of(self.path)) if residual is None else residual
+        for band in row_bands(x.shape[2]):
             rows = (..., band.rows, slice(None))
-            seen = x[:, :, band.seen(2, 2)].to(into.dtype)
-            self.within(seen, band.cut, into[rows], None if added is None else added[rows])
-            del seen  # before the next is made
-        return into
+            source = x[:, :, band.with_halo(2, 2)].to(out.dtype)
+            self.run_band(source, band.halo, out[rows], None if residual is None else residual[rows])
+            del source  # before the next is made
+        return out
 
-    def within(self, x: Tensor, cut: Cut, into: Tensor, added: Tensor | None = None) -> Tensor:
-        """Of rows ``cut`` out of a picture, two fewer there, written ``into`` that."""
+    def run_band(self, x: Tensor, halo: Halo, out: Tensor, residual: Tensor | None = None) -> Tensor:
+        """As :meth:`forward`, for rows with a halo of two; ``out`` is without it."""
         if isinstance(self.shortcut, nn.Identity):
-            own = inner(x, 2, cut)
-            added = own if added is None else added.add_(own)
+            own = crop_rows(x, 2, halo)
+            residual = own if residual is None else residual.add_(own)
         else:
-            added = summed(self.shortcut, inner(x, 1, cut), added, into, cut)
-        return summed(self.path, x, added, into, cut)
+            residual = run_and_add(self.shortcut, crop_rows(x, 1, halo), residual, out, halo)
+        return run_and_add(self.path, x, residual, out, halo)
 
 
-class FastResidual(WholeFrameLayer):
-    """:class:`~tweenlet.network.texture.Residual`, in place."""
+class FusedResidual(WholeFrameLayer):
+    """:class:`~tweenlet.network.texture.Residual`: gate, sum and activation in one pass, in place."""
 
     def __init__(self, plain: Residual):
         super().__init__()
         self.first, self.second, self.shortcut = plain.first, plain.second, plain.shortcut
-        assert isinstance(plain.gate, GateInPlace)
+        assert isinstance(plain.gate, InPlaceGate)
         self.gate = plain.gate.gate
 
     def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
-        """As the plain one's."""
-        made: Tensor = self.second(self.first(x))
-        return scale_shift_act_(made, self.gate.factors(made, tile), residual=self.shortcut(x), slope=0)
+        """(B, inputs, 5, h, w) -> (B, outputs, 5, h / stride, w / stride)."""
+        out: Tensor = self.second(self.first(x))
+        return scale_shift_act_(out, self.gate.factors(out, tile), residual=self.shortcut(x), slope=0)
 
 
-class FastDecoder(nn.Module):
-    """A block of the texture's decoder, and its activation: gate, norm and that in one pass."""
+class FusedTextureDecoder(nn.Module):
+    """A block of the texture branch's decoder: gate, norm and activation in one pass."""
 
     def __init__(self, plain: nn.Module):
         super().__init__()
         assert isinstance(plain, nn.Sequential)
         self.layer, gate, norm = plain
-        assert isinstance(gate, GateInPlace)
+        assert isinstance(gate, InPlaceGate)
         assert isinstance(norm, nn.BatchNorm3d)
         self.gate = gate.gate
-        self.scale, self.shift = affine_of(norm)
+        self.scale, self.shift = batchnorm_scale_shift(norm)
 
-    def forward(self, x: Tensor, beside: Tensor | None = None, tile: Tile | None = None) -> Tensor:
-        """(B, C, T, h, w) -> (B, C', T, h', w'); the channels of ``beside`` follow those of ``x``."""
-        x = self.made(x, beside)
-        return self.activated(x, self.gate.factors(x, tile))
+    def forward(self, x: Tensor, concat_with: Tensor | None = None, tile: Tile | None = None) -> Tensor:
+        """(B, C, T, h, w) -> (B, C', T, h', w'); the channels of ``concat_with`` follow those of ``x``."""
+        x = self.convolve(x, concat_with)
+        return self.scale_and_activate(x, self.gate.factors(x, tile))
 
-    def made(self, x: Tensor, beside: Tensor | None, cut: Cut = WHOLE) -> Tensor:
-        """What its layer makes; of ``x`` cut out of a picture as :class:`~.layers.Winograd` does."""
+    def convolve(self, x: Tensor, concat_with: Tensor | None, halo: Halo = NO_HALO) -> Tensor:
+        """The layer alone; the ``halo`` is as in :class:`~tweenlet.inference.fused.layers.Winograd`."""
         if isinstance(self.layer, Winograd):
-            made: Tensor = self.layer(x, cut=cut, beside=beside)
-            return made
-        return inside(self.layer(x if beside is None else torch.cat((x, beside), 1)), self.layer, cut)
+            out: Tensor = self.layer(x, halo=halo, concat_with=concat_with)
+            return out
+        return crop_halo(
+            self.layer(x if concat_with is None else torch.cat((x, concat_with), 1)), self.layer, halo
+        )
 
-    def activated(self, x: Tensor, factors: Tensor) -> Tensor:
-        """What the layer made, in place: scaled by the gate's ``factors`` and the norm."""
+    def scale_and_activate(self, x: Tensor, factors: Tensor) -> Tensor:
+        """Apply the gate's ``factors`` (B, C, ...), the norm and the activation, in place."""
         return scale_shift_act_(x, factors.flatten(1) * self.scale, self.shift, slope=0.2)
 
 
-class FastFlowDecoder(nn.Module):
-    """:class:`~tweenlet.network.flow.Decoder`, whose layers write beside what they read."""
+class FusedFlowDecoder(nn.Module):
+    """:class:`~tweenlet.network.flow.Decoder`, whose layers write into one tensor, next to their inputs."""
 
     def __init__(self, plain: Decoder):
         super().__init__()
@@ -157,62 +162,62 @@ class FastFlowDecoder(nn.Module):
         self.dense = [layer for layer in plain.dense if isinstance(layer, Winograd)]
         assert len(self.dense) == len(plain.dense)
         for layer in self.dense:
-            layer.after = torch.tensor([0.1])
+            layer.slope_after = torch.tensor([0.1])
 
     def forward(
         self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        """As the plain one's."""
-        known = self.plain.known(first, second, coarser)
-        start = self.outputs - sum(x.shape[1] for x in known)
-        x = pixels(first, self.outputs)
-        torch.cat(known, 1, out=x[:, start:])
+        """Feature maps (B, width, h, w) and (flow, features) of the level below -> those of this level."""
+        inputs = self.plain.inputs(first, second, coarser)
+        start = self.outputs - sum(x.shape[1] for x in inputs)
+        x = new_image(first, self.outputs)
+        torch.cat(inputs, 1, out=x[:, start:])
         for layer, width in zip(self.dense, DENSE, strict=True):
             end, start = start, start - width
-            layer(x[:, end:], into=x[:, start:end])
+            layer(x[:, end:], out=x[:, start:end])
         return self.predict(x), x
 
 
-class FastEncoder(nn.Module):
-    """An encoder of intermediate flow, whose features are written beside the frame."""
+class FusedEncoder(nn.Module):
+    """An encoder of intermediate flow, whose features are written behind the frame."""
 
     def __init__(self, plain: Encoder | HalfSizeEncoder):
         super().__init__()
         self.layers, self.out, self.halves = plain.layers, plain.out, isinstance(plain, HalfSizeEncoder)
-        self.outputs = outputs_of(plain.out)
+        self.outputs = out_channels_of(plain.out)
 
     def forward(self, frame: Tensor) -> Tensor:
-        """As the plain one's, channels_last."""
+        """(B, 3, H, W) -> (B, 3 + outputs, h, w), channels_last, the frame first, at the features' size."""
         x = self.layers(channels_last(frame))
-        beside = avg_pool2(frame) if self.halves else frame
-        joined = pixels(beside, 3 + self.outputs)
-        joined[:, :3] = beside
+        picture = avg_pool2(frame) if self.halves else frame
+        out = new_image(picture, 3 + self.outputs)
+        out[:, :3] = picture
         if isinstance(self.out, Winograd):
-            self.out(x, into=joined[:, 3:])
+            self.out(x, out=out[:, 3:])
         else:
-            joined[:, 3:] = self.out(x)
-        return joined
+            out[:, 3:] = self.out(x)
+        return out
 
 
-class FastResidualHead(nn.Module):
+class FusedResidualHead(nn.Module):
     """:class:`~tweenlet.network.four_frames.ResidualHead`, whose first layer reads two tensors as one."""
 
     def __init__(self, plain: ResidualHead):
         super().__init__()
         self.layers = plain.layers
 
-    def forward(self, fetched: Tensor, known: Tensor) -> Tensor:
-        """As the plain one's."""
+    def forward(self, fetched: Tensor, inputs: Tensor) -> Tensor:
+        """Fetched (B, 24, H/2, W/2), mask and context -> (B, 16, H/2, W/2), added to frame and mask."""
         first, *rest = self.layers.children()
-        x = first(fetched, beside=known)
+        x = first(fetched, concat_with=inputs)
         for layer in rest:
             x = layer(x)
         correction: Tensor = x.float()
         return correction
 
 
-class FastResidualBlock(nn.Module):
-    """:class:`~tweenlet.network.intermediate_flow.ResidualBlock`, in one pass, its scale folded."""
+class FusedResidualBlock(nn.Module):
+    """:class:`~tweenlet.network.intermediate_flow.ResidualBlock` in one pass, its scale folded."""
 
     def __init__(self, plain: ResidualBlock):
         super().__init__()
@@ -224,23 +229,23 @@ class FastResidualBlock(nn.Module):
             layer.bias.data *= plain.scale.data.flatten()
         self.conv = conv
         if isinstance(conv, Winograd):
-            conv.of_sum = torch.tensor([SLOPE])
+            conv.slope_sum = torch.tensor([SLOPE])
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the plain one's."""
+        """(B, C, h, w) -> the same shape."""
         if isinstance(self.conv, Winograd):
             out: Tensor = self.conv(x, x)
             return out
         return F.leaky_relu_(self.conv(x).add_(x), SLOPE)
 
 
-class FastLevel(nn.Module):
-    """:class:`~tweenlet.network.intermediate_flow.Level`, which leaves the channels of a pixel together."""
+class FusedLevel(nn.Module):
+    """:class:`~tweenlet.network.intermediate_flow.Level`, channels_last up to its output."""
 
     def __init__(self, plain: Level):
         super().__init__()
         self.down, self.blocks, (self.up, _) = plain.down, plain.blocks, plain.up
-        layer = self._last()
+        layer = self._last_layer()
         order = torch.arange(layer.out_channels).view(-1, 4).T.flatten()  # pixels of a cell, then channels
         factors = torch.ones(layer.out_channels // 4)
         factors[:4] = plain.scale
@@ -249,25 +254,25 @@ class FastLevel(nn.Module):
         if layer.bias is not None:
             layer.bias.data = layer.bias.data[order] * factors
 
-    def _last(self) -> nn.ConvTranspose2d:
+    def _last_layer(self) -> nn.ConvTranspose2d:
         layer = self.up.layer if isinstance(self.up, Winograd) else self.up
         assert isinstance(layer, nn.ConvTranspose2d)
         return layer
 
-    def keep(self, channels: int) -> None:
-        """Leave out all but the first channels of what it makes; before it is first run."""
-        layer = self._last()
+    def keep_channels(self, channels: int) -> None:
+        """Produce the first ``channels`` only; to be called before the first run."""
+        layer = self._last_layer()
         all_channels = layer.out_channels // 4
-        kept = torch.arange(layer.out_channels).view(4, all_channels)[:, :channels].flatten()
-        layer.weight.data = channels_last(layer.weight.data[:, kept])
+        chosen = torch.arange(layer.out_channels).view(4, all_channels)[:, :channels].flatten()
+        layer.weight.data = channels_last(layer.weight.data[:, chosen])
         if layer.bias is not None:
-            layer.bias.data = layer.bias.data[kept]
+            layer.bias.data = layer.bias.data[chosen]
         layer.out_channels = 4 * channels
         if isinstance(self.up, Winograd):
             self.up.out_channels = 4 * channels
 
     def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
-        """As the plain one's, channels_last."""
+        """As :meth:`tweenlet.network.intermediate_flow.Level.forward`, channels_last."""
         cells = self.up(self.blocks(self.down(inputs))).float().permute(0, 2, 3, 1)
         batch, height, width, channels = cells.shape
         by_row = cells.reshape(batch, height, width, 2, 2, channels // 4).transpose(2, 3)

@@ -1,4 +1,4 @@
-"""Layers for inference: convolutions by oneDNN and by Winograd's method, with what stands around them."""
+"""Layers for inference: convolutions by oneDNN and by Winograd's method, fused with what surrounds them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tweenlet.network.blocks import Gate, Tile, WholeFrameLayer
+from tweenlet.network.blocks import ChannelGate, Tile, WholeFrameLayer
 from tweenlet.ops.cpu import winograd
 from tweenlet.ops.cpu.arena import empty_channels_last
 
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
-Cut: TypeAlias = tuple[bool, bool]
-"""Whether there is more of a picture above and below, so that layers only look at the rows next to that."""
-WHOLE = (False, False)
+Halo: TypeAlias = tuple[bool, bool]
+"""Whether the outermost rows above and below are a halo: layers read them and produce no output there."""
+NO_HALO = (False, False)
 
 
 class Conv3d(nn.Module):
-    """A 3-D convolution by oneDNN, which PyTorch does not ask for one float32 sample: ten times as fast."""
+    """A 3-D convolution by oneDNN, which PyTorch does not use for one float32 sample: ten times as fast."""
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...]
@@ -32,10 +32,10 @@ class Conv3d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C', T', H', W')."""
         if x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn:
-            made: Tensor = torch.ops.aten.mkldnn_convolution(
+            result: Tensor = torch.ops.aten.mkldnn_convolution(
                 x, self.weight, self.bias, self.padding, self.stride, (1, 1, 1), 1
             )
-            return made
+            return result
         return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
 
 
@@ -46,22 +46,22 @@ class Pointwise(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(layer.weight.detach().flatten(1).T.contiguous(), False)
         bias = torch.zeros(layer.out_channels).to(self.weight) if layer.bias is None else layer.bias.detach()
-        self.bias, self.every = nn.Parameter(bias, False), layer.stride[-1]
+        self.bias, self.stride = nn.Parameter(bias, False), layer.stride[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, K, T, H', W'), channels_last."""
-        x = channels_last(x[..., :: self.every, :: self.every])
-        made = empty_channels_last((len(x), len(self.bias), *x.shape[2:]), x.dtype, x.device)
-        rows, into = (t.movedim(1, -1).flatten(0, -2) for t in (x, made))
-        torch.addmm(self.bias, rows, self.weight, out=into)
-        return made
+        x = channels_last(x[..., :: self.stride, :: self.stride])
+        result = empty_channels_last((len(x), len(self.bias), *x.shape[2:]), x.dtype, x.device)
+        rows, out = (t.movedim(1, -1).flatten(0, -2) for t in (x, result))
+        torch.addmm(self.bias, rows, self.weight, out=out)
+        return result
 
 
 Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d"
 
 
-class Abreast(nn.Module):
-    """A convolution of few outputs, for several pixels side by side at once: fuller vectors, fewer reads."""
+class MultiPixelConv(nn.Module):
+    """A convolution of few outputs, for PIXELS neighbouring pixels at once: fuller vectors, fewer reads."""
 
     PIXELS = 4
 
@@ -77,112 +77,128 @@ class Abreast(nn.Module):
         width = x.shape[-1] - self.width + 1
         if width % self.PIXELS:
             x = F.pad(x, (0, -width % self.PIXELS))
-        made = F.conv2d(x, self.weight, self.bias, (1, self.PIXELS))
-        made = made.permute(0, 2, 3, 1).reshape(len(x), made.shape[2], -1, self.outputs)
-        return made[:, :, :width].permute(0, 3, 1, 2)
+        result = F.conv2d(x, self.weight, self.bias, (1, self.PIXELS))
+        result = result.permute(0, 2, 3, 1).reshape(len(x), result.shape[2], -1, self.outputs)
+        return result[:, :, :width].permute(0, 3, 1, 2)
 
 
 class Winograd(nn.Module):
-    """A convolution of 3x3 or 3x3x3, the leaky activations before and after it, and a sum after that.
+    """A 3x3 or 3x3x3 convolution, fused with activations before and after it, a residual, and one after that.
 
-    Of stride 1 or 2, or a transposed one of 4x4 or 3x4x4 that enlarges by 2. On a CPU by Winograd's method,
-    where there is a compiler for it, with its products in the type ``products``.
+    Stride 1 or 2, or transposed, 4x4 or 3x4x4, which upsamples by 2. By Winograd's method on a CPU with
+    native code, multiplying in ``compute_dtype``.
+
+    Attributes:
+        out_dtype: of the result; None = that of the input.
+        slope_before, slope_after: of leaky activations around the convolution, 1 or C numbers; None = none.
+        slope_sum: of the one after the residual is added.
+
     """
 
-    def __init__(self, layer: Layer, products: torch.dtype):
+    def __init__(self, layer: Layer, compute_dtype: torch.dtype):
         super().__init__()
-        self.layer, self.products = layer, products
-        self.makes: torch.dtype | None = None  # what it takes, if not told
-        self.before: Tensor | None = None
-        self.after: Tensor | None = None
-        self.of_sum: Tensor | None = None
-        self.form = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
+        self.layer, self.compute_dtype = layer, compute_dtype
+        self.out_dtype: torch.dtype | None = None
+        self.slope_before: Tensor | None = None
+        self.slope_after: Tensor | None = None
+        self.slope_sum: Tensor | None = None
+        self.memory_format = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
         self.transposed = isinstance(layer, TRANSPOSED)
         self.out_channels = layer.weight.shape[1 if self.transposed else 0]
-        self.apart = layer.dilation[0] if isinstance(layer, nn.Conv2d) else 1
-        self._kernels: winograd.PackedConvolution | None = None
+        self.dilation = layer.dilation[0] if isinstance(layer, nn.Conv2d) else 1
+        self._packed: winograd.PackedConvolution | None = None
 
     def forward(
         self,
         x: Tensor,
-        added: Tensor | None = None,
-        into: Tensor | None = None,
-        cut: Cut = WHOLE,
-        beside: Tensor | None = None,
+        residual: Tensor | None = None,
+        out: Tensor | None = None,
+        halo: Halo = NO_HALO,
+        concat_with: Tensor | None = None,
     ) -> Tensor:
-        """(B, C, H, W) or (B, C, T, H, W) -> (B, K, ...), plus ``added``; written ``into`` that if given.
+        """Convolve.
 
-        Where ``x`` is ``cut`` out, nothing is made of its outermost row (of stride 2: of two above). The
-        channels of ``beside`` follow those of ``x``.
+        Args:
+            x: (B, C, H, W) or (B, C, T, H, W).
+            residual: added to the result, of its shape.
+            out: where the result is written; None = a new tensor.
+            halo: where true, the outermost row of ``x`` (stride 2: two rows above, none below) is only read.
+            concat_with: its channels follow those of ``x``.
+
+        Returns:
+            (B, K, ...), without rows for the halo.
+
         """
-        made = self._convolved(x, self.kernels(), added, into, cut, beside) if self._at_home(x) else None
-        if made is not None:
-            return made if into is None or made is into else into.copy_(made)
-        x = x if beside is None else torch.cat((x, beside), 1)
-        made = self.layer(x if self.before is None else _activated(x, self.before))
-        made = _activated_(inside(made, self.layer, cut), self.after)
-        made = _activated_(made if added is None else made.add_(added), self.of_sum)
-        return made if into is None else into.copy_(made)
+        if self._takes_native(x):
+            result = self._run_native(x, self.pack(), residual, out, halo, concat_with)
+            if result is not None:
+                return result if out is None or result is out else out.copy_(result)
+        x = x if concat_with is None else torch.cat((x, concat_with), 1)
+        result = self.layer(x if self.slope_before is None else _activate(x, self.slope_before))
+        result = _activate_(crop_halo(result, self.layer, halo), self.slope_after)
+        result = _activate_(result if residual is None else result.add_(residual), self.slope_sum)
+        return result if out is None else out.copy_(result)
 
-    def kernels(self) -> winograd.PackedConvolution:
-        """The layer as native code reads it, prepared once."""
-        if self._kernels is None:
-            told = (self.layer.weight, self.layer.bias, self.before, self.after, self.of_sum, self.products)
+    def pack(self) -> winograd.PackedConvolution:
+        """The weights as native code reads them, packed on the first call."""
+        if self._packed is None:
+            slopes = self.slope_before, self.slope_after, self.slope_sum
+            given = (self.layer.weight, self.layer.bias, *slopes, self.compute_dtype)
             if self.transposed:
-                self._kernels = winograd.pack_transposed(*told)
+                self._packed = winograd.pack_transposed(*given)
             else:
-                self._kernels = winograd.pack_convolution(*told, self.layer.stride[-1])
-        return self._kernels
+                self._packed = winograd.pack_convolution(*given, self.layer.stride[-1])
+        return self._packed
 
-    def _convolved(
+    def _run_native(
         self,
         x: Tensor,
-        kernels: winograd.PackedConvolution,
-        added: Tensor | None,
-        into: Tensor | None,
-        cut: Cut,
-        beside: Tensor | None,
+        weights: winograd.PackedConvolution,
+        residual: Tensor | None,
+        out: Tensor | None,
+        halo: Halo,
+        concat_with: Tensor | None,
     ) -> Tensor | None:
-        """In native code; ``into`` that if it can be."""
-        x = self._side_by_side(x)
-        beside = None if beside is None else self._side_by_side(beside)
-        if self.apart == 1:
-            into = into if into is not None and self._side_by_side(into) is into else None
-            if added is not None and into is None:
-                added = added.contiguous(memory_format=self.form)
-            elif added is not None and into is not None and added.stride() != into.stride():
-                added = into.copy_(added)
-            return winograd.convolve(x, kernels, added, into, self.makes, cut, beside)
-        assert cut == WHOLE
-        assert beside is None
-        # a kernel spread over the picture sees pixels that lie as far apart, and each set of them by itself
-        made = empty_channels_last((len(x), kernels.outputs, *x.shape[2:]), x.dtype, x.device)
-        for top in range(min(self.apart, x.shape[2])):
-            for left in range(min(self.apart, x.shape[3])):
-                grid = (..., slice(top, None, self.apart), slice(left, None, self.apart))
-                if winograd.convolve(x[grid], kernels, out=made[grid]) is None:
+        """In native code, written to ``out`` if its layout allows; None where there is no native code."""
+        x = self._channels_adjacent(x)
+        concat_with = None if concat_with is None else self._channels_adjacent(concat_with)
+        if self.dilation == 1:
+            out = out if out is not None and self._channels_adjacent(out) is out else None
+            if residual is not None and out is None:
+                residual = residual.contiguous(memory_format=self.memory_format)
+            elif residual is not None and out is not None and residual.stride() != out.stride():
+                residual = out.copy_(residual)
+            return winograd.convolve(x, weights, residual, out, self.out_dtype, halo, concat_with)
+        assert halo == NO_HALO
+        assert concat_with is None
+        # a dilated convolution is a plain one on each set of pixels that lie that far apart
+        result = empty_channels_last((len(x), weights.outputs, *x.shape[2:]), x.dtype, x.device)
+        for top in range(min(self.dilation, x.shape[2])):
+            for left in range(min(self.dilation, x.shape[3])):
+                grid = (..., slice(top, None, self.dilation), slice(left, None, self.dilation))
+                if winograd.convolve(x[grid], weights, out=result[grid]) is None:
                     return None
-        return made if added is None else made.add_(added)
+        return result if residual is None else result.add_(residual)
 
-    def _side_by_side(self, x: Tensor) -> Tensor:
-        """The same, channels_last."""
-        return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous(memory_format=self.form)
+    def _channels_adjacent(self, x: Tensor) -> Tensor:
+        """The same tensor with the channels of a pixel next to each other, copied only if needed."""
+        return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous(memory_format=self.memory_format)
 
-    def _at_home(self, x: Tensor) -> bool:
-        """Whether the native code takes this."""
+    def _takes_native(self, x: Tensor) -> bool:
+        """Whether native code may take this input."""
         return (
             x.device.type == "cpu"
             and x.dtype == self.layer.weight.dtype
-            and x.dtype in (torch.float32, self.products)
+            and x.dtype in (torch.float32, self.compute_dtype)
             and not torch.is_autocast_enabled("cpu")
             and (x.dim() == 4 or x.shape[0] == 1)
         )
 
 
-class GateInPlace(WholeFrameLayer):
-    """A gate that overwrites what it scales."""
+class InPlaceGate(WholeFrameLayer):
+    """A :class:`~tweenlet.network.blocks.ChannelGate` that overwrites its input."""
 
-    def __init__(self, gate: Gate):
+    def __init__(self, gate: ChannelGate):
         super().__init__()
         self.gate = gate
 
@@ -191,77 +207,77 @@ class GateInPlace(WholeFrameLayer):
         return x.mul_(self.gate.factors(x, tile))
 
 
-def _activated(x: Tensor, slope: Tensor) -> Tensor:
+def _activate(x: Tensor, slope: Tensor) -> Tensor:
     if slope.numel() > 1:
         return F.prelu(x, slope.to(x))
     return F.leaky_relu(x, slope.item())
 
 
-def _activated_(x: Tensor, slope: Tensor | None) -> Tensor:
+def _activate_(x: Tensor, slope: Tensor | None) -> Tensor:
     """In place, where that can be."""
     if slope is None:
         return x
     return F.leaky_relu_(x, slope.item()) if slope.numel() == 1 else F.prelu(x, slope.to(x))
 
 
-def summed(
+def run_and_add(
     layers: nn.Module,
     x: Tensor,
-    added: Tensor | None = None,
-    into: Tensor | None = None,
-    cut: Cut = WHOLE,
+    residual: Tensor | None = None,
+    out: Tensor | None = None,
+    halo: Halo = NO_HALO,
 ) -> Tensor:
-    """What ``layers`` make of ``x``, plus ``added``; written ``into`` that, or over what is added.
+    """Run ``layers`` on ``x`` and add ``residual``, written to ``out``, or over ``residual`` without it.
 
-    Where ``x`` is ``cut`` out, each layer only looks at the rows next to that.
+    Each layer takes one row of the ``halo``, as :class:`Winograd` does.
     """
-    into = added if into is None else into
+    out = residual if out is None else out
     *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
     for layer in first:
-        x = layer(x, cut=cut) if isinstance(layer, Winograd) else inside(layer(x), layer, cut)
+        x = layer(x, halo=halo) if isinstance(layer, Winograd) else crop_halo(layer(x), layer, halo)
     if isinstance(last, Winograd):
-        made: Tensor = last(x, added, into, cut)
-        return made
-    made = inside(last(x), last, cut)
-    if into is None:
-        return made
-    return into.copy_(made) if added is None else torch.add(made, added, out=into)
+        result: Tensor = last(x, residual, out, halo)
+        return result
+    result = crop_halo(last(x), last, halo)
+    if out is None:
+        return result
+    return out.copy_(result) if residual is None else torch.add(result, residual, out=out)
 
 
-def outputs_of(layers: nn.Module) -> int:
-    """Channels that a layer makes, or the last of several."""
+def out_channels_of(layers: nn.Module) -> int:
+    """Output channels of a layer, or of the last of several."""
     last = layers[-1] if isinstance(layers, nn.Sequential) else layers
     assert isinstance(last, Winograd | nn.Conv2d)
     return last.out_channels
 
 
-def inside(made: Tensor, layer: nn.Module, cut: Cut) -> Tensor:
-    """Without the rows that a layer made as if there were nothing where its input was cut."""
+def crop_halo(x: Tensor, layer: nn.Module, halo: Halo) -> Tensor:
+    """Drop the output rows that a layer padded with zeros where there is a halo."""
     if not isinstance(layer, (nn.Conv2d, Conv3d, *TRANSPOSED)) or layer.weight.shape[-2] == 1:
-        return made
-    above, below = cut
+        return x
+    above, below = halo
     if isinstance(layer, TRANSPOSED):
-        return made[..., 2 * above : made.shape[-2] - 2 * below, :]
-    return made[..., above : made.shape[-2] - (below and layer.stride[-1] == 1), :]
+        return x[..., 2 * above : x.shape[-2] - 2 * below, :]
+    return x[..., above : x.shape[-2] - (below and layer.stride[-1] == 1), :]
 
 
-def pixels(like: Tensor, channels: int, height: int | None = None, width: int | None = None) -> Tensor:
-    """A picture (B, C, H, W), nothing in it yet, of the size of another if not told: channels last."""
+def new_image(like: Tensor, channels: int, height: int | None = None, width: int | None = None) -> Tensor:
+    """An uninitialised image (B, channels, height, width), channels_last, sized as ``like`` by default."""
     batch, _, *size = like.shape
-    height, width = (own if told is None else told for own, told in zip(size, (height, width), strict=True))
-    return empty_channels_last((batch, channels, height, width), like.dtype, like.device)
+    shape = (batch, channels, size[0] if height is None else height, size[1] if width is None else width)
+    return empty_channels_last(shape, like.dtype, like.device)
 
 
 def channels_last(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """(B, C, ...), channels_last, in ``dtype`` if told; itself where it is so."""
+    """(B, C, ...) channels_last in ``dtype``, by default its own; the same tensor where it already is."""
     dtype = dtype or x.dtype
     if x.dtype == dtype and x.movedim(1, -1).is_contiguous():
         return x
     return empty_channels_last(x.shape, dtype, x.device).copy_(x)
 
 
-def affine_of(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
-    """By what a norm multiplies in evaluation mode, and what it adds then, for each channel."""
+def batchnorm_scale_shift(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    """Per-channel scale and shift of a batch norm in eval mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()

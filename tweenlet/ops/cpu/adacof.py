@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 from tweenlet.ops.adacof import MAX_CHANNELS
 from tweenlet.ops.cpu.bindings import Strided, Taps
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def adacof_forward(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
     """As :func:`tweenlet.ops.adacof.adacof_forward`."""
     out = torch.empty_like(frame)
     taps = _pack(frame, (weight, rows, columns), dilation)
-    loaded().adacof_forward(taps, Strided(out, *out.stride()), torch.get_num_threads())
+    require_library().adacof_forward(taps, Strided(out, *out.stride()), torch.get_num_threads())
     return out
 
 
@@ -29,7 +29,7 @@ def adacof_backward(
     gradients = [torch.empty(x.shape) for x in for_taps]
     packed = _pack(frame, taps, dilation)
     threads = torch.get_num_threads()
-    loaded().adacof_backward(packed, Strided(gradient, *gradient.stride()), *gradients, threads)
+    require_library().adacof_backward(packed, Strided(gradient, *gradient.stride()), *gradients, threads)
     for whole, part in zip(for_taps, gradients, strict=True):
         whole.copy_(part)
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from tweenlet.ops.cpu.arena import empty_channels_last
 from tweenlet.ops.cpu.bindings import Bottleneck, Image
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 from tweenlet.ops.cpu.packing import pack_weights, pad_channels, vector_lanes
-from tweenlet.ops.dispatch import compiled
+from tweenlet.ops.dispatch import has_native
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 MAX_GROUP = 16
@@ -83,7 +83,7 @@ def pack_bottleneck(
     The 1x1 products are made in the layers' own type, float32 or bfloat16; all else is float32.
     """
     dtype = reduce.weight.dtype
-    if reduce.weight.device.type != "cpu" or not compiled(dtype):
+    if reduce.weight.device.type != "cpu" or not has_native(dtype):
         return None
     group, up = grouped.in_channels // grouped.groups, isinstance(grouped, nn.ConvTranspose2d)
     if not (
@@ -188,7 +188,7 @@ def bottleneck(x: Tensor, weights: PackedBottleneck, out: Tensor | None = None) 
     )
     for source, target in zip(x, out, strict=True):
         images = (Image(t, t.stride(1), t.stride(2)) for t in (source, target))
-        loaded().bottleneck(packed, *images, height, width, torch.get_num_threads())
+        require_library().bottleneck(packed, *images, height, width, torch.get_num_threads())
     return out
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tweenlet.ops.correlation import MATCHES
 from tweenlet.ops.cpu.bindings import Strided
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -15,5 +15,5 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     batch, channels, height, width = first.shape
     volume = first.new_empty(batch, height, width, MATCHES)
     maps = (Strided(x, *x.stride()) for x in (first, second))
-    loaded().correlation(*maps, volume, batch, channels, height, width, torch.get_num_threads())
+    require_library().correlation(*maps, volume, batch, channels, height, width, torch.get_num_threads())
     return volume.permute(0, 3, 1, 2)

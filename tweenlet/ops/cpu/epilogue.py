@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def scale_shift_act_(
@@ -20,5 +20,5 @@ def scale_shift_act_(
     scale = scale.float().reshape(channels).contiguous()
     shift = torch.zeros_like(scale) if shift is None else shift.float().reshape(channels).contiguous()
     sizes = (x.numel() // channels, channels, torch.get_num_threads())
-    loaded().scale_shift_act(x.dtype == torch.bfloat16, x, scale, shift, residual, slope, *sizes)
+    require_library().scale_shift_act(x.dtype == torch.bfloat16, x, scale, shift, residual, slope, *sizes)
     return x

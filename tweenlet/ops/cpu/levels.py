@@ -1,4 +1,4 @@
-"""What a level of an intermediate-flow network sees, in C (csrc/levels.c), channels_last."""
+"""Inputs of a level of an intermediate-flow network, in C (csrc/levels.c), channels_last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tweenlet.ops.cpu.arena import empty_channels_last
 from tweenlet.ops.cpu.bindings import Estimate, array
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def level_inputs(
@@ -18,18 +18,18 @@ def level_inputs(
 ) -> tuple[Tensor, Tensor]:
     """As :func:`tweenlet.ops.levels.level_inputs`."""
     batch, channels, height, width = before.shape
-    known, before, after = estimate.shape[1], _pixels(before), _pixels(after)
+    known_channels, before, after = estimate.shape[1], _pixels(before), _pixels(after)
     estimate = _pixels(torch.cat((estimate, *more), 1) if more else estimate)
-    beside = estimate.shape[1] - known
-    size = (height, width)
-    outputs = 2 * channels + 1 + known + beside
+    more_channels = estimate.shape[1] - known_channels
+    size, threads = (height, width), torch.get_num_threads()
+    outputs = 2 * channels + 1 + known_channels + more_channels
     inputs, flows = (
         empty_channels_last((batch, count, *size), before.dtype, before.device) for count in (outputs, 4)
     )
     for k, time in enumerate(times.flatten().tolist()):
-        loaded().level_inputs(
+        require_library().level_inputs(
             *(before[k], after[k], estimate[k], inputs[k], flows[k], time),
-            *(channels, known, beside, height, width, factor, scale, torch.get_num_threads()),
+            *(channels, known_channels, more_channels, height, width, factor, scale, threads),
         )
     return inputs, flows
 
@@ -39,14 +39,14 @@ def pooled_level_inputs(
 ) -> Tensor:
     """As :func:`tweenlet.ops.levels.pooled_level_inputs`, channels_last."""
     batch, channels, height, width = before.shape
-    before, after, known = _pixels(before), _pixels(after), estimates[-1].shape[1]
+    before, after, known_channels = _pixels(before), _pixels(after), estimates[-1].shape[1]
     estimates = [_pixels(estimate) for estimate in estimates]
-    shape = (batch, 2 * channels + 1 + known, height // scale, width // scale)
+    shape = (batch, 2 * channels + 1 + known_channels, height // scale, width // scale)
     inputs = empty_channels_last(shape, before.dtype, before.device)
     for k, time in enumerate(times.flatten().tolist()):
-        loaded().pooled_level_inputs(
+        require_library().pooled_level_inputs(
             *(before[k], after[k], _of_sample(estimates, k, height), len(estimates), inputs[k], time),
-            *(channels, known, height, width, scale, torch.get_num_threads()),
+            *(channels, known_channels, height, width, scale, torch.get_num_threads()),
         )
     return inputs
 
@@ -57,7 +57,7 @@ def merge_warped(before: Tensor, after: Tensor, estimates: Sequence[Tensor]) -> 
     before, after, estimates = _pixels(before), _pixels(after), [_pixels(x) for x in estimates]
     frame = before.new_empty(batch, 3, height, width)
     for k in range(batch):
-        loaded().merge_warped(
+        require_library().merge_warped(
             *(before[k], after[k], _of_sample(estimates, k, height), len(estimates), frame[k]),
             *(channels, height, width, torch.get_num_threads()),
         )

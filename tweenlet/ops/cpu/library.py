@@ -1,11 +1,11 @@
-"""Native: C for the inner loops that PyTorch has no fast way of, compiled once for this machine.
+"""Native code: inner loops in C that PyTorch has no fast form of, compiled once for this machine.
 
     csrc/*.c -- the machine's cc --> cache/native-FINGERPRINT.so -- bindings --> library()
 
-The code is plain C with GCC's vectors, which GCC and Clang compile for any processor. Where there is no
-compiler that works, or TWEENLET_NATIVE=0 is set, there is no library and PyTorch does the work: the same
-results, but slower. Threads are those of the OpenMP that PyTorch has already started, where it can be told
-and the compiler's code runs on it: two pools may wait for each other.
+Plain C with GCC's vector extensions, which GCC and Clang compile for any processor. Without a working
+compiler, or with TWEENLET_NATIVE=0, there is no library and PyTorch does the work: the same results, but
+slower. Threads are those of the OpenMP that PyTorch has loaded, if it is found and the compiler's code runs
+on it: two pools may wait for each other.
 """
 
 from __future__ import annotations
@@ -37,46 +37,46 @@ FLAGS = (
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
 )
 TUNED = (("-march=native",), ("-mcpu=native",), ())
-"""For this machine's processor: not every compiler knows the first, or any."""
+"""Flags for this machine's processor, tried in order: not every compiler knows the first, or any."""
 PIXELS = 2**13
-"""Of a picture, for each of the threads that share it."""
+"""Pixels of an image per thread, at least."""
 DIGEST = hashlib.sha256().digest_size
 
 
 @cache
 def library() -> Library | None:
-    """The compiled code; None where TWEENLET_NATIVE=0, or, with one warning, where it cannot be had."""
+    """The compiled code; None with TWEENLET_NATIVE=0, or, with one warning, if it cannot be built."""
     if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix":
         return None
     try:
         return _load()
-    except Exception as error:  # whatever a compiler, a disk or a processor can do: PyTorch is there
+    except Exception as error:  # whatever a compiler or a disk can do: PyTorch is there
         warnings.warn(f"no native code, so PyTorch does its work, slower: {_reason(error)}", stacklevel=2)
         return None
 
 
 def _load() -> Library:
-    """The compiled code, from the cache if it is there and sound. Any error where it cannot be had."""
+    """The compiled code, from the cache if it is there and intact; any error where it cannot be built."""
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if shutil.which(compiler[0]) is None:
         raise FileNotFoundError(f"there is no C compiler called {compiler[0]}")
     name = f"native-{_fingerprint(compiler)}.so"
-    made = cached_file(name)
-    if made is None or not _whole(made):
-        made = cache_folder() / name
-        compile_to(made, compiler)
-    return Library(made)
+    path = cached_file(name)
+    if path is None or not _is_intact(path):
+        path = cache_folder() / name
+        compile_to(path, compiler)
+    return Library(path)
 
 
 def _reason(error: Exception) -> str:
-    """The line that tells most: of what a compiler said the first one with an error in it."""
-    said = error.stdout if isinstance(error, subprocess.CalledProcessError) else None
-    lines = said.decode(errors="replace").split("\n") if said else [str(error) or type(error).__name__]
+    """One line of an error: of a compiler's output the first with "error" in it."""
+    output = error.stdout if isinstance(error, subprocess.CalledProcessError) else None
+    lines = output.decode(errors="replace").split("\n") if output else [str(error) or type(error).__name__]
     return next((line for line in lines if "error" in line), lines[0]).strip()
 
 
-def loaded() -> Library:
-    """The compiled code, for kernels, which run only where it is there. RuntimeError elsewhere."""
+def require_library() -> Library:
+    """The compiled code, for kernels, which are chosen only where it exists. RuntimeError elsewhere."""
     compiled = library()
     if compiled is None:
         raise RuntimeError("expected native code, but there is none")
@@ -84,57 +84,57 @@ def loaded() -> Library:
 
 
 def threads_for(pixels: int) -> int:
-    """How many threads a picture of so many pixels is worth: one that is woken takes 50 microseconds."""
+    """Threads worth using for so many pixels: waking one takes 50 microseconds."""
     return max(1, min(torch.get_num_threads(), pixels // PIXELS))
 
 
 def describe() -> str:
-    """Whether there is native code, for people."""
+    """Whether there is native code, in words."""
     return "no native code" if library() is None else "native code"
 
 
-def compile_to(made: Path, compiler: Sequence[str]) -> None:
-    """Write the library. CalledProcessError, with what the compiler said, where it cannot be compiled."""
-    work = Partial(made.with_name(f"{made.stem}.objects"), folder=True, shared=True)
+def compile_to(path: Path, compiler: Sequence[str]) -> None:
+    """Compile the library to ``path``. CalledProcessError, with the compiler's output, where that fails."""
+    work = Partial(path.with_name(f"{path.stem}.objects"), folder=True, shared=True)
     try:
         content = _compile(work.path, compiler).read_bytes()
     finally:
         work.discard()
-    write_bytes_atomically(made, content + hashlib.sha256(content).digest(), shared=True)
+    write_bytes_atomically(path, content + hashlib.sha256(content).digest(), shared=True)
 
 
 def _compile(work: Path, compiler: Sequence[str]) -> Path:
-    """The library, in a folder of its own, where the compiler may leave what it likes."""
+    """Compile in a folder ``work``, where the compiler may leave other files; returns the library."""
     objects = {source: str(work / f"{source.stem}.o") for source in SOURCES}
 
     def compiled(source: Path) -> None:
-        told = ("-c", str(source), "-o", objects[source])
-        _run(*((*compiler, *FLAGS, *tuned, *told) for tuned in TUNED))
+        arguments = ("-c", str(source), "-o", objects[source])
+        _run(*((*compiler, *FLAGS, *tuned, *arguments) for tuned in TUNED))
 
     with ThreadPoolExecutor(os.cpu_count()) as together:
         list(together.map(compiled, SOURCES))
     library = work / "library"
     link = (*compiler, "-shared", *objects.values(), "-lm", "-o", str(library))
-    # what Clang makes does not run on GCC's OpenMP
+    # code from Clang does not run on GCC's OpenMP
     _run(*((*link, "-Wl,-z,defs", theirs) for theirs in _openmp()), (*link, "-fopenmp"))
     return library
 
 
-def _whole(made: Path) -> bool:
-    """Whether the library is there as it was written: to load the half of one would end the process."""
-    content = made.read_bytes() if made.is_file() else b""
+def _is_intact(path: Path) -> bool:
+    """Whether the file is there as it was written: loading half a library would end the process."""
+    content = path.read_bytes() if path.is_file() else b""
     return hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
 
 
 def _run(*commands: Sequence[str], limit: float = 300) -> bytes:
-    """What the first command that succeeds says. CalledProcessError, of the last, where none does.
+    """The output of the first command that succeeds. CalledProcessError, of the last, where none does.
 
-    TimeoutExpired, with all that was started ended, where one takes longer than ``limit`` seconds.
+    TimeoutExpired, with its process group killed, where one takes longer than ``limit`` seconds.
     """
     for command in commands:
-        with tempfile.TemporaryFile() as said:  # no pipe, which something left in the background would hold
+        with tempfile.TemporaryFile() as output:  # a pipe may be held open by a child
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
             try:
                 code = process.wait(limit)
@@ -142,15 +142,15 @@ def _run(*commands: Sequence[str], limit: float = 300) -> bytes:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
-            said.seek(0)
-            words = said.read()
+            output.seek(0)
+            words = output.read()
         if code == 0:
             return words
     raise subprocess.CalledProcessError(code, command, words)
 
 
 def _openmp() -> tuple[str, ...]:
-    """The OpenMP that PyTorch has loaded, under the name that it has there."""
+    """Path of the OpenMP library that PyTorch has loaded, if it is GCC's."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
@@ -159,14 +159,16 @@ def _openmp() -> tuple[str, ...]:
 
 
 def _fingerprint(compiler: Sequence[str]) -> str:
-    """Of all that the library depends on: the code, how it is compiled, by what, for which processor."""
-    told = hashlib.sha256("\n".join((*compiler, *FLAGS, *_openmp(), platform.machine())).encode())
-    told.update(_run([*compiler, "--version"], limit=20))
+    """Digest of all that the library depends on: the code, flags, compiler and processor."""
+    digest = hashlib.sha256("\n".join((*compiler, *FLAGS, *_openmp(), platform.machine())).encode())
+    digest.update(_run([*compiler, "--version"], limit=20))
     for source in (*SOURCES, *HEADERS):
-        told.update(source.read_bytes())
+        digest.update(source.read_bytes())
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        told.update("\n".join(x for x in lines if x.startswith(("model name", "flags", "Features"))).encode())
+        digest.update(
+            "\n".join(x for x in lines if x.startswith(("model name", "flags", "Features"))).encode()
+        )
     except OSError:
-        told.update(platform.processor().encode())
-    return told.hexdigest()[:16]
+        digest.update(platform.processor().encode())
+    return digest.hexdigest()[:16]

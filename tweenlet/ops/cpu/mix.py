@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tweenlet.ops.cpu.arena import empty_channels_last
 from tweenlet.ops.cpu.bindings import for_each_sample
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
     fetched = empty_channels_last((batch, 24, height // 2, width // 2), before.dtype, before.device)
     samples = (before.contiguous(), after.contiguous(), flows, fetched)
     strides = (flows.stride(2), flows.stride(3), flows.stride(1))
-    for_each_sample(loaded().fetch_both, samples, *strides, height, width, torch.get_num_threads())
+    for_each_sample(require_library().fetch_both, samples, *strides, height, width, torch.get_num_threads())
     return fetched
 
 
@@ -32,7 +32,7 @@ def mix(
         more = None
         if correction is not None:
             more = correction[k].permute(1, 2, 0).contiguous().permute(2, 0, 1)
-        loaded().mix(
+        require_library().mix(
             *(before[k], after[k], fetched[k], mask[k], more, still[k], frame[k]),
             *(mask.stride(2), mask.stride(3), height, width, torch.get_num_threads()),
         )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.ops.cpu.bindings import for_each_sample
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 from tweenlet.ops.overlay import BLOCK, NOISE, SHADE, SHAPE
 
 
@@ -17,5 +17,5 @@ def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Ten
     changes = frames.new_empty(batch, 3, height // BLOCK, width // BLOCK)
     samples = (frames.contiguous(), duplicates.int().contiguous(), persistence, changes)
     settings = (height, width, NOISE, *SHAPE, *SHADE, torch.get_num_threads())
-    for_each_sample(loaded().static_overlay, samples, *settings)
+    for_each_sample(require_library().static_overlay, samples, *settings)
     return persistence, changes

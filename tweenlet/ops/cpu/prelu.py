@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def prelu_backward(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -17,5 +17,5 @@ def prelu_backward(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor, 
     for_slopes = x.new_zeros(threads, channels, dtype=torch.float64)
     tensors = (gradient, x, slopes, for_x, for_slopes)
     sizes = (x.numel() // channels, channels, threads)
-    loaded().prelu_backward(x.dtype == torch.bfloat16, *tensors, *sizes)
+    require_library().prelu_backward(x.dtype == torch.bfloat16, *tensors, *sizes)
     return for_x, for_slopes.sum(0 if len(slope) > 1 else None)

@@ -9,25 +9,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet.ops.cpu.arena import empty, empty_channels_last
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def downsample(frame: Tensor, kernel: Tensor) -> Tensor:
     """As :func:`tweenlet.ops.resample.downsample`: the blur and the mean are one kernel of 6x6."""
     square = F.pad(kernel.reshape(-1, 1, 5, 5), (1, 1, 1, 1))
     blur_and_mean = F.avg_pool2d(square, 2, 1).flatten(1)
-    return _resize(frame, loaded().downsample, blur_and_mean, [side // 2 for side in frame.shape[2:]])
+    return _resize(
+        frame, require_library().downsample, blur_and_mean, [side // 2 for side in frame.shape[2:]]
+    )
 
 
 def upsample_8tap(frame: Tensor, taps: Tensor) -> Tensor:
     """As :func:`tweenlet.ops.resample.upsample_8tap`."""
-    return _resize(frame, loaded().upsample_8tap, taps.reshape(-1, 8), [2 * side for side in frame.shape[2:]])
+    return _resize(
+        frame, require_library().upsample_8tap, taps.reshape(-1, 8), [2 * side for side in frame.shape[2:]]
+    )
 
 
 def avg_pool2(x: Tensor) -> Tensor:
     """As :func:`tweenlet.ops.resample.avg_pool2`."""
     pooled = x.new_empty(*x.shape[:2], *(-(-side // 2) for side in x.shape[2:]))
-    loaded().avg_pool2(x, pooled, x.shape[0] * x.shape[1], *x.shape[2:], torch.get_num_threads())
+    require_library().avg_pool2(x, pooled, x.shape[0] * x.shape[1], *x.shape[2:], torch.get_num_threads())
     return pooled
 
 
@@ -36,7 +40,7 @@ def upsample_rows(x: Tensor, start: int, end: int) -> Tensor:
     batch, channels, height, width = x.shape
     rows = empty_channels_last((batch, channels, end - start, 2 * width), x.dtype, x.device)
     sizes = (batch, height, width, channels, start, end, torch.get_num_threads())
-    loaded().upsample_rows(x.dtype == torch.bfloat16, x, rows, *sizes)
+    require_library().upsample_rows(x.dtype == torch.bfloat16, x, rows, *sizes)
     return rows
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.ops.cpu.bindings import for_each_sample
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 
 
 def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
@@ -19,7 +19,7 @@ def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
     flow = flow if flow.stride(2) == width * flow.stride(3) else flow.contiguous()
     strides = (source.stride(3), warped.stride(3), flow.stride(3), flow.stride(1))
     settings = (channels_last, *strides, channels, height, width, torch.get_num_threads())
-    for_each_sample(loaded().backwarp, (source, flow, warped), *settings)
+    for_each_sample(require_library().backwarp, (source, flow, warped), *settings)
     return warped if out is None or fits else out.copy_(warped)
 
 

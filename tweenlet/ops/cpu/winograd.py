@@ -2,7 +2,7 @@
 
     layer's weight --> PackedConvolution --+
                                            v
-    x, activated before --------------> convolve --> + bias --> activated after --> + residual
+    x --> activation before ----------> convolve --> + bias --> activation after --> + residual
 
 4x4 output pixels of a 3x3 convolution are 36 products instead of 144, of sums of 6x6 input pixels with sums
 of the kernel: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. The 2x2
@@ -21,78 +21,90 @@ from torch.nn import functional as F
 
 from tweenlet.ops.cpu.arena import empty, empty_channels_last
 from tweenlet.ops.cpu.bindings import Convolution, Input, Layout, array
-from tweenlet.ops.cpu.library import loaded
+from tweenlet.ops.cpu.library import require_library
 from tweenlet.ops.cpu.packing import pack_weights, pad_channels, vector_lanes
-from tweenlet.ops.dispatch import compiled
+from tweenlet.ops.dispatch import has_native
 
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
-"""Where the polynomials are evaluated, beside infinity."""
+"""Points at which the polynomials are evaluated, besides infinity."""
 
 
 @dataclass(frozen=True)
 class PackedConvolution:
-    """The weights of a layer as the native code reads them."""
+    """The weights of a layer as native code reads them."""
 
     inputs: int
     outputs: int
     taps: int
-    """Slices of the layer's reach in time: 1 or 3."""
+    """Size of the kernel in time: 1 or 3."""
     tile: int
-    """Output pixels of a tile, a side."""
+    """Side of a tile in output pixels."""
     enlarge: int
-    """How many times larger the outputs are, 1 or 2."""
+    """Factor of a transposed convolution, 1 or 2."""
     shrink: int
-    """How many times smaller."""
+    """Stride, 1 or 2."""
     points: Tensor
-    """The weights' products with the points."""
+    """The weights in the Winograd domain."""
     bias: Tensor
-    before: Tensor | None
-    """By how much inputs below zero are multiplied first, for each channel; None = not at all."""
-    after: Tensor | None
-    """The same for the outputs, before a residual is added."""
-    of_sum: Tensor | None
-    """The same for the outputs, after it is added."""
+    slope_before: Tensor | None
+    """Slopes (C,) of a leaky activation of the inputs; None = no activation."""
+    slope_after: Tensor | None
+    """Slopes (K,) of one of the outputs, before a residual is added."""
+    slope_sum: Tensor | None
+    """Slopes (K,) of one after it is added."""
 
 
 def pack_convolution(
     weight: Tensor,
     bias: Tensor | None,
-    before: Tensor | None = None,
-    after: Tensor | None = None,
-    of_sum: Tensor | None = None,
+    slope_before: Tensor | None = None,
+    slope_after: Tensor | None = None,
+    slope_sum: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
     stride: int = 1,
 ) -> PackedConvolution:
-    """Prepare a layer of ``weight`` (K, C, 3, 3) or (K, C, 3, 3, 3) and ``bias`` (K,), padded by one pixel.
+    """Pack a convolution, padded by one pixel.
 
-    ``stride`` is that in space, 1 or 2: of stride 2 it is a convolution with 2x2 cells of 2x2 pixels each.
+    Args:
+        weight: (K, C, 3, 3) or (K, C, 3, 3, 3).
+        bias: (K,), or None.
+        slope_before: Of a leaky activation of the inputs, (1,) or (C,); None = no activation.
+        slope_after: Of one of the outputs, before a residual is added, (1,) or (K,), or None.
+        slope_sum: Of one after it is added, likewise.
+        dtype: Of the products: float32, or bfloat16 where :func:`~tweenlet.ops.dispatch.has_native` says so.
+            Their sums are float32.
+        stride: In space, 1 or 2. Stride 2 is computed as a convolution over cells of 2x2 pixels.
 
-    ``before`` and ``after`` are the slopes of leaky activations, of one number or one for each channel;
-    ``of_sum`` is that of one after something is added. The
-    products are made in ``dtype``, which :func:`~tweenlet.ops.dispatch.compiled` knows;
-    their sums are float32.
     """
     outputs, inputs = weight.shape[:2]
     by_slice = weight.reshape(1, outputs, inputs, -1, 3, 3)
     if stride == 2:
         of_cells = F.pad(by_slice, (1, 0, 1, 0)).reshape(1, outputs, inputs, -1, 2, 2, 2, 2)
         by_slice = of_cells.permute(0, 1, 5, 7, 2, 3, 4, 6).flatten(2, 4)  # (1, K, 4 C, T, 2, 2)
-        return _pack(by_slice, bias, before, after, of_sum, dtype, shrink=2)
-    return _pack(by_slice, bias, before, after, of_sum, dtype)
+        return _pack(by_slice, bias, slope_before, slope_after, slope_sum, dtype, shrink=2)
+    return _pack(by_slice, bias, slope_before, slope_after, slope_sum, dtype)
 
 
 def pack_transposed(
     weight: Tensor,
     bias: Tensor | None,
-    before: Tensor | None = None,
-    after: Tensor | None = None,
-    of_sum: Tensor | None = None,
+    slope_before: Tensor | None = None,
+    slope_after: Tensor | None = None,
+    slope_sum: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> PackedConvolution:
-    """The same for a transposed layer of ``weight`` (C, K, 4, 4) or (C, K, 3, 4, 4) that enlarges by 2.
+    """Pack a transposed convolution, of stride 2 and padding 1 in space, 1 and 1 in time.
 
-    Its stride is 2 and its padding 1 in space, 1 and 1 in time. Each of the four output pixels that an input
-    pixel becomes is a convolution with 2x2 of the 4x4.
+    Each of the four output pixels of an input pixel is a convolution with 2x2 taps of the 4x4.
+
+    Args:
+        weight: (C, K, 4, 4) or (C, K, 3, 4, 4).
+        bias: As in :func:`pack_convolution`, like the other arguments.
+        slope_before: Likewise.
+        slope_after: Likewise.
+        slope_sum: Likewise.
+        dtype: Likewise.
+
     """
     inputs, outputs = weight.shape[:2]
     by_slice = weight.reshape(inputs, outputs, -1, 4, 4).transpose(0, 1).flip(2)
@@ -100,15 +112,15 @@ def pack_transposed(
     for y in (0, 1):
         for x in (0, 1):
             parts.append(by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]])  # of pixels y - 1 and y
-    return _pack(torch.stack(parts), bias, before, after, of_sum, dtype, enlarge=2)
+    return _pack(torch.stack(parts), bias, slope_before, slope_after, slope_sum, dtype, enlarge=2)
 
 
 def _pack(
     weight: Tensor,
     bias: Tensor | None,
-    before: Tensor | None,
-    after: Tensor | None,
-    of_sum: Tensor | None,
+    slope_before: Tensor | None,
+    slope_after: Tensor | None,
+    slope_sum: Tensor | None,
     dtype: torch.dtype,
     enlarge: int = 1,
     shrink: int = 1,
@@ -120,7 +132,7 @@ def _pack(
         + [[*[0.0] * (size - 1), 1.0]],
         dtype=torch.float64,
     )
-    # a row of points at a time, and the result in the arena: what lies between leaves no holes
+    # row by row of points, and the result in the arena: temporaries leave no holes
     by_row = []
     for row in matrix:
         points = torch.einsum("y,bx,ekctyx->btcek", row, matrix, weight.double().cpu())
@@ -136,9 +148,9 @@ def _pack(
         shrink,
         points,
         pad_channels(torch.zeros(outputs) if bias is None else bias, outputs),
-        None if before is None else pad_channels(before, inputs // shrink**2),
-        None if after is None else pad_channels(after, outputs),
-        None if of_sum is None else pad_channels(of_sum, outputs),
+        None if slope_before is None else pad_channels(slope_before, inputs // shrink**2),
+        None if slope_after is None else pad_channels(slope_after, outputs),
+        None if slope_sum is None else pad_channels(slope_sum, outputs),
     )
 
 
@@ -154,12 +166,12 @@ def convolve(
     """Convolve ``x`` by the packed ``weights``; no gradient.
 
     Args:
-        x: (B, C, H, W) or (1, C, T, H, W) on a CPU, channels_last; it may be a view of every so many pixels
-            and of some of their channels. float32 or, where the products are, bfloat16.
-        weights: Of the layer, whose outputs are K.
-        residual: What is added, like the result in memory.
-        out: Where the result is written, such a view as ``x``.
-        dtype: Of the result where there is no ``out``; that of ``x`` by default.
+        x: (B, C, H, W) or (1, C, T, H, W) on a CPU, channels_last, perhaps a strided view of pixels or of
+            some channels. float32, or bfloat16 where the products are.
+        weights: Of the layer, with K outputs.
+        residual: Added to the result, of its shape and strides.
+        out: Where the result is written, a view as ``x`` may be.
+        dtype: Of the result without ``out``; None = that of ``x``.
         crop_halo: Whether ``x`` is cut out of an image above and below. Its first and last row are then only
             read, instead of zeros around them, and produce no output (of stride 2: its first two; where it
             is cut below, it has an even number of rows).
@@ -173,7 +185,7 @@ def convolve(
         MemoryError: There is not enough memory.
 
     """
-    if not compiled():
+    if not has_native():
         return None
     above, below = weights.shrink * crop_halo[0], int(crop_halo[1] and weights.shrink == 1)
     sources = [
@@ -208,12 +220,14 @@ def convolve(
     )
     layer = Convolution(
         *(*numbers, weights.enlarge, weights.shrink, weights.points, weights.bias),
-        *(weights.before, weights.after, weights.of_sum),
+        *(weights.slope_before, weights.slope_after, weights.slope_sum),
     )
     inputs = array(Input(t, t.shape[1], _layout(t)) for t in sources)
     extent = (times[0] if times else batch, height, width, above, below)
     threads = torch.get_num_threads()
-    loaded().winograd(layer, inputs, len(sources), result, _layout(result), residual, *extent, threads)
+    require_library().winograd(
+        layer, inputs, len(sources), result, _layout(result), residual, *extent, threads
+    )
     return result
 
 

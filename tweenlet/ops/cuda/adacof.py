@@ -28,11 +28,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SAMPLES = 2048
-"""Values that a program holds of each of the four neighbours: pixels x taps x channels."""
+"""Values per program of each of the four neighbours: pixels x taps x channels."""
 MOST_PIXELS = 256
-"""Of a block."""
+"""Most pixels per program."""
 WARPS = 4
-"""Of 32 threads each, to a program."""
+"""Warps per program."""
 
 
 def adacof(
@@ -46,9 +46,8 @@ def adacof(
 ) -> Tensor:
     """As :func:`tweenlet.ops.adacof.adacof`, channels last; the same but for the order of the sum.
 
-    With ``softmax`` the weights are taken through a softmax over the taps first, in the same kernel.
-    Inputs of any floating dtypes, each its own; sums are float32 at least. No gradient. The caller has looked
-    at the shapes.
+    The softmax runs in the same kernel. Inputs may have different floating dtypes; sums are float32 at least.
+    No gradient; shapes are checked by the caller.
     """
     batch, channels, height, width = frame.shape
     taps = weight.shape[1]
@@ -70,7 +69,7 @@ def adacof(
 
 
 def _together(weight: Tensor) -> int:
-    """How many taps of a pixel are read at once: all, where they lie side by side; else one."""
+    """Taps of a pixel read at once: all if they are adjacent in memory, else one."""
     return int(triton.next_power_of_2(weight.shape[1])) if weight.stride(1) == 1 else 1
 
 
@@ -84,7 +83,7 @@ def _kernel(
     CHANNELS: tl.constexpr, WIDE: tl.constexpr, SIDE: tl.constexpr, DILATION: tl.constexpr,
     PIXELS: tl.constexpr, TOGETHER: tl.constexpr, SOFTMAX: tl.constexpr, PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
-    """One block of pixels of one sample; strides are those of batch, taps, rows and columns."""
+    """One block of pixels of one sample; strides of batch (b), taps (t), rows (y) and columns (x)."""
     image = tl.program_id(1).to(tl.int64)
     wanted = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     pixel = tl.minimum(wanted, height * width - 1)  # the last one again, where the block ends beyond it
@@ -101,11 +100,11 @@ def _kernel(
     norm = tl.zeros((PIXELS,), PRECISE)
     for first in range(0, SIDE * SIDE, TOGETHER):
         tap = (first + tl.arange(0, TOGETHER))[None, :]
-        known = tap < SIDE * SIDE
+        active = tap < SIDE * SIDE
         none = float("-inf") if SOFTMAX else 0.0
-        share = tl.load(weight + tap * weight_t, known, none).to(PRECISE)
-        row = tl.load(rows + tap * rows_t, known, 0.0).to(PRECISE)
-        column = tl.load(columns + tap * columns_t, known, 0.0).to(PRECISE)
+        share = tl.load(weight + tap * weight_t, active, none).to(PRECISE)
+        row = tl.load(rows + tap * rows_t, active, 0.0).to(PRECISE)
+        column = tl.load(columns + tap * columns_t, active, 0.0).to(PRECISE)
         if SOFTMAX:  # against the highest so far; what was summed before is brought down to it
             higher = tl.maximum(highest, tl.max(share, 1))
             share = tl.exp(share - higher[:, None])
@@ -128,11 +127,11 @@ def _kernel(
             for right in tl.static_range(2):
                 neighbour = line + tl.minimum(tl.maximum(left + right, 0), width - 1)
                 place = neighbour[:, :, None].to(tl.int64) * WIDE + channel[None, None, :]
-                seen = tl.load(table + place).to(PRECISE)
+                samples = tl.load(table + place).to(PRECISE)
                 by_both = by_row * (part_column if right else 1 - part_column)
-                total += tl.sum(by_both[:, :, None] * seen, 1)
+                total += tl.sum(by_both[:, :, None] * samples, 1)
     if SOFTMAX:
         total = total / norm[:, None]
     target = (image * height * width + wanted)[:, None] * CHANNELS + channel[None, :]
-    inside = (wanted < height * width)[:, None] & (channel < CHANNELS)[None, :]
-    tl.store(out + target, total.to(out.dtype.element_ty), inside)
+    in_frame = (wanted < height * width)[:, None] & (channel < CHANNELS)[None, :]
+    tl.store(out + target, total.to(out.dtype.element_ty), in_frame)

@@ -1,7 +1,7 @@
-"""Doubling a frame as one Triton kernel: :func:`tweenlet.ops.resample.upsample_8tap` on a CUDA device.
+"""Upsampling by 2 as one Triton kernel: :func:`tweenlet.ops.resample.upsample_8tap` on a CUDA device.
 
-    program = a block of pixels of one plane: each is written itself, and the three after it: sums of 8
-    neighbours along x, of 8 along y, and of 8 x 8; what neighbours share comes from the caches
+    program = a block of pixels of one plane: each is copied, and three more are sums of 8 neighbours along x,
+    of 8 along y, and of 8 x 8; neighbours share their reads through the caches
 
 Bytes for a pixel of float32: 4 to read, 16 to write. As PyTorch's operations it is two dozen passes.
 """
@@ -16,57 +16,59 @@ from torch import Tensor
 from tweenlet.ops.cuda.blocks import block
 
 PIXELS = 256
-"""Of a program."""
+"""Pixels per program."""
 WARPS = 4
-"""Of 32 threads each, to a program."""
+"""Warps per program."""
 
 
 def upsample_8tap(frame: Tensor, taps: Tensor) -> Tensor:
     """As :func:`tweenlet.ops.resample.upsample_8tap`."""
     batch, channels, height, width = frame.shape
     taps = taps.reshape(-1, 8).expand(channels, -1)
-    made = torch.empty(batch, channels, 2 * height, 2 * width, dtype=frame.dtype, device=frame.device)
+    out = torch.empty(batch, channels, 2 * height, 2 * width, dtype=frame.dtype, device=frame.device)
     with torch.cuda.device_of(frame):  # type: ignore[no-untyped-call]
         _kernel[(triton.cdiv(height * width, PIXELS), batch * channels)](
-            frame.contiguous(), taps.contiguous(), made, channels, height, width, PIXELS=PIXELS,
+            frame.contiguous(), taps.contiguous(), out, channels, height, width, PIXELS=PIXELS,
             PRECISE=tl.float64 if frame.dtype == torch.float64 else tl.float32, num_warps=WARPS,
         )  # fmt: skip
-    return made
+    return out
 
 
 @triton.jit
-def _inside(place: tl.tensor, size: int) -> tl.tensor:
-    """Which pixel stands for one beyond the border: its reflection, or the last where a side is too short."""
-    reflected = tl.where(place < 0, -place, tl.where(place < size, place, 2 * size - 2 - place))
-    return tl.where(size > 4, reflected, tl.minimum(tl.maximum(place, 0), size - 1))
+def _reflect_index(position: tl.tensor, size: int) -> tl.tensor:
+    """Index of the pixel that stands for one beyond the border: its reflection; the last on a short side."""
+    reflected = tl.where(
+        position < 0, -position, tl.where(position < size, position, 2 * size - 2 - position)
+    )
+    return tl.where(size > 4, reflected, tl.minimum(tl.maximum(position, 0), size - 1))
 
 
 @triton.jit
 def _kernel(
-    frame: tl.tensor, taps: tl.tensor, made: tl.tensor, channels: int, height: int, width: int,
+    frame: tl.tensor, taps: tl.tensor, out: tl.tensor, channels: int, height: int, width: int,
     PIXELS: tl.constexpr, PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
     """A block of pixels of one plane."""
-    plane, pixel, known, row, column = block(height, width, PIXELS)
+    plane, pixel, active, row, column = block(height, width, PIXELS)
     frame += plane * height * width
     taps += plane % channels * 8
-    below = tl.zeros((PIXELS,), PRECISE)
-    across = below
+    downwards = tl.zeros((PIXELS,), PRECISE)
+    diagonal = downwards
     for down in range(8):
-        line = frame + _inside(row + down - 3, height) * width
+        line = frame + _reflect_index(row + down - 3, height) * width
         share = tl.load(taps + down).to(PRECISE)
         between = tl.zeros((PIXELS,), PRECISE)
         for right in range(8):
-            there = tl.load(line + _inside(column + right - 3, width), known, 0.0).to(PRECISE)
+            there = tl.load(line + _reflect_index(column + right - 3, width), active, 0.0).to(PRECISE)
             between += tl.load(taps + right).to(PRECISE) * there
-        below += share * tl.load(line + column, known, 0.0).to(PRECISE)
-        across += share * between
-    beside = tl.zeros((PIXELS,), PRECISE)
+        downwards += share * tl.load(line + column, active, 0.0).to(PRECISE)
+        diagonal += share * between
+    to_the_right = tl.zeros((PIXELS,), PRECISE)
     for right in range(8):
-        there = tl.load(frame + row * width + _inside(column + right - 3, width), known, 0.0)
-        beside += tl.load(taps + right).to(PRECISE) * there.to(PRECISE)
-    made += 4 * plane * height * width + 4 * row.to(tl.int64) * width + 2 * column
-    tl.store(made, tl.load(frame + pixel, known, 0.0), known)
-    tl.store(made + 1, beside, known)
-    tl.store(made + 2 * width, below, known)
-    tl.store(made + 2 * width + 1, across, known)
+        there = tl.load(frame + row * width + _reflect_index(column + right - 3, width), active, 0.0)
+        to_the_right += tl.load(taps + right).to(PRECISE) * there.to(PRECISE)
+    out += 4 * plane * height * width + 4 * row.to(tl.int64) * width + 2 * column
+    tl.store(out, tl.load(frame + pixel, active, 0.0), active)
+    tl.store(out + 1, to_the_right, active)
+    tl.store(out + 2 * width, downwards, active)
+    tl.store(out + 2 * width + 1, diagonal, active)

@@ -25,25 +25,25 @@ from torch import Tensor
 from tweenlet.ops.cuda.blocks import block
 
 PIXELS = 128
-"""Of a program."""
+"""Pixels per program."""
 WARPS = 4
-"""Of 32 threads each, to a program."""
+"""Warps per program."""
 
 
 def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.splat.splat`. No gradient. The caller has looked at the shapes."""
-    total = _thrown(frame, flow, metric)
+    """As :func:`tweenlet.ops.splat.splat`. No gradient; shapes are checked by the caller."""
+    total = _splat_sums(frame, flow, metric)
     normaliser = total[:, -1:]
     return (total[:, :-1] / torch.where(normaliser == 0, 1.0, normaliser)).to(frame.dtype)
 
 
 def splat_sum(values: Tensor, flow: Tensor) -> Tensor:
     """As :func:`tweenlet.ops.splat.splat_sum`, with sums in float32 at least. No gradient."""
-    return _thrown(values, flow, None).to(values.dtype)
+    return _splat_sums(values, flow, None).to(values.dtype)
 
 
-def _thrown(values: Tensor, flow: Tensor, metric: Tensor | None) -> Tensor:
-    """The sums (B, C, H, W), channels last; with a ``metric``, that of its exp as one channel more."""
+def _splat_sums(values: Tensor, flow: Tensor, metric: Tensor | None) -> Tensor:
+    """Sums (B, C, H, W), channels_last; with a ``metric``, one channel more with the sum of its exp."""
     batch, channels, height, width = values.shape
     precise = torch.promote_types(values.dtype, torch.float32)
     weight = values if metric is None else metric  # without a metric it is not read
@@ -70,19 +70,19 @@ def _kernel(
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, WIDE: tl.constexpr, WEIGHTED: tl.constexpr,
     PRECISE: tl.constexpr,
 ) -> None:  # fmt: skip
-    """One block of pixels of one sample; strides are those of batch, channels, rows and columns."""
-    image, _, known, y, x = block(height, width, PIXELS)
+    """One block of pixels of one sample; strides of batch (b), channels (c), rows (y) and columns (x)."""
+    image, _, active, y, x = block(height, width, PIXELS)
     y_far, x_far = y.to(tl.int64), x.to(tl.int64)
     channel = tl.arange(0, WIDE)[None, :]
     flow += image * flow_b + y_far * flow_y + x_far * flow_x
-    x_there = x.to(PRECISE) + tl.load(flow, known, 0.0).to(PRECISE)
-    y_there = y.to(PRECISE) + tl.load(flow + flow_c, known, 0.0).to(PRECISE)
+    x_there = x.to(PRECISE) + tl.load(flow, active, 0.0).to(PRECISE)
+    y_there = y.to(PRECISE) + tl.load(flow + flow_c, active, 0.0).to(PRECISE)
     here = values + image * values_b + y_far * values_y + x_far * values_x
-    value = tl.load(here[:, None] + channel * values_c, known[:, None] & (channel < CHANNELS), 1.0).to(
+    value = tl.load(here[:, None] + channel * values_c, active[:, None] & (channel < CHANNELS), 1.0).to(
         PRECISE
     )
-    if WEIGHTED:  # what lies beyond the last channel is 1: it gathers the weights
-        weight = tl.load(metric + image * metric_b + y_far * metric_y + x_far * metric_x, known, 0.0)
+    if WEIGHTED:  # the channel after the last is 1, and sums the weights
+        weight = tl.load(metric + image * metric_b + y_far * metric_y + x_far * metric_x, active, 0.0)
         value = value * tl.exp(weight.to(PRECISE))[:, None]
     left, top = tl.floor(x_there), tl.floor(y_there)
     to_right, to_below = x_there - left, y_there - top
@@ -93,10 +93,10 @@ def _kernel(
         for right in tl.static_range(2):
             column = left + right
             share = by_row * (to_right if right else 1 - to_right)
-            inside = known & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            in_frame = active & (row >= 0) & (row < height) & (column >= 0) & (column < width)
             # in floats first: a place far beyond the frame has no integer
-            line = tl.where(inside, row, 0.0).to(tl.int64) * width
-            target = (line + tl.where(inside, column, 0.0).to(tl.int64)) * WIDE
+            line = tl.where(in_frame, row, 0.0).to(tl.int64) * width
+            target = (line + tl.where(in_frame, column, 0.0).to(tl.int64)) * WIDE
             tl.atomic_add(
-                total + target[:, None] + channel, value * share[:, None], inside[:, None], sem="relaxed"
+                total + target[:, None] + channel, value * share[:, None], in_frame[:, None], sem="relaxed"
             )
