@@ -117,9 +117,10 @@ def test_large_offsets_and_uneven_kernels(lively):
         torch.testing.assert_close(made[scale][..., clear], wanted[scale][..., clear], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["mini", "two frames", "four frames and a head"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_near(dtype, lively):
-    model = lively(MINI)
+def test_half_precision_is_near(dtype, name, lively):
+    model = lively(CONFIGS[name])
     frames = torch.rand(1, 4, 3, 48, 64)
     with torch.no_grad():
         wanted = model(frames)
