@@ -141,7 +141,8 @@ def _run(origin: Any, target: str, groups: Groups) -> tweenlet.Summary:
         Watch(title, watch.quiet, watch.as_json, stream, watch.preview, watch.preview_every) as observe,
     ):
         done = tweenlet.interpolate_video(
-            origin, target, overwrite=output.overwrite, encoding=encoding, observe=observe,
+            origin, target, overwrite=output.overwrite, resume=output.resume, encoding=encoding,
+            observe=observe,
             **asdict(rate), **asdict(times), **asdict(reading), **_network(network),
         )  # fmt: skip
     if not watch.quiet:

@@ -77,6 +77,8 @@ class OutputOptions:
     """Folder for the outputs of several INs, each under its own name. Those that are done are skipped."""
     overwrite: Annotated[bool, Parameter(name=["--overwrite", "-y"], negative=())] = False
     """Replace OUT if it exists."""
+    resume: bool = True
+    """Go on where the same command was killed; encoded frames are kept beside OUT until it is complete."""
     codec: Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"] | None = None
     """Codec of the pictures; default: H.264 for 8 bits and HEVC for more, VP9 and AV1 in .webm."""
     crf: float | None = None

@@ -134,6 +134,10 @@ class Timeline(Generic[Original]):
         self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
         self._pictures: dict[Fraction, Tensor] = {}
         self._shown = -1
+        self._slots = -1
+        self._slot_time: Fraction | None = None
+        self.skipped = 0
+        """Output frames from the first on whose pictures are not wanted, and not made."""
         self.made = 0
         """Runs of the network so far."""
         self.originals = 0
@@ -201,10 +205,14 @@ class Timeline(Generic[Original]):
     def _output(self, slot: Slot, index: int, gap: _Gap[Original] | None) -> OutputFrame[Original]:
         """What is shown in a slot that begins in the interval after source frame ``index``."""
         time, duration = slot.shown, slot.duration
+        self._slots += time != self._slot_time
+        self._slot_time = time
         nearest = slot.width / 2 if self._keep_frames else Fraction(0)
         part = Fraction(0) if gap is None else self._reachable(gap, gap.part(slot.time, nearest))
         if gap is not None and 0 < part < 1:
             position = gap.key + part
+            if self._slots < self.skipped:
+                return OutputFrame(None, gap.between, gap.between[0].picture, time, duration)
             self._pictures = {p: x for p, x in self._pictures.items() if _is_needed(p, position)}
             return OutputFrame(None, gap.between, self._picture(position), time, duration)
         number = gap.after if gap is not None and part == 1 else index

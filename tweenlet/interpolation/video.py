@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def interpolate_video(
     deinterlace: bool = False,
     stream: int | None = None,
     strict: bool = False,
+    resume: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
     observe: Callable[[Moment], None] | None = None,
 ) -> Summary:
@@ -169,6 +171,9 @@ def interpolate_video(
             as default, or the largest that has frames.
         strict: refuse a source that is damaged or cut short. Otherwise what can be read is used, and
             :attr:`Summary.notices` says what could not.
+        resume: go on where an earlier call of the same arguments was killed, and keep what is done should
+            this one be: the encoded frames are in a file beside `dst` until it is complete. For video files,
+            and models by name.
         progress: called after each frame with the number of frames written and the estimated total (None if
             unknown). An exception that it raises ends the run, and nothing is written.
         observe: called after each frame with what can be shown of it.
@@ -188,6 +193,8 @@ def interpolate_video(
 
     """
     began = time.monotonic()
+    asked = {k: str(v) for k, v in locals().items() if k not in ("progress", "observe", "overwrite", "began")}
+    job = _identify(src, model, asked) if resume else ""
     remake = parse_numbers(replace) if replace else frozenset[int]()
     timing = OutputTiming(factor, fps, slow, max_recursion, speed, keep_frames, shutter, remake=bool(remake))
     clip = Clip(parse_time(start), None if end is None else parse_time(end))
@@ -211,11 +218,14 @@ def interpolate_video(
             total = ceil(length * rate_out) + (not loop)
         writer = video.write(
             dst, reader, rate_out, overwrite=overwrite, time_map=timing.time_map,
-            encoding=encoding or video.Encoding(),
+            encoding=encoding or video.Encoding(), job=job,
         )  # fmt: skip
+        timeline.skipped = writer.saved
         with writer, WriteQueue(partial(_write, writer)) as queue:
             for written, output in enumerate(timeline, start=1):
-                queue.put(_Ready(output, copier.to_host(output.picture) if output.source is None else None))
+                is_saved, is_made = written <= writer.saved, output.source is None
+                copy = copier.to_host(output.picture) if is_made and not is_saved else None
+                queue.put(_Ready(output, copy, is_saved))
                 if progress is not None:
                     progress(written, total)
                 if observe is not None:
@@ -229,17 +239,33 @@ def interpolate_video(
     )  # fmt: skip
 
 
+def _identify(src: str | Path | Sequence[str | Path], model: object, asked: dict[str, str]) -> str:
+    """All that decides what a call writes; empty where that is not known: of a pipe, a network in memory."""
+    files = [Path(p) for p in ([src] if isinstance(src, (str, Path)) else src)]
+    if isinstance(model, nn.Module) or not all(file.is_file() for file in files):
+        return ""
+    if Path(str(model)).is_file():
+        files.append(Path(str(model)))
+    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    versions = [version(name) for name in ("tweenlet", "torch", "av")]
+    return f"{asked} {states} {versions}"
+
+
 @dataclass(frozen=True)
 class _Ready:
     """A frame to be written, and the copy of its picture if it was made."""
 
     frame: OutputFrame[Frame]
     copy: HostCopy | None
+    is_saved: bool
 
 
 def _write(writer: video.Writer, ready: _Ready) -> None:
     frame = ready.frame
     before, after = (source.original for source in frame.between)
+    if ready.is_saved:
+        writer.skip(frame.time, frame.duration)
+        return
     if ready.copy is None:
         writer.write(before, frame.time, frame.duration)
     else:

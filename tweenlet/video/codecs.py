@@ -94,12 +94,30 @@ class Codec:
         """Whether the file's length is counted in decoding times, which end early where the rate varies."""
         return self.container in ("mp4", "mov")
 
+    @property
+    def _all_options(self) -> dict[str, str]:
+        return self.options | {"chroma_sample_location": str(self.siting)}
+
+    def create_encoder(self, like: av.VideoStream) -> av.VideoCodecContext:
+        """An encoder set up as that of a stream which :meth:`add_to` made."""
+        own = like.codec_context
+        encoder = cast(av.VideoCodecContext, av.CodecContext.create(self.encoder, "w"))
+        encoder.width, encoder.height, encoder.pix_fmt = own.width, own.height, own.pix_fmt
+        encoder.time_base, encoder.framerate = own.time_base, own.framerate
+        encoder.bit_rate, encoder.bit_rate_tolerance = own.bit_rate or 0, own.bit_rate_tolerance or 0
+        encoder.flags, encoder.options = own.flags, self._all_options
+        if own.sample_aspect_ratio is not None:
+            encoder.sample_aspect_ratio = own.sample_aspect_ratio
+        self.colour.stamp(encoder)
+        if self.tag:
+            encoder.codec_tag = self.tag
+        return encoder
+
     def add_to(
         self, output: av.container.OutputContainer, template: Reader, rate: Fraction
     ) -> av.VideoStream:
         """Add the picture stream to an output, with ``template``'s size, tags, pixel shape and rotation."""
-        options = self.options | {"chroma_sample_location": str(self.siting)}
-        stream = cast(av.VideoStream, output.add_stream(self.encoder, rate, options))
+        stream = cast(av.VideoStream, output.add_stream(self.encoder, rate, self._all_options))
         stream.width, stream.height = self.size
         stream.pix_fmt = self.pixels
         self.colour.stamp(stream.codec_context)
@@ -133,8 +151,11 @@ def choose_codec(suffix: str, template: Reader, encoding: Encoding = DEFAULT) ->
     codec = replace(codec, shape=_shape(codec, template))
     if not encoding.is_default:
         check_encoder(codec.encoder, codec.pixels, codec.size, codec.options)
-    if codec.container in ("matroska", "webm") and codec.completes_header:
-        codec = replace(codec, container_options=codec.container_options | {"write_crc32": "0"})
+    if codec.container in ("matroska", "webm"):
+        options = codec.container_options | {"fflags": "+bitexact"}  # no random numbers: one job, one file
+        if codec.completes_header:
+            options["write_crc32"] = "0"
+        codec = replace(codec, container_options=options)
     return codec
 
 

@@ -33,6 +33,7 @@ def write(
     sound: bool = True,
     time_map: TimeMap | None = None,
     encoding: Encoding = DEFAULT,
+    job: str = "",
 ) -> Writer:
     """Open an output whose size, depth, colour tags, names and sound are those of ``template``.
 
@@ -40,7 +41,8 @@ def write(
     ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
     what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out
     sound, subtitles and chapters; by ``time_map`` they are retimed as the pictures are.
-    ``encoding``: what is chosen about the encoders.
+    ``encoding``: what is chosen about the encoders. ``job``: all that decides what is written; a video file
+    then goes on where an earlier run of the same job was stopped.
 
     Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
     folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
@@ -57,7 +59,7 @@ def write(
         folder, pattern = path.parent, path.name
     elif path.suffix and not path.is_dir():
         check_free(path, overwrite, () if template.path is None else (template.path,))
-        return VideoWriter(path, name, template, rate, sound, time_map, encoding)
+        return VideoWriter(path, name, template, rate, sound, time_map, encoding, job)
     else:
         folder, pattern = path, "%05d.png"
     if not encoding.is_default:

@@ -4,8 +4,8 @@
 
     Frame ───────── as it is ───────────┐
                                         ├─> encoder ─> container ─> a partial file ─ success ─> name.mp4
-    RGB (3, H, W) ─ float to Y'CbCr ────┘                  ▲                └─ failure ─> removed
-                                             audio and subtitles up to this time
+    RGB (3, H, W) ─ float to Y'CbCr ────┘    │             ▲                └─ failure ─> removed
+                            a new one every SEGMENT  audio and subtitles up to this time
 
 A new file has a temporary name beside the final one until it is complete (:mod:`tweenlet.runtime.atomic`).
 """
@@ -13,7 +13,8 @@ A new file has a temporary name beside the final one until it is complete (:mod:
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext, suppress
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -30,6 +31,7 @@ from tweenlet.video.conversion import convert_picture, from_rgb
 from tweenlet.video.encoding import Encoding
 from tweenlet.video.frame import Frame
 from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, pad_to_shape
+from tweenlet.video.journal import SEGMENT, Coded, Journal
 from tweenlet.video.orientation import UPRIGHT
 from tweenlet.video.reader import Reader
 from tweenlet.video.retiming import TimeMap
@@ -52,6 +54,7 @@ class VideoWriter(Writer):
         sound: bool,
         time_map: TimeMap | None = None,
         encoding: Encoding = DEFAULT,
+        job: str = "",
     ) -> None:
         super().__init__(name)
         rate = _representable(rate)
@@ -71,6 +74,11 @@ class VideoWriter(Writer):
         self._first = self._last = -1
         self._end = 0
         self._first_dts: int | None = None
+        self._encoder: av.VideoCodecContext | None = None
+        self._pending: list[Coded] = []  # of the segment under way
+        self._count = 0  # pictures so far
+        self._segments = 0  # written so far
+        self._journal: Journal | None = None
         self._partial = None if path is None else Partial(path)
         self._sink: Y4MFile | None = None
         try:
@@ -104,6 +112,9 @@ class VideoWriter(Writer):
                         time_map,
                         encoding.audio,
                     )
+            if job and path is not None and not codec.fixed_rate:
+                self._journal = Journal(path, f"{job} {codec} {rate}")
+                self.saved = len(self._journal) * SEGMENT
         except BaseException:
             self._discard()
             raise
@@ -120,12 +131,32 @@ class VideoWriter(Writer):
             raise ValueError(f"got a picture of {frame.width}x{frame.height}, expected {width}x{height}")
         frame.pict_type = 0
         frame.time_base = self._time_base
-        for _ in range(1 if self._fixed_rate is None else self._fixed_rate.repeats(time, duration)):
-            frame.pts = max(round(time / self._time_base), self._last + 1)
-            self._shown[frame.pts] = max(1, round(duration / self._time_base))
-            self._first = frame.pts if self._last < 0 else self._first
-            self._last, self._end = frame.pts, frame.pts + self._shown[frame.pts]
-            self._mux(frame, time)
+        if self._fixed_rate is not None:
+            for _ in range(self._fixed_rate.repeats(time, duration)):
+                frame.pts, _ = self._place(time, duration)
+                self._output.mux(self._stream.encode(frame))
+            return
+        if self._count and self._count % SEGMENT == 0:
+            self._end_segment()
+        frame.pts, shown = self._place(time, duration)
+        self._shown[frame.pts] = shown
+        self._encode(frame)
+
+    def skip(self, time: Fraction, duration: Fraction) -> None:
+        """Take one of the ``saved`` pictures: what was made of it is written with the rest of its segment."""
+        with self._explain_errors():
+            if self._count and self._count % SEGMENT == 0:
+                self._end_segment()
+            self._place(time, duration)
+
+    def _place(self, time: Fraction, duration: Fraction) -> tuple[int, int]:
+        """When the next picture is shown and for how long, in units of the time base."""
+        begin = max(round(time / self._time_base), self._last + 1)
+        shown = max(1, round(duration / self._time_base))
+        self._first = begin if self._last < 0 else self._first
+        self._last, self._end = begin, begin + shown
+        self._count += 1
+        return begin, shown
 
     def _convert(self, frame: Frame) -> av.VideoFrame:
         """A frame as the encoder takes it; those of the last few are remembered."""
@@ -142,30 +173,52 @@ class VideoWriter(Writer):
     def _encode_rgb(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
         return from_rgb(self._orientation.upright(rgb), self._codec.pixels, self._codec.colour)
 
-    def _mux(self, frame: av.VideoFrame | None, time: Fraction) -> None:
-        """Mux what the encoder gives, and before it what lies beside the pictures up to this time: timed text
-        of .mp4 must come before a picture that is later.
-        """
-        with nullcontext() if self._stream.codec_context.is_open else keep_scheduling():
-            packets = self._stream.encode(frame)
-        for packet in packets:
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        """Give the encoder a picture, or with None have all of it that it still holds."""
+        if self._encoder is None:
+            self._encoder = self._codec.create_encoder(self._stream)
+            with keep_scheduling():
+                self._encoder.open()
+        for packet in self._encoder.encode(frame):
+            duration = packet.duration or 0
             if packet.pts is not None:
-                packet.duration = self._shown.pop(packet.pts, packet.duration)
+                duration = self._shown.pop(packet.pts, duration)
+            self._pending.append(Coded.of(packet, duration))
+
+    def _end_segment(self) -> None:
+        """Mux the segment under way, as it was saved or as the encoder gives it; the next has its own."""
+        if self._journal is not None and self._segments < len(self._journal):
+            self._pending = self._journal.read(self._segments)
+        else:
+            self._encode(None)
+            if self._journal is not None and self._count % SEGMENT == 0:
+                self._journal.append(self._pending)
+        self._mux_pending()
+        self._segments, self._encoder, self._pending = self._segments + 1, None, []
+
+    def _mux_pending(self) -> None:
+        """Mux packets, and before each what lies beside the pictures up to its time: timed text of .mp4 must
+        come before a picture that is later.
+        """
+        for coded in self._pending:
+            packet = coded.packet(self._stream, self._time_base)
             if self._first_dts is None:
                 self._first_dts = packet.dts
-        if frame is None and packets and self._codec.counts_decoding_time:
-            end = (packets[-1].dts or 0) - (self._first_dts or 0)
-            packets[-1].duration = max(packets[-1].duration or 0, self._end - self._first - end)
-        if self._streams is None:
-            self._output.mux(packets)
-        else:
-            self._streams.copy_until(time)
-            self._streams.mux(packets)
+                with keep_scheduling():  # the stream's own encoder is opened, for the header
+                    self._output.start_encoding()
+            if self._streams is None:
+                self._output.mux(packet)
+            else:
+                self._streams.copy_until((packet.pts or 0) * self._time_base)
+                self._streams.mux([packet])
 
     def _complete(self) -> None:
         if self._last < 0:
             raise ValueError(f"no pictures were given for {self.name}")
-        self._mux(None, self._end * self._time_base)
+        if self._fixed_rate is not None:
+            self._output.mux(self._stream.encode(None))
+        else:
+            self._end_last_segment()
         if self._streams is not None:
             self._streams.copy_until(None)
             self.warnings += self._streams.warnings
@@ -178,6 +231,22 @@ class VideoWriter(Writer):
         if self._partial is not None:
             self._complete_header(self._partial.path)
             self._partial.commit()
+        if self._journal is not None:
+            self._journal.close(keep=False)
+
+    def _end_last_segment(self) -> None:
+        """End the segment under way; its last packet lasts to the end where that is in decoding time."""
+        if self._journal is None or self._segments >= len(self._journal):
+            self._encode(None)
+        else:
+            self._pending = self._journal.read(self._segments)
+        if self._pending and self._codec.counts_decoding_time:
+            last = self._pending[-1]
+            first = self._pending[0].dts if self._first_dts is None else self._first_dts
+            end = (last.dts or 0) - (first or 0)
+            duration = max(last.duration, self._end - self._first - end)
+            self._pending[-1] = replace(last, duration=duration)
+        self._mux_pending()
 
     def _complete_header(self, path: Path) -> None:
         if self._codec.completes_header and self._codec.counts_decoding_time:
@@ -201,6 +270,8 @@ class VideoWriter(Writer):
                 self._sink.close()
         if self._partial is not None:
             self._partial.discard()
+        if self._journal is not None:
+            self._journal.close(self._interrupted)
 
 
 def _time_base(template: Reader, rate: Fraction, fixed_rate: bool) -> Fraction:

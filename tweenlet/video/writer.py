@@ -50,6 +50,13 @@ class Writer(ABC):
         with self._explain_errors():
             self._write(picture, time, duration, between)
 
+    saved = 0
+    """Pictures that an earlier run of the same job has written: they are to be given to :meth:`skip`."""
+
+    def skip(self, time: Fraction, duration: Fraction) -> None:
+        """Take one of the ``saved`` pictures, shown from ``time`` for ``duration`` seconds."""
+        raise NotImplementedError
+
     def __enter__(self) -> Self:
         return self
 
@@ -57,6 +64,7 @@ class Writer(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
+            self._interrupted = not issubclass(kind, Exception)
             self._discard()
             return
         try:
@@ -69,6 +77,7 @@ class Writer(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.warnings: list[str] = []
+        self._interrupted = False  # by a signal, not by an error
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:

@@ -1,0 +1,133 @@
+"""Journal: the encoded segments of a video under way, so that a killed job goes on where it stopped.
+
+    .NAME.KEY.segments   identity of the job │ segment │ segment │ segm      cut short: not counted
+                                              SEGMENT frames each, checked by a CRC
+
+An encoder ends with each segment and a new one begins, so that a job in one go and a job in several write the
+same packets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+SEGMENT = 120
+"""Output frames of a segment: what a kill costs at most, and how often there is a key frame at least."""
+_HEAD = struct.Struct("<4sIII")  # mark, packets, bytes, CRC
+_PACKET = struct.Struct("<qqqB?I")
+_MARK = b"TWSG"
+
+
+@dataclass(frozen=True)
+class Coded:
+    """An encoded picture; times in units of the encoder's time base."""
+
+    data: bytes
+    pts: int | None
+    dts: int | None
+    duration: int
+    is_keyframe: bool
+
+    @classmethod
+    def of(cls, packet: Any, duration: int) -> Coded:
+        """What an encoder gave, with the duration of its picture."""
+        return cls(bytes(packet), packet.pts, packet.dts, duration, packet.is_keyframe)
+
+    def pack(self) -> bytes:
+        """As it lies in the file."""
+        unknown = (self.pts is None) + 2 * (self.dts is None)
+        size = len(self.data)
+        head = _PACKET.pack(self.pts or 0, self.dts or 0, self.duration, unknown, self.is_keyframe, size)
+        return head + self.data
+
+    def packet(self, stream: av.VideoStream, time_base: Any) -> Any:
+        """A packet of a stream."""
+        packet: Any = av.Packet(self.data)
+        packet.stream, packet.time_base, packet.is_keyframe = stream, time_base, self.is_keyframe
+        packet.pts, packet.dts, packet.duration = self.pts, self.dts, self.duration
+        return packet
+
+
+class Journal:
+    """The segments of one output, in a file beside it.
+
+    Args:
+        target: the output.
+        identity: what decides what is written; segments of another job are dropped.
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    """
+
+    def __init__(self, target: Path, identity: str) -> None:
+        key = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
+        stem = os.fsencode(target.name).lstrip(b".")[:60].decode(errors="ignore")
+        self._path = target.absolute().with_name(f".{stem}.{key}.segments")
+        head = hashlib.sha256(identity.encode(errors="surrogateescape")).digest()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b")
+        self._offsets: list[int] = []
+        if self._file.read(len(head)) == head:
+            end = self._scan(len(head))
+        else:
+            self._file.seek(0)
+            self._file.write(head)
+            end = len(head)
+        self._file.truncate(end)
+
+    def __len__(self) -> int:
+        """Segments that are complete."""
+        return len(self._offsets)
+
+    def append(self, packets: Sequence[Coded]) -> None:
+        """Add a segment; it is on the disk afterwards."""
+        body = b"".join(packet.pack() for packet in packets)
+        self._offsets.append(self._file.seek(0, os.SEEK_END))
+        self._file.write(_HEAD.pack(_MARK, len(packets), len(body), zlib.crc32(body)) + body)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def read(self, number: int) -> list[Coded]:
+        """The packets of a segment."""
+        self._file.seek(self._offsets[number])
+        _, count, size, _ = _HEAD.unpack(self._file.read(_HEAD.size))
+        return list(_packets(self._file.read(size), count))
+
+    def close(self, keep: bool) -> None:
+        """Let go of the file; it stays only if there is something in it to go on with."""
+        self._file.close()
+        if not (keep and self._offsets):
+            self._path.unlink(missing_ok=True)
+
+    def _scan(self, start: int) -> int:
+        """Find the complete segments; where they end."""
+        while True:
+            head = self._file.read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                return start
+            mark, _, size, check = _HEAD.unpack(head)
+            body = self._file.read(size)
+            if mark != _MARK or len(body) < size or zlib.crc32(body) != check:
+                return start
+            self._offsets.append(start)
+            start += _HEAD.size + size
+
+
+def _packets(body: bytes, count: int) -> Iterator[Coded]:
+    at = 0
+    for _ in range(count):
+        pts, dts, duration, unknown, is_keyframe, size = _PACKET.unpack_from(body, at)
+        at += _PACKET.size
+        data = body[at : at + size]
+        yield Coded(data, None if unknown & 1 else pts, None if unknown & 2 else dts, duration, is_keyframe)
+        at += size
