@@ -140,7 +140,7 @@ def test_blocks_that_are_never_used_have_no_say():
     source = distinct(WIDE)
     heir = inherit(source, NARROW)
     with torch.no_grad():
-        for block in source.fusion.unused(0):
+        for block in source.fusion.unused_blocks(0):
             for parameter in block.parameters():
                 parameter.fill_(torch.nan)
     torch.testing.assert_close(run(inherit(source, NARROW)), run(heir), rtol=0, atol=0)

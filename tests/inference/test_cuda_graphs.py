@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tweenlet.inference import cuda_graphs as recordings
+from tweenlet.inference import cuda_graphs
 
 
 @pytest.fixture
@@ -20,19 +20,19 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         lengths.append(len(inputs[0]))
         return run
 
-    monkeypatch.setattr(recordings, "CapturedGraph", record)
+    monkeypatch.setattr(cuda_graphs, "CapturedGraph", record)
     return lengths
 
 
 def test_other_types_and_devices_are_recorded_anew(made: list[int]) -> None:
-    replay = recordings.CudaGraphCache(torch.neg)
+    replay = cuda_graphs.CudaGraphCache(torch.neg)
     for x in (torch.ones(2), torch.ones(2).double(), torch.ones(2, device="meta"), torch.ones(2)):
         assert replay(x).dtype == x.dtype
     assert made == [2, 2, 2]
 
 
 def test_the_latest_used_are_kept(made: list[int]) -> None:
-    replay = recordings.CudaGraphCache(torch.neg)
+    replay = cuda_graphs.CudaGraphCache(torch.neg)
     for size in (1, 2, 3, 4, 1, 5, 1, 4, 2):  # 5 takes the place of 2, and 2 then of 3
         assert torch.equal(replay(torch.ones(size)), -torch.ones(size))
     assert made == [1, 2, 3, 4, 5, 2]

@@ -11,8 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.network.test_stmfnet import FAMILY, FOUR_FRAMES
-from tweenlet.inference import cuda
-from tweenlet.inference import cuda_graphs as recordings
+from tweenlet.inference import cuda, cuda_graphs
 from tweenlet.inference.cuda import CudaGraphed, CudaSTMFNet
 from tweenlet.network.config import DEFAULT, MINI, STMFNET, TINY
 from tweenlet.network.stmfnet import STMFNet
@@ -77,7 +76,7 @@ def test_convolutions_lie_channels_last_and_leave_what_they_make_so():
     made = CudaSTMFNet(STMFNet(TINY).eval(), torch.float16)
     half = [p for p in made.parameters() if p.dtype == torch.float16 and p.dim() > 3]
     assert len(half) > 50
-    assert all(p.is_contiguous(memory_format=cuda.FORMS[p.dim()]) for p in half)
+    assert all(p.is_contiguous(memory_format=cuda.MEMORY_FORMATS[p.dim()]) for p in half)
     left = []
     head = made.multi_flow.plain.heads["fine_before"]
     head.rows.register_forward_hook(lambda _, __, out: left.append(out.stride(1)))
@@ -130,11 +129,11 @@ class Replays:
 
 
 def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
-    monkeypatch.setattr(recordings, "CapturedGraph", Replays)
+    monkeypatch.setattr(cuda_graphs, "CapturedGraph", Replays)
     monkeypatch.setattr(Replays, "made", 0)
     model = lively(TINY)
     recorded = CudaGraphed(CudaSTMFNet(model))
-    sizes = [(1, width) for width in range(1, recordings.KEPT + 2)]
+    sizes = [(1, width) for width in range(1, cuda_graphs.CACHED + 2)]
     with torch.inference_mode():
         for size in (sizes[0], sizes[0], *sizes):
             inputs = window(model, *size)
@@ -142,13 +141,13 @@ def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
     assert Replays.made == len(sizes)
     recorded(*window(model, *sizes[0]))  # outside of the mode that it was first made in, and made again
     assert Replays.made == len(sizes) + 1
-    assert len(recorded._replayed._kept) == recordings.KEPT
+    assert len(recorded._replayed._kept) == cuda_graphs.CACHED
     with pytest.raises(ValueError, match="multiples of 8"):
         recorded(torch.zeros(1, 4, 3, 20, 16))
 
 
 def test_motion_that_was_found_before_goes_into_a_recording(lively, monkeypatch):
-    monkeypatch.setattr(recordings, "CapturedGraph", Replays)
+    monkeypatch.setattr(cuda_graphs, "CapturedGraph", Replays)
     model = lively(FOUR_FRAMES)
     (frames,) = window(model)
     motion = model.intermediate.motion(frames, torch.full((1, 1, 1, 1), 0.4))

@@ -118,7 +118,7 @@ def test_unused_blocks_never_reach_the_output():
     frames = torch.rand(1, 4, 3, 16, 16)
     with torch.no_grad():
         before = model(frames)
-        for block in model.fusion.unused(0):
+        for block in model.fusion.unused_blocks(0):
             for parameter in block.parameters():
                 parameter.fill_(torch.nan)
         assert torch.equal(model(frames), before)

@@ -48,7 +48,7 @@ def levels_of(scales, context, height, width):
     return before, after, torch.tensor([0.25, 0.5]).view(2, 1, 1, 1), estimates
 
 
-@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 @pytest.mark.parametrize("context", [0, 8, 20])
 @pytest.mark.parametrize(("scales", "scale"), [((8,), 4), ((8, 4), 2), ((8, 4, 2), 1), ((4, 1), 1)], ids=str)
 def test_pooled_inputs_are_those_in_double_precision(scales, scale, context):
@@ -61,7 +61,7 @@ def test_pooled_inputs_are_those_in_double_precision(scales, scale, context):
     torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=2e-6)
 
 
-@pytest.mark.skipif(not dispatch.compiled(), reason="no C compiler")
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 @pytest.mark.parametrize("scales", [(4,), (8, 4, 2, 1), (4, 2)], ids=str)
 def test_what_is_merged_is_that_in_double_precision(scales):
     before, after, _, estimates = levels_of(scales, 3, 24, 40)

@@ -105,7 +105,7 @@ def counted(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
     unused: set[nn.Module] = set()
     if isinstance(model, STMFNet) and model.fusion is not None:
         for row in range(model.fusion.out_row):
-            unused.update(layer for block in model.fusion.unused(row) for layer in block.modules())
+            unused.update(layer for block in model.fusion.unused_blocks(row) for layer in block.modules())
     for name, layer in model.named_modules():
         if isinstance(layer, _ConvNd | nn.Linear) and layer not in unused:
             yield name, layer

@@ -1,9 +1,9 @@
-"""Fast on a CUDA device: whole frames instead of strips; a frame's work recorded once and replayed.
+"""The network for inference on a CUDA device: whole frames, and a frame's work captured once and replayed.
 
-    FastCuda(model, dtype)      frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
-    Recorded(network)           the same, as a CUDA graph for each shape (`tweenlet.inference.cuda_graphs`)
+    CudaSTMFNet(model, dtype)   frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
+    CudaGraphed(network)        the same, as a CUDA graph for each shape (`tweenlet.inference.cuda_graphs`)
 
-Motion that was found before goes into a graph as inputs.
+Motion that was computed before goes into a graph as inputs.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from tweenlet.network.intermediate_flow import check_time
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
 
-FORMS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""How the weights of a convolution lie, by their dimensions; what it makes lies likewise."""
+MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Memory format of a convolution's weights by their number of dimensions; its output has the same."""
 
 
 class CudaSTMFNet(STMFNet):
-    """A copy of ``model`` for inference on a CUDA device: what the model learns later, it does not know.
+    """A copy of ``model`` for inference on a CUDA device; what the model learns later does not reach it.
 
-    The plain network with its norms folded, its convolutions in ``dtype`` and channels last, and the heads'
-    taps given to AdaCoF's own kernel. The rest goes as under autocast; pictures, the places where they are
-    sampled, and the last layers of the fusion stay float32. It runs on other devices too, only slower.
+    The plain network with norms folded, convolutions in ``dtype`` and channels last, and taps given
+    to the AdaCoF kernel. The rest runs under autocast; pictures, the positions where they are sampled, and
+    the last layers of the fusion stay float32. It runs on other devices too, only slower.
     """
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
@@ -53,8 +53,8 @@ class CudaSTMFNet(STMFNet):
         for layer in self.modules():
             if isinstance(layer, (*CONVOLUTIONS, Conv3d)):
                 for parameter in layer.parameters(recurse=False):
-                    form = FORMS.get(parameter.dim(), torch.contiguous_format)
-                    parameter.data = parameter.data.to(dtype, memory_format=form)
+                    memory_format = MEMORY_FORMATS.get(parameter.dim(), torch.contiguous_format)
+                    parameter.data = parameter.data.to(dtype, memory_format=memory_format)
         if self.fusion is not None:
             self.fusion.final = InFloat32(self.fusion.final)  # type: ignore[assignment]
         if self.multi_flow is not None:
@@ -69,7 +69,7 @@ class CudaSTMFNet(STMFNet):
         *,
         tile: Tile | None = None,
     ) -> Tensor:
-        """As the model's own; float32."""
+        """As :meth:`tweenlet.network.stmfnet.STMFNet.forward`; float32."""
         with self.precision(frames.device):
             return super().forward(frames, motion, time, tile=tile).float()
 
@@ -77,14 +77,14 @@ class CudaSTMFNet(STMFNet):
     def precision(self, device: torch.device) -> Iterator[None]:
         """Within it, its parts run in its ``dtype``, their convolutions by cuDNN's fastest algorithms."""
         half = self.dtype != torch.float32
-        with _tried_convolutions(), torch.autocast(device.type, self.dtype, enabled=half):
+        with _benchmark_convolutions(), torch.autocast(device.type, self.dtype, enabled=half):
             yield
 
 
 class CudaMultiFlow(nn.Module):
-    """:class:`~tweenlet.network.adacof_heads.MultiFlow` by heads that leave the softmax to AdaCoF.
+    """:class:`~tweenlet.network.adacof_heads.MultiFlow` whose heads leave the softmax to AdaCoF.
 
-    A head leaves its taps channels last, which is how AdaCoF's own kernel likes them.
+    A head leaves its taps channels last, the fastest layout for AdaCoF's own kernel.
     """
 
     def __init__(self, plain: MultiFlow):
@@ -94,17 +94,17 @@ class CudaMultiFlow(nn.Module):
     def forward(
         self, features: Tensor, before: Tensor, after: Tensor, tile: Tile | None = None
     ) -> dict[float, Tensor]:
-        """As the plain one's; candidates are float32."""
+        """As :meth:`tweenlet.network.adacof_heads.MultiFlow.forward`; candidates are float32."""
         candidates = {}
         for scale in self.plain.scales:
-            made = []
+            frames = []
             for name, frame in (("before", before), ("after", after)):
                 head = self.plain.heads[f"{SCALE_NAMES[scale]}_{name}"]
                 weight, rows, columns = (run(getattr(head, kind), features, tile) for kind in KINDS)
                 with torch.autocast(frame.device.type, enabled=False):
                     picture = self.plain.resize(frame.float(), scale)
-                    made.append(adacof(picture, weight, rows, columns, self.plain.dilation, softmax=True))
-            candidates[scale] = torch.cat(made, 1)
+                    frames.append(adacof(picture, weight, rows, columns, self.plain.dilation, softmax=True))
+            candidates[scale] = torch.cat(frames, 1)
         return candidates
 
 
@@ -118,34 +118,34 @@ class InFloat32(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the layers'."""
         with torch.autocast(x.device.type, enabled=False):
-            made: Tensor = self.layers(x.float())
-        return made
+            out: Tensor = self.layers(x.float())
+        return out
 
 
 class CudaGraphed(nn.Module):
-    """A network on a CUDA device, recorded as a CUDA graph when first given inputs of some shape."""
+    """A network on a CUDA device, captured as a CUDA graph for each shape of inputs when it first comes."""
 
     def __init__(self, network: STMFNet):
         super().__init__()
         self.network, self.config = network, network.config
         self.stride, self.padding = network.stride, network.padding
-        self._replayed = CudaGraphCache(self._run)
+        self._graphs = CudaGraphCache(self._run)
 
     def forward(
         self, frames: Tensor, motion: Motion | None = None, time: float | Tensor | None = None
     ) -> Tensor:
         """As the network's own."""
         check(frames, self.stride)
-        given = [frames, *(motion or ())]
+        inputs = [frames, *(motion or ())]
         if self.network.takes_time:
             times = torch.as_tensor(0.5 if time is None else time, dtype=torch.float32)
-            given.append(check_time(times, frames))
-        return self._replayed(*given)
+            inputs.append(check_time(times, frames))
+        return self._graphs(*inputs)
 
-    def _run(self, frames: Tensor, *given: Tensor) -> Tensor:
+    def _run(self, frames: Tensor, *inputs: Tensor) -> Tensor:
         frame: Tensor
         if self.network.takes_time:
-            *motion, times = given
+            *motion, times = inputs
             frame = self.network(frames, Motion(*motion) if motion else None, times)
         else:
             frame = self.network(frames)
@@ -153,7 +153,7 @@ class CudaGraphed(nn.Module):
 
 
 @contextmanager
-def _tried_convolutions() -> Iterator[None]:
+def _benchmark_convolutions() -> Iterator[None]:
     """Let cuDNN try its algorithms on the first convolution of each shape, and keep to the fastest."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True

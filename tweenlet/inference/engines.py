@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from tweenlet.inference.cuda import CudaGraphed, CudaSTMFNet
 from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.inference.machine import processor_name
-from tweenlet.inference.onnx import TOLERANCE, Session, called, write
+from tweenlet.inference.onnx import TOLERANCE, Session, call, write
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.stmfnet import STMFNet
@@ -114,8 +114,8 @@ class Autocast(nn.Module):
     def forward(self, frames: Tensor, **options: Any) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            made: Tensor = self.model(frames, **options)
-        return made
+            frame: Tensor = self.model(frames, **options)
+        return frame
 
 
 class Compiled(Autocast):
@@ -133,7 +133,7 @@ class Compiled(Autocast):
         return super().forward(frames, **options)
 
 
-class _OnFile(nn.Module):
+class _OnnxEngine(nn.Module):
     """A network run from an ONNX file for each frame size, on the CPU, in float32."""
 
     title: ClassVar[str]
@@ -157,7 +157,7 @@ class _OnFile(nn.Module):
         height, width = frames.shape[-2:]
         if (height, width) not in self._runs:
             self._runs[height, width] = self._prepare(height, width)
-        return called(self._runs[height, width], self.network[0].takes_time, frames, time)
+        return call(self._runs[height, width], self.network[0].takes_time, frames, time)
 
     def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
         raise NotImplementedError
@@ -176,7 +176,7 @@ class _OnFile(nn.Module):
         return self._load(path)
 
 
-class OnnxRuntime(_OnFile):
+class OnnxRuntime(_OnnxEngine):
     """A network by ONNX Runtime, on as many threads as torch."""
 
     title, package = "ONNX Runtime", "onnxruntime"
@@ -185,7 +185,7 @@ class OnnxRuntime(_OnFile):
         return Session(path).run_with_names
 
 
-class OpenVino(_OnFile):
+class OpenVino(_OnnxEngine):
     """A network by OpenVINO, on as many threads as torch.
 
     In float32: OpenVINO's bfloat16 would round the places that pixels are fetched from and thrown to as well.
@@ -227,12 +227,12 @@ class Auto(nn.Module):
             chosen = self._race(frames, **options)
             remember(key, chosen)
         try:
-            made: Tensor = self._engine(chosen)(frames, **options)
+            frame: Tensor = self._engine(chosen)(frames, **options)
         except (ValueError, OSError):  # remembered, but gone or broken by now
             remember(key, chosen := "eager")
-            made = self._engine(chosen)(frames, **options)
+            frame = self._engine(chosen)(frames, **options)
         self.chosen = chosen
-        return made
+        return frame
 
     def _engine(self, name: str) -> nn.Module:
         if name not in self._started:
@@ -245,18 +245,18 @@ class Auto(nn.Module):
         runners = ["eager"]
         for name in AUTO_CANDIDATES:
             with suppress(ValueError, OSError):
-                made = self._engine(name)(frames, **options)
-                if float((made - expected).abs().max()) <= TOLERANCE:
+                frame = self._engine(name)(frames, **options)
+                if float((frame - expected).abs().max()) <= TOLERANCE:
                     runners.append(name)
-        taken: dict[str, list[float]] = {name: [] for name in runners}
+        seconds: dict[str, list[float]] = {name: [] for name in runners}
         for _ in range(ROUNDS if len(runners) > 1 else 0):
             for name in runners:
                 began = time.perf_counter()
                 self._engine(name)(frames, **options)
-                taken[name].append(time.perf_counter() - began)
+                seconds[name].append(time.perf_counter() - began)
         # pair by pair, because the machine may be busier in one round than in the next
         shares = {
-            name: median(other / eager for other, eager in zip(taken[name], taken["eager"], strict=True))
+            name: median(other / eager for other, eager in zip(seconds[name], seconds["eager"], strict=True))
             for name in runners[1:]
         }
         best = min(shares, key=lambda name: shares[name], default="eager")
@@ -293,10 +293,10 @@ def remember(key: str, chosen: str) -> None:
 
 def _choices() -> dict[str, Any]:
     try:
-        found = json.loads((cache_folder() / "engines.json").read_text())
+        choices = json.loads((cache_folder() / "engines.json").read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return choices if isinstance(choices, dict) else {}
 
 
 def _version(package: str) -> str:

@@ -47,7 +47,7 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
     """
     with atomic_write(Path(path)) as partial:
         write(model, partial, size)
-        made = OnnxFile(partial)
+        exported = OnnxFile(partial)
         if size is None:
             sizes = [(3 * model.stride, 4 * model.stride), (5 * model.stride, 2 * model.stride)]
         else:
@@ -56,7 +56,7 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
         for height, width in sizes:
             inputs = examples(model, height, width)
             with torch.inference_mode():
-                off = max(off, float((made(**inputs) - model(**inputs)).abs().max()))
+                off = max(off, float((exported(**inputs) - model(**inputs)).abs().max()))
         if not off <= TOLERANCE:
             raise ValueError(f"the exported network is {off:.2g} off, more than {TOLERANCE:g}: not written")
     return off
@@ -91,14 +91,14 @@ def _graph(model: STMFNet, height: int, width: int, fixed: bool) -> Any:
             graph = torch.export.export(model, (), inputs, strict=False, **free)
             # the optimiser of torch 2.13 made a graph of the default network that could not be loaded;
             # ONNX Runtime and OpenVINO have their own
-            made = torch.onnx.export(
+            program = torch.onnx.export(
                 graph, dynamo=True, optimize=False, opset_version=OPSET, verbose=False,
                 input_names=list(inputs), output_names=["frame"],
             )  # fmt: skip
     except Exception as error:  # of many kinds, as there are operators
         raise ValueError(f"this network cannot be exported to ONNX: {str(error)[:300]}") from error
-    assert made is not None
-    return made.model_proto
+    assert program is not None
+    return program.model_proto
 
 
 class OnnxFile(nn.Module):
@@ -113,11 +113,11 @@ class OnnxFile(nn.Module):
             raise FileNotFoundError(f"no such file: {path}")
         import_extra("onnxruntime")
         self._session = Session(Path(path))
-        told = self._session.metadata
-        if told.get("tweenlet") != "1":
+        metadata = self._session.metadata
+        if metadata.get("tweenlet") != "1":
             raise ValueError(f"{path} is not an ONNX file that tweenlet exported")
         try:
-            self.config = ModelConfig.from_json(parse_json(told.get("config", ""), "its config"))
+            self.config = ModelConfig.from_json(parse_json(metadata.get("config", ""), "its config"))
             with torch.device("meta"):
                 network = STMFNet(self.config)
         except (ValueError, RuntimeError) as error:
@@ -126,7 +126,7 @@ class OnnxFile(nn.Module):
 
     def forward(self, frames: Tensor, time: float | Tensor | None = None) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W); as the network's own."""
-        return called(self._session.run_with_names, self.takes_time, frames, time)
+        return call(self._session.run_with_names, self.takes_time, frames, time)
 
 
 class Session:
@@ -157,7 +157,7 @@ class Session:
             raise ValueError(f"ONNX Runtime cannot run {self.path}: {error}") from error
 
 
-def called(
+def call(
     run: Callable[[dict[str, Any]], Any],
     takes_time: bool,
     frames: Tensor,

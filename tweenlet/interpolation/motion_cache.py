@@ -80,14 +80,14 @@ class MotionCache:
         return _remembered(self._estimates, (numbers[first], numbers[first + 1]), find)
 
 
-def _remembered(known: OrderedDict[Hashable, Tensor], key: Hashable, find: Callable[[], Tensor]) -> Tensor:
+def _remembered(cached: OrderedDict[Hashable, Tensor], key: Hashable, find: Callable[[], Tensor]) -> Tensor:
     """What is known by a key, or found now; of the rest only the latest are kept."""
-    if key not in known:
-        known[key] = find()
-    known.move_to_end(key)
-    while len(known) > CAPACITY:
-        known.popitem(last=False)
-    return known[key]
+    if key not in cached:
+        cached[key] = find()
+    cached.move_to_end(key)
+    while len(cached) > CAPACITY:
+        cached.popitem(last=False)
+    return cached[key]
 
 
 def is_repeat(a: Tensor, b: Tensor) -> bool:

@@ -156,7 +156,7 @@ def _unused(model: STMFNet, height: int, width: int) -> PartCost:
     if model.fusion is None:
         return PartCost(0, 0)
     for row, scale in enumerate(model.config.scales[: model.fusion.out_row]):
-        for block in model.fusion.unused(row):
+        for block in model.fusion.unused_blocks(row):
             weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)
             parameters += parameters_of(block)
             multiply_adds += weights * round(scale**2 * height * width)

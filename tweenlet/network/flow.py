@@ -72,7 +72,7 @@ class Decoder(nn.Module):
 
     def declare_channels(self, graph: ChannelGraph, first: Layout, coarser: Layout) -> Layout:
         """State what enters and leaves each layer; returns its features. Nothing is ``coarser`` at first."""
-        x = correlated(first)
+        x = correlation_channels(first)
         if coarser:
             graph.connect(group(2), group(2), self.upsample_flow)
             graph.connect(coarser, group(2), self.upsample_features)
@@ -141,7 +141,7 @@ class Flow(nn.Module):
         graph.constants(self)
 
 
-def correlated(compared: Layout) -> Layout:
+def correlation_channels(compared: Layout) -> Layout:
     """The channels of a correlation of ``compared`` ones, of which some are dropped: a mean over fewer."""
     share = sum(part.channels.keep for part in compared) / sum(part.channels.width for part in compared)
     return (ChannelGroup(Channels(MATCHES, MATCHES), gain=share),)

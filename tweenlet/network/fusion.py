@@ -68,10 +68,10 @@ class Fusion(nn.Module):
                 self.up[f"{row}_{number}"] = nn.Sequential(enlarge, *_pair(coarser, finer))
         self.final = Lateral(widths[self.out_row], 3)
         for row in range(self.out_row):
-            for block in self.unused(row):
+            for block in self.unused_blocks(row):
                 block.requires_grad_(False)
 
-    def unused(self, row: int) -> list[nn.Module]:
+    def unused_blocks(self, row: int) -> list[nn.Module]:
         """The blocks of a row finer than the draft that never reach the draft (in brackets above)."""
         return [self.lateral[f"{row}_2"], self.up[f"{row}_0"], self.lateral[f"{row}_3"], self.up[f"{row}_1"]]
 
