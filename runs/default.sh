@@ -15,7 +15,9 @@ samples="--store $out/store --recipe.crop 288"
 [ -e "$start" ] || tweenlet prune "$rife" "$footage" --out "$start" --params 4.8M --method taylor --four-frames --head 32 \
   $samples --batch 4 --crop 128
 
-tweenlet distill "$start" "$footage" --teacher "$rife" --timed --out "$out/student" --flow-weight 0.02 --alpha 1 \
-  --loss.laplacian 1 --loss.perceptual 0.02 --steps 3700 --learning-rate 1e-4 --precision bfloat16 $samples --batch 4 --crop 256
+# the truth teaches what frames look like, the teacher where things are
+tweenlet distill "$start" "$footage" --teacher "$rife" --timed --out "$out/student" --flow-weight 0.02 --teacher-weight 0 --alpha 1 \
+  --loss.laplacian 1 --loss.perceptual 0.02 --loss.detail 0.004 --steps 5000 --learning-rate 1e-4 --precision bfloat16 \
+  $samples --batch 4 --crop 256
 
 tweenlet evaluate "$out/student/model.safetensors" "$rife" blend dis minterpolate --benchmark "clips:$evaluation" --out "$out/scores"

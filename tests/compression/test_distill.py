@@ -257,6 +257,11 @@ def test_flows_are_distilled():
     assert loss.item() == pytest.approx((terms["teacher"] + terms["flows"]).item())
     loss.backward()
     assert student.intermediate.levels[0].up[0].weight.grad.any()
+    losses = [FlowLoss(student, teacher, 0.5)]
+    motion_alone = Distillation(OPTIONS, [network_teacher(teacher)], 1.0, [0.0], intermediate=losses)
+    loss, parts = motion_alone(student(batch.frames), batch)
+    assert parts["flows"].item() == pytest.approx(terms["flows"].item())
+    assert loss.item() == pytest.approx((parts["truth"] + parts["flows"]).item())
     student.load_state_dict(teacher.state_dict())
     assert objective(student(batch.frames), batch)[1]["flows"].item() < 1e-6
     with pytest.raises(ValueError, match="intermediate-flow branch only"):

@@ -384,7 +384,8 @@ def distill(
         Folder of frames by any program: CLIP/N.png is frame N of CLIP, predicted from frames N-3, N-1, N+1
         and N+3. Needs --recipe.strides 1 --recipe.synthetic 0.
     teacher_weight
-        Weight of each teacher, folders of frames last; default: equal weights.
+        Weight of each teacher's frames, folders last; default: equal weights. With --flow-weight or
+        --attention 0 is one, too: then the teacher's frames do not count, only what goes on inside it.
     out
         Folder for the weights (model.safetensors), the training state and the log (log.jsonl).
     alpha

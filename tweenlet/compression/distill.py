@@ -84,7 +84,8 @@ class Distillation:
         options: name the losses, the margin and the precision in which teachers run.
         teachers: one or more.
         alpha: weight of the loss against the truth, 0 or more.
-        weights: of each teacher's loss, 0 or more and not all 0; equal by default.
+        weights: of each teacher's loss, 0 or more; equal by default. All may be 0 beside ``intermediate``:
+            then the truth teaches what a frame looks like, and the teacher how it comes about.
         filter_teacher: replace a teacher by the truth wherever it is further from the truth than the blend
             of the two middle frames.
         intermediate: losses between what goes on inside student and teacher: :class:`AttentionLoss`,
@@ -105,14 +106,15 @@ class Distillation:
         intermediate: Sequence[IntermediateLoss] = (),
     ) -> None:
         weights = [1.0] * len(teachers) if weights is None else list(weights)
-        if not teachers or len(weights) != len(teachers) or min(weights) < 0 or not sum(weights):
+        taught = bool(intermediate) or sum(weights) > 0
+        if not teachers or len(weights) != len(teachers) or min(weights) < 0 or not taught:
             raise ValueError(
-                "expected at least one teacher, and for each a weight of 0 or more, not all 0; "
-                f"got {len(teachers)} teachers and the weights {weights}"
+                "expected at least one teacher, and for each a weight of 0 or more, not all 0 without a loss "
+                f"between what goes on inside; got {len(teachers)} teachers and the weights {weights}"
             )
         if alpha < 0:
             raise ValueError(f"expected an alpha of 0 or more, got {alpha}")
-        self._teachers, self._weights = teachers, [weight / sum(weights) for weight in weights]
+        self._teachers, self._weights = teachers, [weight / (sum(weights) or 1) for weight in weights]
         self._alpha, self._filter_teacher, self._intermediate = alpha, filter_teacher, intermediate
         self._autocast = options.precision == "bfloat16"
         self._loss = combine_losses(options.loss, options.margin, options.border_weight)
@@ -126,7 +128,8 @@ class Distillation:
         teacher_loss = prediction.new_zeros(())
         for teacher, weight in zip(self._teachers, self._weights, strict=True):
             target = self._target(teacher, prediction, batch)
-            teacher_loss = teacher_loss + weight * self._loss(prediction, target)[0]
+            if weight:
+                teacher_loss = teacher_loss + weight * self._loss(prediction, target)[0]
         intermediate = {part.name: part() for part in self._intermediate}
         total = self._alpha * truth_loss + sum(intermediate.values(), teacher_loss)
         return total, {"truth": truth_loss, "teacher": teacher_loss, **intermediate}
