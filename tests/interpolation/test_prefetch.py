@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -270,3 +271,42 @@ def test_copies_hold_what_was_there_when_they_were_asked_for(device: str) -> Non
         landed = copy.wait()
         assert landed.device.type == "cpu"
         torch.testing.assert_close(landed, 2 * picture)
+
+
+class _Interrupted(BaseException):
+    """What a handler of a signal raises."""
+
+
+def _raise_at(moment: int) -> Callable[..., object]:
+    """A tracer that raises at one of the moments at which a signal may be handled, when others have run."""
+    passed = 0
+
+    def trace(*_: object) -> Callable[..., object]:
+        nonlocal passed
+        passed += 1
+        if passed == moment:
+            sys.settrace(None)
+            time.sleep(0.005)
+            raise _Interrupted
+        return trace
+
+    return trace
+
+
+@pytest.mark.parametrize("moment", range(1, 31))
+def test_an_interruption_at_any_moment_ends_the_threads(moment: int) -> None:
+    written: list[int] = []
+    earlier = sys.gettrace()
+    try:
+        with prefetch(iter(range(1000))) as source, WriteQueue(written.append) as queue:
+            for item in islice(source, 3):
+                queue.put(item)
+            sys.settrace(_raise_at(moment))
+            for item in source:
+                queue.put(item)
+    except _Interrupted:
+        pass
+    finally:
+        sys.settrace(earlier)
+    assert written == list(range(len(written)))
+    assert len(written) < 1000

@@ -7,7 +7,8 @@
 
 Order is kept and few items are held. What fails in a thread is raised in the caller, where it would have been
 raised without threads or at the next step; leaving by an exception drops what waits. No thread outlives its
-`with`. Decoders, encoders and numpy leave the interpreter to others while they work, as torch does.
+`with`. Decoders, encoders and numpy leave the interpreter to others while they work, as torch does. Threads
+meet at SimpleQueues only: a signal that raises within a Semaphore's method can leave its waiter asleep.
 
 Threads are not counted out among the stages: torch keeps a thread for each core, and OpenMP's threads sleep
 while they wait (`tweenlet.runtime.openmp`), so that a decoder or an encoder takes a core only while it
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Semaphore, Thread
+from threading import Thread
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -37,13 +38,13 @@ Item = TypeVar("Item")
 def prefetch(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
     """The same items, read in a thread: begun when the first is asked for, AHEAD items before they are."""
     ready: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()
-    room = Semaphore(AHEAD)
+    room = _tokens(AHEAD)
     stopped = False
 
     def read() -> None:
         try:
             source = iter(items)
-            while room.acquire() and not stopped:
+            while room.get() and not stopped:
                 ready.put((next(source),))
         except StopIteration:
             ready.put(None)
@@ -53,7 +54,7 @@ def prefetch(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
     def taken() -> Iterator[Item]:
         thread.start()
         while isinstance(item := ready.get(), tuple):
-            room.release()
+            room.put(True)
             yield item[0]
         if item is not None:
             raise item
@@ -63,9 +64,17 @@ def prefetch(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
         yield taken()
     finally:
         stopped = True
-        room.release()
-        if thread.ident is not None:
+        room.put(True)
+        if thread.is_alive():
             thread.join()
+
+
+def _tokens(count: int) -> SimpleQueue[bool]:
+    """A semaphore: one puts what others get."""
+    tokens: SimpleQueue[bool] = SimpleQueue()
+    for _ in range(count):
+        tokens.put(True)
+    return tokens
 
 
 @dataclass(frozen=True)
@@ -126,14 +135,14 @@ class WriteQueue(Generic[Item]):
     def __init__(self, write: Callable[[Item], None]) -> None:
         self._write = write
         self._waiting: SimpleQueue[tuple[Item] | None] = SimpleQueue()
-        self._room = Semaphore(BEHIND)
+        self._room = _tokens(BEHIND)
         self._error: BaseException | None = None
         self._dropped = False
         self._thread = Thread(target=self._work, name="tweenlet-write", daemon=True)
 
     def put(self, item: Item) -> None:
         """Queue one more item; waits while BEHIND others do."""
-        self._room.acquire()
+        self._room.get()
         if self._error is not None:
             raise self._error
         self._waiting.put((item,))
@@ -146,7 +155,7 @@ class WriteQueue(Generic[Item]):
             except BaseException as error:
                 self._error = error
             finally:
-                self._room.release()
+                self._room.put(True)
 
     def __enter__(self) -> Self:
         self._thread.start()
