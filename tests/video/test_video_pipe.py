@@ -54,3 +54,23 @@ def test_reader_that_leaves_early(make_clip, tmp_path):
     command = f"{sys.executable} -c '{THROUGH}' < {tmp_path / 'big.y4m'} | head -c 10 > /dev/null"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert b"cannot write standard output: Broken pipe" in done.stderr
+
+
+NOTICES = """
+from tweenlet import video
+with video.read("-") as reader:
+    count = sum(1 for _ in reader)
+print(count, *reader.notices, sep="; ")
+"""
+
+
+@pytest.mark.parametrize("name", ["in.y4m", "in.mkv", "in.ts"])
+@pytest.mark.parametrize("part", [1, 0.7])
+def test_a_stream_that_breaks_off_is_said_to_be_cut_short(make_clip, tmp_path, name, part):
+    data = as_y4m(make_clip(), tmp_path / name) if name.endswith("y4m") else make_clip(name).read_bytes()
+    command = [sys.executable, "-c", NOTICES]
+    data = data[: round(part * len(data)) - (part < 1)]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    count, *notices = done.stdout.decode().strip().split("; ")
+    assert (int(count) == 12) == (part == 1)
+    assert [notice.partition(": ")[2] for notice in notices] == ["the file is cut short"] * (part < 1)

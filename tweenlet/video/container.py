@@ -15,18 +15,45 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
 
+from tweenlet.video.truncation import is_truncated, is_truncated_stream
+
 _PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
+_HEAD = 4096  # bytes of a pipe, in which the header of a stream lies
 _SEEK_MARGIN = 2
 """Seconds before what is wanted, from where a file is read."""
 _NOT_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+
+
+@dataclass
+class Pipe:
+    """A pipe for FFmpeg to read, which remembers how much came through it, and how that began."""
+
+    source: int | Path
+    head: bytes = b""
+    size: int = 0
+    _handle: int | None = None
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, up to so many; none at the end."""
+        if self._handle is None:
+            self._handle = self.source if isinstance(self.source, int) else os.open(self.source, os.O_RDONLY)
+        data = os.read(self._handle, size)
+        self.head += data[: _HEAD - len(self.head)]
+        self.size += len(data)
+        return data
+
+    def __del__(self) -> None:
+        if self._handle is not None and self._handle != self.source:
+            os.close(self._handle)
 
 
 @dataclass(frozen=True)
@@ -39,12 +66,18 @@ class Location:
     url: str
     name: str
     path: Path | None = None
-    is_url: bool = False
+    pipe: Pipe | None = field(default=None, compare=False)
 
     @property
-    def is_pipe(self) -> bool:
-        """Whether it can be read only once."""
-        return self.path is None and not self.is_url
+    def is_url(self) -> bool:
+        """Whether it lies elsewhere."""
+        return self.path is None and self.pipe is None
+
+    def is_truncated(self) -> bool:
+        """Whether bytes are missing at the end, once all has been read; False where nothing tells."""
+        if self.pipe is not None:
+            return is_truncated_stream(self.pipe.head, self.pipe.size)
+        return self.path is not None and is_truncated(self.path)
 
 
 @dataclass(frozen=True)
@@ -98,9 +131,9 @@ def locate(source: str | os.PathLike[str]) -> Location:
     if name == "-":
         if os.isatty(0):
             raise ValueError("standard input is a terminal: pipe a video into it, such as y4m")
-        return Location("pipe:0", "standard input")
+        return Location(name, "standard input", pipe=Pipe(0))
     if is_url(name):
-        return Location(name, name, is_url=True)
+        return Location(name, name)
     path = Path(name)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {name}")
@@ -108,7 +141,7 @@ def locate(source: str | os.PathLike[str]) -> Location:
     if stat.S_ISREG(mode):
         return Location(f"file:{path}", name, path)
     if stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and name in ("/dev/stdin", "/dev/fd/0")):
-        return Location("pipe:0" if stat.S_ISSOCK(mode) else f"file:{path}", name)
+        return Location(name, name, pipe=Pipe(0 if stat.S_ISSOCK(mode) else path))
     raise ValueError(f"{name} is a device, not a file: expected a video, or a pipe that one comes through")
 
 
@@ -116,7 +149,8 @@ def open_container(location: Location) -> InputContainer:
     """Open what should be a video; ValueError or OSError with the reason in words where it is none."""
     options = {} if location.is_url else {"format_whitelist": _readable_formats()}
     try:
-        container = av.open(location.url, "r", options=options, metadata_errors="replace")
+        source: Any = location.pipe or location.url
+        container: InputContainer = av.open(source, "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, av.ArgumentError):
             raise system_error(error, f"cannot read {location.name}") from None

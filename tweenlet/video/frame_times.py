@@ -13,16 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.container import InputContainer
 
+from tweenlet.video.container import Location
 from tweenlet.video.decoder import Decoder, Picture
 from tweenlet.video.frame import Frame
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.rates import Stated
-from tweenlet.video.truncation import is_truncated
 
 IMAGE_RATE = Fraction(24)
 """Frames per second by which pictures are timed where nothing else is known."""
@@ -48,12 +47,12 @@ class FrameTimes:
         notices: Notices,
         *,
         stated: Stated,
-        path: Path | None,
+        location: Location,
     ) -> None:
-        """``step``: the seconds that pictures are usually apart; ``path``: the file, if it is one."""
+        """``step``: the seconds that pictures are usually apart."""
         self.start = stated.start
         self._container, self._stream, self._decoder = container, stream, decoder
-        self._step, self._notices, self._path = step, notices, path
+        self._step, self._notices, self._location = step, notices, location
         self._shift = -self.start  # from the file's clock to times of frames
         self._stated_end, self._limit = stated.end, stated.file_end
         self._count = self._pauses = 0
@@ -145,7 +144,7 @@ class FrameTimes:
                 max([t + self._step for t in lost] + [end or end_shown]),
             )
             return last
-        if self._decoder.cut or (self._path is not None and is_truncated(self._path)):
+        if self._decoder.cut or self._location.is_truncated():
             if end is None or end > end_shown + self._step / 2:
                 self._note_missing("the file is cut short", end_shown, end or self._file_end(end_shown))
             return last

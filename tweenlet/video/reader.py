@@ -212,18 +212,18 @@ def _read_video(location: Location, index: int | None, strict: bool, clip: Clip,
         container.close()
         raise
     still: int | None = None
-    for candidate in candidates[:1] if location.is_pipe else candidates:
+    for candidate in candidates[:1] if location.pipe else candidates:
         if candidate != candidates[0]:
             container = open_container(location)
         reader, several = _read_stream(container, candidate, location, strict, clip, deinterlace)
-        if reader is not None and (several or len(candidates) == 1):
+        if reader is not None and (several or len(candidates) == 1 or location.pipe):
             return reader
         container.close()
         still = candidate if still is None and reader is not None else still
     reader = None
     if still is not None:
         reader = _read_stream(open_container(location), still, location, strict, clip, deinterlace)[0]
-    if reader is None and location.is_pipe and container.format.name.startswith("mov"):
+    if reader is None and location.pipe is not None and container.format.name.startswith("mov"):
         raise ValueError(f"{location.name} is an MP4 whose index comes last: it takes a file, not a pipe")
     if reader is None:
         raise ValueError(f"{location.name} holds no frames that can be decoded")
@@ -244,12 +244,12 @@ def _read_stream(
     notices = Notices(location.name, strict)
     stated = Stated.of(container, stream)
     try:
-        moved = seek and not location.is_pipe and clip.seek(container, stream)
+        moved = seek and location.pipe is None and clip.seek(container, stream)
         decoder = Decoder(container, stream)
         step = usual_step(decoder.ahead)
         rate = usual_rate(stream, step)
         usual = step or 1 / (rate or IMAGE_RATE)
-        times = FrameTimes(container, stream, decoder, usual, notices, stated=stated, path=location.path)
+        times = FrameTimes(container, stream, decoder, usual, notices, stated=stated, location=location)
         frames = iter(times)
         first = next(frames, None)
         if moved and (first is None or first.time > clip.start):  # the index is wrong, or there is no more
@@ -277,7 +277,7 @@ def _read_stream(
     duration = None if end is None else end - stated.start - start - first.time
     if clip.end is not None:
         duration = clip.end - start if duration is None else min(duration, clip.end - start)
-    if location.is_pipe and any(s.type in ("audio", "subtitle") for s in container.streams):
+    if location.pipe is not None and any(s.type in ("audio", "subtitle") for s in container.streams):
         reason = "sound and subtitles of a pipe are left out: they take a second reading"
         notices.add(Notice("sound", reason))
     if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9, whose decoders here leave it out

@@ -13,11 +13,13 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_HEAD = 4096  # bytes in which the header lies
 _TAIL = 1 << 17  # an Ogg page has 65,307 bytes at most
 _Y4M = {"420": (2, 2), "411": (4, 1), "422": (2, 1), "444": (1, 1), "mono": (0, 0)}
 """By how much chroma is narrower and lower; 0 = there is none."""
@@ -27,11 +29,9 @@ def is_truncated(path: Path) -> bool:
     """Whether bytes are missing at the end of a file; False where its kind does not tell."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        head = file.read(400)
+        head = file.read(_HEAD)
         if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
             return _last_box_end(file, size) > size
-        if head.startswith(b"\x1a\x45\xdf\xa3"):
-            return (_segment_end(file) or 0) > size
         if head.startswith(b"RIFF"):
             return _last_riff_end(file, size) > size
         if head.startswith(b"OggS"):
@@ -39,15 +39,22 @@ def is_truncated(path: Path) -> bool:
         if head.startswith(b"GIF8"):
             file.seek(-1, os.SEEK_END)
             return file.read(1) not in (b";", b"\0")
-        if head.startswith(b"YUV4MPEG2"):
-            header, _, after = head.partition(b"\n")
-            frame = _y4m_frame(header.decode("ascii", "replace"))
-            return after.startswith(b"FRAME\n") and bool(frame) and (size - len(header) - 1) % frame != 0
-        if head.startswith(_ASF):
-            return _asf_size(head) > size
-        for packet, first in ((188, 0), (192, 4)):
-            if size > first + packet and head[first] == head[first + packet] == 0x47:
-                return size % packet != 0
+    return is_truncated_stream(head, size)
+
+
+def is_truncated_stream(head: bytes, size: int) -> bool:
+    """Whether bytes are missing at the end of a stream, by how it begins and how long it is."""
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return (_segment_end(BytesIO(head)) or 0) > size
+    if head.startswith(b"YUV4MPEG2"):
+        header, _, after = head.partition(b"\n")
+        frame = _y4m_frame(header.decode("ascii", "replace"))
+        return after.startswith(b"FRAME\n") and bool(frame) and (size - len(header) - 1) % frame != 0
+    if head.startswith(_ASF):
+        return _asf_size(head) > size
+    for packet, first in ((188, 0), (192, 4)):
+        if size > first + packet and head[first] == head[first + packet] == 0x47:
+            return size % packet != 0
     return False
 
 

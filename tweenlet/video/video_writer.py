@@ -102,7 +102,7 @@ class VideoWriter(Writer):
                 self.warnings += describe_left_out(template, name, sound)
             elif template.stream is not None:
                 copy_metadata(cast(InputContainer, template.stream.container), self._output)
-                if sound and template.location is not None and not template.location.is_pipe:
+                if sound and template.location is not None and template.location.pipe is None:
                     self._streams = StreamCopier(
                         template.location,
                         self._output,
