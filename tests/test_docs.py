@@ -32,7 +32,7 @@ def test_every_page_has_a_place_in_the_navigation(docs) -> None:
 
 def test_the_folder_has_the_pages_what_they_link_to_and_what_is_generated(docs, tmp_path: Path) -> None:
     docs.stage(tmp_path)
-    assert (tmp_path / "docs/demo.jpg").exists()
+    assert (tmp_path / "docs/demo.webp").exists()
     assert (tmp_path / "runs/compress.sh").exists()
     assert "tweenlet interpolate" in (tmp_path / "docs/commands.md").read_text()
     assert "::: tweenlet.Interpolator" in (tmp_path / "docs/api.md").read_text()

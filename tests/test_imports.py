@@ -16,6 +16,7 @@ FLOORS = [
     ["network"],
     ["inference"],
     ["interpolation"],
+    ["vapoursynth"],
     ["evaluation"],
     ["training"],
     ["compression"],

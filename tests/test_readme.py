@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import standins
+from PIL import Image
 
 from tweenlet import video
 from tweenlet.cli import app
@@ -86,6 +87,13 @@ def test_the_readme_shows_both() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.encode()) <= 8 * 1024
+
+
+def test_the_picture_moves_and_is_small() -> None:
+    path = ROOT / re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)[0]
+    with Image.open(path) as picture:
+        assert (picture.n_frames, picture.info["loop"]) == (45, 0)  # scripts/moving_picture.py
+    assert path.stat().st_size < 300_000
 
 
 def anchors(page: Path) -> set[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from tweenlet.cli.app import NETWORKS, QUALITY, Several, app
 from tweenlet.runtime.atomic import check_free
@@ -79,7 +81,15 @@ def bench(
 
 
 @app.command(group=NETWORKS, sort_key=4)
-def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: bool = False) -> None:
+def export(
+    model: str,
+    target: Path,
+    /,
+    *,
+    size: str = "854x480",
+    one_input: Annotated[bool, Parameter(negative=())] = False,
+    overwrite: bool = False,
+) -> None:
     """Export a network to ONNX, run it, and print the largest difference from the network's own output.
 
     The file takes frames (1, 4, 3, H, W), RGB in [0, 1]. Networks that take a time, such as the default,
@@ -94,12 +104,15 @@ def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: boo
     size
         Frame size as WIDTHxHEIGHT, or 480p, 720p, 1080p, 4k, rounded up to the network's stride; or
         "dynamic" for frames of any size, which takes minutes to export.
+    one_input
+        Take one input (1, 13, H, W) instead: four frames, and the time as a plane (12 without a time), as
+        vs-mlrt and other programs give it.
     overwrite
         Replace FILE.onnx if it exists.
 
     """
+    from tweenlet.inference.onnx import OneInput, padded_size
     from tweenlet.inference.onnx import export as write
-    from tweenlet.inference.onnx import padded_size
     from tweenlet.network.checkpoint import network_of
     from tweenlet.network.cost import size_of
 
@@ -108,7 +121,7 @@ def export(model: str, target: Path, /, *, size: str = "854x480", overwrite: boo
     check_free(target, overwrite)
     network = network_of(model).eval()
     frame_size = None if size == "dynamic" else size_of(size)
-    error = write(network, target, frame_size)
+    error = write(OneInput(network) if one_input else network, target, frame_size)
     height, width = padded_size(network, frame_size) if frame_size else (0, 0)
     takes = f"frames of {width}x{height}" if frame_size else f"frames of any multiple of {network.stride}"
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, takes {takes}; off by {error:.1g} at most")

@@ -5,6 +5,9 @@
     frames (1, 4, 3, H, W) float32, RGB in [0, 1]  ---+--> frame (1, 3, H, W)
     time (1,) in (0, 1) if the network takes one   ---+
 
+    or, for programs that give one input of four dimensions (vs-mlrt):
+    input (1, 12 or 13, H, W): four frames, and the time as a plane  --> frame (1, 3, H, W)
+
 H and W are multiples of the network's stride. The file carries the config, as a checkpoint does.
 
 The exporter is torch's newer one (`dynamo`). The older one is 20 times faster and, without a word, adds up no
@@ -37,7 +40,24 @@ TOLERANCE = 1e-4
 """How far a frame made by an exported network may be from the network's, of a range of one."""
 
 
-def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> float:
+class OneInput(nn.Module):
+    """A network as programs know networks that give one input of planes: (1, 12 or 13, H, W)."""
+
+    def __init__(self, model: STMFNet) -> None:
+        super().__init__()
+        self.model = model
+        self.config, self.stride, self.takes_time = model.config, model.stride, model.takes_time
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Four frames of RGB and, where a time is taken, a plane that holds it -> the frame (1, 3, H, W)."""
+        planes = 3 * FRAMES
+        frames = input[:, :planes].reshape(1, FRAMES, 3, *input.shape[2:])
+        given = {"time": input[:, planes, 0, 0].reshape(1)} if self.takes_time else {}
+        frame: Tensor = self.model(frames, **given)
+        return frame
+
+
+def export(model: STMFNet | OneInput, path: str | Path, size: tuple[int, int] | None) -> float:
     """Write ``model`` to ``path`` as ONNX, whole or not at all, run it, and return how far off it was.
 
     ``size`` is (width, height) of the frames, padded up to the network's stride; None = any multiples of it,
@@ -47,7 +67,7 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
     """
     with atomic_write(Path(path)) as partial:
         write(model, partial, size)
-        exported = OnnxFile(partial)
+        session = Session(partial)
         if size is None:
             sizes = [(3 * model.stride, 4 * model.stride), (5 * model.stride, 2 * model.stride)]
         else:
@@ -56,25 +76,28 @@ def export(model: STMFNet, path: str | Path, size: tuple[int, int] | None) -> fl
         for height, width in sizes:
             inputs = examples(model, height, width)
             with torch.inference_mode():
-                off = max(off, float((exported(**inputs) - model(**inputs)).abs().max()))
+                given = {name: x.cpu().numpy() for name, x in inputs.items()}
+                frame = torch.from_numpy(session.run_with_names(given))
+                off = max(off, float((frame - model(**inputs).cpu()).abs().max()))
         if not off <= TOLERANCE:
             raise ValueError(f"the exported network is {off:.2g} off, more than {TOLERANCE:g}: not written")
     return off
 
 
-def write(model: STMFNet, path: Path, size: tuple[int, int] | None) -> None:
+def write(model: STMFNet | OneInput, path: Path, size: tuple[int, int] | None) -> None:
     """Write ``model`` to ``path`` as ONNX, unchecked; arguments and errors as of :func:`export`."""
     onnx = import_extra("onnx")
     import_extra("onnxscript")
     height, width = (2 * model.stride, 3 * model.stride) if size is None else padded_size(model, size)
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         proto = _graph(model, height, width, fixed=size is not None)
-    for key, value in (("tweenlet", "1"), ("config", json.dumps(model.config.to_json()))):
+    form = "planes" if isinstance(model, OneInput) else "1"
+    for key, value in (("tweenlet", form), ("config", json.dumps(model.config.to_json()))):
         proto.metadata_props.append(onnx.StringStringEntryProto(key=key, value=value))
     path.write_bytes(proto.SerializeToString())
 
 
-def _graph(model: STMFNet, height: int, width: int, fixed: bool) -> Any:
+def _graph(model: STMFNet | OneInput, height: int, width: int, fixed: bool) -> Any:
     """The network as an ONNX ModelProto."""
     model = deepcopy(model).cpu().eval()
     for layer in model.modules():
@@ -84,8 +107,13 @@ def _graph(model: STMFNet, height: int, width: int, fixed: bool) -> Any:
     free: dict[str, Any] = {}
     if not fixed:
         tall, wide = (torch.export.Dim(name, min=2, max=1 << 12) for name in ("tall", "wide"))
-        size = {3: model.stride * tall, 4: model.stride * wide}
-        free = {"dynamic_shapes": {name: size if x.dim() == 5 else None for name, x in inputs.items()}}
+        sides = model.stride * tall, model.stride * wide
+        free = {
+            "dynamic_shapes": {
+                name: dict(zip((x.dim() - 2, x.dim() - 1), sides, strict=True)) if x.dim() > 1 else None
+                for name, x in inputs.items()
+            }
+        }
     try:
         with _quiet():
             graph = torch.export.export(model, (), inputs, strict=False, **free)
@@ -177,14 +205,18 @@ def call(
     return torch.from_numpy(run(inputs)).to(frames.device)
 
 
-def padded_size(model: STMFNet, size: tuple[int, int]) -> tuple[int, int]:
+def padded_size(model: STMFNet | OneInput, size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) that a frame of (width, height) runs at."""
     width, height = (-(-side // model.stride) * model.stride for side in size)
     return height, width
 
 
-def examples(model: STMFNet, height: int, width: int) -> dict[str, Tensor]:
+def examples(model: STMFNet | OneInput, height: int, width: int) -> dict[str, Tensor]:
     """What a network takes, made up: a window of frames, and a time if it wants one."""
+    if isinstance(model, OneInput):
+        planes = [examples(model.model, height, width)["frames"].reshape(1, -1, height, width)]
+        planes += [torch.full_like(planes[0][:, :1], 0.4)] * model.takes_time
+        return {"input": torch.cat(planes, 1)}
     random = torch.Generator().manual_seed(0)
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, generator=random)
