@@ -28,6 +28,8 @@ from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
 from tweenlet.network.texture import Texture
 
 FRAMES = 4
+PART_NAMES = ("features", "multi_flow", "flow", "fusion", "texture", "intermediate")
+"""Attributes that hold the parts of a network, each a module or None."""
 CANDIDATES = 6
 """Channels of candidates from one branch at one scale: a frame from before and one from after."""
 TEXTURE_STRIDE = 8

@@ -34,7 +34,7 @@ from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow, Motion
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow
-from tweenlet.network.stmfnet import STMFNet, check
+from tweenlet.network.stmfnet import PART_NAMES, STMFNet, check
 from tweenlet.network.texture import Texture
 from tweenlet.ops.dispatch import has_native
 
@@ -74,12 +74,15 @@ class FusedSTMFNet(STMFNet):
     """
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
-        with torch.device("meta"):
-            super().__init__(model.config)  # its parts are all replaced
+        nn.Module.__init__(self)  # STMFNet's own would build the parts that are replaced
+        self.config, self.stride, self.padding = model.config, model.stride, model.padding
+        self.takes_time = model.takes_time
         native = next(model.parameters()).device.type == "cpu" and has_native(dtype)
         self.dtype, self.compute_dtype = dtype, dtype if native else torch.float32
-        for name, part in model.named_children():
-            setattr(self, name, PARTS[type(part)](part, dtype, self.compute_dtype))
+        for name in PART_NAMES:
+            part = getattr(model, name)
+            fused = None if part is None else PARTS[type(part)](part, dtype, self.compute_dtype)
+            setattr(self, name, fused)
         if isinstance(self.intermediate, FourFrameFlow) and self.intermediate.head is None:
             finest = self.intermediate.levels[-1]
             assert isinstance(finest, FusedLevel)
