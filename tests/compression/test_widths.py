@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -199,7 +200,7 @@ def test_densities_count_what_learns_and_reaches_the_output():
     assert found.parts["fusion"].share == 1 > found.parts["texture"].share
     assert found.of({"texture.out"}).nonzero == found.layers["texture.out"].nonzero
     assert Densities.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert f"| texture.out | {found.layers['texture.out'].total:,} |" in found.markdown()
+    assert f"| texture.out | {found.layers['texture.out'].total:,} |" in re.sub(" +", " ", found.markdown())
     with pytest.raises(ValueError, match="got none"):
         found.of({"nothing"})
 
@@ -217,7 +218,7 @@ def test_the_groups_hold_every_parameter_that_learns_once():
 
 def test_the_table_of_a_compaction():
     found = compaction(STMFNET, MINI, uniform(STMFNET, 0.25), (256, 256))
-    text = found.markdown()
+    text = re.sub(" +", " ", found.markdown())
     assert (
         "| features | 64 128 256 512 | 0.250 0.250 0.250 0.250 | 32 64 96 128 | 3,965,816 -> 393,192 |"
         in text
@@ -228,4 +229,4 @@ def test_the_table_of_a_compaction():
     assert json.loads(json.dumps(found.to_json()))["after"]["features"] == [32, 64, 96, 128]
     timed = compaction(TINY, TINY, uniform(TINY), (16, 16), timed=True)
     assert all(row.milliseconds is not None for row in timed.rows)
-    assert timed.markdown().splitlines()[0].endswith("| ms |")
+    assert timed.markdown().splitlines()[0].endswith(" ms |")

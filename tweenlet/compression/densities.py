@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from tweenlet.evaluation.tables import table
 from tweenlet.network.channels import ChannelGraph
 from tweenlet.network.checkpoint import outline, rename_from_format_1
 from tweenlet.network.config import ModelConfig
@@ -83,9 +84,8 @@ class Densities:
         """A table of the layers, their parts and all, as Markdown."""
         rows = [("**all**", self.of()), *((f"**{name}**", density) for name, density in self.parts.items())]
         rows += self.layers.items()
-        lines = ["| layer | weights | not zero | density |", "|---|---:|---:|---:|"]
-        lines += [f"| {name} | {d.total:,} | {d.nonzero:,} | {d.share:.3f} |" for name, d in rows]
-        return "\n".join(lines) + "\n"
+        cells = [(name, f"{d.total:,}", f"{d.nonzero:,}", f"{d.share:.3f}") for name, d in rows]
+        return table(("layer", "weights", "not zero", "density"), cells) + "\n"
 
 
 def densities(model: nn.Module) -> Densities:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import Densities, widths_of, with_widths
 from tweenlet.compression.pieces import combinations, layers_of_piece, pieces
+from tweenlet.evaluation.tables import table
 from tweenlet.inference.latency import latency
 from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
 from tweenlet.network.cost import cost
@@ -233,14 +234,14 @@ class Compaction:
         timed = self.rows[-1].milliseconds is not None
         head = ["part", "width before", "density", "width after", "parameters", "multiply-adds (G)"]
         head += ["ms"] * timed
-        lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+        lines = []
         for row in self.rows:
             cells = [row.part, _listed(row.widths[0]), " ".join(f"{d:.3f}" for d in row.densities) or "-"]
             cells += [_listed(row.widths[1]), "{:,} -> {:,}".format(*row.parameters)]
             cells += ["{:.2f} -> {:.2f}".format(*(m / 1e9 for m in row.multiply_adds))]
             cells += ["{:.0f} -> {:.0f}".format(*row.milliseconds)] if row.milliseconds else []
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines) + f"\n\nFor one new frame of {self.width}x{self.height}.\n"
+            lines.append(cells)
+        return table(head, lines) + f"\n\nFor one new frame of {self.width}x{self.height}.\n"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON types."""
