@@ -141,7 +141,7 @@ def test_records_once_for_each_shape_and_keeps_a_few(lively, monkeypatch):
     assert Replays.made == len(sizes)
     recorded(*window(model, *sizes[0]))  # outside of the mode that it was first made in, and made again
     assert Replays.made == len(sizes) + 1
-    assert len(recorded._replayed._kept) == cuda_graphs.CACHED
+    assert len(recorded._graphs._graphs) == cuda_graphs.CACHED
     with pytest.raises(ValueError, match="multiples of 8"):
         recorded(torch.zeros(1, 4, 3, 20, 16))
 
