@@ -13,7 +13,8 @@ def test_rates_are_read_as_people_write_them() -> None:
     assert exact_rate(60) == exact_rate("60") == exact_rate(Fraction(60)) == 60
     assert exact_rate(59.94) == exact_rate("60000/1001") == Fraction(60000, 1001)
     assert exact_rate("23.976") == Fraction(24000, 1001)
-    for wrong in ("fast", 0, -5, "1/0", "nan"):
+    assert exact_rate("0.0001") == Fraction(1, 10000)
+    for wrong in ("fast", 0, -5, "1/0", "nan", "1e-9", "1e7", "1e400", "9" * 400):
         with pytest.raises(ValueError, match="expected a frame rate"):
             exact_rate(wrong)
 

@@ -280,14 +280,14 @@ class OutputTiming:
 
 
 def exact_rate(fps: Rate) -> Fraction:
-    """A frame rate as written by people, 60 or "30000/1001" or 59.94, exactly; ValueError for no
-    positive number.
+    """A frame rate as written by people, 60 or "30000/1001" or 59.94, exactly; ValueError for no number
+    between 10^-6 and 10^6.
     """
     rate = _exact(fps)
-    if rate <= 0:
+    if not Fraction(1, 10**6) <= rate <= 10**6:
         raise ValueError(f"expected a frame rate such as 60, 59.94 or 60000/1001, got {fps}")
     ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
-    return ntsc if abs(ntsc - rate) < Fraction(1, 2000) else rate
+    return ntsc if ntsc and abs(ntsc - rate) < Fraction(1, 2000) else rate
 
 
 def _exact(number: object) -> Fraction:
