@@ -16,7 +16,7 @@ FLOORS = [
     ["network"],
     ["inference"],
     ["interpolation"],
-    ["vapoursynth"],
+    ["vapoursynth", "app"],
     ["evaluation"],
     ["training"],
     ["compression"],

@@ -1,8 +1,9 @@
-"""Verbs around interpolation: info, demo."""
+"""Verbs around interpolation: info, demo, app."""
 
 from __future__ import annotations
 
 import json
+import webbrowser
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -109,3 +110,46 @@ def demo(
         done = make(folder, model=model, device=device, overwrite=overwrite, progress=progress)
     print(f"{done.video}: {sentence(done.summary)}")
     print(f"{done.picture}: frame before, interpolated frame, frame after; below, where motion is largest")
+
+
+@app.command(name="app", group=FRAMES, sort_key=3)
+def serve_page(
+    *,
+    port: Annotated[int, Whole] = 8765,
+    browser: bool = True,
+    max_megabytes: float = 4000,
+    max_minutes: float = 240,
+    model: str = "default",
+    device: str | None = None,
+) -> None:
+    """Open a page in the browser: drop a video or two pictures, choose, watch, compare, keep.
+
+    It listens to this machine only. What was dropped and made is gone when the command ends (Ctrl-C).
+
+    Parameters
+    ----------
+    port
+        Port of the page; 0 = any that is free.
+    browser
+        Open the browser.
+    max_megabytes
+        Largest file.
+    max_minutes
+        Longest time for making one.
+    model
+        Name of bundled weights, or path to a checkpoint.
+    device
+        cpu, cuda, ...; default: CUDA if available, else the CPU.
+
+    """
+    from tweenlet.app.server import serve
+
+    def opened(address: str) -> None:
+        print(f"{address} (Ctrl-C ends it)", flush=True)
+        if browser:
+            webbrowser.open(address)
+
+    serve(
+        port, opened, max_bytes=int(max_megabytes * 1e6), max_seconds=max_minutes * 60, model=model,
+        device=device,
+    )  # fmt: skip

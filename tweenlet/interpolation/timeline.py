@@ -130,7 +130,7 @@ class Timeline(Generic[Original]):
         self.source = KeyFrames(frames, cuts, repeats != "ignore")
         self._network, self._motion = network, network.motion_cache()
         self._clock, self._levels, self._keep_frames = timing.clock(rate), timing.levels, timing.keep_frames
-        self._smooth = repeats == "smooth"
+        self._smooth, self._has_shutter = repeats == "smooth", bool(timing.shutter)
         self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
         self._pictures: dict[Fraction, Tensor] = {}
         self._shown = -1
@@ -146,12 +146,16 @@ class Timeline(Generic[Original]):
     def __iter__(self) -> Iterator[OutputFrame[Original]]:
         """The output, frame by frame."""
         latest: SourceFrame[Original] | None = None
-        for _, group in groupby(self._samples(), key=lambda output: output.time):
-            output = _average(list(group))
+        for output in self._blurred() if self._has_shutter else self._samples():
             if output.source is not None and output.source is not latest:
                 latest = output.source
                 self.originals += 1
             yield output
+
+    def _blurred(self) -> Iterator[OutputFrame[Original]]:
+        """The mean of what a shutter sees."""
+        for _, group in groupby(self._samples(), key=lambda output: output.time):
+            yield _average(list(group))
 
     def _samples(self) -> Iterator[OutputFrame[Original]]:
         """What is shown in each slot."""

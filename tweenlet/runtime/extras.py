@@ -17,6 +17,8 @@ EXTRAS = {
     "onnxscript": ("onnxscript", "onnx"),
     "onnxruntime": ("ONNX Runtime", "onnx"),
     "openvino": ("OpenVINO", "openvino"),
+    "starlette": ("Starlette", "app"),
+    "uvicorn": ("Uvicorn", "app"),
     "huggingface_hub": ("huggingface_hub", "hub"),
 }
 """By module: what people call the package, and the extra of tweenlet that has it."""

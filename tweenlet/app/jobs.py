@@ -1,0 +1,157 @@
+"""Jobs of the page: what was dropped, what was found in it, and what is being made of it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+from tweenlet.interpolation.inspection import inspect
+from tweenlet.interpolation.video import Moment, interpolate_pair, interpolate_video
+from tweenlet.video import Encoding
+from tweenlet.video.images import is_image
+
+PREVIEW_EVERY = 1.0
+"""Seconds between previews."""
+_TURN = Lock()
+"""One job runs at a time: a network takes all cores."""
+
+
+@dataclass
+class Job:
+    """One video, or two pictures, in a folder of its own."""
+
+    folder: Path
+    name: str
+    time_limit: float
+    """Seconds that making it may take."""
+    model: str = "default"
+    device: str | None = None
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    state: str = "looking"
+    """looking, ready, waiting, running, done, failed or cancelled."""
+    message: str = ""
+    found: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
+    sources: list[Path] = field(default_factory=list)
+    result: Path | None = None
+    _stop: Event = field(default_factory=Event)
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Run a part of the job in a thread; what goes wrong is its state and message."""
+
+        def run() -> None:
+            try:
+                work()
+            except CancelledError as reason:
+                self.state, self.message = "cancelled", str(reason)
+            except (ValueError, OSError, MemoryError, RuntimeError) as error:
+                self.state, self.message = "failed", str(error).replace(f"{self.folder}/", "")
+
+        Thread(target=run, name=f"tweenlet-app-{self.key}", daemon=True).start()
+
+    def look(self) -> None:
+        """Find out what is in the video; of two pictures there is nothing to find."""
+        if all(map(is_image, self.sources)):
+            self.found = {"pictures": len(self.sources)}
+        else:
+            seen = inspect(self.sources[0], progress=self._watch_looking)
+            self.found = {
+                "width": seen.width, "height": seen.height, "rate": round(float(seen.rate or 0), 3),
+                "constant": seen.constant, "frames": seen.frames, "seconds": round(float(seen.duration), 2),
+                "repeats": seen.repeats, "cuts": [round(float(cut), 2) for cut in seen.cuts],
+                "advice": seen.advice, "tracks": list(seen.tracks), "codec": seen.codec,
+                "notices": [str(notice) for notice in seen.notices],
+            }  # fmt: skip
+        self.state = "ready"
+
+    def make(self, options: dict[str, Any]) -> None:
+        """Interpolate; ``options`` as :func:`read_options` gives them."""
+        self.state, self.message, self.progress = "waiting", "", {}
+        self._stop.clear()
+        while not _TURN.acquire(timeout=0.2):
+            self._check(0)
+        try:
+            self.state, began = "running", time.monotonic()
+            stem = re.sub(r"\.\w+$", "", self.name)
+            if "pictures" in self.found:
+                target = self.folder / f"{stem}.between.png"
+                a, b = self.sources
+                interpolate_pair(a, b, target, model=self.model, device=self.device, overwrite=True)
+                self.result, self.state = target, "done"
+                return
+            target = self.folder / f"{stem}.tweenlet.mp4"
+            done = interpolate_video(
+                self.sources[0], target, overwrite=True, model=self.model, device=self.device,
+                encoding=Encoding(codec="h264", pixels="yuv420p"),  # what browsers play
+                observe=lambda moment: self._watch(moment, began), **options,
+            )  # fmt: skip
+            self.message = " · ".join(str(notice) for notice in done.notices)
+            self.result, self.state = target, "done"
+        finally:
+            _TURN.release()
+
+    def cancel(self) -> None:
+        """End it before its next frame."""
+        self._stop.set()
+
+    @property
+    def preview(self) -> Path:
+        """The latest frame."""
+        return self.folder / "preview.jpg"
+
+    def as_json(self) -> dict[str, Any]:
+        """What the page shows."""
+        return {
+            "key": self.key, "name": self.name, "state": self.state, "message": self.message,
+            "found": self.found, "progress": self.progress,
+            "result": None if self.result is None else self.result.name,
+        }  # fmt: skip
+
+    def _watch_looking(self, done: int, total: int | None) -> None:
+        self._check(0)
+        self.progress = {"frames": done, "total": total}
+
+    def _watch(self, moment: Moment, began: float) -> None:
+        now = time.monotonic()
+        self._check(now - began)
+        if now - self.progress.get("previewed", -PREVIEW_EVERY) >= PREVIEW_EVERY:
+            moment.save(self.preview)
+            self.progress["previewed"] = now
+        speed = moment.number / max(now - began, 1e-9)
+        left = None if moment.total is None else max(0, moment.total - moment.number) / speed
+        self.progress |= {
+            "frames": moment.number, "total": moment.total, "speed": round(speed, 2),
+            "left": None if left is None else round(left),
+        }  # fmt: skip
+
+    def _check(self, seconds: float) -> None:
+        if self._stop.is_set():
+            raise CancelledError("cancelled")
+        if seconds > self.time_limit:
+            raise CancelledError(
+                f"stopped after {self.time_limit / 60:g} minutes: the command line has no limit"
+            )
+
+
+def read_options(asked: object) -> dict[str, Any]:
+    """The options of :func:`tweenlet.interpolate_video` that the page may give; ValueError for others."""
+    if not isinstance(asked, dict) or set(asked) - {"factor", "fps", "slow", "repeats", "cuts", "loop"}:
+        raise ValueError("expected factor, fps, slow, repeats, cuts and loop")
+    options: dict[str, Any] = {k: asked[k] for k in ("cuts", "loop") if isinstance(asked.get(k), bool)}
+    if asked.get("repeats") in ("keep", "smooth"):
+        options["repeats"] = asked["repeats"]
+    for name, top in (("factor", 64), ("fps", 1000), ("slow", 100)):
+        if asked.get(name) is not None:
+            number = Fraction(str(asked[name]))
+            if not 1 <= number <= top:
+                raise ValueError(f"expected {name} up to {top}, got {asked[name]}")
+            options[name] = int(number) if name == "factor" else number
+    return options
