@@ -24,7 +24,7 @@ ALLOWED = {"padded", "shared", "embedded"}
 
 SEARCHES = {
     r"dataset": "training/data/dataset.py",
-    r"data loading": "training/data/batches.py",
+    r"data ?loader|data loading": "training/data/batches.py",
     r"augment": "training/data/batches.py",
     r"prefetch": "interpolation/prefetch.py",
     r"tiling": "interpolation/tiling.py",
@@ -32,6 +32,14 @@ SEARCHES = {
     r"arena": "ops/cpu/arena.py",
     r"gemm": "ops/cpu/csrc/gemm.h",
     r"intermediate flow": "network/intermediate_flow.py",
+    r"quadratic|acceleration": "network/four_frames.py",
+    r"squeeze|channel ?gate": "network/blocks.py",
+    r"halo\b": "inference/fused/bands.py",
+    r"batch norm": "inference/fused/fuse.py",
+    r"quantiz|precision": "inference/engines.py",
+    r"channel group": "network/channels.py",
+    r"official checkpoint|published": "network/official.py",
+    r"pixel.(un)?shuffle|residual head": "ops/mix.py",
     r"backward warp|backwarp": "ops/warp.py",
     r"forward warp|splat": "ops/splat.py",
     r"scene detection": "video/scene_detection.py",

@@ -75,12 +75,12 @@ def interpolate(
             np.asarray(out[plane])[:] = values
         return out
 
-    made = vs.core.std.ModifyFrame(repeated[1], repeated, make)
-    made = vs.core.std.AssumeFPS(made, fpsnum=clip.fps.numerator * factor, fpsden=clip.fps.denominator)
+    output = vs.core.std.ModifyFrame(repeated[1], repeated, make)
+    output = vs.core.std.AssumeFPS(output, fpsnum=clip.fps.numerator * factor, fpsden=clip.fps.denominator)
     if clip.format.id == vs.RGBS:
-        return made
+        return output
     matrix = {} if clip.format.color_family == vs.RGB else {"matrix": _matrix(clip)}
-    return made.resize.Bicubic(format=clip.format.id, **matrix)
+    return output.resize.Bicubic(format=clip.format.id, **matrix)
 
 
 def _tensor(frame: Any) -> Tensor:
@@ -89,5 +89,5 @@ def _tensor(frame: Any) -> Tensor:
 
 def _matrix(clip: Any) -> int:
     """The matrix that the first frame is tagged with; else BT.709 for large pictures, and BT.601."""
-    known = int(clip.get_frame(0).props.get("_Matrix", 2))
-    return known if known != 2 else 1 if clip.height >= 720 else 6
+    matrix = int(clip.get_frame(0).props.get("_Matrix", 2))
+    return matrix if matrix != 2 else 1 if clip.height >= 720 else 6

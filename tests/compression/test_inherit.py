@@ -182,10 +182,8 @@ def test_features_at_half_the_size_are_the_mean_of_those_at_full():
     network = four_frames(source)
     assert [level.scale for level in network.config.intermediate.levels] == [4, 2]
     frame = torch.rand(1, 3, 32, 48)
-    features = torch.nn.functional.avg_pool2d(source.intermediate.encode(frame), 2)
-    halved, encoded = network.intermediate.encode(frame).split([3, 2], 1)
-    torch.testing.assert_close(encoded, features)
-    torch.testing.assert_close(halved, torch.nn.functional.avg_pool2d(frame, 2))
+    halved = torch.nn.functional.avg_pool2d(source.intermediate.encode(frame), 2)
+    torch.testing.assert_close(network.intermediate.encode(frame), halved)
 
 
 def test_blocks_that_do_nothing_may_be_left_out():

@@ -2,7 +2,8 @@
 
     CropDataset --(seed, epoch)--> which samples --(seed, step)--> crop, Augmentation --> Batch
 
-Nothing is remembered between batches, so a run that resumes at any step sees what it would have seen.
+It takes the place of torch's DataLoader. Nothing is remembered between batches, so a run that resumes at any
+step sees what it would have seen.
 """
 
 from __future__ import annotations
