@@ -119,6 +119,9 @@ class Stated:
         (Fraction(1152000, 47989), 24, [Fraction(i, 24) for i in range(9)], "24"),  # an edit list
         (1000, 90, [0, Fraction(1, 25), 4], "25"),
         (None, None, [Fraction(0), Fraction(1, 10)], "10"),
+        (960, 1000, [Fraction(i, 960) for i in range(30)], "960"),  # a camera for slow motion
+        (1000, 1000, [Fraction(i // 2, 25) + Fraction(i % 2, 1000) for i in range(48)], "50"),  # in bursts
+        (1000, 1000, [Fraction(i // 4, 10) + Fraction(i % 4, 1000) for i in range(48)], "40"),
         (24, 24, [], "24"),
     ],
 )

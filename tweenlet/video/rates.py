@@ -19,18 +19,28 @@ from av.container import InputContainer
 from tweenlet.video.container import start_of
 
 _DURATION = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
+_CLOSE, _BURST = Fraction(1, 250), 8  # seconds between pictures, and pictures, of a burst
 _ROUNDED = Fraction(1, 2500)  # less than what 30 and 30000/1001 differ by
 _COUNTED = {"mpegts", "mpeg", "ogg", "gif", "yuv4mpegpipe", "webp_pipe"}
 
 
 def usual_step(stamps: Iterable[Fraction]) -> Fraction | None:
-    """Seconds from one picture to the next, as most of them are apart; None for under two time stamps."""
-    steps = [after - before for before, after in pairwise(sorted(set(stamps)))]
-    if not steps:
+    """Seconds from one picture to the next, as most of them are apart; None for under two time stamps.
+
+    Recorders that deliver pictures in bursts give them stamps milliseconds apart: where pictures are closer
+    than in any usual video, several steps are looked at together.
+    """
+    times = sorted(set(stamps))
+    if len(times) < 2:
         return None
+    steps = [after - before for before, after in pairwise(times)]
     middle = median_low(steps)
+    if middle < _CLOSE:
+        count = min(_BURST, len(steps))
+        spans = [after - before for before, after in zip(times, times[count:], strict=False)]
+        middle = median_low(spans) / count
     near = [step for step in steps if middle / 2 < step < middle * 3 / 2]
-    return sum(near, Fraction(0)) / len(near)
+    return sum(near, Fraction(0)) / len(near) if near else middle
 
 
 def usual_rate(stream: av.VideoStream, step: Fraction | None) -> Fraction | None:
