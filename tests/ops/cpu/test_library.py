@@ -151,6 +151,72 @@ def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as in a wheel, with the library of one set of instructions, not linked with OpenMP."""
+    folder = tmp_path_factory.mktemp("built")
+    name, flags = ("avx2", ["-march=x86-64-v3"]) if os.uname().machine == "x86_64" else ("neon", [])
+    objects = [folder / f"{source.stem}.o" for source in native.SOURCES]
+    for source, object_file in zip(native.SOURCES, objects, strict=True):
+        subprocess.run(["cc", *native.FLAGS, "-O1", *flags, "-c", source, "-o", object_file], check=True)
+    subprocess.run(["cc", "-shared", *objects, "-lm", "-o", folder / f"{name}.so"], check=True)
+    return folder
+
+
+def loaded_from(folder: Path, **environment: str) -> str:
+    """The file whose native code a process has, which looks for built libraries in a folder."""
+    program = (
+        "import torch; from pathlib import Path; from tweenlet.ops.cpu import library as native\n"
+        f"native.BUILT = Path({str(folder)!r}); native.library()\n"
+        "maps = [line.split()[-1] for line in open('/proc/self/maps')]\n"
+        "print(next((x for x in maps if x.endswith('.so') and ('native-' in x or 'built' in x)), None))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.slow
+@compiled
+def test_a_library_that_was_built_ahead_is_loaded(built: Path, tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    (file,) = built.glob("*.so")
+    best = dict.fromkeys(("ATEN_CPU_CAPABILITY",), "avx2") if file.stem == "avx2" else {}
+    assert loaded_from(built, **cache, **best, CC="no-such-compiler") == str(file)
+    assert "native-" in loaded_from(built, **cache, **best, TWEENLET_NATIVE="compile")
+    assert loaded_from(built, **cache, **best, TWEENLET_NATIVE="0") == "None"
+
+
+@pytest.mark.slow
+@compiled
+def test_a_built_library_of_another_system_is_passed_over(built: Path, tmp_path: Path) -> None:
+    (file,) = built.glob("*.so")
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / file.name).write_bytes(b"MZ not for this system")
+    assert "native-" in loaded_from(tmp_path / "built", XDG_CACHE_HOME=str(tmp_path))
+
+
+def test_the_best_set_of_instructions_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sets(machine: str, capability: str, knows_bf16: bool = False) -> tuple[str, ...]:
+        monkeypatch.setattr("platform.machine", lambda: machine)
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: knows_bf16, raising=False)
+        return native._instruction_sets()
+
+    assert sets("x86_64", "AVX512", True) == ("avx512_bf16", "avx512", "avx2")
+    assert sets("AMD64", "AVX512") == ("avx512", "avx2")
+    assert sets("x86_64", "AVX2") == ("avx2",)
+    assert sets("x86_64", "DEFAULT") == ()
+    assert sets("arm64", "DEFAULT") == ("neon",)
+    assert sets("riscv64", "DEFAULT") == ()
+
+
 @pytest.mark.slow
 @compiled
 def test_a_compiler_with_flags(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
-"""Native code: inner loops in C that PyTorch has no fast form of, compiled once for this machine.
+"""Native code: inner loops in C that PyTorch has no fast form of, built ahead or compiled for this machine.
 
-    csrc/*.c -- the machine's cc --> cache/native-FINGERPRINT.so -- bindings --> library()
+    csrc/*.c --+-- CMakeLists.txt --> built/avx2.so, avx512.so, ... of a wheel --+-- bindings --> library()
+               +-- the machine's cc --> cache/native-FINGERPRINT.so -------------+
 
-Plain C with GCC's vector extensions, which GCC and Clang compile for any processor. Without a working
-compiler, or with TWEENLET_NATIVE=0, there is no library and PyTorch does the work: the same results, but
-slower. Threads are those of the OpenMP that PyTorch has loaded, if it is found and the compiler's code runs
-on it: two pools may wait for each other.
+A wheel has a library for each instruction set, of which the best that this processor knows is loaded. If it
+has none, or with TWEENLET_NATIVE=compile, the machine's own compiler builds one at first use. Plain C with
+GCC's vector extensions, which GCC and Clang compile for any processor. Without a working compiler either, or
+with TWEENLET_NATIVE=0, there is no library and PyTorch does the work: the same results, but slower. Threads
+are those of the OpenMP that PyTorch has loaded, if it is found and the compiler's code runs on it: two pools
+may wait for each other.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -31,11 +35,10 @@ from tweenlet.runtime.atomic import Partial, write_bytes_atomically
 from tweenlet.runtime.cache import cache_folder, cached_file
 
 SOURCES, HEADERS = (sorted((Path(__file__).parent / "csrc").glob(f"*.{kind}")) for kind in "ch")
-FLAGS = (
-    *("-O3", "-fPIC", "-fopenmp", "-Wall", "-Wno-psabi"),
-    # sums may be fused; infinities and NaN stay as they are
-    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
-)
+FLAGS = tuple((Path(__file__).parent / "csrc/flags.txt").read_text().split())
+"""Sums may be fused; infinities and NaN stay as they are."""
+BUILT = Path(__file__).parent / "built"
+"""Where a wheel has libraries, named after the instruction sets of CMakeLists.txt."""
 TUNED = (("-march=native",), ("-mcpu=native",), ())
 """Flags for this machine's processor, tried in order: not every compiler knows the first, or any."""
 PIXELS = 2**13
@@ -46,13 +49,44 @@ DIGEST = hashlib.sha256().digest_size
 @cache
 def library() -> Library | None:
     """The compiled code; None with TWEENLET_NATIVE=0, or, with one warning, if it cannot be built."""
-    if os.environ.get("TWEENLET_NATIVE") == "0" or os.name != "posix":
+    asked = os.environ.get("TWEENLET_NATIVE")
+    if asked == "0":
         return None
+    built = None if asked == "compile" else _load_built()
+    if built is not None or os.name != "posix":
+        return built
     try:
         return _load()
     except Exception as error:  # whatever a compiler or a disk can do: PyTorch is there
         warnings.warn(f"no native code, so PyTorch does its work, slower: {_reason(error)}", stacklevel=2)
         return None
+
+
+def _load_built() -> Library | None:
+    """The best of the wheel's libraries that this processor runs; None where there is none."""
+    for name in _instruction_sets():
+        for path in BUILT.glob(f"{name}.*"):
+            try:
+                for openmp in _openmp():  # its functions are for all: the library asks for them by name alone
+                    ctypes.CDLL(openmp, ctypes.RTLD_GLOBAL)
+                return Library(path)
+            except OSError:  # of another system, or this PyTorch has another OpenMP
+                continue
+    return None
+
+
+def _instruction_sets() -> tuple[str, ...]:
+    """Names of the instruction sets that this processor knows, the best first."""
+    machine = platform.machine().lower()
+    if machine in ("aarch64", "arm64"):
+        return ("neon",)
+    if machine not in ("x86_64", "amd64"):
+        return ()
+    capability = torch.backends.cpu.get_cpu_capability()
+    if not capability.startswith("AVX512"):
+        return ("avx2",) if capability == "AVX2" else ()
+    knows_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    return ("avx512_bf16", "avx512", "avx2") if knows_bf16 else ("avx512", "avx2")
 
 
 def _load() -> Library:

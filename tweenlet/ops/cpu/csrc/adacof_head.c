@@ -7,8 +7,7 @@ Enlarging and convolving are linear, so what is large is only two sums of six te
 a band of rows: its last three enlarged rows of small taps stay in the cache of one core.
 */
 
-#include <stdlib.h>
-
+#include "aligned.h"
 #include "tweenlet.h"
 
 #include "vectors.h"
@@ -391,7 +390,7 @@ int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads) {
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
-        float *memory = aligned_alloc(64, 4 * (strip + z + ring + work));
+        float *memory = allocate_aligned(4 * (strip + z + ring + work));
         if (!memory) {
 #pragma omp atomic write
             failed = 1;
@@ -415,7 +414,7 @@ int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads) {
                          : run_task_any)(head, top, bottom, left, right, memory, memory + strip, memory + strip + z,
                                          memory + strip + z + ring);
         }
-        free(memory);
+        free_aligned(memory);
     }
     return failed;
 }

@@ -10,8 +10,7 @@ What lies between is never whole. The inner channels are laid out so that groups
 a vector holds some whole groups, or a larger group takes some whole vectors.
 */
 
-#include <stdlib.h>
-
+#include "aligned.h"
 #include "tweenlet.h"
 
 #include "gemm.h"
@@ -110,7 +109,7 @@ struct workspace {
 };
 
 /* For so many floats. */
-static void *allocate_floats(long numbers) { return aligned_alloc(64, (4 * numbers + 63) / 64 * 64); }
+static void *allocate_floats(long numbers) { return allocate_aligned(4 * numbers); }
 
 /* One row of inner channels. */
 static void reduce_row(const struct tweenlet_bottleneck *weights, const char *x, long pixel_stride, int width,
@@ -222,7 +221,8 @@ int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct 
                 }
             }
         }
-        free(in.ring), free(in.zeros), free(in.row), free(in.m), free(in.m_shortcut);
+        free_aligned(in.ring), free_aligned(in.zeros), free_aligned(in.row), free_aligned(in.m),
+            free_aligned(in.m_shortcut);
     }
     return failed;
 }

@@ -5,9 +5,9 @@
     both    -> a row of second, moved by nine steps, times each row of first -> [match][pixel] -> [pixel][match]
 */
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "aligned.h"
 #include "tweenlet.h"
 
 #include "transpose.h"
@@ -78,11 +78,11 @@ int tweenlet_correlation(const struct tweenlet_strided *first, const struct twee
     const int wide = (width + LANES - 1) / LANES * LANES, tall = height + SIDE - 1, groups = (height + ROWS - 1) / ROWS;
     /* an odd number of cache lines apart, so that the channels of a pixel do not fight for the same few */
     const long stride = ((wide + SIDE - 1 + 15) / 16 | 1) * 16, line = channels * stride;
-    float *around = aligned_alloc(64, 4 * line * tall * batch);
+    float *around = allocate_aligned(4 * line * tall * batch);
     int failed = !around;
 #pragma omp parallel num_threads(threads)
     {
-        float *block = aligned_alloc(64, (size_t)4 * 16 * ROWS * channels);
+        float *block = allocate_aligned((size_t)4 * 16 * ROWS * channels);
         if (!block) {
 #pragma omp atomic write
             failed = 1;
@@ -126,8 +126,8 @@ int tweenlet_correlation(const struct tweenlet_strided *first, const struct twee
                               MATCHES, MATCHES, pixels);
             }
         }
-        free(block);
+        free_aligned(block);
     }
-    free(around);
+    free_aligned(around);
     return failed;
 }

@@ -1,5 +1,6 @@
 /* Two frames fetched along flows of half their size, and mixed. ops/cpu/mix.py calls it. */
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "tweenlet.h"

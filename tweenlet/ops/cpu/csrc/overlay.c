@@ -4,6 +4,7 @@
                                                                                -> what keeps its shape, and so its pixels
            -> of each block: how much it differs from each frame to the next                                             */
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

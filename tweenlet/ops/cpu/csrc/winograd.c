@@ -11,8 +11,7 @@ Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. A blo
 core. Slices in time, three taps over them, are one longer product.
 */
 
-#include <stdlib.h>
-
+#include "aligned.h"
 #include "tweenlet.h"
 
 #include "gemm.h"
@@ -364,8 +363,8 @@ int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct twe
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
-        char *v = aligned_alloc(64, plan.v_bytes * POINTS * plan.v_point);
-        float *m = aligned_alloc(64, 4 * POINTS * plan.m_point);
+        char *v = allocate_aligned(plan.v_bytes * POINTS * plan.v_point);
+        float *m = allocate_aligned(4 * POINTS * plan.m_point);
         if (!v || !m) {
 #pragma omp atomic write
             failed = 1;
@@ -383,8 +382,8 @@ int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct twe
 #ifdef __AVX2__
         _mm_sfence(); /* what was stored past the caches is there */
 #endif
-        free(v);
-        free(m);
+        free_aligned(v);
+        free_aligned(m);
     }
     return failed;
 }
