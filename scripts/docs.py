@@ -20,7 +20,7 @@ import tweenlet
 from tweenlet.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("*.md", "docs/**/*.md", "weights/*.md", "tweenlet/assets/README.md")
+PAGES = ("*.md", "docs/**/*.md", "examples/*.md", "weights/*.md", "tweenlet/assets/README.md")
 OPS = ("adacof", "correlation", "resample", "splat", "warp", "dispatch")
 """Modules of `tweenlet.ops` that have a place on the page of ops."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -320,6 +321,18 @@ def test_an_engine_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch
         Interpolator(network(TINY), engine="openvino")
     with pytest.raises(OSError, match=r"pip install 'tweenlet\[onnx\]'"):
         export.write(network(TINY), Path("x.onnx"), (8, 8))
+
+
+@pytest.mark.slow
+@pytest.mark.optional
+def test_openvino_reports_nothing_to_its_makers() -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    program = (
+        "from tweenlet.runtime.extras import import_extra; import_extra('openvino')\n"
+        "from openvino.tools.ovc.main import tm; print(tm.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "openvino.tools.ovc.telemetry_stub\n"
 
 
 def test_a_digest_is_of_config_and_tensors() -> None:

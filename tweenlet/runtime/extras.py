@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +32,8 @@ def import_extra(module: str) -> Any:
         OSError: the package is not installed, with what to type.
 
     """
+    if module == "openvino":  # its package of this name would report to its makers how it is used
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

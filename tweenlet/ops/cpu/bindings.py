@@ -318,6 +318,11 @@ class Library:
         def __getattr__(self, name: str) -> Callable[..., Any]: ...
 
 
+def share_functions(path: str) -> None:
+    """Let libraries loaded from now on use the functions of this one. OSError if it cannot be loaded."""
+    ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+
+
 def for_each_sample(call: Callable[..., None], batches: Sequence[Tensor], *settings: Any) -> None:
     """Call native code for each sample of tensors (B, ...)."""
     for sample in zip(*batches, strict=True):

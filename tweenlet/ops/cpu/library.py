@@ -13,7 +13,6 @@ may wait for each other.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -30,7 +29,7 @@ from pathlib import Path
 
 import torch
 
-from tweenlet.ops.cpu.bindings import Library
+from tweenlet.ops.cpu.bindings import Library, share_functions
 from tweenlet.runtime.atomic import Partial, write_bytes_atomically
 from tweenlet.runtime.cache import cache_folder, cached_file
 
@@ -67,8 +66,8 @@ def _load_built() -> Library | None:
     for name in _instruction_sets():
         for path in BUILT.glob(f"{name}.*"):
             try:
-                for openmp in _openmp():  # its functions are for all: the library asks for them by name alone
-                    ctypes.CDLL(openmp, ctypes.RTLD_GLOBAL)
+                for openmp in _openmp():  # which the library asks for by the names of its functions alone
+                    share_functions(openmp)
                 return Library(path)
             except OSError:  # of another system, or this PyTorch has another OpenMP
                 continue
