@@ -1,4 +1,4 @@
-/* AdaCoF while a network learns: what taps see, and its gradient for the taps. ops/cpu/adacof.py calls it.
+/* AdaCoF in training: forward, and the gradient for the taps. ops/cpu/adacof.py calls it.
 
     a pixel's taps -> the 2x2 pixels that each looks at, and how far down and right of their first one
     2x2 pixels -> the surface through them -> sums over the taps: a pixel    (bit by bit as PyTorch makes it)
@@ -13,7 +13,7 @@
 
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias)); /* colours of a pixel */
 
-/* A product is rounded before it is added. */
+/* No fused multiply-add: products are rounded first, as PyTorch's are. */
 #if defined(__x86_64__)
 #define ROUNDED(x) __asm__("" : "+x"(x))
 #elif defined(__aarch64__)
@@ -26,7 +26,7 @@ struct surface { /* first + right * by_column + down * (by_row + right * by_both
     four first, by_column, by_row, by_both;
 };
 
-/* Where each tap looks from a place in the frame: the row, the column. */
+/* Where a tap samples the frame: row and column. */
 INLINE void tap_positions(const struct tweenlet_taps *taps, float *down, float *right) {
     const int reach = (taps->side - 1) * taps->dilation / 2;
     for (int tap = 0; tap < taps->side * taps->side; tap++) {
@@ -41,7 +41,7 @@ INLINE void locate_taps(const float *offsets, const float *from, int count, int 
     for (int tap = 0; tap < count; tap++) {
         float whole = truncf(offsets[tap]), at = from[tap] + (place + 1) + whole;
         beyond[tap] = offsets[tap] - whole;
-        at = at > 0 ? at : 0; /* where it is not a number, too */
+        at = at > 0 ? at : 0; /* NaN becomes 0, too */
         first[tap] = at < size ? at : size;
     }
 }
@@ -66,7 +66,7 @@ INLINE four sample_tap(const float *upper, long line, float weight, float down, 
 
 INLINE float sum(four x) { return x[0] + x[1] + x[2] + x[3]; }
 
-/* A row of pixels: made, or what their taps learn of the gradient. */
+/* A row of pixels: their values, or the gradients of their taps. */
 INLINE void run_row(const struct tweenlet_taps *taps, const struct tweenlet_strided *image, float *const *gradients,
                     int sample, int y) {
     const int count = taps->side * taps->side;
@@ -103,14 +103,14 @@ INLINE void run_row(const struct tweenlet_taps *taps, const struct tweenlet_stri
     }
 }
 
-/* What the taps see, written into the picture. */
+/* The image that the taps synthesise. */
 void tweenlet_adacof_forward(const struct tweenlet_taps *taps, const struct tweenlet_strided *out, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int row = 0; row < taps->batch * taps->height; row++)
         run_row(taps, out, 0, row / taps->height, row % taps->height);
 }
 
-/* The gradient of the picture -> those of weight, rows and columns, which lie as these do. */
+/* The gradient of the image -> those of weight, rows and columns, with their layout. */
 void tweenlet_adacof_backward(const struct tweenlet_taps *taps, const struct tweenlet_strided *gradient,
                               float *for_weight, float *for_rows, float *for_columns, int threads) {
     float *const gradients[] = {for_weight, for_rows, for_columns};

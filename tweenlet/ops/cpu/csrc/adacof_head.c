@@ -1,4 +1,4 @@
-/* The heads' last steps: taps are enlarged, convolved, made weights, and sample a frame. ops/cpu/adacof_head.py calls it.
+/* Last steps of an AdaCoF head: taps are upsampled, convolved, and sample a frame. ops/cpu/adacof_head.py calls it.
 
     small taps -- 9 products a pixel --> columns enlarged, summed over the kernel's --> the same with rows --> taps
     taps of some pixels, or given ones --> weights, indices and shares --> sums of the frame's pixels
@@ -13,12 +13,12 @@ a band of rows: its last three enlarged rows of small taps stay in the cache of 
 #include "vectors.h"
 
 #define KINDS 3  /* weight, rows, columns */
-#define SIDE 3   /* of the convolution's kernel */
-#define SLOTS 3  /* rows of small taps that a row of large ones is made of */
-#define SMALL 32 /* columns of small taps in a block, about */
-#define BAND 64  /* rows of small taps in a band, at most about */
-#define ROWS 4   /* of a product */
-#define CHUNK 8  /* pixels that go through each step together */
+#define SIDE 3   /* side of the convolution's kernel */
+#define SLOTS 3  /* rows of small taps that contribute to a row of large ones */
+#define SMALL 32 /* approximate columns of small taps in a block */
+#define BAND 64  /* approximate most rows of small taps in a band */
+#define ROWS 4   /* rows of a GEMM micro-kernel */
+#define CHUNK 8  /* pixels processed together in each step */
 
 typedef float two __attribute__((vector_size(32), aligned(4), may_alias)); /* pixels */
 typedef int two_mask __attribute__((vector_size(32), aligned(4), may_alias));
@@ -30,11 +30,11 @@ typedef float one __attribute__((vector_size(16), aligned(4), may_alias));
 #define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
 #endif
 
-/* Lanes of a number of taps: full vectors, and the rest of taps. */
+/* Lanes for so many taps: in full vectors, and with padding. */
 INLINE int full(int taps) { return taps / LANES * LANES; }
 INLINE int lanes(int taps) { return (taps + LANES - 1) / LANES * LANES; }
 
-/* Three rows of the kernel side by side: their full vectors first, so that most of them are aligned. */
+/* The lane of a tap among three kernel rows: full vectors of all rows first, so that most are aligned. */
 INLINE int lane(int taps, int row, int tap) {
     return tap < full(taps) ? row * full(taps) + tap : SIDE * full(taps) + row * (taps - full(taps)) + tap - full(taps);
 }
@@ -56,14 +56,14 @@ INLINE vec vec_trunc(vec a) {
 }
 #endif
 
-/* What is wanted again is held in a register instead of loaded for each use. */
+/* Keeps a value in a register instead of reloading it for each use. */
 #ifdef __AVX2__
 #define HOLD(x) __asm__("" : "+x"(x))
 #else
 #define HOLD(x)
 #endif
 
-/* The largest number in all lanes. */
+/* The maximum over all lanes, in every lane. */
 INLINE vec broadcast_max(vec x) {
 #if LANES == 16
     x = vec_max(x, SHUFFLE(mask, x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
@@ -80,7 +80,7 @@ INLINE vec broadcast_max(vec x) {
 #endif
 }
 
-/* Two vectors by fours: four of a, four of b, the next four of a, and so on. */
+/* Stores two vectors interleaved by fours: four of a, four of b, the next four of a, and so on. */
 INLINE void store_by_fours(vec a, vec b, float *to) {
 #if LANES == 16
     *(vec *)to = SHUFFLE(mask, a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
@@ -94,7 +94,7 @@ INLINE void store_by_fours(vec a, vec b, float *to) {
 #endif
 }
 
-/* Which inputs of ROWS pixels are not all zero: behind a ReLU about a half. Returns how many. */
+/* The inputs that are not zero in all of ROWS pixels: after a ReLU about half. Returns how many. */
 INLINE int find_nonzero(const float *x, const int inputs, int *nonzero) {
     int count = 0;
     for (int input = 0; input < inputs; input++) {
@@ -106,7 +106,7 @@ INLINE int find_nonzero(const float *x, const int inputs, int *nonzero) {
     return count;
 }
 
-/* ROWS pixels' inputs, those found, times three vectors of kernels. */
+/* Nonzero inputs of ROWS pixels times three vectors of kernels. */
 INLINE void multiply_nonzero(const float *x, const int inputs, const int *nonzero, int count, const float *kernels,
                              float *z, long pixel_stride) {
     vec sum[ROWS * 3];
@@ -129,7 +129,7 @@ INLINE void multiply_nonzero(const float *x, const int inputs, const int *nonzer
     for (int j = 0; j < 3; j++) *(vec *)(z + i * pixel_stride + j * LANES) = sum[i * 3 + j];
 }
 
-/* One row of small taps -> its products, their columns enlarged and summed over the kernel's: to[column][kind]. */
+/* One row of small taps -> products with the kernel, upsampled and summed along columns: to[column][kind]. */
 INLINE void enlarge_columns(const struct tweenlet_adacof_head *head, const int taps, int row, int left, int right,
                             float *strip, float *z, float *to) {
     const struct tweenlet_positions *columns = &head->columns;
@@ -168,12 +168,12 @@ INLINE void enlarge_columns(const struct tweenlet_adacof_head *head, const int t
     }
 }
 
-struct terms {                               /* of which a row's taps are sums */
+struct terms {                               /* addends of a row's taps */
     const float *first[SIDE], *second[SIDE]; /* [pixel][kind]; the first also for each kind, where taps are given */
     vec share_of_first[SIDE], share_of_second[SIDE];
 };
 
-/* The terms of a row, from a column of a block on. */
+/* The addends of a row, from a column of a block on. */
 INLINE void enlarge_rows(struct terms *terms, const struct tweenlet_adacof_head *head, const int taps, int row,
                          int column, const float *ring, long slot) {
     const long start = (long)column * KINDS * lanes(SIDE * taps);
@@ -186,7 +186,7 @@ INLINE void enlarge_rows(struct terms *terms, const struct tweenlet_adacof_head 
     }
 }
 
-/* Given taps of some pixels of one row, as whole vectors. */
+/* Loads taps of some pixels of one row that are given at full size, as whole vectors. */
 INLINE void load_taps(struct terms *terms, const struct tweenlet_adacof_head *head, const int taps, int row, int column,
                       int count, float *loaded) {
     for (int kind = 0; kind < KINDS; kind++) {
@@ -196,7 +196,7 @@ INLINE void load_taps(struct terms *terms, const struct tweenlet_adacof_head *he
     }
 }
 
-/* One vector of taps: their rows enlarged and summed, or as they are given. */
+/* One vector of taps: upsampled and summed along rows, or as given. */
 INLINE vec tap_vector(const struct terms *terms, const struct tweenlet_adacof_head *head, const int taps,
                       const int given, int i, int kind, int tap) {
     if (given) return *(const vec *)(terms->first[kind] + i * lanes(taps) + tap);
@@ -209,7 +209,7 @@ INLINE vec tap_vector(const struct terms *terms, const struct tweenlet_adacof_he
     return sum;
 }
 
-/* The weights of some pixels, or powers of two in their place. */
+/* The weights of some pixels, or powers of two in the place of exponentials. */
 INLINE void compute_weights(const struct terms *terms, const struct tweenlet_adacof_head *head, const int taps,
                             const int given, int count, float *weight) {
     const float scale = given ? 1.44269504f : 1; /* kernels are scaled already */
@@ -264,7 +264,7 @@ INLINE void locate_samples(const struct terms *terms, const struct tweenlet_adac
             SHUFFLE(two_mask, below, below, n, n, n, n, n + 4, n + 4, n + 4, n + 4) * *(const two *)(pixels + pitch);  \
     }
 
-/* Sums over the taps. */
+/* Weighted sums of samples over the taps. */
 INLINE void sum_samples(const struct tweenlet_adacof_head *head, const int taps, int count, const unsigned *index,
                         const float *upper, const float *lower, float *out) {
     const long pitch = 4 * (head->columns.large + 2L);
@@ -290,7 +290,7 @@ INLINE void sum_samples(const struct tweenlet_adacof_head *head, const int taps,
     }
 }
 
-/* All of a row's steps for some columns of it. */
+/* All steps for some columns of a row. */
 INLINE void synthesize_pixels(const struct tweenlet_adacof_head *head, const int taps, const int given, int row,
                               int left, int right, const float *ring, long slot, int begin, float *work) {
     const int part = CHUNK * lanes(taps);
@@ -312,7 +312,7 @@ INLINE void synthesize_pixels(const struct tweenlet_adacof_head *head, const int
 static int ceiling(int a, int b) { return (a + b - 1) / b; }
 static long whole_lines(long numbers) { return (numbers + 15) / 16 * 16; } /* of a cache */
 
-/* A block of columns of a band of rows. */
+/* One task: a block of columns of a band of rows. */
 INLINE void run_task(const struct tweenlet_adacof_head *head, const int taps, int top, int bottom, int left, int right,
                      float *strip, float *z, float *ring, float *work) {
     const struct tweenlet_positions *rows = &head->rows;

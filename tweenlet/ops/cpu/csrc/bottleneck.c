@@ -15,10 +15,10 @@ a vector holds some whole groups, or a larger group takes some whole vectors.
 
 #include "gemm.h"
 
-#define COLUMNS 8         /* of the grouped kernel's, made at once */
-#define PIXELS (4 * ROWS) /* of the 1x1 kernels', made at once */
-#define MAX_GROUP 16      /* inputs of a group, at most */
-#define TAPS 7            /* of a side, at most */
+#define COLUMNS 8         /* output columns of the grouped kernel computed at once */
+#define PIXELS (4 * ROWS) /* pixels of the 1x1 kernels computed at once */
+#define MAX_GROUP 16      /* most inputs of a group */
+#define TAPS 7            /* most taps of a side */
 
 INLINE int bytes(int is_bf16) { return is_bf16 ? 2 : 4; }
 
@@ -46,7 +46,7 @@ INLINE void convolve_group(const int taps, const int stride, const float *const 
         }
 }
 
-/* Each in a function of its own, where all loops are unrolled. */
+/* Each variant is a function of its own, so that all loops are unrolled. */
 typedef void group_function(const float *const *rows, int pixel, int group, const mask *order, const float *kernel,
                             const float *bias, vec *sum);
 #define GROUPED(taps, stride)                                                                                          \
@@ -86,7 +86,7 @@ static void multiply(int is_bf16, const void *v, long pixel_stride, int inputs, 
     }
 }
 
-/* The sum of m, of what is added if given, and of a bias, without what is below zero. */
+/* ReLU of the sum of m, a residual if given, and a bias. */
 INLINE void add_relu_store(const int is_bf16, const float *m, const float *residual, const float *bias, char *y,
                            long pixel_stride, int outputs, int pixels) {
     const int padded = round_to_vectors(outputs);
@@ -101,17 +101,17 @@ INLINE void add_relu_store(const int is_bf16, const float *m, const float *resid
     }
 }
 
-/* What a thread works in. */
+/* Buffers of a thread. */
 struct workspace {
-    float *ring, *zeros;   /* rows of inner channels, the last few; one outside of the picture */
-    char *row;             /* what the grouped kernel makes of them */
+    float *ring, *zeros;   /* the last few rows of inner channels; a row outside of the image */
+    char *row;             /* output of the grouped kernel */
     float *m, *m_shortcut; /* products */
 };
 
-/* For so many floats. */
+/* Allocates so many floats. */
 static void *allocate_floats(long numbers) { return allocate_aligned(4 * numbers); }
 
-/* One row of inner channels. */
+/* Computes one row of inner channels. */
 static void reduce_row(const struct tweenlet_bottleneck *weights, const char *x, long pixel_stride, int width,
                        const struct workspace *in, float *to) {
     for (int start = 0; start < width; start += PIXELS) {
@@ -123,7 +123,7 @@ static void reduce_row(const struct tweenlet_bottleneck *weights, const char *x,
     }
 }
 
-/* One row of what a phase of the grouped kernel makes. */
+/* One output row of a phase of the grouped kernel. */
 static void convolve_row(const struct tweenlet_bottleneck *weights, group_function *made, const float *const *rows,
                          const mask *order, int phase, int columns, char *row) {
     const int spread = (weights->group + LANES - 1) / LANES; /* vectors of a group, at least one */
@@ -182,14 +182,14 @@ int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct 
 #pragma omp atomic write
             failed = 1;
         } else {
-            memset(in.ring, 0, 4 * ring_rows * of_row); /* left and right of the picture it stays so */
+            memset(in.ring, 0, 4 * ring_rows * of_row); /* stays zero left and right of the image */
             memset(in.zeros, 0, 4 * of_row);
         }
 #pragma omp barrier
 #pragma omp for schedule(dynamic)
         for (int chunk = 0; chunk < chunks; chunk++) {
             if (failed) continue;
-            int next = 0; /* the row that the ring lacks */
+            int next = 0; /* the next row that the ring needs */
             for (int line = chunk * lines / chunks; line < (chunk + 1) * lines / chunks; line++) {
                 const int top = weights->stride * line + start, end = at_most(top + ring_rows, height);
                 if (next < top) next = top;

@@ -29,7 +29,7 @@
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 static int at_most(int a, int b) { return a < b ? a : b; }
 
-/* So many pixels of a row -> [channel][pixel], channels so far apart. */
+/* Pixels of a row -> [channel][pixel], channels `stride` floats apart. */
 INLINE void pack_row(const struct tweenlet_strided *map, long place, float *to, long stride, int channels, int pixels) {
     const float *from = map->values + place;
     if (map->pixel == 1)
@@ -76,7 +76,7 @@ INLINE void correlate_rows(const int rows, const float *first, const float *seco
 int tweenlet_correlation(const struct tweenlet_strided *first, const struct tweenlet_strided *second, float *out,
                          int batch, int channels, int height, int width, int threads) {
     const int wide = (width + LANES - 1) / LANES * LANES, tall = height + SIDE - 1, groups = (height + ROWS - 1) / ROWS;
-    /* an odd number of cache lines apart, so that the channels of a pixel do not fight for the same few */
+    /* an odd number of cache lines apart, so that the channels of a pixel do not map to the same few sets */
     const long stride = ((wide + SIDE - 1 + 15) / 16 | 1) * 16, line = channels * stride;
     float *around = allocate_aligned(4 * line * tall * batch);
     int failed = !around;

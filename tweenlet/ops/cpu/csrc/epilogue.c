@@ -1,4 +1,4 @@
-/* x * scale + shift + residual, then what is below zero times slope: in place, for channels_last pixels.
+/* leaky_relu(x * scale + shift + residual), in place, channels_last.
    ops/cpu/epilogue.py calls it. */
 
 #include "tweenlet.h"

@@ -1,4 +1,4 @@
-/* What a level of an intermediate-flow network sees, of channels_last pixels. ops/cpu/levels.py calls it. */
+/* Inputs of a level of an intermediate-flow network, channels_last. ops/cpu/levels.py calls it. */
 
 #include <stdlib.h>
 
@@ -8,14 +8,14 @@
 #include "bilinear.h"
 
 #define COLOURS 3
-#define FLOWS 4 /* to the frame before and to the one after, x and y */
+#define FLOWS 4 /* channels: to the frame before and to the one after, x and y */
 
 struct pixels {
     const float *values;
     int channels, height, width;
 };
 
-/* What lies at a place, bilinearly: the vector of its channels from one on, of those that are active. */
+/* A bilinear sample: one vector of channels, those that are active. */
 INLINE vec sample_vector(const struct pixels *from, struct position at, int channel, lane_mask active) {
     const char *upper = (const char *)(from->values + (long)at.first * from->channels + channel),
                *lower = upper + 4L * at.down * from->channels;
@@ -26,7 +26,7 @@ INLINE vec sample_vector(const struct pixels *from, struct position at, int chan
     return above + at.below * (below - above);
 }
 
-/* All channels of what lies at a place, bilinearly; if not the `first`, they are added. */
+/* A bilinear sample of all channels, written if `first`, else added. */
 INLINE void sample(const struct pixels *from, float y, float x, float *to, int is_first) {
     const struct position at = locate(from->height, from->width, y, x);
     for (int channel = 0; channel < from->channels; channel += LANES) {
@@ -85,12 +85,12 @@ int tweenlet_level_inputs(const float *before, const float *after, const float *
     return failed;
 }
 
-/* Which columns of a row of the frame are looked at: `count` beside each other in the middle of each cell of `size`. */
+/* The columns of a row of the frame that are read: `count` adjacent ones in the middle of each cell of `size`. */
 struct columns {
     int cells, size, count;
 };
 
-/* The first row or column of a cell that is looked at. */
+/* The first row or column of a cell that is read. */
 INLINE int first_of_cell(int cell, int size) { return cell * size + (size - 1) / 2; }
 
 /* a, or part of the way from there to b: so many numbers, and up to a vector more, or FLOWS. */
@@ -111,7 +111,7 @@ INLINE void enlarge_row(const struct tweenlet_estimate *from, int take, int is_f
     const int top = y;
     const float *upper = from->values + (long)top * columns * channels;
     const float *lower = upper + (top + 1 < rows ? (long)columns * channels : 0);
-    for (long column = 0; column < columns; column++) /* what is too much of one, the next one overwrites */
+    for (long column = 0; column < columns; column++) /* excess lanes of a column are overwritten by the next one */
         lerp_row(upper + column * channels, lower + column * channels, y - top, take, between + column * take);
     for (int cell = 0; cell < at.cells; cell++)
         for (int k = 0; k < at.count; k++, to += room) {

@@ -1,4 +1,4 @@
-/* Two frames fetched along flows of half their size, and mixed. ops/cpu/mix.py calls it. */
+/* Two frames warped along flows of half their size, bicubic, and mixed. ops/cpu/mix.py calls it. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include "bilinear.h"
 
 #define COLOURS 3
-#define CELL 4 /* pixels of a cell of 2x2: of a channel they lie one after the other */
+#define CELL 4 /* pixels of a cell of 2x2, which lie one after the other in a channel (pixel unshuffle) */
 
-/* The shares of four pixels in a row, for a place that far from the second. As PyTorch's, with a = -0.75. */
+/* Bicubic weights of four pixels in a row, for a point t from the second. a = -0.75, as in PyTorch. */
 INLINE quad cubic_shares(float t) {
     const float a = -0.75f, far = t + 1, near = 1 - t, farther = 2 - t;
     return (quad){((a * far - 5 * a) * far + 8 * a) * far - 4 * a, ((a + 2) * t - (a + 3)) * t * t + 1,
@@ -19,7 +19,7 @@ INLINE quad cubic_shares(float t) {
                   ((a * farther - 5 * a) * farther + 8 * a) * farther - 4 * a};
 }
 
-/* The colours of a frame of planes at a place, bicubic, step numbers apart; beyond the frame its border goes on. */
+/* A bicubic sample of a planar frame, its colours written step floats apart; the border is repeated. */
 INLINE void fetch_bicubic(const float *frame, int height, int width, float y, float x, float *to, int step) {
     y = clamp(y, -4, height + 3), x = clamp(x, -4, width + 3);
     const float top = floorf(y), left = floorf(x);
@@ -47,7 +47,7 @@ INLINE void fetch_bicubic(const float *frame, int height, int width, float y, fl
     }
 }
 
-/* A number of each pixel of a row of an image twice as large, bilinearly. rows: those above and below it. */
+/* One channel of a row of an image upsampled by 2, bilinearly, from the rows above and below it. */
 INLINE void enlarge_row(const float *above, const float *below, float share, long pixel, int small, float *between,
                         float *to) {
     for (int x = 0; x < small; x++) between[x + 1] = above[x * pixel] + share * (below[x * pixel] - above[x * pixel]);

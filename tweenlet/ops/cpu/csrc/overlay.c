@@ -15,12 +15,13 @@
 
 #define FRAMES 4
 #define CHANNELS 3
-#define PATCH 5 /* pixels a side: this and BLOCK as in ops/overlay.py */
+#define PATCH 5 /* side of a patch in pixels; this and BLOCK as in ops/overlay.py */
 #define BLOCK 8
 #define MEANS                                                                                                          \
-    (CHANNELS + 2) /* of a pixel, that are averaged over patches: its colours, their squares, its variance in time */
+    (CHANNELS +                                                                                                        \
+     2) /* values of a pixel that are averaged over patches: its colours, their squares, its variance in time */
 
-/* From 0 at the one end to 1 at the other. */
+/* Linear from 0 at `none` to 1 at `full`, clamped. */
 INLINE float ramp(float x, float none, float full) { return clamp((x - none) / (full - none), 0, 1); }
 
 /* A row of all frames -> MEANS and, after these, how far the pixels go from their means, each so far apart; and what is from

@@ -4,7 +4,7 @@
 
 #include "vectors.h"
 
-enum { TOGETHER = 8192 }; /* numbers that are summed as floats, before all of them are as doubles */
+enum { TOGETHER = 8192 }; /* values summed in float32 before float64 takes over */
 
 INLINE void channel_sum(const int is_bf16, const char *x, double *sums, long pixels, int channels, int threads) {
     const int bytes = is_bf16 ? 2 : 4, together = TOGETHER / channels + 1;

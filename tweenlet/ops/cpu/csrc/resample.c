@@ -1,4 +1,4 @@
-/* Images of half and of twice the size, plane by plane or, bilinear, channels_last. ops/cpu/resample.py calls it. */
+/* Downsampling and upsampling by 2, planar or (bilinear) channels_last. ops/cpu/resample.py calls it. */
 
 #include <stdlib.h>
 
@@ -6,18 +6,18 @@
 
 #include "vectors.h"
 
-#define TAPS 8   /* of the filter between pixels */
-#define BEFORE 3 /* of them, before the pixel's own place */
-#define SIDE 6   /* of the kernel that blurs and takes the mean of 2x2 */
+#define TAPS 8   /* taps of the filter between pixels */
+#define BEFORE 3 /* taps before the pixel itself */
+#define SIDE 6   /* side of the kernel that blurs and averages 2x2 */
 
-/* Which pixel stands for one beyond the border: its reflection, or the last one where a side is too short. */
+/* The index that stands for one beyond the border: its reflection, or the last one on a short side. */
 INLINE int reflect_index(int place, int size, int reflects) {
     if (place < 0) return reflects ? -place : 0;
     if (place >= size) return reflects ? 2 * size - 2 - place : size - 1;
     return place;
 }
 
-/* y[place] = the sum of x's rows, times taps. */
+/* y = the sum of rows times taps. */
 INLINE void filter_rows(const float *const *rows, const float *taps, float *y, int width) {
     for (int column = 0; column < width; column++) {
         float sum = 0;

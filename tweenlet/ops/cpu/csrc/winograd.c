@@ -16,10 +16,10 @@ core. Slices in time, three taps over them, are one longer product.
 
 #include "gemm.h"
 
-#define INPUT_TILE 6 /* input pixels of a tile, a side */
+#define INPUT_TILE 6 /* side of a tile in input pixels */
 #define POINTS (INPUT_TILE * INPUT_TILE)
-#define CACHE (400 * 1024) /* bytes for the matrices of a block, both sides */
-#define LARGE (16L << 20)  /* bytes of a result that no cache keeps until it is read */
+#define CACHE (400 * 1024) /* bytes for the matrices of a block, inputs and products together */
+#define LARGE (16L << 20)  /* bytes of a result that no cache holds until it is read */
 
 /* Points 0, +-sqrt(1/2), +-sqrt(2), infinity: their errors are a third of those of 0, +-1, +-2. */
 static const double AT[] = {0.70710678118654752, 1.41421356237309505};
@@ -49,7 +49,7 @@ INLINE void from_points(const int tile, const vec *m, vec *y) {
     y[tile - 1] += m[INPUT_TILE - 1];
 }
 
-/* The input pixels of one tile, of as many channels as a vector holds. */
+/* The input pixels of one tile, for one vector of channels. */
 struct source {
     const char *x;
     long row, pixel;                               /* bytes */
@@ -86,9 +86,9 @@ INLINE void input_transform(const int inside, const int x_is_bf16, const int v_i
 
 struct range {
     int from, to;
-}; /* of the rows or columns of a tile */
+}; /* of rows or columns of a tile */
 
-/* The output pixels of one tile, of as many channels as a vector holds. */
+/* The output pixels of one tile, for one vector of channels. */
 struct target {
     char *y;
     const char *residual;
@@ -176,7 +176,7 @@ static output_function *select_output_transform(int tile, int y_is_bf16, int str
     }
 }
 
-/* The arguments of a call, and what follows from them once. */
+/* The arguments of a call, and sizes derived from them. */
 struct plan {
     const struct tweenlet_convolution *layer;
     const struct tweenlet_input *inputs;
@@ -186,16 +186,16 @@ struct plan {
     const char *residual;
     int slices, height, width, above, below;
 
-    int cells_high, cells_wide;                /* what tiles lie on: pixels, or cells of shrink x shrink */
+    int cells_high, cells_wide;                /* the grid of tiles: pixels, or cells of shrink x shrink */
     int tiles_high, tiles_wide, blocks, tiles; /* blocks of a row of tiles, tiles of a block */
     int padding, copies;                       /* slices of zeros at either end; outputs that share their inputs */
     int x_bytes, y_bytes, v_bytes;
-    long v_tile, v_slice, v_point, m_copy, m_tile, m_slice, m_point; /* numbers from one to the next */
+    long v_tile, v_slice, v_point, m_copy, m_tile, m_slice, m_point; /* strides in numbers */
     input_function *inside, *border;
     output_function *output;
 };
 
-/* Whether y is too large to be read from a cache, and can be written past them. */
+/* Whether y is too large for the caches and may be written past them. */
 static int streams(const struct plan *plan) {
     const struct tweenlet_layout *y = plan->layout;
     const int outputs = plan->layer->outputs;
@@ -214,7 +214,7 @@ static void plan_transforms(struct plan *plan) {
     plan->output = select_output_transform(layer->tile, plan->layout->is_bf16, streams(plan));
 }
 
-/* How many tiles a block has, so that its matrices fit the cache, and how these lie. */
+/* Chooses how many tiles a block has, so that its matrices fit the cache, and their layout. */
 static void plan_blocks(struct plan *plan) {
     const struct tweenlet_convolution *layer = plan->layer;
     const int tile = layer->tile, all_inputs = layer->shrink * layer->shrink * layer->inputs;
@@ -230,13 +230,13 @@ static void plan_blocks(struct plan *plan) {
     if (most < ROWS) most = ROWS;
     plan->blocks = (plan->tiles_wide + most - 1) / most;
     plan->tiles = ((plan->tiles_wide + plan->blocks - 1) / plan->blocks + ROWS - 1) / ROWS * ROWS; /* evenly */
-    /* an odd number of cache lines apart, so that the points of a tile do not fight for the same few */
+    /* an odd number of cache lines apart, so that the points of a tile do not map to the same few sets */
     plan->v_slice = plan->tiles * plan->v_tile, plan->m_slice = plan->tiles * plan->m_tile;
     plan->v_point = plan->v_slice * v_slices / LANES / 2 * 2 * LANES + LANES * 3;
     plan->m_point = plan->m_slice * plan->slices / LANES / 2 * 2 * LANES + LANES * 3;
 }
 
-/* One cell of the pixels of a tile, of all inputs, to a row of v. */
+/* Transforms one cell of a tile's pixels, all inputs, into a row of v. */
 static void transform_input_tile(const struct plan *plan, int slice, int cell, int top, int left, char *v) {
     const int shrink = plan->layer->shrink, down = cell / shrink, right = cell % shrink;
     struct source from = {.above = -plan->above / shrink,
@@ -252,7 +252,7 @@ static void transform_input_tile(const struct plan *plan, int slice, int cell, i
         const long row = input->layout.row, pixel = input->layout.pixel;
         from.row = plan->x_bytes * shrink * row, from.pixel = plan->x_bytes * shrink * pixel;
         const char *x = input->values + plan->x_bytes * (slice * input->layout.slice + down * row + right * pixel);
-        /* what the last vector of a cell or input has too much, the next one overwrites */
+        /* excess lanes of the last vector are overwritten by the next cell or input */
         for (int channel = 0; channel < input->channels; channel += LANES) {
             from.x = x + plan->x_bytes * channel;
             from.channels = input->channels - channel;
