@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -191,6 +193,16 @@ def test_what_a_teacher_must_return(samples):
         next(predict_all(lambda batch: batch.truth[..., ::2, ::2], samples))
     with pytest.raises(ValueError, match="not finite, in the batch of scene 0"):
         next(predict_all(lambda batch: batch.truth / 0, samples))
+
+
+def test_a_full_disk_is_one_error_before_the_frames_and_no_end_by_a_signal(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"cannot take 1 kB for .*: No space left on device"):
+        store_frames(tmp_path / "teacher.npy", iter([]), 12, (3, 4, 6))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

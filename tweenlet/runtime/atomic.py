@@ -169,7 +169,7 @@ def check_disk_space(folder: Path, size: int) -> None:
     if state.f_blocks and free < size:
         raise OSError(
             errno.ENOSPC,
-            f"not enough room in {folder}: expected {_megabytes(size)} free, got {_megabytes(free)}",
+            f"not enough room in {folder}: expected {_format_size(size)} free, got {_format_size(free)}",
         )
 
 
@@ -183,19 +183,21 @@ def preallocate(path: Path, size: int) -> None:
 
     """
     check_disk_space(path.parent, size - path.stat().st_blocks * 512)
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.posix_fallocate(handle, 0, max(1, size))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system that cannot
             reason = os.strerror(error.errno or errno.EIO)
-            raise OSError(error.errno, f"cannot take {_megabytes(size)} for {path}: {reason}") from None
+            raise OSError(error.errno, f"cannot take {_format_size(size)} for {path}: {reason}") from None
     finally:
         os.close(handle)
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def _format_size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
 def check_free(path: Path, overwrite: bool, sources: Iterable[str | PathLike[str]] = ()) -> None:

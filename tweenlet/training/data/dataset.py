@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tweenlet.runtime.atomic import preallocate
 from tweenlet.runtime.json_file import read_json
 
 FINGERPRINT_SAMPLES = 256
@@ -133,6 +134,19 @@ class CropDataset:
                 np.ascontiguousarray(self.frames[number, 2, :, self.frames.shape[3] // 2]).tobytes()
             )
         return digest.hexdigest()
+
+
+def create_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Memory-map a new .npy file of zero bytes, whose room on the disk is taken; OSError if there is none.
+
+    (Without, a disk that is full when the map is written to ends the process by SIGBUS.)
+    """
+    try:
+        array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from None
+    preallocate(path, path.stat().st_size)
+    return array
 
 
 def load_array(path: Path) -> NDArray[Any]:

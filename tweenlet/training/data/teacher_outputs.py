@@ -21,7 +21,7 @@ from tweenlet.runtime.atomic import atomic_write
 from tweenlet.training.data.batches import Batch, sequential
 from tweenlet.training.data.clips import Pixels, list_frames, name_few, read_frames, read_image
 from tweenlet.training.data.crops import downscale
-from tweenlet.training.data.dataset import CropDataset, CropLocation, Progress, load_array
+from tweenlet.training.data.dataset import CropDataset, CropLocation, Progress, create_array, load_array
 
 
 def read_teacher_frames(folder: Path, dataset: CropDataset) -> Iterator[Pixels]:
@@ -163,7 +163,7 @@ def store_frames(
 
     """
     with atomic_write(path) as partial:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, *shape))
+        array = create_array(partial, (count, *shape))
         done = 0
         for done, frame in enumerate(frames, 1):
             if done > count:

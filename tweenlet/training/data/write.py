@@ -17,10 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tweenlet.runtime.atomic import check_disk_space, preallocate
+from tweenlet.runtime.atomic import check_disk_space
 from tweenlet.training.data.clips import Pixels
 from tweenlet.training.data.crops import extract_crops
-from tweenlet.training.data.dataset import CropLocation, Progress
+from tweenlet.training.data.dataset import CropLocation, Progress, create_array
 from tweenlet.training.data.plan import DatasetPlan, PartPlan
 from tweenlet.training.data.synthetic import moving_scene
 from tweenlet.training.options import Recipe
@@ -78,9 +78,7 @@ class _Arrays:
         folder.mkdir(parents=True)
         side = recipe.crop
         path = folder / "frames.npy"
-        frames = np.lib.format.open_memmap(path, "w+", np.uint8, (count, 5, 3, side, side))
-        preallocate(path, path.stat().st_size)
-        return cls(folder, frames)
+        return cls(folder, create_array(path, (count, 5, 3, side, side)))
 
 
 def _write_crops(
