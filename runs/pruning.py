@@ -6,8 +6,8 @@
 
 Each method makes a network of 40 % of the parameters, which then learns for the steps that the method's own
 training has left of STEPS. Rows are appended to OUT/rows.jsonl, those with a teacher
-first, and the same command goes on where it was stopped. `--write FILE` collects them as JSON;
-scripts/results.py makes the table of docs/compression.md of it.
+first, and the same command goes on where it was stopped. `--write FILE` collects them as JSON, without DATA
+those that are there; scripts/results.py makes the table of docs/compression.md of it.
 """
 
 from __future__ import annotations
@@ -60,18 +60,21 @@ RATES = {True: 1e-4, False: 1e-3}
 def main() -> None:
     """Compute the rows that are missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("data", nargs="*", type=Path)
     for name in ("--out", "--store", "--write"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--network", action="append", default=[])
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
+    path = given.out / "rows.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not given.data:
+        write(given.write, rows)
+        return
     options = DataOptions(store=given.store, recipe=Recipe(samples=5000, crop=288))
     samples, held_out = open_datasets(options, given.data, given.out, print)
     assert held_out is not None
     given.out.mkdir(parents=True, exist_ok=True)
-    path = given.out / "rows.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {(row["network"], row["method"], row["taught"], row["seed"]) for row in rows}
     order = product((True, False), given.network, range(given.seeds), METHODS)
     for taught, network, seed, method in order:
@@ -82,20 +85,16 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
     if given.write:
-        settings = {
-            "share": SHARE,
-            "steps": STEPS,
-            "first": FIRST,
-            "batch": BATCH,
-            "crop": CROP,
-            "scored": SCORED,
-        }
-        label = {
-            "kind": "pruning",
-            "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "machine": describe_machine(),
-        }
-        given.write.write_text(json.dumps({**label, "settings": settings, "rows": rows}, indent=1) + "\n")
+        write(given.write, rows)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Collect the rows with the settings that they share."""
+    settings = {
+        "share": SHARE, "steps": STEPS, "first": FIRST, "batch": BATCH, "crop": CROP, "scored": SCORED,
+    }  # fmt: skip
+    label = {"kind": "pruning", "date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": describe_machine()}
+    path.write_text(json.dumps({**label, "settings": settings, "rows": rows}, indent=1) + "\n")
 
 
 @cache

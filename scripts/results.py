@@ -19,6 +19,8 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from tweenlet.evaluation.report import Report
 from tweenlet.network import checkpoint
@@ -26,7 +28,13 @@ from tweenlet.network import checkpoint
 ROOT = Path(__file__).parent.parent
 SCORED = "clips9"
 """The report whose scores go into the weights."""
-PAGES = ("README.md", "docs/benchmarks.md", "docs/reliability.md", "weights/default.md")
+PAGES = (
+    "README.md",
+    "docs/benchmarks.md",
+    "docs/compression.md",
+    "docs/reliability.md",
+    "weights/default.md",
+)
 REPORT_PARTS: dict[str, Callable[[Report], str]] = {
     "summary": Report.summary,
     "certainty": Report.certainty,
@@ -35,8 +43,6 @@ REPORT_PARTS: dict[str, Callable[[Report], str]] = {
     "notes": lambda report: report.notes,
     "origin": lambda report: report.origin,
 }
-RUNS = "runs"
-"""The part of a page that lists commands, what came of them, when and where."""
 MARKED = re.compile(r"(<!-- results ([\w-]+): ([\w ]+) -->\n)(.*?)(<!-- end of results -->)", re.S)
 
 
@@ -46,12 +52,11 @@ def filled(text: str, results: Path) -> str:
     def part(found: re.Match[str]) -> str:
         content = json.loads((results / f"{found[2]}.json").read_text())
         names = found[3].split()
-        if unknown := [name for name in names if name not in (*REPORT_PARTS, RUNS)]:
-            raise ValueError(
-                f"expected parts of {', '.join((*REPORT_PARTS, RUNS))}; got {', '.join(unknown)}"
-            )
-        if names == [RUNS]:
-            parts = [_list_runs(content)]
+        known = (*REPORT_PARTS, *TABLES)
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"expected parts of {', '.join(known)}; got {', '.join(unknown)}")
+        if names[0] in TABLES:
+            parts = [TABLES[name](content) for name in names]
         else:
             report = Report.from_json(content)
             parts = [REPORT_PARTS[name](report) for name in names]
@@ -63,6 +68,46 @@ def filled(text: str, results: Path) -> str:
 def _list_runs(runs: list[dict[str, str]]) -> str:
     rows = [f"| `{run['command']}` | {run['result']} | {run['date']}, {run['machine']} |" for run in runs]
     return "\n".join(["| Command | Result | When and where |", "|---|---|---|", *rows])
+
+
+def _list_pruning(values: dict[str, Any]) -> str:
+    """What runs/pruning.py compared, a row for each network and method: means over seeds, PSNR of each."""
+    groups: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
+    for row in values["rows"]:
+        groups.setdefault((row["network"], row["method"], row["taught"]), []).append(row)
+    head = ("network", "pruned by", "learns from", "parameters", "multiply-adds (G)", "as pruned (dB)")
+    head += ("then trained (dB), by seed", "feature distance", "detail kept")
+    lines = [f"| {' | '.join(head)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|"]
+    for (network, method, taught), rows in groups.items():
+        psnr = [row["psnr"] for row in rows]
+        seeds = f" ({', '.join(f'{value:.2f}' for value in psnr)})" if len(rows) > 1 else ""
+        cells = [network, method, "the teacher" if taught else "the truth", f"{rows[0]['parameters']:,}"]
+        cells += [f"{mean(row['multiply_adds'] for row in rows) / 1e9:.2f}"]
+        cells += [f"{mean(row['pruned']['psnr'] for row in rows):.2f}", f"{mean(psnr):.2f}{seeds}"]
+        cells += [
+            f"{mean(row['features'] for row in rows):.3f}",
+            f"{mean(row['detail'] for row in rows):.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for network, whole in {row["network"]: row["teacher"] for row in values["rows"]}.items():
+        scores = f"{whole['psnr']:.2f} | {whole['features']:.3f} | {whole['detail']:.2f}"
+        lines.append(f"| {network} | nothing | | | | | {scores} |")
+    of = values["settings"]
+    seeds = len({row["seed"] for row in values["rows"]})
+    crop, steps = (
+        f"{of['crop']}x{of['crop']}",
+        f"{of['steps']} steps in all, {of['first']} of them in the stage",
+    )
+    note = (
+        f"{100 * of['share']:.0f} % of the parameters; {steps} that prunes where there is one, in batches of "
+        f"{of['batch']} crops of {crop}; scored on {of['scored']} held-out crops; seeds: {seeds}. "
+        f"{values['date']}, {values['machine']}."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
+
+
+TABLES: dict[str, Callable[[Any], str]] = {"runs": _list_runs, "pruning": _list_pruning}
+"""Parts that are not of a report of `tweenlet evaluate`."""
 
 
 def stale(root: Path = ROOT) -> dict[Path, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter, validators
 
 from tweenlet.cli.app import LEARNING, app
-from tweenlet.cli.progress import bar, say
+from tweenlet.cli.progress import bar, console, say
 from tweenlet.runtime.atomic import check_free, check_no_foreign_files
 from tweenlet.training.options import (
     DataOptions,
@@ -59,6 +60,8 @@ Ms = Annotated[
         help="Maximum milliseconds for one new frame, measured on this machine's CPU, such as 500@480p.",
     ),
 ]
+LINE_SECONDS = 60.0
+"""Seconds between lines of progress where there is no terminal."""
 SEVERAL = {"consume_multiple": True, "negative": ""}
 SeveralParams = Annotated[
     tuple[str, ...],
@@ -604,14 +607,41 @@ def _set_up(
 
 
 def _preparing(progress: Any) -> Any:
-    return lambda what, done, total: progress(done, total, what)
+    speak = _speaker()
+
+    def update(what: str, done: int, total: int) -> None:
+        progress(done, total, what)
+        speak(f"{what}: {done} of {total}")
+
+    return update
 
 
 def _ticking(progress: Any) -> Any:
+    """A callback that shows loss and epoch on the bar or, without a terminal, in a line now and then."""
+    speak = _speaker()
+
     def update(info: StepInfo) -> None:
-        progress(info.step, info.steps)
+        state = f"loss {info.loss:.4g}, epoch {info.epoch:.2f}"
+        scored = "" if info.psnr is None else f", {info.psnr:.2f} dB"
+        progress(info.step, info.steps, state + scored)
+        speak(f"step {info.step} of {info.steps}, {state}{scored}, {info.samples_per_second:.1f} samples/s")
 
     return update
+
+
+def _speaker() -> Callable[[str], None]:
+    """Says a line every LINE_SECONDS where there is no terminal for a bar, in the first process."""
+    from tweenlet.training import distributed
+
+    last = time.monotonic()
+
+    def speak(line: str) -> None:
+        nonlocal last
+        if not console.is_terminal and not distributed.rank() and time.monotonic() - last > LINE_SECONDS:
+            last = time.monotonic()
+            say(line)
+
+    return speak
 
 
 def _print_result(done: Result, out: Path) -> None:

@@ -17,7 +17,7 @@ from tweenlet.network.config import ModelConfig
 from tweenlet.network.cost import cost, parameters_of, size_of
 from tweenlet.network.stmfnet import STMFNet
 
-Made = TypeVar("Made")
+Attempt = TypeVar("Attempt")
 TIE = 0.03
 """Share by which measured milliseconds may be over the limit."""
 ATTEMPTS = 4
@@ -100,7 +100,7 @@ class Budget:
         with torch.device("meta"):
             return float(parameters_of(STMFNet(config)))
 
-    def measured(self, config: ModelConfig) -> str:
+    def measure(self, config: ModelConfig) -> str:
         """What a network costs, in words; milliseconds are measured, with their spread."""
         if self.kind != "ms":
             return self.say(self.spent(config))
@@ -108,10 +108,10 @@ class Budget:
 
     def meet(
         self,
-        attempt: Callable[[Budget], Made],
-        config_of: Callable[[Made], ModelConfig],
+        attempt: Callable[[Budget], Attempt],
+        config_of: Callable[[Attempt], ModelConfig],
         notify: Callable[[str], None] | None = None,
-    ) -> Made:
+    ) -> Attempt:
         """What an attempt makes to meet this budget; for milliseconds it is measured, and made again smaller.
 
         What is within TIE of the limit is kept: clocks know no better. ``notify`` hears what was measured.

@@ -7,6 +7,7 @@
     folder/sparsify/           of a way to prune that trains: the sparse network, its state and log
     folder/start.safetensors   the pruned network before it learns
     folder/distill/            stage 2: the student, its state and log
+    folder/pruning.txt         what was taken, and why
     folder/scores/             of the evaluation
     folder/student.safetensors, report.md, report.json, report.html, densities.png
 
@@ -63,6 +64,7 @@ from tweenlet.training.options import DataOptions, Plan, rename_options
 TRAINED = ("obproxsg", "group")
 """Ways to prune that train."""
 OUTPUTS = (
+    "pruning.txt",
     *("sparsify", "groups.safetensors", "start.safetensors", "distill", "student.safetensors"),
     *("report.md", "report.json", "report.html", "densities.png"),
 )
@@ -183,6 +185,13 @@ class _Compression:
         student = self._distill(student)
         return None if distributed.rank() else self._report(student, shares)
 
+    def _note(self, line: str) -> None:
+        """Say what is pruned, and keep it for the report."""
+        self.say(line)
+        if not distributed.rank():
+            with (self.folder / "pruning.txt").open("a") as file:
+                file.write(line + "\n")
+
     @property
     def _start(self) -> Path:
         return self.folder / "start.safetensors"
@@ -240,7 +249,7 @@ class _Compression:
             if not self._start.exists():
                 pruned = pruned or prune(
                     self.teacher, self.plan.prune, self.budget, measured, self._objective,
-                    density=self.plan.density, sparse=sparse, notify=self.say,
+                    density=self.plan.density, sparse=sparse, notify=self._note,
                 )  # fmt: skip
                 scratch = self.plan.init == "scratch"
                 weights.save(self._start, fresh(pruned.config, self.data_options.seed) if scratch else pruned)
@@ -262,7 +271,7 @@ class _Compression:
                     raise ValueError(
                         "pruning by group needs a budget: expected parameters, multiply-adds or ms"
                     )
-                rounds = search_rounds(self.teacher, self.budget, measured, self._objective, self.say)
+                rounds = search_rounds(self.teacher, self.budget, measured, self._objective, self._note)
                 save_masks(path, masks_of(self.teacher, rounds), rounds[-1].config)
         masks, config = load_masks(path)
         dense = copy.deepcopy(self.teacher)
@@ -327,13 +336,17 @@ class _Compression:
         weights.save(self.folder / "student.safetensors", student, notes)
         budget = self.budget
         settings = {
-            "budget": f"{budget}; met with {budget.measured(student.config)}" if budget else "none",
+            "budget": f"{budget}; met with {budget.measure(student.config)}" if budget else "none",
             "pruned by": plan.prune, "start": plan.init, "steps of distillation": str(plan.distill.steps),
             "weight of the truth": f"{plan.alpha:g}",
             "samples": f"{len(self.samples)}, {len(self.validation)} held out",
+            "batch, crop": f"{self.data_options.batch}, {self.data_options.crop}",
             "seed": str(self.data_options.seed),
+            "compute": _compute((self.stage_one, self.folder / "distill")),
         }  # fmt: skip
-        dropped = describe(teacher.config, student.config).split(", ")
+        lines = self.folder / "pruning.txt"
+        dropped = lines.read_text().splitlines() if lines.exists() else []
+        dropped.append(f"in all: {describe(teacher.config, student.config)}")
         logs = read_log(self.stage_one), read_log(self.folder / "distill")
         crops = _crops(methods, held_out)
         report = Compressed(table, shares, quality, *logs, crops, self.command, settings, dropped)
@@ -394,10 +407,18 @@ class HeldOut:
     def samples(self, wanted: Callable[[str], bool] = everything) -> Iterator[Sample]:
         """The samples as evaluation takes them."""
         for number, batch in enumerate(sequential(self.store, 1)):
-            name = f"{number}: {batch.sources[0]}"
+            name = f"{number}: {Path(batch.sources[0]).name}"  # where it lies is nobody's business
             if number in self.numbers and wanted(name):
                 clip = Path(batch.sources[0].rpartition("#")[0]).name
                 yield Sample(name, clip, batch.frames[0], batch.truth[0])
+
+
+def _compute(folders: Sequence[Path]) -> str:
+    """How long the stages trained, and on what."""
+    logs = [log for folder in folders if (log := read_log(folder))]
+    seconds = sum(float(log[-1].get("seconds") or 0.0) for log in logs)
+    processes = f"{distributed.world_size()} processes" if distributed.world_size() > 1 else "one process"
+    return f"{seconds / 60:.1f} minutes of training, {processes}, {describe_machine()}"
 
 
 def _dotted(stage: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,17 +115,17 @@ class LatencyTable:
 
     def _time(self, config: ModelConfig) -> Timing:
         key = _digest(config.to_json(), self._height, self._width, self._device, torch.get_num_threads())
-        known = read_json(self._path) if self._path.exists() else {}
-        if key not in known:
+        entries = read_json(self._path) if self._path.exists() else {}
+        if key not in entries:
             model = STMFNet(config).to(self._device)
             cpu = self._device == "cpu"
             clock, shared = (time.process_time, torch.get_num_threads()) if cpu else (time.perf_counter, 1)
             runs = latency_runs(model, self._height, self._width, RUNS, clock)
             parts = {name: min(taken) / shared for name, taken in runs.items()}
             entry = {"parts": parts, "runs": [taken / shared for taken in runs["all"]]}
-            known = {**(read_json(self._path) if self._path.exists() else {}), key: entry}
-            write_bytes_atomically(self._path, json.dumps(known).encode(), shared=True)
-        entry = known[key]
+            entries = {**(read_json(self._path) if self._path.exists() else {}), key: entry}
+            write_bytes_atomically(self._path, json.dumps(entries).encode(), shared=True)
+        entry = entries[key]
         return Timing(entry["parts"], tuple(entry["runs"]))
 
     def _run_command(self, config: ModelConfig) -> Timing:

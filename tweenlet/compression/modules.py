@@ -131,11 +131,11 @@ def load_module(network: str, weights: str | Path | None = None) -> nn.Module:
     file, _, name = network.rpartition(":")
     if not file or not Path(file).is_file():
         raise ValueError(f"expected FILE.py:CLASS, got {network!r}")
-    found = getattr(_import(Path(file)), name, None)
-    if not callable(found):
+    factory = getattr(_import(Path(file)), name, None)
+    if not callable(factory):
         raise ValueError(f"{file} has no {name}")
     try:
-        module = found()
+        module = factory()
     except TypeError as error:
         raise ValueError(f"{name} of {file} cannot be made without arguments: {error}") from error
     if not isinstance(module, nn.Module):

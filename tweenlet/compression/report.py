@@ -96,10 +96,10 @@ class Compressed:
                 f"**Not usable: no better than blending the two middle frames** ({student:.2f} dB, blending "
                 f"{blend:.2f} dB). More steps, a larger budget or more footage may help."
             )
-        kept = (student - blend) / (teacher - blend) if teacher > blend else 1.0
-        if kept >= 1:
+        share = (student - blend) / (teacher - blend) if teacher > blend else 1.0
+        if share >= 1:
             return "**As good as the teacher.**"
-        return f"**Usable: it keeps {100 * kept:.0f} % of what the teacher gains over blending, in dB.**"
+        return f"**Usable: it keeps {100 * share:.0f} % of what the teacher gains over blending, in dB.**"
 
     def summary(self) -> str:
         """All in one paragraph of Markdown: size, speed, quality, and where and when that was measured."""
@@ -125,12 +125,12 @@ class Compressed:
 
     def markdown(self) -> str:
         """The paragraph, the tables of widths, quality and densities, and the command."""
-        told = {
+        sections = {
             "verdict": self.verdict(), "summary": self.summary(), "settings": self._settings(),
             "widths": self.compaction.markdown(), "quality": self.quality.markdown(),
             "densities": self._densities(),
         }  # fmt: skip
-        plain = {name: re.sub(r"(?<!\\)<", r"\\<", text.strip()) for name, text in told.items()}
+        plain = {name: re.sub(r"(?<!\\)<", r"\\<", text.strip()) for name, text in sections.items()}
         return MARKDOWN.substitute(plain, command=indent(self.command, "    "))
 
     def to_json(self) -> dict[str, Any]:

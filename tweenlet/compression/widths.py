@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any, TypeVar
 
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import Densities, widths_of, with_widths
 from tweenlet.compression.pieces import combinations, layers_of_piece, pieces
 from tweenlet.evaluation.tables import table
-from tweenlet.inference.latency import latency
+from tweenlet.inference.latency import latency_runs
 from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
 from tweenlet.network.cost import cost
 from tweenlet.network.stmfnet import STMFNet, candidate_channels
@@ -32,6 +33,8 @@ STEPS = {"features": NARROWEST_FEATURE, "level": 8}
 """Widths come in multiples of these, at least one; others in ones, from NARROWEST on."""
 NARROWEST = 4
 BISECTIONS = 12
+TURNS = 3
+"""How often each network is timed."""
 
 
 def compact(
@@ -228,6 +231,8 @@ class Compaction:
     height: int
     """The size of the frame that was counted, in pixels."""
     rows: tuple[Row, ...]
+    spread: tuple[tuple[float, float], ...] = ()
+    """The least and the most milliseconds of all, before and after, where they were measured."""
 
     def markdown(self) -> str:
         """A table: part, width before, density, width after, parameters, multiply-adds, milliseconds."""
@@ -241,7 +246,11 @@ class Compaction:
             cells += ["{:.2f} -> {:.2f}".format(*(m / 1e9 for m in row.multiply_adds))]
             cells += ["{:.0f} -> {:.0f}".format(*row.milliseconds)] if row.milliseconds else []
             lines.append(cells)
-        return table(head, lines) + f"\n\nFor one new frame of {self.width}x{self.height}.\n"
+        times = [f"{least:,.0f} to {most:,.0f}" for least, most in self.spread]
+        spread = (
+            f"; ms are medians of {TURNS} runs in turn, which took {' and '.join(times)}" if times else ""
+        )
+        return table(head, lines) + f"\n\nFor one new frame of {self.width}x{self.height}{spread}.\n"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON types."""
@@ -262,7 +271,8 @@ def compaction(
     width, height = size
     configs = before, after
     costs = [cost(config, height, width) for config in configs]
-    times = [latency(STMFNet(config), height, width, runs=3) for config in configs] if timed else None
+    runs = _time_in_turn(configs, height, width) if timed else None
+    times = [{name: median(taken) for name, taken in each.items()} for each in runs] if runs else None
     shares = densities.widths(before) if densities else {}
     rows = []
     for part in costs[0].parts:
@@ -282,7 +292,19 @@ def compaction(
         "all", ((), ()), (densities.of().share,) if densities else (), _pair(c.parameters for c in costs),
         _pair(c.multiply_adds for c in costs), _pair(t["all"] for t in times) if times else None,
     )  # fmt: skip
-    return Compaction(before, after, width, height, (*rows, whole))
+    spread = tuple((min(each["all"]), max(each["all"])) for each in runs) if runs else ()
+    return Compaction(before, after, width, height, (*rows, whole), spread)
+
+
+def _time_in_turn(configs: Iterable[ModelConfig], height: int, width: int) -> list[dict[str, list[float]]]:
+    """Milliseconds of networks by part, run by run: in turn, so that a busy machine slows all alike."""
+    models = [STMFNet(config) for config in configs]
+    runs: list[dict[str, list[float]]] = [{} for _ in models]
+    for _ in range(TURNS):
+        for model, times in zip(models, runs, strict=True):
+            for name, taken in latency_runs(model, height, width, 1).items():
+                times.setdefault(name, []).extend(taken)
+    return runs
 
 
 PARTS = {
