@@ -11,6 +11,7 @@ from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import widths_of, with_widths
 from tweenlet.compression.latency_table import LatencyTable
 from tweenlet.network.config import TINY
+from tweenlet.network.cost import cost
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def cache(tmp_path, monkeypatch):
         calls.append(model.config)
         slow = 1 + 0.3 * len(calls)
         size = sum(p.numel() for p in model.parameters()) / 1e3
-        return {name: [slow * size] * runs for name in ("features", "kernels", "fusion", "texture", "all")}
+        return {name: [slow * size] * runs for name in (*cost(model.config, height, width).parts, "all")}
 
     monkeypatch.setattr(latency_table, "latency_runs", noisy_runs)
     return calls

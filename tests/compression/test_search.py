@@ -10,7 +10,7 @@ import torch
 
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.channels import Saliency
-from tweenlet.compression.densities import Densities, Density, counted, widths_of, with_widths
+from tweenlet.compression.densities import Densities, Density, counted_layers, widths_of, with_widths
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import combinations, pieces
 from tweenlet.compression.saliency import saliency
@@ -125,7 +125,7 @@ def test_every_set_of_pieces_can_be_built_and_the_coarsest_level_stays():
 def test_a_budget_is_met_whatever_the_last_digits_of_the_densities_say():
     """MINI is a network of this family and has 1.82 M parameters."""
     with torch.device("meta"):
-        sizes = {name: layer.weight.numel() for name, layer in counted(STMFNet(STMFNET))}
+        sizes = {name: layer.weight.numel() for name, layer in counted_layers(STMFNet(STMFNET))}
     budget = Budget.parse("params", "1.83M")
     for seed in range(2):
         jitter = random.Random(seed)
@@ -137,7 +137,7 @@ def test_a_budget_is_met_whatever_the_last_digits_of_the_densities_say():
 
 def test_what_is_dropped_is_what_costs_least_by_measured_loss():
     with torch.device("meta"):
-        sizes = {name: layer.weight.numel() for name, layer in counted(STMFNet(STMFNET))}
+        sizes = {name: layer.weight.numel() for name, layer in counted_layers(STMFNet(STMFNET))}
     layers = {name: Density(round(0.1 * total), total) for name, total in sizes.items()}
     losses = dict.fromkeys(pieces(STMFNET), 1.0) | {"the flow branch": 0.01}
     heard: list[str] = []

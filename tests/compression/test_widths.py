@@ -10,7 +10,14 @@ import torch
 
 from tweenlet.compression import budget as budgets
 from tweenlet.compression.budget import Budget, size_of
-from tweenlet.compression.densities import Densities, Density, counted, densities, penalised, widths_of
+from tweenlet.compression.densities import (
+    Densities,
+    Density,
+    counted_layers,
+    densities,
+    parameter_groups,
+    widths_of,
+)
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.widths import compact, compaction
 from tweenlet.network.config import MINI, STMFNET, TINY, ModelConfig
@@ -26,7 +33,7 @@ IMPLIED = {  # by the widths that the paper chose, ../shared/PAPER.md 1.1
 @cache
 def sizes(config: ModelConfig) -> dict[str, int]:
     with torch.device("meta"):
-        return {name: layer.weight.numel() for name, layer in counted(STMFNet(config))}
+        return {name: layer.weight.numel() for name, layer in counted_layers(STMFNet(config))}
 
 
 def uniform(config: ModelConfig, share: float = 1.0) -> Densities:
@@ -76,7 +83,7 @@ def test_every_width_has_layers_and_puts_out_so_many_channels(config):
     """Widening a width by some channels must widen just the layers that its density is read from."""
     full = uniform(config)
     with torch.device("meta"):
-        narrow = {n: layer.weight.shape for n, layer in counted(STMFNet(config))}
+        narrow = {n: layer.weight.shape for n, layer in counted_layers(STMFNet(config))}
     for width, value in widths_of(config).items():
         field, _, place = width.partition(".")
         wider = value * 2
@@ -90,7 +97,7 @@ def test_every_width_has_layers_and_puts_out_so_many_channels(config):
         with torch.device("meta"):
             network = STMFNet(wide)
         grown = set()
-        for name, layer in counted(network):
+        for name, layer in counted_layers(network):
             axis = 1 if getattr(layer, "transposed", False) and layer.groups == 1 else 0
             if layer.weight.shape[axis] != narrow[name][axis]:
                 grown.add(name)
@@ -207,7 +214,7 @@ def test_densities_count_what_learns_and_reaches_the_output():
 
 def test_the_groups_hold_every_parameter_that_learns_once():
     model = STMFNet(replace(TINY, flow=(4, 6)))
-    groups = penalised(model)
+    groups = parameter_groups(model)
     *layers, rest = groups
     assert all(p.dim() > 1 for group in layers for p in group["params"])
     assert layers[0]["scale"] == pytest.approx(layers[0]["params"][0].square().mean().sqrt().item())

@@ -90,7 +90,7 @@ class Densities:
 
 def densities(model: nn.Module) -> Densities:
     """What is left of each layer of a model."""
-    layers = dict(counted(model))
+    layers = dict(counted_layers(model))
     left = torch.stack([layer.weight.count_nonzero() for layer in layers.values()]).tolist()
     return Densities(
         {
@@ -100,7 +100,7 @@ def densities(model: nn.Module) -> Densities:
     )
 
 
-def counted(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
+def counted_layers(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
     """The layers that count, by name: convolutions and linear layers that reach the output."""
     unused: set[nn.Module] = set()
     if isinstance(model, STMFNet) and model.fusion is not None:
@@ -111,13 +111,13 @@ def counted(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
             yield name, layer
 
 
-def penalised(model: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Parameter groups for OBProxSG: each layer that counts, and all that learns without a penalty.
 
     A layer's penalty is in proportion to the size of its weights (root mean square): one lambda for all would
     empty the layers that sum over many inputs, whose weights are small, before those that matter less.
     """
-    weights = [layer.weight for _, layer in counted(model)]
+    weights = [layer.weight for _, layer in counted_layers(model)]
     chosen = {id(weight) for weight in weights}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     sizes = [max(float(weight.detach().square().mean().sqrt()), 1e-6) for weight in weights]

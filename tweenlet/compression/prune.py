@@ -19,7 +19,7 @@ from functools import partial
 import torch
 
 from tweenlet.compression.budget import Budget
-from tweenlet.compression.densities import Densities, Density, counted, densities
+from tweenlet.compression.densities import Densities, Density, counted_layers, densities
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import pieces
 from tweenlet.compression.saliency import TRIALS, distance, own_pictures, saliency
@@ -129,7 +129,7 @@ def leave_out(network: STMFNet, trials: Sequence[Batch]) -> dict[str, float]:
 
 def uniform(network: STMFNet) -> Densities:
     """The densities of a network all of whose layers are as dense."""
-    weights = {name: layer.weight.numel() for name, layer in counted(network)}
+    weights = {name: layer.weight.numel() for name, layer in counted_layers(network)}
     return Densities({name: Density(count, count) for name, count in weights.items()})
 
 
@@ -144,7 +144,7 @@ def among_largest(network: STMFNet, density: float) -> Densities:
         raise ValueError(f"expected a density in (0, 1], got {density}")
     sizes = {
         name: layer.weight.abs() / layer.weight.square().mean().sqrt().clamp_min(1e-12)
-        for name, layer in counted(network)
+        for name, layer in counted_layers(network)
     }
     everything = torch.cat([size.flatten() for size in sizes.values()])
     smallest = everything.kthvalue(max(1, round((1 - density) * len(everything)))).values

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.compression.channels import Saliency, matrix
-from tweenlet.compression.densities import counted, layers_of, widths_of, with_widths
+from tweenlet.compression.densities import counted_layers, layers_of, widths_of, with_widths
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import pieces
 from tweenlet.compression.widths import STEPS
@@ -133,7 +133,7 @@ class _Squares:
 
     def __init__(self, network: STMFNet) -> None:
         self._network = network
-        self._layers, self._layers_of = dict(counted(network)), layers_of(network.config)
+        self._layers, self._layers_of = dict(counted_layers(network)), layers_of(network.config)
         self._numbers = {name: torch.zeros_like(layer.weight) for name, layer in self._layers.items()}
         self._channels: dict[str, list[Tensor]] = {}
 

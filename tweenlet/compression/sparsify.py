@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from tweenlet.compression.densities import densities, penalised
+from tweenlet.compression.densities import densities, parameter_groups
 from tweenlet.compression.obprox import OBProxSG
 from tweenlet.training.data.batches import Batch, BatchSampler
 from tweenlet.training.data.dataset import CropDataset
@@ -49,7 +49,7 @@ def sparsify(
     prox_steps = round(PROX_FRACTION * options.steps)
     density_steps = max(1, round((1 - STEADY_FRACTION) * options.steps))
     optimiser = OBProxSG(
-        penalised(model), options.learning_rate,
+        parameter_groups(model), options.learning_rate,
         prox_steps=prox_steps, density=density, density_steps=density_steps,
     )  # fmt: skip
     supervised = build_objective(options)

@@ -52,38 +52,38 @@ def compact(
     hears what was left out. ValueError for a budget that cannot be met, naming the least that can.
     """
     notify = notify or (lambda _: None)
-    kept, left = config, densities
+    reduced, left = config, densities
     if losses is None:
-        kept, left = _without_thinnest(config, densities, notify)
+        reduced, left = _without_thinnest(config, densities, notify)
     if budget is None:
-        return _scaled(kept, config, _shares(kept, config, left), 1.0)
+        return _scaled(reduced, config, _shares(reduced, config, left), 1.0)
     spent = Spending(budget)
-    names, kept = _feasible(kept, config, left, spent, losses)
+    names, reduced = _feasible(reduced, config, left, spent, losses)
     for name in names:
         reason = f"density {_density(name, config, left):.3f}"
         if losses is not None:
             reason = f"without it pictures move by {losses.get(name, 0.0):.2e} (mean squared error)"
         notify(f"{name} is dropped to meet the budget: {reason}")
-    return _widest(kept, config, _shares(kept, config, left), spent, budget.limit)
+    return _widest(reduced, config, _shares(reduced, config, left), spent, budget.limit)
 
 
 def _without_thinnest(
     config: ModelConfig, densities: Densities, notify: Callable[[str], None]
 ) -> tuple[ModelConfig, Densities]:
     """Without the pieces of which less than DROP is left, the least dense first."""
-    kept, left = config, densities
-    while single := pieces(kept):
+    reduced, left = config, densities
+    while single := pieces(reduced):
         name = min(single, key=lambda name: _density(name, config, left))
         share = _density(name, config, left)
         if share >= DROP:
             break
         notify(f"{name} is dropped: its density is {share:.3f}, under {DROP}")
-        kept, left = single[name], left.without(layers_of_piece(name, config))
-    return kept, left
+        reduced, left = single[name], left.without(layers_of_piece(name, config))
+    return reduced, left
 
 
 def _feasible(
-    kept: ModelConfig,
+    reduced: ModelConfig,
     whole: ModelConfig,
     densities: Densities,
     spent: Spending,
@@ -98,7 +98,7 @@ def _feasible(
         each = losses or {name: _density(name, whole, densities) for name in names}
         return sum(max(each.get(name, 0.0), 0.0) for name in names), len(names)
 
-    sets = combinations(kept)
+    sets = combinations(reduced)
     least = math.inf
     for squeeze in (SQUEEZE, 0.0):
         for names in sorted(sets, key=loss):
@@ -116,8 +116,8 @@ def _density(name: str, whole: ModelConfig, densities: Densities) -> float:
     return densities.of(layers_of_piece(name, whole)).share
 
 
-def _shares(kept: ModelConfig, whole: ModelConfig, densities: Densities) -> dict[str, float]:
-    return {name: density.share for name, density in densities.widths(whole, only=kept).items()}
+def _shares(reduced: ModelConfig, whole: ModelConfig, densities: Densities) -> dict[str, float]:
+    return {name: density.share for name, density in densities.widths(whole, only=reduced).items()}
 
 
 def _scaled(
@@ -127,7 +127,7 @@ def _scaled(
     factor: float,
     stepped: float | None = None,
 ) -> ModelConfig:
-    """What is kept of ``whole``, every width times the root of its density times a factor, as can be built.
+    """What is left of ``whole``, every width times the root of its density times a factor, as can be built.
 
     ``stepped`` is the factor of the widths that come in steps, where that is another.
     """
@@ -139,29 +139,29 @@ def _scaled(
         wanted = step * round(width * math.sqrt(shares[name]) * by / step)
         return min(width, max(least, wanted))
 
-    found = {name: scaled(name, width) for name, width in widths_of(config).items()}
-    return with_shortcuts(with_widths(config, found), whole)
+    scaled_widths = {name: scaled(name, width) for name, width in widths_of(config).items()}
+    return with_shortcuts(with_widths(config, scaled_widths), whole)
 
 
-def with_shortcuts(found: ModelConfig, whole: ModelConfig) -> ModelConfig:
+def with_shortcuts(config: ModelConfig, whole: ModelConfig) -> ModelConfig:
     """The config, a channel wider or narrower where a shortcut's convolution would turn into an identity.
 
     It would leave nothing of the one that was there, in the whole network, to inherit.
     """
-    grid, texture = found.grid, found.texture
+    grid, texture = config.grid, config.texture
     if grid and whole.grid:
         rows, entered, entering = (
             dict(zip(whole.scales, whole.grid, strict=True)),
             candidate_channels(whole),
-            candidate_channels(found),
+            candidate_channels(config),
         )
         grid = tuple(
             width - (width == entering[scale] and rows[scale] != entered[scale])
-            for scale, width in zip(found.scales, grid, strict=True)
+            for scale, width in zip(config.scales, grid, strict=True)
         )
     if texture and whole.texture and texture[2] == texture[3] and whole.texture[2] != whole.texture[3]:
         texture = (*texture[:3], texture[3] + (1 if texture[3] < whole.texture[3] else -1))
-    return replace(found, grid=grid, texture=texture)
+    return replace(config, grid=grid, texture=texture)
 
 
 class Spending:
