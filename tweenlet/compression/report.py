@@ -30,6 +30,7 @@ from tweenlet.compression.densities import Densities
 from tweenlet.compression.widths import Compaction
 from tweenlet.evaluation.document import document, embedded, markdown_html, write_files
 from tweenlet.evaluation.report import Report
+from tweenlet.evaluation.tables import table
 
 ENTRANTS = ("teacher", "student", "blend")
 """What the quality is told of, in the words of the report."""
@@ -228,16 +229,14 @@ def write_tradeoff(reports: Mapping[str, Compressed], folder: Path) -> str:
     wholes = {name: report.compaction.rows[-1] for name, report in reports.items()}
     rows = [("teacher", wholes[next(iter(wholes))], 0, teacher, "")]
     rows += [(name, wholes[name], 1, students[name], reports[name].verdict()) for name in reports]
-    lines = [
-        "| budget | parameters | multiply-adds (G) | ms | PSNR (dB) | verdict |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
+    cells = []
     for name, whole, side, psnr, verdict in rows:
         milliseconds = f"{whole.milliseconds[side]:,.0f}" if whole.milliseconds else "-"
-        costs = f"{whole.parameters[side]:,} | {whole.multiply_adds[side] / 1e9:.2f} | {milliseconds}"
-        lines.append(f"| {name} | {costs} | {psnr:.2f} | {verdict} |")
+        costs = [f"{whole.parameters[side]:,}", f"{whole.multiply_adds[side] / 1e9:.2f}", milliseconds]
+        cells.append([name, verdict, *costs, f"{psnr:.2f}"])
+    head = ["budget", "verdict", "parameters", "multiply-adds (G)", "ms", "PSNR (dB)"]
     points = [(name, float(wholes[name].parameters[1]), psnr) for name, psnr in students.items()]
-    markdown = "\n".join(lines) + f"\n\nBlending the two middle frames: {blend:.2f} dB.\n"
+    markdown = f"{table(head, cells, 2)}\n\nBlending the two middle frames: {blend:.2f} dB.\n"
     files = {
         "tradeoff.md": markdown.encode(errors="replace"),
         "tradeoff.json": (json.dumps({n: r.to_json() for n, r in reports.items()}, indent=1) + "\n").encode(),
