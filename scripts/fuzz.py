@@ -137,7 +137,7 @@ def main() -> None:
     options = parser.parse_args()
     began, faults, count, codes = time.monotonic(), list[Fault](), 0, Counter[str]()
     warm_up()
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as place, suppress(KeyboardInterrupt):  # and report
         sound, room = Path(place, "sound"), Path(place, "room")
         seeds = make_seeds(room)
         room.rename(sound)
