@@ -207,7 +207,7 @@ def test_a_failure_in_any_stage_surfaces_and_leaves_nothing(
     elif stage == "network":
         model.forward = fail
     elif stage == "encode":
-        monkeypatch.setattr(VideoWriter, "_mux", fail)
+        monkeypatch.setattr(VideoWriter, "_mux_pending", fail)
     else:
         progress = fail
     with pytest.raises(OSError, match=f"no {stage}|cannot write"):

@@ -24,7 +24,11 @@ ENCORES = 2
 
 
 def stream_frames(
-    frames: Iterable[Frame], copier: DeviceCopier, remake: Container[int] = (), loop: bool = False
+    frames: Iterable[Frame],
+    copier: DeviceCopier,
+    remake: Container[int] = (),
+    loop: bool = False,
+    alpha: bool = False,
 ) -> Iterator[SourceFrame[Frame]]:
     """The frames of a video as a timeline takes them.
 
@@ -33,12 +37,14 @@ def stream_frames(
         copier: copies their pictures to the network's device.
         remake: numbers of the frames to be remade, from 0 on.
         loop: whether the last frame leads back to the first.
+        alpha: whether pictures have their opacity as a fourth channel.
 
     """
     first: list[SourceFrame[Frame]] = []
     end = Fraction(0)
     for number, frame in enumerate(frames):
-        picture = copier.to_device(torch.from_numpy(frame.rgb(clip=False)))
+        values = frame.rgba(clip=False) if alpha else frame.rgb(clip=False)
+        picture = copier.to_device(torch.from_numpy(values))
         source = SourceFrame(frame, picture, frame.time, frame.duration, number in remake)
         if loop and len(first) < ENCORES:
             first.append(source)

@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from tweenlet import video
 from tweenlet.inference import engines
+from tweenlet.interpolation.channels import ChannelGroups
 from tweenlet.interpolation.frame_stream import parse_numbers, stream_frames
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, prefetch
+from tweenlet.interpolation.sequences import interpolate
 from tweenlet.interpolation.timeline import OutputFrame, Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
 from tweenlet.network import checkpoint as weights
@@ -83,13 +85,13 @@ class Moment:
     time: Fraction
     """Seconds of the output."""
     picture: Tensor
-    """RGB (3, H, W) in [0, 1]."""
+    """RGB (3, H, W) in [0, 1], or with its opacity (4, H, W)."""
 
     def save(self, path: str | Path) -> None:
         """Write the picture as a PNG, JPEG, TIFF or WebP image, which appears whole."""
         encoder = ImageEncoder(Path(path).suffix, 8)
         with atomic_write(Path(path), shared=True) as partial:
-            encoder.write(self.picture.clamp(0, 1).cpu().numpy(), partial)
+            encoder.write(self.picture[:3].clamp(0, 1).cpu().numpy(), partial)
 
 
 def interpolate_video(
@@ -203,11 +205,14 @@ def interpolate_video(
         video.read(
             src, image_rate, stream=stream, strict=strict, clip=clip, deinterlace=deinterlace
         ) as reader,
-        prefetch(stream_frames(reader, copier, remake, loop)) as source,
+        prefetch(
+            stream_frames(reader, copier, remake, loop, video.keeps_alpha(dst, reader, encoding))
+        ) as source,
     ):
         interpolator = _interpolator(model, device, dtype, engine, tile)
         rate_in = reader.rate or video.IMAGE_RATE
-        timeline = Timeline(source, interpolator, timing, rate_in, cuts=cuts, repeats=repeats)
+        network = ChannelGroups(interpolator) if reader.is_transparent else interpolator
+        timeline = Timeline(source, network, timing, rate_in, cuts=cuts, repeats=repeats)
         frames = timeline.source
         if not frames.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")
@@ -322,10 +327,12 @@ def interpolate_pair(
         check_free(target, overwrite, (before, after))
     with video.read([before, after], strict=True) as reader:
         real = list(reader)
-        frames = [frame.rgb() for frame in real]
-        encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation)
+        encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation, reader.is_transparent)
+        frames = [frame.rgba() if encoder.keeps_alpha else frame.rgb() for frame in real]
     interpolator = _interpolator(model, device, dtype, engine, tile)
-    pictures = list(interpolator(frames, factor, cuts=False, repeats="ignore"))[1:-1]
+    pictures = interpolate(
+        frames, factor=factor, channels="first", model=interpolator, cuts=False, repeats="ignore"
+    )[1:-1]
     with video.write_files(targets) as partials:
         for partial, picture in zip(partials, pictures, strict=True):
             encoder.write(picture, partial, real)

@@ -16,7 +16,7 @@ use is constant: one frame is held back until its duration is known, and every f
           notices.py           what is damaged or missing      deinterlacing.py  two fields to a picture
     frame frame.py, conversion.py, colour.py, chroma.py        Y'CbCr to RGB and back without loss
           orientation.py       rotation, mirroring             static_areas.py  exact codes in static areas
-          scene_detection.py   cuts, repeated frames
+          scene_detection.py   cuts, repeated frames           opacity.py         alpha, in and out
     image images.py            still images, in and out        image_tags.py    ICC profile, EXIF
     out   output.py            the writer for a name           writer.py        what all writers share
           video_writer.py      one video file, y4m             image_writer.py  numbered images
@@ -34,8 +34,19 @@ from tweenlet.video.encoding import Encoding
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE
 from tweenlet.video.notices import Notice
-from tweenlet.video.output import write
+from tweenlet.video.output import keeps_alpha, write
 from tweenlet.video.reader import Reader, read
 from tweenlet.video.writer import Writer, write_files
 
-__all__ = ["IMAGE_RATE", "Encoding", "Frame", "Notice", "Reader", "Writer", "read", "write", "write_files"]
+__all__ = [
+    "IMAGE_RATE",
+    "Encoding",
+    "Frame",
+    "Notice",
+    "Reader",
+    "Writer",
+    "keeps_alpha",
+    "read",
+    "write",
+    "write_files",
+]

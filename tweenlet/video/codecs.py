@@ -12,8 +12,8 @@ from typing import cast
 import av
 
 from tweenlet.video.chroma import LEFT
-from tweenlet.video.colour import LIMITED, Colour, bits_of, is_gray, is_rgb, side_data_of
-from tweenlet.video.encoding import Encoding, check_encoder, nearest_pixels
+from tweenlet.video.colour import LIMITED, Colour, bits_of, has_alpha, is_gray, is_rgb, side_data_of
+from tweenlet.video.encoding import TRANSPARENT, Encoding, check_encoder, nearest_pixels
 from tweenlet.video.headers import PLACEHOLDER, Shape
 from tweenlet.video.reader import Reader
 
@@ -27,6 +27,8 @@ _HEVC = {"crf": "16", "preset": "fast"}
 _VP9 = {"crf": "20", "b": "0", "row-mt": "1", "cpu-used": "4", "deadline": "good"}
 _AV1 = {"crf": "20", "preset": "9"}
 _FFV1 = {"level": "3", "slices": "4", "slicecrc": "1"}
+_TRANSPARENT = {"mov": "prores", "webm": "vp9"}
+"""Codec of a source with opacity, by the kind of file, if none is chosen."""
 _USUAL = {"libx264": _H264, "libx265": _HEVC, "libvpx-vp9": _VP9, "libsvtav1": _AV1, "ffv1": _FFV1}
 _HDR10: dict[
     str, tuple[str, str, str, list[str]]
@@ -66,6 +68,16 @@ class Codec:
     def siting(self) -> int:
         """Where the samples of 4:2:0 chroma lie (AVChromaLocation), 0 for other formats."""
         return self.colour.chroma if self.pixels.startswith("yuv420p") else 0
+
+    @property
+    def keeps_alpha(self) -> bool:
+        """Whether the opacity of pictures is kept."""
+        return has_alpha(av.VideoFormat(self.pixels))
+
+    @property
+    def has_side_pictures(self) -> bool:
+        """Whether opacity lies in pictures beside the others, as in WebM."""
+        return self.keeps_alpha and self.encoder == "libvpx-vp9"
 
     @property
     def fixed_rate(self) -> bool:
@@ -128,6 +140,8 @@ class Codec:
         if template.stream is not None:
             stream.codec_context.sample_aspect_ratio = self.shape.aspect
             stream.metadata.update(_stream_metadata(template, template.stream, rate))
+        if self.has_side_pictures:
+            stream.metadata["alpha_mode"] = "1"
         if self.completes_header:
             name = "handler_name" if self.counts_decoding_time else "title"
             title = "" if self.counts_decoding_time else stream.metadata.get("title", "")
@@ -186,6 +200,9 @@ def _stream_metadata(template: Reader, stream: av.VideoStream, rate: Fraction) -
 
 def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
     codec = _usual_codec(suffix, template)
+    transparent = template.is_transparent
+    if transparent and encoding.chosen_encoder() is None and codec.container in _TRANSPARENT:
+        encoding = replace(encoding, codec=_TRANSPARENT[codec.container])
     encoding.check_container(codec.container, suffix)
     if encoding.is_default:
         return codec
@@ -198,9 +215,14 @@ def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
         if encoder in _HDR10:
             options = options | _hdr10(template.first.picture, encoder)
         tag = "hvc1" if name == "hevc" and codec.container_options else ""
-    pixels = encoding.pixels or nearest_pixels(encoder, _pixels(template))
+    wanted = _pixels(template)
+    if transparent and encoder in TRANSPARENT:
+        wanted = "yuva420p" if encoder == "libvpx-vp9" else wanted.replace("yuv", "yuva")
+    pixels = encoding.pixels or nearest_pixels(encoder, wanted)
     _check_pixels(pixels)
     options = options | encoding.options(encoder)
+    if encoder == "libvpx-vp9" and has_alpha(av.VideoFormat(pixels)):
+        options = options | {"auto-alt-ref": "0"}  # it does both only apart
     if encoder == "prores_ks":
         options = options | {"profile": "4" if "444" in pixels else "3", "vendor": "apl0"}
     return replace(codec, encoder=encoder, pixels=pixels, options=options, tag=tag)

@@ -33,6 +33,8 @@ _QUALITY = {
     "av1_vaapi": "qp", "h264_videotoolbox": "q:v", "hevc_videotoolbox": "q:v", "h264_amf": "qp_i",
 }  # fmt: skip
 """What encoders call the constant quality that ffmpeg's users know as crf."""
+TRANSPARENT = ("prores_ks", "ffv1", "libvpx-vp9")
+"""Encoders that keep opacity so that players find it."""
 _PRESET = {"libvpx-vp9": "cpu-used"}
 _LOSSLESS_OR_FIXED = ("prores_ks", "ffv1")
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tweenlet.video.conversion import to_rgb
+from tweenlet.video.opacity import read_alpha
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,7 @@ class Frame:
         Without ``clip`` colours outside RGB are left there, as :func:`to_rgb` says.
         """
         return to_rgb(self.picture, clip)
+
+    def rgba(self, clip: bool = True) -> NDArray[np.float32]:
+        """As :meth:`rgb`, with the opacity as a fourth channel (4, H, W)."""
+        return np.concatenate([self.rgb(clip), read_alpha(self.picture)[None]])

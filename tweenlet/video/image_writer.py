@@ -20,7 +20,9 @@ class ImageWriter(Writer):
     ) -> None:
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
-        self._encoder = ImageEncoder(Path(pattern).suffix, template.bits, template.orientation)
+        suffix, alpha = Path(pattern).suffix, template.is_transparent
+        self._encoder = ImageEncoder(suffix, template.bits, template.orientation, alpha)
+        self.keeps_alpha = self._encoder.keeps_alpha
         self._partial = Partial(folder / "frames" if folder.is_dir() else folder, folder=True)
         self._count = 0
         self._before: Frame | None = None

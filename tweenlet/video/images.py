@@ -19,6 +19,7 @@ from tweenlet.video.colour import FULL, Colour, bits_of, has_alpha, is_gray
 from tweenlet.video.conversion import convert_picture, from_rgb, to_rgb
 from tweenlet.video.frame import Frame
 from tweenlet.video.image_tags import ImageTags, add_tags, read_tags, strip_png_profile
+from tweenlet.video.opacity import pack_rgba
 from tweenlet.video.orientation import UPRIGHT, Orientation
 from tweenlet.video.suffixes import WRITABLE_IMAGES
 
@@ -109,8 +110,12 @@ def _decode_by_pillow(path: Path) -> av.VideoFrame:
 class ImageEncoder:
     """Pictures into PNG, JPEG, TIFF or WebP files of one depth: 16 bits where the kind has them, else 8."""
 
-    def __init__(self, suffix: str, bits: int, orientation: Orientation = UPRIGHT) -> None:
-        """``orientation``: that of the pictures, which are written upright."""
+    def __init__(
+        self, suffix: str, bits: int, orientation: Orientation = UPRIGHT, alpha: bool = False
+    ) -> None:
+        """``orientation``: that of the pictures, which are written upright; ``alpha``: whether their opacity
+        is written, where the kind of file has it.
+        """
         self._suffix, self._orientation = suffix.lower(), orientation
         deep = bits > 8
         self._codec, self._pixels, self._gray, self._options = {
@@ -122,6 +127,11 @@ class ImageEncoder:
             ".jpg": ("mjpeg", "yuvj444p", "yuvj444p", {"qmin": "2", "qmax": "2"}),
             ".webp": ("libwebp", "bgra", "bgra", {"lossless": "1"}),
         }[{".jpeg": ".jpg", ".tiff": ".tif"}.get(self._suffix, self._suffix)]  # fmt: skip
+
+        self.keeps_alpha = alpha and self._suffix not in (".jpg", ".jpeg")
+        if self.keeps_alpha:
+            names = {"rgb48be": "rgba64be", "rgb48le": "rgba64le", "rgb24": "rgba"}
+            self._pixels = self._gray = names.get(self._pixels, self._pixels)
 
     def write(
         self, picture: Frame | NDArray[np.floating], target: Path, sources: Sequence[Frame] = ()
@@ -148,11 +158,18 @@ class ImageEncoder:
     def _can_copy(self, frame: Frame, tags: ImageTags) -> bool:
         same = frame.path is not None and frame.path.suffix.lower() == self._suffix
         upright = tags.orientation == self._orientation == UPRIGHT
-        return same and upright and not has_alpha(frame.picture.format)
+        return same and upright and (self.keeps_alpha or not has_alpha(frame.picture.format))
 
     def _encode(self, picture: Frame | NDArray[np.floating], pixels: str) -> bytes:
         colour = Colour(matrix=5, range=FULL)
-        if isinstance(picture, Frame) and self._orientation == UPRIGHT:
+        if self.keeps_alpha:
+            if isinstance(picture, Frame):
+                picture = picture.rgba()
+            if len(picture) == 3:
+                picture = np.concatenate([picture, np.ones_like(picture[:1])])
+            upright = self._orientation.upright(picture)
+            image = pack_rgba(upright[:3], upright[3], pixels)
+        elif isinstance(picture, Frame) and self._orientation == UPRIGHT:
             image = convert_picture(picture.picture, pixels, colour)
         else:
             rgb = picture.rgb() if isinstance(picture, Frame) else picture

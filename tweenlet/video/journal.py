@@ -36,11 +36,14 @@ class Coded:
     dts: int | None
     duration: int
     is_keyframe: bool
+    original: Any = None
+    """The encoder's own packet, where it has more than can be saved."""
 
     @classmethod
-    def of(cls, packet: Any, duration: int) -> Coded:
-        """What an encoder gave, with the duration of its picture."""
-        return cls(bytes(packet), packet.pts, packet.dts, duration, packet.is_keyframe)
+    def of(cls, packet: Any, duration: int, whole: bool = False) -> Coded:
+        """What an encoder gave, with the duration of its picture; ``whole``: with all that lies beside it."""
+        original = packet if whole else None
+        return cls(bytes(packet), packet.pts, packet.dts, duration, packet.is_keyframe, original)
 
     def pack(self) -> bytes:
         """As it lies in the file."""
@@ -51,7 +54,7 @@ class Coded:
 
     def packet(self, stream: av.VideoStream, time_base: Any) -> Any:
         """A packet of a stream."""
-        packet: Any = av.Packet(self.data)
+        packet: Any = av.Packet(self.data) if self.original is None else self.original
         packet.stream, packet.time_base, packet.is_keyframe = stream, time_base, self.is_keyframe
         packet.pts, packet.dts, packet.duration = self.pts, self.dts, self.duration
         return packet

@@ -62,9 +62,13 @@ class Notices:
         self._name, self._strict = name, strict
         self._all: list[Notice] = []
         self._kinds: set[str] = set()
+        self.ignored: set[str] = set()
+        """Kinds that are of no concern."""
 
     def add(self, notice: Notice) -> None:
         """Take note, or raise ValueError where that is asked for."""
+        if notice.kind in self.ignored:
+            return
         if self._strict and notice.is_damage:
             raise ValueError(f"{self._name} is {notice}")
         self._kinds.add(notice.kind)

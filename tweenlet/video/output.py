@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 
 from tweenlet.runtime.atomic import check_free, check_writable_folder
-from tweenlet.video.codecs import DEFAULT
+from tweenlet.video.codecs import DEFAULT, choose_codec
 from tweenlet.video.encoding import Encoding
 from tweenlet.video.image_writer import ImageWriter
 from tweenlet.video.images import is_image, list_images
@@ -22,6 +22,24 @@ from tweenlet.video.reader import Reader
 from tweenlet.video.retiming import TimeMap
 from tweenlet.video.video_writer import VideoWriter
 from tweenlet.video.writer import Writer
+
+
+def keeps_alpha(target: str | PathLike[str], template: Reader, encoding: Encoding | None = None) -> bool:
+    """Whether an output will hold the opacity of a source; if so, the source need not say that it is lost.
+
+    Raises ValueError as :func:`write` does.
+    """
+    path = Path(target)
+    if not template.is_transparent or str(target) == "-":
+        return False
+    if is_image(path):
+        holds = path.suffix.lower() not in (".jpg", ".jpeg")
+    else:
+        holds = not path.suffix or path.is_dir()
+        holds = holds or choose_codec(path.suffix, template, encoding or DEFAULT).keeps_alpha
+    if holds:
+        template.ignore("alpha")
+    return holds
 
 
 def write(

@@ -24,7 +24,7 @@ from typing import Self, cast
 import av
 from av.container import InputContainer
 
-from tweenlet.video.colour import Colour, bits_of, has_alpha
+from tweenlet.video.colour import Colour, bits_of, is_gray
 from tweenlet.video.container import (
     WHOLE,
     Clip,
@@ -40,6 +40,7 @@ from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE, FrameTimes
 from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
+from tweenlet.video.opacity import can_be_transparent, read_alpha
 from tweenlet.video.orientation import Orientation
 from tweenlet.video.programmes import find_companions
 from tweenlet.video.rates import Stated, usual_rate, usual_step
@@ -109,6 +110,15 @@ class Reader:
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether its pictures may be transparent, and have colours."""
+        return can_be_transparent(self.first.picture) and not is_gray(self.first.picture.format)
+
+    def ignore(self, kind: str) -> None:
+        """Take note of nothing of a kind from now on, which is of no concern."""
+        self._notices.ignored.add(kind)
 
     @property
     def notices(self) -> tuple[Notice, ...]:
@@ -280,7 +290,10 @@ def _read_stream(
     if location.pipe is not None and any(s.type in ("audio", "subtitle") for s in container.streams):
         reason = "sound and subtitles of a pipe are left out: they take a second reading"
         notices.add(Notice("sound", reason))
-    if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9, whose decoders here leave it out
+    if "1" in (
+        stream.metadata.get("alpha_mode"),
+        stream.metadata.get("ALPHA_MODE"),
+    ):  # VP8 and VP9, whose decoders here leave it out
         notices.add(Notice("alpha", _NO_ALPHA))
     own = find_companions(container, stream, location.path)
     if len(own) < len(container.streams):
@@ -332,9 +345,7 @@ def _note_kind(picture: av.VideoFrame, notices: Notices) -> None:
 
 
 def _is_transparent(picture: av.VideoFrame) -> bool:
-    if not (has_alpha(picture.format) or picture.format.has_palette):
-        return False
-    return bool(picture.reformat(format="rgba").to_ndarray()[..., 3].min() < 255)
+    return can_be_transparent(picture) and bool(read_alpha(picture).min() < 1)
 
 
 def _check_same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:

@@ -32,6 +32,7 @@ from tweenlet.video.encoding import Encoding
 from tweenlet.video.frame import Frame
 from tweenlet.video.headers import Y4MFile, complete_matroska, complete_mp4, pad_to_shape
 from tweenlet.video.journal import SEGMENT, Coded, Journal
+from tweenlet.video.opacity import read_alpha, write_alpha
 from tweenlet.video.orientation import UPRIGHT
 from tweenlet.video.reader import Reader
 from tweenlet.video.retiming import TimeMap
@@ -65,6 +66,7 @@ class VideoWriter(Writer):
                 f"got {float(rate):g}; .mp4 and .mov hold more"
             )
         self._codec = codec
+        self.keeps_alpha = codec.keeps_alpha
         self.warnings += codec.warnings(template, name)
         self._orientation = template.orientation if codec.fixed_rate else UPRIGHT
         self._streams: StreamCopier | None = None
@@ -112,7 +114,7 @@ class VideoWriter(Writer):
                         time_map,
                         encoding.audio,
                     )
-            if job and path is not None and not codec.fixed_rate:
+            if job and path is not None and not codec.fixed_rate and not codec.has_side_pictures:
                 self._journal = Journal(path, f"{job} {codec} {rate}")
                 self.saved = len(self._journal) * SEGMENT
         except BaseException:
@@ -167,11 +169,16 @@ class VideoWriter(Writer):
             converted = self._encode_rgb(frame.rgb(clip=False))
         else:
             converted = convert_picture(frame.picture, self._codec.pixels, self._codec.colour)
+            if self.keeps_alpha and converted is not frame.picture:
+                write_alpha(converted, read_alpha(frame.picture))
         self._recent = [*self._recent[-1:], (frame, converted)]
         return converted
 
     def _encode_rgb(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
-        return from_rgb(self._orientation.upright(rgb), self._codec.pixels, self._codec.colour)
+        picture = from_rgb(self._orientation.upright(rgb[:3]), self._codec.pixels, self._codec.colour)
+        if self.keeps_alpha and len(rgb) > 3:
+            write_alpha(picture, rgb[3])
+        return picture
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         """Give the encoder a picture, or with None have all of it that it still holds."""
@@ -183,7 +190,7 @@ class VideoWriter(Writer):
             duration = packet.duration or 0
             if packet.pts is not None:
                 duration = self._shown.pop(packet.pts, duration)
-            self._pending.append(Coded.of(packet, duration))
+            self._pending.append(Coded.of(packet, duration, self._codec.has_side_pictures))
 
     def _end_segment(self) -> None:
         """Mux the segment under way, as it was saved or as the encoder gives it; the next has its own."""

@@ -42,7 +42,7 @@ class Writer(ABC):
         duration: Fraction,
         between: tuple[Frame, Frame] | None = None,
     ) -> None:
-        """Add a Frame or RGB (3, H, W) in [0, 1], shown from ``time`` for ``duration`` seconds.
+        """Add a Frame, or RGB (3, H, W) in [0, 1], shown from ``time`` for ``duration`` seconds.
 
         ``between``: the frames around a made picture. A video gets their codes where nothing moves; an image
         gets the tags (ICC profile, EXIF) of the first, or else those of the last frame written.
@@ -50,6 +50,8 @@ class Writer(ABC):
         with self._explain_errors():
             self._write(picture, time, duration, between)
 
+    keeps_alpha = False
+    """Whether pictures may be RGB and opacity (4, H, W), and frames keep theirs."""
     saved = 0
     """Pictures that an earlier run of the same job has written: they are to be given to :meth:`skip`."""
 
