@@ -20,5 +20,5 @@ $together compress "$out/teacher.safetensors" "$vimeo" "$bvi" -o "$out/compresse
 
 for benchmark in ucf101 davis snufilm-easy snufilm-medium snufilm-hard snufilm-extreme vfitex; do
   tweenlet evaluate "$out/compressed/student.safetensors" "$out/teacher.safetensors" blend dis minterpolate \
-    --benchmark "$benchmark:$benchmarks/${benchmark%%-*}" --published --out "$out/scores/$benchmark"
+    --benchmark "$benchmark:$benchmarks/${benchmark%%-*}" --published --out "$out/scores"
 done

@@ -30,5 +30,5 @@ $together compress "$out/teacher.safetensors" "$vimeo" "$bvi" -o "$out/compresse
 # 3. both on the four protocols, beside what is published
 for benchmark in ${PROTOCOLS:-ucf101 davis snufilm-easy snufilm-medium snufilm-hard snufilm-extreme vfitex}; do
   tweenlet evaluate "$out/compressed/student.safetensors" "$out/teacher.safetensors" blend \
-    --benchmark "$benchmark:$benchmarks/${benchmark%%-*}" --published --out "$out/scores/$benchmark"
+    --benchmark "$benchmark:$benchmarks/${benchmark%%-*}" --published --out "$out/scores"
 done

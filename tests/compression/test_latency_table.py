@@ -63,6 +63,8 @@ def test_what_is_measured_over_the_limit_is_made_again_smaller_and_a_tie_is_kept
     assert len(heard) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.optional
 def test_a_command_measures_on_another_device(cache, tmp_path):
     script = tmp_path / "device.py"
     script.write_text("import os, sys; print('on the phone:', os.path.getsize(sys.argv[1]) / 1000, 'ms')")
