@@ -239,3 +239,8 @@ def test_a_config_that_was_edited_or_cut_is_refused_in_words(text, tmp_path):
     save_file(tensors, tmp_path / "a.safetensors", {"tweenlet": weights.FORMAT, "config": text})
     with pytest.raises(ValueError, match=r"a\.safetensors carries a config that cannot be built"):
         weights.load(tmp_path / "a.safetensors")
+
+
+def test_a_name_of_weights_and_of_a_config_is_that_of_the_weights():
+    assert weights.digest(weights.trained_network_of("default")) == weights.digest(weights.load("default"))
+    assert weights.trained_network_of("mini").config == MINI

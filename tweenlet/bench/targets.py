@@ -17,7 +17,7 @@ from tweenlet.evaluation.baselines.onnx import Onnx
 from tweenlet.inference.engines import ENGINES
 from tweenlet.inference.onnx import OnnxFile
 from tweenlet.interpolation.interpolator import Interpolator
-from tweenlet.network.checkpoint import network_of
+from tweenlet.network.checkpoint import trained_network_of
 from tweenlet.runtime.dtypes import dtype_of
 
 EXTERNAL = ("function", "command")
@@ -99,7 +99,7 @@ def make_interpolate(target: Target, device: torch.device = CPU) -> Callable[[li
         return lambda frames: baseline(torch.stack(frames).cpu())
     with torch.random.fork_rng(devices=()):  # untrained networks get the same weights every time
         torch.manual_seed(0)
-        model = network_of(target.source)
+        model = trained_network_of(target.source)
     return Stream(Interpolator(model, device=device, engine=target.engine, dtype=dtype))
 
 

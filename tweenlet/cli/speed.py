@@ -113,13 +113,13 @@ def export(
     """
     from tweenlet.inference.onnx import OneInput, padded_size
     from tweenlet.inference.onnx import export as write
-    from tweenlet.network.checkpoint import network_of
+    from tweenlet.network.checkpoint import trained_network_of
     from tweenlet.network.cost import size_of
 
     if target.suffix != ".onnx":
         raise ValueError(f"expected the name of an .onnx file to write, got {target}")
     check_free(target, overwrite)
-    network = network_of(model).eval()
+    network = trained_network_of(model).eval()
     frame_size = None if size == "dynamic" else size_of(size)
     error = write(OneInput(network) if one_input else network, target, frame_size)
     height, width = padded_size(network, frame_size) if frame_size else (0, 0)

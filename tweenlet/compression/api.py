@@ -25,7 +25,7 @@ from tweenlet.compression.modules import FrameAdapter, guess_inputs, load_pruned
 from tweenlet.compression.report import Compressed
 from tweenlet.compression.sparsify import sparsify as run_sparsify
 from tweenlet.network import checkpoint
-from tweenlet.network.checkpoint import digest_of_tensors, network_of
+from tweenlet.network.checkpoint import digest_of_tensors, network_of, trained_network_of
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.training import distributed
@@ -116,7 +116,7 @@ def sparsify(
     """
     options, data_options = options or SparsifyOptions(), data_options or DataOptions()
     torch.manual_seed(data_options.seed)
-    model = copy.deepcopy(_network(model))
+    model = copy.deepcopy(_trained(model))
     samples, held_out = open_datasets(data_options, _paths(data), Path(out))
     sampler = make_sampler(data_options, samples)
     return _finished(run_sparsify(model, sampler, held_out, options, Path(out), density, progress, anyway))
@@ -150,7 +150,7 @@ def distill(
     """
     options, data_options = options or DistillOptions(), data_options or DataOptions()
     torch.manual_seed(data_options.seed)
-    student, teacher = _network(student), _network(teacher)
+    student, teacher = _network(student), _trained(teacher)
     samples, held_out = open_datasets(data_options, _paths(data), Path(out))
     result = run_distill(
         student, [network_teacher(teacher)], make_sampler(data_options, samples), held_out, options,
@@ -235,7 +235,7 @@ def compress(
     """
     plan, data_options, folder = plan or Plan(), data_options or DataOptions(), Path(out)
     torch.manual_seed(data_options.seed)
-    network = _network(model)
+    network = _trained(model)
     limit = Budget.parse("params", budget) if isinstance(budget, str) else budget
     samples, held_out = open_datasets(data_options, _paths(data), folder, notify, progress)
     if held_out is None:
@@ -311,6 +311,10 @@ def compress_module(
 
 def _network(model: Model) -> nn.Module:
     return model if isinstance(model, nn.Module) else network_of(str(model))
+
+
+def _trained(model: Model) -> nn.Module:
+    return model if isinstance(model, nn.Module) else trained_network_of(str(model))
 
 
 def _paths(data: Footage) -> list[Path]:

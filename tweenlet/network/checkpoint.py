@@ -199,6 +199,11 @@ def network_of(source: str) -> STMFNet:
     return load(source)
 
 
+def trained_network_of(source: str) -> STMFNet:
+    """What :func:`load` finds under a bundled name, which may be that of a config, too; else network_of."""
+    return load(source) if source in names() else network_of(source)
+
+
 def digest(model: STMFNet) -> str:
     """A fingerprint (SHA-256) of the config and all tensors: the same for the same network."""
     return digest_of_tensors(model, json.dumps(model.config.to_json(), sort_keys=True))
