@@ -50,7 +50,7 @@ def main() -> None:
         "blend": lambda frames: (frames[1] + frames[2]) / 2,
     }
     scores = defaultdict(list)
-    benchmark = clips(asked.clips).part(*map(int, asked.part.split("/")))
+    benchmark = clips(asked.clips).part(*map(int, asked.subset.split("/")))
     shown = set()
     for sample in benchmark:
         for name, draw in DRAWN.items():
