@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,8 @@ from tweenlet.training.data.synthetic import moving_scene
 
 if not torch.cuda.is_available():  # Triton asks once, when it is first imported, by whatever test
     os.environ["TRITON_INTERPRET"] = "1"
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as where a shell runs pytest in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 

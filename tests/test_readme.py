@@ -121,8 +121,9 @@ def test_the_tables_of_results_are_those_of_the_reports() -> None:
 
 
 def test_a_stale_table_is_found(tmp_path: Path) -> None:
-    docs = ("benchmarks.md", "reliability.md", "results/clips9.json", "results/reliability.json")
-    pages = ("README.md", "weights/default.md", *(f"docs/{name}" for name in docs))
+    results = [str(path.relative_to(ROOT)) for path in (ROOT / "docs/results").glob("*.json")]
+    pages = [*(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")), *results]
+    pages += ["README.md", "weights/default.md"]
     for page in (*pages, "scripts/results.py"):
         (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)

@@ -17,6 +17,8 @@ from tweenlet.video.encoding import TRANSPARENT, Encoding, check_encoder, neares
 from tweenlet.video.headers import PLACEHOLDER, Shape
 from tweenlet.video.reader import Reader
 
+os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 says errors only; it reads this once, at its first encoder
+
 KINDS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".y4m": "yuv4mpegpipe",
 }  # fmt: skip
@@ -133,8 +135,6 @@ class Codec:
         stream.width, stream.height = self.size
         stream.pix_fmt = self.pixels
         self.colour.stamp(stream.codec_context)
-        if self.encoder == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # errors only; it takes this no other way
         if self.tag:
             stream.codec_context.codec_tag = self.tag
         if template.stream is not None:

@@ -43,7 +43,7 @@ def test_the_outer_frames_do_not_matter(name: str, moving: Tensor) -> None:
 def test_a_hole_shows_the_blend(monkeypatch: pytest.MonkeyPatch, moving: Tensor) -> None:
     """All motion leads out of the frame, so that nothing lands in it."""
     outwards = torch.full((2, 2, *moving.shape[-2:]), 4000.0)
-    monkeypatch.setattr("tweenlet.evaluation.baselines.classical.opencv", lambda *_: outwards)
+    monkeypatch.setattr("tweenlet.evaluation.baselines.classical.dis_flow", lambda *_: outwards)
     torch.testing.assert_close(BASELINES["dis"](moving), BASELINES["blend"](moving))
 
 

@@ -180,7 +180,7 @@ def test_says_what_is_wrong():
         heads.upsample_and_synthesize(frame.double(), *taps, of, places)
     with pytest.raises(ValueError, match="expected rows of shape"):
         heads.upsample_and_synthesize(frame, taps[0], taps[1][:3], taps[2], of, places)
-    with pytest.raises(ValueError, match="places of 8 rows and 8 columns"):
+    with pytest.raises(ValueError, match="positions of 8 rows and 8 columns"):
         heads.upsample_and_synthesize(frame, *taps, of, (places[0], places[1][1:]))
     with pytest.raises(ValueError, match="ascending order"):
         heads.upsample_and_synthesize(frame, *taps, of, (places[0], places[1].flip(0)))
