@@ -103,7 +103,7 @@ INLINE void lerp_row(const float *a, const float *b, float share, int count, flo
 }
 
 /* The first `take` channels of an estimate, enlarged to the frame's size, at some columns of a row of it: those of each
-   column to `to`, `room` apart; if not the `first`, FLOWS of them are added. between: room for a row of the estimate. */
+   column to `to`, `room` apart; FLOWS of them are added unless `is_first`. between: room for a row of the estimate. */
 INLINE void enlarge_row(const struct tweenlet_estimate *from, int take, int is_first, int height, int width, int row,
                         struct columns at, float *between, float *to, int room) {
     const int rows = height / from->scale, columns = width / from->scale, channels = from->channels;
