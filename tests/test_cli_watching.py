@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import av
@@ -12,7 +16,7 @@ import torch
 from torch import nn
 
 from tweenlet import video
-from tweenlet.cli import main, progress
+from tweenlet.cli import app, main, progress
 from tweenlet.network import checkpoint as weights
 
 
@@ -63,7 +67,7 @@ def test_many_videos_one_broken_and_what_is_done_is_not_done_again(capsys) -> No
     assert run("interpolate", "a.mp4", "b.mkv", "broken.mp4", "--out-dir", "out") == 1
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == "3 videos: 2 done, 1 failed"
-    assert "tweenlet: broken.mp4: broken.mp4 is not a video" in said.err
+    assert "tweenlet: broken.mp4 is not a video" in said.err
     assert (count("out/a.mp4"), count("out/b.mkv")) == (7, 7)
     before = Path("out/a.mp4").stat().st_mtime_ns
     Path("broken.mp4").unlink()
@@ -96,6 +100,10 @@ def test_options_are_saved_found_again_and_typed_ones_win(capsys) -> None:
     assert (count("b.mkv"), count("c.mkv")) == (13, 13)
     assert run("interpolate", "a.mp4", "d.mp4", "--factor", "3", "--codec", "h264") == 0
     assert count("d.mp4") == 10
+    Path("tweenlet.toml").write_text("[interpolate]\nloop = false\nquiet = true\ncuts = true\n")
+    capsys.readouterr()
+    assert run("interpolate", "a.mp4", "e.mp4") == 0
+    assert capsys.readouterr() == ("", "")
     Path("tweenlet.toml").write_text("[interpolate\n")
     assert run("interpolate", "a.mp4", "e.mkv") == 1
     assert "tweenlet.toml cannot be read" in capsys.readouterr().err
@@ -112,9 +120,35 @@ def test_the_words_of_ffmpeg_are_understood() -> None:
 
 
 def test_the_nearest_option_is_named(capsys) -> None:
-    for wrong, right in (("--facter", "--factor"), ("--speeed", "--speed"), ("--crv", "--crf")):
+    for wrong, right in (("--facter", "--factor"), ("--speeed", "--speed"), ("-crf", "--crf")):
         assert run("interpolate", "a.mp4", wrong, "2") == 2
-        assert f'Unknown option: {wrong}. Did you mean "{right}"?' in capsys.readouterr().err
+        assert f"tweenlet: Unknown option: {wrong}. Did you mean {right}?" in capsys.readouterr().err
+    assert run("--hlp") == 2
+    assert "tweenlet: Unknown option: --hlp. Did you mean --help?" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash completes")
+def test_bash_completes_verbs_options_choices_and_leaves_paths_to_bash() -> None:
+    Path("complete.sh").write_text(app.generate_completion(shell="bash"))
+
+    def complete(*words: str) -> list[str]:
+        line = f"source complete.sh; COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; "
+        line += '_tweenlet; printf "%s\\n" "${COMPREPLY[@]}"'
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert complete("tweenlet", "interp") == ["interpolate"]
+    assert complete("tweenlet", "interpolate", "--cod") == ["--codec"]
+    assert complete("tweenlet", "interpolate", "--codec", "pr") == ["prores"]
+    assert complete("tweenlet", "interpolate", "complete") == []
+    rule = subprocess.run(["bash", "-c", "source complete.sh; complete -p tweenlet"], capture_output=True)
+    assert b"-o default" in rule.stdout
+
+
+def test_zsh_completes_paths() -> None:
+    script = app.generate_completion(shell="zsh")
+    verb = script[script.index("        interpolate)") : script.index("        info)")]
+    assert re.search(r"'1:A video.*:_files'", verb)
 
 
 def test_without_a_terminal_there_is_a_line_from_time_to_time(monkeypatch, capsys) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -47,6 +49,8 @@ RENAMED_FLAGS = {
 """By verb: old flag -> new flag. An old flag is an error that names the new one."""
 Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 """A flag that takes one value or more, and may be repeated."""
+PathText = str | Path
+"""The name of a file, a URL or "-": a str, always; shells complete it as a path."""
 
 
 FRAMES = Group("Make frames", sort_key=0)
@@ -54,7 +58,18 @@ QUALITY = Group("Find out how good and how fast", sort_key=1)
 NETWORKS = Group("Networks and their weights", sort_key=2)
 LEARNING = Group("Train and compress", sort_key=3)
 
-app = App(
+
+class _CompletingApp(App):
+    """In bash, file names are completed by bash, which knows of spaces and folders."""
+
+    def generate_completion(self, **options: Any) -> str:
+        """The script for a shell."""
+        script = super().generate_completion(**options)
+        script = script.replace('COMPREPLY=( $(compgen -f -- "${cur}") )', "COMPREPLY=()")
+        return script.replace("complete -F", "complete -o bashdefault -o default -F")
+
+
+app = _CompletingApp(
     name="tweenlet",
     help="In-between frames for video, and the tools that make the networks behind them small.",
     version=lambda: tweenlet.__version__,
@@ -78,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         _reject_renamed(arguments)
+        if arguments and arguments[0].startswith("-") and arguments[0] not in app:
+            raise unknown_option(arguments[0], [name for name in app if name.startswith("-")])
         app(_protect_paths(add_settings(reorder_paths(arguments))), exit_on_error=False, print_error=False)
         return
     except CycloptsError as error:
@@ -112,6 +129,13 @@ def _reject_renamed(arguments: Sequence[str]) -> None:
         flag = argument.partition("=")[0].replace("--no-", "--", 1)
         if flag in RENAMED_FLAGS.get(verb, {}):
             raise CycloptsError(msg=f"{flag} is now {RENAMED_FLAGS[verb][flag]}")
+
+
+def unknown_option(word: str, options: Iterable[str]) -> CycloptsError:
+    """The error for an option that a verb does not have; it names the nearest."""
+    near = difflib.get_close_matches(word.partition("=")[0], options, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return CycloptsError(msg=f"Unknown option: {word}.{hint}")
 
 
 def reorder_paths(arguments: Sequence[str]) -> list[str]:

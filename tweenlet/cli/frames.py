@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from tweenlet.cli.app import FRAMES, app
+from tweenlet.cli.app import FRAMES, PathText, app
 from tweenlet.cli.interpolate import sentence
 from tweenlet.cli.interpolate_options import Whole
 from tweenlet.cli.progress import bar, time_code
@@ -25,7 +25,7 @@ CUTS_SHOWN = 12
 
 @app.command(group=FRAMES, sort_key=1)
 def info(
-    source: str,
+    source: PathText,
     /,
     *,
     start: Annotated[str, Parameter(name="--from")] = "0",

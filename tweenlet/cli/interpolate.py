@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 import warnings
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 from cyclopts import CycloptsError, Parameter
 
 import tweenlet
-from tweenlet.cli.app import FRAMES, app, describe_error
+from tweenlet.cli.app import FRAMES, PathText, app, describe_error, unknown_option
 from tweenlet.cli.interpolate_options import (
     NetworkOptions,
     OutputOptions,
@@ -35,21 +34,14 @@ DAMAGED = 3
 def _check_path(_: object, values: Any) -> None:
     for value in [values] if isinstance(values, str) else values:
         if value.startswith("-") and value != "-":
-            raise ValueError(f"Unknown option: {value}.{_nearest_option(value)}")
+            arguments = app["interpolate"].assemble_argument_collection()
+            raise unknown_option(value, [name for argument in arguments for name in argument.names])
         if not value:
             raise ValueError("Empty path.")
 
 
-def _nearest_option(value: str) -> str:
-    names = [
-        name for argument in app["interpolate"].assemble_argument_collection() for name in argument.names
-    ]
-    near = difflib.get_close_matches(value.partition("=")[0], names, 1)
-    return f' Did you mean "{near[0]}"?' if near else ""
-
-
-InArgument = Annotated[str, Parameter(name="IN", allow_leading_hyphen=True, validator=_check_path)]
-OutArgument = Annotated[str, Parameter(name="OUT", allow_leading_hyphen=True, validator=_check_path)]
+InArgument = Annotated[PathText, Parameter(name="IN", allow_leading_hyphen=True, validator=_check_path)]
+OutArgument = Annotated[PathText, Parameter(name="OUT", allow_leading_hyphen=True, validator=_check_path)]
 RATE, TIMES, OUTPUT, SOURCE, NETWORK, WATCH = (
     RateOptions(), TimeOptions(), OutputOptions(), SourceOptions(), NetworkOptions(), WatchOptions()
 )  # fmt: skip
@@ -89,12 +81,12 @@ def interpolate(
     """
     if rate.factor is not None and rate.fps is not None:
         raise CycloptsError(msg="--factor and --fps exclude each other: give one of them")
-    groups = (rate, times, output, reading, network, watch)
+    paths, groups = [str(path) for path in (source, *more)], (rate, times, output, reading, network, watch)
     if watch.save_config:
         save_settings("interpolate", _differing(groups))
     if output.out_dir is not None:
-        sys.exit(_run_all([source, *more], output.out_dir, groups))
-    origin, target = find_target([source, *more], _suffix(rate, times))
+        sys.exit(_run_all(paths, output.out_dir, groups))
+    origin, target = find_target(paths, _suffix(rate, times))
     if isinstance(origin, list) and len(origin) == 2:
         _interpolate_pair(origin, target, groups)
         return
@@ -183,7 +175,8 @@ def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
             done = _run(path, str(target), groups)
         except (ValueError, OSError, MemoryError) as error:
             text = " ".join(describe_error(error).split())
-            print(f"tweenlet: {path}: {text}", file=sys.stderr)
+            name = "" if text.startswith(path) else f"{path}: "
+            print(f"tweenlet: {name}{text}", file=sys.stderr)
             outcomes.append(_Outcome(path, "failed", text))
         else:
             damaged = any(notice.is_damage for notice in done.notices)

@@ -61,7 +61,7 @@ def save_settings(verb: str, options: dict[str, Any]) -> None:
 
 def _tokens(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
+        return [f"--{name}={str(value).lower()}"]
     if isinstance(value, list):
         return [token for entry in value for token in _tokens(name, entry)]
     if isinstance(value, (str, int, float)):
