@@ -148,9 +148,20 @@ def test_the_function_of_vapoursynth(vapoursynth) -> None:
     assert tweenlet.vapoursynth.interpolate(clip(format=7), 2, model=AnyTime()).format.id == 7
 
 
+def test_the_script_takes_what_mpv_gives(vapoursynth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "load", lambda name, device="cpu": AnyTime())
+    shown: list[Clip] = []
+    monkeypatch.setattr(Clip, "set_output", lambda self: shown.append(self), raising=False)
+    given = {"video_in": Clip(clip().frames, Fraction(0)), "container_fps": 23.976}
+    exec((INTEGRATIONS / "vapoursynth/double.vpy").read_text(), given)
+    assert (len(shown[0]), shown[0].fps) == (10, Fraction(47952, 1000))
+
+
 def test_what_vapoursynth_cannot_have_is_refused(vapoursynth, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="expected a factor of 2 or more"):
         tweenlet.vapoursynth.interpolate(clip(), 1, model=AnyTime())
+    with pytest.raises(ValueError, match="constant rate"):
+        tweenlet.vapoursynth.interpolate(Clip(clip().frames, Fraction(0)), model=AnyTime())
     monkeypatch.setitem(sys.modules, "vapoursynth", None)
     with pytest.raises(OSError, match="pip install vapoursynth"):
         tweenlet.vapoursynth.interpolate(clip())
@@ -177,5 +188,24 @@ def test_an_exported_file_runs_without_tweenlet(tmp_path: Path) -> None:
     middle = np.asarray(Image.open(tmp_path / "middle.png"), np.float32)
     interpolator = tweenlet.Interpolator(model)
     own = interpolator.middle([torch.from_numpy(f / np.float32(255)).permute(2, 0, 1) for f in frames])
+    assert _output_in_vs_mlrt(tmp_path / "default.onnx", 64, 64) == [1, 3, 64, 64]
     assert middle.shape == (44, 60, 3)
     assert abs(middle / 255 - own.permute(1, 2, 0).numpy()).mean() < 0.01
+
+
+def _output_in_vs_mlrt(path: Path, height: int, width: int) -> list[int]:
+    """The output's shape as vs-mlrt asks for it: the input's is set, the output's forgotten, and what ONNX
+    Runtime then tells is taken for the size of the clip.
+    """
+    onnx, onnxruntime = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+    model = onnx.load(path)
+    (given,), (frame,) = model.graph.input, model.graph.output
+    given.type.tensor_type.shape.dim[2].dim_value = height
+    given.type.tensor_type.shape.dim[3].dim_value = width
+    for dim in frame.type.tensor_type.shape.dim[2:]:
+        if dim.HasField("dim_value"):
+            dim.ClearField("dim_value")
+    del model.graph.value_info[:]
+    inferred = onnx.shape_inference.infer_shapes(model).SerializeToString()
+    session = onnxruntime.InferenceSession(inferred, providers=["CPUExecutionProvider"])
+    return session.get_outputs()[0].shape

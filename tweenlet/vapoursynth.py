@@ -41,7 +41,7 @@ def interpolate(
             wwxd give it; the frame before is repeated.
 
     Raises:
-        ValueError: a clip without a constant format, or a factor that the network cannot make.
+        ValueError: a clip without a constant format or rate, or a factor that the network cannot make.
         OSError: VapourSynth is not installed.
 
     """
@@ -51,6 +51,8 @@ def interpolate(
         raise OSError("VapourSynth is not installed: pip install vapoursynth") from None
     if clip.format is None or not clip.width or not clip.height:
         raise ValueError("expected a clip of one format and size")
+    if not clip.fps:
+        raise ValueError("expected a clip of a constant rate: give it one by std.AssumeFPS")
     place = resolve_device(device)
     network = model if isinstance(model, nn.Module) else weights.load(model, device=str(place))
     maker = Interpolator(network, device=place, tile=tile)
@@ -90,4 +92,4 @@ def _tensor(frame: Any) -> Tensor:
 def _matrix(clip: Any) -> int:
     """The matrix that the first frame is tagged with; else BT.709 for large pictures, and BT.601."""
     matrix = int(clip.get_frame(0).props.get("_Matrix", 2))
-    return matrix if matrix != 2 else 1 if clip.height >= 720 else 6
+    return matrix if matrix not in (0, 2) else 1 if clip.height >= 720 else 6

@@ -56,7 +56,8 @@ def mix(
     given = (before, after, fetched, mask, *(() if correction is None else (correction,)), still)
     if (run := kernel_for(mix, *given)) is not None:
         return run(before, after, fetched, mask, correction, still)
-    first, second = F.pixel_shuffle(fetched, 2).chunk(2, 1)
+    fetched = F.pixel_shuffle(fetched, 2)
+    first, second = fetched[:, :3], fetched[:, 3:]
     mask = _upsample(mask)
     if correction is None:
         frame = second.lerp(first, torch.sigmoid(mask))
