@@ -220,6 +220,19 @@ def test_a_long_run_of_repeats_is_held_though_repeats_are_smoothed() -> None:
     assert [value(s) for s in shown] == pytest.approx(expected, abs=1e-3)
 
 
+def test_how_long_a_run_is_moved_through_can_be_chosen() -> None:
+    values = [0.0, 0.2, *[0.4] * 9, 0.6, 0.8]
+    source = stream([Fraction(i, 24) for i in range(13)], values, Fraction(1, 24))
+    shown = run(source, AnyTime(), 24, factor=2, repeats="smooth", longest_run=9)
+    expected = [0, 0.1, 0.2, 0.3, *(0.4 + 0.2 * k / 18 for k in range(18)), 0.6, 0.7, 0.8]
+    assert [value(s) for s in shown] == pytest.approx(expected, abs=1e-3)
+    held = run(on(3, 6), AnyTime(), 24, factor=2, repeats="smooth", longest_run=2)
+    kept = run(on(3, 6), AnyTime(), 24, factor=2)
+    assert [value(s) for s in held] == [value(s) for s in kept]
+    with pytest.raises(ValueError, match="longest_run of 2 or more, got 1"):
+        run(source, AnyTime(), 24, longest_run=1)
+
+
 def test_a_frozen_stream_is_read_no_further_than_it_must_be() -> None:
     taken = 0
 

@@ -105,7 +105,9 @@ class SourceOptions:
     repeats: Literal["keep", "smooth"] = "keep"
     """How to treat frames that repeat the previous one (animation on twos, screen recordings, telecined
     film): "keep" preserves their timing and interpolates only in the last gap before a new picture;
-    "smooth" spreads the motion over up to 6 of them."""
+    "smooth" spreads the motion over them."""
+    longest_run: Annotated[int, Whole] = 6
+    """With --repeats smooth, the frames for which one picture may be shown; longer runs are held."""
     deinterlace: Annotated[bool, FLAG] = False
     """Make one picture of every two fields, by FFmpeg's bwdif."""
     stream: Annotated[int | None, Whole] = None

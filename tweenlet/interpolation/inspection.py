@@ -12,7 +12,7 @@ import torch
 from av.container import InputContainer
 
 from tweenlet import video
-from tweenlet.interpolation.keyframes import KeyFrames, SourceFrame
+from tweenlet.interpolation.keyframes import LONGEST_RUN, KeyFrames, SourceFrame
 from tweenlet.video.container import WHOLE, Clip
 from tweenlet.video.streams import describe, side_streams
 
@@ -55,7 +55,7 @@ class Inspection:
     @property
     def advice(self) -> str:
         """What the repeats suggest; empty without many."""
-        if self.repeats < self.frames / 5 or self.longest_run > 6:
+        if self.repeats < self.frames / 5 or self.longest_run > LONGEST_RUN:
             return ""
         return "pictures are often held: --repeats smooth moves through them"
 

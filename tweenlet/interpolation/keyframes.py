@@ -69,12 +69,18 @@ class KeyFrames(Generic[Original]):
         frames: the stream.
         cuts: whether cuts are looked for; if not, the whole stream is one scene.
         repeats: whether repeats are looked for; if not, every frame is a key frame.
+        reach: frames within which the next key frame is looked for.
 
     """
 
     def __init__(
-        self, frames: Iterable[SourceFrame[Original]], cuts: bool = True, repeats: bool = True
+        self,
+        frames: Iterable[SourceFrame[Original]],
+        cuts: bool = True,
+        repeats: bool = True,
+        reach: int = LONGEST_RUN,
     ) -> None:
+        self._reach = reach
         self._source: Iterator[SourceFrame[Original]] = iter(frames)
         self._ended = False
         self._look_for_cuts, self._look_for_repeats = cuts, repeats
@@ -133,9 +139,9 @@ class KeyFrames(Generic[Original]):
         return self._keys[key].picture
 
     def next_key_after(self, key: int) -> int | None:
-        """The frame that is the next key frame; None unless it comes within LONGEST_RUN frames."""
+        """The frame that is the next key frame; None unless it comes within reach."""
         first = self._keys[key].first
-        for index in range(first + 1, first + 1 + LONGEST_RUN):
+        for index in range(first + 1, first + 1 + self._reach):
             if not self.has(index):
                 return None
             if (index >= self.judged or index in self._key_of) and self.key_of(index) != key:

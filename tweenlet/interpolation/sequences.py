@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from tweenlet.interpolation.channels import ChannelGroups
 from tweenlet.interpolation.interpolator import Interpolator, check_values
-from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.keyframes import LONGEST_RUN, SourceFrame
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
 from tweenlet.network import checkpoint as weights
@@ -49,6 +49,7 @@ def interpolate(
     missing: bool = False,
     cuts: bool = True,
     repeats: str = "keep",
+    longest_run: int = LONGEST_RUN,
     model: str | Path | nn.Module | Interpolator = "default",
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
@@ -75,6 +76,7 @@ def interpolate(
         missing: NaN marks missing values; they are missing in what is made, too. Otherwise NaN is refused.
         cuts: whether hard cuts are found, and no frames made across them.
         repeats: "keep", "smooth" or "ignore", as in :func:`tweenlet.interpolate_video`.
+        longest_run: likewise.
         model: name of bundled weights, path to a checkpoint, a network, or an :class:`Interpolator`, which
             has its own device, precision and tiles.
         device: where the network runs; None = a CUDA device if there is one, else the CPU.
@@ -115,7 +117,9 @@ def interpolate(
         total = None if count is None else ceil((count - 1) * timing.output_rate(rate) / rate) + 1
         copied = map(_copy, clip) if count is None else clip  # an iterator may use one buffer for all
         source = _Source(copied, channels, value_range, missing, network.device, rate)
-        timeline = Timeline(source, ChannelGroups(network), timing, rate, cuts=cuts, repeats=repeats)
+        timeline = Timeline(
+            source, ChannelGroups(network), timing, rate, cuts=cuts, repeats=repeats, longest_run=longest_run
+        )
         for number, output in enumerate(timeline, start=1):
             if cancel is not None and cancel.is_set():
                 raise CancelledError(f"cancelled after {number - 1} frames")

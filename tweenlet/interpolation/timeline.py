@@ -108,8 +108,8 @@ class Timeline(Generic[Original]):
         rate: the source's average frames per second.
         cuts: whether nothing is made across cuts between scenes: the nearer frame is repeated.
         repeats: "keep" shows frames that repeat the one before as they are, and moves on in the interval
-            before the next new one; "smooth" moves through up to LONGEST_RUN intervals of repeats; "ignore"
-            takes every frame for new.
+            before the next new one; "smooth" moves through repeats; "ignore" takes every frame for new.
+        longest_run: intervals for which a picture may be shown and be moved through by "smooth".
 
     The source may end with frames that are :attr:`~.keyframes.SourceFrame.encore`: the output ends before.
 
@@ -124,10 +124,14 @@ class Timeline(Generic[Original]):
         *,
         cuts: bool = True,
         repeats: str = "keep",
+        longest_run: int = LONGEST_RUN,
     ) -> None:
         if repeats not in REPEATS:
             raise ValueError(f"expected repeats to be one of {', '.join(REPEATS)}, got {repeats!r}")
-        self.source = KeyFrames(frames, cuts, repeats != "ignore")
+        if longest_run < 2:
+            raise ValueError(f"expected a longest_run of 2 or more, got {longest_run}")
+        self.source = KeyFrames(frames, cuts, repeats != "ignore", max(longest_run, LONGEST_RUN))
+        self._longest_run = longest_run
         self._network, self._motion = network, network.motion_cache()
         self._clock, self._levels, self._keep_frames = timing.clock(rate), timing.levels, timing.keep_frames
         self._smooth, self._has_shutter = repeats == "smooth", bool(timing.shutter)
@@ -192,7 +196,7 @@ class Timeline(Generic[Original]):
             if after is not None and not source.is_cut(key):
                 between = source.frame(index), source.frame(after)
                 start, end = (frame.time for frame in between)
-                if end - start <= LONGEST_RUN * usual:
+                if end - start <= (LONGEST_RUN if remade else self._longest_run) * usual:
                     self._gaps = {key: _Gap(key, index, start, end, after, between, cut=False)}
                     return self._gaps[key]
             after = None

@@ -22,6 +22,7 @@ from tweenlet.inference import engines
 from tweenlet.interpolation.channels import ChannelGroups
 from tweenlet.interpolation.frame_stream import parse_numbers, stream_frames
 from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.interpolation.keyframes import LONGEST_RUN
 from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, prefetch
 from tweenlet.interpolation.sequences import interpolate
 from tweenlet.interpolation.timeline import OutputFrame, Timeline
@@ -116,6 +117,7 @@ def interpolate_video(
     rate: Rate | None = None,
     cuts: bool = True,
     repeats: str = "keep",
+    longest_run: int = LONGEST_RUN,
     tile: int | str | None = "auto",
     overwrite: bool = False,
     encoding: video.Encoding | None = None,
@@ -161,7 +163,9 @@ def interpolate_video(
         rate: frames per second of a source of images, 24 by default; a video has its own.
         cuts: detect hard cuts and create no frames across them.
         repeats: what to do with frames that repeat the previous one: "keep" shows them unchanged, "smooth"
-            interpolates across up to six of them, "ignore" treats every frame as new.
+            interpolates across them, "ignore" treats every frame as new.
+        longest_run: with "smooth", the frames for which one picture may be shown, 2 or more; longer runs
+            are held.
         tile: longest side of a tile in pixels, as in :class:`Interpolator`; "auto" tiles frames that would
             take much memory, None never does.
         overwrite: replace `dst` if it exists.
@@ -212,7 +216,9 @@ def interpolate_video(
         interpolator = _interpolator(model, device, dtype, engine, tile)
         rate_in = reader.rate or video.IMAGE_RATE
         network = ChannelGroups(interpolator) if reader.is_transparent else interpolator
-        timeline = Timeline(source, network, timing, rate_in, cuts=cuts, repeats=repeats)
+        timeline = Timeline(
+            source, network, timing, rate_in, cuts=cuts, repeats=repeats, longest_run=longest_run
+        )
         frames = timeline.source
         if not frames.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")
