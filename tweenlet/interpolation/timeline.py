@@ -34,6 +34,8 @@ from tweenlet.interpolation.keyframes import LONGEST_RUN, SHORTEST_HOLD, KeyFram
 from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.timing import Interval, OutputTiming, Slot
 from tweenlet.network.four_frames import Motion
+from tweenlet.video.colour import UNSPECIFIED
+from tweenlet.video.light import to_codes, to_light
 
 REPEATS = ("keep", "smooth", "ignore")
 """What may be done with frames that repeat the one before."""
@@ -110,6 +112,7 @@ class Timeline(Generic[Original]):
         repeats: "keep" shows frames that repeat the one before as they are, and moves on in the interval
             before the next new one; "smooth" moves through repeats; "ignore" takes every frame for new.
         longest_run: intervals for which a picture may be shown and be moved through by "smooth".
+        transfer: the source's AVColorTransferCharacteristic, by which a shutter averages light.
 
     The source may end with frames that are :attr:`~.keyframes.SourceFrame.encore`: the output ends before.
 
@@ -125,13 +128,14 @@ class Timeline(Generic[Original]):
         cuts: bool = True,
         repeats: str = "keep",
         longest_run: int = LONGEST_RUN,
+        transfer: int = UNSPECIFIED,
     ) -> None:
         if repeats not in REPEATS:
             raise ValueError(f"expected repeats to be one of {', '.join(REPEATS)}, got {repeats!r}")
         if longest_run < 2:
             raise ValueError(f"expected a longest_run of 2 or more, got {longest_run}")
         self.source = KeyFrames(frames, cuts, repeats != "ignore", max(longest_run, LONGEST_RUN))
-        self._longest_run = longest_run
+        self._longest_run, self._transfer = longest_run, transfer
         self._network, self._motion = network, network.motion_cache()
         self._clock, self._levels, self._keep_frames = timing.clock(rate), timing.levels, timing.keep_frames
         self._smooth, self._has_shutter = repeats == "smooth", bool(timing.shutter)
@@ -159,7 +163,7 @@ class Timeline(Generic[Original]):
     def _blurred(self) -> Iterator[OutputFrame[Original]]:
         """The mean of what a shutter sees."""
         for _, group in groupby(self._samples(), key=lambda output: output.time):
-            yield _average(list(group))
+            yield _expose(list(group), self._transfer)
 
     def _samples(self) -> Iterator[OutputFrame[Original]]:
         """What is shown in each slot."""
@@ -268,12 +272,22 @@ class Timeline(Generic[Original]):
         return min(max(wanted, Fraction(low)), Fraction(high))
 
 
-def _average(samples: Sequence[OutputFrame[Original]]) -> OutputFrame[Original]:
-    """One frame of those that are shown at one time: their mean, unless all are one frame of the source."""
+def _expose(samples: Sequence[OutputFrame[Original]], transfer: int) -> OutputFrame[Original]:
+    """One frame of those that are shown at one time: the mean of their light, by how opaque each is, unless
+    all are one frame of the source.
+    """
     first, last = samples[0], samples[-1]
     if len(samples) == 1 or all(s.source and s.picture is first.picture for s in samples):
         return first
-    picture = torch.stack([sample.picture for sample in samples]).mean(0)
+    pictures = torch.stack([sample.picture for sample in samples])
+    light = to_light(pictures[:, :3], transfer)
+    if pictures.shape[1] == 4:
+        opacity = pictures[:, 3:]
+        share = opacity / opacity.sum(0).clamp_min(1e-6)
+        light = torch.where(opacity.sum(0) > 0, (light * share).sum(0), light.mean(0))
+        picture = torch.cat([to_codes(light, transfer), opacity.mean(0)])
+    else:
+        picture = to_codes(light.mean(0), transfer)
     between = first.between[0], last.between[1]
     return OutputFrame(None, between, picture, first.time, first.duration, blurred=True)
 

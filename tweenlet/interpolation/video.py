@@ -149,7 +149,8 @@ def interpolate_video(
         end: second of the source to end before; None = its end.
         keep_frames: with `fps`, show every source frame, in the output frame nearest to its time.
         loop: lead the last frame back to the first, which then is not shown again.
-        shutter: degrees for which a shutter is open, up to 360: each output frame is the mean of 8 frames.
+        shutter: degrees for which a shutter is open, up to 360: each output frame is the mean of the light
+            of 8 frames.
             Without `factor` and `fps` the frame rate stays; with it `fps` may be below the source's.
         replace: numbers of source frames, counted from 0, to be remade from their neighbours, such as
             "117,240-243". Without `factor` and `fps` the frame rate stays.
@@ -217,8 +218,9 @@ def interpolate_video(
         rate_in = reader.rate or video.IMAGE_RATE
         network = ChannelGroups(interpolator) if reader.is_transparent else interpolator
         timeline = Timeline(
-            source, network, timing, rate_in, cuts=cuts, repeats=repeats, longest_run=longest_run
-        )
+            source, network, timing, rate_in, cuts=cuts, repeats=repeats, longest_run=longest_run,
+            transfer=reader.transfer,
+        )  # fmt: skip
         frames = timeline.source
         if not frames.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")

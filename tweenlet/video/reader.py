@@ -24,7 +24,7 @@ from typing import Self, cast
 import av
 from av.container import InputContainer
 
-from tweenlet.video.colour import Colour, bits_of, is_gray
+from tweenlet.video.colour import UNSPECIFIED, Colour, bits_of, is_gray, is_rgb
 from tweenlet.video.container import (
     WHOLE,
     Clip,
@@ -39,6 +39,7 @@ from tweenlet.video.deinterlacing import deinterlace as deinterlace_frames
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE, FrameTimes
 from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
+from tweenlet.video.light import SRGB
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.opacity import can_be_transparent, read_alpha
 from tweenlet.video.orientation import Orientation
@@ -115,6 +116,12 @@ class Reader:
     def is_transparent(self) -> bool:
         """Whether its pictures may be transparent, and have colours."""
         return can_be_transparent(self.first.picture) and not is_gray(self.first.picture.format)
+
+    @property
+    def transfer(self) -> int:
+        """The AVColorTransferCharacteristic of its pictures, that of sRGB for untagged RGB."""
+        tagged = self.colour.transfer
+        return SRGB if tagged == UNSPECIFIED and is_rgb(self.first.picture.format) else tagged
 
     def ignore(self, kind: str) -> None:
         """Take note of nothing of a kind from now on, which is of no concern."""

@@ -1,0 +1,49 @@
+"""Light: code values as amounts of light and back, by the transfer characteristics of a source.
+
+    code values ── to_light ──> light, of which a mean is what a shutter sees ── to_codes ──> code values
+
+Curves are those of cameras (ITU-T H.273, table 3), not of displays; PQ, which knows no camera, has its display's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LINEAR, SRGB, PQ, HLG = 8, 13, 16, 18
+"""AVColorTransferCharacteristic; all others, and what is not tagged, are taken for BT.709."""
+_PQ_1, _PQ_2 = 2610 / 16384, 2523 / 4096 * 128
+_PQ_A, _PQ_B, _PQ_C = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+_709_A, _709_B = 1.09929682680944, 0.018053968510807
+_HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
+
+
+def to_light(codes: Tensor, transfer: int) -> Tensor:
+    """Light, 1 for white, of code values of any shape, 0 for black and 1 for white."""
+    if transfer == LINEAR:
+        return codes
+    if transfer == PQ:
+        power = codes.clamp(0, 1) ** (1 / _PQ_2)
+        return ((power - _PQ_A).clamp_min(0) / (_PQ_B - _PQ_C * power)) ** (1 / _PQ_1)
+    if transfer == HLG:
+        bright = (((codes - _HLG_C) / _HLG_A).exp() + _HLG_B) / 12
+        return torch.where(codes <= 0.5, codes * codes.abs() / 3, bright)
+    if transfer == SRGB:
+        return torch.where(codes <= 0.04045, codes / 12.92, ((codes.clamp_min(0) + 0.055) / 1.055) ** 2.4)
+    bright = ((codes.clamp_min(0) + _709_A - 1) / _709_A) ** (1 / 0.45)
+    return torch.where(codes < 4.5 * _709_B, codes / 4.5, bright)
+
+
+def to_codes(light: Tensor, transfer: int) -> Tensor:
+    """The inverse of :func:`to_light`."""
+    if transfer == LINEAR:
+        return light
+    if transfer == PQ:
+        power = light.clamp_min(0) ** _PQ_1
+        return ((_PQ_A + _PQ_B * power) / (1 + _PQ_C * power)) ** _PQ_2
+    if transfer == HLG:
+        bright = _HLG_A * (12 * light - _HLG_B).clamp_min(1e-6).log() + _HLG_C
+        return torch.where(light <= 1 / 12, light.sign() * (3 * light.abs()).sqrt(), bright)
+    if transfer == SRGB:
+        return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp_min(0) ** (1 / 2.4) - 0.055)
+    return torch.where(light < _709_B, light * 4.5, _709_A * light.clamp_min(0) ** 0.45 - _709_A + 1)
