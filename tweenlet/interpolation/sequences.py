@@ -218,7 +218,12 @@ class Form:
         if value_range is not None and not value_range[0] < value_range[1]:
             raise ValueError(f"expected value_range as (lowest, highest), got {value_range}")
         if _is_pil(frame):
-            return cls(frame, -1 if _mode(frame) != "L" else None, 0, 255, False, False)
+            if frame.mode not in _MODES:
+                raise ValueError(
+                    f"expected PIL images of mode {', '.join(_MODES)}, got {frame.mode}: image.convert('RGB'), "
+                    "or numpy.asarray(image) for more than 8 bits"
+                )
+            return cls(frame, None if frame.mode == "L" else -1, 0, 255, False, False)
         if not isinstance(frame, (np.ndarray, Tensor)):
             raise ValueError(f"expected frames as arrays, tensors or PIL images, got {type(frame).__name__}")
         low, high = value_range or _type_range(frame)
@@ -231,8 +236,8 @@ class Form:
             raise ValueError(
                 f"frame {number} is a {type(frame).__name__}, the first is a {type(self.like).__name__}"
             )
-        values = _values(frame, _mode(self.like) if _is_pil(self.like) else "")
-        expected = _values(self.like, _mode(self.like)) if _is_pil(self.like) else self.like
+        values = _values(frame, self.like.mode if _is_pil(self.like) else "")
+        expected = _values(self.like, self.like.mode) if _is_pil(self.like) else self.like
         if tuple(values.shape) != tuple(expected.shape):
             raise ValueError(
                 f"frame {number} is {tuple(values.shape)}, the frames before it are {tuple(expected.shape)}: "
@@ -280,12 +285,6 @@ def _values(frame: Any, mode: str) -> Tensor:
 
 def _is_pil(frame: Any) -> bool:
     return any(kind.__module__.startswith("PIL.") for kind in type(frame).__mro__)
-
-
-def _mode(image: Any) -> str:
-    if image.mode in _MODES:
-        return str(image.mode)
-    return "RGBA" if image.has_transparency_data else "RGB"
 
 
 def _integer_range(frame: NDArray[Any] | Tensor) -> tuple[int, int]:

@@ -25,6 +25,8 @@ from tweenlet.video.ffv1_checksums import Ffv1Check
 
 _AHEAD, _AHEAD_BYTES = 48, 16 << 20
 _FAILURES = 8  # of reading, one after the other
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders of the opacity that WebM keeps beside the pictures, which FFmpeg's own leave out."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Decoder:
     """The pictures of one stream; to be iterated once.
 
     Known from the first packets: ``ahead``, their time stamps in seconds; ``several``, whether there is more
-    than one; ``starts_with_key``, whether the first picture rests on no other.
+    than one; ``starts_with_key``, whether the first picture rests on no other; ``has_alpha``, whether opacity
+    lies beside the pictures, which a decoder may leave out.
     Known after the iteration: ``cut``, whether reading ended inside a packet or with an error; ``reach``, the
     latest time of any stream's packets; ``count``, how many packets came; ``lost``, the times of the last
     packets of which no picture came.
@@ -57,6 +60,11 @@ class Decoder:
         # with threads by frame FFmpeg's H.264 decoder hands pictures out before it knows of all their errors
         stream.thread_type = "SLICE" if stream.codec_context.name == "h264" else "AUTO"
         self._stream = stream
+        self._own: Any = None
+        self.has_alpha = "1" in map(stream.metadata.get, ("alpha_mode", "ALPHA_MODE"))
+        name = _ALPHA_DECODERS.get(stream.codec_context.name)
+        if self.has_alpha and name in av.codecs_available:
+            self._own = av.CodecContext.create(name, "r")
         self._base = stream.time_base or Fraction(0)
         others = [s for s in container.streams if s.type == "audio" and s.codec_context is not None]
         self._container, self._streams = container, [stream, *others]
@@ -168,7 +176,10 @@ class Decoder:
 
     def _decode(self, packet: Any) -> list[av.VideoFrame]:
         try:
-            frames: list[av.VideoFrame] = packet.decode()
+            frames: list[av.VideoFrame]
+            frames = (
+                packet.decode() if self._own is None else self._own.decode(packet if packet.size else None)
+            )
         except MemoryError:
             raise
         except (av.FFmpegError, EOFError):

@@ -138,13 +138,18 @@ def check_encoder(encoder: str, pixels: str, size: tuple[int, int], options: dic
         raise ValueError(f"{encoder} takes no {pixels}: expected one of {', '.join(known[:12])}")
     trial.width, trial.height, trial.pix_fmt = *size, pixels
     trial.time_base, trial.framerate, trial.options = Fraction(1, 25), Fraction(25), options
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)  # so that FFmpeg says why
     try:
-        trial.open()
+        with av.logging.Capture() as lines:
+            trial.open()
     except (av.FFmpegError, ValueError) as error:
         said = {k: v for k, v in options.items() if k in ("preset", "cpu-used", *_QUALITY.values())}
         asked = ", ".join(f"{k} {v}" for k, v in said.items())
-        reason = getattr(error, "strerror", None) or error
+        reason = lines[0][2].strip() if lines else getattr(error, "strerror", None) or error
         raise ValueError(f"{encoder} cannot be used here with {asked or pixels}: {reason}") from None
+    finally:
+        av.logging.set_level(level)
 
 
 def _codec_of(encoder: str) -> str:

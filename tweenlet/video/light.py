@@ -2,7 +2,7 @@
 
     code values ── to_light ──> light, of which a mean is what a shutter sees ── to_codes ──> code values
 
-Curves are those of cameras (ITU-T H.273, table 3), not of displays; PQ, which knows no camera, has its display's.
+Curves are those of cameras (ITU-T H.273, table 3), not of displays; but PQ's, which knows displays only.
 """
 
 from __future__ import annotations

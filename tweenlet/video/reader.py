@@ -24,7 +24,7 @@ from typing import Self, cast
 import av
 from av.container import InputContainer
 
-from tweenlet.video.colour import UNSPECIFIED, Colour, bits_of, is_gray, is_rgb
+from tweenlet.video.colour import UNSPECIFIED, Colour, bits_of, has_alpha, is_gray, is_rgb
 from tweenlet.video.container import (
     WHOLE,
     Clip,
@@ -47,7 +47,7 @@ from tweenlet.video.programmes import find_companions
 from tweenlet.video.rates import Stated, usual_rate, usual_step
 
 _MET = Fraction(1, 2000)  # seconds within which a time is met: containers round to milliseconds
-_NO_ALPHA = "transparency is left out"
+_NO_ALPHA = "transparency is left out: ProRes (.mov), VP9 (.webm), FFV1 (--codec ffv1) and PNG keep it"
 
 Source = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -297,10 +297,7 @@ def _read_stream(
     if location.pipe is not None and any(s.type in ("audio", "subtitle") for s in container.streams):
         reason = "sound and subtitles of a pipe are left out: they take a second reading"
         notices.add(Notice("sound", reason))
-    if "1" in (
-        stream.metadata.get("alpha_mode"),
-        stream.metadata.get("ALPHA_MODE"),
-    ):  # VP8 and VP9, whose decoders here leave it out
+    if decoder.has_alpha and not has_alpha(first.picture.format):
         notices.add(Notice("alpha", _NO_ALPHA))
     own = find_companions(container, stream, location.path)
     if len(own) < len(container.streams):
