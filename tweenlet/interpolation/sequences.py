@@ -220,8 +220,8 @@ class Form:
         if _is_pil(frame):
             if frame.mode not in _MODES:
                 raise ValueError(
-                    f"expected PIL images of mode {', '.join(_MODES)}, got {frame.mode}: image.convert('RGB'), "
-                    "or numpy.asarray(image) for more than 8 bits"
+                    f"expected PIL images of mode {', '.join(_MODES)}, got {frame.mode}: "
+                    "image.convert('RGB'), or numpy.asarray(image) for more than 8 bits"
                 )
             return cls(frame, None if frame.mode == "L" else -1, 0, 255, False, False)
         if not isinstance(frame, (np.ndarray, Tensor)):
