@@ -204,6 +204,16 @@ def test_a_shutter_averages_what_it_sees_and_leaves_what_stands(clip: Path, tmp_
     assert (summary.frames_made, summary.frames_out) == (0, 24)
 
 
+def test_what_cannot_be_remade_is_said(tmp_path: Path) -> None:
+    clip = record(tmp_path / "clip.mkv", bad=(22, 23))
+    out, summary = retime(clip, replace="22-23,40")
+    reasons = [str(notice) for notice in summary.notices]
+    assert len(reasons) == 2
+    assert reasons[0].startswith("frames 22, 23 have none after them")
+    assert reasons[1].endswith("the last one is 23")
+    assert [source for _, source in shown(out)][-2:] == pytest.approx([21 / 24] * 2, abs=0.009)
+
+
 def test_damaged_frames_are_remade_from_their_neighbours(tmp_path: Path) -> None:
     clip = record(tmp_path / "clip.mkv", bad=(7, 12, 13))
     out, summary = retime(clip, replace="7,12-13")

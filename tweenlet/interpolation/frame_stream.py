@@ -9,7 +9,7 @@ followed by the first ones again where the end of the source is to lead back to 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -78,3 +78,14 @@ def parse_numbers(text: str) -> frozenset[int]:
     if any(numbers >= set(range(n, n + LONGEST_RUN)) for n in numbers):
         raise ValueError(f"at most {LONGEST_RUN - 1} frames in a row can be remade, got {text}")
     return frozenset(numbers)
+
+
+def find_unmade(remake: Collection[int], count: int, loop: bool) -> list[str]:
+    """What of the frames to be remade could not be, in words, in a source of ``count`` frames."""
+    good = max((number for number in range(count) if number not in remake), default=0)
+    last = [] if loop else list(range(good + 1, count))
+    held = (
+        f"frames {', '.join(map(str, last))} have none after them to be remade from: the one before is held"
+    )
+    beyond = f"not all frames to be remade are there: the last one is {count - 1}"
+    return [held] * bool(last) + [beyond] * any(number >= count for number in remake)

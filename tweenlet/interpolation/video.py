@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tweenlet import video
 from tweenlet.inference import engines
 from tweenlet.interpolation.channels import ChannelGroups
-from tweenlet.interpolation.frame_stream import parse_numbers, stream_frames
+from tweenlet.interpolation.frame_stream import find_unmade, parse_numbers, stream_frames
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.keyframes import LONGEST_RUN
 from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, prefetch
@@ -243,12 +243,15 @@ def interpolate_video(
                     progress(written, total)
                 if observe is not None:
                     observe(Moment(written, total, output.time, output.picture))
+    count = frames.taken - frames.encores
+    notices = [*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)]
+    notices += [video.Notice("replace", reason) for reason in find_unmade(remake, count, loop)]
     return Summary(
-        frames_in=frames.taken - frames.encores, frames_out=written, frames_made=timeline.made,
+        frames_in=count, frames_out=written, frames_made=timeline.made,
         cuts=frames.cuts, seconds=time.monotonic() - began, width=reader.width, height=reader.height,
         rate_in=rate_in, rate_out=rate_out, engine=engines.running(interpolator.model),
         frames_kept=timeline.originals, repeats=frames.repeats,
-        notices=(*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)),
+        notices=tuple(notices),
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ class Notice:
     - "clock": time stamps that jump by more than the file is long, and are set right;
     - "alpha", "interlaced", "sound", "programme": opacity, fields, the sound and subtitles of a pipe, or the
       streams of other programmes are not kept;
+    - "replace": frames to be remade that could not be;
     - "output": what the kind of file that is written cannot hold.
 
     ``start`` and ``end`` are seconds as those of frames; None where unknown, or where the whole is meant.
