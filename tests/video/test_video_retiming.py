@@ -209,7 +209,7 @@ def test_what_cannot_be_remade_is_said(tmp_path: Path) -> None:
     out, summary = retime(clip, replace="22-23,40")
     reasons = [str(notice) for notice in summary.notices]
     assert len(reasons) == 2
-    assert reasons[0].startswith("frames 22, 23 have none after them")
+    assert reasons[0].startswith("no frame follows 22, 23 to remake from")
     assert reasons[1].endswith("the last one is 23")
     assert [source for _, source in shown(out)][-2:] == pytest.approx([21 / 24] * 2, abs=0.009)
 

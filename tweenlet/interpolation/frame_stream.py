@@ -84,8 +84,6 @@ def find_unmade(remake: Collection[int], count: int, loop: bool) -> list[str]:
     """What of the frames to be remade could not be, in words, in a source of ``count`` frames."""
     good = max((number for number in range(count) if number not in remake), default=0)
     last = [] if loop else list(range(good + 1, count))
-    held = (
-        f"frames {', '.join(map(str, last))} have none after them to be remade from: the one before is held"
-    )
+    held = f"no frame follows {', '.join(map(str, last))} to remake from: the one before is held"
     beyond = f"not all frames to be remade are there: the last one is {count - 1}"
     return [held] * bool(last) + [beyond] * any(number >= count for number in remake)
