@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,6 +99,20 @@ def test_pixels_lie_channels_last(shape, dtype):
     assert made.shape == shape
     assert made.dtype == dtype
     assert made.is_contiguous(memory_format=form)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what the system counts as memory is told by Linux alone")
+def test_what_is_reserved_is_not_in_the_way_of_a_fork():
+    region = Arena(3 << 30)
+    start = region.take(PAGE).data_ptr()
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    for line in lines:
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            begin, end = (int(text, 16) for text in line.split()[0].split("-"))
+        elif line.startswith("VmFlags:") and begin <= start < end:
+            assert "nr" in line.split()  # not reserved
+            return
+    pytest.fail("the region is not mapped")
 
 
 @kept

@@ -25,6 +25,7 @@ from tweenlet.runtime.malloc import retain_freed_memory
 
 SMALLEST = 1 << 20
 """Smallest tensor, in bytes, placed in the arena; smaller ones stay with malloc."""
+_NORESERVE = 0x4000  # Linux's MAP_NORESERVE: what is only reserved is not in the way of a fork
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -61,7 +62,8 @@ class Arena:
     """Reserves ``size`` bytes of address space; pages are committed on first use."""
 
     def __init__(self, size: int):
-        self._memory = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+        self._memory = memoryview(mmap.mmap(-1, size, flags=flags))
         self._gaps = [(0, size)]  # start and size, in order; none touches the next
         self._freed: deque[tuple[int, int]] = deque()  # by whatever thread, at any moment
         self._lock = Lock()
