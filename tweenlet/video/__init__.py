@@ -20,6 +20,7 @@ use is constant: one frame is held back until its duration is known, and every f
     image images.py            still images, in and out        image_tags.py    ICC profile, EXIF
     out   output.py            the writer for a name           writer.py        what all writers share
           video_writer.py      one video file, y4m             image_writer.py  numbered images
+          picture_encoder.py   pictures to packets             journal.py       segments of a job under way
           codecs.py            encoder and pixel format        headers.py       crop and pixel shape
           encoding.py          what may be chosen about it     retiming.py, tempo.py   slower, faster
           streams.py           the streams beside the pictures sinks.py, audio.py, subtitles.py   one of them

@@ -1,10 +1,10 @@
 """Journal: the encoded segments of a video under way, so that a killed job goes on where it stopped.
 
     .NAME.KEY.segments   identity of the job │ segment │ segment │ segm      cut short: not counted
-                                              SEGMENT frames each, checked by a CRC
+                                              SEGMENT frames each, numbered, checked by a CRC
 
-An encoder ends with each segment and a new one begins, so that a job in one go and a job in several write the
-same packets.
+An encoder ends with each segment and a new one begins, so that a job in one go, a job in several and one that
+many machines share write the same packets. Those of the last kind come in any order.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ import av
 
 SEGMENT = 120
 """Output frames of a segment: what a kill costs at most, and how often there is a key frame at least."""
-_HEAD = struct.Struct("<4sIII")  # mark, packets, bytes, CRC
+_HEAD = struct.Struct("<4sIIII")  # mark, number, packets, bytes, CRC
 _PACKET = struct.Struct("<qqqB?I")
-_MARK = b"TWSG"
+_MARK = b"TWS2"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Journal:
         head = hashlib.sha256(identity.encode(errors="surrogateescape")).digest()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b")
-        self._offsets: list[int] = []
+        self._offsets: dict[int, int] = {}  # by number
         if self._file.read(len(head)) == head:
             end = self._scan(len(head))
         else:
@@ -89,22 +90,26 @@ class Journal:
         self._file.truncate(end)
 
     def __len__(self) -> int:
-        """Segments that are complete."""
-        return len(self._offsets)
+        """Segments that are complete, up to the first that is not."""
+        return next(number for number in count() if number not in self)
 
-    def append(self, packets: Sequence[Coded]) -> None:
+    def __contains__(self, number: int) -> bool:
+        """Whether a segment is complete."""
+        return number in self._offsets
+
+    def append(self, number: int, packets: Sequence[Coded]) -> None:
         """Add a segment; it is on the disk afterwards."""
         body = b"".join(packet.pack() for packet in packets)
-        self._offsets.append(self._file.seek(0, os.SEEK_END))
-        self._file.write(_HEAD.pack(_MARK, len(packets), len(body), zlib.crc32(body)) + body)
+        self._offsets[number] = self._file.seek(0, os.SEEK_END)
+        self._file.write(_HEAD.pack(_MARK, number, len(packets), len(body), zlib.crc32(body)) + body)
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def read(self, number: int) -> list[Coded]:
         """The packets of a segment."""
         self._file.seek(self._offsets[number])
-        _, count, size, _ = _HEAD.unpack(self._file.read(_HEAD.size))
-        return list(_packets(self._file.read(size), count))
+        _, _, packets, size, _ = _HEAD.unpack(self._file.read(_HEAD.size))
+        return list(_packets(self._file.read(size), packets))
 
     def close(self, keep: bool) -> None:
         """Let go of the file; it stays only if there is something in it to go on with."""
@@ -118,17 +123,17 @@ class Journal:
             head = self._file.read(_HEAD.size)
             if len(head) < _HEAD.size:
                 return start
-            mark, _, size, check = _HEAD.unpack(head)
+            mark, number, _, size, check = _HEAD.unpack(head)
             body = self._file.read(size)
             if mark != _MARK or len(body) < size or zlib.crc32(body) != check:
                 return start
-            self._offsets.append(start)
+            self._offsets[number] = start
             start += _HEAD.size + size
 
 
-def _packets(body: bytes, count: int) -> Iterator[Coded]:
+def _packets(body: bytes, packets: int) -> Iterator[Coded]:
     at = 0
-    for _ in range(count):
+    for _ in range(packets):
         pts, dts, duration, unknown, is_keyframe, size = _PACKET.unpack_from(body, at)
         at += _PACKET.size
         data = body[at : at + size]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tweenlet.runtime.atomic import atomic_write_many
 from tweenlet.video.container import system_error
 from tweenlet.video.frame import Frame
+from tweenlet.video.journal import Coded, Journal
 from tweenlet.video.reader import Reader
 from tweenlet.video.streams import describe, side_streams
 
@@ -55,8 +56,15 @@ class Writer(ABC):
     saved = 0
     """Pictures that an earlier run of the same job has written: they are to be given to :meth:`skip`."""
 
+    journal: Journal | None = None
+    """Where the segments are saved; None where there are none."""
+
     def skip(self, time: Fraction, duration: Fraction) -> None:
         """Take one of the ``saved`` pictures, shown from ``time`` for ``duration`` seconds."""
+        raise NotImplementedError
+
+    def save(self, number: int, packets: Sequence[Coded]) -> None:
+        """Keep a segment of the ``journal`` that was encoded elsewhere."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

@@ -1,0 +1,186 @@
+"""Picture encoder: frames and pictures to packets, with an encoder of its own for each segment.
+
+    Frame ───────── as it is ───────────┐
+                                        ├─> encoder ─> Coded, Coded ...
+    RGB (3, H, W) ─ float to Y'CbCr ────┘
+
+It needs no file: what it encodes is the same in whichever process, and in whichever order of the segments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from io import BytesIO
+from typing import cast
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.runtime.scheduling import keep_scheduling
+from tweenlet.video.codecs import Codec, choose_codec
+from tweenlet.video.conversion import convert_picture, from_rgb
+from tweenlet.video.encoding import Encoding
+from tweenlet.video.frame import Frame
+from tweenlet.video.headers import pad_to_shape
+from tweenlet.video.journal import Coded
+from tweenlet.video.opacity import read_alpha, write_alpha
+from tweenlet.video.orientation import UPRIGHT
+from tweenlet.video.reader import Reader
+from tweenlet.video.static_areas import copy_static_areas
+from tweenlet.video.writer import Picture
+
+_FINEST = 2**31 - 1  # the largest denominator of a time base
+
+
+class Places:
+    """Where pictures stand in units of a time base, each after the one before."""
+
+    def __init__(self, time_base: Fraction) -> None:
+        self.time_base = time_base
+        self.first = self.last = -1
+        """Where the first and the latest picture begin; -1 before there is one."""
+        self.end = 0
+        """Where the latest one ends."""
+        self.count = 0
+        """Pictures so far."""
+
+    def take(self, time: Fraction, duration: Fraction) -> tuple[int, int]:
+        """When the next picture is shown and for how long; from seconds."""
+        begin = max(round(time / self.time_base), self.last + 1)
+        shown = max(1, round(duration / self.time_base))
+        self.first = begin if self.last < 0 else self.first
+        self.last, self.end = begin, begin + shown
+        self.count += 1
+        return begin, shown
+
+
+class PictureEncoder:
+    """Encodes pictures in the order of their times.
+
+    Args:
+        codec: what encodes them.
+        stream: a stream of an output, which :meth:`~tweenlet.video.codecs.Codec.add_to` made.
+        time_base: the unit of their times, in seconds.
+        template: the reader of the source.
+
+    """
+
+    def __init__(self, codec: Codec, stream: av.VideoStream, time_base: Fraction, template: Reader) -> None:
+        self.places = Places(time_base)
+        self._codec, self._stream = codec, stream
+        self._orientation = template.orientation if codec.fixed_rate else UPRIGHT
+        self._recent: list[tuple[Frame, av.VideoFrame]] = []
+        self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
+        self._encoder: av.VideoCodecContext | None = None
+        self._packets: list[Coded] = []  # of the segment under way
+
+    def write(
+        self,
+        picture: Picture,
+        time: Fraction,
+        duration: Fraction,
+        between: tuple[Frame, Frame] | None = None,
+    ) -> None:
+        """Add a picture, as :meth:`.Writer.write` does."""
+        frame = self.convert(picture, between)
+        frame.pts, shown = self.places.take(time, duration)
+        self._shown[frame.pts] = shown
+        self._encode(frame)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether a segment is under way."""
+        return self._encoder is not None
+
+    def end_segment(self) -> list[Coded]:
+        """All packets since the last segment ended; the next has an encoder of its own."""
+        self._encode(None)
+        packets, self._packets, self._encoder = self._packets, [], None
+        return packets
+
+    def convert(self, picture: Picture, between: tuple[Frame, Frame] | None = None) -> av.VideoFrame:
+        """A picture as the encoder takes it, without its time."""
+        frame = self._convert(picture) if isinstance(picture, Frame) else self._encode_rgb(picture)
+        if between is not None:
+            copy_static_areas(frame, *map(self._convert, between))
+        frame = pad_to_shape(frame, self._codec.shape)
+        if (frame.width, frame.height) != (self._stream.width, self._stream.height):
+            width, height = self._codec.size
+            raise ValueError(f"got a picture of {frame.width}x{frame.height}, expected {width}x{height}")
+        frame.pict_type = 0
+        frame.time_base = self.places.time_base
+        return frame
+
+    def _convert(self, frame: Frame) -> av.VideoFrame:
+        """A frame as the encoder takes it; those of the last few are remembered."""
+        for recent, converted in self._recent:
+            if recent is frame:
+                return converted
+        if self._orientation != UPRIGHT:
+            converted = self._encode_rgb(frame.rgb(clip=False))
+        else:
+            converted = convert_picture(frame.picture, self._codec.pixels, self._codec.colour)
+            if self._codec.keeps_alpha and converted is not frame.picture:
+                write_alpha(converted, read_alpha(frame.picture))
+        self._recent = [*self._recent[-1:], (frame, converted)]
+        return converted
+
+    def _encode_rgb(self, rgb: NDArray[np.floating]) -> av.VideoFrame:
+        picture = from_rgb(self._orientation.upright(rgb[:3]), self._codec.pixels, self._codec.colour)
+        if self._codec.keeps_alpha and len(rgb) > 3:
+            write_alpha(picture, rgb[3])
+        return picture
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        """Give the encoder a picture, or with None have all of it that it still holds."""
+        if self._encoder is None:
+            self._encoder = self._codec.create_encoder(self._stream)
+            with keep_scheduling():
+                self._encoder.open()
+        for packet in self._encoder.encode(frame):
+            duration = packet.duration or 0
+            if packet.pts is not None:
+                duration = self._shown.pop(packet.pts, duration)
+            self._packets.append(Coded.of(packet, duration, self._codec.has_side_pictures))
+
+
+@contextmanager
+def open_encoder(
+    suffix: str, template: Reader, rate: Fraction, encoding: Encoding
+) -> Iterator[PictureEncoder]:
+    """The encoder of a video file without the file.
+
+    Args:
+        suffix: of the file's name.
+        template: the reader of the source.
+        rate: frames per second of the output.
+        encoding: what is chosen about the encoder.
+
+    """
+    codec, rate = choose_codec(suffix, template, encoding), representable(rate)
+    with av.open(BytesIO(), "w", format=codec.container) as output:
+        stream = codec.add_to(output, template, rate)
+        stream.codec_context.time_base = time_base_of(template, rate)
+        yield PictureEncoder(codec, stream, time_base_of(template, rate), template)
+
+
+def time_base_of(template: Reader, rate: Fraction) -> Fraction:
+    """A unit of time in which the source's frames, eighths of them and the new rate are whole numbers; where
+    that would be too fine for FFmpeg's 32 bits, one of about a microsecond.
+    """
+    source = template.first.duration if template.stream is None else cast(Fraction, template.stream.time_base)
+    unit = math.lcm((source / 8).denominator, rate.numerator)
+    if unit <= _FINEST:
+        return Fraction(1, unit)
+    return Fraction(1, rate.numerator * max(1, 1_000_000 // rate.numerator))
+
+
+def representable(rate: Fraction) -> Fraction:
+    """The rate nearest to one, of 32-bit numbers, as FFmpeg has them."""
+    if rate > _FINEST:
+        raise ValueError(f"expected a frame rate that can be written, got {float(rate):g}")
+    return rate.limit_denominator(min(1_000_000, max(1, int(_FINEST / (rate + 1)))))
