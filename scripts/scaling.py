@@ -1,6 +1,7 @@
 """Cost grows as the work grows: time and memory against pixels, factor and length, measured and plotted.
 
     python scripts/scaling.py docs [--runs 3] [--only length]    writes docs/scaling.json and .png
+    python scripts/scaling.py docs --farm [--price 0.04]         measures what a farm does beside, and reckons
 
 Every point is a clip made on the spot and `tweenlet.interpolate_video` in a process of its own, with one
 thread for the network; the table printed is the one of docs/scaling.md. CPU seconds are those of the whole
@@ -19,8 +20,10 @@ import sys
 import tempfile
 import time
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import av
 import matplotlib
@@ -28,9 +31,16 @@ import numpy as np
 import torch
 
 import tweenlet
+from tweenlet import video
 from tweenlet.runtime.malloc import peak_rss
+from tweenlet.video import scene_detection
+from tweenlet.video.container import Clip
+from tweenlet.video.journal import SEGMENT
 
 SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
+FULL_HD = (1920, 1080)
+TAKEN_OVER = 8
+"""Frames around the start of a segment that its worker reads beside those that it makes others between."""
 LENGTHS = (100, 300, 1000, 3000, 10000)
 SWEEPS = {  # name -> what grows, and the points: (width, height, frames, factor)
     "pixels": ("pixels of a frame", [(w, h, 3, 2) for w, h in SIZES]),
@@ -39,6 +49,11 @@ SWEEPS = {  # name -> what grows, and the points: (width, height, frames, factor
 }
 LONG = 20.0
 """CPU seconds from which one run is enough."""
+HOUR = 3600 * 24
+"""Frames of a film of an hour."""
+PRICE = 0.04
+"""Dollars for a core and an hour: an assumption, about what clouds ask for one on demand."""
+WORKERS = (1, 10, 100, 1000)
 
 
 def make_clip(path: Path, width: int, height: int, count: int) -> None:
@@ -68,6 +83,43 @@ def measure(clip: str, factor: int) -> dict[str, float]:
     return {"made": done.frames_made, "wall": wall, "cpu": cpu, "peak_mb": peak}
 
 
+def measure_farm(clip: str) -> dict[str, float]:
+    """CPU seconds that a farm takes beside the frames that it makes, at the size of a clip of five seconds.
+
+    ``walk``: for each frame of the source, on the machine that asks. ``segment``: for each segment, in its
+    worker: the network, the file opened at its end, and the frames that the worker takes over.
+    """
+    torch.set_num_threads(1)
+    began = time.process_time()
+    with video.read(clip) as reader:
+        fingerprints = [
+            scene_detection.fingerprint(torch.from_numpy(frame.rgb(clip=False))) for frame in reader
+        ]
+    walk = (time.process_time() - began) / len(fingerprints)
+    began = time.process_time()
+    tweenlet.Interpolator(tweenlet.load("default"))
+    with video.read(clip, clip=Clip(Fraction(4))) as reader:
+        for frame in islice(reader, TAKEN_OVER):
+            scene_detection.fingerprint(torch.from_numpy(frame.rgb(clip=False)))
+    return {"walk": walk, "segment": time.process_time() - began}
+
+
+def reckon(known: dict[str, Any], price: float = PRICE) -> list[str]:
+    """Rows of a table: an hour of 1080p at 24 frames/s made twice as dense, by farms of so many cores."""
+    (point,) = (p for p in known["sweeps"]["pixels"] if (p["width"], p["height"]) == FULL_HD)
+    each, beside = point["cpu"] / point["made"], known["farm"]
+    walk, alone = HOUR * beside["walk"], HOUR * each
+    work = alone + 2 * HOUR / SEGMENT * beside["segment"]
+    rows = []
+    for workers in WORKERS:
+        seconds = max(walk, work / workers)
+        rows.append(
+            f"{workers:,} | {seconds / 3600:.1f} | {2 * HOUR / seconds:,.1f} | {alone / seconds:.1f} | "
+            f"{work / workers / seconds:.0%} | {workers * seconds / 3600 * price:,.2f}"
+        )
+    return rows
+
+
 def sweep(name: str, runs: int) -> list[dict[str, float]]:
     """All points of one sweep, medians over the runs."""
     points = []
@@ -88,6 +140,19 @@ def sweep(name: str, runs: int) -> list[dict[str, float]]:
     return points
 
 
+def sweep_farm(runs: int) -> dict[str, float]:
+    """What a farm does beside, in 1080p: the medians over the runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder, "clip.mp4")
+        make_clip(clip, *FULL_HD, 120)
+        command = [sys.executable, __file__, "farm", str(clip)]
+        texts = [
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(runs)
+        ]
+    measured = [json.loads(text) for text in texts]
+    return {key: median(each[key] for each in measured) for key in measured[0]}
+
+
 def row(point: dict[str, float]) -> str:
     """One row of the table."""
     p = {key: round(value) for key, value in point.items()}
@@ -102,6 +167,9 @@ HEAD = (
     "| size | frames in | factor | frames made | wall s | CPU s | CPU s for each | peak MB |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|"
 )
+
+
+FARM_HEAD = "| cores | hours | frames/s | times as fast | busy | dollars |\n|---:|---:|---:|---:|---:|---:|"
 
 
 def slope(points: list[dict[str, float]], key: str) -> float:
@@ -150,13 +218,23 @@ def main() -> None:
     if sys.argv[1:2] == ["point"]:
         print(json.dumps(measure(sys.argv[2], int(sys.argv[3]))))
         return
+    if sys.argv[1:2] == ["farm"]:
+        print(json.dumps(measure_farm(sys.argv[2])))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", choices=[*SWEEPS], action="append")
+    parser.add_argument("--farm", action="store_true")
+    parser.add_argument("--price", type=float, default=PRICE, help="dollars for a core and an hour")
     options = parser.parse_args()
     file = options.folder / "scaling.json"
     known = json.loads(file.read_text()) if file.exists() else {"sweeps": {}}
+    if options.farm:
+        known["farm"] = sweep_farm(options.runs)
+        file.write_text(json.dumps(known, indent=1) + "\n")
+        print(FARM_HEAD, *(f"| {line} |" for line in reckon(known, options.price)), sep="\n")
+        return
     known |= {"date": f"{datetime.date.today()}", "machine": platform.platform(), "torch": torch.__version__}
     print(HEAD)
     for name in options.only or SWEEPS:

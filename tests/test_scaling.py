@@ -37,6 +37,24 @@ def test_it_measures_and_draws(scaling, tmp_path: Path, monkeypatch: pytest.Monk
     assert "length: CPU time grows with power" in said
 
 
+def test_what_a_farm_takes_is_reckoned_from_what_was_measured(scaling) -> None:
+    known = {
+        "sweeps": {"pixels": [{"width": 1920, "height": 1080, "made": 2, "cpu": 2.0}]},
+        "farm": {"walk": 0.01, "segment": 0.0},
+    }
+    rows = [row.split(" | ") for row in scaling.reckon(known, price=1)]
+    assert [row[0] for row in rows] == ["1", "10", "100", "1,000"]
+    assert [row[1] for row in rows] == ["24.0", "2.4", "0.2", "0.2"]  # hours: the walk takes 0.24
+    assert [row[5] for row in rows] == ["24.00", "24.00", "24.00", "240.00"]
+
+
+def test_the_table_of_a_farm_is_what_the_command_prints(scaling) -> None:
+    docs = SCRIPT.parents[1] / "docs"
+    rows = scaling.reckon(json.loads((docs / "scaling.json").read_text()))
+    page = (docs / "scaling.md").read_text()
+    assert all(f"\n| {row} |\n" in page for row in rows)
+
+
 def test_the_slope_is_the_power(scaling) -> None:
     points = [{"grows": n, "cpu": 3 * n**1.5, "peak_mb": 200.0} for n in (1, 10, 100, 1000)]
     assert scaling.slope(points, "cpu") == pytest.approx(1.5)

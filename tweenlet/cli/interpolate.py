@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any
 
 from cyclopts import CycloptsError, Parameter
@@ -24,7 +27,7 @@ from tweenlet.cli.interpolate_options import (
     TimeOptions,
     WatchOptions,
 )
-from tweenlet.cli.progress import Watch
+from tweenlet.cli.progress import Watch, print_line
 from tweenlet.cli.settings import save_settings
 
 DAMAGED = 3
@@ -82,6 +85,8 @@ def interpolate(
     if rate.factor is not None and rate.fps is not None:
         raise CycloptsError(msg="--factor and --fps exclude each other: give one of them")
     paths, groups = [str(path) for path in (source, *more)], (rate, times, output, reading, network, watch)
+    if network.on is not None and watch.preview is not None:
+        raise CycloptsError(msg="--preview and --on exclude each other: the frames are on other machines")
     if watch.save_config:
         save_settings("interpolate", _differing(groups))
     if output.out_dir is not None:
@@ -101,6 +106,8 @@ Groups = tuple[RateOptions, TimeOptions, OutputOptions, SourceOptions, NetworkOp
 def _interpolate_pair(pair: list[str], target: str, groups: Groups) -> None:
     """Write the images between two."""
     rate, times, output, _, network, watch = groups
+    if network.on is not None:
+        raise ValueError("between two images, leave out --on: a farm takes a video")
     if rate.fps or times != TIMES:
         raise ValueError("between two images, say --factor: other times are those of videos")
     before, after = pair
@@ -117,11 +124,17 @@ def _network(options: NetworkOptions) -> dict[str, Any]:
     from tweenlet.runtime.dtypes import DTYPES
 
     chosen = asdict(options)
+    del chosen["on"]
     return {"dtype": DTYPES[chosen.pop("precision")], **chosen}
 
 
-def _run(origin: Any, target: str, groups: Groups) -> tweenlet.Summary:
-    """Interpolate one video, and say what came of it."""
+def _run(
+    origin: Any, target: str, groups: Groups, check: Callable[[int, int | None], None] | None = None
+) -> tweenlet.Summary:
+    """Interpolate one video, and say what came of it.
+
+    ``check``: called again and again while others are done at the same time; it ends the run by an exception.
+    """
     from tweenlet.video import Encoding
 
     rate, times, output, reading, network, watch = groups
@@ -129,22 +142,25 @@ def _run(origin: Any, target: str, groups: Groups) -> tweenlet.Summary:
     stream = sys.stderr if target == "-" else sys.stdout
     title = Path(target).name if target != "-" else "stdout"
     with (
-        _record_warnings() as warned,
-        Watch(title, watch.quiet, watch.as_json, stream, watch.preview, watch.preview_every) as observe,
-    ):
+        _record_warnings(check is None) as warned,
+        Watch(
+            title, watch.quiet, watch.as_json, stream, watch.preview, watch.preview_every,
+            lines=check is not None,
+        ) as observe,
+    ):  # fmt: skip
         done = tweenlet.interpolate_video(
             origin, target, overwrite=output.overwrite, resume=output.resume, encoding=encoding,
-            observe=observe,
+            observe=observe, progress=check, on=network.on,
             **asdict(rate), **asdict(times), **asdict(reading), **_network(network),
         )  # fmt: skip
     if not watch.quiet:
         for notice in done.notices:
-            print(f"tweenlet: warning: {notice}", file=sys.stderr)
+            print_line(f"tweenlet: warning: {notice}", sys.stderr)
     if watch.as_json:
-        print(_json(done, target, warned), file=stream, flush=True)
+        print_line(_json(done, target, warned), stream)
     elif target != "-" and not watch.quiet:
         engine = f"; engine: {done.engine}" if network.engine == "auto" else ""
-        print(f"{target}: {sentence(done)}{engine}")
+        print_line(f"{target}: {sentence(done)}{engine}", sys.stdout)
     return done
 
 
@@ -158,29 +174,33 @@ class _Outcome:
 
 def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
     """Interpolate several videos into a folder; the exit code."""
-    output, watch = groups[2], groups[5]
+    output, network, watch = groups[2], groups[4], groups[5]
     paths = list(_expand(sources))
     names = [_name_in(folder, path, "") for path in paths]
     if duplicates := {name.name for name in names if names.count(name) > 1}:
         raise ValueError(f"several INs would be written as {', '.join(sorted(duplicates))}: rename one")
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes = []
-    for number, (path, target) in enumerate(zip(paths, names, strict=True), start=1):
+
+    def run(number: int, check: Callable[[int, int | None], None] | None = None) -> _Outcome:
+        path, target = paths[number], names[number]
         if target.exists() and not output.overwrite:
-            outcomes.append(_Outcome(path, "skipped"))
-            continue
+            return _Outcome(path, "skipped")
         if not (watch.quiet or watch.as_json):
-            print(f"[{number}/{len(paths)}] {path}", file=sys.stderr)
+            print_line(f"[{number + 1}/{len(paths)}] {path}", sys.stderr)
         try:
-            done = _run(path, str(target), groups)
+            done = _run(path, str(target), groups, check)
         except (ValueError, OSError, MemoryError) as error:
             text = " ".join(describe_error(error).split())
             name = "" if text.startswith(path) else f"{path}: "
-            print(f"tweenlet: {name}{text}", file=sys.stderr)
-            outcomes.append(_Outcome(path, "failed", text))
-        else:
-            damaged = any(notice.is_damage for notice in done.notices)
-            outcomes.append(_Outcome(path, "damaged" if damaged else "done"))
+            print_line(f"tweenlet: {name}{text}", sys.stderr)
+            return _Outcome(path, "failed", text)
+        damaged = any(notice.is_damage for notice in done.notices)
+        return _Outcome(path, "damaged" if damaged else "done")
+
+    if network.on is None:
+        outcomes = [run(number) for number in range(len(paths))]
+    else:
+        outcomes = _run_together(run, len(paths))
     results = [outcome.result for outcome in outcomes]
     counts = {name: results.count(name) for name in ("done", "damaged", "skipped", "failed")}
     if watch.as_json:
@@ -190,6 +210,26 @@ def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
         results = [f"{count} {words.get(name, name)}" for name, count in counts.items() if count]
         print(f"{len(paths)} videos: {', '.join(results)}")
     return 1 if counts["failed"] else DAMAGED if counts["damaged"] else 0
+
+
+def _run_together(run: Callable[..., _Outcome], count: int) -> list[_Outcome]:
+    """Run several videos at once on a farm, as many as this machine has cores to look through them."""
+    from tweenlet.interpolation.farm import connect
+
+    stopped = Event()
+
+    def check(*_: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+
+    with connect(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = [pool.submit(run, number, check) for number in range(count)]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _expand(sources: Sequence[str]) -> Iterator[str]:
@@ -273,9 +313,12 @@ def find_target(paths: list[str], suffix: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _record_warnings() -> Iterator[list[str]]:
-    """Collect the text of warnings in a list while still showing them."""
+def _record_warnings(alone: bool) -> Iterator[list[str]]:
+    """Collect the text of warnings in a list while still showing them; of none unless ``alone``."""
     messages: list[str] = []
+    if not alone:  # whose they are is not known
+        yield messages
+        return
     show = warnings.showwarning
 
     def both(message: Warning | str, *rest: Any, **named: Any) -> None:

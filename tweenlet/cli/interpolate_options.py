@@ -135,6 +135,9 @@ class NetworkOptions:
     tile: str = "auto"
     """Side of overlapping tiles in pixels, which bound memory; "auto" tiles frames that would need much
     memory as a whole, "none" never tiles."""
+    on: Literal["ray"] | None = None
+    """Have the frames made by a Ray cluster whose machines share the folder of IN: the one in RAY_ADDRESS or
+    running on this machine, else this machine's cores. Several videos are then done at once."""
 
 
 @Parameter(name="*", group=WATCH)

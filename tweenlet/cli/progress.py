@@ -37,6 +37,12 @@ def say(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def print_line(text: str, stream: TextIO) -> None:
+    """Print a line at once, so that those of several threads do not mix."""
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
 class Speed(ProgressColumn):
     """Progress per second."""
 
@@ -84,6 +90,7 @@ class Watch:
         stream: where those go.
         preview: image that holds the latest frame.
         every: seconds between previews.
+        lines: whether it is never a bar, as where several videos are done at once.
 
     """
 
@@ -95,10 +102,11 @@ class Watch:
         stream: TextIO = sys.stderr,
         preview: Path | None = None,
         every: float = 5,
+        lines: bool = False,
     ) -> None:
         self._title, self._quiet, self._as_json, self._stream = title, quiet, as_json, stream
         self._preview, self._every = preview, every
-        self._lines = not console.is_terminal or as_json
+        self._lines = lines or as_json or not console.is_terminal
         self._began = self._said = time.monotonic()
         self._previewed = -float("inf")
         self._stack = ExitStack()
@@ -124,7 +132,7 @@ class Watch:
 
     def _say(self, moment: Moment, seconds: float) -> None:
         speed, left = moment.number / seconds, None
-        if moment.total is not None:
+        if moment.total is not None and moment.number:
             left = max(0, moment.total - moment.number) / speed
         if self._as_json:
             values = {
@@ -132,14 +140,14 @@ class Watch:
                 "time": round(float(moment.time), 3), "frames_per_second": round(speed, 2),
                 "seconds_left": None if left is None else round(left, 1),
             }  # fmt: skip
-            print(json.dumps(values), file=self._stream, flush=True)
+            print_line(json.dumps(values), self._stream)
         else:
             total = "" if moment.total is None else f" of {moment.total}"
             rest = "" if left is None else f", {time_code(Fraction(left))[:-3]} left"
-            print(
+            print_line(
                 f"tweenlet: {self._title}: {moment.number}{total} frames, at {time_code(moment.time)}, "
                 f"{speed:.1f} frames/s{rest}",
-                file=sys.stderr,
+                sys.stderr,
             )
 
 

@@ -29,6 +29,7 @@ def stream_frames(
     remake: Container[int] = (),
     loop: bool = False,
     alpha: bool = False,
+    first_number: int = 0,
 ) -> Iterator[SourceFrame[Frame]]:
     """The frames of a video as a timeline takes them.
 
@@ -38,11 +39,12 @@ def stream_frames(
         remake: numbers of the frames to be remade, from 0 on.
         loop: whether the last frame leads back to the first.
         alpha: whether pictures have their opacity as a fourth channel.
+        first_number: that of the first frame.
 
     """
     first: list[SourceFrame[Frame]] = []
     end = Fraction(0)
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(frames, first_number):
         values = frame.rgba(clip=False) if alpha else frame.rgb(clip=False)
         picture = copier.to_device(torch.from_numpy(values))
         source = SourceFrame(frame, picture, frame.time, frame.duration, number in remake)

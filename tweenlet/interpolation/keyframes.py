@@ -10,9 +10,8 @@ picture of its key frame.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
@@ -53,6 +52,8 @@ class SourceFrame(Generic[Original]):
     """Whether what it shows is to be replaced by what lies between its neighbours."""
     encore: bool = False
     """Whether it only tells what follows the last frame of a loop."""
+    fingerprint: NDArray[np.float32] | None = field(default=None, compare=False)
+    """That of its picture, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class KeyFrames(Generic[Original]):
         self._keys: dict[int, _Key] = {}
         self._changes: dict[int, scene_detection.Change] = {}
         self._cut_after: dict[int, bool] = {}
-        self._intervals: deque[Fraction] = deque(maxlen=REMEMBERED)
+        self._intervals: dict[int, Fraction] = {}  # by frame: how long after the one before it comes
         self._time, self._last_fingerprint = Fraction(0), np.zeros(0, np.float32)
         self.taken = 0
         """Frames taken from the stream so far."""
@@ -103,6 +104,14 @@ class KeyFrames(Generic[Original]):
         """Repeats among them."""
         self.cuts = 0
         """Cuts met so far."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that is known, for a copy that :meth:`go_on` gives the rest of the stream."""
+        return self.__dict__ | {"_source": None}
+
+    def go_on(self, frames: Iterable[SourceFrame[Original]]) -> None:
+        """Take the frames of the stream that come after those taken."""
+        self._source = iter(frames)
 
     def __len__(self) -> int:
         """How many different pictures are held."""
@@ -163,12 +172,14 @@ class KeyFrames(Generic[Original]):
             self.cuts += self._cut_after[key]
         return self._cut_after[key]
 
-    @property
-    def usual_interval(self) -> Fraction:
-        """Seconds between frames where the stream runs, by those taken so far."""
-        if not self._intervals:
+    def usual_interval(self, index: int) -> Fraction:
+        """Seconds between frames where the stream runs, by frame ``index``, those before it and few after."""
+        last = index + 1 + AROUND
+        self.has(last)
+        near = range(last - REMEMBERED + 1, last + 1)
+        ordered = sorted(self._intervals[i] for i in near if i in self._intervals)
+        if not ordered:
             return SHORTEST_HOLD
-        ordered = sorted(self._intervals)
         if ordered[-1] <= STEADY * ordered[0]:
             return ordered[len(ordered) // 2]
         return min(ordered[len(ordered) // 4], SHORTEST_HOLD)
@@ -178,16 +189,21 @@ class KeyFrames(Generic[Original]):
         for by_frame in (self._frames, self._key_of):
             _drop(by_frame, index)
         _drop(self._steps, index - AROUND)
+        _drop(self._intervals, index - REMEMBERED)
         for by_key in (self._keys, self._changes, self._cut_after):
             _drop(by_key, key)
 
     def _take(self, frame: SourceFrame[Original]) -> None:
         index = self.taken
         bad = frame.remake and index > 0
-        fingerprint = self._last_fingerprint if bad else scene_detection.fingerprint(frame.picture)
+        fingerprint = frame.fingerprint
+        if bad:
+            fingerprint = self._last_fingerprint
+        elif fingerprint is None:
+            fingerprint = scene_detection.fingerprint(frame.picture)
         if index:
             self._steps[index] = scene_detection.difference(self._last_fingerprint, fingerprint)
-            self._intervals.append(frame.time - self._time)
+            self._intervals[index] = frame.time - self._time
         self._frames[index], self._fingerprints[index] = frame, fingerprint
         self._last_fingerprint, self._time = fingerprint, frame.time
         self.taken += 1

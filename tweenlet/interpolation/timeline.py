@@ -21,11 +21,12 @@ can need it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from math import ceil, floor
-from typing import Generic, Protocol
+from typing import Any, Generic, Protocol
 
 import torch
 from torch import Tensor
@@ -70,6 +71,8 @@ class OutputFrame(Generic[Original]):
     """When it is shown, in seconds."""
     duration: Fraction
     """For how long, in seconds."""
+    number: int
+    """How many frames are shown before it."""
     blurred: bool = False
     """Whether the picture is the mean of several."""
 
@@ -141,6 +144,7 @@ class Timeline(Generic[Original]):
         self._smooth, self._has_shutter = repeats == "smooth", bool(timing.shutter)
         self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
         self._pictures: dict[Fraction, Tensor] = {}
+        self._index = 0  # of the source frame whose interval is under way
         self._shown = -1
         self._slots = -1
         self._slot_time: Fraction | None = None
@@ -150,6 +154,28 @@ class Timeline(Generic[Original]):
         """Runs of the network so far."""
         self.originals = 0
         """Source frames shown so far."""
+        self._begin_interval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As it was when the interval under way began, for a copy to :meth:`go_on` from."""
+        return self.__dict__ | self._begun | {"_network": None, "_motion": None, "_pictures": {}}
+
+    def go_on(self, frames: Iterable[SourceFrame[Original]], network: Network) -> None:
+        """Let a copy go on: its next frame is the first that was shown in the interval then under way.
+
+        Args:
+            frames: the source after the frames that had been taken.
+            network: makes the frames between.
+
+        """
+        self.source.go_on(frames)
+        self._network, self._motion = network, network.motion_cache()
+        self._begin_interval()
+
+    def _begin_interval(self) -> None:
+        """Remember what the slots of an interval change."""
+        names = ("_index", "_slots", "_slot_time")
+        self._begun = {name: getattr(self, name) for name in names} | {"_clock": copy(self._clock)}
 
     def __iter__(self) -> Iterator[OutputFrame[Original]]:
         """The output, frame by frame."""
@@ -167,18 +193,21 @@ class Timeline(Generic[Original]):
 
     def _samples(self) -> Iterator[OutputFrame[Original]]:
         """What is shown in each slot."""
-        index = 0
-        while self.source.has(index + 1) and not self.source.frame(index).encore:
+        while self.source.has(self._index + 1) and not self.source.frame(self._index).encore:
+            self._begin_interval()
+            index = self._index
             gap = self._gap(index)
             start, end = self.source.frame(index).time, self.source.frame(index + 1).time
             held_until = end if gap is None else max(gap.start, start)
             for slot in self._clock.within(Interval(start, end, held_until)):
                 yield self._output(slot, index, gap)
-            index += 1
-            self.source.forget(index, self.source.key_of(index) - 3)
+            self._index += 1
+            self.source.forget(self._index, self.source.key_of(self._index) - 3)
+        self._begin_interval()
+        index = self._index
         if self.source.has(index) and not self.source.frame(index).encore:
             last = self.source.frame(index)
-            usual = self.source.usual_interval if index else last.duration
+            usual = self.source.usual_interval(index) if index else last.duration
             for slot in self._clock.last(last.time, last.duration, usual):
                 if self._shown < index or last.duration > usual * 3 / 2:
                     yield self._output(slot, index, None)
@@ -193,7 +222,7 @@ class Timeline(Generic[Original]):
         if key in self._gaps:
             return self._gaps[key]
         after = index + 1 if source.key_of(index + 1) != key else None
-        usual = source.usual_interval
+        usual = source.usual_interval(index)
         remade = source.frame(index + 1).remake and not source.frame(index).remake
         if after is None and (remade or (self._smooth and source.first_of(key) == index)):
             after = source.next_key_after(key)
@@ -224,13 +253,13 @@ class Timeline(Generic[Original]):
         if gap is not None and 0 < part < 1:
             position = gap.key + part
             if self._slots < self.skipped:
-                return OutputFrame(None, gap.between, gap.between[0].picture, time, duration)
+                return OutputFrame(None, gap.between, gap.between[0].picture, time, duration, self._slots)
             self._pictures = {p: x for p, x in self._pictures.items() if _is_needed(p, position)}
-            return OutputFrame(None, gap.between, self._picture(position), time, duration)
+            return OutputFrame(None, gap.between, self._picture(position), time, duration, self._slots)
         number = gap.after if gap is not None and part == 1 else index
         self._shown = max(self._shown, number)
         frame = self.source.frame(number)
-        return OutputFrame(frame, (frame, frame), frame.picture, time, duration)
+        return OutputFrame(frame, (frame, frame), frame.picture, time, duration, self._slots)
 
     def _reachable(self, gap: _Gap[Original], part: Fraction) -> Fraction:
         """The nearest part of a gap at which a picture can be made; across a cut none but its ends."""
@@ -289,7 +318,7 @@ def _expose(samples: Sequence[OutputFrame[Original]], transfer: int) -> OutputFr
     else:
         picture = to_codes(light.mean(0), transfer)
     between = first.between[0], last.between[1]
-    return OutputFrame(None, between, picture, first.time, first.duration, blurred=True)
+    return OutputFrame(None, between, picture, first.time, first.duration, first.number, blurred=True)
 
 
 def clamp_picture(picture: Tensor, frames: Sequence[Tensor]) -> Tensor:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 
@@ -19,21 +19,22 @@ from torch import Tensor, nn
 
 from tweenlet import video
 from tweenlet.inference import engines
-from tweenlet.interpolation.channels import ChannelGroups
-from tweenlet.interpolation.frame_stream import find_unmade, parse_numbers, stream_frames
-from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.interpolation.farm import Farm
+from tweenlet.interpolation.frame_stream import find_unmade
+from tweenlet.interpolation.job import Job, Ready, for_source, load_interpolator
 from tweenlet.interpolation.keyframes import LONGEST_RUN
-from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy, WriteQueue, prefetch
+from tweenlet.interpolation.prefetch import DeviceCopier, WriteQueue, prefetch
 from tweenlet.interpolation.sequences import interpolate
-from tweenlet.interpolation.timeline import OutputFrame, Timeline
-from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
-from tweenlet.network import checkpoint as weights
+from tweenlet.interpolation.timeline import Timeline
+from tweenlet.interpolation.timing import OutputTiming, Rate
 from tweenlet.runtime.atomic import atomic_write, check_free
 from tweenlet.runtime.devices import resolve_device
-from tweenlet.video.container import Clip
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
-from tweenlet.video.retiming import TimeMap, parse_time
+from tweenlet.video.retiming import TimeMap
+
+NOT_OF_JOB = ("on", "overwrite", "progress", "observe")
+"""Arguments of :func:`interpolate_video` that do not change what is written."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,13 @@ class Moment:
     """Frames in all, an estimate; None if unknown."""
     time: Fraction
     """Seconds of the output."""
-    picture: Tensor
-    """RGB (3, H, W) in [0, 1], or with its opacity (4, H, W)."""
+    picture: Tensor | None
+    """RGB (3, H, W) in [0, 1], or with its opacity (4, H, W); None if it was made on another machine."""
 
     def save(self, path: str | Path) -> None:
-        """Write the picture as a PNG, JPEG, TIFF or WebP image, which appears whole."""
+        """Write the picture as a PNG, JPEG, TIFF or WebP image, which appears whole; ValueError for none."""
+        if self.picture is None:
+            raise ValueError("there is no picture here: it was made on another machine")
         encoder = ImageEncoder(Path(path).suffix, 8)
         with atomic_write(Path(path), shared=True) as partial:
             encoder.write(self.picture[:3].clamp(0, 1).cpu().numpy(), partial)
@@ -125,6 +128,7 @@ def interpolate_video(
     stream: int | None = None,
     strict: bool = False,
     resume: bool = False,
+    on: str | None = None,
     progress: Callable[[int, int | None], None] | None = None,
     observe: Callable[[Moment], None] | None = None,
 ) -> Summary:
@@ -181,6 +185,9 @@ def interpolate_video(
         resume: go on where an earlier call of the same arguments was killed, and keep what is done should
             this one be: the encoded frames are in a file beside `dst` until it is complete. For video files,
             and models by name.
+        on: "ray" to have the frames made by the machines of a Ray cluster (:mod:`.farm`): the one that
+            RAY_ADDRESS names or that runs on this machine, else one of this machine's cores. The file is that
+            of a call without. It takes `resume`, an engine by name, and a source that all of them can read.
         progress: called after each frame with the number of frames written and the estimated total (None if
             unknown). An exception that it raises ends the run, and nothing is written.
         observe: called after each frame with what can be shown of it.
@@ -199,24 +206,18 @@ def interpolate_video(
         (Fraction(25, 1), Fraction(60, 1))
 
     """
+    job = Job(**{name: value for name, value in locals().items() if name not in NOT_OF_JOB})
     began = time.monotonic()
-    asked = {k: str(v) for k, v in locals().items() if k not in ("progress", "observe", "overwrite", "began")}
-    job = _identify(src, model, asked) if resume else ""
-    remake = parse_numbers(replace) if replace else frozenset[int]()
-    timing = OutputTiming(factor, fps, slow, max_recursion, speed, keep_frames, shutter, remake=bool(remake))
-    clip = Clip(parse_time(start), None if end is None else parse_time(end))
-    copier, image_rate = DeviceCopier(resolve_device(device)), None if rate is None else exact_rate(rate)
-    with (
-        video.read(
-            src, image_rate, stream=stream, strict=strict, clip=clip, deinterlace=deinterlace
-        ) as reader,
-        prefetch(
-            stream_frames(reader, copier, remake, loop, video.keeps_alpha(dst, reader, encoding))
-        ) as source,
-    ):
-        interpolator = _interpolator(model, device, dtype, engine, tile)
+    farm = None if on is None else Farm(job, on)
+    local = job if farm is None else farm.local
+    timing, copier = job.timing, DeviceCopier(resolve_device(local.device))
+    with ExitStack() as stack:
+        reader = stack.enter_context(job.read())
+        incoming = local.frames(reader, copier)
+        source = stack.enter_context(prefetch(incoming if farm is None else farm.leave_pictures(incoming)))
+        interpolator = local.load_network()
         rate_in = reader.rate or video.IMAGE_RATE
-        network = ChannelGroups(interpolator) if reader.is_transparent else interpolator
+        network = for_source(interpolator, reader)
         timeline = Timeline(
             source, network, timing, rate_in, cuts=cuts, repeats=repeats, longest_run=longest_run,
             transfer=reader.transfer,
@@ -224,69 +225,57 @@ def interpolate_video(
         frames = timeline.source
         if not frames.has(1):
             raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")
-        timing.check(rate_in, frames.usual_interval, interpolator.takes_time, reader.name)
+        timing.check(rate_in, frames.usual_interval(0), interpolator.takes_time, reader.name)
         rate_out, written, total = timing.output_rate(rate_in), 0, None
         if reader.frame_count:
             length = timing.time_map.output_time((reader.frame_count - (not loop)) / rate_in)
             total = ceil(length * rate_out) + (not loop)
+
+        def report(number: int, time: Fraction, picture: Tensor | None) -> None:
+            if progress is not None:
+                progress(number, total)
+            if observe is not None:
+                observe(Moment(number, total, time, picture))
+
         writer = video.write(
             dst, reader, rate_out, overwrite=overwrite, time_map=timing.time_map,
-            encoding=encoding or video.Encoding(), job=job,
+            encoding=encoding or video.Encoding(), job=job.identity,
         )  # fmt: skip
-        timeline.skipped = writer.saved
-        with writer, WriteQueue(partial(_write, writer)) as queue:
-            for written, output in enumerate(timeline, start=1):
-                is_saved, is_made = written <= writer.saved, output.source is None
-                copy = copier.to_host(output.picture) if is_made and not is_saved else None
-                queue.put(_Ready(output, copy, is_saved))
-                if progress is not None:
-                    progress(written, total)
-                if observe is not None:
-                    observe(Moment(written, total, output.time, output.picture))
+        with writer:
+            if farm is None:
+                written = _make_frames(timeline, writer, copier, report)
+            else:
+                written = farm.make_segments(timeline, reader, writer, rate_out, report)
     count = frames.taken - frames.encores
     notices = [*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)]
-    notices += [video.Notice("replace", reason) for reason in find_unmade(remake, count, loop)]
+    notices += [video.Notice("replace", reason) for reason in find_unmade(job.remake, count, loop)]
     return Summary(
         frames_in=count, frames_out=written, frames_made=timeline.made,
         cuts=frames.cuts, seconds=time.monotonic() - began, width=reader.width, height=reader.height,
-        rate_in=rate_in, rate_out=rate_out, engine=engines.running(interpolator.model),
+        rate_in=rate_in, rate_out=rate_out,
+        engine=engines.running(interpolator.model) if farm is None else engine,
         frames_kept=timeline.originals, repeats=frames.repeats,
         notices=tuple(notices),
     )  # fmt: skip
 
 
-def _identify(src: str | Path | Sequence[str | Path], model: object, asked: dict[str, str]) -> str:
-    """All that decides what a call writes; empty where that is not known: of a pipe, a network in memory."""
-    files = [Path(p) for p in ([src] if isinstance(src, (str, Path)) else src)]
-    if isinstance(model, nn.Module) or not all(file.is_file() for file in files):
-        return ""
-    if Path(str(model)).is_file():
-        files.append(Path(str(model)))
-    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    versions = [version(name) for name in ("tweenlet", "torch", "av")]
-    return f"{asked} {states} {versions}"
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A frame to be written, and the copy of its picture if it was made."""
-
-    frame: OutputFrame[Frame]
-    copy: HostCopy | None
-    is_saved: bool
-
-
-def _write(writer: video.Writer, ready: _Ready) -> None:
-    frame = ready.frame
-    before, after = (source.original for source in frame.between)
-    if ready.is_saved:
-        writer.skip(frame.time, frame.duration)
-        return
-    if ready.copy is None:
-        writer.write(before, frame.time, frame.duration)
-    else:
-        between = None if frame.blurred else (before, after)
-        writer.write(ready.copy.wait().numpy(), frame.time, frame.duration, between)
+def _make_frames(
+    timeline: Timeline[Frame],
+    writer: video.Writer,
+    copier: DeviceCopier,
+    report: Callable[[int, Fraction, Tensor], None],
+) -> int:
+    """Make and write all frames but those that are saved; how many there are."""
+    timeline.skipped = writer.saved
+    written = 0
+    with WriteQueue[Callable[[], None]](lambda write: write()) as queue:
+        for written, output in enumerate(timeline, start=1):
+            if written <= writer.saved:
+                queue.put(partial(writer.skip, output.time, output.duration))
+            else:
+                queue.put(partial(Ready.of(output, copier).write, writer))
+            report(written, output.time, output.picture)
+    return written
 
 
 def interpolate_pair(
@@ -340,7 +329,7 @@ def interpolate_pair(
         real = list(reader)
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation, reader.is_transparent)
         frames = [frame.rgba() if encoder.keeps_alpha else frame.rgb() for frame in real]
-    interpolator = _interpolator(model, device, dtype, engine, tile)
+    interpolator = load_interpolator(model, device, dtype, engine, tile)
     pictures = interpolate(
         frames, factor=factor, channels="first", model=interpolator, cuts=False, repeats="ignore"
     )[1:-1]
@@ -348,15 +337,3 @@ def interpolate_pair(
         for partial, picture in zip(partials, pictures, strict=True):
             encoder.write(picture, partial, real)
     return targets
-
-
-def _interpolator(
-    model: str | Path | nn.Module,
-    device: str | torch.device | None,
-    dtype: torch.dtype,
-    engine: str,
-    tile: int | str | None,
-) -> Interpolator:
-    device = resolve_device(device)
-    network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
-    return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)

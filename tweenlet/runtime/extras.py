@@ -21,6 +21,7 @@ EXTRAS = {
     "starlette": ("Starlette", "app"),
     "uvicorn": ("Uvicorn", "app"),
     "huggingface_hub": ("huggingface_hub", "hub"),
+    "ray": ("Ray", "ray"),
 }
 """By module: what people call the package, and the extra of tweenlet that has it."""
 
