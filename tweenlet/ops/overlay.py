@@ -62,9 +62,8 @@ def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Ten
     frames = torch.stack((first, before, after, last), 1)
     mean = frames.mean(1)
     difference = frames - mean[:, None]
-    contrast = (
-        (_around(mean.square(), PATCH) - _around(mean, PATCH).square()).mean(1, keepdim=True).clamp_min(0)
-    )
+    power = _around(mean.square().mean(1, keepdim=True), PATCH)
+    contrast = (power - _around(mean, PATCH).square().mean(1, keepdim=True)).clamp_min(0)
     change = _around(difference.square().mean((1, 2))[:, None], PATCH)
     shape = F.max_pool2d(_ramp(contrast / (change + NOISE**2), SHAPE), 3, 1, 1)
     shade = _ramp(difference.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
@@ -80,4 +79,5 @@ def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
 
 def _around(x: Tensor, side: int) -> Tensor:
     """The mean of so many pixels a side around each, of those that there are."""
-    return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
+    rows = F.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, side), 1, (0, side // 2), count_include_pad=False)
