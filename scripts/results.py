@@ -23,7 +23,7 @@ from statistics import mean
 from typing import Any
 
 from tweenlet.evaluation.report import Report
-from tweenlet.network import checkpoint
+from tweenlet.network import checkpoint, shelf
 
 ROOT = Path(__file__).parent.parent
 SCORED = "clips9"
@@ -126,7 +126,7 @@ def scores(root: Path = ROOT) -> dict[Path, str]:
         name = names.get(checkpoint.digest_of_tensors(checkpoint.load(path)))
         about = {key: report[key] for key in ("benchmark", "machine", "date")}
         text = json.dumps(about | report["means"][name], sort_keys=True) if name else ""
-        if text != checkpoint.read_metadata(path).get("scores", ""):
+        if text != shelf.read_metadata(path).get("scores", ""):
             wanted[path] = text
     return wanted
 

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tweenlet.runtime.extras import import_extra
 from tweenlet.runtime.malloc import retain_freed_memory
 from tweenlet.runtime.openmp import set_passive_wait
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.interpolation.sequences import interpolate
     from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
-    from tweenlet.network.checkpoint import load, names, save
+    from tweenlet.network.checkpoint import load, save
     from tweenlet.network.config import MINI, STMFNET, ModelConfig
+    from tweenlet.network.shelf import names
     from tweenlet.network.stmfnet import STMFNet
     from tweenlet.training.options import (
         DataOptions,
@@ -73,7 +74,8 @@ _HOMES = {
     "interpolation.sequences": ("interpolate",),
     "interpolation.video": ("Summary", "interpolate_pair", "interpolate_video"),
     "network.stmfnet": ("STMFNet",),
-    "network.checkpoint": ("load", "names", "save"),
+    "network.checkpoint": ("load", "save"),
+    "network.shelf": ("names",),
 }
 
 retain_freed_memory()
@@ -88,7 +90,7 @@ def __getattr__(name: str) -> Any:
         return version("tweenlet")
     for home, names_there in _HOMES.items():
         if name in names_there:
-            return getattr(import_module(f"tweenlet.{home}"), name)
+            return getattr(import_extra(f"tweenlet.{home}"), name)
     raise AttributeError(f"module 'tweenlet' has no attribute {name!r}")
 
 

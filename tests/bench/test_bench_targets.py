@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tweenlet.bench.targets import Target, moving_picture, parse_target
+from tweenlet.bench.targets import Target, make_interpolate, moving_picture, parse_target
 
 
 def test_a_picture_moves_by_whole_pixels() -> None:
@@ -18,6 +18,14 @@ def test_a_picture_moves_by_whole_pixels() -> None:
 def test_a_subject_that_is_not_understood(text: str) -> None:
     with pytest.raises(ValueError, match="expected MODEL, MODEL:ENGINE"):
         parse_target(text)
+
+
+@pytest.mark.optional
+def test_the_lite_engine_makes_the_frame_that_eager_makes() -> None:
+    pytest.importorskip("onnxruntime", reason="the extra lite is not installed")
+    frames = moving_picture((48, 40), 4)
+    lite, eager = (make_interpolate(parse_target(text))(frames) for text in ("default:lite", "default"))
+    torch.testing.assert_close(lite, eager, atol=1e-4, rtol=0)
 
 
 def test_a_subject_as_it_is_typed() -> None:

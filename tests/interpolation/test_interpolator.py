@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise, product
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from tests.network.test_stmfnet import FOUR_FRAMES
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.pictures import Picture, clamp
 from tweenlet.interpolation.tiling import padded
-from tweenlet.interpolation.timeline import Timeline, clamp_picture
+from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network.stmfnet import STMFNet
 
@@ -252,10 +253,13 @@ def test_one_interpolator_serves_two_threads() -> None:
                     np.testing.assert_array_equal(a, b)
 
 
-def test_made_frames_reach_beyond_0_and_1_only_as_far_as_the_frames_around_them() -> None:
-    made = torch.tensor([-0.5, -0.1, 0.5, 1.1, 1.5]).expand(3, 1, 5)
-    inside = torch.full((3, 1, 5), 0.5)
-    outside = torch.tensor([-0.2, 0, 0, 0, 1.3]).expand(3, 1, 5)
-    assert clamp_picture(made.clone(), [inside, inside])[0, 0].tolist() == [0, 0, 0.5, 1, 1]
-    reached = clamp_picture(made.clone(), [inside, outside])[0, 0]
-    torch.testing.assert_close(reached, torch.tensor([-0.2, -0.1, 0.5, 1.1, 1.3]))
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_made_frames_reach_beyond_0_and_1_only_as_far_as_the_frames_around_them(
+    kind: Callable[..., Picture],
+) -> None:
+    values = [-0.5, -0.1, 0.5, 1.1, 1.5]
+    inside, outside = kind([[[0.5] * 5]] * 3), kind([[[-0.2, 0, 0, 0, 1.3]]] * 3)
+    assert clamp(kind([[values]] * 3), [inside, inside])[0, 0].tolist() == [0, 0, 0.5, 1, 1]
+    made = kind([[values]] * 3)
+    assert clamp(made, [inside, outside]) is made
+    assert made[0, 0].tolist() == pytest.approx([-0.2, -0.1, 0.5, 1.1, 1.3])

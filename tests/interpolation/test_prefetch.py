@@ -259,7 +259,7 @@ def test_copies_hold_what_was_there_when_they_were_asked_for(device: str) -> Non
     pictures = [torch.rand(3, 270, 480) for _ in range(6)]
 
     def work(pictures: list[Tensor]) -> Iterator[HostCopy]:
-        with prefetch(copier.to_device(picture) for picture in pictures) as there:
+        with prefetch(copier.to_device(picture.numpy()) for picture in pictures) as there:
             for picture in there:
                 assert picture.device.type == device
                 made = picture
@@ -269,8 +269,7 @@ def test_copies_hold_what_was_there_when_they_were_asked_for(device: str) -> Non
 
     for picture, copy in zip(pictures, list(work(pictures)), strict=True):
         landed = copy.wait()
-        assert landed.device.type == "cpu"
-        torch.testing.assert_close(landed, 2 * picture)
+        np.testing.assert_allclose(landed, 2 * picture.numpy(), rtol=1e-6)
 
 
 class _Interrupted(BaseException):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tweenlet.network.config import RIFE, FlowLevel, IntermediateFlowConfig, ModelConfig
-from tweenlet.network.four_frames import PAIR_TIME, acceleration
+from tweenlet.network.four_frames import acceleration
+from tweenlet.network.motion import PAIR_TIME
 from tweenlet.network.stmfnet import STMFNet
 
 SMALL_LEVELS = (FlowLevel(4, 8, 1), FlowLevel(2, 8, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,9 @@ def test_light_rises_from_black_to_white_and_goes_back(transfer: int) -> None:
     torch.testing.assert_close(to_codes(light, transfer), codes, atol=1e-4, rtol=0)
     beyond = torch.tensor([-0.05, 1.05])
     assert to_codes(to_light(beyond, transfer), transfer).isfinite().all()
+    arrays = to_light(codes.numpy(), transfer)
+    np.testing.assert_allclose(arrays, light, rtol=1e-6)
+    np.testing.assert_allclose(to_codes(arrays, transfer), codes, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,8 @@ def test_thumbnails_and_fingerprints_of_any_size_can_be_compared() -> None:
         one, other = (scene_detection.fingerprint(p) for p in (picture, picture.flip(2)))
         assert scene_detection.difference(one, one) == 0
         assert scene_detection.difference(one, other) > 0.1
+        for look in (scene_detection.thumbnail, scene_detection.fingerprint):
+            np.testing.assert_allclose(look(picture.numpy()), look(picture), atol=1e-6)
 
 
 def test_slow_movement_is_no_repeat_for_long() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,9 +18,13 @@ from tweenlet.evaluation.baselines.onnx import Onnx
 from tweenlet.inference.engines import ENGINES
 from tweenlet.inference.onnx import OnnxFile
 from tweenlet.interpolation.interpolator import Interpolator
+from tweenlet.interpolation.lite import LiteInterpolator
+from tweenlet.interpolation.pictures import Picture
 from tweenlet.network.checkpoint import trained_network_of
 from tweenlet.runtime.dtypes import dtype_of
 
+TIMED = (*ENGINES, LiteInterpolator.engine, "auto")
+"""Engines that may be timed."""
 EXTERNAL = ("function", "command")
 """Engines of targets that are neither our networks nor ONNX files."""
 CPU = torch.device("cpu")
@@ -51,8 +56,8 @@ def parse_targets(model: str, engines: Sequence[str], dtype: str = "float32") ->
 
     """
     for name in engines:
-        if name not in (*ENGINES, "auto"):
-            raise ValueError(f"expected engines of {', '.join((*ENGINES, 'auto'))}; got {name!r}")
+        if name not in TIMED:
+            raise ValueError(f"expected engines of {', '.join(TIMED)}; got {name!r}")
     dtype_of(dtype)
     if model.endswith(".onnx"):
         return [parse_target(model)]
@@ -73,7 +78,7 @@ def parse_target(text: str, dtype: str = "float32") -> Target:
     if re.fullmatch(r".+\.py:[\w.]+", text):
         return Target(text, "function")
     source, engine, kind = ([*text.split(":"), "", ""])[:3]
-    if text.count(":") > 2 or (engine and engine not in (*ENGINES, "auto")) or not source:
+    if text.count(":") > 2 or (engine and engine not in TIMED) or not source:
         raise ValueError(
             f"expected MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE, FILE.onnx, {EXTERNAL_FORMS}, got {text!r}"
         )
@@ -97,6 +102,9 @@ def make_interpolate(target: Target, device: torch.device = CPU) -> Callable[[li
     if target.engine in EXTERNAL:
         baseline = (function if target.engine == "function" else command)(target.source)
         return lambda frames: baseline(torch.stack(frames).cpu())
+    if target.engine == LiteInterpolator.engine:
+        stream = Stream(cast(Interpolator, LiteInterpolator(target.source)))  # of arrays, else the same
+        return lambda frames: torch.from_numpy(stream([frame.numpy() for frame in frames]))
     with torch.random.fork_rng(devices=()):  # untrained networks get the same weights every time
         torch.manual_seed(0)
         model = trained_network_of(target.source)
@@ -111,7 +119,7 @@ class Stream:
         self.windows = 0
         """Windows so far, including the current one."""
 
-    def __call__(self, frames: list[Tensor]) -> Tensor:
+    def __call__(self, frames: list[Picture]) -> Picture:
         """Interpolate the next window of four frames (3, H, W), three of which were in the previous one."""
         numbers = range(self.windows, self.windows + 4)
         self.windows += 1

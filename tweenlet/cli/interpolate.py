@@ -121,11 +121,9 @@ def _interpolate_pair(pair: list[str], target: str, groups: Groups) -> None:
 
 
 def _network(options: NetworkOptions) -> dict[str, Any]:
-    from tweenlet.runtime.dtypes import DTYPES
-
     chosen = asdict(options)
     del chosen["on"]
-    return {"dtype": DTYPES[chosen.pop("precision")], **chosen}
+    return {"dtype": chosen.pop("precision"), **chosen}
 
 
 def _run(

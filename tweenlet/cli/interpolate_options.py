@@ -126,10 +126,11 @@ class NetworkOptions:
     """Name of bundled weights, or path to a checkpoint."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: CUDA if available, else the CPU."""
-    engine: str = "eager"
+    engine: str | None = None
     """What runs the network: eager (PyTorch and native code), compile, onnxruntime, openvino, or, on a CUDA
     device, cudagraph. With auto, the fastest on this machine: on a CPU, a one-minute race of eager,
-    onnxruntime and openvino decides once, and the result is cached."""
+    onnxruntime and openvino decides once, and the result is cached. lite: ONNX Runtime without PyTorch, on a
+    CPU, for the default network. Default: eager, or lite where PyTorch is not installed."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """bfloat16 on a CPU and float16 on a CUDA device are faster; the differences are too small to see."""
     tile: str = "auto"

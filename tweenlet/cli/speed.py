@@ -42,7 +42,7 @@ def bench(
     size
         Frame size as WIDTHxHEIGHT, or 480p, 720p, 1080p, 4k.
     engines
-        Comma-separated list of eager, cudagraph, compile, onnxruntime, openvino and auto.
+        Comma-separated list of eager, cudagraph, compile, onnxruntime, openvino, lite and auto.
     dtype
         float32, bfloat16 or float16.
     device

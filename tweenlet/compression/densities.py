@@ -20,8 +20,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from tweenlet.evaluation.tables import table
 from tweenlet.network.channels import ChannelGraph
-from tweenlet.network.checkpoint import outline, rename_from_format_1
+from tweenlet.network.checkpoint import outline
 from tweenlet.network.config import ModelConfig
+from tweenlet.network.shelf import rename_from_format_1
 from tweenlet.network.stmfnet import STMFNet
 
 

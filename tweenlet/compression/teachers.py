@@ -25,6 +25,7 @@ from tweenlet.compression.distill import (
 )
 from tweenlet.compression.inherit import four_frames
 from tweenlet.network import checkpoint as weights
+from tweenlet.network.shelf import find
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.devices import resolve_device
 from tweenlet.training import distributed
@@ -146,7 +147,7 @@ def intermediate_losses(
 
 
 def _hash(source: str | Path) -> str:
-    return hashlib.sha256(weights.find(source).read_bytes()).hexdigest()
+    return hashlib.sha256(find(source).read_bytes()).hexdigest()
 
 
 def _list_of_frames(folder: Path) -> str:

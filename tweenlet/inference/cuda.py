@@ -20,8 +20,8 @@ from tweenlet.inference.fused.fuse import CONVOLUTIONS, fold_norms
 from tweenlet.inference.fused.layers import Conv3d
 from tweenlet.network.adacof_heads import SCALE_NAMES, MultiFlow
 from tweenlet.network.blocks import PerSliceConv3d, Tile, run
-from tweenlet.network.four_frames import Motion
 from tweenlet.network.intermediate_flow import check_time
+from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
 

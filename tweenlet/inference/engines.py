@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from tweenlet.inference.cuda import CudaGraphed, CudaSTMFNet
 from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.inference.machine import processor_name
-from tweenlet.inference.onnx import TOLERANCE, Session, call, write
+from tweenlet.inference.onnx import TOLERANCE, call, write
+from tweenlet.inference.onnx_session import Session
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.stmfnet import STMFNet
@@ -181,7 +182,7 @@ class OnnxRuntime(_OnnxEngine):
     title, package = "ONNX Runtime", "onnxruntime"
 
     def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
-        return Session(path).run_with_names
+        return Session(path, torch.get_num_threads()).run_with_names
 
 
 class OpenVino(_OnnxEngine):

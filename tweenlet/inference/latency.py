@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.network.cost import parts_of
-from tweenlet.network.four_frames import PAIR_TIME, FourFrameFlow
+from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.motion import PAIR_TIME
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 
 

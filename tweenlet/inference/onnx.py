@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tweenlet.inference.onnx_session import Session
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import FRAMES, STMFNet
 from tweenlet.runtime.atomic import atomic_write
@@ -67,7 +68,7 @@ def export(model: STMFNet | OneInput, path: str | Path, size: tuple[int, int] | 
     """
     with atomic_write(Path(path)) as partial:
         write(model, partial, size)
-        session = Session(partial)
+        session = Session(partial, torch.get_num_threads())
         if size is None:
             sizes = [(3 * model.stride, 4 * model.stride), (5 * model.stride, 2 * model.stride)]
         else:
@@ -115,7 +116,7 @@ def _graph(model: STMFNet | OneInput, height: int, width: int, fixed: bool) -> A
             }
         }
     try:
-        with _quiet():
+        with quiet_exporter():
             graph = torch.export.export(model, (), inputs, strict=False, **free)
             # the optimiser of torch 2.13 made a graph of the default network that could not be loaded;
             # ONNX Runtime and OpenVINO have their own
@@ -140,7 +141,7 @@ class OnnxFile(nn.Module):
         if not Path(path).is_file():
             raise FileNotFoundError(f"no such file: {path}")
         import_extra("onnxruntime")
-        self._session = Session(Path(path))
+        self._session = Session(Path(path), torch.get_num_threads())
         metadata = self._session.metadata
         if metadata.get("tweenlet") != "1":
             raise ValueError(f"{path} is not an ONNX file that tweenlet exported")
@@ -155,34 +156,6 @@ class OnnxFile(nn.Module):
     def forward(self, frames: Tensor, time: float | Tensor | None = None) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W); as the network's own."""
         return call(self._session.run_with_names, self.takes_time, frames, time)
-
-
-class Session:
-    """An ONNX Runtime session whose errors are ValueErrors."""
-
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        self.path = path
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while others are timed
-        options.log_severity_level = 4  # what goes wrong is raised, too
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its own exceptions share no class but this
-            raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can run: {error}") from error
-        self.inputs: list[Any] = self._session.get_inputs()
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-
-    def run_with_names(self, inputs: dict[str, Any]) -> Any:
-        """The first output, a numpy array, for inputs by name."""
-        try:
-            return self._session.run(None, inputs)[0]
-        except Exception as error:  # as above
-            raise ValueError(f"ONNX Runtime cannot run {self.path}: {error}") from error
 
 
 def call(
@@ -227,7 +200,7 @@ def examples(model: STMFNet | OneInput, height: int, width: int) -> dict[str, Te
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """The exporter tells of packages that it does not need and of what will be in other versions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tweenlet.interpolation.motion_cache import MotionCache
-from tweenlet.network.four_frames import Motion
+from tweenlet.interpolation.pictures import Picture
+from tweenlet.network.motion import Motion
+from tweenlet.runtime.arrays import array_namespace
 
 if TYPE_CHECKING:
     from tweenlet.interpolation.interpolator import Interpolator
+    from tweenlet.interpolation.lite import LiteInterpolator
 
 HALFWAY = Fraction(1, 2)
 
@@ -31,13 +31,13 @@ class ChannelGroups:
 
     """
 
-    def __init__(self, network: Interpolator) -> None:
+    def __init__(self, network: Interpolator | LiteInterpolator) -> None:
         self._network = network
         self.takes_time = network.takes_time
 
     def between(
-        self, frames: Sequence[Tensor], time: Fraction = HALFWAY, motion: Motion | None = None
-    ) -> Tensor:
+        self, frames: Sequence[Picture], time: Fraction = HALFWAY, motion: Motion | None = None
+    ) -> Picture:
         """As :meth:`.interpolator.Interpolator.between`; ``motion`` is that of the first channels."""
         groups = []
         for first in range(0, len(frames[0]), 3):
@@ -47,33 +47,36 @@ class ChannelGroups:
             )
             count = len(parts[0])
             groups.append(picture if count == 3 else _reduce(picture, count))
-        return torch.cat(groups)
+        return array_namespace(groups[0]).concatenate(groups)
 
     def motion_cache(self) -> MotionCache | None:
         """A new cache for the motion of the first channels of a stream."""
         return None if self._network.motion_cache() is None else MotionCache(self)
 
-    def features(self, frame: Tensor) -> Tensor:
+    def features(self, frame: Picture) -> Any:
         """As :meth:`.interpolator.Interpolator.features`."""
         return self._network.features(_triple(frame[:3]))
 
-    def estimate(self, before: Tensor, after: Tensor, time: float) -> Tensor:
+    def estimate(self, before: Any, after: Any, time: float) -> Any:
         """As :meth:`.interpolator.Interpolator.estimate`."""
         return self._network.estimate(before, after, time)
 
     def join(
-        self, features: tuple[Tensor, Tensor], estimates: Sequence[Tensor], repeats: Tensor, time: float
+        self, features: tuple[Any, Any], estimates: Sequence[Any], repeats: Sequence[bool], time: float
     ) -> Motion:
         """As :meth:`.interpolator.Interpolator.join`."""
         return self._network.join(features, estimates, repeats, time)
 
 
-def _triple(channels: Tensor) -> Tensor:
+def _triple(channels: Picture) -> Picture:
     """One or two channels as three: the last is repeated."""
     missing = 3 - len(channels)
-    return torch.cat([channels, *[channels[-1:]] * missing]) if missing else channels
+    if not missing:
+        return channels
+    return array_namespace(channels).concatenate([channels, *[channels[-1:]] * missing])
 
 
-def _reduce(picture: Tensor, count: int) -> Tensor:
+def _reduce(picture: Picture, count: int) -> Picture:
     """The inverse of :func:`_triple`: what was repeated is averaged."""
-    return torch.cat([picture[: count - 1], picture[count - 1 :].mean(0, keepdim=True)])
+    mean = picture[count - 1 :].mean(0)[None]
+    return array_namespace(picture).concatenate([picture[: count - 1], mean])

@@ -12,17 +12,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import av
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn import functional as F
 
 from tweenlet import video
 from tweenlet.interpolation.video import Summary, interpolate_video
 from tweenlet.runtime.atomic import check_free
 from tweenlet.video.images import ImageEncoder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 CLIP = Path(__file__).parents[1] / "assets" / "demo.mp4"
 GAP = 8
@@ -81,18 +84,27 @@ def side_by_side(frames: Sequence[Pixels]) -> Pixels:
     top, left = _busiest_part(frames[0], frames[-1])
     sheet = np.ones((3, 2 * (height + GAP) + GAP, len(frames) * (width + GAP) + GAP), np.float32)
     for i, frame in enumerate(frames):
-        part = torch.from_numpy(frame[None, :, top : top + height // 3, left : left + width // 3])
-        enlarged = F.interpolate(part, (height, width), mode="bicubic").clamp(0, 1)[0].numpy()
+        part = frame[:, top : top + height // 3, left : left + width // 3]
+        enlarged = _enlarge(part, height, width)
         for row, picture in enumerate((frame, enlarged)):
             y, x = GAP + row * (height + GAP), GAP + i * (width + GAP)
             sheet[:, y : y + height, x : x + width] = picture
     return sheet
 
 
+def _enlarge(part: Pixels, height: int, width: int) -> Pixels:
+    """A picture (3, h, w) in [0, 1] at another size, bicubic, of 8 bits."""
+    values = np.rint(part.transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values))
+    enlarged = frame.reformat(width, height, interpolation="BICUBIC").to_ndarray()
+    return np.asarray(enlarged.transpose(2, 0, 1) / 255, np.float32)
+
+
 def _busiest_part(before: Pixels, after: Pixels) -> tuple[int, int]:
     """Top and left of the part, a third of the height and of the width, in which two frames differ most."""
-    difference = torch.from_numpy(np.abs(before - after).mean(0, keepdims=True))
-    height, width = before.shape[1:]
-    means = F.avg_pool2d(difference, (height // 3, width // 3), stride=1)[0]
-    top, left = np.unravel_index(int(means.argmax()), means.shape)
+    difference = np.abs(before - after).mean(0)
+    down, across = before.shape[1] // 3, before.shape[2] // 3
+    above = np.pad(difference.cumsum(0, np.float64).cumsum(1), ((1, 0), (1, 0)))  # the sum above and left
+    inside = above[down:, across:] - above[:-down, across:] - above[down:, :-across] + above[:-down, :-across]
+    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
     return int(top), int(left)

@@ -13,8 +13,6 @@ from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-import torch
-
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SourceFrame
 from tweenlet.interpolation.prefetch import DeviceCopier
 from tweenlet.video.frame import Frame
@@ -46,7 +44,7 @@ def stream_frames(
     end = Fraction(0)
     for number, frame in enumerate(frames, first_number):
         values = frame.rgba(clip=False) if alpha else frame.rgb(clip=False)
-        picture = copier.to_device(torch.from_numpy(values))
+        picture = copier.to_device(values)
         source = SourceFrame(frame, picture, frame.time, frame.duration, number in remake)
         if loop and len(first) < ENCORES:
             first.append(source)

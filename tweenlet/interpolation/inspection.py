@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
-import torch
 from av.container import InputContainer
 
 from tweenlet import video
@@ -84,9 +83,8 @@ def inspect(
 
         def frames() -> Iterator[SourceFrame[None]]:
             for frame in reader:
-                picture = torch.from_numpy(frame.rgb())
                 durations.append(frame.duration)
-                yield SourceFrame(None, picture, frame.time, frame.duration)
+                yield SourceFrame(None, frame.rgb(), frame.time, frame.duration)
                 if progress is not None:
                     progress(len(durations), reader.frame_count)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from fractions import Fraction
-from math import isfinite
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -22,18 +21,18 @@ from torch import Tensor, nn
 from tweenlet.inference import engines
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.motion_cache import MotionCache
+from tweenlet.interpolation.pictures import check_values
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
-from tweenlet.network.four_frames import FourFrameFlow, Motion
+from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.intermediate_flow import check_time
+from tweenlet.network.motion import Motion
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
 HALFWAY = Fraction(1, 2)
 INTERVAL = Fraction(1, 24)
 """Seconds between frames of a stream that has no times."""
-SLACK = 0.5
-"""How far outside [0, 1] values may lie: resampling overshoots, pictures of 0 to 255 go further."""
 
 
 class Interpolator:
@@ -170,6 +169,15 @@ class Interpolator:
         there = frames.to(self.device, torch.float32)
         return padded(there, self.multiple, getattr(self.model, "padding", "mirrored"))
 
+    @property
+    def engine(self) -> str:
+        """The engine that runs the network; of "auto" the one that it chose."""
+        return engines.running(self.model)
+
+    def picture(self, values: NDArray[Any] | Tensor) -> Tensor:
+        """A picture as the network takes it: float32, on its device."""
+        return torch.as_tensor(values).to(self.device, torch.float32)
+
     def motion_cache(self) -> MotionCache | None:
         """A new cache for the motion of one stream; None if the network takes no motion."""
         return MotionCache(self) if self._takes_motion else None
@@ -185,11 +193,16 @@ class Interpolator:
             return branch.estimate(before, after, check_time(time, before))
 
     def join(
-        self, features: tuple[Tensor, Tensor], estimates: Sequence[Tensor], repeats: Tensor, time: float
+        self,
+        features: tuple[Tensor, Tensor],
+        estimates: Sequence[Tensor],
+        repeats: Sequence[bool],
+        time: float,
     ) -> Motion:
-        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`."""
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, of one window."""
+        flags = torch.tensor([repeats], device=features[0].device)
         with self._four_frames() as branch:
-            return branch.join(features, estimates, repeats, check_time(time, features[0]))
+            return branch.join(features, estimates, flags, check_time(time, features[0]))
 
     @contextmanager
     def _four_frames(self) -> Iterator[FourFrameFlow]:
@@ -233,9 +246,8 @@ class Interpolator:
     def _copy_frame(self, number: int, frame: Picture) -> SourceFrame[Picture]:
         """Copy an input frame, and put its picture on the device."""
         original = frame.copy() if isinstance(frame, np.ndarray) else frame.clone()
-        picture = torch.from_numpy(original) if isinstance(original, np.ndarray) else original
-        on_device = picture.detach().to(self.device, torch.float32)
-        return SourceFrame(original, on_device, number * INTERVAL, INTERVAL)
+        detached = original if isinstance(original, np.ndarray) else original.detach()
+        return SourceFrame(original, self.picture(detached), number * INTERVAL, INTERVAL)
 
 
 def check_stream(frames: Iterable[Picture]) -> Iterator[Picture]:
@@ -252,7 +264,7 @@ def check_stream(frames: Iterable[Picture]) -> Iterator[Picture]:
 def check_picture(frame: NDArray[Any] | Tensor, number: int, shape: Sequence[int]) -> None:
     """Raise ValueError unless a frame is a float picture (3, H, W) of this shape with values in [0, 1].
 
-    Values up to SLACK outside are accepted, as resampling overshoots.
+    Values up to pictures.SLACK outside are accepted, as resampling overshoots.
     """
     kind = str(frame.dtype).removeprefix("torch.")
     if frame.ndim != 3 or frame.shape[0] != 3:
@@ -270,18 +282,6 @@ def check_picture(frame: NDArray[Any] | Tensor, number: int, shape: Sequence[int
             f"frame {number} is {w}x{h}, the frames before it are {width}x{height}: resize or crop all to one"
         )
     check_values(frame, number)
-
-
-def check_values(frame: NDArray[Any] | Tensor, number: int, slack: float = SLACK) -> None:
-    """Raise ValueError if a frame has values that are not finite, or more than ``slack`` outside [0, 1]."""
-    low, high = float(frame.min()), float(frame.max())
-    if not isfinite(low + high):
-        raise ValueError(f"frame {number} holds NaN or infinite values: fill them first (numpy.nan_to_num)")
-    if low < -slack or high > 1 + slack:
-        raise ValueError(
-            f"expected frames in [0, 1], got values from {low:g} to {high:g} in frame {number}: scale them, "
-            "as in frame / 255"
-        )
 
 
 def _convert_like(frame: Picture, picture: Tensor) -> Picture:

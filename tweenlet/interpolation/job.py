@@ -13,25 +13,27 @@ from fractions import Fraction
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tweenlet import video
 from tweenlet.interpolation.channels import ChannelGroups
 from tweenlet.interpolation.frame_stream import parse_numbers, stream_frames
-from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.load import LITE, load_device, load_interpolator
 from tweenlet.interpolation.prefetch import DeviceCopier, HostCopy
 from tweenlet.interpolation.timeline import OutputFrame
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
-from tweenlet.network import checkpoint as weights
-from tweenlet.runtime.devices import resolve_device
 from tweenlet.video.container import Clip
 from tweenlet.video.frame import Frame
 from tweenlet.video.retiming import TimeMap, parse_time
 from tweenlet.video.writer import Picture
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tweenlet.interpolation.interpolator import Interpolator
+    from tweenlet.interpolation.lite import LiteInterpolator
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Job:
     max_recursion: int
     model: str | Path | nn.Module
     device: str | torch.device | None
-    dtype: torch.dtype
+    dtype: str | torch.dtype
     engine: str
     rate: Rate | None
     cuts: bool
@@ -99,7 +101,12 @@ class Job:
         alpha = video.keeps_alpha(self.dst, reader, self.encoding)
         return stream_frames(reader, copier, self.remake, self.loop, alpha, first_number)
 
-    def load_network(self) -> Interpolator:
+    @property
+    def place(self) -> torch.device | None:
+        """The device that it runs on; None where pictures are arrays."""
+        return load_device(self.engine, self.device)
+
+    def load_network(self) -> Interpolator | LiteInterpolator:
         """What makes the frames between."""
         return load_interpolator(self.model, self.device, self.dtype, self.engine, self.tile)
 
@@ -107,7 +114,7 @@ class Job:
     def files(self) -> list[Path]:
         """The files that it reads; none if it reads something else, such as a pipe or a network in memory."""
         files = self._sources
-        if isinstance(self.model, nn.Module) or not all(file.is_file() for file in files):
+        if not isinstance(self.model, (str, Path)) or not all(file.is_file() for file in files):
             return []
         return [*files, Path(self.model)] if Path(self.model).is_file() else files
 
@@ -119,7 +126,7 @@ class Job:
         """The same, of files by their whole paths, for a process that runs in another folder."""
         sources: list[str | Path] = [path.resolve() for path in self._sources]
         model = self.model
-        if not isinstance(model, nn.Module) and Path(model).is_file():
+        if isinstance(model, (str, Path)) and Path(model).is_file():
             model = Path(model).resolve()
         is_single = isinstance(self.src, (str, Path))
         return replace(self, src=sources[0] if is_single else sources, model=model)
@@ -130,7 +137,7 @@ class Job:
         if not (self.resume and self.files):
             return ""
         asked = {field.name: str(getattr(self, field.name)) for field in fields(self)}
-        return f"{asked} {states(self.files)} {versions()}"
+        return f"{asked} {states(self.files)} {versions(self.engine)}"
 
 
 def states(files: Sequence[Path]) -> list[tuple[str, int, int]]:
@@ -138,25 +145,14 @@ def states(files: Sequence[Path]) -> list[tuple[str, int, int]]:
     return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
-def versions() -> list[str]:
-    """Of what decides the values of a frame: of tweenlet, torch and PyAV."""
-    return [version(name) for name in ("tweenlet", "torch", "av")]
+def versions(engine: str = "eager") -> list[str]:
+    """Of what decides the values of a frame: of tweenlet, torch (lite: ONNX Runtime) and PyAV."""
+    return [version(name) for name in ("tweenlet", "onnxruntime" if engine == LITE else "torch", "av")]
 
 
-def load_interpolator(
-    model: str | Path | nn.Module,
-    device: str | torch.device | None,
-    dtype: torch.dtype,
-    engine: str,
-    tile: int | str | None,
-) -> Interpolator:
-    """A network by name, or one that is loaded already, on a device."""
-    device = resolve_device(device)
-    network = model if isinstance(model, nn.Module) else weights.load(model, device=str(device))
-    return Interpolator(network, device=device, dtype=dtype, engine=engine, tile=tile)
-
-
-def for_source(network: Interpolator, reader: video.Reader) -> Interpolator | ChannelGroups:
+def for_source(
+    network: Interpolator | LiteInterpolator, reader: video.Reader
+) -> Interpolator | LiteInterpolator | ChannelGroups:
     """A network as a timeline takes it: that of a source with opacity has a fourth channel to see to."""
     return ChannelGroups(network) if reader.is_transparent else network
 
@@ -188,4 +184,4 @@ class Ready:
             sink.write(before, frame.time, frame.duration)
         else:
             between = None if frame.blurred else (before, after)
-            sink.write(self.copy.wait().numpy(), frame.time, frame.duration, between)
+            sink.write(self.copy.wait(), frame.time, frame.duration, between)

@@ -16,10 +16,9 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from tweenlet.interpolation.pictures import Picture
 from tweenlet.video import scene_detection
 
 Original = TypeVar("Original")
@@ -42,7 +41,7 @@ class SourceFrame(Generic[Original]):
 
     original: Original
     """As it came."""
-    picture: Tensor
+    picture: Picture
     """RGB (3, H, W) in [0, 1], on the network's device."""
     time: Fraction
     """When it is shown, in seconds."""
@@ -59,7 +58,7 @@ class SourceFrame(Generic[Original]):
 @dataclass(frozen=True)
 class _Key:
     first: int
-    picture: Tensor
+    picture: Picture
     fingerprint: NDArray[np.float32]
 
 
@@ -143,7 +142,7 @@ class KeyFrames(Generic[Original]):
         """Which frame a key frame is."""
         return self._keys[key].first
 
-    def picture(self, key: int) -> Tensor:
+    def picture(self, key: int) -> Picture:
         """The picture (3, H, W) of a key frame."""
         return self._keys[key].picture
 
@@ -237,9 +236,7 @@ class KeyFrames(Generic[Original]):
 
     def _change(self, key: int) -> scene_detection.Change:
         if key not in self._changes:
-            before, after = (
-                scene_detection.thumbnail(torch.from_numpy(self._keys[k].fingerprint)) for k in (key, key + 1)
-            )
+            before, after = (scene_detection.thumbnail(self._keys[k].fingerprint) for k in (key, key + 1))
             self._changes[key] = scene_detection.change(before, after)
         return self._changes[key]
 

@@ -12,30 +12,28 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
-from tweenlet.network.four_frames import PAIR_TIME, Motion
+from tweenlet.interpolation.pictures import Picture, is_equal
+from tweenlet.network.motion import PAIR_TIME, Motion
 
 CAPACITY = 4
 """Frames, and pairs, that are remembered: those of one window, and one more."""
 
 
 class MotionFinder(Protocol):
-    """What finds motion: an :class:`~tweenlet.interpolation.interpolator.Interpolator`."""
+    """What finds motion: an interpolator, of tensors or of arrays."""
 
-    def features(self, frame: Tensor) -> Tensor:
+    def features(self, frame: Picture) -> Any:
         """What the network sees of a frame (3, H, W): (1, C, h, w)."""
 
-    def estimate(self, before: Tensor, after: Tensor, time: float) -> Tensor:
+    def estimate(self, before: Any, after: Any, time: float) -> Any:
         """What it finds of the features of two frames (1, C, h, w), for a frame at a time between them."""
 
     def join(
-        self, features: tuple[Tensor, Tensor], estimates: Sequence[Tensor], repeats: Tensor, time: float
+        self, features: tuple[Any, Any], estimates: Sequence[Any], repeats: Sequence[bool], time: float
     ) -> Motion:
-        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`."""
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, of one window."""
 
 
 class MotionCache:
@@ -43,35 +41,34 @@ class MotionCache:
 
     def __init__(self, finder: MotionFinder) -> None:
         self._finder = finder
-        self._features: OrderedDict[Hashable, Tensor] = OrderedDict()  # by the frame's number
-        self._estimates: OrderedDict[Hashable, Tensor] = OrderedDict()  # by those of a pair, at PAIR_TIME
+        self._features: OrderedDict[Hashable, Any] = OrderedDict()  # by the frame's number
+        self._estimates: OrderedDict[Hashable, Any] = OrderedDict()  # by those of a pair, at PAIR_TIME
 
     def window(
-        self, frames: Sequence[Tensor], numbers: Sequence[Fraction | int], time: Fraction | float = PAIR_TIME
+        self, frames: Sequence[Picture], numbers: Sequence[Fraction | int], time: Fraction | float = PAIR_TIME
     ) -> Motion:
         """The motion in a window of four frames (3, H, W), for one at a time between the middle two.
 
         ``numbers`` are those of the frames in the stream: the same number is always the same frame.
         """
-        repeats = [is_repeat(frames[outer], frames[inner]) for outer, inner in ((0, 1), (3, 2))]
+        repeats = [is_equal(frames[outer], frames[inner]) for outer, inner in ((0, 1), (3, 2))]
         middle = self._estimate(frames, numbers, 1, float(time))
         outer = [
             middle if repeat else self._estimate(frames, numbers, pair, PAIR_TIME)
             for pair, repeat in zip((0, 2), repeats, strict=True)
         ]
         before, after = (self._seen(frames[k], numbers[k]) for k in (1, 2))
-        flags = torch.tensor([repeats], device=before.device)
-        return self._finder.join((before, after), (outer[0], middle, outer[1]), flags, float(time))
+        return self._finder.join((before, after), (outer[0], middle, outer[1]), repeats, float(time))
 
-    def _seen(self, frame: Tensor, number: Fraction | int) -> Tensor:
+    def _seen(self, frame: Picture, number: Fraction | int) -> Any:
         return _remembered(self._features, number, lambda: self._finder.features(frame))
 
     def _estimate(
-        self, frames: Sequence[Tensor], numbers: Sequence[Fraction | int], first: int, time: float
-    ) -> Tensor:
+        self, frames: Sequence[Picture], numbers: Sequence[Fraction | int], first: int, time: float
+    ) -> Any:
         """What is found of a frame of the window and the next."""
 
-        def find() -> Tensor:
+        def find() -> Any:
             before, after = (self._seen(frames[k], numbers[k]) for k in (first, first + 1))
             return self._finder.estimate(before, after, time)
 
@@ -80,7 +77,7 @@ class MotionCache:
         return _remembered(self._estimates, (numbers[first], numbers[first + 1]), find)
 
 
-def _remembered(cached: OrderedDict[Hashable, Tensor], key: Hashable, find: Callable[[], Tensor]) -> Tensor:
+def _remembered(cached: OrderedDict[Hashable, Any], key: Hashable, find: Callable[[], Any]) -> Any:
     """What is known by a key, or found now; of the rest only the latest are kept."""
     if key not in cached:
         cached[key] = find()
@@ -88,8 +85,3 @@ def _remembered(cached: OrderedDict[Hashable, Tensor], key: Hashable, find: Call
     while len(cached) > CAPACITY:
         cached.popitem(last=False)
     return cached[key]
-
-
-def is_repeat(a: Tensor, b: Tensor) -> bool:
-    """Whether two frames are equal."""
-    return a is b or torch.equal(a, b)

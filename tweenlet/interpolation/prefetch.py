@@ -23,10 +23,15 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
+
+from tweenlet.interpolation.pictures import Picture
+from tweenlet.runtime.arrays import to_numpy
+
+if TYPE_CHECKING:
+    import torch
 
 AHEAD, BEHIND = 2, 2
 """How many items are ready before they are asked for, and wait to be written, at most."""
@@ -79,32 +84,41 @@ def _tokens(count: int) -> SimpleQueue[bool]:
 
 @dataclass(frozen=True)
 class HostCopy:
-    """A copy of a tensor on the CPU, under way."""
+    """A copy of a picture in the memory of the CPU, under way."""
 
-    tensor: Tensor
+    picture: Picture
     arrived: torch.cuda.Event | None = None
 
-    def wait(self) -> Tensor:
-        """The tensor, when it has arrived."""
+    def wait(self) -> NDArray[Any]:
+        """The picture, when it has arrived."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        return self.tensor
+        return to_numpy(self.picture)
 
 
 class DeviceCopier:
-    """Copies to a device and back, on a CUDA device beside what is computed there; elsewhere it does nothing.
+    """Copies pictures to a device and back, on a CUDA device beside what is computed there.
 
     A copy runs along with the computing from memory that the system cannot move, and in a stream of its own.
+    Without a device pictures stay arrays.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._streams = device, list[torch.cuda.Stream]()
-        if device.type == "cuda":
+    def __init__(self, device: torch.device | None) -> None:
+        self._device: torch.device | None = device
+        self._streams: list[torch.cuda.Stream] = []
+        if device is not None and device.type == "cuda":
+            import torch
+
             self._streams = [torch.cuda.Stream(device) for _ in range(2)]  # type: ignore[no-untyped-call]
             self._computing = torch.cuda.current_stream(device)
 
-    def to_device(self, tensor: Tensor) -> Tensor:
-        """The tensor on the device, once it is there: for the thread that reads."""
+    def to_device(self, values: NDArray[Any]) -> Picture:
+        """A picture on the device, once it is there: for the thread that reads."""
+        if self._device is None:
+            return values
+        import torch
+
+        tensor = torch.from_numpy(values)
         if not self._streams:
             return tensor.to(self._device)
         with torch.cuda.stream(self._streams[0]):
@@ -113,16 +127,18 @@ class DeviceCopier:
         there.record_stream(self._computing)
         return there
 
-    def to_host(self, tensor: Tensor) -> HostCopy:
-        """Begin to copy a tensor to the CPU when it has been computed."""
+    def to_host(self, picture: Picture) -> HostCopy:
+        """Begin to copy a picture to the CPU when it has been computed."""
         if not self._streams:
-            return HostCopy(tensor.cpu())
+            return HostCopy(to_numpy(picture))
+        import torch
+
         stream = self._streams[1]
         stream.wait_stream(self._computing)
         with torch.cuda.stream(stream):
-            here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            here.copy_(tensor, non_blocking=True)
-            tensor.record_stream(stream)
+            here = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
+            here.copy_(picture, non_blocking=True)
+            picture.record_stream(stream)
             return HostCopy(here, stream.record_event())
 
 

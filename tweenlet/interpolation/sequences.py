@@ -17,20 +17,24 @@ from itertools import chain
 from math import ceil
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from tweenlet.interpolation.channels import ChannelGroups
-from tweenlet.interpolation.interpolator import Interpolator, check_values
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SourceFrame
+from tweenlet.interpolation.lite import LiteInterpolator
+from tweenlet.interpolation.load import load_interpolator
+from tweenlet.interpolation.pictures import Picture, check_values
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate, exact_rate
-from tweenlet.network import checkpoint as weights
-from tweenlet.runtime.devices import resolve_device
+from tweenlet.runtime.arrays import array_namespace, is_tensor, to_numpy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tweenlet.interpolation.interpolator import Interpolator
 
 CHANNELS = (1, 3, 4)
 """Numbers by which an axis is taken for that of the channels."""
@@ -50,9 +54,9 @@ def interpolate(
     cuts: bool = True,
     repeats: str = "keep",
     longest_run: int = LONGEST_RUN,
-    model: str | Path | nn.Module | Interpolator = "default",
+    model: str | Path | nn.Module | Interpolator | LiteInterpolator = "default",
     device: str | torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = "float32",
     tile: int | str | None = "auto",
     progress: Callable[[int, int | None], None] | None = None,
     cancel: Event | None = None,
@@ -80,7 +84,7 @@ def interpolate(
         model: name of bundled weights, path to a checkpoint, a network, or an :class:`Interpolator`, which
             has its own device, precision and tiles.
         device: where the network runs; None = a CUDA device if there is one, else the CPU.
-        dtype: precision of the network.
+        dtype: precision of the network: "float32", "bfloat16" or "float16", or PyTorch's own.
         tile: longest side of a tile in pixels, "auto" or None.
         progress: called after each frame with the number of frames and the total, None where unknown.
         cancel: once it is set, :class:`concurrent.futures.CancelledError` is raised before the next frame.
@@ -116,7 +120,7 @@ def interpolate(
     def run(clip: Iterable[Any], count: int | None) -> Iterator[Any]:
         total = None if count is None else ceil((count - 1) * timing.output_rate(rate) / rate) + 1
         copied = map(_copy, clip) if count is None else clip  # an iterator may use one buffer for all
-        source = _Source(copied, channels, value_range, missing, network.device, rate)
+        source = _Source(copied, channels, value_range, missing, network, rate)
         timeline = Timeline(
             source, ChannelGroups(network), timing, rate, cuts=cuts, repeats=repeats, longest_run=longest_run
         )
@@ -134,7 +138,7 @@ def interpolate(
 
 def _map_clips(frames: Any, run: Callable[[Iterable[Any], int | None], Iterator[Any]]) -> Any:
     """Run on one clip, or on each of several, and put the results in the form of what came."""
-    if isinstance(frames, (np.ndarray, Tensor)):
+    if _is_array(frames):
         if frames.ndim == 5:
             return _stack([_map_clips(clip, run) for clip in frames], frames)
         if frames.ndim not in (3, 4) or (frames.ndim == 3 and frames.shape[-1] in (3, 4)):
@@ -156,11 +160,15 @@ def _map_clips(frames: Any, run: Callable[[Iterable[Any], int | None], Iterator[
 
 
 def _copy(frame: Any) -> Any:
-    return frame.clone() if isinstance(frame, Tensor) else frame.copy() if hasattr(frame, "copy") else frame
+    return frame.clone() if is_tensor(frame) else frame.copy() if hasattr(frame, "copy") else frame
 
 
-def _stack(frames: list[Any], template: NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
-    return torch.stack(frames) if isinstance(template, Tensor) else np.stack(frames)
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or is_tensor(value)
+
+
+def _stack(frames: list[Any], template: Any) -> Any:
+    return array_namespace(template).stack(frames)
 
 
 class _Source:
@@ -172,12 +180,12 @@ class _Source:
         channels: str | None,
         value_range: tuple[float, float] | None,
         missing: bool,
-        device: torch.device,
+        network: Interpolator | LiteInterpolator,
         rate: Fraction,
     ) -> None:
         self._frames = iter(frames)
         self._options = channels, value_range, missing
-        self._device, self._step = device, 1 / rate
+        self._network, self._step = network, 1 / rate
         self.count = 0
         """Frames so far."""
 
@@ -187,7 +195,7 @@ class _Source:
             return
         self.form = Form.of(first, *self._options)
         for frame in chain([first], self._frames):
-            picture = self.form.picture(frame, self.count).to(self._device, torch.float32)
+            picture = self._network.picture(self.form.picture(frame, self.count))
             yield SourceFrame(frame, picture, self.count * self._step, self._step)
             self.count += 1
 
@@ -224,13 +232,13 @@ class Form:
                     "image.convert('RGB'), or numpy.asarray(image) for more than 8 bits"
                 )
             return cls(frame, None if frame.mode == "L" else -1, 0, 255, False, False)
-        if not isinstance(frame, (np.ndarray, Tensor)):
+        if not _is_array(frame):
             raise ValueError(f"expected frames as arrays, tensors or PIL images, got {type(frame).__name__}")
         low, high = value_range or _type_range(frame)
-        axis = _channel_axis(tuple(frame.shape), isinstance(frame, Tensor), channels)
+        axis = _channel_axis(tuple(frame.shape), is_tensor(frame), channels)
         return cls(frame, axis, low, high, value_range is not None, missing)
 
-    def picture(self, frame: Any, number: int) -> Tensor:
+    def picture(self, frame: Any, number: int) -> Picture:
         """A frame as float32 (C, H, W) in [0, 1]; ValueError if it is not like the first."""
         if type(frame) is not type(self.like) and not _is_pil(frame):
             raise ValueError(
@@ -243,60 +251,61 @@ class Form:
                 f"frame {number} is {tuple(values.shape)}, the frames before it are {tuple(expected.shape)}: "
                 "resize or crop all to one size"
             )
-        picture = values.unsqueeze(0) if self.axis is None else values.movedim(self.axis, 0)
-        picture = (picture.to(torch.float32) - self.low) / (self.high - self.low)
+        xp = array_namespace(values)
+        picture = values[None] if self.axis is None else xp.moveaxis(values, self.axis, 0)
+        picture = (xp.asarray(picture, dtype=xp.float32) - self.low) / (self.high - self.low)
         if self.missing:
-            gone = picture.isfinite().logical_not().any(0, keepdim=True)
-            picture = torch.cat([picture.nan_to_num(0.0, 0.0, 0.0), gone.to(torch.float32)])
+            gone = xp.asarray(~xp.isfinite(picture).all(0)[None], dtype=xp.float32)
+            picture = xp.concatenate([xp.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0), gone])
         elif self.any_value:
             check_values(picture, number, slack=float("inf"))
         else:
             check_values(picture, number)
         return picture
 
-    def restore(self, picture: Tensor) -> Any:
+    def restore(self, picture: Picture) -> Any:
         """A picture (C, H, W) that was made, in the form of the frames."""
+        xp = array_namespace(picture)
         if self.missing:
-            picture = picture[:-1].masked_fill(picture[-1:] > 0.5, float("nan"))
+            picture = xp.where(picture[-1:] > 0.5, xp.nan, picture[:-1])
         values = picture * (self.high - self.low) + self.low
-        values = values[0] if self.axis is None else values.movedim(0, self.axis)
+        values = values[0] if self.axis is None else xp.moveaxis(values, 0, self.axis)
         if _is_pil(self.like):
-            fromarray = import_module("PIL.Image").fromarray
-            return fromarray(values.round().clamp(0, 255).to("cpu", torch.uint8).contiguous().numpy())
-        if isinstance(self.like, Tensor):
-            if not self.like.is_floating_point():
-                values = values.round().clamp(*_integer_range(self.like))
-            return values.to(self.like.device, self.like.dtype).contiguous()
-        array = values.cpu().numpy()
-        if self.like.dtype.kind in "ui":
-            array = np.rint(array).clip(*_integer_range(self.like))
-        return np.ascontiguousarray(array.astype(self.like.dtype, copy=False))
+            array = np.rint(to_numpy(values)).clip(0, 255).astype(np.uint8)
+            return import_module("PIL.Image").fromarray(np.ascontiguousarray(array))
+        if not _is_float(self.like):
+            values = values.round().clip(*_integer_range(self.like))
+        if is_tensor(self.like):
+            return import_module("torch").as_tensor(values).to(self.like.device, self.like.dtype).contiguous()
+        return np.ascontiguousarray(to_numpy(values).astype(self.like.dtype, copy=False))
 
 
-def _values(frame: Any, mode: str) -> Tensor:
+def _values(frame: Any, mode: str) -> Any:
+    """A frame as a tensor without a gradient, or as an array in the byte order of this machine."""
     if _is_pil(frame):
         frame = np.array(frame if frame.mode == mode else frame.convert(mode))
-    if isinstance(frame, Tensor):
+    if is_tensor(frame):
         return frame.detach()
-    if frame.dtype == np.uint16:  # torch has little for it
-        frame = frame.astype(np.int32)
-    return torch.from_numpy(np.array(frame, dtype=frame.dtype.newbyteorder("="), order="C"))
+    return np.asarray(frame, dtype=frame.dtype.newbyteorder("="))
 
 
 def _is_pil(frame: Any) -> bool:
     return any(kind.__module__.startswith("PIL.") for kind in type(frame).__mro__)
 
 
-def _integer_range(frame: NDArray[Any] | Tensor) -> tuple[int, int]:
-    info = torch.iinfo(frame.dtype) if isinstance(frame, Tensor) else np.iinfo(frame.dtype)
+def _is_float(frame: Any) -> bool:
+    return bool(frame.is_floating_point()) if is_tensor(frame) else frame.dtype.kind == "f"
+
+
+def _integer_range(frame: Any) -> tuple[int, int]:
+    info = array_namespace(frame).iinfo(frame.dtype)
     return int(info.min), int(info.max)
 
 
-def _type_range(frame: NDArray[Any] | Tensor) -> tuple[float, float]:
+def _type_range(frame: Any) -> tuple[float, float]:
     """The values that stand for 0 and 1 in a type."""
     name = str(frame.dtype).removeprefix("torch.")
-    is_float = frame.is_floating_point() if isinstance(frame, Tensor) else frame.dtype.kind == "f"
-    if is_float:
+    if _is_float(frame):
         return 0.0, 1.0
     if name in ("uint8", "uint16"):
         return 0.0, float(_integer_range(frame)[1])
@@ -320,20 +329,22 @@ def _channel_axis(shape: tuple[int, ...], is_tensor: bool, channels: str | None)
 
 
 def _interpolator(
-    model: str | Path | nn.Module | Interpolator,
+    model: str | Path | nn.Module | Interpolator | LiteInterpolator,
     device: str | torch.device | None,
-    dtype: torch.dtype,
+    dtype: str | torch.dtype,
     tile: int | str | None,
-) -> Interpolator:
-    if isinstance(model, Interpolator):
-        return model
-    if isinstance(model, nn.Module):
-        return Interpolator(model, device=resolve_device(device), dtype=dtype, tile=tile)
-    with _LOADING:
-        return _loaded(str(model), str(resolve_device(device)), dtype, tile)
+) -> Interpolator | LiteInterpolator:
+    if isinstance(model, (str, Path)):
+        with _LOADING:
+            return _loaded(str(model), device, dtype, tile)
+    if hasattr(model, "between"):
+        return cast("Interpolator | LiteInterpolator", model)
+    return load_interpolator(cast("nn.Module", model), device, dtype, tile=tile)
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str, device: str, dtype: torch.dtype, tile: int | str | None) -> Interpolator:
+def _loaded(
+    model: str, device: str | torch.device | None, dtype: str | torch.dtype, tile: int | str | None
+) -> Interpolator | LiteInterpolator:
     """The network of a name, loaded once for calls one after the other."""
-    return Interpolator(weights.load(model, device=device), device=device, dtype=dtype, tile=tile)
+    return load_interpolator(model, device, dtype, tile=tile)

@@ -5,26 +5,19 @@
        │                           └── means of the gates: in a pass before, where the network has gates
        └── motion, of the whole frame ── cut, where the network is given any
 
-    one side       ├─────────── tile ──────────┤
-    of a frame                        ├─────────── tile ──────────┤
-    weights        1 1 1 1 1 1 1 1 1 1 1 1 ╲ 0 0
-                                      0 0 ╱ 1 1 1 1 1 1 1 1 1 1 1 1    0 in the margins, where the cut shows
-
-Tiles begin at multiples of the network's stride, and what coarse levels find of motion, far and wide, is
-found on the whole frame. So a network of convolutions gives what it gives without tiles, as long as the
-margins hold what its pixels depend on: SIGHT pixels, and as far as the flow of these very frames goes. A gate
-scales by the mean of a whole picture: its mean over all tiles is gathered first and given to each, so that
-they agree.
+Tiles lie as :mod:`.spans` says, at multiples of the network's stride, and what coarse levels find of motion,
+far and wide, is found on the whole frame. So a network of convolutions gives what it gives without tiles, as
+long as the margins hold what its pixels depend on: SIGHT pixels, and as far as the flow of these very frames
+goes. A gate scales by the mean of a whole picture: its mean over all tiles is gathered first and given to
+each, so that they agree.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +25,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tweenlet.network.blocks import ChannelGate, Extent, Tile, WholeFrameLayer
+from tweenlet.interpolation.spans import LIMIT, Span, Tiling, cut_motion, margins, parse_tile, spans
+from tweenlet.network.blocks import ChannelGate, Tile, WholeFrameLayer
 from tweenlet.network.config import ModelConfig
-from tweenlet.network.four_frames import Motion
+from tweenlet.network.motion import Motion
 from tweenlet.ops.dispatch import has_native
 from tweenlet.ops.reduce import channel_mean
 
-SMALLEST = 256
-"""The least side of a tile in pixels."""
-SIGHT = 64
-"""How far networks look beyond the flow, in pixels: in theory twice as far and more, but what lies further
-than this changed no pixel by more than 1e-4."""
-MEETING = 32
-"""Pixels over which one tile fades into the next."""
 INTERMEDIATE = {True: 270, False: 400}
 """Bytes that a network of intermediate flow holds for each pixel of a frame: of four frames (264 measured at
 3840x2160; 107 of them are the motion a stream remembers, of whole frames in tiles too), of two."""
-LIMIT = 3 * 2**29
-"""Bytes that a frame may take inside a network before "auto" cuts it into tiles."""
 
 
 def padded(frames: Tensor, multiple: int, padding: str = "mirrored") -> Tensor:
@@ -80,21 +65,6 @@ def _mirror(frames: Tensor, dim: int, size: int) -> None:
         beyond.copy_(frames.narrow(dim, size - 1, 1).expand_as(beyond))
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """Which frames are cut into tiles, and how large the tiles are."""
-
-    side: int | None = None
-    """Longest side of a tile in pixels; None: nothing is cut."""
-    area: int | None = None
-    """Frames of at most so many pixels stay whole; None: those no longer than ``side`` do."""
-
-    def side_for(self, height: int, width: int) -> int | None:
-        """The side of the tiles of a frame, None where it stays whole."""
-        fits = max(height, width) <= (self.side or 0) if self.area is None else height * width <= self.area
-        return None if fits else self.side
-
-
 def choose_tiling(tile: int | str | None, model: nn.Module, device: torch.device) -> Tiling:
     """What ``tile`` asks for: the side in pixels, or None ("none"), or "auto": as large as fits into LIMIT.
 
@@ -102,19 +72,12 @@ def choose_tiling(tile: int | str | None, model: nn.Module, device: torch.device
     more. Of a network without a ModelConfig nobody knows how far it looks, so that "auto" cuts nothing.
     ValueError for anything else.
     """
-    if tile is None or tile == "none":
-        return Tiling()
-    if tile == "auto":
-        config = getattr(model, "config", None)
-        if not isinstance(config, ModelConfig):
-            return Tiling()
-        gated = any(isinstance(part, ChannelGate) for part in model.modules())
-        area = (max(LIMIT, free_bytes(device) // 2) if gated else LIMIT) // bytes_per_pixel(config, device)
-        return Tiling(max(SMALLEST, math.isqrt(area)), area)
-    side = int(tile) if str(tile).isdecimal() else 0
-    if side < SMALLEST:
-        raise ValueError(f'expected tile to be "auto", "none" or {SMALLEST} pixels or more, got {tile}')
-    return Tiling(side)
+    config = getattr(model, "config", None)
+    if tile != "auto" or not isinstance(config, ModelConfig):
+        return parse_tile(tile, None)
+    gated = any(isinstance(part, ChannelGate) for part in model.modules())
+    limit = max(LIMIT, free_bytes(device) // 2) if gated else LIMIT
+    return parse_tile(tile, limit // bytes_per_pixel(config, device))
 
 
 def needs_tile(model: nn.Module) -> bool:
@@ -150,74 +113,6 @@ def free_bytes(device: torch.device) -> int:
             if line.startswith("MemAvailable:"):
                 return 1024 * int(line.split()[1])
     return 2**32
-
-
-@dataclass(frozen=True)
-class Span:
-    """A tile along one side: pixels `start` to `stop`, and the weight of each, adding up to 1 over tiles."""
-
-    start: int
-    stop: int
-    weight: Tensor
-
-    def extent(self, spans: Sequence[Span]) -> Extent:
-        """Where it begins and ends, and how much there is in all."""
-        return self.start, self.stop, spans[-1].stop
-
-
-def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
-    """Cut ``length`` pixels into the fewest tiles, of one size, at most ``side`` long.
-
-    Length, side and all starts are multiples of ``multiple``. Neighbours share two margins and MEETING or
-    more; the weights fade from one to the next in the middle of that.
-    """
-    if length <= side:
-        return [Span(0, length, torch.ones(length))]
-    shared = 2 * margin + MEETING + multiple
-    count = math.ceil((length - shared) / (side - shared))
-    side = math.ceil((length + (count - 1) * shared) / count / multiple) * multiple
-    starts = [(length - side) * i // (count - 1) // multiple * multiple for i in range(count)]
-    place = torch.arange(length) + 0.5
-    begun = [torch.ones(length)]  # by tile: 0 before it, 1 in it and after it
-    for before, after in pairwise(starts):
-        part = (place - (before + side + after) / 2) / MEETING
-        begun.append(0.5 + 0.5 * (math.pi * part.clamp(-0.5, 0.5)).sin())
-    begun.append(torch.zeros(length))
-    return [
-        Span(start, start + side, (here - next_one)[start : start + side])
-        for start, (here, next_one) in zip(starts, pairwise(begun), strict=True)
-    ]
-
-
-def margins(motion: Motion | None, side: int) -> tuple[int, int]:
-    """How many pixels of a tile only serve as surroundings, above and below and left and right.
-
-    A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
-    """
-    reach = [0.0, 0.0]
-    if motion is not None:
-        reach = [float(motion.estimate[:, axis:4:2].abs().max()) for axis in (1, 0)]
-    down, across = (min(SIGHT + math.ceil(pixels), side // 4) for pixels in reach)
-    return down, across
-
-
-def cut_motion(motion: Motion, down: Span, across: Span, size: tuple[int, int]) -> Motion:
-    """What a tile is given of the motion in frames that are padded to a ``size`` (height, width)."""
-
-    def cut(x: Tensor) -> Tensor:
-        rows, columns = (
-            slice(span.start * own // length, span.stop * own // length)
-            for span, own, length in zip((down, across), x.shape[-2:], size, strict=True)
-        )
-        return x[..., rows, columns]
-
-    return Motion(
-        cut(motion.before),
-        cut(motion.after),
-        cut(motion.estimate),
-        cut(motion.acceleration),
-        motion.repeats,
-    )
 
 
 ChannelMeans = Callable[[ChannelGate, Tensor], Tensor]
@@ -270,7 +165,7 @@ def run_tiled(
     mean = whole_frame_means(run, tiles) if gated else _own_means
     blended = torch.zeros(3, height, width, device=device)
     for down, across in tiles:
-        weight = (down.weight[:, None] * across.weight).to(device)
+        weight = torch.from_numpy(down.weight[:, None] * across.weight).to(device)
         part = blended[:, down.start : down.stop, across.start : across.stop]
         part += (run(down, across, mean) * weight)[:, : part.shape[1], : part.shape[2]]
     return blended
@@ -287,7 +182,8 @@ def whole_frame_means(run: RunTile, tiles: Sequence[tuple[Span, Span]]) -> Chann
     def gather(tile: tuple[Span, Span], gate: ChannelGate, x: Tensor) -> Tensor:
         slices = x.float().reshape(*x.shape[:2], -1, *x.shape[-2:])
         rows, columns = (
-            F.adaptive_avg_pool1d(span.weight[None], size)[0].to(x.device) * (len(span.weight) / size)
+            F.adaptive_avg_pool1d(torch.from_numpy(span.weight)[None], size)[0].to(x.device)
+            * (len(span.weight) / size)
             for span, size in zip(tile, x.shape[-2:], strict=True)
         )
         own = channel_mean(x)

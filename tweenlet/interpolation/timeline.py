@@ -28,13 +28,12 @@ from itertools import groupby
 from math import ceil, floor
 from typing import Any, Generic, Protocol
 
-import torch
-from torch import Tensor
-
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SHORTEST_HOLD, KeyFrames, Original, SourceFrame
 from tweenlet.interpolation.motion_cache import MotionCache
+from tweenlet.interpolation.pictures import Picture, clamp
 from tweenlet.interpolation.timing import Interval, OutputTiming, Slot
-from tweenlet.network.four_frames import Motion
+from tweenlet.network.motion import Motion
+from tweenlet.runtime.arrays import array_namespace
 from tweenlet.video.colour import UNSPECIFIED
 from tweenlet.video.light import to_codes, to_light
 
@@ -45,12 +44,14 @@ MET = Fraction(1, 2000)
 
 
 class Network(Protocol):
-    """What makes the frames between: an :class:`~tweenlet.interpolation.interpolator.Interpolator`."""
+    """What makes the frames between: an interpolator, of tensors or of arrays."""
 
     takes_time: bool
     """Whether it makes a frame at any time, not only in the middle."""
 
-    def between(self, frames: Sequence[Tensor], time: Fraction = ..., motion: Motion | None = ...) -> Tensor:
+    def between(
+        self, frames: Sequence[Picture], time: Fraction = ..., motion: Motion | None = ...
+    ) -> Picture:
         """The picture (3, H, W) at a time in (0, 1) between the middle two of four."""
 
     def motion_cache(self) -> MotionCache | None:
@@ -65,7 +66,7 @@ class OutputFrame(Generic[Original]):
     """The source frame that is shown as it came; None for a picture that was made."""
     between: tuple[SourceFrame[Original], SourceFrame[Original]]
     """The source frames that a picture was made between; of a source frame that frame, twice."""
-    picture: Tensor
+    picture: Picture
     """RGB (3, H, W), on the network's device."""
     time: Fraction
     """When it is shown, in seconds."""
@@ -143,7 +144,7 @@ class Timeline(Generic[Original]):
         self._clock, self._levels, self._keep_frames = timing.clock(rate), timing.levels, timing.keep_frames
         self._smooth, self._has_shutter = repeats == "smooth", bool(timing.shutter)
         self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
-        self._pictures: dict[Fraction, Tensor] = {}
+        self._pictures: dict[Fraction, Picture] = {}
         self._index = 0  # of the source frame whose interval is under way
         self._shown = -1
         self._slots = -1
@@ -271,7 +272,7 @@ class Timeline(Generic[Original]):
         scale = 2 ** min(self._levels + (max(intervals, 1) - 1).bit_length(), 8)
         return Fraction(round(part * scale), scale)
 
-    def _picture(self, position: Fraction) -> Tensor:
+    def _picture(self, position: Fraction) -> Picture:
         """The picture at a position: a key frame's, or one that is made now or was made before."""
         if position.denominator == 1:
             return self.source.picture(int(position))
@@ -286,7 +287,7 @@ class Timeline(Generic[Original]):
             pictures = [self._picture(place) for place in window]
             motion = None if self._motion is None else self._motion.window(pictures, window, time)
             picture = self._network.between(pictures, time, motion)
-            self._pictures[position] = clamp_picture(picture, pictures[1:3])
+            self._pictures[position] = clamp(picture, pictures[1:3])
             self.made += 1
         return self._pictures[position]
 
@@ -308,23 +309,18 @@ def _expose(samples: Sequence[OutputFrame[Original]], transfer: int) -> OutputFr
     first, last = samples[0], samples[-1]
     if len(samples) == 1 or all(s.source and s.picture is first.picture for s in samples):
         return first
-    pictures = torch.stack([sample.picture for sample in samples])
+    xp = array_namespace(first.picture)
+    pictures = xp.stack([sample.picture for sample in samples])
     light = to_light(pictures[:, :3], transfer)
     if pictures.shape[1] == 4:
         opacity = pictures[:, 3:]
-        share = opacity / opacity.sum(0).clamp_min(1e-6)
-        light = torch.where(opacity.sum(0) > 0, (light * share).sum(0), light.mean(0))
-        picture = torch.cat([to_codes(light, transfer), opacity.mean(0)])
+        share = opacity / opacity.sum(0).clip(1e-6)
+        light = xp.where(opacity.sum(0) > 0, (light * share).sum(0), light.mean(0))
+        picture = xp.concatenate([to_codes(light, transfer), opacity.mean(0)])
     else:
         picture = to_codes(light.mean(0), transfer)
     between = first.between[0], last.between[1]
     return OutputFrame(None, between, picture, first.time, first.duration, first.number, blurred=True)
-
-
-def clamp_picture(picture: Tensor, frames: Sequence[Tensor]) -> Tensor:
-    """A picture within [0, 1], or within what the frames around it reach beyond that; in place."""
-    low, high = zip(*(frame.aminmax() for frame in frames), strict=True)
-    return picture.clamp_(torch.stack(low).amin().clamp_max(0), torch.stack(high).amax().clamp_min(1))
 
 
 def _is_needed(position: Fraction, now: Fraction) -> bool:

@@ -13,28 +13,32 @@ from fractions import Fraction
 from functools import partial
 from math import ceil
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from tweenlet import video
-from tweenlet.inference import engines
-from tweenlet.interpolation.farm import Farm
 from tweenlet.interpolation.frame_stream import find_unmade
-from tweenlet.interpolation.job import Job, Ready, for_source, load_interpolator
+from tweenlet.interpolation.job import Job, Ready, for_source
 from tweenlet.interpolation.keyframes import LONGEST_RUN
+from tweenlet.interpolation.load import choose_engine, load_interpolator
+from tweenlet.interpolation.pictures import Picture
 from tweenlet.interpolation.prefetch import DeviceCopier, WriteQueue, prefetch
 from tweenlet.interpolation.sequences import interpolate
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate
+from tweenlet.runtime.arrays import to_numpy
 from tweenlet.runtime.atomic import atomic_write, check_free
-from tweenlet.runtime.devices import resolve_device
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
 from tweenlet.video.retiming import TimeMap
 
 NOT_OF_JOB = ("on", "overwrite", "progress", "observe")
 """Arguments of :func:`interpolate_video` that do not change what is written."""
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tweenlet.interpolation.farm import Farm
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Moment:
     """Frames in all, an estimate; None if unknown."""
     time: Fraction
     """Seconds of the output."""
-    picture: Tensor | None
+    picture: Picture | None
     """RGB (3, H, W) in [0, 1], or with its opacity (4, H, W); None if it was made on another machine."""
 
     def save(self, path: str | Path) -> None:
@@ -95,7 +99,7 @@ class Moment:
             raise ValueError("there is no picture here: it was made on another machine")
         encoder = ImageEncoder(Path(path).suffix, 8)
         with atomic_write(Path(path), shared=True) as partial:
-            encoder.write(self.picture[:3].clamp(0, 1).cpu().numpy(), partial)
+            encoder.write(to_numpy(self.picture[:3]).clip(0, 1), partial)
 
 
 def interpolate_video(
@@ -115,8 +119,8 @@ def interpolate_video(
     max_recursion: int = 3,
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
-    engine: str = "eager",
+    dtype: str | torch.dtype = "float32",
+    engine: str | None = None,
     rate: Rate | None = None,
     cuts: bool = True,
     repeats: str = "keep",
@@ -163,8 +167,9 @@ def interpolate_video(
             factor is a power of 2.
         model: name of bundled weights, path to a checkpoint, or a network.
         device: where the network runs; None = a CUDA device if there is one, else the CPU.
-        dtype: precision of the network: torch.float32, torch.bfloat16 or torch.float16.
-        engine: what runs the network, as in :class:`Interpolator`.
+        dtype: precision of the network: "float32", "bfloat16" or "float16", or PyTorch's own.
+        engine: what runs the network, as in :class:`Interpolator`; or "lite", ONNX Runtime on a CPU, for the
+            default network and others of its config. None = "eager", or "lite" without PyTorch.
         rate: frames per second of a source of images, 24 by default; a video has its own.
         cuts: detect hard cuts and create no frames across them.
         repeats: what to do with frames that repeat the previous one: "keep" shows them unchanged, "smooth"
@@ -206,11 +211,12 @@ def interpolate_video(
         (Fraction(25, 1), Fraction(60, 1))
 
     """
+    engine = choose_engine(engine)
     job = Job(**{name: value for name, value in locals().items() if name not in NOT_OF_JOB})
     began = time.monotonic()
-    farm = None if on is None else Farm(job, on)
+    farm = None if on is None else _start_farm(job, on)
     local = job if farm is None else farm.local
-    timing, copier = job.timing, DeviceCopier(resolve_device(local.device))
+    timing, copier = job.timing, DeviceCopier(local.place)
     with ExitStack() as stack:
         reader = stack.enter_context(job.read())
         incoming = local.frames(reader, copier)
@@ -231,7 +237,7 @@ def interpolate_video(
             length = timing.time_map.output_time((reader.frame_count - (not loop)) / rate_in)
             total = ceil(length * rate_out) + (not loop)
 
-        def report(number: int, time: Fraction, picture: Tensor | None) -> None:
+        def report(number: int, time: Fraction, picture: Picture | None) -> None:
             if progress is not None:
                 progress(number, total)
             if observe is not None:
@@ -252,18 +258,23 @@ def interpolate_video(
     return Summary(
         frames_in=count, frames_out=written, frames_made=timeline.made,
         cuts=frames.cuts, seconds=time.monotonic() - began, width=reader.width, height=reader.height,
-        rate_in=rate_in, rate_out=rate_out,
-        engine=engines.running(interpolator.model) if farm is None else engine,
+        rate_in=rate_in, rate_out=rate_out, engine=interpolator.engine if farm is None else engine,
         frames_kept=timeline.originals, repeats=frames.repeats,
         notices=tuple(notices),
     )  # fmt: skip
+
+
+def _start_farm(job: Job, on: str) -> Farm:
+    from tweenlet.interpolation.farm import Farm  # it needs PyTorch, as its workers do
+
+    return Farm(job, on)
 
 
 def _make_frames(
     timeline: Timeline[Frame],
     writer: video.Writer,
     copier: DeviceCopier,
-    report: Callable[[int, Fraction, Tensor], None],
+    report: Callable[[int, Fraction, Picture], None],
 ) -> int:
     """Make and write all frames but those that are saved; how many there are."""
     timeline.skipped = writer.saved
@@ -286,8 +297,8 @@ def interpolate_pair(
     factor: int = 2,
     model: str | Path | nn.Module = "default",
     device: str | torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
-    engine: str = "eager",
+    dtype: str | torch.dtype = "float32",
+    engine: str | None = None,
     tile: int | str | None = "auto",
     overwrite: bool = False,
 ) -> list[Path]:

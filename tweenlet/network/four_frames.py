@@ -20,7 +20,7 @@ Interpolation", NeurIPS 2019.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from tweenlet.network.channels import ChannelGraph
 from tweenlet.network.config import IntermediateFlowConfig
 from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time
+from tweenlet.network.motion import PAIR_TIME, Motion
 from tweenlet.ops.levels import level_inputs, resize, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
@@ -37,27 +38,6 @@ from tweenlet.ops.warp import backwarp
 
 SMOOTHED = 5
 """Side of the neighbourhood that velocities are averaged over, in pixels of the coarse levels."""
-PAIR_TIME = 0.5
-"""When between its two frames the velocity of a pair is measured."""
-
-
-class Motion(NamedTuple):
-    """What is known of a window of four frames before anything of the frame's own size is touched.
-
-    The coarse levels see a whole frame; what follows sees its surroundings, and a tile of this will do.
-    """
-
-    before: Tensor
-    """The features of the frame before, (B, 3 + F, H/2, W/2), the frame itself first."""
-    after: Tensor
-    """Those of the frame after."""
-    estimate: Tensor
-    """What the coarse levels found of both, timed by four frames: (B, 5 + context, h, w), flows in pixels of
-    the frame, mask, context."""
-    acceleration: Tensor
-    """(B, 2, h, w), pixels of the frame."""
-    repeats: Tensor
-    """Whether the first frame and the last are equal to their neighbours: (B, 2), bool."""
 
 
 class HalfSizeEncoder(nn.Module):

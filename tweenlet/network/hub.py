@@ -15,7 +15,7 @@ from typing import Any
 
 from huggingface_hub import ModelHubMixin, hf_hub_download
 
-from tweenlet.network.checkpoint import find, read_metadata
+from tweenlet.network.shelf import find, read_metadata
 
 FILE = "model.safetensors"
 CARD = """---

@@ -22,9 +22,10 @@ from tweenlet.network.channels import ChannelGraph, Layout, group
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
-from tweenlet.network.four_frames import FourFrameFlow, Motion
+from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
+from tweenlet.network.motion import Motion
 from tweenlet.network.texture import Texture
 
 FRAMES = 4

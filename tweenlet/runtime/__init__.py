@@ -1,5 +1,6 @@
 """Runtime: the process and the machine. It imports nothing from the rest of the package.
 
+arrays      arrays of numpy and tensors, by one set of names
 atomic      files and folders that appear complete or not at all
 cache       the folder for what is computed once per machine
 devices     which device to run on

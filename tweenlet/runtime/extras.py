@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 EXTRAS = {
+    "torch": ("PyTorch", "torch"),
     "PIL": ("Pillow", "images"),
     "cv2": ("OpenCV", "evaluate"),
     "matplotlib": ("Matplotlib", "evaluate"),
@@ -42,6 +44,11 @@ def import_extra(module: str) -> Any:
         if hint is None:
             raise
         raise OSError(hint) from None
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module is there to be imported."""
+    return find_spec(module) is not None
 
 
 def describe_missing(error: ModuleNotFoundError) -> str | None:

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from tweenlet.network import checkpoint as weights
+from tweenlet.network.shelf import rename_from_format_1
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomically
 from tweenlet.runtime.devices import resolve_device
@@ -299,7 +300,7 @@ class TrainingState:
         """Resume from a state; raises any error where it is damaged."""
         for model, tensors in ((self.model, state["model"]), (self.ema, state["ema"])):
             own = isinstance(model, STMFNet)
-            model.load_state_dict(weights.rename_from_format_1(tensors) if own else tensors)
+            model.load_state_dict(rename_from_format_1(tensors) if own else tensors)
         self.optimiser.load_state_dict(state["optimiser"])
         for parameter, entries in self.optimiser.state.items():
             shapes = {tuple(value.shape) for value in entries.values() if isinstance(value, Tensor)}

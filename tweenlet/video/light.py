@@ -7,8 +7,7 @@ Curves are those of cameras (ITU-T H.273, table 3), not of displays; but PQ's, w
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from tweenlet.runtime.arrays import Array, array_namespace
 
 LINEAR, SRGB, PQ, HLG = 8, 13, 16, 18
 """AVColorTransferCharacteristic; all others, and what is not tagged, are taken for BT.709."""
@@ -18,32 +17,34 @@ _709_A, _709_B = 1.09929682680944, 0.018053968510807
 _HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
 
 
-def to_light(codes: Tensor, transfer: int) -> Tensor:
+def to_light(codes: Array, transfer: int) -> Array:
     """Light, 1 for white, of code values of any shape, 0 for black and 1 for white."""
+    xp = array_namespace(codes)
     if transfer == LINEAR:
         return codes
     if transfer == PQ:
-        power = codes.clamp(0, 1) ** (1 / _PQ_2)
-        return ((power - _PQ_A).clamp_min(0) / (_PQ_B - _PQ_C * power)) ** (1 / _PQ_1)
+        power = codes.clip(0, 1) ** (1 / _PQ_2)
+        return ((power - _PQ_A).clip(0) / (_PQ_B - _PQ_C * power)) ** (1 / _PQ_1)
     if transfer == HLG:
-        bright = (((codes - _HLG_C) / _HLG_A).exp() + _HLG_B) / 12
-        return torch.where(codes <= 0.5, codes * codes.abs() / 3, bright)
+        bright = (xp.exp((codes - _HLG_C) / _HLG_A) + _HLG_B) / 12
+        return xp.where(codes <= 0.5, codes * abs(codes) / 3, bright)
     if transfer == SRGB:
-        return torch.where(codes <= 0.04045, codes / 12.92, ((codes.clamp_min(0) + 0.055) / 1.055) ** 2.4)
-    bright = ((codes.clamp_min(0) + _709_A - 1) / _709_A) ** (1 / 0.45)
-    return torch.where(codes < 4.5 * _709_B, codes / 4.5, bright)
+        return xp.where(codes <= 0.04045, codes / 12.92, ((codes.clip(0) + 0.055) / 1.055) ** 2.4)
+    bright = ((codes.clip(0) + _709_A - 1) / _709_A) ** (1 / 0.45)
+    return xp.where(codes < 4.5 * _709_B, codes / 4.5, bright)
 
 
-def to_codes(light: Tensor, transfer: int) -> Tensor:
+def to_codes(light: Array, transfer: int) -> Array:
     """The inverse of :func:`to_light`."""
+    xp = array_namespace(light)
     if transfer == LINEAR:
         return light
     if transfer == PQ:
-        power = light.clamp_min(0) ** _PQ_1
+        power = light.clip(0) ** _PQ_1
         return ((_PQ_A + _PQ_B * power) / (1 + _PQ_C * power)) ** _PQ_2
     if transfer == HLG:
-        bright = _HLG_A * (12 * light - _HLG_B).clamp_min(1e-6).log() + _HLG_C
-        return torch.where(light <= 1 / 12, light.sign() * (3 * light.abs()).sqrt(), bright)
+        bright = _HLG_A * xp.log((12 * light - _HLG_B).clip(1e-6)) + _HLG_C
+        return xp.where(light <= 1 / 12, xp.sign(light) * xp.sqrt(3 * abs(light)), bright)
     if transfer == SRGB:
-        return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp_min(0) ** (1 / 2.4) - 0.055)
-    return torch.where(light < _709_B, light * 4.5, _709_A * light.clamp_min(0) ** 0.45 - _709_A + 1)
+        return xp.where(light <= 0.0031308, light * 12.92, 1.055 * light.clip(0) ** (1 / 2.4) - 0.055)
+    return xp.where(light < _709_B, light * 4.5, _709_A * light.clip(0) ** 0.45 - _709_A + 1)

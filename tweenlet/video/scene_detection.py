@@ -17,14 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+
+from tweenlet.runtime.arrays import Array, is_tensor, to_numpy
 
 SMALL = (36, 64)
 """Height and width of a thumbnail, in pixels."""
@@ -78,9 +77,9 @@ class Change:
         return float(best.sum()) / self.after.size
 
 
-def thumbnail(picture: Tensor) -> NDArray[np.float32]:
+def thumbnail(picture: Array) -> NDArray[np.float32]:
     """A picture (C, H, W) in [0, 1], any size and device, as a (C, 36, 64) array."""
-    return F.adaptive_avg_pool2d(picture.detach(), SMALL).to("cpu", torch.float32).numpy()
+    return _block_means(picture, SMALL)
 
 
 def change(a: NDArray[np.float32], b: NDArray[np.float32]) -> Change:
@@ -106,11 +105,29 @@ def is_cut(step: Change, before: Change | None, after: Change | None) -> bool:
     return alone and step.unexplained > 0.01 and step.unexplained > 3 * others
 
 
-def fingerprint(picture: Tensor) -> NDArray[np.float32]:
+def fingerprint(picture: Array) -> NDArray[np.float32]:
     """A picture (3, H, W) in [0, 1], any size and device, as means over its blocks: (3, 72, 128) at most."""
     rows, columns = (max(1, side // NOISE) for side in picture.shape[1:])
     size = min(rows, FINE[0]), min(columns, FINE[1])
-    return F.adaptive_avg_pool2d(picture.detach(), size).to("cpu", torch.float32).numpy()
+    return _block_means(picture, size)
+
+
+def _block_means(picture: Array, size: tuple[int, int]) -> NDArray[np.float32]:
+    """The means of so many rows and columns of blocks, which cover a picture: adaptive pooling."""
+    if is_tensor(picture):
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        return to_numpy(adaptive_avg_pool2d(picture.detach(), size).float())
+    rows, columns = (_averaging(*sides) for sides in zip(picture.shape[1:], size, strict=True))
+    return np.asarray(rows @ picture @ columns.T, np.float32)
+
+
+@cache
+def _averaging(length: int, count: int) -> NDArray[np.float32]:
+    """The matrix (count, length) that takes pixels to the means of blocks, whose ends may share a pixel."""
+    place, block = np.arange(length), np.arange(count)[:, None]
+    inside = (place >= block * length // count) & (place < -(-(block + 1) * length // count))
+    return np.asarray(inside / inside.sum(1, keepdims=True), np.float32)
 
 
 def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

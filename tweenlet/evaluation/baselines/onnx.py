@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.evaluation.baselines.method import sha256
-from tweenlet.inference.onnx import Session
+from tweenlet.inference.onnx_session import Session
 from tweenlet.interpolation.tiling import padded
 from tweenlet.network.stmfnet import FRAMES
 from tweenlet.runtime.extras import import_extra
@@ -45,7 +45,7 @@ class Onnx:
         if not self.path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         import_extra("onnxruntime")
-        self._session = Session(self.path)
+        self._session = Session(self.path, torch.get_num_threads())
         inputs = self._session.inputs
         self._names = [x.name for x in inputs]
         self._shape = inputs[0].shape if inputs else []

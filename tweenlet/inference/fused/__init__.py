@@ -31,9 +31,10 @@ from tweenlet.network.adacof_heads import MultiFlow
 from tweenlet.network.blocks import Tile
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
-from tweenlet.network.four_frames import FourFrameFlow, Motion
+from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow
+from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import PART_NAMES, STMFNet, check
 from tweenlet.network.texture import Texture
 from tweenlet.ops.dispatch import has_native

@@ -1,0 +1,105 @@
+"""Lite interpolator: as :class:`~.interpolator.Interpolator`, for the default network without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tweenlet.inference.lite import LiteNetwork
+from tweenlet.interpolation.motion_cache import MotionCache
+from tweenlet.interpolation.spans import LIMIT, cut_motion, margins, parse_tile, spans
+from tweenlet.network.motion import Motion
+from tweenlet.runtime.arrays import to_numpy
+
+HALFWAY = Fraction(1, 2)
+BYTES_PER_PIXEL = 700
+"""What ONNX Runtime holds at its peak for each pixel of a frame: 660 measured at 1920x1080."""
+
+Array = NDArray[np.float32]
+
+
+class LiteInterpolator:
+    """Makes frames between frames by ONNX Runtime; pictures are arrays (3, H, W), RGB in [0, 1].
+
+    Args:
+        model: name of bundled weights, or path to a checkpoint of the default's config.
+        tile: as of :class:`~.interpolator.Interpolator`.
+
+    Raises:
+        ValueError: a tile out of its range; as of :class:`~tweenlet.inference.lite.LiteNetwork`.
+        OSError: as of that.
+
+    """
+
+    takes_time = True
+    engine = "lite"
+
+    def __init__(self, model: str | Path = "default", *, tile: int | str | None = None) -> None:
+        self._network = LiteNetwork(model)
+        self._tiling = parse_tile(tile, LIMIT // BYTES_PER_PIXEL)
+
+    def between(
+        self, frames: Sequence[Array], time: Fraction = HALFWAY, motion: Motion | None = None
+    ) -> Array:
+        """As :meth:`.interpolator.Interpolator.between`."""
+        if motion is None:
+            motion = MotionCache(self).window(frames, range(4), time)
+        height, width = frames[0].shape[1:]
+        padded = np.stack([self._padded(frame) for frame in frames])
+        side = self._tiling.side_for(height, width)
+        if side is None:
+            frame = self._network.frame(padded[None], motion, float(time))[0]
+        else:
+            frame = self._run_tiled(padded, motion, float(time), side)
+        return np.ascontiguousarray(frame[:, :height, :width])
+
+    def _run_tiled(self, frames: Array, motion: Motion, time: float, side: int) -> Array:
+        """The frame (3, H, W) of four (4, 3, H, W), tile by tile."""
+        size, stride = frames.shape[2:], self._network.stride
+        side = max(side // stride, 4) * stride
+        rows, columns = (
+            spans(length, side, margin, stride)
+            for length, margin in zip(size, margins(motion, side), strict=True)
+        )
+        blended: Array = np.zeros_like(frames[0])
+        for down, across in product(rows, columns):
+            area = (..., slice(down.start, down.stop), slice(across.start, across.stop))
+            tile = self._network.frame(frames[area][None], cut_motion(motion, down, across, size), time)[0]
+            blended[area] += tile * (down.weight[:, None] * across.weight)
+        return blended
+
+    def _padded(self, frame: Array) -> Array:
+        """A frame grown right and down to the stride: mirrored, or repeated where it is too small."""
+        for axis in (1, 2):
+            length, beyond = frame.shape[axis], -frame.shape[axis] % self._network.stride
+            widths = [(0, beyond if axis == other else 0) for other in range(3)]
+            frame = np.pad(frame, widths, "reflect" if beyond < length else "edge")
+        return frame
+
+    def picture(self, values: Any) -> Array:
+        """A picture as the network takes it."""
+        return np.asarray(to_numpy(values), np.float32)
+
+    def motion_cache(self) -> MotionCache:
+        """A new cache for the motion of one stream."""
+        return MotionCache(self)
+
+    def features(self, frame: Array) -> Array:
+        """What the network sees of one (3, H, W): (1, C, h, w), of the frame padded."""
+        return self._network.features(self._padded(frame)[None])
+
+    def estimate(self, before: Array, after: Array, time: float) -> Array:
+        """What its coarse levels find of the features of two frames, for one at a time between them."""
+        return self._network.estimate(before, after, time)
+
+    def join(
+        self, features: tuple[Array, Array], estimates: Sequence[Array], repeats: Sequence[bool], time: float
+    ) -> Motion:
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`."""
+        return self._network.join(features, estimates, repeats, time)

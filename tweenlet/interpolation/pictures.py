@@ -1,0 +1,39 @@
+"""Pictures: (C, H, W) in [0, 1], float32, of numpy or of PyTorch; what is done to both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, TypeAlias
+
+from tweenlet.runtime.arrays import array_namespace
+
+Picture: TypeAlias = Any
+"""A numpy array, or a tensor on any device."""
+SLACK = 0.5
+"""How far outside [0, 1] values may lie: resampling overshoots, pictures of 0 to 255 go further."""
+
+
+def is_equal(a: Picture, b: Picture) -> bool:
+    """Whether two pictures of one size are equal."""
+    return a is b or bool((a == b).all())
+
+
+def clamp(picture: Picture, around: Sequence[Picture]) -> Picture:
+    """A picture within [0, 1], or within what those around it reach beyond that; in place."""
+    xp = array_namespace(picture)
+    low = xp.stack([frame.min() for frame in around]).min().clip(max=0)
+    high = xp.stack([frame.max() for frame in around]).max().clip(min=1)
+    return xp.clip(picture, low, high, out=picture)
+
+
+def check_values(frame: Picture, number: int, slack: float = SLACK) -> None:
+    """Raise ValueError if a frame has values that are not finite, or more than ``slack`` outside [0, 1]."""
+    low, high = float(frame.min()), float(frame.max())
+    if not isfinite(low + high):
+        raise ValueError(f"frame {number} holds NaN or infinite values: fill them first (numpy.nan_to_num)")
+    if low < -slack or high > 1 + slack:
+        raise ValueError(
+            f"expected frames in [0, 1], got values from {low:g} to {high:g} in frame {number}: scale them, "
+            "as in frame / 255"
+        )
