@@ -14,7 +14,7 @@ LABEL org.opencontainers.image.licenses="MIT AND GPL-2.0-or-later" \
       org.opencontainers.image.title="tweenlet"
 RUN --mount=from=build,source=/dist,target=/dist --mount=from=build,source=/source/constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-    -c /constraints.txt "$(echo /dist/*.whl)[images]" \
+    -c /constraints.txt "$(echo /dist/*.whl)[torch,images]" \
     && useradd --create-home tweenlet
 USER tweenlet
 WORKDIR /work

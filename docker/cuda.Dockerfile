@@ -17,7 +17,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 RUN --mount=from=build,source=/dist,target=/dist --mount=from=build,source=/source/constraints.txt,target=/constraints.txt \
-    pip install --no-cache-dir -c /constraints.txt "$(echo /dist/*.whl)[images]" \
+    pip install --no-cache-dir -c /constraints.txt "$(echo /dist/*.whl)[torch,images]" \
     && useradd --create-home tweenlet
 USER tweenlet
 WORKDIR /work

@@ -38,9 +38,9 @@ def name_of(requirement: str) -> str:
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """The packages and all that they need, of those that are installed here."""
+    """The packages and all that they need, of those that are installed here; not those of other extras."""
     known: set[str] = set()
-    waiting = {name_of(text) for text in requirements}
+    waiting = {name_of(text) for text in requirements} - {"tweenlet"}
     while waiting:
         name = waiting.pop()
         try:
@@ -49,7 +49,7 @@ def closure(requirements: list[str]) -> set[str]:
             continue
         known.add(name)
         waiting |= {name_of(text) for text in needs if "extra ==" not in text} - known
-    return known - {"tweenlet"}
+    return known
 
 
 def licence_of(name: str) -> str:

@@ -1,7 +1,8 @@
-"""What an installation without extras holds is enough to make frames, and starts fast."""
+"""What an installation of torch or of lite holds is enough to make frames, and starts fast."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CORE = {"torch", "numpy", "av", "safetensors", "cyclopts", "rich"}
+CORE = {"numpy", "av", "safetensors", "cyclopts", "rich"}
 
 
 def name_of(requirement: str) -> str:
@@ -36,19 +37,36 @@ def closure(names: set[str]) -> set[str]:
     return known
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of links to what is installed without extras, and to tweenlet."""
-    folder = tmp_path_factory.mktemp("bare")
-    for name in closure(CORE):
+def link(folder: Path, names: set[str]) -> Path:
+    """A folder of links to some packages, to what they require, and to tweenlet as it is here."""
+    for place in (ROOT / "tweenlet", ROOT / "weights"):
+        (folder / place.name).symlink_to(place)
+    for name in {*closure(names), "tweenlet"}:
         package = distribution(name)
         for top in {file.parts[0] for file in package.files or [] if file.parts[0] != ".."}:
             place = Path(str(package.locate_file(top)))
             if place.exists() and not (folder / top).exists():
                 (folder / top).symlink_to(place)
-    (folder / "tweenlet").symlink_to(ROOT / "tweenlet")
-    (folder / "weights").symlink_to(ROOT / "weights")
     return folder
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is installed without extras."""
+    return link(tmp_path_factory.mktemp("bare"), CORE)
+
+
+@pytest.fixture(scope="module")
+def with_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is installed with the extra torch."""
+    return link(tmp_path_factory.mktemp("torch"), CORE | {"torch"})
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is installed with the extra lite."""
+    pytest.importorskip("onnxruntime", reason="the extra lite is not installed")
+    return link(tmp_path_factory.mktemp("lite"), CORE | {"onnxruntime"})
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,13 +82,52 @@ def test_the_requirements_are_these() -> None:
     assert {name_of(text) for text in PROJECT["dependencies"]} == CORE
 
 
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "tests/assets/learning-area-elf.mp4", tmp_path / "clip.mp4"))
+
+
 @pytest.mark.slow
-def test_frames_are_made_without_extras(bare: Path, tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    shutil.copy(ROOT / "tests/assets/learning-area-elf.mp4", clip)
-    done = run(bare, "interpolate", str(clip), "--json")
+def test_frames_are_made_with_pytorch_and_no_other_extra(with_torch: Path, clip: Path) -> None:
+    done = run(with_torch, "interpolate", str(clip), "--json")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "clip.2x.mp4").exists()
+    assert json.loads(done.stdout.splitlines()[-1])["engine"] == "eager"
+    assert clip.with_name("clip.2x.mp4").exists()
+
+
+@pytest.mark.optional
+def test_frames_are_made_without_pytorch(lite: Path, clip: Path) -> None:
+    done = run(lite, "interpolate", str(clip), "--to", "0.3", "--factor", "3", "--engine", "auto", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["engine"], summary["frames_in"], summary["frames_out"]) == ("lite", 8, 22)
+    assert clip.with_name("clip.3x.mp4").exists()
+
+
+@pytest.mark.optional
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--device", "cuda"], "the lite engine runs on the CPU: for cuda pip install 'tweenlet[torch]'"),
+        (
+            ["--precision", "bfloat16"],
+            "the lite engine runs in float32: for bfloat16 pip install 'tweenlet[torch]'",
+        ),
+        (["--engine", "eager"], "PyTorch is not installed: pip install 'tweenlet[torch]'"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)
+def test_what_needs_pytorch_says_so(arguments: list[str], hint: str, lite: Path, clip: Path) -> None:
+    done = run(lite, "interpolate", str(clip), *arguments)
+    assert (done.returncode, done.stderr) == (1, f"tweenlet: {hint}\n")
+
+
+def test_without_anything_to_run_a_network_both_ways_are_named(bare: Path, clip: Path) -> None:
+    done = run(bare, "interpolate", str(clip))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "'tweenlet[torch]'" in done.stderr
+    assert "'tweenlet[lite]'" in done.stderr
 
 
 @pytest.mark.slow
@@ -85,12 +142,12 @@ def test_frames_are_made_without_extras(bare: Path, tmp_path: Path) -> None:
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
 def test_what_needs_an_extra_names_it(
-    arguments: list[str], hint: str, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], hint: str, with_torch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png", "a.mp4"):
         Path(name).touch()
-    done = run(bare, *arguments)
+    done = run(with_torch, *arguments)
     assert done.returncode == 1
     assert done.stderr == f"tweenlet: {hint}\n"
 
