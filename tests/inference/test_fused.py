@@ -21,9 +21,9 @@ from tweenlet.network.features import Block
 from tweenlet.network.stmfnet import STMFNet
 
 
-def intermediate(**options):
+def intermediate(encoder=(8, 2), **options):
     levels = (FlowLevel(4, 12, 2), FlowLevel(2, 8, 1))
-    branch = IntermediateFlowConfig(levels, encoder=(8, 2), context=3, **options)
+    branch = IntermediateFlowConfig(levels, encoder=encoder, context=3, **options)
     return replace(RIFE, intermediate=branch)
 
 
@@ -34,6 +34,7 @@ CONFIGS = FAMILY | {
     "default": DEFAULT,
     "mini": MINI,
     "two frames": intermediate(),
+    "two frames, too narrow for Winograd's method": intermediate((2, 2)),
     "four frames": intermediate(four_frames=True),
     "four frames and a head": intermediate(four_frames=True, head=8),
 }

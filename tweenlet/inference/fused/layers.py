@@ -247,7 +247,7 @@ def run_and_add(
 def out_channels_of(layers: nn.Module) -> int:
     """Output channels of a layer, or of the last of several."""
     last = layers[-1] if isinstance(layers, nn.Sequential) else layers
-    assert isinstance(last, Winograd | nn.Conv2d)
+    assert isinstance(last, Winograd | nn.Conv2d | nn.ConvTranspose2d)
     return last.out_channels
 
 
