@@ -11,6 +11,8 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from tweenlet.runtime.tables import table
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/licences.md"
 LEFT_OUT = ("dev", "docs", "gpu")
@@ -27,8 +29,6 @@ HEAD = """# Licences of what tweenlet uses
 tweenlet is under the MIT licence. It installs the packages below, and contains none of them.
 Licences are as the packages state them, found by `python scripts/licences.py` among those installed.
 
-| package | licence | for | contains |
-|---|---|---|---|
 """
 
 
@@ -75,8 +75,8 @@ def page() -> str:
     rows = []
     for name, extra_names in sorted(users.items()):
         use = "tweenlet" if "tweenlet" in extra_names else ", ".join(f"`{extra}`" for extra in extra_names)
-        rows.append(f"| {name} | {licence_of(name).replace('|', '/')} | {use} | {NOTES.get(name, '')} |\n")
-    return HEAD + "".join(rows)
+        rows.append((name, licence_of(name).replace("|", "/"), use, NOTES.get(name, "")))
+    return HEAD + table(("package", "licence", "for", "contains"), rows, names=4) + "\n"
 
 
 if __name__ == "__main__":

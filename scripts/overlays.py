@@ -28,6 +28,7 @@ from torch.nn import functional as F
 import tweenlet
 from tweenlet.evaluation.clips import clips
 from tweenlet.network import four_frames
+from tweenlet.runtime.tables import table
 
 AROUND = 8
 """Pixels."""
@@ -69,9 +70,8 @@ def main() -> None:
                 beside = torch.cat((made["default"], made["without"], truth), 1)
                 picture(beside).save(asked.show / f"{Path(sample.sequence).stem}-{name}.png")
     print(f"{benchmark.name}: PSNR in dB, mean of {len(scores[next(iter(DRAWN)), 'blend'])} windows\n")
-    print("| drawn | method | whole frame | what was drawn | around it |\n|---|---|---:|---:|---:|")
-    for (name, method), rows in scores.items():
-        print(f"| {name} | {method} |", " | ".join(f"{x:.2f}" for x in np.mean(rows, 0)), "|")
+    rows = [(*key, *(f"{x:.2f}" for x in np.mean(of, 0))) for key, of in scores.items()]
+    print(table(("drawn", "method", "whole frame", "what was drawn", "around it"), rows, names=2))
 
 
 def taken_along(network: tweenlet.Interpolator, frames: Tensor) -> Tensor:

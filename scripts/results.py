@@ -24,6 +24,7 @@ from typing import Any
 
 from tweenlet.evaluation.report import Report
 from tweenlet.network import checkpoint, shelf
+from tweenlet.runtime.tables import table
 
 ROOT = Path(__file__).parent.parent
 SCORED = "clips9"
@@ -66,8 +67,8 @@ def filled(text: str, results: Path) -> str:
 
 
 def _list_runs(runs: list[dict[str, str]]) -> str:
-    rows = [f"| `{run['command']}` | {run['result']} | {run['date']}, {run['machine']} |" for run in runs]
-    return "\n".join(["| Command | Result | When and where |", "|---|---|---|", *rows])
+    rows = [(f"`{run['command']}`", run["result"], f"{run['date']}, {run['machine']}") for run in runs]
+    return table(("Command", "Result", "When and where"), rows, names=3)
 
 
 def _list_pruning(values: dict[str, Any]) -> str:
@@ -77,7 +78,7 @@ def _list_pruning(values: dict[str, Any]) -> str:
         groups.setdefault((row["network"], row["method"], row["taught"]), []).append(row)
     head = ("network", "pruned by", "learns from", "parameters", "multiply-adds (G)", "as pruned (dB)")
     head += ("then trained (dB), by seed", "feature distance", "detail kept")
-    lines = [f"| {' | '.join(head)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|"]
+    lines = []
     for (network, method, taught), rows in groups.items():
         psnr = [row["psnr"] for row in rows]
         seeds = f" ({', '.join(f'{value:.2f}' for value in psnr)})" if len(rows) > 1 else ""
@@ -88,10 +89,10 @@ def _list_pruning(values: dict[str, Any]) -> str:
             f"{mean(row['features'] for row in rows):.3f}",
             f"{mean(row['detail'] for row in rows):.2f}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(cells)
     for network, whole in {row["network"]: row["teacher"] for row in values["rows"]}.items():
-        scores = f"{whole['psnr']:.2f} | {whole['features']:.3f} | {whole['detail']:.2f}"
-        lines.append(f"| {network} | nothing | | | | | {scores} |")
+        scores = (f"{whole['psnr']:.2f}", f"{whole['features']:.3f}", f"{whole['detail']:.2f}")
+        lines.append([network, "nothing", "", "", "", "", *scores])
     of = values["settings"]
     seeds = len({row["seed"] for row in values["rows"]})
     crop, steps = (
@@ -103,7 +104,7 @@ def _list_pruning(values: dict[str, Any]) -> str:
         f"{of['batch']} crops of {crop}; scored on {of['scored']} held-out crops; seeds: {seeds}. "
         f"{values['date']}, {values['machine']}."
     )
-    return "\n".join(lines) + f"\n\n{note}"
+    return f"{table(head, lines, names=3)}\n\n{note}"
 
 
 TABLES: dict[str, Callable[[Any], str]] = {"runs": _list_runs, "pruning": _list_pruning}

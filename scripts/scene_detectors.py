@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tweenlet.runtime.tables import table
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/video"))
 
 Detector = Callable[[Path], set[int]]
@@ -50,8 +52,7 @@ def main() -> None:
     from test_scene_detection import KINDS, find  # the tests' own footage
 
     others = peers()
-    print("| footage | " + " | ".join(("repeats", "cuts: tweenlet", *others)) + " |")
-    print("|---" * (3 + len(others)) + "|")
+    rows = []
     totals = {name: [0, 0, 0] for name in ("repeats", "tweenlet", *others)}
     with tempfile.TemporaryDirectory() as folder:
         for number, (kind, make) in enumerate(KINDS.items()):
@@ -62,11 +63,12 @@ def main() -> None:
             for name, (found, true) in columns.items():
                 counts = (len(found & true), len(found), len(true))
                 totals[name] = [a + b for a, b in zip(totals[name], counts, strict=True)]
-            print(f"| {kind} | " + " | ".join(score(*column) for column in columns.values()) + " |")
+            rows.append((kind, *(score(*column) for column in columns.values())))
     rates = [
         f"{right / max(found, 1):.2f}, {right / max(true, 1):.2f}" for right, found, true in totals.values()
     ]
-    print("| precision, recall | " + " | ".join(rates) + " |")
+    head = ("footage", "repeats", "cuts: tweenlet", *others)
+    print(table(head, [*rows, ("precision, recall", *rates)], names=len(head)))
 
 
 if __name__ == "__main__":

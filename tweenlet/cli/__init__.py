@@ -7,7 +7,9 @@
     networks   convert, cost
     speed      bench, export
     quality    evaluate, compare
-    learning   pack, train, sparsify, compact, distill, compress
+    training   transcode, train
+    compression, budget_options    compress, sparsify, compact, prune, distill
+    learning   what verbs that learn share
 
 Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, with exit code 1;
 2 for a command line that is not understood, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. A training
@@ -17,10 +19,10 @@ Only verbs that need torch import it.
 
 from __future__ import annotations
 
-from tweenlet.cli import frames, interpolate, learning, networks, quality, speed
+from tweenlet.cli import compression, frames, interpolate, networks, quality, speed, training
 from tweenlet.cli.app import app, main
 
-__all__ = ["app", "frames", "interpolate", "learning", "main", "networks", "quality", "speed"]
+__all__ = ["app", "compression", "frames", "interpolate", "main", "networks", "quality", "speed", "training"]
 
 if __name__ == "__main__":
     main()

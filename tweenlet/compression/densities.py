@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from tweenlet.evaluation.tables import table
 from tweenlet.network.channels import ChannelGraph
 from tweenlet.network.checkpoint import outline
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.shelf import rename_from_format_1
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.runtime.tables import table
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from tweenlet.compression.densities import Densities
 from tweenlet.compression.widths import Compaction
 from tweenlet.evaluation.document import document, embedded, markdown_html, write_files
 from tweenlet.evaluation.report import Report
-from tweenlet.evaluation.tables import table
+from tweenlet.runtime.tables import table
 
 ENTRANTS = ("teacher", "student", "blend")
 """What the quality is told of, in the words of the report."""
@@ -171,9 +171,9 @@ class Compressed:
 
     def _settings(self) -> str:
         """What was asked for, and what was taken from the network, as lists in Markdown."""
-        asked = [f"| {name} | {value} |" for name, value in self.settings.items()]
-        table = ["| setting | value |", "|---|---|", *asked, ""] if asked else []
-        return "\n".join([*table, *(f"- {step}" for step in self.steps)])
+        asked = [(name, str(value)) for name, value in self.settings.items()]
+        settings = [table(("setting", "value"), asked, names=2), ""] if asked else []
+        return "\n".join([*settings, *(f"- {step}" for step in self.steps)])
 
     def _densities(self) -> str:
         """The section on densities, in Markdown; empty where nothing was sparsified."""

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import Densities, widths_of, with_widths
 from tweenlet.compression.pieces import combinations, layers_of_piece, pieces
-from tweenlet.evaluation.tables import table
 from tweenlet.inference.latency import latency_runs
 from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
 from tweenlet.network.cost import cost
 from tweenlet.network.stmfnet import STMFNet, candidate_channels
+from tweenlet.runtime.tables import table
 
 DROP = 0.05
 """A branch or scale of which less than this is left is dropped: its widths would shrink to a fifth."""

@@ -25,7 +25,7 @@ from tweenlet.evaluation.metrics import METRICS
 from tweenlet.evaluation.report import Report
 from tweenlet.evaluation.run import Progress
 from tweenlet.evaluation.samples import SPAN, TRUTH, Benchmark, Clip, half_way
-from tweenlet.evaluation.tables import cell, table
+from tweenlet.runtime.tables import cell, table
 from tweenlet.video.scene_detection import change, is_cut, thumbnail
 
 REPEAT = 0.05

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from tweenlet.evaluation import tables
-from tweenlet.evaluation.tables import cell
+from tweenlet.runtime import tables
+from tweenlet.runtime.tables import cell
 
 AGREES = 0.05
 """dB of PSNR within which a measured mean is that of the publication."""

@@ -19,7 +19,7 @@ from tweenlet.evaluation.metrics import METRICS
 from tweenlet.evaluation.published import Published
 from tweenlet.evaluation.published import table as published_table
 from tweenlet.evaluation.statistics import Difference, Values
-from tweenlet.evaluation.tables import cell, table
+from tweenlet.runtime.tables import cell, table
 
 TIMES = ("seconds", "cpu_seconds")
 MOST_SEQUENCES = 100

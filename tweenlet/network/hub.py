@@ -16,6 +16,7 @@ from typing import Any
 from huggingface_hub import ModelHubMixin, hf_hub_download
 
 from tweenlet.network.shelf import find, read_metadata
+from tweenlet.runtime.tables import cell, table
 
 FILE = "model.safetensors"
 CARD = """---
@@ -33,9 +34,7 @@ model = tweenlet.load("{repo}")
 tweenlet.interpolate_video("in.mp4", "out.mp4", factor=2, model=model)
 ```
 
-| | |
-|---|---|
-{rows}
+{metadata}
 """
 """The model card; the repository's name is put in when it is pushed."""
 
@@ -56,8 +55,8 @@ class HubCheckpoint(ModelHubMixin):
         copyfile(self.path, save_directory / FILE)
         (save_directory / "config.json").write_text(json.dumps(json.loads(metadata["config"]), indent=2))
         licence = f"license: {json.dumps(metadata['license'])}\n" if "license" in metadata else ""
-        rows = "\n".join(f"| {key} | {_cell(text)} |" for key, text in sorted(metadata.items()))
-        card = CARD.format(licence=licence, repo=self._repo, rows=rows)
+        rows = [(key, cell(text)) for key, text in sorted(metadata.items())]
+        card = CARD.format(licence=licence, repo=self._repo, metadata=table(("", ""), rows, names=2))
         (save_directory / "README.md").write_text(card)
 
     @classmethod
@@ -66,11 +65,6 @@ class HubCheckpoint(ModelHubMixin):
         if Path(model_id).is_dir():
             return cls(str(Path(model_id) / FILE))
         return cls(hf_hub_download(model_id, FILE, **{name: options.get(name) for name in wanted}))
-
-
-def _cell(text: str) -> str:
-    """A text as a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def download(name: str) -> str:

@@ -8,4 +8,5 @@ dtypes      names of floating-point types
 json_file   JSON with errors that name the file
 malloc      glibc's allocator, and how much memory the process uses
 openmp      how OpenMP threads wait
+tables      tables in Markdown
 """
