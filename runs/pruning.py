@@ -4,10 +4,10 @@
     runs/pruning.py --out ../run/pruning --store ../run/store --network rife.safetensors \
         --network weights/teacher.safetensors DATA ...
 
-Each method makes a network of 40 % of the parameters, which then learns for the steps that the method's own
-training has left of STEPS. Rows are appended to OUT/rows.jsonl, those with a teacher
-first, and the same command goes on where it was stopped. `--write FILE` collects them as JSON, without DATA
-those that are there; scripts/results.py makes the table of docs/compression.md of it.
+Each method makes a network of 40 % of the parameters, and one of 40 % of the milliseconds, which then
+learns for the steps that the method's own training has left of STEPS. Rows are appended to OUT/rows.jsonl,
+those with a teacher first, and the same command goes on where it was stopped. `--write FILE` collects them as
+JSON, without DATA those that are there; scripts/results.py makes the table of docs/compression.md of it.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ from tweenlet.training.options import DataOptions, Recipe, SparsifyOptions, Trai
 
 METHODS = ("uniform", "magnitude", "taylor", "group", "obproxsg", "scratch")
 SHARE, STEPS, FIRST, BATCH, CROP, SCORED, SIDE = 0.4, 30, 10, 2, 128, 16, 256
-"""Share of the parameters; steps in all, and of those in a stage of pruning; training and scored crops."""
-BUDGET = Budget("params", SHARE, relative=True)
+"""Share of what a network costs; steps in all, and in a stage of pruning; training and scored crops."""
+KINDS = ("params", "ms")
+"""What is equal: parameters, or milliseconds for a frame of 854x480."""
 RATES = {True: 1e-4, False: 1e-3}
 """Learning rates of networks of intermediate flow, and of others."""
 
@@ -73,13 +74,14 @@ def main() -> None:
         return
     options = DataOptions(store=given.store, recipe=Recipe(samples=5000, crop=288))
     samples, held_out = open_datasets(options, given.data, given.out, print)
+    assert isinstance(samples, CropDataset)
     assert held_out is not None
     given.out.mkdir(parents=True, exist_ok=True)
-    done = {(row["network"], row["method"], row["taught"], row["seed"]) for row in rows}
-    order = product((True, False), given.network, range(given.seeds), METHODS)
-    for taught, network, seed, method in order:
-        if (Path(network).stem, method, taught, seed) not in done:
-            row = compute(network, method, taught, seed, samples, held_out)
+    done = {tuple(row[key] for key in ("taught", "budget", "network", "seed", "method")) for row in rows}
+    order = product((True, False), KINDS, given.network, range(given.seeds), METHODS)
+    for taught, kind, network, seed, method in order:
+        if (taught, kind, Path(network).stem, seed, method) not in done:
+            row = compute(network, kind, method, taught, seed, samples, held_out)
             with path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             rows.append(row)
@@ -103,8 +105,14 @@ def batches_of(samples: CropDataset, seed: int) -> BatchSampler:
     return BatchSampler(samples, BATCH, CROP, seed)
 
 
+@cache
+def budget_of(network: str, kind: str) -> Budget:
+    """SHARE of what a network costs."""
+    return Budget(kind, SHARE, relative=True).of(checkpoint.load(network).config)
+
+
 def compute(
-    network: str, method: str, taught: bool, seed: int, samples: CropDataset, held_out: CropDataset
+    network: str, kind: str, method: str, taught: bool, seed: int, samples: CropDataset, held_out: CropDataset
 ) -> dict[str, Any]:
     """Prune, train and score once."""
     begun = time.process_time()
@@ -118,12 +126,12 @@ def compute(
     batches = batches_of(samples, seed)
     later = BatchSampler(samples, BATCH, CROP, seed + 1000)
     with tempfile.TemporaryDirectory() as folder:
-        start = shrink(network, teacher, method, taught, seed, options, batches, Path(folder))
+        start = shrink(network, kind, teacher, method, taught, seed, options, batches, Path(folder))
         before = score(start, held_out)
         model = learn(start, teacher, taught, later, options, Path(folder) / "learn")
     counted = cost(model.config, 480, 854)
     return {
-        "network": Path(network).stem, "method": method, "taught": taught, "seed": seed,
+        "network": Path(network).stem, "budget": kind, "method": method, "taught": taught, "seed": seed,
         "parameters": counted.parameters, "multiply_adds": counted.multiply_adds,
         "pruned": before, **score(model, held_out), "teacher": score_of(network, held_out),
         "seconds": round(time.process_time() - begun, 1),
@@ -131,16 +139,16 @@ def compute(
 
 
 def shrink(
-    network: str, teacher: STMFNet, method: str, taught: bool, seed: int, options: TrainOptions,
+    network: str, kind: str, teacher: STMFNet, method: str, taught: bool, seed: int, options: TrainOptions,
     batches: BatchSampler, folder: Path,
 ) -> STMFNet:  # fmt: skip
     """The network that learns."""
-    budget = BUDGET
+    budget = budget_of(network, kind)
     measured, objective = [batches.batch_at(step) for step in range(8)], build_objective(options)
     if method == "scratch":
         return fresh(prune(teacher, "uniform", budget, measured, objective).config, seed)
     if method == "group":
-        rounds = rounds_of(network, batches)
+        rounds = rounds_of(network, kind, batches)
         dense = copy.deepcopy(teacher)
         first = replace(options, steps=FIRST, ema_decay=0.0)
         optimiser = shrinking_optimiser(dense, masks_of(teacher, rounds), first)
@@ -152,15 +160,16 @@ def shrink(
         assert isinstance(result.model, STMFNet)
         return prune(teacher, "obproxsg", budget, measured, objective, sparse=result.model)
     if method == "taylor":
-        return cut(teacher, rounds_of(network, batches))
+        return cut(teacher, rounds_of(network, kind, batches))
     return prune(teacher, method, budget, measured, objective, density=SHARE)  # type: ignore[arg-type]
 
 
 @cache
-def rounds_of(network: str, batches: BatchSampler) -> list[Round]:
+def rounds_of(network: str, kind: str, batches: BatchSampler) -> list[Round]:
     """What the search takes; "taylor" and "group" share it."""
     measured = [batches.batch_at(step) for step in range(8)]
-    return search_rounds(checkpoint.load(network), BUDGET, measured, build_objective(TrainOptions()))
+    objective = build_objective(TrainOptions())
+    return search_rounds(checkpoint.load(network), budget_of(network, kind), measured, objective)
 
 
 @cache

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from tweenlet.compression.budget import UNITS
 from tweenlet.evaluation.report import Report
 from tweenlet.network import checkpoint, shelf
 from tweenlet.runtime.tables import table
@@ -72,17 +73,19 @@ def _list_runs(runs: list[dict[str, str]]) -> str:
 
 
 def _list_pruning(values: dict[str, Any]) -> str:
-    """What runs/pruning.py compared, a row for each network and method: means over seeds, PSNR of each."""
-    groups: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
+    """What runs/pruning.py compared: means over seeds, and the PSNR of each."""
+    share = f"{100 * values['settings']['share']:.0f} % of the"
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in values["rows"]:
-        groups.setdefault((row["network"], row["method"], row["taught"]), []).append(row)
-    head = ("network", "pruned by", "learns from", "parameters", "multiply-adds (G)", "as pruned (dB)")
-    head += ("then trained (dB), by seed", "feature distance", "detail kept")
+        teacher = "the teacher" if row["taught"] else "the truth"
+        groups.setdefault((row["network"], UNITS[row["budget"]], row["method"], teacher), []).append(row)
+    head = ["network", share, "pruned by", "learns from", "parameters", "multiply-adds (G)", "as pruned (dB)"]
+    head += ["then trained (dB), by seed", "feature distance", "detail kept"]
     lines = []
-    for (network, method, taught), rows in groups.items():
+    for names, rows in groups.items():
         psnr = [row["psnr"] for row in rows]
         seeds = f" ({', '.join(f'{value:.2f}' for value in psnr)})" if len(rows) > 1 else ""
-        cells = [network, method, "the teacher" if taught else "the truth", f"{rows[0]['parameters']:,}"]
+        cells = [*names, f"{rows[0]['parameters']:,}"]
         cells += [f"{mean(row['multiply_adds'] for row in rows) / 1e9:.2f}"]
         cells += [f"{mean(row['pruned']['psnr'] for row in rows):.2f}", f"{mean(psnr):.2f}{seeds}"]
         cells += [
@@ -92,19 +95,14 @@ def _list_pruning(values: dict[str, Any]) -> str:
         lines.append(cells)
     for network, whole in {row["network"]: row["teacher"] for row in values["rows"]}.items():
         scores = (f"{whole['psnr']:.2f}", f"{whole['features']:.3f}", f"{whole['detail']:.2f}")
-        lines.append([network, "nothing", "", "", "", "", *scores])
-    of = values["settings"]
-    seeds = len({row["seed"] for row in values["rows"]})
-    crop, steps = (
-        f"{of['crop']}x{of['crop']}",
-        f"{of['steps']} steps in all, {of['first']} of them in the stage",
-    )
+        lines.append([network, "", "nothing", "", "", "", "", *scores])
+    of, seeds = values["settings"], len({row["seed"] for row in values["rows"]})
     note = (
-        f"{100 * of['share']:.0f} % of the parameters; {steps} that prunes where there is one, in batches of "
-        f"{of['batch']} crops of {crop}; scored on {of['scored']} held-out crops; seeds: {seeds}. "
-        f"{values['date']}, {values['machine']}."
+        f"{of['steps']} steps in all, {of['first']} of them in the stage that prunes where there is one, "
+        f"in batches of {of['batch']} crops of {of['crop']}x{of['crop']}; scored on {of['scored']} held-out "
+        f"crops; seeds: {seeds}. {values['date']}, {values['machine']}."
     )
-    return f"{table(head, lines, names=3)}\n\n{note}"
+    return f"{table(head, lines, names=4)}\n\n{note}"
 
 
 TABLES: dict[str, Callable[[Any], str]] = {"runs": _list_runs, "pruning": _list_pruning}
