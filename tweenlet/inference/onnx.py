@@ -1,4 +1,4 @@
-"""Export: a network as one ONNX file, that is then run and held against the network.
+"""Export: a network as one ONNX file, checked against the network when it is written.
 
     STMFNet -- torch.export --> graph -- to ONNX --> FILE.onnx
 
@@ -10,8 +10,8 @@
 
 H and W are multiples of the network's stride. The file carries the config, as a checkpoint does.
 
-The exporter is torch's newer one (`dynamo`). The older one is 20 times faster and, without a word, adds up no
-pixels that land on one place when it exports a splat: frames were off by a third of the range.
+The exporter is torch's newer one (`dynamo`). The older one is 20 times faster, but exports a splat that
+silently drops all but one of the pixels that land in one place: frames were off by a third of the range.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from tweenlet.runtime.extras import import_extra
 from tweenlet.runtime.json_file import parse_json
 
 OPSET = 20
-"""The first ONNX operator set whose GridSample does all that ours does."""
+"""The first ONNX operator set whose GridSample has every mode that we use."""
 TOLERANCE = 1e-4
-"""How far a frame made by an exported network may be from the network's, of a range of one."""
+"""Largest difference allowed between frames of an exported network and of the network, in [0, 1]."""
 
 
 class OneInput(nn.Module):
-    """A network as programs know networks that give one input of planes: (1, 12 or 13, H, W)."""
+    """A network for programs that pass a single input of planes: (1, 12 or 13, H, W)."""
 
     def __init__(self, model: STMFNet) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def call(
     frames: Tensor,
     time: float | Tensor | None,
 ) -> Tensor:
-    """What ``run`` makes of frames, and of a time (halfway if None), as numpy arrays by name.
+    """Call ``run`` with frames, and a time (halfway if None), as numpy arrays by name.
 
     ValueError for a time that the network does not take.
     """
@@ -179,13 +179,13 @@ def call(
 
 
 def padded_size(model: STMFNet | OneInput, size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) that a frame of (width, height) runs at."""
+    """(height, width) of a frame of (width, height), padded to the network's stride."""
     width, height = (-(-side // model.stride) * model.stride for side in size)
     return height, width
 
 
 def examples(model: STMFNet | OneInput, height: int, width: int) -> dict[str, Tensor]:
-    """What a network takes, made up: a window of frames, and a time if it wants one."""
+    """Random inputs for a network: a window of frames, and a time if it takes one."""
     if isinstance(model, OneInput):
         planes = [examples(model.model, height, width)["frames"].reshape(1, -1, height, width)]
         planes += [torch.full_like(planes[0][:, :1], 0.4)] * model.takes_time
@@ -201,7 +201,7 @@ def examples(model: STMFNet | OneInput, height: int, width: int) -> dict[str, Te
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """The exporter tells of packages that it does not need and of what will be in other versions."""
+    """Silence the exporter, which warns of packages that it does not need and of coming versions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -4,10 +4,10 @@ A multiply-add is one product and one sum in a convolution or a linear layer, co
 so that any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent
 together) and activations.
 
-Numbers moved are what each layer reads, its weights included, and writes, once each: convolutions, AdaCoF,
-samples fetched and pixels thrown. What goes value by value (activations, sums, resizing, cost volumes) can be
-done along with the layer before or after, so that it is free here. Times the bytes of a number, this is what
-the memory must carry at the least if layers run one after the other.
+Numbers moved are what each layer reads (weights included) and writes, once each: convolutions, AdaCoF,
+gathers and scatters. Pointwise work (activations, sums, resizing, cost volumes) can be fused with the layer
+before or after, so it is free here. Times the bytes of a number, this is the least memory traffic of one
+whose layers run one by one.
 """
 
 from __future__ import annotations
@@ -164,23 +164,23 @@ def _unused(model: STMFNet, height: int, width: int) -> PartCost:
 
 
 def _numbers(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
-    """How many numbers an operation reads and writes, by the shapes of its inputs and of what it makes."""
+    """How many numbers an operation reads and writes, by the shapes of its inputs and its output."""
     return sum(x.numel() for x in (*inputs, out_shape) if isinstance(x, torch.Size))
 
 
 def _quarter(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
-    """What one of the four sums adds to what a splat reads and writes: its source, and once the result."""
+    """One of a splat's four sums: all of them together read their sources and write the result once."""
     source: torch.Size = inputs[3]
     return (source.numel() + out_shape.numel()) // 4
 
 
 def _each(*_: Any, out_shape: torch.Size, **__: Any) -> int:
-    """Two operations for each number made."""
+    """Two operations for each number of the output."""
     return 2 * out_shape.numel()
 
 
 TAPS: dict[Any, Callable[..., int]] = {torch.ops.aten.addcmul: _each, torch.ops.aten.addcmul_: _each}
-"""What filters are made of that are no convolutions."""
+"""Operations that filters are made of and that are not convolutions."""
 MOVED: dict[Any, Callable[..., int]] = {
     torch.ops.aten.convolution: _numbers,
     torch.ops.aten.addmm: _numbers,
@@ -193,6 +193,6 @@ MOVED: dict[Any, Callable[..., int]] = {
 
 
 def _moved_by_adacof(config: ModelConfig, height: int, width: int) -> int:
-    """Three numbers for each tap, the frame and what is made of it: of two frames, at each scale."""
+    """Three numbers for each tap, the frame and the output, for two frames at each scale."""
     pixels = sum(round(scale**2 * height * width) for scale in config.scales)
     return 2 * pixels * (3 * config.kernel_size**2 + 3 + 3)

@@ -4,8 +4,8 @@
     x --shortcut------------------------------- + -> ReLU
 
 ``reduce`` and ``expand`` are 1x1; ``grouped`` is strided or transposed, and ``shortcut`` with it. A group of
-few channels leaves most of a vector empty, so native code takes whole groups side by side as one. Nothing
-between is ever whole. The features of MINI and of ST-MFNet take half the time of oneDNN's layers.
+few channels would leave most of a vector empty, so native code runs several groups side by side in one. No
+intermediate tensor is ever held whole. MINI and ST-MFNet extract features in half the time that oneDNN takes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tweenlet.ops.dispatch import has_native
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 MAX_GROUP = 16
-"""Channels of a group at most."""
+"""Most channels that a group may have."""
 
 
 def _shape(kind: type[Convolution], size: int, stride: int = 1, padding: int = 0) -> tuple[object, ...]:
-    """What :func:`_shape_of` says of such a layer."""
+    """What :func:`_shape_of` returns for a layer with these settings."""
     return kind, (size, size), (stride, stride), (padding, padding), (1, 1), (0, 0), "zeros"
 
 
 def _shape_of(layer: Convolution) -> tuple[object, ...]:
-    """Kind, kernel, stride, padding, dilation, padding of the output, and what is there beyond the border."""
+    """Type, kernel size, stride, padding, dilation, output padding and padding mode of a layer."""
     sides = layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.output_padding
     return type(layer), *sides, layer.padding_mode
 
@@ -44,7 +44,7 @@ GROUPED = {
     *(_shape(nn.Conv2d, size, 2, size // 2) for size in (3, 5, 7)),
     *(_shape(nn.ConvTranspose2d, size, 2, size // 2 - 1) for size in (4, 6, 8)),
 }
-"""Grouped layers that there is native code for; the output is ``step`` times smaller, or twice as large."""
+"""Grouped layers that native code supports: stride 1 or 2, or transposed with stride 2."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class PackedBottleneck:
 
     inputs: int
     inner: int
-    """Places of the inner channels: whole vectors."""
+    """Inner channels, rounded up to whole vectors."""
     outputs: int
     group: int
     """Channels of a group."""
     taps: int
-    """Of the grouped kernel, a side; of a transposed one those that one output pixel sees."""
+    """Taps along one side of the grouped kernel; of a transposed one, those that reach one output pixel."""
     stride: int
     """How many times smaller the outputs are, 1 or 2."""
     scale: int
     """How many times larger, 1 or 2."""
     first: tuple[int, int]
-    """Where the first tap lies, from the pixel: of even and of odd output pixels."""
+    """Offset of the first tap from the pixel, for even and for odd output pixels."""
     reduce: Tensor
     expand: Tensor
     shortcut: Tensor
@@ -72,13 +72,13 @@ class PackedBottleneck:
     reduce_bias: Tensor
     grouped_bias: Tensor
     bias: Tensor
-    """What expand and shortcut add."""
+    """The biases of expand and shortcut, summed."""
 
 
 def pack_bottleneck(
     reduce: Convolution, grouped: Convolution, expand: Convolution, shortcut: Convolution
 ) -> PackedBottleneck | None:
-    """Prepare four layers, norms folded into them; None where there is no native code for such ones.
+    """Pack the weights of four layers, norms folded in; None if native code does not support them.
 
     The 1x1 products are made in the layers' own type, float32 or bfloat16; all else is float32.
     """
