@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +75,7 @@ def test_what_is_pushed_is_loaded_by_its_name(hub: Any, tmp_path: Path, monkeypa
     card = (folder / "README.md").read_text()
     assert 'license: "mit"' in card
     assert 'tweenlet.load("someone/tiny")' in card
-    assert "| teacher | a \\| larger one |" in card
+    assert "| teacher | a \\| larger one |" in re.sub(" +", " ", card)
     for name in ("someone/tiny", "someone/tiny@v1"):
         assert checkpoint.digest(tweenlet.load(name)) == checkpoint.digest(tweenlet.load("tiny.safetensors"))
     with pytest.raises(FileNotFoundError, match="someone/other"):

@@ -324,7 +324,7 @@ class _Compression:
             "student": Network(student),
             "blend": blend,
         }
-        held_out = HeldOut(self.validation, range(len(self.validation)))
+        held_out = HeldOut(self.validation, range(len(self.validation)), student.stride)
         benchmark = self.benchmark or Benchmark("held-out crops", (held_out,))
         progress = self.progress or (lambda *_: None)
         quality = evaluate(
@@ -388,6 +388,8 @@ class HeldOut:
     store: CropDataset
     numbers: range
     """Which of them."""
+    multiple: int = 1
+    """Pixels: what sides are cropped to multiples of, as :func:`~tweenlet.training.loop.validate` does."""
     name: str = "held-out crops"
 
     @property
@@ -406,7 +408,7 @@ class HeldOut:
 
     def samples(self, wanted: Callable[[str], bool] = everything) -> Iterator[Sample]:
         """The samples as evaluation takes them."""
-        for number, batch in enumerate(sequential(self.store, 1)):
+        for number, batch in enumerate(sequential(self.store, 1, self.multiple)):
             name = f"{number}: {Path(batch.sources[0]).name}"  # where it lies is nobody's business
             if number in self.numbers and wanted(name):
                 clip = Path(batch.sources[0].rpartition("#")[0]).name
