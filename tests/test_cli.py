@@ -314,7 +314,7 @@ BAD = {
         ["--factor", "0"],
         "expected a factor of 2 or more, a whole number, got 0",
     ),
-    "slower": (lambda clip: clip, ["--fps", "20"], "25 frames per second"),
+    "slower": (lambda clip: clip, ["--fps", "20", "--keep-frames"], "25 frames per second"),
     "no rate": (lambda clip: clip, ["--fps", "fast"], "expected a frame rate"),
     "no depth": (
         lambda clip: clip,

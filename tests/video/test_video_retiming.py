@@ -190,6 +190,14 @@ def test_every_frame_can_be_kept_at_a_rate_that_does_not_meet_their_times(clip: 
         assert abs(time - source) < 1 / 60
 
 
+def test_a_rate_may_be_below_the_source_s(clip: Path) -> None:
+    out, summary = retime(clip, fps=20)
+    assert (summary.frames_in, summary.frames_out, summary.frames_kept) == (24, 20, 4)
+    times, sources = zip(*shown(out), strict=True)
+    np.testing.assert_allclose(times, [k / 20 for k in range(20)], atol=1e-3)
+    np.testing.assert_allclose(sources, times, atol=0.01)
+
+
 def test_a_shutter_averages_what_it_sees_and_leaves_what_stands(clip: Path, tmp_path: Path) -> None:
     out, summary = retime(clip, shutter=180)
     assert (summary.rate_out, summary.frames_out) == (24, 24)

@@ -59,7 +59,7 @@ class TimeOptions:
     """With --fps, show every frame of IN, in the new frame nearest to its time."""
     shutter: float = 0
     """Motion blur of a shutter open for so many degrees, such as 180: each frame is the mean of 8 made ones.
-    The frame rate stays, or is that of --fps, which may then be lower."""
+    The frame rate stays, or is that of --fps."""
     replace: str = ""
     """Numbers of damaged frames, counted from 0, to be remade from their neighbours, such as 117,240-243.
     The frame rate stays unless --factor or --fps is given."""

@@ -249,7 +249,7 @@ class OutputTiming:
         return own if self.slow is not None or self.speed is not None else own * self._factor
 
     def check(self, own: Fraction, usual: Fraction, exact: bool, name: str) -> None:
-        """Refuse a rate below the source's, and one that the recursion cannot reach.
+        """Refuse a rate too low to show every source frame, if all are to be kept, or too high for the recursion.
 
         Args:
             own: the source's average frames per second.
@@ -262,8 +262,11 @@ class OutputTiming:
 
         """
         dense = self.output_rate(own) / self.time_map.slowest
-        if dense < own * Fraction(99, 100) and not self.shutter:
-            raise ValueError(f"{name} has {float(own):g} frames per second: expected more, got {self.fps}")
+        if self.keep_frames and dense < own * Fraction(99, 100):
+            raise ValueError(
+                f"{name} has {float(own):g} frames per second: expected at least as many to keep all of its "
+                f"frames, got {self.fps}"
+            )
         moving = min(usual, LONGEST_MOVE)
         times = ceil(dense * moving) if self.multiple is None else self.multiple
         if not exact and times > 2**self.levels:

@@ -146,8 +146,8 @@ def interpolate_video(
         dst: a video file (.mp4, .m4v, .mov, .mkv, .webm, .y4m), a folder for images or a pattern such as
             "out/%05d.png", or "-" (y4m on stdout). It appears once it is complete, or not at all.
         factor: output frames per source frame, 2 or more.
-        fps: output frame rate, such as 60 or "60000/1001"; not below the source's. Source frames that fall
-            on an output time are shown unchanged.
+        fps: output frame rate, such as 60 or "60000/1001"; it may be below the source's. Source frames that
+            fall on an output time are shown unchanged.
         slow: slow-motion factor above 1: the clip lasts this many times longer, at the source's frame rate
             or at `fps`. Sound is stretched at its own pitch, subtitles and chapters keep to the pictures.
         speed: speeds over the source's time, "0:1 2.5:0.25 4:1", the name of a file that holds such points,
@@ -159,7 +159,7 @@ def interpolate_video(
         loop: lead the last frame back to the first, which then is not shown again.
         shutter: degrees for which a shutter is open, up to 360: each output frame is the mean of the light
             of 8 frames.
-            Without `factor` and `fps` the frame rate stays; with it `fps` may be below the source's.
+            Without `factor` and `fps` the frame rate stays.
         replace: numbers of source frames, counted from 0, to be remade from their neighbours, such as
             "117,240-243". Without `factor` and `fps` the frame rate stays.
         max_recursion: how often the interval between two frames may be halved (1 to 8), for networks that
