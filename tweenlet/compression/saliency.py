@@ -36,7 +36,7 @@ from tweenlet.training.data.batches import Batch
 from tweenlet.training.losses import Objective
 from tweenlet.training.state import predict
 
-TRIALS = 2
+TRIALS = 8
 """Batches that a width, a block, a level or a branch is measured on, at most."""
 TRIED = 1 / 8
 """Share of a width's channels that is left out to measure what they cost."""
