@@ -249,7 +249,7 @@ class OutputTiming:
         return own if self.slow is not None or self.speed is not None else own * self._factor
 
     def check(self, own: Fraction, usual: Fraction, exact: bool, name: str) -> None:
-        """Refuse a rate too low to show every source frame, if all are to be kept, or too high for the recursion.
+        """Refuse a rate too low to keep every source frame, if that is asked for, or too high for recursion.
 
         Args:
             own: the source's average frames per second.
