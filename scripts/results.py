@@ -24,7 +24,7 @@ from typing import Any
 
 from tweenlet.compression.budget import UNITS
 from tweenlet.evaluation.report import Report
-from tweenlet.network import checkpoint, shelf
+from tweenlet.network import checkpoint, weight_files
 from tweenlet.runtime.tables import table
 
 ROOT = Path(__file__).parent.parent
@@ -125,7 +125,7 @@ def scores(root: Path = ROOT) -> dict[Path, str]:
         name = names.get(checkpoint.digest_of_tensors(checkpoint.load(path)))
         about = {key: report[key] for key in ("benchmark", "machine", "date")}
         text = json.dumps(about | report["means"][name], sort_keys=True) if name else ""
-        if text != shelf.read_metadata(path).get("scores", ""):
+        if text != weight_files.read_metadata(path).get("scores", ""):
             wanted[path] = text
     return wanted
 

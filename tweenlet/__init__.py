@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
     from tweenlet.network.checkpoint import load, save
     from tweenlet.network.config import MINI, STMFNET, ModelConfig
-    from tweenlet.network.shelf import names
     from tweenlet.network.stmfnet import STMFNet
+    from tweenlet.network.weight_files import names
     from tweenlet.training.options import (
         DataOptions,
         DistillOptions,
@@ -75,7 +75,7 @@ _HOMES = {
     "interpolation.video": ("Summary", "interpolate_pair", "interpolate_video"),
     "network.stmfnet": ("STMFNet",),
     "network.checkpoint": ("load", "save"),
-    "network.shelf": ("names",),
+    "network.weight_files": ("names",),
 }
 
 retain_freed_memory()

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tweenlet.network import checkpoint as weights
-from tweenlet.network import official, shelf
+from tweenlet.network import official, weight_files
 from tweenlet.network.config import DEFAULT, MINI, STMFNET, TINY, FlowLevel, IntermediateFlowConfig
 from tweenlet.network.stmfnet import STMFNet
 
@@ -158,11 +158,11 @@ def test_metadata_is_changed_without_the_weights(tiny, tmp_path):
     path = tmp_path / "tiny.safetensors"
     weights.save(path, tiny, {"license": "mit", "note": "an odd one: é"})
     weights.write_metadata(path, {"license": "", "teacher": "one"})
-    assert shelf.read_metadata(path).keys() == {"config", "note", "teacher", "tweenlet"}
+    assert weight_files.read_metadata(path).keys() == {"config", "note", "teacher", "tweenlet"}
     assert weights.digest(weights.load(path)) == weights.digest(tiny)
     (tmp_path / "x.safetensors").write_bytes(b"not one")
     with pytest.raises(ValueError, match="not a sound safetensors file"):
-        shelf.read_metadata(tmp_path / "x.safetensors")
+        weight_files.read_metadata(tmp_path / "x.safetensors")
 
 
 def test_format_1_is_read_under_the_present_names(tmp_path):
@@ -207,7 +207,7 @@ def test_load_refuses_what_is_no_checkpoint(tiny, tmp_path):
 
 
 def test_load_by_name(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(shelf, "SHELVES", (tmp_path / "none", tmp_path))
+    monkeypatch.setattr(weight_files, "FOLDERS", (tmp_path / "none", tmp_path))
     weights.save(tmp_path / "small.safetensors", tiny)
     assert weights.names() == ["small"]
     assert weights.load("small").config == TINY

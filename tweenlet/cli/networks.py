@@ -45,7 +45,7 @@ def models(*paths: Path) -> None:
 
     """
     from tweenlet.network.catalogue import TITLES, describe
-    from tweenlet.network.shelf import names
+    from tweenlet.network.weight_files import names
 
     entries = [describe(name) for name in (map(str, paths) if paths else names())]
     rows = [TITLES, *(entry.row() for entry in entries)]

@@ -21,8 +21,8 @@ from torch.nn.modules.conv import _ConvNd
 from tweenlet.network.channels import ChannelGraph
 from tweenlet.network.checkpoint import outline
 from tweenlet.network.config import ModelConfig
-from tweenlet.network.shelf import rename_from_format_1
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.network.weight_files import rename_from_format_1
 from tweenlet.runtime.tables import table
 
 

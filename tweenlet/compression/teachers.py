@@ -25,8 +25,8 @@ from tweenlet.compression.distill import (
 )
 from tweenlet.compression.inherit import four_frames
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.shelf import find
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.network.weight_files import find
 from tweenlet.runtime.devices import resolve_device
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Array

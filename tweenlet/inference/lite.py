@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from tweenlet.inference.onnx_session import Session
 from tweenlet.network.motion import Motion
-from tweenlet.network.shelf import find, read_metadata, rename_from_format_1
+from tweenlet.network.weight_files import find, read_metadata, rename_from_format_1
 from tweenlet.runtime.extras import import_extra
 from tweenlet.runtime.json_file import parse_json, read_json
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tweenlet.network.checkpoint import load
 from tweenlet.network.cost import cost
-from tweenlet.network.shelf import find, read_metadata
+from tweenlet.network.weight_files import find, read_metadata
 
 SIZE = (854, 480)
 TITLES = ("model", "parameters", "MB", "GMAC at 480p", "PSNR (dB)", "s / frame", "license")

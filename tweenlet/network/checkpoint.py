@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from tweenlet.network import config
 from tweenlet.network.config import ModelConfig
-from tweenlet.network.shelf import find, names, rename_from_format_1
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.network.weight_files import find, names, rename_from_format_1
 from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.json_file import parse_json, read_json
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from huggingface_hub import ModelHubMixin, hf_hub_download
 
-from tweenlet.network.shelf import find, read_metadata
+from tweenlet.network.weight_files import find, read_metadata
 from tweenlet.runtime.tables import cell, table
 
 FILE = "model.safetensors"

@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.shelf import rename_from_format_1
 from tweenlet.network.stmfnet import STMFNet
+from tweenlet.network.weight_files import rename_from_format_1
 from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomically
 from tweenlet.runtime.devices import resolve_device
 from tweenlet.runtime.json_file import parse_json

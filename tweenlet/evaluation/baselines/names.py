@@ -17,7 +17,7 @@ from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.baselines.onnx import Onnx
 from tweenlet.evaluation.samples import short_names
 from tweenlet.network import checkpoint as weights
-from tweenlet.network import official, shelf
+from tweenlet.network import official, weight_files
 from tweenlet.network.config import MINI, STMFNET
 from tweenlet.network.cost import OFFICIAL_STRIDE
 from tweenlet.runtime.dtypes import DTYPES
@@ -81,7 +81,7 @@ def _parse_method(text: str, short: str, device: str | torch.device | None) -> t
         raise FileNotFoundError(f"no such file: {name}" + (f", given as {text}" if equals else ""))
     if name in BASELINES:
         return label, BASELINES[name]
-    if name in shelf.names():
+    if name in weight_files.names():
         return label, Network(
             weights.load(name), device, dtype=dtype, description=f"the bundled weights {name}"
         )
@@ -99,7 +99,7 @@ def _parse_method(text: str, short: str, device: str | torch.device | None) -> t
         return label, Network(
             weights.load(name), device, dtype=dtype, description=f"the checkpoint {Path(name).name}"
         )
-    choices = ", ".join([*shelf.names(), *BASELINES])
+    choices = ", ".join([*weight_files.names(), *BASELINES])
     raise ValueError(f"expected a checkpoint or ONNX file or one of {choices}; got {text}")
 
 

@@ -1,4 +1,4 @@
-"""Shelf: where checkpoints lie, and what their files say, without the network that they hold.
+"""Weight files: where checkpoints lie, and what their metadata says, without the network that they hold.
 
 It needs no PyTorch, so that the lite engine finds its weights here, too.
 """
@@ -20,7 +20,7 @@ RENAMED = (
     (r"^intermediate\.trust$", "intermediate.acceleration_weight"),
 )
 """Names of tensors in format 1: pattern -> name."""
-SHELVES = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "weights")
+FOLDERS = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "weights")
 """Where named weights lie: in an installed package, and in a checkout."""
 HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.safetensors)(@[\w./-]+)?")
 """What a repository on the Hugging Face Hub is called, perhaps with a revision."""
@@ -35,14 +35,14 @@ def names() -> list[str]:
         True
 
     """
-    return sorted({file.stem for shelf in SHELVES for file in shelf.glob("*.safetensors")})
+    return sorted({file.stem for folder in FOLDERS for file in folder.glob("*.safetensors")})
 
 
 def find(name_or_path: str | Path) -> Path:
     """The file behind a shipped name, a path or a repository of the Hub; errors as :func:`load` for none."""
     path = Path(name_or_path)
     bare = isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", name_or_path)
-    shipped = [shelf / f"{name_or_path}.safetensors" for shelf in SHELVES] if bare else []
+    shipped = [folder / f"{name_or_path}.safetensors" for folder in FOLDERS] if bare else []
     for file in (*shipped, path):
         if file.is_file():
             return file
