@@ -193,6 +193,30 @@ def test_a_damaged_store_is_named(tmp_path, name, content):
         build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
 
 
+def edited(value):
+    """The JSON value with each value in it, itself included, replaced by ones of other kinds in turn."""
+    yield from (True, None, -1, "x", [], {})
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        yield from ({**value, key: other} for other in edited(inner))
+    for number, inner in enumerate(value) if isinstance(value, list) else ():
+        yield from ([*value[:number], other, *value[number + 1 :]] for other in edited(inner))
+
+
+def test_an_edited_label_is_taken_or_refused_in_words(tmp_path):
+    clip(tmp_path / "data" / "a", pan(1, 10))
+    recipe = Recipe(samples=2, crop=32, synthetic=0)
+    build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
+    file = tmp_path / "store" / "recipe.json"
+    refused = 0
+    for label in edited(json.loads(file.read_text())):
+        file.write_text(json.dumps(label))
+        try:
+            build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
+        except ValueError:
+            refused += 1
+    assert refused > 50
+
+
 def test_a_store_is_made_whole_or_not_at_all(tmp_path):
     clip(tmp_path / "data" / "a", pan(1, 10))
     clip(tmp_path / "data" / "b", pan(2, 10))

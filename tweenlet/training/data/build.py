@@ -213,4 +213,7 @@ def _contents(clips: list[list[Any]]) -> list[tuple[str, int, str]]:
 
 
 def _is_clip_list(values: Any, length: int) -> bool:
-    return isinstance(values, list) and all(isinstance(v, list) and len(v) == length for v in values)
+    """Whether all values are lists of a length that begin with a path."""
+    return isinstance(values, list) and all(
+        isinstance(value, list) and len(value) == length and isinstance(value[0], str) for value in values
+    )
