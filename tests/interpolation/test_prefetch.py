@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.interpolation import video as interpolate
-from tweenlet.interpolation.prefetch import AHEAD, BEHIND, DeviceCopier, HostCopy, WriteQueue, prefetch
+from tweenlet.interpolation.prefetch import AHEAD, BEHIND, DeviceCopier, HostCopy, Item, WriteQueue, prefetch
 from tweenlet.video.frame import Frame
 from tweenlet.video.video_writer import VideoWriter
 
@@ -167,7 +167,7 @@ def unthreaded(items: Iterable[object]) -> Iterator[object]:
     yield iter(items)
 
 
-class Unqueued(WriteQueue):
+class Unqueued(WriteQueue[Item]):
     """No thread, either."""
 
     def put(self, item: object) -> None:
@@ -207,7 +207,7 @@ def test_a_failure_in_any_stage_surfaces_and_leaves_nothing(
     elif stage == "network":
         model.forward = fail
     elif stage == "encode":
-        monkeypatch.setattr(VideoWriter, "_mux_pending", fail)
+        monkeypatch.setattr(VideoWriter, "_mux", fail)
     else:
         progress = fail
     with pytest.raises(OSError, match=f"no {stage}|cannot write"):

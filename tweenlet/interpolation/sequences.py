@@ -72,7 +72,7 @@ def interpolate(
             the outputs of diffusers.
             Values: integers of 8 or 16 bits, or floats of any size in [0, 1].
         fps: frames per second of the source, with ``to``.
-        to: frames per second wanted, ``fps`` or more. Frames whose times it meets are kept.
+        to: frames per second wanted. Frames whose times it meets are kept.
         factor: output frames per source frame instead, 2 or more; 2 if nothing is given.
         channels: "first" or "last"; by default the axis of 1, 3 or 4 is taken, the first of a tensor and the
             last of an array where both are.
