@@ -32,16 +32,17 @@ GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked slow, unless it was asked for; whatever opens a browser is slow."""
+    """Leave out what is slow or long, unless it was asked for; whatever opens a browser is long."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.long)
     if config.option.markexpr:
         return
     named = {Path(arg.split("::")[0]).resolve() for arg in config.args}
-    slow = [item for item in items if "slow" in item.keywords and item.path not in named]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in slow]
+    tiers = {"slow", "long"}
+    later = [item for item in items if tiers & {*item.keywords} and item.path not in named]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in later]
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ def test_a_release_has_one_line_for_each_machine() -> None:
     assert len(added(lines, line("2", 7.0))) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells how much memory was held")
 def test_it_measures_keeps_and_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_history, "NETWORKS", {"default": "black"})

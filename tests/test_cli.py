@@ -233,6 +233,7 @@ def test_names_of_all_kinds(clip: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run("interpolate", "-dash.mp4") == 2
 
 
+@pytest.mark.slow
 def test_y4m_pipes(clip: Path) -> None:
     assert run("interpolate", clip, "clip.y4m") == 0
     script = (
@@ -456,6 +457,7 @@ def test_help_does_not_wait_for_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_models_are_listed_with_what_is_known_of_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -471,6 +473,7 @@ def test_models_are_listed_with_what_is_known_of_them(
     assert run("models", "nothing") == 1
 
 
+@pytest.mark.slow
 def test_convert_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     model = tweenlet.STMFNet(tweenlet.MINI)
@@ -484,6 +487,7 @@ def test_convert_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.count("\n") == 2
 
 
+@pytest.mark.slow
 def test_cost_is_a_table_with_a_sum(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("cost", "mini", "--size", "256x256", "--official") == 0
     *_, last = capsys.readouterr().out.splitlines()

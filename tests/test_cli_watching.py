@@ -145,6 +145,7 @@ def test_bash_completes_verbs_options_choices_and_leaves_paths_to_bash() -> None
     assert b"-o default" in rule.stdout
 
 
+@pytest.mark.slow
 def test_zsh_completes_paths() -> None:
     script = app.generate_completion(shell="zsh")
     verb = script[script.index("        interpolate)") : script.index("        info)")]

@@ -30,6 +30,7 @@ def test_every_page_has_a_place_in_the_navigation(docs) -> None:
     assert sorted(named) == sorted(pages | GENERATED)
 
 
+@pytest.mark.slow
 def test_the_folder_has_the_pages_what_they_link_to_and_what_is_generated(docs, tmp_path: Path) -> None:
     docs.stage(tmp_path)
     assert (tmp_path / "docs/demo.webp").exists()
@@ -38,7 +39,7 @@ def test_the_folder_has_the_pages_what_they_link_to_and_what_is_generated(docs, 
     assert "::: tweenlet.Interpolator" in (tmp_path / "docs/api.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 @pytest.mark.filterwarnings("default")  # mkdocs' own
 def test_the_site_is_built_without_a_warning(docs, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

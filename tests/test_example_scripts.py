@@ -59,7 +59,7 @@ def test_an_example_is_short_and_says_how_it_is_called(path: Path) -> None:
     assert f"]({path.name})" in (EXAMPLES / "README.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_arrays(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     assert "16 frames became 31" in run(sys.executable, EXAMPLES / "interpolate_arrays.py", out)
@@ -67,7 +67,7 @@ def test_arrays(tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(video=0)) == 24
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compression(tmp_path: Path) -> None:
     said = run(sys.executable, EXAMPLES / "compress_network.py", CLIP.parent, tmp_path / "out", "2", "64")
     count = int(said.splitlines()[-1].split()[0].replace(",", ""))
@@ -76,7 +76,7 @@ def test_compression(tmp_path: Path) -> None:
     assert (tmp_path / "out/report.html").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_distillation_from_frames(clips: Path, tmp_path: Path, frames: list[np.ndarray]) -> None:
     folder = tmp_path / "frames" / CLIP.stem
     folder.mkdir(parents=True)
@@ -98,13 +98,13 @@ def test_distillation_from_frames(clips: Path, tmp_path: Path, frames: list[np.n
     assert (tmp_path / "out/model.safetensors").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evaluation(clips: Path) -> None:
     said = run(sys.executable, EXAMPLES / "evaluate_clips.py", clips, "1/20")
     assert all(name in said for name in ("default", "dis", "blend", "PSNR"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 def test_onnx_without_tweenlet(tmp_path: Path, frames: list[np.ndarray]) -> None:
     for package in ("onnxscript", "onnxruntime"):
@@ -122,7 +122,7 @@ def test_onnx_without_tweenlet(tmp_path: Path, frames: list[np.ndarray]) -> None
     assert np.abs(np.asarray(Image.open(out)).astype(float) - expected).max() < 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     cells = json.loads((EXAMPLES / "tour.ipynb").read_text())["cells"]
     assert not any(cell.get("outputs") for cell in cells)

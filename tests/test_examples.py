@@ -62,6 +62,7 @@ def footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Image.fromarray(picture.astype(np.uint8)).save(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*tweenlet.__all__, "tweenlet"])
 def test_the_example_of_a_public_name_runs(name: str, footage: None) -> None:
     text = tweenlet.__doc__ if name == "tweenlet" else text_of(name)

@@ -87,7 +87,7 @@ def clip(tmp_path: Path) -> Path:
     return Path(shutil.copy(ROOT / "tests/assets/learning-area-elf.mp4", tmp_path / "clip.mp4"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_frames_are_made_with_pytorch_and_no_other_extra(with_torch: Path, clip: Path) -> None:
     done = run(with_torch, "interpolate", str(clip), "--json")
     assert done.returncode == 0, done.stderr
@@ -130,7 +130,7 @@ def test_without_anything_to_run_a_network_both_ways_are_named(bare: Path, clip:
     assert "'tweenlet[lite]'" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [

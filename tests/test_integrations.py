@@ -167,7 +167,7 @@ def test_what_vapoursynth_cannot_have_is_refused(vapoursynth, monkeypatch: pytes
         tweenlet.vapoursynth.interpolate(clip())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 def test_an_exported_file_runs_without_tweenlet(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_drawn_is_better_kept_than_without(tmp_path):
     script, clip = TESTS.parent / "scripts/overlays.py", TESTS / "assets/learning-area-rabbit.mp4"
     command = [sys.executable, script, clip, "--subset", "5/30", "--show", tmp_path]

@@ -63,6 +63,7 @@ def every(find: Callable[[str], list[str]]) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", every(lambda text: blocks("python", text=text)))
 def test_python_on_the_pages_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -113,6 +114,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
 
 
+@pytest.mark.slow
 def test_the_tables_of_results_are_those_of_the_reports() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/results.py", "--check"], capture_output=True, text=True, check=False
@@ -120,6 +122,7 @@ def test_the_tables_of_results_are_those_of_the_reports() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_stale_table_is_found(tmp_path: Path) -> None:
     results = [str(path.relative_to(ROOT)) for path in (ROOT / "docs/results").glob("*.json")]
     pages = [*(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")), *results]

@@ -20,7 +20,7 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_damaged_inputs_are_refused_in_words_or_survived() -> None:
     done = run("fuzz.py", "--inputs", "22", "--seconds", "120")
@@ -28,7 +28,7 @@ def test_damaged_inputs_are_refused_in_words_or_survived() -> None:
     assert "faults: none" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["KILL", "HUP"])
 def test_a_command_that_is_ended_at_any_moment_leaves_what_was_there(name: str) -> None:

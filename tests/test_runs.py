@@ -18,7 +18,7 @@ from tweenlet.cli import app
 RUNS = Path(__file__).parents[1] / "runs"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_small_twin_of_the_paper_runs(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -57,7 +57,7 @@ def published(root: Path) -> None:
             paint(root / "benchmarks/ucf101" / str(number) / f"{name}.png", number + time)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_paper_runs_from_end_to_end_in_two_processes(tmp_path):
     published(tmp_path)

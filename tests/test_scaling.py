@@ -23,7 +23,7 @@ def scaling(monkeypatch: pytest.MonkeyPatch):
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_measures_and_draws(scaling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setitem(scaling.SWEEPS, "length", ("frames made", [(64, 64, n, 2) for n in (2, 3)]))
     monkeypatch.setattr(sys, "argv", ["scaling.py", str(tmp_path), "--runs", "1", "--only", "length"])

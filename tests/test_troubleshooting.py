@@ -30,7 +30,7 @@ def test_what_is_drawn_is_what_is_built() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 def test_the_list_of_licences_is_that_of_what_is_installed() -> None:
     for package in ("huggingface_hub", "torch_pruning", "openvino", "onnxscript"):

@@ -59,7 +59,7 @@ def test_what_is_missing_too_much_or_too_large_is_named(
         script.check(wheel(path, names))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 @pytest.mark.parametrize("compiler", ["cc", "no-such-compiler"])
 def test_a_wheel_is_built_with_a_compiler_and_without(

@@ -20,7 +20,7 @@ from torch import nn
 from tweenlet import video
 from tweenlet.network import checkpoint as weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.optional]
+pytestmark = [pytest.mark.long, pytest.mark.optional]
 pytest.importorskip("starlette", reason="the extra app is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra app is not installed")
 GATE = threading.Event()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_peak_grows_with_the_frame() -> None:
     small, large = (peaks(Target("default"), size)["all"] for size in ((64, 64), (640, 480)))
     corrected = 4 * DEFAULT.intermediate.head * 320 * 240  # one of the tensors that must be there
@@ -25,7 +25,7 @@ def test_a_peak_grows_with_the_frame() -> None:
     assert small < large
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_hold_no_more_than_all() -> None:
     found = peaks(Target("mini"), (320, 240))
     parts = {name for name, _ in network_of("mini").named_children()}

@@ -24,7 +24,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tweenlet.bench.run.ceilings", partial(ceilings, rounds=2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_report_has_the_parts_of_the_network_and_their_shares() -> None:
     report = bench([Target("mini"), Target("mini", dtype="bfloat16")], SIZE, runs=3, memory=False)
     assert set(report.ceilings) == {"float32", "bfloat16"}
@@ -72,6 +72,7 @@ def test_on_a_device_parts_are_timed_there_and_a_graph_as_a_whole(model: str) ->
     assert len(race(targets, (256, 128), 2, "cuda").ratios(str(targets[1]))[0]) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_run_is_told_and_the_rest_is_timed() -> None:
     targets = [Target("mini"), Target("mini", "openvino", "bfloat16")]
     report = bench(targets, SIZE, runs=1, memory=False)
@@ -82,6 +83,7 @@ def test_what_cannot_be_run_is_told_and_the_rest_is_timed() -> None:
         bench([Target("giant")], SIZE)
 
 
+@pytest.mark.slow
 def test_subjects_take_turns() -> None:
     done = race([Target("rife"), Target("mini")], SIZE, runs=2)
     assert all(len(found) == 2 and min(found) > 0 for found in done.ratios("mini:eager:float32"))
@@ -110,7 +112,7 @@ def run(*words: str) -> int:
     return int(end.value.code or 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_verbs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def student_of(folder: Path) -> dict[str, torch.Tensor]:
     return weights.load(folder / "student.safetensors").state_dict()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples, tmp_path, teacher):
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     heard: list[str] = []
@@ -96,6 +96,7 @@ def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples,
         compress(teacher, samples, samples, tmp_path / "parts", None, replace(PLAN, density=0.5), COURSE)
 
 
+@pytest.mark.slow
 def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
     def interrupt(what, done, _total):
         if (what, done) == ("distilling", 3):
@@ -113,6 +114,7 @@ def test_a_network_from_scratch_is_one_of_its_seed():
     assert not torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_an_intermediate_flow_network_is_pruned_and_taught_by_its_flows(samples, tmp_path, teacher):
     levels = FlowLevel(4, 24, 3), FlowLevel(2, 16, 2), FlowLevel(1, 16, 2)
     torch.manual_seed(0)
@@ -138,6 +140,7 @@ def test_an_intermediate_flow_network_is_pruned_and_taught_by_its_flows(samples,
         compress(rife, samples, samples, tmp_path / "crop", budget, plan, replace(COURSE, crop=24))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["uniform", "magnitude"])
 def test_other_ways_to_the_same_budget(samples, teacher, method):
     batches = [BatchSampler(samples, 1, 64, 0).batch_at(0)]
@@ -145,7 +148,7 @@ def test_other_ways_to_the_same_budget(samples, teacher, method):
     assert 70_000 < sum(p.numel() for p in found.parameters()) <= 90_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_budgets_and_the_groups_of_a_penalty(samples, tmp_path, teacher):
     plan = Plan(
         prune="group", passes=1, sparsify=replace(SPARSIFY, steps=4), distill=replace(DISTILL, steps=2)
@@ -165,7 +168,7 @@ def test_several_budgets_and_the_groups_of_a_penalty(samples, tmp_path, teacher)
     assert len(list(tmp_path.rglob("scores/*.jsonl"))) == len(scores)  # known already
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_survives_a_kill(stills, tmp_path):
     """`tweenlet compress`, killed without a warning in the middle, then typed again."""
     for name, still in zip("abc", stills, strict=False):

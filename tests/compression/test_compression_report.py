@@ -121,6 +121,7 @@ def report() -> Compressed:
     return compressed()
 
 
+@pytest.mark.slow
 def test_the_paragraph_says_what_became_smaller_and_what_it_cost(report):
     before, after = report.compaction.rows[-1].parameters
     text = report.summary()
@@ -173,6 +174,7 @@ def rows_of(markdown: str) -> list[tuple[str, ...]]:
     return [tuple(cell.strip() for cell in row) for row in plain]
 
 
+@pytest.mark.slow
 def test_the_page_says_what_markdown_says(report):
     page = Page(report.html())
     tables = report.compaction.markdown(), report.quality.markdown(), report.densities.markdown()
@@ -182,6 +184,7 @@ def test_the_page_says_what_markdown_says(report):
     assert "tweenlet compress clips2" in page.said
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(report):
     text = report.html()
     page = Page(text)
@@ -194,6 +197,7 @@ def test_the_page_needs_nothing_else(report):
     assert f'width="{2 * 20}" height="{2 * 12}"' in text
 
 
+@pytest.mark.slow
 def test_hostile_names_are_escaped():
     report = compressed(HOSTILE)
     text = report.html()
@@ -207,12 +211,14 @@ def test_hostile_names_are_escaped():
     assert f"\n    tweenlet compress {HOSTILE}\n" in command
 
 
+@pytest.mark.slow
 def test_charts_are_pictures(report):
     drawn = [density_chart(report.densities, TINY), density_course(log_entries()), loss_curves(log_entries())]
     assert all(colours(png) > 50 for png in drawn)
     assert len(set(drawn)) == 3
 
 
+@pytest.mark.slow
 def test_charts_without_validation_and_of_short_logs():
     with_it, without = loss_curves(log_entries()), loss_curves(log_entries(validated=False))
     assert colours(without) > 50
@@ -254,6 +260,7 @@ def test_what_cannot_be_reported(report):
         Crops("x", {"truth": np.zeros((3, 4, 4))}, {})
 
 
+@pytest.mark.slow
 def test_files_are_written_whole(report, tmp_path):
     folder = tmp_path / "new" / "run"
     write(report, folder)
@@ -266,12 +273,14 @@ def test_files_are_written_whole(report, tmp_path):
     assert (folder / "densities.png").read_bytes() == density_chart(report.densities, TINY)
 
 
+@pytest.mark.slow
 def test_names_that_are_no_unicode_do_not_lose_the_report(tmp_path):
     write(compressed("clip\udcff"), tmp_path)
     assert "clip?" in (tmp_path / "report.md").read_text()
     assert "clip?" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_or_not_at_all(report, tmp_path, monkeypatch):
     write(report, tmp_path)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -75,6 +75,7 @@ def test_a_teacher_is_believed_where_it_beats_blending():
     assert objective(batch.truth, batch)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_teacher_stays_as_it_is_and_the_student_comes_nearer(samples, tmp_path):
     torch.manual_seed(0)
     teacher, student = STMFNet(TINY), STMFNet(TINY)
@@ -94,6 +95,7 @@ def test_a_teacher_stays_as_it_is_and_the_student_comes_nearer(samples, tmp_path
     assert distance(student) < 0.9 * far
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [TINY, FOUR_FRAMES])
 def test_a_teacher_says_what_it_would_by_itself(samples, config):
     torch.manual_seed(0)
@@ -116,6 +118,7 @@ def speak(model: nn.Module) -> None:
             parameter.add_(torch.randn_like(parameter), alpha=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [TINY, FOUR_FRAMES])
 def test_a_teacher_in_bfloat16_errs_as_its_network_does_under_autocast(samples, config):
     """About as much, also in what a step learns: in the loss and its gradient."""

@@ -26,8 +26,9 @@ SMALL_RIFE = replace(RIFE, intermediate=IntermediateFlowConfig(LEVELS, (8, 2), 4
 OPTIONS = TrainOptions(steps=10, learning_rate=1e-3, warmup=1, ema_decay=0.0, freeze_bn_after=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "config", [SMALL_RIFE, pytest.param(TINY, marks=pytest.mark.slow)], ids=["levels", "branches"]
+    "config", [SMALL_RIFE, pytest.param(TINY, marks=pytest.mark.long)], ids=["levels", "branches"]
 )
 def test_what_goes_is_zero_at_the_end_and_cutting_it_changes_nothing(samples, tmp_path, config):
     torch.manual_seed(0)

@@ -91,6 +91,7 @@ def same(one: STMFNet, other: STMFNet) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wide", "narrow"), NARROWED.values(), ids=NARROWED)
 def test_the_output_is_that_of_the_source_without_the_dropped_channels(wide, narrow):
     source = distinct(wide)
@@ -136,6 +137,7 @@ def test_the_heaviest_channels_are_kept_and_the_first_of_equals():
     assert inherit(source, narrow).flow.pyramid[0][-2].bias.tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_blocks_that_are_never_used_have_no_say():
     source = distinct(WIDE)
     heir = inherit(source, NARROW)

@@ -30,6 +30,7 @@ def cache(tmp_path, monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_same_question_gets_the_same_answer(cache):
     widths = widths_of(TINY)
     narrower = with_widths(TINY, {**widths, "kernel_hidden": widths["kernel_hidden"] - 2})
@@ -43,6 +44,7 @@ def test_the_same_question_gets_the_same_answer(cache):
     assert "ms" in str(tables[0].measure(narrower))
 
 
+@pytest.mark.slow
 def test_what_is_measured_over_the_limit_is_made_again_smaller_and_a_tie_is_kept(cache, monkeypatch):
     budget = Budget.parse("ms", "50%@64x64").of(TINY)
     aims: list[float] = []
@@ -63,7 +65,7 @@ def test_what_is_measured_over_the_limit_is_made_again_smaller_and_a_tie_is_kept
     assert len(heard) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 def test_a_command_measures_on_another_device(cache, tmp_path):
     script = tmp_path / "device.py"

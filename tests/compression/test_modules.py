@@ -72,6 +72,7 @@ def test_inputs_that_are_no_frames_are_refused(inputs, message):
         guess_inputs(nn.Linear(7, 7))
 
 
+@pytest.mark.slow
 def test_a_module_is_pruned_taught_saved_loaded_and_exported(samples, tmp_path):
     plan = Plan(passes=1, distill=DistillOptions(steps=2, warmup=1, save_every=1))
     module, budget = networks.IfrnetLike(), Budget.parse("params", "60%")

@@ -82,6 +82,7 @@ def test_saliency_leaves_the_network_as_it_was_and_measures_every_unit(samples):
         saliency(network, [], OBJECTIVE)
 
 
+@pytest.mark.slow
 def test_a_family_of_several_branches_is_searched_too(samples):
     torch.manual_seed(0)
     network = STMFNet(TINY).eval()
@@ -122,6 +123,7 @@ def test_every_set_of_pieces_can_be_built_and_the_coarsest_level_stays():
     assert 8 < len(combinations(STMFNET)) < 40
 
 
+@pytest.mark.slow
 def test_a_budget_is_met_whatever_the_last_digits_of_the_densities_say():
     """MINI is a network of this family and has 1.82 M parameters."""
     with torch.device("meta"):
@@ -135,6 +137,7 @@ def test_a_budget_is_met_whatever_the_last_digits_of_the_densities_say():
         assert 0.8 * budget.limit < budget.spent(found) <= budget.limit
 
 
+@pytest.mark.slow
 def test_what_is_dropped_is_what_costs_least_by_measured_loss():
     with torch.device("meta"):
         sizes = {name: layer.weight.numel() for name, layer in counted_layers(STMFNet(STMFNET))}

@@ -44,6 +44,7 @@ def test_footage_becomes_batches(footage, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
     torch.manual_seed(0)
     teacher = STMFNet(TINY).eval()

@@ -77,6 +77,7 @@ def test_nothing_is_lost_of_what_is_dense(config):
     assert compact(config, uniform(config)) == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [STMFNET, MINI], ids=["stmfnet", "mini"])
 def test_every_width_has_layers_and_puts_out_so_many_channels(config):
     """Widening a width by some channels must widen just the layers that its density is read from."""
@@ -133,6 +134,7 @@ def test_branches_and_scales_that_are_not_used_are_dropped():
     assert found == replace(STMFNET, texture=None, scales=(1.0, 0.5), grid=(64, 96))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["1.8M", "400k"])
 def test_a_budget_of_parameters_is_used_up(text):
     budget = Budget.parse("params", text)
@@ -141,6 +143,7 @@ def test_a_budget_of_parameters_is_used_up(text):
     assert 0.8 * budget.limit < spent <= budget.limit
 
 
+@pytest.mark.slow
 def test_a_budget_of_multiply_adds_is_used_up_and_sees_what_parameters_do_not():
     budget = Budget.parse("macs", "25G@256x256")
     assert (budget.limit, budget.width, budget.height) == (25e9, 256, 256)
@@ -152,6 +155,7 @@ def test_a_budget_of_multiply_adds_is_used_up_and_sees_what_parameters_do_not():
     assert compact(MINI, uniform(MINI, 0.9), Budget.parse("params", "0.6M")).scales == MINI.scales
 
 
+@pytest.mark.slow
 def test_a_tight_budget_drops_the_least_dense_piece_before_the_rest_starves():
     layers = {
         n: Density(round((0.1 if n.startswith("flow") else 0.5) * d.total), d.total)
@@ -222,6 +226,7 @@ def test_the_groups_hold_every_parameter_that_learns_once():
     assert id(model.flow.metric_scale) in [id(p) for p in rest["params"]]
 
 
+@pytest.mark.slow
 def test_the_table_of_a_compaction():
     found = compaction(STMFNET, MINI, uniform(STMFNET, 0.25), (256, 256))
     text = re.sub(" +", " ", found.markdown())

@@ -53,7 +53,7 @@ def test_the_interval_is_that_of_clips_drawn_in_a_plain_loop(
     assert found == statistics.interval(values, by_sequence)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("count", [6, 9, 30])
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(count: int) -> None:
     held = 0
@@ -73,7 +73,7 @@ def test_few_clips_are_cut_into_blocks_as_long_as_samples_resemble_each_other() 
     assert (low, high) == (4, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("correlation", "most"), [(0.0, 0.09), (0.5, 0.2), (0.9, 0.2)])
 def test_of_one_clip_a_difference_is_rarely_called_sure_by_chance(correlation: float, most: float) -> None:
     """Where samples resemble each other strongly the answer is mostly that there are too few."""
@@ -103,6 +103,7 @@ def test_the_p_value_is_that_of_all_signs_by_hand() -> None:
     assert statistics.difference([[d] for d in differences], zero).p == pytest.approx(count / 2**7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip_count", [9, 40])
 def test_equal_methods_are_told_apart_as_rarely_as_p_says(clip_count: int) -> None:
     false = 0

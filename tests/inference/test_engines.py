@@ -78,7 +78,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.optional
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -99,7 +99,7 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
 
 
 @pytest.mark.optional
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_other_code_exported_is_not_run(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     monkeypatch.setattr(engines, "write", lambda model, path, size: path.write_bytes(b"whole"))
@@ -112,7 +112,7 @@ def test_what_other_code_exported_is_not_run(empty_cache: Path, monkeypatch: pyt
 
 
 @pytest.mark.optional
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:no cache on disk")
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_damaged_file_in_the_cache_is_written_again(
@@ -138,7 +138,7 @@ def test_a_damaged_file_in_the_cache_is_written_again(
     assert file.read_bytes() == (b"who" if read_only else b"whole")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compile_gives_the_same_frames(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the last step, which makes machine code of the graph and takes minutes."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
@@ -323,7 +323,7 @@ def test_an_engine_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch
         export.write(network(TINY), Path("x.onnx"), (8, 8))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 def test_openvino_reports_nothing_to_its_makers() -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")

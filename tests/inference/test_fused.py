@@ -40,6 +40,7 @@ CONFIGS = FAMILY | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["mini", "teacher"])
 def test_gives_the_golden_outputs(net, golden_weights, film, official_output):
     interpolator = Interpolator(golden_weights(net), pad_to=128)
@@ -47,6 +48,7 @@ def test_gives_the_golden_outputs(net, golden_weights, film, official_output):
     torch.testing.assert_close(out[None, :, ::4, ::4], official_output[net], **EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_gives_the_same_frames(name, lively):
     model = lively(CONFIGS[name])
@@ -161,7 +163,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_takes_half_of_the_memory():
     fast, plain = (

@@ -100,6 +100,7 @@ class Elsewhere(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [DEFAULT, MINI, STMFNET, TINY], ids=["default", "mini", "stmfnet", "tiny"])
 def test_nothing_goes_to_and_fro_while_a_frame_is_made(config, monkeypatch):
     """A graph cannot hold a copy from the CPU's memory, nor a number sent back (which fails on meta)."""

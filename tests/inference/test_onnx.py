@@ -15,7 +15,7 @@ from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.config import TINY
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.optional]
+pytestmark = [pytest.mark.long, pytest.mark.optional]
 ONE = replace(TINY, features=(32,), kernel_size=1, scales=(1.0,), grid=(4,), texture=None)
 
 

@@ -21,7 +21,7 @@ class Blend(nn.Module):
         return (frames[:, 1] + frames[:, 2]) / 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_writes_a_video_and_a_picture(tmp_path: Path) -> None:
     done = demo(tmp_path, model=Blend())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tweenlet-demo.mp4", "tweenlet-demo.png"]

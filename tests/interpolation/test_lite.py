@@ -60,6 +60,7 @@ def test_frames_are_those_of_pytorch(
     assert np.abs(made - frames[1]).max() > 100 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_tiles_show_what_the_whole_frame_shows(pictures: Pictures) -> None:
     frames = [np.tile(picture, (1, 4, 3)) for picture in pictures[:4]]
     whole = LiteInterpolator().between(frames)

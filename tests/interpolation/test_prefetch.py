@@ -232,7 +232,7 @@ print(done.frames_out, (peak_rss() - early) >> 20)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
     clip = tmp_path / "long.mp4"

@@ -77,7 +77,7 @@ def test_tiles_cover_each_pixel_once_and_meet_outside_their_margins(margin: int,
             assert margin == 0 or before.weight[-margin:].max() == after.weight[:margin].max() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("grain", [4, 80], ids=["textured", "smooth"])
 def test_a_network_of_four_frames_gives_the_same_with_tiles_and_without(grain: int) -> None:
     frames = moving(363, 533, grain)  # more than the four strides that a tile has at the least
@@ -108,6 +108,7 @@ def test_margins_reach_as_far_as_the_flow() -> None:
     assert margins(None, 1024) == (SIGHT, SIGHT)
 
 
+@pytest.mark.slow
 def test_overlays_do_not_differ_between_tiles() -> None:
     """Some squares move and others do not, so that the surroundings of a pixel count."""
     model = slim()
@@ -148,6 +149,7 @@ def excess(made: Tensor, whole: Tensor) -> Tensor:
     return (made.diff(dim=2) - whole.diff(dim=2)).abs().mean((0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grain", [4, 80], ids=["textured", "smooth"])
 def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = moving(256, 408, grain)
@@ -170,6 +172,7 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
     assert steeper.max() < 1 / 255 / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [True, False])
 def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
     fast: bool, monkeypatch: pytest.MonkeyPatch
@@ -200,6 +203,7 @@ def test_a_piece_is_enlarged_as_it_lies_in_the_whole(factor: int) -> None:
     torch.testing.assert_close(inside, full[:, :, 17 * factor : 39 * factor], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_tiles_of_two_threads_do_not_meet() -> None:
     """What one thread's tiles agree on is no business of another's."""
     network = Interpolator(gated(), tile=256)
@@ -262,13 +266,14 @@ print(peak_rss())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
 def test_a_4k_frame_takes_less_than_4_gigabytes() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 4e9
 
 
+@pytest.mark.slow
 def test_the_command_line_cuts_frames_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sides = []
     choose = interpolator.choose_tiling

@@ -38,6 +38,7 @@ def tiny():
     return STMFNet(TINY).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "config"), [("mini", MINI), ("teacher", STMFNET)])
 def test_official_names_map_one_to_one_both_ways(net, config):
     with torch.device("meta"):
@@ -47,6 +48,7 @@ def test_official_names_map_one_to_one_both_ways(net, config):
     assert published == {key: (shape, f"torch.{dtype}") for key, shape, dtype in manifest(net)}
 
 
+@pytest.mark.slow
 def test_weights_stored_in_half_precision_are_loaded_as_float32(tmp_path):
     torch.manual_seed(0)
     model = STMFNet(TINY)
@@ -66,6 +68,7 @@ def test_a_name_of_no_part_is_refused():
         official.official_name("head.weight")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_convert_a_published_checkpoint(prefix, tmp_path):
     state = official_state("mini")
@@ -92,6 +95,7 @@ def test_convert_finds_the_config_from_the_shapes():
     assert official.from_official(official.to_official(STMFNet(config))).config == config
 
 
+@pytest.mark.slow
 def test_convert_names_the_first_keys_that_differ(tmp_path):
     def refused(change, match):
         state = official_state("mini")

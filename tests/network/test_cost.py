@@ -21,6 +21,7 @@ from tweenlet.ops.splat import splat_sum
 count = cache(cost)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "size", "official", "ours"),
     [
@@ -63,11 +64,13 @@ def test_parts_of_mini():
     assert (counted.unused.parameters, counted.unused.multiply_adds) == (23_176, 6_039_797_760)
 
 
+@pytest.mark.slow
 def test_the_default():
     counted = count(DEFAULT, 480, 854)
     assert (counted.parameters, counted.multiply_adds) == (4_804_237, 8_472_292_864)
 
 
+@pytest.mark.slow
 def test_parts_of_a_network_that_takes_a_time():
     counted = count(RIFE, 480, 854)
     assert (counted.height, counted.width, counted.parameters) == (512, 896, 5_664_776)
@@ -78,6 +81,7 @@ def test_parts_of_a_network_that_takes_a_time():
     assert counted.parts["level 1/1"].multiply_adds == pixels * (down + blocks + up)
 
 
+@pytest.mark.slow
 def test_a_pair_of_a_stream_is_looked_at_once():
     branch = replace(RIFE.intermediate, levels=RIFE.intermediate.levels[:4], four_frames=True)
     counted = count(replace(RIFE, intermediate=branch), 64, 64)
@@ -86,6 +90,7 @@ def test_a_pair_of_a_stream_is_looked_at_once():
     assert counted.parts["the rest"].parameters == 1
 
 
+@pytest.mark.slow
 def test_a_frame_is_padded_to_the_least_that_the_network_needs():
     counted = count(MINI, 480, 854)
     assert (counted.height, counted.width, counted.multiply_adds) == (480, 864, 274_676_330_560)
@@ -98,6 +103,7 @@ def numbers(*tensors):
     return sum(x.numel() for x in tensors if isinstance(x, torch.Tensor))
 
 
+@pytest.mark.slow
 def test_numbers_moved_are_those_that_the_layers_are_given_and_make():
     """Counted again on real tensors."""
     model, seen = STMFNet(TINY).eval(), Counter()

@@ -20,6 +20,7 @@ KINDS = {"weight": "weight", "alpha": "rows", "beta": "columns"}
 SCALES = {"": (1.0, "full"), "_ds": (0.5, "coarse"), "_us": (2.0, "fine")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(128, 160), (200, 264)], ids=str)
 @pytest.mark.parametrize("net", ["mini", "teacher"])
 def test_outputs_and_all_intermediates(
@@ -114,7 +115,7 @@ def compare_layers(layers, trace, names):
             assert found == pytest.approx(statistics, abs=5e-5, rel=1e-4), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("net", ["mini", "teacher"])
 def test_training_step(net, golden_weights, film, training_step, official_output):
     golden, model = training_step(net), golden_weights(net).train()

@@ -65,6 +65,7 @@ def hub(request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return hub
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_loaded_by_its_name(hub: Any, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     tweenlet.save("tiny.safetensors", STMFNet(TINY), {"license": "mit", "teacher": "a | larger one"})

@@ -14,14 +14,14 @@ from tweenlet.network.config import RIFE, TINY
 from tweenlet.network.stmfnet import STMFNet
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("net", ["mini", "teacher"])
 def test_gives_the_golden_outputs(net, golden_weights, film, official_output):
     out = Reference(golden_weights(net))(film(range(4), 128, 160)[0])
     torch.testing.assert_close(out[None, :, ::4, ::4], official_output[net], atol=5e-5, rtol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAMILY)
 def test_ours_computes_the_same(name, lively):
     model = lively(FAMILY[name])

@@ -125,6 +125,7 @@ def test_taps_that_look_nowhere_are_seen_in_their_pixels_alone():
     assert grads[0].isnan().sum() == len(wrong)
 
 
+@pytest.mark.slow
 def test_gradient_is_true_for_taps_alone():
     frame, weight, rows, columns = example(3, spread=1.7, height=2, width=3, batch=2, channels=2)
     rows, columns = (

@@ -28,7 +28,7 @@ from tweenlet.ops.resample import EIGHT_TAPS, upsample_8tap
 from tweenlet.ops.splat import splat, splat_sum
 from tweenlet.ops.warp import backwarp
 
-pytestmark = [pytest.mark.slow, pytest.mark.optional, pytest.mark.gpu]
+pytestmark = [pytest.mark.long, pytest.mark.optional, pytest.mark.gpu]
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
 

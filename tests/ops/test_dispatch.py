@@ -137,6 +137,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_backend_does_as_the_reference(name: str, backend: Backend) -> None:
     if name not in kernels(backend):

@@ -82,6 +82,7 @@ def test_correlation_meets_the_official_kernel(expected, gradients, device):
     torch.testing.assert_close(grads[1], golden["grad_second"], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_correlation_gradient():
     torch.manual_seed(0)
     maps = [torch.rand(2, 3, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]

@@ -54,7 +54,7 @@ def weights_of(out: Path) -> dict[str, torch.Tensor]:
     return torch.load(out / "state.pt", weights_only=True)["model"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_are_as_one(samples, tmp_path):
     store = Path(samples.frames.filename).parent
     for out, processes in (("one", 1), ("two", 2)):

@@ -77,6 +77,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_killed_run_goes_on_to_the_bit(few, tmp_path, precision):
     options = replace(OPTIONS, precision=precision)
@@ -173,6 +174,7 @@ def test_norms_settle_to_the_mean_of_their_statistics(samples, tmp_path):
         torch.testing.assert_close(model(frames), done.model(frames))
 
 
+@pytest.mark.slow
 def test_what_is_exported_is_what_was_validated(few, tmp_path):
     result = train(tiny(), batches(few), few, OPTIONS, tmp_path)
     loaded = weights.load(tmp_path / "model.safetensors")
@@ -181,6 +183,7 @@ def test_what_is_exported_is_what_was_validated(few, tmp_path):
     assert result.blend_psnr == pytest.approx(lines(tmp_path)[-1]["blend_psnr"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_before_leaving(samples, tmp_path, number):
     def interrupt(info):
@@ -197,6 +200,7 @@ def test_a_signal_saves_before_leaving(samples, tmp_path, number):
     assert state_of(tmp_path)["step"] == 3
 
 
+@pytest.mark.slow
 def test_minutes_count_over_sessions(samples, tmp_path):
     options = replace(OPTIONS, minutes=1e-9)
     first = train(tiny(), batches(samples), None, options, tmp_path)
@@ -237,6 +241,7 @@ def test_a_state_is_kept_whole(samples, tmp_path, monkeypatch):
         assert state_of(tmp_path)["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
@@ -256,6 +261,7 @@ def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
     assert (tmp_path / "state.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_runs_cannot_train_in_one_folder(samples, tmp_path):
     told = []
 
@@ -291,6 +297,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_state_is_named_and_kept(samples, tmp_path, how):
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=1), tmp_path)
@@ -338,6 +345,7 @@ def test_a_loss_that_explodes_stops_the_run(samples, tmp_path):
         train(Fragile(110, 1000.0), batches(samples), None, options, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_network(samples, tmp_path):
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=1), tmp_path)
     with pytest.raises(ValueError, match="another network"):

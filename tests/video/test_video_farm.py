@@ -84,6 +84,7 @@ UNEVEN = [Fraction(k, 25) + Fraction(k // 30) + Fraction(k % 3, 100) for k in ra
 """Times of frames at no steady rate, with two holds of a second."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
@@ -115,6 +116,7 @@ def test_the_file_is_that_of_a_single_machine(make_clip, in_process, name: str, 
     assert {path.name for path in clip.parent.iterdir()} == {clip.name, whole.name, name}
 
 
+@pytest.mark.slow
 def test_workers_read_from_a_key_frame_on(make_clip, in_process, monkeypatch: pytest.MonkeyPatch) -> None:
     jumps = []
     seek = Clip.seek
@@ -129,6 +131,7 @@ def test_workers_read_from_a_key_frame_on(make_clip, in_process, monkeypatch: py
     assert sum(jumps) == 4  # of ten segments, those that begin more than two seconds after the first
 
 
+@pytest.mark.slow
 def test_where_a_key_frame_misleads_the_file_is_read_from_its_start(
     make_clip, in_process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,7 @@ def test_where_a_key_frame_misleads_the_file_is_read_from_its_start(
     assert target.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_farm_and_a_single_machine_go_on_where_the_other_was_killed(make_clip, in_process) -> None:
     clip = make_clip(count=100)
     whole, target = clip.with_name("whole.mp4"), clip.with_name("out.mp4")
@@ -242,7 +246,7 @@ def workers(session: str) -> list[int]:
     return pids
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.optional
 @pytest.mark.skipif(sys.platform != "linux", reason="the test looks for workers in /proc")
 @pytest.mark.filterwarnings("default")

@@ -19,7 +19,7 @@ print(index + 1, (peak_rss() - early) >> 20)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_constant_memory(make_clip, tmp_path):
     source = make_clip(size=(256, 144), count=400, sound="aac", options={"preset": "ultrafast"})
     program = PROGRAM.format(source=str(source), target=str(tmp_path / "out.mp4"))

@@ -128,6 +128,7 @@ def test_without_leave_nothing_is_kept(make_clip) -> None:
     assert list(clip.parent.iterdir()) == [clip]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_what_the_next_goes_on_with(make_clip) -> None:
     clip = make_clip(count=20)
     whole, target = clip.with_name("whole.mp4"), clip.with_name("out.mp4")

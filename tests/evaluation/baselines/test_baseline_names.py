@@ -88,6 +88,7 @@ def test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         methods([], baselines=["rife"])
 
 
+@pytest.mark.slow
 def test_a_published_checkpoint_is_run_as_its_authors_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ def test_what_is_large_lies_in_the_region_and_what_is_small_does_not(monkeypatch
     assert taken == [SMALLEST]
 
 
+@pytest.mark.slow
 @kept
 def test_a_frame_leaves_nothing_behind():
     fast = FusedSTMFNet(STMFNet(MINI).eval())
@@ -143,6 +144,7 @@ def test_a_frame_leaves_nothing_behind():
     assert room() == before
 
 
+@pytest.mark.slow
 def test_without_kept_memory_there_is_no_region():
     script = "from tweenlet.ops.cpu import arena; print(arena._process_arena())"
     ran = subprocess.run(

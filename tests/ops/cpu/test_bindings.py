@@ -145,6 +145,7 @@ def test_every_exported_symbol_has_the_prefix() -> None:
     assert symbols == {f"tweenlet_{name}" for name in (*PROTOTYPES, "sizes")}
 
 
+@pytest.mark.slow
 def test_no_other_file_imports_ctypes() -> None:
     """But for `runtime.malloc`, which asks the C library for what concerns the process."""
     users = set()

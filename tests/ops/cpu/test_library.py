@@ -44,6 +44,7 @@ def script(path: Path, *lines: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @compiled
 def test_it_is_compiled_once(tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
@@ -55,12 +56,14 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
     assert list((tmp_path / "tweenlet").iterdir()) == [made]
 
 
+@pytest.mark.slow
 def test_it_can_be_done_without(tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     assert told(TWEENLET_NATIVE="0", **cache) == "no native code False"
     assert told(CC="no-such-compiler", **cache) == "no native code False"
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_is_told_of(tmp_path: Path) -> None:
     broken = script(
         tmp_path / "broken", "[ $1 = --version ] || echo 'x.c:1: error: no such thing' >&2", "false"
@@ -70,6 +73,7 @@ def test_a_compiler_that_fails_is_told_of(tmp_path: Path) -> None:
     assert "no native code, so PyTorch does its work, slower" in made.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lines",
     [
@@ -109,6 +113,7 @@ def ends_within(seconds: float, pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_code_that_others_could_have_written_is_not_run(what: str, tmp_path: Path) -> None:
@@ -123,6 +128,7 @@ def test_code_that_others_could_have_written_is_not_run(what: str, tmp_path: Pat
     assert made.stat().st_ino != written
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_the_cache_of_another_user_is_left_alone(tmp_path: Path) -> None:
@@ -134,6 +140,7 @@ def test_the_cache_of_another_user_is_left_alone(tmp_path: Path) -> None:
     assert list((tmp_path / "tweenlet").iterdir()) == []
 
 
+@pytest.mark.slow
 @compiled
 def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -> None:
     script = f"from pathlib import Path; Path.expanduser = lambda self: 1 / 0\n{LOADED}"
@@ -182,7 +189,7 @@ def loaded_from(folder: Path, **environment: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @compiled
 def test_a_library_that_was_built_ahead_is_loaded(built: Path, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
@@ -193,7 +200,7 @@ def test_a_library_that_was_built_ahead_is_loaded(built: Path, tmp_path: Path) -
     assert loaded_from(built, **cache, **best, TWEENLET_NATIVE="0") == "None"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @compiled
 def test_a_built_library_of_another_system_is_passed_over(built: Path, tmp_path: Path) -> None:
     (file,) = built.glob("*.so")
@@ -217,13 +224,13 @@ def test_the_best_set_of_instructions_comes_first(monkeypatch: pytest.MonkeyPatc
     assert sets("riscv64", "DEFAULT") == ()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @compiled
 def test_a_compiler_with_flags(tmp_path: Path) -> None:
     assert told(CC="cc -DNOTHING", XDG_CACHE_HOME=str(tmp_path)) == "native code True"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @compiled
 @pytest.mark.parametrize("refused", ["=native", "-z,defs"])
 def test_a_compiler_that_refuses_flags(refused: str, tmp_path: Path) -> None:
@@ -231,7 +238,7 @@ def test_a_compiler_that_refuses_flags(refused: str, tmp_path: Path) -> None:
     assert told(CC=picky, XDG_CACHE_HOME=str(tmp_path)) == "native code True"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @compiled
 @pytest.mark.parametrize("kept", [0, 50_000])
 def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
@@ -244,6 +251,7 @@ def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
     assert made.read_bytes() == whole
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.filterwarnings("ignore:no cache on disk")
 def test_a_damaged_library_that_can_only_be_read_is_passed_over(
@@ -258,7 +266,7 @@ def test_a_damaged_library_that_can_only_be_read_is_passed_over(
     assert damaged.read_bytes() == b"damaged"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @compiled
 @pytest.mark.parametrize("source", native.SOURCES, ids=lambda path: path.name)
 @pytest.mark.parametrize("kind", ["native", "x86-64-v3", "x86-64"])
