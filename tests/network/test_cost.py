@@ -127,7 +127,7 @@ def test_numbers_moved_are_those_that_the_layers_are_given_and_make():
 
 
 def test_numbers_moved_by_the_multi_flow_grow_by_what_adacof_is_given(monkeypatch):
-    seen = Counter()
+    counted, seen = count(TINY, 32, 48), Counter()
 
     def watched(frame, *taps):
         seen["numbers"] += numbers(frame, *taps, out := adacof(frame, *taps))
@@ -138,7 +138,7 @@ def test_numbers_moved_by_the_multi_flow_grow_by_what_adacof_is_given(monkeypatc
     with plain, torch.no_grad(), FlopCounterMode(display=False, custom_mapping=MOVED) as counter:
         STMFNet(TINY).eval()(torch.rand(1, 4, 3, 32, 48))
     layers = counter.get_flop_counts()["STMFNet.multi_flow"][torch.ops.aten.convolution]
-    assert count(TINY, 32, 48).parts["multi_flow"].moved == seen["numbers"] + layers
+    assert counted.parts["multi_flow"].moved == seen["numbers"] + layers
 
 
 def test_a_splat_reads_its_values_and_writes_its_sums_once():
