@@ -85,7 +85,7 @@ def _list_pruning(values: dict[str, Any]) -> str:
     for names, rows in groups.items():
         psnr = [row["psnr"] for row in rows]
         seeds = f" ({', '.join(f'{value:.2f}' for value in psnr)})" if len(rows) > 1 else ""
-        cells = [*names, f"{rows[0]['parameters']:,}"]
+        cells = [*names, f"{mean(row['parameters'] for row in rows):,.0f}"]
         cells += [f"{mean(row['multiply_adds'] for row in rows) / 1e9:.2f}"]
         cells += [f"{mean(row['pruned']['psnr'] for row in rows):.2f}", f"{mean(psnr):.2f}{seeds}"]
         cells += [
