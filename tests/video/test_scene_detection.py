@@ -233,6 +233,21 @@ def test_thumbnails_and_fingerprints_of_any_size_can_be_compared() -> None:
             np.testing.assert_allclose(look(picture.numpy()), look(picture), atol=1e-6)
 
 
+def test_movement_that_begins_or_that_two_frames_alone_show_is_no_cut() -> None:
+    """Steps by parts of a pixel of a thumbnail, which is four of these, are explained by no whole one."""
+    scene = texture(20)
+    first, second = (scene_detection.thumbnail(window(scene, left)) for left in (60, 60.5))
+    slow = scene_detection.change(first, second)
+    for step in np.arange(0.5, 16, 0.5):
+        moved = scene_detection.change(second, scene_detection.thumbnail(window(scene, 60.5 + step)))
+        assert not scene_detection.is_cut(moved, None, None), step
+        assert not scene_detection.is_cut(moved, slow, None), step
+    for other in (texture(21), scene[:, ::-1], scene[:, :, ::-1]):
+        cut = scene_detection.change(second, scene_detection.thumbnail(window(other.copy(), 60)))
+        assert scene_detection.is_cut(cut, None, None)
+        assert scene_detection.is_cut(cut, slow, None)
+
+
 def test_slow_movement_is_no_repeat_for_long() -> None:
     """Steps too small to tell add up: a slow pan is followed, a fade too."""
     pictures = pan(texture(1), moves(40, 0.05))

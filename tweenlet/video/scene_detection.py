@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ EVERYWHERE = 12
 FAR_LARGER = 0.2
 """The share of those that it may be then."""
 
+Picture = NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class Change:
@@ -67,14 +70,44 @@ class Change:
     @cached_property
     def unexplained(self) -> float:
         """Mean absolute difference after each block has been moved to where it matches best."""
-        (_, height, width), (rows, columns) = self.after.shape, BLOCK
-        around = np.pad(self.before, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
-        best = np.full((height // rows, width // columns), np.inf, np.float32)
+        height, width = self.after.shape[1:]
+        padded = np.pad(self.before, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
+        around = np.stack([padded, *np.gradient(padded, axis=(1, 2))])
+        least = np.full((height // BLOCK[0], width // BLOCK[1]), np.inf, np.float32)
+        matched = np.empty((3, *self.after.shape), np.float32)
         for down, across in product(range(2 * REACH + 1), repeat=2):
-            moved = around[:, down : down + height, across : across + width]
-            apart = np.abs(moved - self.after).sum(0).reshape(height // rows, rows, width // columns, columns)
-            np.minimum(best, apart.sum((1, 3)), out=best)
-        return float(best.sum()) / self.after.size
+            moved = around[..., down : down + height, across : across + width]
+            error = _block_sums(np.abs(self.after - moved[0]))
+            better = error < least
+            least[better] = error[better]
+            places = _on_pixels(better)
+            matched[..., places] = moved[..., places]
+        finer = _block_sums(np.abs(_without_shift(self.after - matched[0], *matched[1:])))
+        return float(np.minimum(least, finer).sum()) / self.after.size
+
+
+def _without_shift(error: Picture, down: Picture, across: Picture) -> Picture:
+    """The rest of an error once each block has moved by a fraction of a pixel: one step of Lucas and Kanade.
+
+    The error is that of the later picture less the earlier one, whose gradients are `down` and `across`.
+    """
+    a, b, c = _block_sums(down**2), _block_sums(down * across), _block_sums(across**2)
+    p, q = _block_sums(error * down), _block_sums(error * across)
+    scale = a * c - b * b + 1e-8
+    rows, columns = (c * p - b * q) / scale, (a * q - b * p) / scale
+    return error - _on_pixels(rows.clip(-1, 1)) * down - _on_pixels(columns.clip(-1, 1)) * across
+
+
+def _block_sums(values: Picture) -> NDArray[np.float32]:
+    """The sum of (C, H, W) over each block and all channels."""
+    (_, height, width), (rows, columns) = values.shape, BLOCK
+    blocks = values.sum(0).reshape(height // rows, rows, width // columns, columns)
+    return np.asarray(blocks.sum((1, 3)), np.float32)
+
+
+def _on_pixels(blocks: NDArray[Any]) -> NDArray[Any]:
+    """A value of each block at each of its pixels."""
+    return blocks.repeat(BLOCK[0], 0).repeat(BLOCK[1], 1)
 
 
 def thumbnail(picture: Array) -> NDArray[np.float32]:
@@ -93,16 +126,17 @@ def is_cut(step: Change, before: Change | None, after: Change | None) -> bool:
     end).
     """
     around = [s for s in (before, after) if s is not None]
-    alone = step.difference > 0.02 and step.difference > 1.5 * max((s.difference for s in around), default=0)
     unlike = step.correlation < 0.5 and step.difference > 0.08
+    if not around:
+        return unlike and step.unexplained > 0.05  # nothing says how fast things move
+    alone = step.difference > max(0.02, 1.5 * max(s.difference for s in around))
     if not (alone or unlike):
         return False
     if unlike and step.correlation < 0.2 and step.unexplained > 0.05:
         return True  # nothing in common, as where scenes last one frame each
-    if step.unexplained < 0.3 * step.difference:
-        return False  # most of it is movement
-    others = max((s.unexplained for s in around), default=0.0)
-    return alone and step.unexplained > 0.01 and step.unexplained > 3 * others
+    if step.unexplained < (0.5 if step.correlation > 0.9 else 0.22) * step.difference:
+        return False  # most of it is movement; that of part of a pixel is explained less well
+    return alone and step.unexplained > max(0.01, 3 * max(s.unexplained for s in around))
 
 
 def fingerprint(picture: Array) -> NDArray[np.float32]:
