@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     __version__: str
     from tweenlet.compression.api import compress, distill, sparsify, train
     from tweenlet.compression.budget import Budget
-    from tweenlet.compression.modules import load_pruned
+    from tweenlet.compression.modules.weights import load_pruned
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.interpolation.sequences import interpolate
     from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
@@ -65,7 +65,7 @@ __all__ = [
 _HOMES = {
     "compression.api": ("compress", "distill", "sparsify", "train"),
     "compression.budget": ("Budget",),
-    "compression.modules": ("load_pruned",),
+    "compression.modules.weights": ("load_pruned",),
     "training.options": (
         *("DataOptions", "DistillOptions", "Plan", "Recipe", "SparsifyOptions", "TrainOptions"),
     ),

@@ -48,13 +48,13 @@ def follow(recipe: str, options: Any) -> Any:
 
 @contextmanager
 def set_up(
-    what: str, data_options: DataOptions, data: Sequence[Path], out: Path
+    task: str, data_options: DataOptions, data: Sequence[Path], out: Path
 ) -> Iterator[tuple[Dataset, CropDataset | None, Any]]:
     """Join the processes of a run; yields training samples, held-out samples and a progress bar."""
     from tweenlet.training import distributed
     from tweenlet.training.data.build import open_datasets
 
-    with distributed.init_distributed(), bar(what, "steps", shown=not distributed.rank()) as progress:
+    with distributed.init_distributed(), bar(task, "steps", shown=not distributed.rank()) as progress:
         yield *open_datasets(data_options, data, out, say, preparing(progress)), progress
 
 
@@ -62,9 +62,9 @@ def preparing(progress: Any) -> Any:
     """A callback that shows preparations on the bar or, without a terminal, in a line now and then."""
     speak = _speaker()
 
-    def update(what: str, done: int, total: int) -> None:
-        progress(done, total, what)
-        speak(f"{what}: {done} of {total}")
+    def update(task: str, done: int, total: int) -> None:
+        progress(done, total, task)
+        speak(f"{task}: {done} of {total}")
 
     return update
 
@@ -97,13 +97,12 @@ def _speaker() -> Callable[[str], None]:
     return speak
 
 
-def print_result(done: Result, out: Path) -> None:
-    """Print the result of a training. Raises KeyboardInterrupt if interrupted, so that scripts stop."""
+def print_result(result: Result, out: Path) -> None:
+    """Print the result of a training; KeyboardInterrupt if it was interrupted."""
     from tweenlet.training import distributed
 
-    scored = "" if done.psnr is None else f", {done.psnr:.2f} dB (blending: {done.blend_psnr:.2f} dB)"
+    scored = "" if result.psnr is None else f", {result.psnr:.2f} dB (blending: {result.blend_psnr:.2f} dB)"
     if not distributed.rank():
-        end = f"{done.stopped} at step {done.step} after {done.seconds:.0f} s{scored}"
+        end = f"{result.stopped} at step {result.step} after {result.seconds:.0f} s{scored}"
         print(f"{out / 'model.safetensors'}: {end}")
-    if done.stopped == "interrupted":
-        raise KeyboardInterrupt
+    result.check_finished()

@@ -19,22 +19,21 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import Densities, densities
 from tweenlet.compression.distill import FlowLoss, IntermediateLoss, distill, network_teacher
 from tweenlet.compression.groups import load_masks, masks_of, save_masks, shrinking_optimiser
+from tweenlet.compression.held_out import HeldOut, pick_crops
 from tweenlet.compression.inherit import four_frames, inherit
 from tweenlet.compression.prune import prune, search_rounds
-from tweenlet.compression.report import Compressed, Crops, write, write_tradeoff
+from tweenlet.compression.report import Compressed, write, write_tradeoff
 from tweenlet.compression.search import describe
 from tweenlet.compression.sparsify import sparsify
 from tweenlet.compression.teachers import TeacherSet
@@ -42,9 +41,8 @@ from tweenlet.compression.widths import compaction
 from tweenlet.evaluation.baselines.classical import blend
 from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.baselines.network import Network
-from tweenlet.evaluation.metrics import psnr
 from tweenlet.evaluation.run import evaluate
-from tweenlet.evaluation.samples import Benchmark, Sample, everything
+from tweenlet.evaluation.samples import Benchmark
 from tweenlet.inference.machine import describe_machine
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import ModelConfig
@@ -53,7 +51,7 @@ from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.cache import source_hash
 from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed
-from tweenlet.training.data.batches import Batch, BatchSampler, sequential
+from tweenlet.training.data.batches import Batch, BatchSampler
 from tweenlet.training.data.build import make_sampler
 from tweenlet.training.data.dataset import CropDataset, Dataset, Progress
 from tweenlet.training.identity import check_identity, identity_of_options
@@ -68,8 +66,6 @@ OUTPUTS = (
     *("sparsify", "groups.safetensors", "start.safetensors", "distill", "student.safetensors"),
     *("report.md", "report.json", "report.html", "densities.png"),
 )
-SHOWN = 6
-"""Samples that the report shows as pictures."""
 
 
 def compress(
@@ -89,33 +85,13 @@ def compress(
     anyway: bool = False,
     stage_one: Path | None = None,
 ) -> Compressed | None:
-    """Prune, distil and evaluate into ``folder``; goes on where an interrupted call left off.
+    """Prune, distil and evaluate into ``folder``; the same call again resumes a run that was stopped.
 
-    Args:
-        teacher: the trained network.
-        samples: to train on.
-        validation: held-out samples.
-        folder: where everything is written.
-        budget: the most that the student may cost; None only where densities say how much is left.
-        plan: how the network is compressed.
-        data_options: how samples come in batches.
-        teachers: whom the student learns from in place of ``teacher``.
-        benchmark: what teacher and student are scored on; default: the held-out samples.
-        command: what was typed, for the report.
-        notify: hears what comes of each stage.
-        progress: called with what is being done, how much of it is done, and how much there is.
-        anyway: go on in ``folder`` although it holds a compression that differs.
-        stage_one: folder of a sparse network that several budgets share; default: ``folder/sparsify``.
-
-    Returns:
-        What was compressed; None in all but the first of processes that train together.
-
-    Raises:
-        KeyboardInterrupt: a stage was interrupted, and saved.
-        ValueError: ``folder`` holds another compression, whose first difference is named.
-        FileExistsError: it holds files of these names and no plan.
-        BlockingIOError: another run writes into it.
-
+    The student learns from ``teachers`` if given, else from ``teacher``; both are scored on ``benchmark``, by
+    default on the held-out samples ``validation``. ``stage_one`` is the folder of a sparse network that
+    several budgets share, by default ``folder/sparsify``. Other arguments, results and errors are those of
+    :func:`tweenlet.compress`; also FileExistsError where ``folder`` holds files of these names but no plan,
+    and BlockingIOError where another run writes into it.
     """
     foreign = () if (folder / "plan.json").exists() else OUTPUTS  # whose plan it is shows when it is read
     plan, data_options = plan or Plan(), data_options or DataOptions()
@@ -348,7 +324,7 @@ class _Compression:
         dropped = lines.read_text().splitlines() if lines.exists() else []
         dropped.append(f"in all: {describe(teacher.config, student.config)}")
         logs = read_log(self.stage_one), read_log(self.folder / "distill")
-        crops = _crops(methods, held_out)
+        crops = pick_crops(methods, held_out)
         report = Compressed(table, shares, quality, *logs, crops, self.command, settings, dropped)
         write(report, self.folder)
         return report
@@ -361,17 +337,16 @@ class _Compression:
         folder.mkdir(exist_ok=True)
         return folder / f"{hashlib.sha256(subject.encode()).hexdigest()[:16]}.jsonl"
 
-    def _ticks(self, what: str) -> Callable[[StepInfo], None] | None:
+    def _ticks(self, stage: str) -> Callable[[StepInfo], None] | None:
         progress = self.progress
-        return None if progress is None else lambda info: progress(what, info.step, info.steps)
+        return None if progress is None else lambda info: progress(stage, info.step, info.steps)
 
-    def _finished(self, result: Result, what: str) -> STMFNet:
-        """The network that a stage gives; KeyboardInterrupt where it was told to stop before its end."""
-        if result.stopped == "interrupted":
-            raise KeyboardInterrupt
+    def _finished(self, result: Result, stage: str) -> STMFNet:
+        """The network that a stage gives; KeyboardInterrupt if it was interrupted."""
+        result.check_finished()
         assert isinstance(result.model, STMFNet)
         scored = "" if result.psnr is None else f": {result.psnr:.2f} dB on held-out samples"
-        self.say(what + scored)
+        self.say(stage + scored)
         return result.model
 
 
@@ -379,40 +354,6 @@ def fresh(config: ModelConfig, seed: int = 0) -> STMFNet:
     """A network of a config from scratch, its weights drawn by a seed."""
     torch.manual_seed(seed)
     return STMFNet(config)
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The held-out samples of a store, as a sequence to evaluate on."""
-
-    store: CropDataset
-    numbers: range
-    """Which of them."""
-    multiple: int = 1
-    """Pixels: what sides are cropped to multiples of, as :func:`~tweenlet.training.loop.validate` does."""
-    name: str = "held-out crops"
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.numbers)
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """None: they lie in a store."""
-        return ()
-
-    def part(self, number: int, of: int) -> HeldOut:
-        """Every ``of``-th from the ``number``-th on, counted from 1."""
-        return replace(self, numbers=self.numbers[number - 1 :: of])
-
-    def samples(self, wanted: Callable[[str], bool] = everything) -> Iterator[Sample]:
-        """The samples as evaluation takes them."""
-        for number, batch in enumerate(sequential(self.store, 1, self.multiple)):
-            name = f"{number}: {Path(batch.sources[0]).name}"  # where it lies is nobody's business
-            if number in self.numbers and wanted(name):
-                clip = Path(batch.sources[0].rpartition("#")[0]).name
-                yield Sample(name, clip, batch.frames[0], batch.truth[0])
 
 
 def _compute(folders: Sequence[Path]) -> str:
@@ -425,20 +366,3 @@ def _compute(folders: Sequence[Path]) -> str:
 
 def _dotted(stage: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{stage}.{name}": value for name, value in options.items()}
-
-
-def _psnr(output: Tensor, truth: Tensor) -> float:
-    return psnr(output, truth).item()
-
-
-def _crops(methods: dict[str, Method], held_out: HeldOut) -> tuple[Crops, ...]:
-    """Samples from the easiest to the hardest for blending, as every method makes them."""
-    ordered = sorted(held_out.samples(), key=lambda sample: -_psnr(blend(sample.frames), sample.truth))
-    places = np.linspace(0, len(ordered) - 1, min(SHOWN, len(ordered))).round().astype(int)
-    shown = []
-    for sample in (ordered[place] for place in places):
-        outputs = {name: method(sample.frames).cpu().clamp(0, 1) for name, method in methods.items()}
-        inputs = {"before": sample.frames[1], "after": sample.frames[2], "truth": sample.truth}
-        pictures = {name: (image * 255).round().byte().numpy() for name, image in (inputs | outputs).items()}
-        shown.append(Crops(sample.name, pictures, {n: _psnr(p, sample.truth) for n, p in outputs.items()}))
-    return tuple(shown)

@@ -42,20 +42,20 @@ def prune(
     sparse: STMFNet | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> STMFNet:
-    """The network within a budget; float32, CPU, eval mode.
+    """Prune a network to a budget; float32, CPU, eval mode.
 
     Args:
-        network: trained and dense.
-        method: how it is decided what goes.
-        budget: None only where densities say how much is left ("obproxsg").
-        batches: what losses and gradients are measured on.
-        objective: what is measured.
-        density: the share of weights that "magnitude" counts as left.
-        sparse: the network after OBProx-SG, for "obproxsg".
-        notify: hears what goes, line by line.
+        network: a trained, dense network.
+        method: criterion for what to remove.
+        budget: largest cost; None only with "obproxsg", where densities give the widths.
+        batches: samples to measure losses and gradients on.
+        objective: the loss to measure.
+        density: with "magnitude", the fraction of weights that counts as nonzero.
+        sparse: with "obproxsg", the network after OBProx-SG.
+        notify: called with a line of text for each reduction.
 
     Raises:
-        ValueError: for a budget that cannot be met or asks for nothing, and for none where one is needed.
+        ValueError: a budget that cannot be met or is met already, or none where one is needed.
 
     """
     if budget is None and method != "obproxsg":

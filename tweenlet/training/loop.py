@@ -73,6 +73,11 @@ class Result:
     stopped: str
     """"finished", "patience", "minutes" or "interrupted"."""
 
+    def check_finished(self) -> None:
+        """Raise KeyboardInterrupt if the training was interrupted, so that scripts stop too."""
+        if self.stopped == "interrupted":
+            raise KeyboardInterrupt
+
 
 def train(
     model: nn.Module,
@@ -92,24 +97,24 @@ def train(
     SIGTERM, SIGHUP and Ctrl-C end it after the step under way, saved.
 
     Args:
-        model: what is trained, in place.
-        batches: of the training dataset.
+        model: the network to train, in place.
+        batches: batches of the training dataset.
         validation: dataset to validate on, if any.
-        options: of the training.
-        folder: where the state, the averaged weights and the log are saved.
+        options: length and rates of the training, its loss, device and saves.
+        folder: folder for the state, the averaged weights and the log.
         progress: called after every step.
-        objective: what to minimise; by default the losses that the options name, against the truth.
-        optimiser: one made for this model's parameters; by default the one that the options name.
-        identity: what else the run depends on, such as a digest of a teacher, as plain JSON types by name.
-        anyway: go on in ``folder`` although the run there differs in its options, start or data.
+        objective: loss to minimise; default: the losses in ``options``, against the truth.
+        optimiser: optimiser of this model's parameters; default: the one in ``options``.
+        identity: whatever else the run depends on, such as a teacher's digest: plain JSON types by name.
+        anyway: resume in ``folder`` even if the run there differs in its options, start or data.
 
     Raises:
         DivergedError: the loss became NaN or exploded; the last saved state stays.
-        ValueError: ``folder`` holds the training of another network, another run, whose first difference is
+        ValueError: ``folder`` holds a run of another network, a different run, whose first difference is
             named, or a damaged state.
-        FileExistsError: it holds files of these names that another program wrote.
-        BlockingIOError: another run writes into it.
-        OSError: something cannot be written.
+        FileExistsError: ``folder`` holds another program's files of these names.
+        BlockingIOError: another run writes into ``folder``.
+        OSError: a file cannot be written.
 
     """
     claimed = () if (folder / "state.pt").exists() else OUTPUT_FILES  # a state is checked when it is read

@@ -25,7 +25,7 @@ from tweenlet.runtime.json_file import read_json
 FINGERPRINT_SAMPLES = 256
 """Samples, at most, that a fingerprint looks at."""
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with the name of the work under way, the units done and the total."""
 
 
 @dataclass(frozen=True)
