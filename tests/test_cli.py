@@ -141,10 +141,10 @@ def test_rates_and_slow_motion(
     clip: Path, option: str, value: object, out: str, frames: int, last: float
 ) -> None:
     assert run("interpolate", clip, option, str(value)) == 0
-    made = frames_of(out)
-    assert len(made) == frames
-    assert float(made[-1].time) == pytest.approx(last, abs=0.001)
-    assert len({round(float(frame.duration), 4) for frame in made}) == 1
+    shown = frames_of(out)
+    assert len(shown) == frames
+    assert float(shown[-1].time) == pytest.approx(last, abs=0.001)
+    assert len({round(float(frame.duration), 4) for frame in shown}) == 1
     with av.open(out) as container:
         assert len(container.streams.audio) == 1
 
@@ -355,12 +355,27 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
     source = make(clip)
     before = sorted((p, p.stat().st_size) for p in tmp_path.rglob("*"))
     assert run("interpolate", source, *arguments) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("tweenlet: ")
-    assert said.err.count("\n") == 1
-    assert message in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("tweenlet: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
     assert sorted((p, p.stat().st_size) for p in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("budgets", "code", "message"),
+    [
+        ("--params 1M --macs 2G", 2, "Mutually exclusive arguments: {--params, --macs}"),
+        ("--params 1M 2M", 1, "expected one budget, got 1M, 2M"),
+        ("--ms 0", 1, "expected ms such as"),
+    ],
+)
+def test_compact_takes_one_budget(
+    budgets: str, code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("compact", "default", "--out", tmp_path / "out.safetensors", *budgets.split()) == code
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -502,17 +517,17 @@ def test_evaluate_prints_a_table_and_writes_a_report(
 ) -> None:
     line = ("evaluate", "blend", "dis", "--benchmark", f"clips:{clip}", "--out", "scores", "--published")
     assert run(*line) == 0
-    said = capsys.readouterr().out
-    assert "| blend" in said
-    assert "| dis" in said
-    assert "Nothing published is known of clips1." in said
+    text = capsys.readouterr().out
+    assert "| blend" in text
+    assert "| dis" in text
+    assert "Nothing published is known of clips1." in text
     folder = tmp_path / "scores" / "clips1"
     assert {file.name for file in folder.iterdir()} == {
         ".tweenlet", "report.html", "report.json", "report.md", "scores.jsonl",
     }  # fmt: skip
     first = json.loads((folder / "report.json").read_text())
     assert first["means"]["dis"]["psnr"] > 10
-    assert (folder / "report.md").read_text() in said
+    assert (folder / "report.md").read_text() in text
     assert run(*line) == 0  # nothing is scored again, so the times are the same
     assert json.loads((folder / "report.json").read_text()) == first
     capsys.readouterr()
@@ -523,7 +538,7 @@ def test_evaluate_prints_a_table_and_writes_a_report(
 
 def test_evaluate_says_what_is_wrong_before_it_runs(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     on = ("--benchmark", f"clips:{clip}")
-    for words, told in (
+    for words, message in (
         (("blend", "--benchmark", "clips:nowhere"), "nowhere"),
         (("blend", *on, "--benchmark", "davis:nowhere"), "nowhere"),
         (("blend", "--benchmark", "somewhere"), "expected a benchmark"),
@@ -534,7 +549,7 @@ def test_evaluate_says_what_is_wrong_before_it_runs(clip: Path, capsys: pytest.C
     ):
         assert run("evaluate", *words) == 1
         error = capsys.readouterr().err
-        assert told in error
+        assert message in error
         assert error.count("\n") == 1
 
 
@@ -549,10 +564,10 @@ def test_peers_and_several_benchmarks_in_one_run(clip: Path, capsys: pytest.Capt
         "ssim",
     )
     assert run("evaluate", "middle=blend", *words) == 0
-    said = capsys.readouterr().out
-    assert said.count("**clips1**: mean of 1 sample in 1 sequence") == 2
-    assert said.count("| copy ") == 4
-    assert "PSNR" not in said
+    text = capsys.readouterr().out
+    assert text.count("**clips1**: mean of 1 sample in 1 sequence") == 2
+    assert text.count("| copy ") == 4
+    assert "PSNR" not in text
 
 
 def test_the_help_knows_every_kind_and_metric(capsys: pytest.CaptureFixture[str]) -> None:

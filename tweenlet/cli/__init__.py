@@ -8,8 +8,8 @@
     speed      bench, export
     quality    evaluate, compare
     training   transcode, train
-    compression, budget_options    compress, sparsify, compact, prune, distill
-    learning   what verbs that learn share
+    compress   the whole compression; stages: sparsify, compact, prune, distill
+    budget_options, learning   options that these and train share
 
 Results go to stdout, progress and errors to stderr. An error is one line, `tweenlet: ...`, with exit code 1;
 2 for a command line that is not understood, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. A training
@@ -19,10 +19,21 @@ Only verbs that need torch import it.
 
 from __future__ import annotations
 
-from tweenlet.cli import compression, frames, interpolate, networks, quality, speed, training
+from tweenlet.cli import compress, frames, interpolate, networks, quality, speed, stages, training
 from tweenlet.cli.app import app, main
 
-__all__ = ["app", "compression", "frames", "interpolate", "main", "networks", "quality", "speed", "training"]
+__all__ = [
+    "app",
+    "compress",
+    "frames",
+    "interpolate",
+    "main",
+    "networks",
+    "quality",
+    "speed",
+    "stages",
+    "training",
+]
 
 if __name__ == "__main__":
     main()

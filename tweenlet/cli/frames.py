@@ -55,35 +55,35 @@ def info(
 
     clip = Clip(parse_time(start), None if end is None else parse_time(end))
     with bar(Path(source).name, "frames") as progress:
-        seen = inspect(source, stream=stream, clip=clip, progress=progress)
-    print(json.dumps(_as_json(seen)) if as_json else _page(seen))
+        info = inspect(source, stream=stream, clip=clip, progress=progress)
+    print(json.dumps(_as_json(info)) if as_json else _page(info))
 
 
-def _as_json(seen: Inspection) -> dict[str, Any]:
-    values = {k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(seen).items()}
-    notices = [notice.as_json() for notice in seen.notices]
-    return {**values, "cuts": [float(time) for time in seen.cuts], "notices": notices}
+def _as_json(info: Inspection) -> dict[str, Any]:
+    values = {k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(info).items()}
+    notices = [notice.as_json() for notice in info.notices]
+    return {**values, "cuts": [float(time) for time in info.cuts], "notices": notices}
 
 
-def _page(seen: Inspection) -> str:
+def _page(info: Inspection) -> str:
     """The same for people, a line for each thing."""
-    rate = "unknown" if seen.rate is None else f"{float(seen.rate):.6g} frames/s"
-    cuts = ", ".join(time_code(time) for time in seen.cuts[:CUTS_SHOWN])
-    more = f" and {len(seen.cuts) - CUTS_SHOWN} more" if len(seen.cuts) > CUTS_SHOWN else ""
+    rate = "unknown" if info.rate is None else f"{float(info.rate):.6g} frames/s"
+    cuts = ", ".join(time_code(time) for time in info.cuts[:CUTS_SHOWN])
+    more = f" and {len(info.cuts) - CUTS_SHOWN} more" if len(info.cuts) > CUTS_SHOWN else ""
     lines = {
-        "pictures": f"{seen.width}x{seen.height}, {seen.codec}, {seen.pixels} ({seen.bits} bits)",
-        "rate": f"{rate}, {'constant' if seen.constant else 'variable'}",
-        "length": f"{seen.frames} frames, {time_code(seen.duration)}",
-        "repeats": f"{seen.repeats} frames repeat the one before, {seen.longest_run} in a row at most"
-        if seen.repeats
+        "pictures": f"{info.width}x{info.height}, {info.codec}, {info.pixels} ({info.bits} bits)",
+        "rate": f"{rate}, {'constant' if info.constant else 'variable'}",
+        "length": f"{info.frames} frames, {time_code(info.duration)}",
+        "repeats": f"{info.repeats} frames repeat the one before, {info.longest_run} in a row at most"
+        if info.repeats
         else "none",
-        "cuts": f"{len(seen.cuts)}: {cuts}{more}" if seen.cuts else "none",
-        "colours": ", ".join(f"{name} {value}" for name, value in seen.colours.items()),
-        "tracks": "; ".join(seen.tracks) or "none",
+        "cuts": f"{len(info.cuts)}: {cuts}{more}" if info.cuts else "none",
+        "colours": ", ".join(f"{name} {value}" for name, value in info.colours.items()),
+        "tracks": "; ".join(info.tracks) or "none",
     }
-    page = [seen.name, *(f"  {name:9} {text}" for name, text in lines.items())]
-    page += [f"  {'notice':9} {notice}" for notice in seen.notices]
-    return "\n".join(page + ([f"  {'advice':9} {seen.advice}"] if seen.advice else []))
+    page = [info.name, *(f"  {name:9} {text}" for name, text in lines.items())]
+    page += [f"  {'notice':9} {notice}" for notice in info.notices]
+    return "\n".join(page + ([f"  {'advice':9} {info.advice}"] if info.advice else []))
 
 
 @app.command(group=FRAMES, sort_key=2)

@@ -95,8 +95,8 @@ def interpolate(
     if isinstance(origin, list) and len(origin) == 2:
         _interpolate_pair(origin, target, groups)
         return
-    done = _run(origin, target, groups)
-    if any(notice.is_damage for notice in done.notices):
+    summary = _run(origin, target, groups)
+    if any(notice.is_damage for notice in summary.notices):
         sys.exit(DAMAGED)
 
 
@@ -146,20 +146,20 @@ def _run(
             lines=check is not None,
         ) as observe,
     ):  # fmt: skip
-        done = tweenlet.interpolate_video(
+        summary = tweenlet.interpolate_video(
             origin, target, overwrite=output.overwrite, resume=output.resume, encoding=encoding,
             observe=observe, progress=check, on=network.on,
             **asdict(rate), **asdict(times), **asdict(reading), **_network(network),
         )  # fmt: skip
     if not watch.quiet:
-        for notice in done.notices:
+        for notice in summary.notices:
             print_line(f"tweenlet: warning: {notice}", sys.stderr)
     if watch.as_json:
-        print_line(_json(done, target, warned), stream)
+        print_line(_json(summary, target, warned), stream)
     elif target != "-" and not watch.quiet:
-        engine = f"; engine: {done.engine}" if network.engine == "auto" else ""
-        print_line(f"{target}: {sentence(done)}{engine}", sys.stdout)
-    return done
+        engine = f"; engine: {summary.engine}" if network.engine == "auto" else ""
+        print_line(f"{target}: {sentence(summary)}{engine}", sys.stdout)
+    return summary
 
 
 @dataclass
@@ -186,13 +186,13 @@ def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
         if not (watch.quiet or watch.as_json):
             print_line(f"[{number + 1}/{len(paths)}] {path}", sys.stderr)
         try:
-            done = _run(path, str(target), groups, check)
+            summary = _run(path, str(target), groups, check)
         except (ValueError, OSError, MemoryError) as error:
             text = " ".join(describe_error(error).split())
             name = "" if text.startswith(path) else f"{path}: "
             print_line(f"tweenlet: {name}{text}", sys.stderr)
             return _Outcome(path, "failed", text)
-        damaged = any(notice.is_damage for notice in done.notices)
+        damaged = any(notice.is_damage for notice in summary.notices)
         return _Outcome(path, "damaged" if damaged else "done")
 
     if network.on is None:
@@ -330,33 +330,35 @@ def _record_warnings(alone: bool) -> Iterator[list[str]]:
         warnings.showwarning = show
 
 
-def _json(done: tweenlet.Summary, target: str, messages: Sequence[str]) -> str:
+def _json(summary: tweenlet.Summary, target: str, messages: Sequence[str]) -> str:
     """One line for each warning, and the summary, which has them too."""
-    values = {k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(done).items()}
+    values = {k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(summary).items()}
     del values["notices"]
-    spans = [notice.as_json() for notice in done.notices]
+    spans = [notice.as_json() for notice in summary.notices]
     notices = spans + [{"kind": "other", "start": None, "end": None, "message": text} for text in messages]
     lines = [{"event": "warning", **warning} for warning in notices]
     lines.append({"event": "summary", "output": target, **values, "warnings": notices})
     return "\n".join(map(json.dumps, lines))
 
 
-def sentence(done: tweenlet.Summary) -> str:
+def sentence(summary: tweenlet.Summary) -> str:
     """What a run did, in a line."""
-    speed = done.frames_out / done.seconds if done.seconds else 0.0
-    counts = {"repeat": done.repeats, "cut": done.cuts}
-    seen = "".join(f", {count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count)
-    shown = f" ({done.frames_kept} of them as they came)" if done.frames_kept < done.frames_in else ""
+    speed = summary.frames_out / summary.seconds if summary.seconds else 0.0
+    counts = {"repeat": summary.repeats, "cut": summary.cuts}
+    events = "".join(f", {count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count)
+    unchanged = (
+        f" ({summary.frames_kept} of them as they came)" if summary.frames_kept < summary.frames_in else ""
+    )
     return (
-        f"{done.frames_in} frames at {float(done.rate_in):g}/s became "
-        f"{done.frames_out} at {float(done.rate_out):g}/s{shown}{seen}; "
-        f"{done.width}x{done.height}, {done.seconds:.1f} s, {speed:.1f} frames/s{_damage(done)}"
+        f"{summary.frames_in} frames at {float(summary.rate_in):g}/s became "
+        f"{summary.frames_out} at {float(summary.rate_out):g}/s{unchanged}{events}; "
+        f"{summary.width}x{summary.height}, {summary.seconds:.1f} s, {speed:.1f} frames/s{_damage(summary)}"
     )
 
 
-def _damage(done: tweenlet.Summary) -> str:
+def _damage(summary: tweenlet.Summary) -> str:
     """The first few damaged or missing time spans of the source, for the summary line."""
-    spans = [notice for notice in done.notices if notice.is_damage and notice.start is not None]
+    spans = [notice for notice in summary.notices if notice.is_damage and notice.start is not None]
     words = [
         f"{n.kind} {float(n.start or 0):.2f}-{'end' if n.end is None else f'{float(n.end):.2f}'} s"
         for n in spans[:4]

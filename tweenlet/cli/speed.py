@@ -70,14 +70,14 @@ def bench(
         check_free(json, overwrite)
     targets, frame = parse_targets(model, engines.split(","), dtype), size_of(size)
     if vs:
-        done: Race | Report = race(
+        result: Race | Report = race(
             [*targets, *(parse_target(text, dtype) for text in vs)], frame, runs, device
         )
     else:
-        done = measure(targets, frame, runs, memory, device)
-    print(done.table(), end="")
+        result = measure(targets, frame, runs, memory, device)
+    print(result.table(), end="")
     if json:
-        json.write_text(done.dumps())
+        json.write_text(result.dumps())
 
 
 @app.command(group=NETWORKS, sort_key=4)

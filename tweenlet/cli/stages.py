@@ -1,28 +1,13 @@
-"""Verbs for compression: compress, and its steps one by one: sparsify, compact, prune, distill."""
+"""Verbs for the stages of a compression, one by one: sparsify, compact, prune, distill."""
 
 from __future__ import annotations
 
 import json
-import shlex
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Group, Parameter
+from typing import Annotated
 
 from tweenlet.cli.app import LEARNING, app
-from tweenlet.cli.budget_options import (
-    Macs,
-    Ms,
-    Params,
-    SeveralMacs,
-    SeveralMs,
-    SeveralParams,
-    budget_of,
-    budgets_of,
-)
+from tweenlet.cli.budget_options import NO_BUDGET, Budgets
 from tweenlet.cli.learning import (
     COURSE,
     OPTIONS,
@@ -39,16 +24,13 @@ from tweenlet.cli.learning import (
 )
 from tweenlet.cli.progress import say
 from tweenlet.runtime.atomic import check_free, check_no_foreign_files
-from tweenlet.training.options import DataOptions, DistillOptions, Init, Plan, PruneMethod, SparsifyOptions
-
-if TYPE_CHECKING:
-    from tweenlet.compression.budget import Budget
+from tweenlet.training.options import DistillOptions, Init, Plan, PruneMethod, SparsifyOptions
 
 PLAN = Plan()
 Sparsifying = Annotated[SparsifyOptions, OPTIONS_OF_LEARNING]
 Distilling = Annotated[DistillOptions, OPTIONS_OF_LEARNING]
-SPARSIFIED = 0.99
-"""A network of which more than this share of the weights is not zero was never sparsified."""
+DENSE = 0.99
+"""Density above which a network counts as never sparsified."""
 
 
 @app.command(group=LEARNING, sort_key=10)
@@ -93,12 +75,12 @@ def sparsify(
     network = weights.load(model)
     with set_up("sparsifying", data_options, data, out) as (samples, held_out, progress):
         resolve_device(options.device)
-        done = prune(
+        result = prune(
             network, make_sampler(data_options, samples), held_out, options, out, density,
             ticking(progress), anyway,
         )  # fmt: skip
         if not distributed.rank():
-            by_part, log = densities(done.model), read_log(out)
+            by_part, log = densities(result.model), read_log(out)
             files = {
                 "densities.json": json.dumps(by_part.to_json(), indent=1).encode(),
                 "densities.md": by_part.markdown().encode(),
@@ -108,7 +90,7 @@ def sparsify(
             write_files(out, files)
             for name, density_of_part in {**by_part.parts, "all": by_part.of()}.items():
                 print(f"{name:10}{density_of_part.share:8.3f}")
-        print_result(done, out)
+        print_result(result, out)
 
 
 @app.command(group=LEARNING, sort_key=11)
@@ -117,9 +99,7 @@ def compact(
     /,
     *,
     out: Path,
-    params: Params = None,
-    macs: Macs = None,
-    ms: Ms = None,
+    budget: Budgets = NO_BUDGET,
     init: Init = "inherit",
     seed: int = 0,
     size: str = "480p",
@@ -154,19 +134,19 @@ def compact(
     from tweenlet.network.cost import size_of
 
     check_free(out, overwrite)
-    width_and_height, budget = size_of(size), budget_of(params, macs, ms)
+    width_and_height, limit = size_of(size), budget.one()
     sparse = weights.load(model)
     by_part = densities(sparse)
-    if by_part.of().share > SPARSIFIED:
+    if by_part.of().share > DENSE:
         share = f"{100 * by_part.of().share:.1f} % of its weights are not zero"
-        if budget is None:
+        if limit is None:
             raise ValueError(f"{model} was never sparsified ({share}): give a budget, or sparsify it first")
         say(f"{model} was never sparsified ({share}): every width shrinks alike")
-    budget = None if budget is None else budget.of(sparse.config)
-    if budget is None:
+    if limit is None:
         after = narrow(sparse.config, by_part, None, say)
     else:
-        after = budget.meet(lambda aim: narrow(sparse.config, by_part, aim, say), lambda config: config, say)
+        limit = limit.of(sparse.config)
+        after = limit.meet(lambda aim: narrow(sparse.config, by_part, aim, say), lambda config: config, say)
     weights.save(out, inherit(sparse, after) if init == "inherit" else fresh(after, seed))
     print(compaction(sparse.config, after, by_part, width_and_height, timed=True).markdown(), end="")
 
@@ -177,9 +157,7 @@ def prune(
     /,
     *data: Data,
     out: Path,
-    params: Params = None,
-    macs: Macs = None,
-    ms: Ms = None,
+    budget: Budgets = NO_BUDGET,
     method: PruneMethod = "taylor",
     passes: int = 16,
     four_frames: bool = False,
@@ -188,24 +166,24 @@ def prune(
     overwrite: bool = False,
     data_options: Sampling = COURSE,
 ) -> None:
-    """From a trained network to a smaller one that meets a budget, to distil; prints what it has become.
+    """Prune a trained network to a budget, ready to be distilled, and print what it costs before and after.
 
     Parameters
     ----------
     model
-        A trained checkpoint, or a name of shipped weights.
+        Trained checkpoint, or name of bundled weights.
     out
-        The checkpoint to write (.safetensors).
+        Checkpoint to write (.safetensors).
     method
-        How it is decided what goes: see tweenlet compress --help.
+        Criterion for what to remove: see tweenlet compress --help.
     passes
-        Batches that losses and gradients are measured on.
+        Batches on which losses and gradients are measured.
     four_frames
-        Let an intermediate-flow network of two frames be timed by four afterwards.
+        Convert an intermediate-flow network of two frames to four, whose timing follows the footage.
     head
-        Width of the residual head that it gets then; 0 = none.
+        With --four-frames, width of the residual head to add; 0 = none.
     size
-        The size of the frames that the table is for.
+        Frame size for the table.
     overwrite
         Replace OUT if it exists.
 
@@ -225,12 +203,12 @@ def prune(
     if head and not four_frames:
         raise ValueError("a head goes with --four-frames only")
     check_free(out, overwrite)
-    width_and_height, budget = size_of(size), budget_of(params, macs, ms)
+    width_and_height, limit = size_of(size), budget.one()
     network = weights.load(model)
     with set_up("pruning", data_options, data, out.with_suffix("")) as (samples, _, _progress):
         batches = make_sampler(data_options, samples)
         taken = [batches.batch_at(step) for step in range(passes)]
-        smaller = reduce(network, method, budget, taken, build_objective(OPTIONS), notify=say)
+        smaller = reduce(network, method, limit, taken, build_objective(OPTIONS), notify=say)
     result = time_by_four(smaller, head=head) if four_frames else smaller
     weights.save(out, result)
     print(compaction(network.config, result.config, None, width_and_height, timed=True).markdown(), end="")
@@ -265,17 +243,17 @@ def distill(
     teacher
         Checkpoint, name of bundled weights or ONNX file. May be repeated.
     teacher_frames
-        Folder of frames by any program: CLIP/N.png is frame N of CLIP, predicted from frames N-3, N-1, N+1
+        Folder of another program's frames: CLIP/N.png is frame N of CLIP, predicted from frames N-3, N-1, N+1
         and N+3. Needs --recipe.strides 1 --recipe.synthetic 0.
     teacher_weight
-        Weight of each teacher's frames, folders last; default: equal weights. With --flow-weight or
-        --attention 0 is one, too: then the teacher's frames do not count, only what goes on inside it.
+        Weight of each teacher's frames, folders last; default: equal weights. A single teacher takes 0 with
+        --flow-weight or --attention: its frames do not count then, only its flows or attention.
     out
         Folder for the weights (model.safetensors), the training state and the log (log.jsonl).
     alpha
         Weight of the loss against the truth.
     filter_teacher
-        Use a teacher only where it is nearer to the truth than blending; the truth elsewhere.
+        Use the truth wherever blending is nearer to it than the teacher is.
     attention
         Parts (features, multi_flow, fusion, texture, ...) whose attention should match the first teacher's.
     flow_weight
@@ -283,7 +261,7 @@ def distill(
     precompute_teacher
         Run the teachers over all samples once, before training, and store their frames beside the samples.
     timed
-        Time teachers of intermediate flow over two frames (RIFE) by four.
+        Convert intermediate-flow teachers of two frames (RIFE) to four, whose timing follows the footage.
 
     """
     import torch
@@ -310,135 +288,9 @@ def distill(
         )
         losses = intermediate_losses(model, teachers, attention or (), flow_weight)
         batches = make_sampler(data_options, samples, teachers.teacher_frames)
-        done = learn(
+        result = learn(
             model, teachers.teachers, batches, held_out, options, out, ticking(progress),
             alpha=alpha, weights=teacher_weight, filter_teacher=filter_teacher, intermediate=losses,
             identity={"teachers": list(teachers.identities)}, anyway=anyway,
         )  # fmt: skip
-        print_result(done, out)
-
-
-@app.command(group=LEARNING, sort_key=9)
-def compress(
-    teacher: str,
-    /,
-    *data: Data,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    params: SeveralParams = (),
-    macs: SeveralMacs = (),
-    ms: SeveralMs = (),
-    latency_command: str | None = None,
-    latency_device: str = "cpu",
-    network: str | None = None,
-    weights: Path | None = None,
-    benchmark: str | None = None,
-    teacher_frames: list[Path] | None = None,
-    precompute_teacher: bool = False,
-    recipe: RecipeName = "store",
-    anyway: Anyway = False,
-    data_options: Sampling = COURSE,
-    plan: Annotated[Plan, Parameter(name="*", group=Group("Stages", sort_key=3))] = PLAN,
-) -> None:
-    """Compress a trained network: prune, distil, evaluate, report. Resumable.
-
-    Parameters
-    ----------
-    teacher
-        Trained checkpoint, or name of bundled weights. With --network, footage too.
-    out
-        Folder for student.safetensors, report.html, report.md, report.json and the stages. With several
-        budgets (--params 1M 500k 200k), a folder for each, and tradeoff.md, .json and .png of them all.
-    latency_command
-        Measures milliseconds on any other device, for --ms: a command with {onnx} in it, which prints them.
-    latency_device
-        Whose milliseconds --ms means: cpu, or cuda by the GPU's own clock.
-    network
-        Any other network, as FILE.py:CLASS, of two or four frames and perhaps a time; the file is executed.
-        Needs the extra `compress`.
-    weights
-        Its weights: a state dict or safetensors.
-    benchmark
-        Benchmark for teacher and student, such as clips:FOLDER; default: the held-out samples.
-    teacher_frames
-        Use frames by any program as the teacher instead (see tweenlet distill --help).
-    precompute_teacher
-        Run the teacher over all samples once, before training, and store its frames beside the samples.
-
-    """
-    from tweenlet.compression.compress import compress as run
-    from tweenlet.compression.compress import compress_to_each
-    from tweenlet.compression.teachers import load_teachers
-    from tweenlet.evaluation.benchmarks import benchmark as open_benchmark
-    from tweenlet.network.checkpoint import load
-    from tweenlet.runtime.devices import resolve_device
-    from tweenlet.training import distributed
-
-    data_options, plan = follow(recipe, data_options), _follow_plan(recipe, plan)
-    budgets = budgets_of(params, macs, ms, latency_command, latency_device)
-    if network is not None:
-        _compress_module(network, weights, (Path(teacher), *data), out, budgets, plan, data_options, anyway)
-        return
-    if weights is not None:
-        raise ValueError("--weights are those of --network FILE.py:CLASS, which is not given")
-    model = load(teacher)
-    samples_to_score = open_benchmark(benchmark) if benchmark else None
-    with set_up("compressing", data_options, data, out) as (samples, held_out, progress):
-        resolve_device(plan.sparsify.device), resolve_device(plan.distill.device)
-        prepare = preparing(progress)
-        if held_out is None:
-            raise ValueError("nothing is held out to validate on: give --validate, or more clips")
-        sources = [teacher] if precompute_teacher and not teacher_frames else []
-        teachers = load_teachers(
-            sources,
-            teacher_frames or (),
-            samples,
-            precompute_teacher,
-            plan.distill.device,
-            progress=prepare,
-        )  # fmt: skip
-        options: dict[str, Any] = {
-            "teachers": teachers if teachers.teachers else None, "benchmark": samples_to_score,
-            "command": shlex.join(["tweenlet", *sys.argv[1:]]), "notify": say, "progress": prepare,
-            "anyway": anyway,
-        }  # fmt: skip
-        if len(budgets) > 1:
-            compress_to_each(model, samples, held_out, out, budgets, plan, data_options, **options)
-            text = (out / "tradeoff.md").read_text()
-        else:
-            budget = next(iter(budgets.values()), None)
-            report = run(model, samples, held_out, out, budget, plan, data_options, **options)
-            text = report.markdown() if report else ""
-        if not distributed.rank():
-            print(text, end="")
-
-
-def _compress_module(
-    network: str,
-    weights: Path | None,
-    data: Sequence[Path],
-    out: Path,
-    budgets: dict[str, Budget],
-    plan: Plan,
-    data_options: DataOptions,
-    anyway: bool,
-) -> None:
-    """Compress a network that is not of the family."""
-    from tweenlet.compression.api import compress_module
-    from tweenlet.compression.modules import load_module
-
-    if len(budgets) != 1:
-        raise ValueError("a network outside the family takes one budget: expected --params, --macs or --ms")
-    module = load_module(network, weights)
-    with set_up("compressing", data_options, data, out) as (samples, held_out, progress):
-        if held_out is None:
-            raise ValueError("nothing is held out to validate on: give --validate, or more clips")
-        report = compress_module(
-            module, samples, held_out, out, next(iter(budgets.values())), plan, data_options,
-            notify=say, progress=preparing(progress), anyway=anyway,
-        )  # fmt: skip
-    if report is not None:
-        print(report.markdown(), end="")
-
-
-def _follow_plan(recipe: str, plan: Plan) -> Plan:
-    return replace(plan, sparsify=follow(recipe, plan.sparsify), distill=follow(recipe, plan.distill))
+        print_result(result, out)
