@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tweenlet.interpolation.motion_cache import MotionCache
-from tweenlet.interpolation.pictures import Picture
+from tweenlet.interpolation.pictures import HALFWAY, Picture
 from tweenlet.network.motion import Motion
 from tweenlet.runtime.arrays import array_namespace
 
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.interpolation.lite import LiteInterpolator
 
-HALFWAY = Fraction(1, 2)
-
 
 class ChannelGroups:
-    """A network of three channels for pictures (C, H, W) of any: it runs once for each three of them.
+    """Runs a network of three channels on pictures (C, H, W) of any number, once for each three of them.
 
     Args:
-        network: makes frames of RGB.
+        network: interpolates RGB.
 
     """
 
@@ -50,22 +48,9 @@ class ChannelGroups:
         return array_namespace(groups[0]).concatenate(groups)
 
     def motion_cache(self) -> MotionCache | None:
-        """A new cache for the motion of the first channels of a stream."""
-        return None if self._network.motion_cache() is None else MotionCache(self)
-
-    def features(self, frame: Picture) -> Any:
-        """As :meth:`.interpolator.Interpolator.features`."""
-        return self._network.features(_triple(frame[:3]))
-
-    def estimate(self, before: Any, after: Any, time: float) -> Any:
-        """As :meth:`.interpolator.Interpolator.estimate`."""
-        return self._network.estimate(before, after, time)
-
-    def join(
-        self, features: tuple[Any, Any], estimates: Sequence[Any], repeats: Sequence[bool], time: float
-    ) -> Motion:
-        """As :meth:`.interpolator.Interpolator.join`."""
-        return self._network.join(features, estimates, repeats, time)
+        """A new cache for the motion of the first channels of a stream; None if the network takes none."""
+        cache = self._network.motion_cache()
+        return None if cache is None else cache.through(lambda frame: _triple(frame[:3]))
 
 
 def _triple(channels: Picture) -> Picture:
@@ -77,6 +62,6 @@ def _triple(channels: Picture) -> Picture:
 
 
 def _reduce(picture: Picture, count: int) -> Picture:
-    """The inverse of :func:`_triple`: what was repeated is averaged."""
+    """The inverse of :func:`_triple`: repeated channels are averaged."""
     mean = picture[count - 1 :].mean(0)[None]
     return array_namespace(picture).concatenate([picture[: count - 1], mean])

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tweenlet.inference import engines
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.motion_cache import MotionCache
-from tweenlet.interpolation.pictures import check_values
+from tweenlet.interpolation.pictures import HALFWAY, check_values
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
@@ -30,7 +30,6 @@ from tweenlet.network.intermediate_flow import check_time
 from tweenlet.network.motion import Motion
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
-HALFWAY = Fraction(1, 2)
 INTERVAL = Fraction(1, 24)
 """Seconds between frames of a stream that has no times."""
 
@@ -238,10 +237,10 @@ class Interpolator:
         timing.check(1 / INTERVAL, INTERVAL, self.takes_time, "the stream")
         source = (self._copy_frame(number, frame) for number, frame in enumerate(check_stream(frames)))
         template: Picture | None = None
-        for shown in Timeline(source, self, timing, 1 / INTERVAL, cuts=cuts, repeats=repeats):
-            template = template if shown.source is None else shown.source.original
+        for output in Timeline(source, self, timing, 1 / INTERVAL, cuts=cuts, repeats=repeats):
+            template = template if output.source is None else output.source.original
             assert template is not None  # the first frame is one that came in
-            yield _convert_like(template, shown.picture) if shown.source is None else template
+            yield _convert_like(template, output.picture) if output.source is None else template
 
     def _copy_frame(self, number: int, frame: Picture) -> SourceFrame[Picture]:
         """Copy an input frame, and put its picture on the device."""

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from tweenlet.inference.lite import LiteNetwork
 from tweenlet.interpolation.motion_cache import MotionCache
+from tweenlet.interpolation.pictures import HALFWAY
 from tweenlet.interpolation.spans import LIMIT, cut_motion, margins, parse_tile, spans
 from tweenlet.network.motion import Motion
 from tweenlet.runtime.arrays import to_numpy
 
-HALFWAY = Fraction(1, 2)
 BYTES_PER_PIXEL = 700
-"""What ONNX Runtime holds at its peak for each pixel of a frame: 660 measured at 1920x1080."""
+"""Peak memory of ONNX Runtime per pixel of a frame, in bytes: 660 measured at 1920x1080."""
 
 Array = NDArray[np.float32]
 
@@ -32,8 +32,8 @@ class LiteInterpolator:
         tile: as of :class:`~.interpolator.Interpolator`.
 
     Raises:
-        ValueError: a tile out of its range; as of :class:`~tweenlet.inference.lite.LiteNetwork`.
-        OSError: as of that.
+        ValueError: a tile out of its range, an unknown name, or a checkpoint of another config.
+        OSError: there is no such file, or ONNX Runtime is not installed.
 
     """
 
@@ -49,7 +49,7 @@ class LiteInterpolator:
     ) -> Array:
         """As :meth:`.interpolator.Interpolator.between`."""
         if motion is None:
-            motion = MotionCache(self).window(frames, range(4), time)
+            motion = self.motion_cache().window(frames, range(4), time)
         height, width = frames[0].shape[1:]
         padded = np.stack([self._padded(frame) for frame in frames])
         side = self._tiling.side_for(height, width)
@@ -60,7 +60,7 @@ class LiteInterpolator:
         return np.ascontiguousarray(frame[:, :height, :width])
 
     def _run_tiled(self, frames: Array, motion: Motion, time: float, side: int) -> Array:
-        """The frame (3, H, W) of four (4, 3, H, W), tile by tile."""
+        """The frame (3, H, W) between the middle two of four (4, 3, H, W), tile by tile."""
         size, stride = frames.shape[2:], self._network.stride
         side = max(side // stride, 4) * stride
         rows, columns = (
@@ -75,7 +75,7 @@ class LiteInterpolator:
         return blended
 
     def _padded(self, frame: Array) -> Array:
-        """A frame grown right and down to the stride: mirrored, or repeated where it is too small."""
+        """A frame padded right and below to the stride: mirrored, or repeated where it is too small."""
         for axis in (1, 2):
             length, beyond = frame.shape[axis], -frame.shape[axis] % self._network.stride
             widths = [(0, beyond if axis == other else 0) for other in range(3)]
@@ -83,23 +83,9 @@ class LiteInterpolator:
         return frame
 
     def picture(self, values: Any) -> Array:
-        """A picture as the network takes it."""
+        """A picture as the network takes it: float32."""
         return np.asarray(to_numpy(values), np.float32)
 
     def motion_cache(self) -> MotionCache:
         """A new cache for the motion of one stream."""
-        return MotionCache(self)
-
-    def features(self, frame: Array) -> Array:
-        """What the network sees of one (3, H, W): (1, C, h, w), of the frame padded."""
-        return self._network.features(self._padded(frame)[None])
-
-    def estimate(self, before: Array, after: Array, time: float) -> Array:
-        """What its coarse levels find of the features of two frames, for one at a time between them."""
-        return self._network.estimate(before, after, time)
-
-    def join(
-        self, features: tuple[Array, Array], estimates: Sequence[Array], repeats: Sequence[bool], time: float
-    ) -> Motion:
-        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`."""
-        return self._network.join(features, estimates, repeats, time)
+        return MotionCache(self._network, lambda frame: self._padded(frame)[None])

@@ -1,10 +1,10 @@
-"""Motion cache: what a network finds of frames and of pairs of frames of one stream, found once.
+"""Motion cache: features of frames and motion estimates of pairs, computed once for each in a stream.
 
     windows     0 1 2 3          frames  1  2          pairs  0-1  1-2  2-3
-                  1 2 3 4                   2  3                   1-2  2-3  3-4   all but one known already
+                  1 2 3 4                   2  3                   1-2  2-3  3-4   all but one cached
 
-Frames are known by their numbers. It is for networks of four frames, whose motion is timed by the pairs
-before and after (:mod:`tweenlet.network.four_frames`); a stream has a cache of its own.
+Frames are identified by their numbers. It serves networks of four frames, whose timing follows the pairs
+before and after (:mod:`tweenlet.network.four_frames`). Each stream has a cache of its own.
 """
 
 from __future__ import annotations
@@ -18,38 +18,48 @@ from tweenlet.interpolation.pictures import Picture, is_equal
 from tweenlet.network.motion import PAIR_TIME, Motion
 
 CAPACITY = 4
-"""Frames, and pairs, that are remembered: those of one window, and one more."""
+"""Frames, and pairs, to remember: those of one window, and one more."""
 
 
 class MotionFinder(Protocol):
-    """What finds motion: an interpolator, of tensors or of arrays."""
+    """Estimates motion: an interpolator of tensors, or a network of arrays."""
 
-    def features(self, frame: Picture) -> Any:
-        """What the network sees of a frame (3, H, W): (1, C, h, w)."""
+    def features(self, frame: Any) -> Any:
+        """Features (1, C, h, w) of a frame."""
 
     def estimate(self, before: Any, after: Any, time: float) -> Any:
-        """What it finds of the features of two frames (1, C, h, w), for a frame at a time between them."""
+        """Motion estimate of a pair from the features of its frames, for a time between them."""
 
     def join(
         self, features: tuple[Any, Any], estimates: Sequence[Any], repeats: Sequence[bool], time: float
     ) -> Motion:
-        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, of one window."""
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, for one window."""
 
 
 class MotionCache:
-    """Finds the motion in the windows of one stream, and remembers that of the latest frames."""
+    """Estimates the motion in the windows of one stream, and remembers that of the latest frames.
 
-    def __init__(self, finder: MotionFinder) -> None:
-        self._finder = finder
+    Args:
+        finder: estimates motion.
+        view: maps a frame of the stream (C, H, W) to the input of the finder's ``features``.
+
+    """
+
+    def __init__(self, finder: MotionFinder, view: Callable[[Picture], Any] = lambda frame: frame) -> None:
+        self._finder, self._view = finder, view
         self._features: OrderedDict[Hashable, Any] = OrderedDict()  # by the frame's number
         self._estimates: OrderedDict[Hashable, Any] = OrderedDict()  # by those of a pair, at PAIR_TIME
+
+    def through(self, view: Callable[[Picture], Picture]) -> MotionCache:
+        """A new cache with the same finder, for a stream whose frames go through ``view`` first."""
+        return MotionCache(self._finder, lambda frame: self._view(view(frame)))
 
     def window(
         self, frames: Sequence[Picture], numbers: Sequence[Fraction | int], time: Fraction | float = PAIR_TIME
     ) -> Motion:
-        """The motion in a window of four frames (3, H, W), for one at a time between the middle two.
+        """The motion in a window of four frames (C, H, W), for a new one at a time between the middle two.
 
-        ``numbers`` are those of the frames in the stream: the same number is always the same frame.
+        ``numbers`` identify the frames in the stream: the same number is always the same frame.
         """
         repeats = [is_equal(frames[outer], frames[inner]) for outer, inner in ((0, 1), (3, 2))]
         middle = self._estimate(frames, numbers, 1, float(time))
@@ -57,30 +67,30 @@ class MotionCache:
             middle if repeat else self._estimate(frames, numbers, pair, PAIR_TIME)
             for pair, repeat in zip((0, 2), repeats, strict=True)
         ]
-        before, after = (self._seen(frames[k], numbers[k]) for k in (1, 2))
+        before, after = (self._features_of(frames[k], numbers[k]) for k in (1, 2))
         return self._finder.join((before, after), (outer[0], middle, outer[1]), repeats, float(time))
 
-    def _seen(self, frame: Picture, number: Fraction | int) -> Any:
-        return _remembered(self._features, number, lambda: self._finder.features(frame))
+    def _features_of(self, frame: Picture, number: Fraction | int) -> Any:
+        return _remember(self._features, number, lambda: self._finder.features(self._view(frame)))
 
     def _estimate(
         self, frames: Sequence[Picture], numbers: Sequence[Fraction | int], first: int, time: float
     ) -> Any:
-        """What is found of a frame of the window and the next."""
+        """Motion estimate of the pair that begins with the frame ``first`` of the window."""
 
-        def find() -> Any:
-            before, after = (self._seen(frames[k], numbers[k]) for k in (first, first + 1))
+        def compute() -> Any:
+            before, after = (self._features_of(frames[k], numbers[k]) for k in (first, first + 1))
             return self._finder.estimate(before, after, time)
 
         if time != PAIR_TIME:  # no other window asks for that
-            return find()
-        return _remembered(self._estimates, (numbers[first], numbers[first + 1]), find)
+            return compute()
+        return _remember(self._estimates, (numbers[first], numbers[first + 1]), compute)
 
 
-def _remembered(cached: OrderedDict[Hashable, Any], key: Hashable, find: Callable[[], Any]) -> Any:
-    """What is known by a key, or found now; of the rest only the latest are kept."""
+def _remember(cached: OrderedDict[Hashable, Any], key: Hashable, compute: Callable[[], Any]) -> Any:
+    """The cached value of a key, computed if need be; the least recently used beyond CAPACITY are dropped."""
     if key not in cached:
-        cached[key] = find()
+        cached[key] = compute()
     cached.move_to_end(key)
     while len(cached) > CAPACITY:
         cached.popitem(last=False)

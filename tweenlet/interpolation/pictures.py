@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -10,6 +11,8 @@ from tweenlet.runtime.arrays import array_namespace
 
 Picture: TypeAlias = Any
 """A numpy array, or a tensor on any device."""
+HALFWAY = Fraction(1, 2)
+"""Time of the frame in the middle of two."""
 SLACK = 0.5
 """How far outside [0, 1] values may lie: resampling overshoots, pictures of 0 to 255 go further."""
 
