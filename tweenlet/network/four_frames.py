@@ -28,7 +28,13 @@ from torch.nn import functional as F
 
 from tweenlet.network.channels import ChannelGraph
 from tweenlet.network.config import IntermediateFlowConfig
-from tweenlet.network.intermediate_flow import Interpolation, Level, activation, check_time
+from tweenlet.network.intermediate_flow import (
+    Interpolation,
+    Level,
+    activation,
+    check_time,
+    encoder_layers,
+)
 from tweenlet.network.motion import PAIR_TIME, Motion
 from tweenlet.ops.levels import level_inputs, resize, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
@@ -45,11 +51,7 @@ class HalfSizeEncoder(nn.Module):
 
     def __init__(self, hidden: int, outputs: int):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, hidden, 3, 2, 1), activation(),
-            nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
-            nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
-        )  # fmt: skip
+        self.layers = encoder_layers(hidden)
         self.out = nn.Conv2d(hidden, outputs, 3, 1, 1)
 
     def forward(self, frame: Tensor) -> Tensor:
@@ -183,14 +185,15 @@ class FourFrameFlow(nn.Module):
             times: (B, 1, 1, 1).
 
         """
-        first, own, last = estimates
+        first, middle, last = estimates
         velocities = torch.stack([x[:, 2:4] - x[:, :2] for x in (first, last)], 1)
         velocities = velocities.masked_fill(repeats[..., None, None, None], torch.nan)
         bend = (
-            acceleration(own[:, :4], velocities, times, 2 * features[0].shape[-1]) * self.acceleration_weight
+            acceleration(middle[:, :4], velocities, times, 2 * features[0].shape[-1])
+            * self.acceleration_weight
         )
-        moved = own[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
-        return Motion(*features, torch.cat((moved, own[:, 4:]), 1), bend, repeats)
+        moved = middle[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
+        return Motion(*features, torch.cat((moved, middle[:, 4:]), 1), bend, repeats)
 
     def finest(self, motion: Motion, times: Tensor) -> Tensor:
         """What the finest level finds out: (B, 5 + context, H/2, W/2), as :class:`Level` tells it."""

@@ -51,11 +51,7 @@ class Encoder(nn.Module):
 
     def __init__(self, hidden: int, outputs: int):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, hidden, 3, 2, 1), activation(),
-            nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
-            nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
-        )  # fmt: skip
+        self.layers = encoder_layers(hidden)
         self.out = nn.ConvTranspose2d(hidden, outputs, 4, 2, 1)
 
     def forward(self, frame: Tensor) -> Tensor:
@@ -179,6 +175,15 @@ class IntermediateFlow(nn.Module):
             cast(Level, level).declare_channels(graph)
         for module in self.encode.modules():
             graph.constants(module)
+
+
+def encoder_layers(hidden: int) -> nn.Sequential:
+    """The layers of an encoder: (B, 3, H, W) -> (B, hidden, H/2, W/2)."""
+    return nn.Sequential(
+        nn.Conv2d(3, hidden, 3, 2, 1), activation(),
+        nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
+        nn.Conv2d(hidden, hidden, 3, 1, 1), activation(),
+    )  # fmt: skip
 
 
 def accumulate(estimates: Sequence[Tensor], height: int) -> tuple[list[Tensor], Tensor]:

@@ -28,7 +28,6 @@ from tweenlet.inference.fused.fusion import FusedFusion
 from tweenlet.inference.fused.layers import Winograd, channels_last
 from tweenlet.inference.fused.texture import FusedTexture
 from tweenlet.network.adacof_heads import MultiFlow
-from tweenlet.network.blocks import Tile
 from tweenlet.network.features import Features
 from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
@@ -98,17 +97,7 @@ class FusedSTMFNet(STMFNet):
         """Within it, an intermediate-flow branch runs in ``dtype`` where its own layers do not."""
         return torch.autocast(device.type, self.dtype, enabled=self.dtype != self.compute_dtype)
 
-    @torch.no_grad()
-    def forward(
-        self,
-        frames: Tensor,
-        motion: Motion | None = None,
-        time: float | Tensor = 0.5,
-        *,
-        tile: Tile | None = None,
-    ) -> Tensor:
-        """As :meth:`tweenlet.network.stmfnet.STMFNet.forward`."""
-        return super().forward(frames, motion, time, tile=tile)
+    forward = torch.no_grad()(STMFNet.forward)
 
     def frame_at(self, frames: Tensor, motion: Motion | None, time: float | Tensor) -> Tensor:
         """As the plain network's, without flows and mask of the frame's size, which only training needs."""

@@ -68,12 +68,12 @@ def pack_convolution(
     Args:
         weight: (K, C, 3, 3) or (K, C, 3, 3, 3).
         bias: (K,), or None.
-        slope_before: Of a leaky activation of the inputs, (1,) or (C,); None = no activation.
-        slope_after: Of one of the outputs, before a residual is added, (1,) or (K,), or None.
-        slope_sum: Of one after it is added, likewise.
-        dtype: Of the products: float32, or bfloat16 where :func:`~tweenlet.ops.dispatch.has_native` says so.
-            Their sums are float32.
-        stride: In space, 1 or 2. Stride 2 is computed as a convolution over cells of 2x2 pixels.
+        slope_before: slope of a leaky activation of the inputs, (1,) or (C,); None = no activation.
+        slope_after: slope of one of the outputs, before a residual is added, (1,) or (K,); None = none.
+        slope_sum: slope of one after the residual is added, (1,) or (K,); None = none.
+        dtype: dtype of the products: float32, or bfloat16 where :func:`~tweenlet.ops.dispatch.has_native`
+            says so. Sums are float32.
+        stride: stride in space, 1 or 2; 2 is computed as a convolution over cells of 2x2 pixels.
 
     """
     outputs, inputs = weight.shape[:2]
@@ -95,16 +95,8 @@ def pack_transposed(
 ) -> PackedConvolution:
     """Pack a transposed convolution, of stride 2 and padding 1 in space, 1 and 1 in time.
 
-    Each of the four output pixels of an input pixel is a convolution with 2x2 taps of the 4x4.
-
-    Args:
-        weight: (C, K, 4, 4) or (C, K, 3, 4, 4).
-        bias: As in :func:`pack_convolution`, like the other arguments.
-        slope_before: Likewise.
-        slope_after: Likewise.
-        slope_sum: Likewise.
-        dtype: Likewise.
-
+    Each of the four output pixels of an input pixel is a convolution with 2x2 taps of the 4x4. ``weight`` is
+    (C, K, 4, 4) or (C, K, 3, 4, 4); all other arguments are those of :func:`pack_convolution`.
     """
     inputs, outputs = weight.shape[:2]
     by_slice = weight.reshape(inputs, outputs, -1, 4, 4).transpose(0, 1).flip(2)
@@ -231,8 +223,8 @@ def convolve(
     return result
 
 
-def _fits(given: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype]) -> bool:
-    return given.shape == shape and given.dtype in dtypes and given.device.type == "cpu"
+def _fits(tensor: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype]) -> bool:
+    return tensor.shape == shape and tensor.dtype in dtypes and tensor.device.type == "cpu"
 
 
 def _alike(x: Tensor, y: Tensor) -> bool:
@@ -244,9 +236,9 @@ def _layout(x: Tensor) -> Layout:
     return Layout(x.stride(0 if x.dim() == 4 else 2), x.stride(-2), x.stride(-1), x.dtype == torch.bfloat16)
 
 
-def _expected(name: str, shape: tuple[int, ...], dtypes: set[torch.dtype], how: str, given: Tensor) -> str:
+def _expected(name: str, shape: tuple[int, ...], dtypes: set[torch.dtype], how: str, tensor: Tensor) -> str:
     types = " or ".join(sorted(map(str, dtypes)))
     return (
         f"expected {name} of shape {tuple(shape)}, {types}, on the CPU, {how}; "
-        f"got {tuple(given.shape)}, {given.dtype}, {given.device}, strides {given.stride()}"
+        f"got {tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}, strides {tensor.stride()}"
     )
