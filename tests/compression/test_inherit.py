@@ -63,14 +63,14 @@ def without_the_dropped(source: STMFNet, heir: STMFNet) -> STMFNet:
     What reads a correlation of half as many channels has halves of the odd numbers.
     """
     rows_gone = source.config.scales.index(heir.config.scales[0])
-    kept = {
+    state = {
         re.sub(r"(fusion\.\w+\.)(\d)(?=_)", lambda m: f"{m[1]}{int(m[2]) + rows_gone}", name): tensor
         for name, tensor in heir.state_dict().items()
     }
     emptied = copy.deepcopy(source)
     for name, tensor in emptied.state_dict().items():
         if name not in CONSTANTS and not name.endswith(("running_var", "num_batches_tracked")):
-            there = kept.get(name, torch.empty(0))
+            there = state.get(name, torch.empty(0))
             tensor *= torch.isin(tensor, torch.stack((there, 2 * there)))
     return emptied
 
@@ -186,22 +186,6 @@ def test_features_at_half_the_size_are_the_mean_of_those_at_full():
     frame = torch.rand(1, 3, 32, 48)
     halved = torch.nn.functional.avg_pool2d(source.intermediate.encode(frame), 2)
     torch.testing.assert_close(network.intermediate.encode(frame), halved)
-
-
-def test_blocks_that_do_nothing_may_be_left_out():
-    source = rife_like()
-    for level, block in ((0, 1), (1, 0)):
-        source.intermediate.levels[level].blocks[block].scale.data.zero_()
-    whole, cut = four_frames(source), four_frames(source, [[1], [0]])
-    assert [level.blocks for level in cut.config.intermediate.levels] == [2, 1]
-    state = cut.state_dict()
-    assert torch.equal(
-        state["intermediate.levels.0.blocks.1.conv.weight"],
-        source.state_dict()["intermediate.levels.0.blocks.2.conv.weight"],
-    )
-    assert torch.equal(
-        whole.state_dict()["intermediate.levels.0.up.0.weight"], state["intermediate.levels.0.up.0.weight"]
-    )
 
 
 def test_only_a_network_of_two_frames_can_be_timed():

@@ -127,13 +127,6 @@ def test_sound_subtitles_chapters_names_are_copied(make_clip, tmp_path, suffix, 
         assert abs(before.duration - after.duration) <= 20_000
 
 
-def test_without_sound(make_clip, tmp_path):
-    target = tmp_path / "out.mp4"
-    double(make_clip(sound="aac"), target, sound=False)
-    with av.open(str(target)) as container:
-        assert [s.type for s in container.streams] == ["video"]
-
-
 def test_sound_longer_than_the_pictures_is_kept_whole(make_clip, tmp_path):
     source, target = make_clip(sound="aac", sound_seconds=2.0), tmp_path / "out.mkv"
     double(source, target)

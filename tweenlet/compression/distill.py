@@ -270,7 +270,6 @@ class AttentionLoss:
     Args:
         student, teacher: networks that have all ``parts``.
         parts: attribute names, such as ``"features"``.
-        weight: of the summed distance.
 
     Raises:
         ValueError: a part that one of the two lacks.
@@ -279,9 +278,9 @@ class AttentionLoss:
 
     name = "attention"
 
-    def __init__(self, student: STMFNet, teacher: STMFNet, parts: Sequence[str], weight: float = 1.0) -> None:
-        self.identity = f"attention of {', '.join(parts)} by {weight:g}"
-        self._weight, self._maps = weight, [dict[str, Tensor](), dict[str, Tensor]()]
+    def __init__(self, student: STMFNet, teacher: STMFNet, parts: Sequence[str]) -> None:
+        self.identity = f"attention of {', '.join(parts)} by 1"
+        self._maps = [dict[str, Tensor](), dict[str, Tensor]()]
         for model, maps in zip((student, teacher), self._maps, strict=True):
             for part in parts:
                 module = getattr(model, part, None)
@@ -300,8 +299,8 @@ class AttentionLoss:
         return hook
 
     def __call__(self) -> Tensor:
-        """Return the weighted sum over parts of squared distances between the last batch's maps, a scalar."""
+        """Return the sum over parts of squared distances between the last batch's maps, a scalar."""
         student, teacher = self._maps
         shared = student.keys() & teacher.keys()  # a student may have lost a scale
         distances = [(student[part] - teacher[part]).square().sum(1).mean() for part in sorted(shared)]
-        return self._weight * torch.stack(distances).sum()
+        return torch.stack(distances).sum()

@@ -9,7 +9,6 @@ say. What the new network does not have or never uses has no say.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -37,33 +36,21 @@ def inherit(source: STMFNet, config: ModelConfig, saliency: Saliency | None = No
     return network.eval()
 
 
-def four_frames(source: STMFNet, left_out: Sequence[Collection[int]] = (), head: int = 0) -> STMFNet:
-    """The network over four frames that starts from a two-frame one (RIFE): float32, CPU, eval mode.
+def four_frames(source: STMFNet, head: int = 0) -> STMFNet:
+    """Convert a network of two frames (RIFE) to one of four: float32, CPU, eval mode.
 
-    Its levels are the source's down to scale 2, in each of them without the residual blocks ``left_out`` (by
-    number, level by level), and it has a residual ``head`` of that width, which adds nothing yet. What the
-    encoder makes at the frame's own size and a mean of 2x2 becomes one convolution at half of it; to the
-    finest level the acceleration, which is believed, says nothing at first. ValueError for a source without
-    an intermediate-flow branch of two frames.
+    The levels are the source's down to scale 2; a residual ``head`` of that width is zero-initialised. The
+    encoder's transposed convolution to full size and the 2x2 mean after it become one convolution at half
+    size. The acceleration is applied in full, but the finest level's weights for it start at zero. ValueError
+    for a source without an intermediate-flow branch of two frames.
     """
     branch = source.config.intermediate
     if branch is None or branch.four_frames:
         raise ValueError("expected a network with an intermediate-flow branch of two frames")
-    levels, state = [], dict[str, Tensor]()
     weights = source.state_dict()
-    for number, level in enumerate(level for level in branch.levels if level.scale > 1):
-        gone = left_out[number] if number < len(left_out) else ()
-        stay = [block for block in range(level.blocks) if block not in gone]
-        levels.append(replace(level, blocks=len(stay)))
-        prefix = f"intermediate.levels.{number}."
-        for name in (name for name in weights if name.startswith(prefix)):
-            kind, _, rest = name.removeprefix(prefix).partition(".")
-            block, _, leaf = rest.partition(".")
-            if kind != "blocks":
-                state[name] = weights[name]
-            elif int(block) in stay:
-                state[f"{prefix}blocks.{stay.index(int(block))}.{leaf}"] = weights[name]
-    state |= {name: tensor for name, tensor in weights.items() if ".encode." in name}
+    levels = [level for level in branch.levels if level.scale > 1]
+    prefixes = ("intermediate.encode.", *(f"intermediate.levels.{number}." for number in range(len(levels))))
+    state = {name: tensor for name, tensor in weights.items() if name.startswith(prefixes)}
     state["intermediate.encode.out.weight"] = _halved(weights["intermediate.encode.out.weight"])
     entry = f"intermediate.levels.{len(levels) - 1}.down.0.weight"
     state[entry] = F.pad(weights[entry], (0, 0, 0, 0, 0, 2))

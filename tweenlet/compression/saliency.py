@@ -48,44 +48,30 @@ def saliency(
     network: STMFNet,
     batches: Sequence[Batch],
     objective: Objective,
-    progress: Callable[[int, int], None] | None = None,
     trials: Sequence[Batch] | None = None,
 ) -> Saliency:
     """Measure what each part of a network is worth to an objective, on batches; the network stays as it is.
 
     What is left out is measured by how far the pictures move, as a mean squared error: from those of the
     ``trials`` (of the dense network, as :func:`own_pictures` gives them), from the network's own if there are
-    none. Squares of independent changes add up, and no change is hidden by chance. ``progress`` hears how
-    many of how many passes are done. ValueError without batches.
+    none. Squares of independent changes add up, and no change is hidden by chance. ValueError without
+    batches.
     """
     if not batches:
         raise ValueError("expected at least one batch to measure saliency on, got none")
     network = copy.deepcopy(network).eval().requires_grad_(True)
-    blocks, whole = _blocks(network), pieces(network.config)
-    widths = widths_of(network.config)
-    total, done = len(batches) + 1 + len(widths) + sum(map(len, blocks.values())) + len(whole), 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total)
-
+    blocks, removable = _blocks(network), pieces(network.config)
     squares = _Squares(network)
     for batch in batches:
         network.zero_grad()
         objective(predict(network, batch).float(), batch)[0].backward()  # type: ignore[no-untyped-call]
         squares.add()
-        step()
     network.zero_grad()
     trials = trials or own_pictures(network, batches[:TRIALS])
-    usual = distance(network, trials)
-    step()
+    baseline = distance(network, trials)
 
     def rise(other: STMFNet) -> float:
-        found = distance(other, trials) - usual
-        step()
-        return found
+        return distance(other, trials) - baseline
 
     estimate = squares.saliency(len(batches))
     marginals = {
@@ -95,7 +81,7 @@ def saliency(
     measured_blocks = {}
     for name, level in blocks.items():
         measured_blocks[name] = tuple(_without(level, number, network, rise) for number in range(len(level)))
-    measured = {name: rise(inherit(network, config)) for name, config in whole.items()}
+    measured = {name: rise(inherit(network, config)) for name, config in removable.items()}
     return replace(estimate, marginals=marginals, blocks=measured_blocks, pieces=measured)
 
 

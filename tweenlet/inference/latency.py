@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +40,6 @@ def hook_parts(
             hook.remove()
 
 
-def latency(model: STMFNet, height: int, width: int, runs: int = 5) -> dict[str, float]:
-    """Median wall milliseconds for one new frame, by part, as :func:`latency_runs` measures them."""
-    return {name: median(taken) for name, taken in latency_runs(model, height, width, runs).items()}
-
-
 @torch.no_grad()
 def latency_runs(
     model: STMFNet,
@@ -56,18 +50,18 @@ def latency_runs(
 ) -> dict[str, list[float]]:
     """Time the inference copy of a network in float32, on the network's device.
 
-    Of a network of four frames the features of one frame and the motion of one pair are found, as in a
+    For a network of four frames, this covers the features of one frame and the motion of one pair, as in a
     stream.
 
     Args:
         model: the network.
-        height: of the frame, in pixels.
-        width: of the frame, in pixels.
-        runs: timed runs, after one warm-up run.
-        clock: seconds; wall time by default.
+        height: height of the frame, in pixels.
+        width: width of the frame, in pixels.
+        runs: number of timed runs, after one warm-up run.
+        clock: returns seconds; default: wall time.
 
     Returns:
-        Milliseconds of each run, by part and for "all", which includes what is in no part.
+        Milliseconds of each run, by part and for "all", which includes the work outside the parts.
 
     """
     running = FusedSTMFNet(model)
@@ -100,7 +94,7 @@ def latency_runs(
 
 
 def _run_in_stream(branch: FourFrameFlow, frames: Tensor) -> Tensor:
-    """The frame in the middle of four (1, 4, 3, H, W); what a stream knows of them already is made up."""
+    """The frame in the middle of four (1, 4, 3, H, W), with stand-ins for what a stream has cached."""
     times = torch.full((1, 1, 1, 1), PAIR_TIME, device=frames.device)
     features = branch.features(frames[:, 2])
     estimate = branch.estimate(features, features, times)

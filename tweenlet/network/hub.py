@@ -61,10 +61,10 @@ class HubCheckpoint(ModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubCheckpoint:
-        wanted = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         if Path(model_id).is_dir():
             return cls(str(Path(model_id) / FILE))
-        return cls(hf_hub_download(model_id, FILE, **{name: options.get(name) for name in wanted}))
+        return cls(hf_hub_download(model_id, FILE, **{name: options.get(name) for name in names}))
 
 
 def download(name: str) -> str:
@@ -76,7 +76,7 @@ def download(name: str) -> str:
     return str(HubCheckpoint.from_pretrained(repo, revision=revision or None).path)
 
 
-def push(name_or_path: str, repo: str, *, private: bool = False, token: str | None = None) -> str:
+def push(name_or_path: str, repo: str, *, private: bool = False) -> str:
     """Upload a checkpoint, its config and a model card made from its metadata; returns the commit's URL."""
     checkpoint = HubCheckpoint(str(find(name_or_path)), repo)
-    return str(checkpoint.push_to_hub(repo, private=private, token=token))
+    return str(checkpoint.push_to_hub(repo, private=private))

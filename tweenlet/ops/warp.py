@@ -42,20 +42,19 @@ def backwarp_pwc(source: Tensor, flow: Tensor) -> Tensor:
     return (sampled[:, :-1] * inside).to(source.dtype)
 
 
-def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
+def backwarp(source: Tensor, flow: Tensor) -> Tensor:
     """Sample ``source`` bilinearly at p + ``flow``; beyond the frame its border is repeated. Differentiable.
 
     Args:
         source: (B, C, H, W), of any floating dtype.
         flow: (B, 2, H, W) in pixels, x then y. Positions are float32 at least.
-        out: Where the result is written, if given: (B, C, H, W), without a gradient.
 
     Returns:
-        (B, C, H, W), ``out`` if that is given.
+        (B, C, H, W), in the dtype of the source.
 
     """
     if (run := kernel_for(backwarp, source, flow)) is not None:
-        return run(source, flow, out)
+        return run(source, flow)
     height, width = source.shape[-2:]
     precise = torch.promote_types(source.dtype, torch.float32)
     flow = flow.to(precise)
@@ -63,4 +62,4 @@ def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
     y = torch.arange(height, dtype=precise, device=source.device)[:, None] + flow[:, 1]
     grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
     warped = F.grid_sample(source.to(precise), grid, padding_mode="border", align_corners=False)
-    return warped.to(source.dtype) if out is None else out.copy_(warped)
+    return warped.to(source.dtype)

@@ -15,9 +15,7 @@ from tweenlet.video.writer import FixedRate, Picture, Writer, describe_left_out
 class ImageWriter(Writer):
     """Pictures into numbered image files of one folder."""
 
-    def __init__(
-        self, folder: Path, pattern: str, name: str, template: Reader, rate: Fraction, sound: bool
-    ) -> None:
+    def __init__(self, folder: Path, pattern: str, name: str, template: Reader, rate: Fraction) -> None:
         super().__init__(name)
         self._folder, self._pattern = folder, pattern
         suffix, alpha = Path(pattern).suffix, template.is_transparent
@@ -27,7 +25,7 @@ class ImageWriter(Writer):
         self._count = 0
         self._before: Frame | None = None
         self._fixed_rate = FixedRate(name, rate)
-        self.warnings += describe_left_out(template, name, sound)
+        self.warnings += describe_left_out(template, name)
 
     def _write(
         self, picture: Picture, time: Fraction, duration: Fraction, between: tuple[Frame, Frame] | None

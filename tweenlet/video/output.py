@@ -48,7 +48,6 @@ def write(
     rate: Fraction,
     *,
     overwrite: bool = False,
-    sound: bool = True,
     time_map: TimeMap | None = None,
     encoding: Encoding = DEFAULT,
     job: str = "",
@@ -57,10 +56,10 @@ def write(
 
     ``target`` is a video file (.mp4 .m4v .mov .mkv .webm .y4m), a folder for PNG images, a pattern such as
     ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
-    what counts are the times given with the pictures (y4m and images have none). ``sound=False`` leaves out
-    sound, subtitles and chapters; by ``time_map`` they are retimed as the pictures are.
-    ``encoding``: what is chosen about the encoders. ``job``: all that decides what is written; a video file
-    then goes on where an earlier run of the same job was stopped.
+    what counts are the times given with the pictures (y4m and images have none). By ``time_map``
+    sound, subtitles and chapters are retimed as the pictures are. ``encoding`` is what is chosen about the
+    encoders. ``job`` identifies all that decides what is written: a video file then resumes where an earlier
+    run of the same job was stopped.
 
     Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
     folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
@@ -69,7 +68,7 @@ def write(
     if name == "-":
         if os.isatty(1):
             raise ValueError("standard output is a terminal: pipe it on, or name a file")
-        return VideoWriter(None, "standard output", template, rate, sound, time_map, encoding)
+        return VideoWriter(None, "standard output", template, rate, time_map, encoding)
     path = Path(target)
     if is_image(path):
         if not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", path.name):
@@ -77,7 +76,7 @@ def write(
         folder, pattern = path.parent, path.name
     elif path.suffix and not path.is_dir():
         check_free(path, overwrite, () if template.path is None else (template.path,))
-        return VideoWriter(path, name, template, rate, sound, time_map, encoding, job)
+        return VideoWriter(path, name, template, rate, time_map, encoding, job)
     else:
         folder, pattern = path, "%05d.png"
     if not encoding.is_default:
@@ -94,4 +93,4 @@ def write(
     if folder.is_dir() and list_images(folder) and not overwrite:
         raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
     check_writable_folder(folder if folder.is_dir() else folder.absolute().parent)
-    return ImageWriter(folder, pattern, name, template, rate, sound)
+    return ImageWriter(folder, pattern, name, template, rate)

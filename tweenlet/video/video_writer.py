@@ -45,7 +45,6 @@ class VideoWriter(Writer):
         name: str,
         template: Reader,
         rate: Fraction,
-        sound: bool,
         time_map: TimeMap | None = None,
         encoding: Encoding = DEFAULT,
         job: str = "",
@@ -87,10 +86,10 @@ class VideoWriter(Writer):
             self._encoder = PictureEncoder(codec, self._stream, time_base, template)
             self._places = self._encoder.places
             if codec.fixed_rate:
-                self.warnings += describe_left_out(template, name, sound)
+                self.warnings += describe_left_out(template, name)
             elif template.stream is not None:
                 copy_metadata(cast(InputContainer, template.stream.container), self._output)
-                if sound and template.location is not None and template.location.pipe is None:
+                if template.location is not None and template.location.pipe is None:
                     self._streams = StreamCopier(
                         template.location,
                         self._output,

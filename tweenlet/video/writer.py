@@ -142,9 +142,9 @@ class FixedRate:
         ]
 
 
-def describe_left_out(template: Reader, name: str, sound: bool) -> list[str]:
-    """In words, what lies beside the pictures of a source that goes into an output of pictures only."""
-    if template.stream is None or not sound:
+def describe_left_out(template: Reader, name: str) -> list[str]:
+    """A warning that names a source's streams other than pictures, which the output cannot hold."""
+    if template.stream is None:
         return []
     streams = side_streams(
         cast(InputContainer, template.stream.container), template.stream.index, template.companions

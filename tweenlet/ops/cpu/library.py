@@ -40,18 +40,16 @@ BUILT = Path(__file__).parent / "built"
 """Where a wheel has libraries, named after the instruction sets of CMakeLists.txt."""
 TUNED = (("-march=native",), ("-mcpu=native",), ())
 """Flags for this machine's processor, tried in order: not every compiler knows the first, or any."""
-PIXELS = 2**13
-"""Pixels of an image per thread, at least."""
 DIGEST = hashlib.sha256().digest_size
 
 
 @cache
 def library() -> Library | None:
     """The compiled code; None with TWEENLET_NATIVE=0, or, with one warning, if it cannot be built."""
-    asked = os.environ.get("TWEENLET_NATIVE")
-    if asked == "0":
+    setting = os.environ.get("TWEENLET_NATIVE")
+    if setting == "0":
         return None
-    built = None if asked == "compile" else _load_built()
+    built = None if setting == "compile" else _load_built()
     if built is not None or os.name != "posix":
         return built
     try:
@@ -114,11 +112,6 @@ def require_library() -> Library:
     if compiled is None:
         raise RuntimeError("expected native code, but there is none")
     return compiled
-
-
-def threads_for(pixels: int) -> int:
-    """Threads worth using for so many pixels: waking one takes 50 microseconds."""
-    return max(1, min(torch.get_num_threads(), pixels // PIXELS))
 
 
 def describe() -> str:

@@ -9,18 +9,17 @@ from tweenlet.ops.cpu.bindings import for_each_sample
 from tweenlet.ops.cpu.library import require_library
 
 
-def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
-    """As :func:`tweenlet.ops.warp.backwarp`; without ``out`` the result lies as the source does."""
+def backwarp(source: Tensor, flow: Tensor) -> Tensor:
+    """As :func:`tweenlet.ops.warp.backwarp`; the result has the memory format of the source."""
     channels, height, width = source.shape[1:]
     channels_last = _is_channels_last(source)
     source = source if channels_last else source.contiguous()
-    fits = out is not None and (_is_channels_last(out) if channels_last else out.is_contiguous())
-    warped = out if out is not None and fits else torch.empty_like(source)
+    warped = torch.empty_like(source)
     flow = flow if flow.stride(2) == width * flow.stride(3) else flow.contiguous()
     strides = (source.stride(3), warped.stride(3), flow.stride(3), flow.stride(1))
     settings = (channels_last, *strides, channels, height, width, torch.get_num_threads())
     for_each_sample(require_library().backwarp, (source, flow, warped), *settings)
-    return warped if out is None or fits else out.copy_(warped)
+    return warped
 
 
 def _is_channels_last(x: Tensor) -> bool:

@@ -20,8 +20,8 @@ WARPS = 4
 """Warps per program."""
 
 
-def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
-    """As :func:`tweenlet.ops.warp.backwarp`; without ``out`` the result has the strides of the source."""
+def backwarp(source: Tensor, flow: Tensor) -> Tensor:
+    """As :func:`tweenlet.ops.warp.backwarp`; the result has the strides of the source."""
     batch, channels, height, width = source.shape
     result = torch.empty_like(source)
     precise = torch.promote_types(source.dtype, torch.float32)
@@ -31,7 +31,7 @@ def backwarp(source: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
             CHANNELS=channels, PIXELS=PIXELS,
             PRECISE=tl.float64 if precise == torch.float64 else tl.float32, num_warps=WARPS,
         )  # fmt: skip
-    return result if out is None else out.copy_(result)
+    return result
 
 
 @triton.jit

@@ -44,7 +44,7 @@ def open_datasets(
         data: footage to train on.
         out: the folder of the training.
         notify: called with a summary of the footage, with unusable clips by name, before building.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        progress: called with the name of the work under way, the units done and the total.
 
     Raises: as :func:`build_dataset`.
 
@@ -98,7 +98,6 @@ def build_dataset(
     folder: Path,
     recipe: Recipe,
     validate: Sequence[str | Path] | None = None,
-    workers: int = 2,
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[CropDataset, CropDataset | None]:
@@ -109,9 +108,8 @@ def build_dataset(
         folder: where the dataset is, or will be.
         recipe: how it is built.
         validate: footage to validate on; by default some clips of ``paths`` are held out.
-        workers: clips that are read at the same time.
         notify: called with a summary of the footage, with unusable clips by name, before building.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        progress: called with the name of the work under way, the units done and the total.
 
     Raises:
         ValueError: no usable footage; or ``folder`` holds a dataset of another recipe or other files, which
@@ -131,10 +129,10 @@ def build_dataset(
     }
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         with atomic_write_folder(folder) as partial:
-            footage = scan_footage(clips, recipe.crop, validation, recipe.strides, workers, progress)
+            footage = scan_footage(clips, recipe.crop, validation, recipe.strides, progress)
             if notify:
                 notify(str(footage))
-            write_dataset(plan_dataset(footage, recipe), partial, workers, progress)
+            write_dataset(plan_dataset(footage, recipe), partial, progress)
             label = json.dumps({**identity, "survey": str(footage)}, indent=1)
             (partial / "recipe.json").write_text(label)
     else:

@@ -31,6 +31,8 @@ from tweenlet.training.data.clips import (
 )
 from tweenlet.video import scene_detection
 
+WORKERS = 2
+"""Clips that are decoded at the same time."""
 THUMBNAIL = 90
 """Short side, in pixels, of the grey thumbnails on which cuts, repeats and motion are judged."""
 REPEAT = 0.12
@@ -117,7 +119,6 @@ def scan_footage(
     crop: int,
     validation: Collection[Path] | None = None,
     strides: tuple[int, ...] = (1, 2),
-    workers: int = 2,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> FootageScan:
     """Scan every clip for windows, and hold some clips out for validation.
@@ -126,9 +127,8 @@ def scan_footage(
         clips: from :func:`~tweenlet.training.data.clips.find_clips`.
         crop: side of the crops, in pixels, that frames must have room for.
         validation: clips to hold out; about one usable clip in seven by default, at most MAX_HELD_OUT.
-        strides: of the windows, in frames.
-        workers: clips that are scanned at the same time.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        strides: strides of the windows, in frames.
+        progress: called with the name of the work under way, the units done and the total.
 
     Raises:
         ValueError: no clip can be trained on.
@@ -137,7 +137,7 @@ def scan_footage(
     paths = sorted({*clips, *(validation or ())})
     usable: dict[Path, ClipScan] = {}
     unusable: list[tuple[str, str]] = []
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         results = pool.map(lambda path: _scan_or_reason(path, crop, strides), paths)
         for done, (path, result) in enumerate(zip(paths, results, strict=True), 1):
             if isinstance(result, ClipScan):

@@ -22,6 +22,7 @@ from tweenlet.training.data.clips import Pixels
 from tweenlet.training.data.crops import extract_crops
 from tweenlet.training.data.dataset import CropLocation, Progress, create_array
 from tweenlet.training.data.plan import DatasetPlan, PartPlan
+from tweenlet.training.data.scan import WORKERS
 from tweenlet.training.data.synthetic import moving_scene
 from tweenlet.training.options import Recipe
 
@@ -29,16 +30,13 @@ STILL_CLIPS = 200
 """Clips, roughly, whose stills are held in memory for synthetic scenes."""
 
 
-def write_dataset(
-    plan: DatasetPlan, folder: Path, workers: int = 2, progress: Progress | None = None
-) -> None:
+def write_dataset(plan: DatasetPlan, folder: Path, progress: Progress | None = None) -> None:
     """Write all samples of a plan into an empty folder.
 
     Args:
         plan: from :func:`~tweenlet.training.data.plan.plan_dataset`.
         folder: where ``train`` and ``validation`` are made.
-        workers: clips that are decoded at the same time.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        progress: called with the name of the work under way, the units done and the total.
 
     Raises:
         OSError: the disk has no room, which is known before anything is decoded, or a clip changed.
@@ -49,9 +47,9 @@ def write_dataset(
     with _single_threaded_opencv():
         arrays = [_Arrays.create(folder / part.name, part.count, plan.recipe) for part in plan.parts]
         for part, part_arrays in zip(plan.parts, arrays, strict=True):
-            stills = _write_crops(part, part_arrays, plan.recipe, workers, progress)
+            stills = _write_crops(part, part_arrays, plan.recipe, progress)
             if part.scenes:
-                _write_scenes(stills, part_arrays, part.scenes, plan.recipe, workers, progress)
+                _write_scenes(stills, part_arrays, part.scenes, plan.recipe, progress)
 
 
 @contextmanager
@@ -81,9 +79,7 @@ class _Arrays:
         return cls(folder, create_array(path, (count, 5, 3, side, side)))
 
 
-def _write_crops(
-    part: PartPlan, arrays: _Arrays, recipe: Recipe, workers: int, progress: Progress | None
-) -> list[Pixels]:
+def _write_crops(part: PartPlan, arrays: _Arrays, recipe: Recipe, progress: Progress | None) -> list[Pixels]:
     """Fill all samples but the scenes, and write where they are from; returns stills for the scenes."""
     frames = arrays.frames
     ends = np.cumsum(part.crops)
@@ -94,7 +90,7 @@ def _write_crops(
     ]
     locations: list[CropLocation | None] = []
     stills: list[Pixels] = []
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         results = pool.map(lambda job: extract_crops(job[0], recipe, frames[job[1]]), jobs)
         for done, (clip_locations, clip_stills) in enumerate(results, 1):
             locations += clip_locations
@@ -111,7 +107,7 @@ def _write_crops(
 
 
 def _write_scenes(
-    stills: list[Pixels], arrays: _Arrays, count: int, recipe: Recipe, workers: int, progress: Progress | None
+    stills: list[Pixels], arrays: _Arrays, count: int, recipe: Recipe, progress: Progress | None
 ) -> None:
     """Fill the last ``count`` samples with synthetic scenes."""
     frames = arrays.frames
@@ -124,7 +120,7 @@ def _write_scenes(
         five = moving_scene(stills, size, np.random.default_rng([recipe.seed, slot]))
         frames[slot] = five[:, centre, centre].transpose(0, 3, 1, 2)
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         for done, _ in enumerate(pool.map(write_scene, range(len(frames) - count, len(frames))), 1):
             if progress and (done % 20 == 0 or done == count):
                 progress("making scenes from stills", done, count)
