@@ -66,28 +66,28 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--network", action="append", default=[])
     parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
-    path = given.out / "rows.jsonl"
+    arguments = parser.parse_args()
+    path = arguments.out / "rows.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    if not given.data:
-        write(given.write, rows)
+    if not arguments.data:
+        write(arguments.write, rows)
         return
-    options = DataOptions(store=given.store, recipe=Recipe(samples=5000, crop=288))
-    samples, held_out = open_datasets(options, given.data, given.out, print)
+    options = DataOptions(store=arguments.store, recipe=Recipe(samples=5000, crop=288))
+    samples, held_out = open_datasets(options, arguments.data, arguments.out, print)
     assert isinstance(samples, CropDataset)
     assert held_out is not None
-    given.out.mkdir(parents=True, exist_ok=True)
-    done = {tuple(row[key] for key in ("taught", "budget", "network", "seed", "method")) for row in rows}
-    order = product((True, False), KINDS, given.network, range(given.seeds), METHODS)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    computed = {tuple(row[key] for key in ("taught", "budget", "network", "seed", "method")) for row in rows}
+    order = product((True, False), KINDS, arguments.network, range(arguments.seeds), METHODS)
     for taught, kind, network, seed, method in order:
-        if (taught, kind, Path(network).stem, seed, method) not in done:
+        if (taught, kind, Path(network).stem, seed, method) not in computed:
             row = compute(network, kind, method, taught, seed, samples, held_out)
             with path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             rows.append(row)
             print(row, flush=True)
-    if given.write:
-        write(given.write, rows)
+    if arguments.write:
+        write(arguments.write, rows)
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -112,10 +112,16 @@ def budget_of(network: str, kind: str) -> Budget:
 
 
 def compute(
-    network: str, kind: str, method: str, taught: bool, seed: int, samples: CropDataset, held_out: CropDataset
+    network: str,
+    kind: str,
+    method: str,
+    distilled: bool,
+    seed: int,
+    samples: CropDataset,
+    held_out: CropDataset,
 ) -> dict[str, Any]:
     """Prune, train and score once."""
-    begun = time.process_time()
+    began = time.process_time()
     torch.manual_seed(seed)
     teacher = checkpoint.load(network)
     flows = teacher.config.intermediate is not None
@@ -126,20 +132,20 @@ def compute(
     batches = batches_of(samples, seed)
     later = BatchSampler(samples, BATCH, CROP, seed + 1000)
     with tempfile.TemporaryDirectory() as folder:
-        start = shrink(network, kind, teacher, method, taught, seed, options, batches, Path(folder))
+        start = shrink(network, kind, teacher, method, distilled, seed, options, batches, Path(folder))
         before = score(start, held_out)
-        model = learn(start, teacher, taught, later, options, Path(folder) / "learn")
+        model = learn(start, teacher, distilled, later, options, Path(folder) / "learn")
     counted = cost(model.config, 480, 854)
     return {
-        "network": Path(network).stem, "budget": kind, "method": method, "taught": taught, "seed": seed,
+        "network": Path(network).stem, "budget": kind, "method": method, "taught": distilled, "seed": seed,
         "parameters": counted.parameters, "multiply_adds": counted.multiply_adds,
         "pruned": before, **score(model, held_out), "teacher": score_of(network, held_out),
-        "seconds": round(time.process_time() - begun, 1),
+        "seconds": round(time.process_time() - began, 1),
     }  # fmt: skip
 
 
 def shrink(
-    network: str, kind: str, teacher: STMFNet, method: str, taught: bool, seed: int, options: TrainOptions,
+    network: str, kind: str, teacher: STMFNet, method: str, distilled: bool, seed: int, options: TrainOptions,
     batches: BatchSampler, folder: Path,
 ) -> STMFNet:  # fmt: skip
     """The network that learns."""
@@ -152,7 +158,7 @@ def shrink(
         dense = copy.deepcopy(teacher)
         first = replace(options, steps=FIRST, ema_decay=0.0)
         optimiser = shrinking_optimiser(dense, masks_of(teacher, rounds), first)
-        sparse = learn(dense, teacher, taught, batches, first, folder / "first", optimiser)
+        sparse = learn(dense, teacher, distilled, batches, first, folder / "first", optimiser)
         return inherit(sparse, rounds[-1].config)
     if method == "obproxsg":
         first = SparsifyOptions(steps=FIRST, warmup=2)
@@ -179,11 +185,11 @@ def score_of(network: str, held_out: CropDataset) -> dict[str, float]:
 
 
 def learn(
-    model: STMFNet, teacher: STMFNet, taught: bool, batches: BatchSampler, options: TrainOptions,
+    model: STMFNet, teacher: STMFNet, distilled: bool, batches: BatchSampler, options: TrainOptions,
     folder: Path, optimiser: torch.optim.Optimizer | None = None,
 ) -> STMFNet:  # fmt: skip
     """Train from a teacher and a little from the truth, or from the truth alone."""
-    if taught:
+    if distilled:
         branch = teacher.config.intermediate
         teacher = four_frames(teacher) if branch else teacher
         losses = [FlowLoss(model, teacher)] if branch else []

@@ -54,32 +54,32 @@ def main() -> None:
     parser.add_argument("--size", default="854x480")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serve", choices=SUBJECTS, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    width, height = size_of(asked.size)
-    if asked.serve:
-        serve(subject(asked.serve, asked.model), width, height)
+    options = parser.parse_args()
+    width, height = size_of(options.size)
+    if options.serve:
+        serve(subject(options.serve, options.model), width, height)
         return
     from tweenlet.evaluation.run import code_version  # 90 MB of libraries that no worker needs
 
-    told: dict[str, list[dict[str, float]]] = {name: [] for name in SUBJECTS}
+    timings: dict[str, list[dict[str, float]]] = {name: [] for name in SUBJECTS}
     with ExitStack() as at_end:
-        workers = {name: at_end.enter_context(Worker(name, asked.model, asked.size)) for name in SUBJECTS}
-        for turn in range(asked.rounds + 1):
+        workers = {name: at_end.enter_context(Worker(name, options.model, options.size)) for name in SUBJECTS}
+        for turn in range(options.rounds + 1):
             for name, worker in workers.items():
                 took = worker.frame()
                 if turn:  # the first sets up
-                    told[name].append(took)
+                    timings[name].append(took)
     print(f"{'':24}{'':30}{'times faster than the reference':>34}{'with memory kept':>20}")
     print(f"{'':24}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}" + 2 * f"{'wall':>14}{'CPU':>8}")
-    for name, found in told.items():
-        wall, cpu = (median(frame[what] for frame in found) for what in ("wall", "cpu"))
-        line = f"{name:24}{wall:10.2f}{cpu:10.2f}{found[-1]['peak'] / 1e6:10.0f}"
+    for name, frames in timings.items():
+        wall, cpu = (median(frame[clock] for frame in frames) for clock in ("wall", "cpu"))
+        line = f"{name:24}{wall:10.2f}{cpu:10.2f}{frames[-1]['peak'] / 1e6:10.0f}"
         for reference in (PLAIN, KEPT):
-            for what in ("wall", "cpu"):
-                ratios = [r[what] / f[what] for r, f in zip(told[reference], found, strict=True)]
-                line += f"{median(ratios):{14 if what == 'wall' else 8}.2f}"
+            for clock in ("wall", "cpu"):
+                ratios = [r[clock] / f[clock] for r, f in zip(timings[reference], frames, strict=True)]
+                line += f"{median(ratios):{14 if clock == 'wall' else 8}.2f}"
         print(line)
-    print(f"{asked.model} at {width}x{height}, tweenlet {code_version()}, {describe_machine()}")
+    print(f"{options.model} at {width}x{height}, tweenlet {code_version()}, {describe_machine()}")
 
 
 class Worker:

@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=SIZE)
     parser.add_argument("--history", type=Path, default=HISTORY)
     parser.add_argument("--plot", type=Path, default=PLOT)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     line = {
@@ -139,19 +139,19 @@ def main() -> None:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": describe_machine(),
         "vectors": torch.backends.cpu.get_cpu_capability(),
-        "networks": {name: measure(name, tuple(given.size), given.turns) for name in NETWORKS},
+        "networks": {name: measure(name, tuple(options.size), options.turns) for name in NETWORKS},
     }
     print(json.dumps(line, indent=1))
-    lines = json.loads(given.history.read_text()) if given.history.exists() else []
-    if given.check:
+    lines = json.loads(options.history.read_text()) if options.history.exists() else []
+    if options.check:
         if not any(old["vectors"] == line["vectors"] for old in lines):
             print(f"nothing with {line['vectors']} to compare with", file=sys.stderr)
         if worse := slower(lines, line):
             sys.exit("\n".join(worse))
         return
     lines = added(lines, line)
-    given.history.write_text(json.dumps(lines, indent=1) + "\n")
-    plot(lines, given.plot)
+    options.history.write_text(json.dumps(lines, indent=1) + "\n")
+    plot(lines, options.plot)
 
 
 if __name__ == "__main__":

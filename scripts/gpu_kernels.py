@@ -33,7 +33,7 @@ TAPS = 25
 
 def milliseconds(run: Callable[[], object]) -> float:
     """Of one run, by events on the device; the first three warm up."""
-    taken = []
+    times = []
     for _ in range(RUNS + 3 if DEVICE == "cuda" else RUNS):
         if DEVICE == "cuda":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -41,17 +41,17 @@ def milliseconds(run: Callable[[], object]) -> float:
             run()
             end.record()
             end.synchronize()
-            taken.append(begin.elapsed_time(end))
+            times.append(begin.elapsed_time(end))
         else:
             began = time.perf_counter()
             run()
-            taken.append(1e3 * (time.perf_counter() - began))
-    return median(taken[-RUNS:])
+            times.append(1e3 * (time.perf_counter() - began))
+    return median(times[-RUNS:])
 
 
-def off(made: Tensor, wanted: Tensor) -> float:
+def off(output: Tensor, expected: Tensor) -> float:
     """The error relative to the size of what is wanted."""
-    return float((made.double() - wanted.double()).norm() / wanted.double().norm())
+    return float((output.double() - expected.double()).norm() / expected.double().norm())
 
 
 def copy_rate() -> float:
@@ -119,12 +119,12 @@ def main() -> None:
             ("splat of 3", triton_splat.splat, splat, (frame, flow, metric), pixels * (12 + 12 + 48 + 28)),
             ("sum of 5", triton_splat.splat_sum, splat_sum, (five, flow), pixels * (20 + 8 + 96)),
         ):
-            wanted = theirs(*inputs)
+            expected = theirs(*inputs)
             tell(f"{name}, plain", milliseconds(lambda t=theirs, i=inputs: t(*i)), moved, copy, 0)
             for size, warps in ((64, 2), (128, 4), (256, 4), (256, 8), (512, 8)):
                 triton_splat.PIXELS, triton_splat.WARPS = size, warps
                 ms = milliseconds(lambda o=ours, i=inputs: o(*i))
-                tell(f"{name}, {size} pixels, {warps} warps", ms, moved, copy, off(ours(*inputs), wanted))
+                tell(f"{name}, {size} pixels, {warps} warps", ms, moved, copy, off(ours(*inputs), expected))
 
 
 if __name__ == "__main__":

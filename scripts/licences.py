@@ -39,7 +39,7 @@ def name_of(requirement: str) -> str:
 
 def closure(requirements: list[str]) -> set[str]:
     """The packages and all that they need, of those that are installed here; not those of other extras."""
-    known: set[str] = set()
+    closed: set[str] = set()
     waiting = {name_of(text) for text in requirements} - {"tweenlet"}
     while waiting:
         name = waiting.pop()
@@ -47,9 +47,9 @@ def closure(requirements: list[str]) -> set[str]:
             needs = distribution(name).requires or []
         except PackageNotFoundError:
             continue
-        known.add(name)
-        waiting |= {name_of(text) for text in needs if "extra ==" not in text} - known
-    return known
+        closed.add(name)
+        waiting |= {name_of(text) for text in needs if "extra ==" not in text} - closed
+    return closed
 
 
 def licence_of(name: str) -> str:

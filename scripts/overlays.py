@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--subset", default="1/3")
     parser.add_argument("--show", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     network = tweenlet.Interpolator(tweenlet.load("default"))
     methods: dict[str, Callable[[Tensor], Tensor]] = {
         "default": lambda frames: network.middle(list(frames)).clamp(0, 1),
@@ -51,24 +51,24 @@ def main() -> None:
         "blend": lambda frames: (frames[1] + frames[2]) / 2,
     }
     scores = defaultdict(list)
-    benchmark = clips(asked.clips).part(*map(int, asked.subset.split("/")))
-    shown = set()
+    benchmark = clips(options.clips).part(*map(int, options.subset.split("/")))
+    seen_clips = set()
     for sample in benchmark:
         for name, draw in DRAWN.items():
             layer = drawn(draw, *sample.truth.shape[1:])
             *frames, truth = (coded(frame, layer) for frame in (*sample.frames, sample.truth))
             within = (layer[3:] > 0).float()
             near = F.max_pool2d(within, 2 * AROUND + 1, 1, AROUND) - within
-            made = {method: make(torch.stack(frames)) for method, make in methods.items()}
-            for method, middle in made.items():
+            outputs = {method: make(torch.stack(frames)) for method, make in methods.items()}
+            for method, middle in outputs.items():
                 error = (middle - truth).square().mean(0, keepdim=True)
                 parts = (error.mean(), *((error * part).sum() / part.sum() for part in (within, near)))
                 scores[name, method].append([-10 * part.clamp_min(1e-8).log10().item() for part in parts])
-            if asked.show and (sample.sequence, name) not in shown:
-                shown.add((sample.sequence, name))
-                asked.show.mkdir(parents=True, exist_ok=True)
-                beside = torch.cat((made["default"], made["without"], truth), 1)
-                picture(beside).save(asked.show / f"{Path(sample.sequence).stem}-{name}.png")
+            if options.show and (sample.sequence, name) not in seen_clips:
+                seen_clips.add((sample.sequence, name))
+                options.show.mkdir(parents=True, exist_ok=True)
+                beside = torch.cat((outputs["default"], outputs["without"], truth), 1)
+                picture(beside).save(options.show / f"{Path(sample.sequence).stem}-{name}.png")
     print(f"{benchmark.name}: PSNR in dB, mean of {len(scores[next(iter(DRAWN)), 'blend'])} windows\n")
     rows = [(*key, *(f"{x:.2f}" for x in np.mean(of, 0))) for key, of in scores.items()]
     print(table(("drawn", "method", "whole frame", "what was drawn", "around it"), rows, names=2))

@@ -51,9 +51,9 @@ MARKED = re.compile(r"(<!-- results ([\w-]+): ([\w ]+) -->\n)(.*?)(<!-- end of r
 def filled(text: str, results: Path) -> str:
     """The text with every marked part made anew; ValueError for a part that there is not."""
 
-    def part(found: re.Match[str]) -> str:
-        content = json.loads((results / f"{found[2]}.json").read_text())
-        names = found[3].split()
+    def part(match: re.Match[str]) -> str:
+        content = json.loads((results / f"{match[2]}.json").read_text())
+        names = match[3].split()
         known = (*REPORT_PARTS, *TABLES)
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"expected parts of {', '.join(known)}; got {', '.join(unknown)}")
@@ -62,7 +62,7 @@ def filled(text: str, results: Path) -> str:
         else:
             report = Report.from_json(content)
             parts = [REPORT_PARTS[name](report) for name in names]
-        return found[1] + "\n" + "\n\n".join(parts) + "\n\n" + found[5]
+        return match[1] + "\n" + "\n\n".join(parts) + "\n\n" + match[5]
 
     return MARKED.sub(part, text)
 
@@ -120,14 +120,14 @@ def scores(root: Path = ROOT) -> dict[Path, str]:
     """The bundled weights whose metadata has other scores than the report, with those it should have."""
     report = json.loads((root / "docs/results" / f"{SCORED}.json").read_text())
     names = {entrant["digest"]: entrant["name"] for entrant in report["entrants"]}
-    wanted = {}
+    scores = {}
     for path in sorted((root / "weights").glob("*.safetensors")):
         name = names.get(checkpoint.digest_of_tensors(checkpoint.load(path)))
         about = {key: report[key] for key in ("benchmark", "machine", "date")}
         text = json.dumps(about | report["means"][name], sort_keys=True) if name else ""
         if text != weight_files.read_metadata(path).get("scores", ""):
-            wanted[path] = text
-    return wanted
+            scores[path] = text
+    return scores
 
 
 if __name__ == "__main__":

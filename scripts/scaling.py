@@ -77,10 +77,10 @@ def measure(clip: str, factor: int) -> dict[str, float]:
     torch.set_num_threads(1)
     model = tweenlet.load("default")
     wall, cpu = time.perf_counter(), time.process_time()
-    done = tweenlet.interpolate_video(clip, f"{clip}.out.mp4", factor=factor, model=model, overwrite=True)
+    summary = tweenlet.interpolate_video(clip, f"{clip}.out.mp4", factor=factor, model=model, overwrite=True)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = peak_rss() / 2**20
-    return {"made": done.frames_made, "wall": wall, "cpu": cpu, "peak_mb": peak}
+    return {"made": summary.frames_made, "wall": wall, "cpu": cpu, "peak_mb": peak}
 
 
 def measure_farm(clip: str) -> dict[str, float]:
@@ -104,10 +104,10 @@ def measure_farm(clip: str) -> dict[str, float]:
     return {"walk": walk, "segment": time.process_time() - began}
 
 
-def reckon(known: dict[str, Any], price: float = PRICE) -> list[str]:
+def reckon(measured: dict[str, Any], price: float = PRICE) -> list[str]:
     """Rows of a table: an hour of 1080p at 24 frames/s made twice as dense, by farms of so many cores."""
-    (point,) = (p for p in known["sweeps"]["pixels"] if (p["width"], p["height"]) == FULL_HD)
-    each, beside = point["cpu"] / point["made"], known["farm"]
+    (point,) = (p for p in measured["sweeps"]["pixels"] if (p["width"], p["height"]) == FULL_HD)
+    each, beside = point["cpu"] / point["made"], measured["farm"]
     walk, alone = HOUR * beside["walk"], HOUR * each
     work = alone + 2 * HOUR / SEGMENT * beside["segment"]
     rows = []
@@ -124,16 +124,16 @@ def sweep(name: str, runs: int) -> list[dict[str, float]]:
     """All points of one sweep, medians over the runs."""
     points = []
     for width, height, count, factor in SWEEPS[name][1]:
-        found: list[dict[str, float]] = []
+        timings: list[dict[str, float]] = []
         with tempfile.TemporaryDirectory() as folder:
             clip = Path(folder, "clip.mp4")
             make_clip(clip, width, height, count)
-            while len(found) < runs and (not found or found[0]["cpu"] < LONG):
+            while len(timings) < runs and (not timings or timings[0]["cpu"] < LONG):
                 command = [sys.executable, __file__, "point", str(clip), str(factor)]
                 said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                found.append(json.loads(said))
-        point = {key: median(run[key] for run in found) for key in found[0]}
-        point |= {"width": width, "height": height, "frames": count, "factor": factor, "runs": len(found)}
+                timings.append(json.loads(said))
+        point = {key: median(run[key] for run in timings) for key in timings[0]}
+        point |= {"width": width, "height": height, "frames": count, "factor": factor, "runs": len(timings)}
         point["grows"] = width * height if name == "pixels" else point["made"]
         points.append(point)
         print(f"| {row(point)} |", flush=True)
@@ -229,18 +229,22 @@ def main() -> None:
     parser.add_argument("--price", type=float, default=PRICE, help="dollars for a core and an hour")
     options = parser.parse_args()
     file = options.folder / "scaling.json"
-    known = json.loads(file.read_text()) if file.exists() else {"sweeps": {}}
+    measured = json.loads(file.read_text()) if file.exists() else {"sweeps": {}}
     if options.farm:
-        known["farm"] = sweep_farm(options.runs)
-        file.write_text(json.dumps(known, indent=1) + "\n")
-        print(FARM_HEAD, *(f"| {line} |" for line in reckon(known, options.price)), sep="\n")
+        measured["farm"] = sweep_farm(options.runs)
+        file.write_text(json.dumps(measured, indent=1) + "\n")
+        print(FARM_HEAD, *(f"| {line} |" for line in reckon(measured, options.price)), sep="\n")
         return
-    known |= {"date": f"{datetime.date.today()}", "machine": platform.platform(), "torch": torch.__version__}
+    measured |= {
+        "date": f"{datetime.date.today()}",
+        "machine": platform.platform(),
+        "torch": torch.__version__,
+    }
     print(HEAD)
     for name in options.only or SWEEPS:
-        known["sweeps"][name] = sweep(name, options.runs)
-        file.write_text(json.dumps(known, indent=1) + "\n")
-    sweeps = {name: known["sweeps"][name] for name in SWEEPS if name in known["sweeps"]}
+        measured["sweeps"][name] = sweep(name, options.runs)
+        file.write_text(json.dumps(measured, indent=1) + "\n")
+    sweeps = {name: measured["sweeps"][name] for name in SWEEPS if name in measured["sweeps"]}
     for name, points in sweeps.items():
         print(
             f"{name}: CPU time grows with power {slope(points, 'cpu'):.2f}, "

@@ -40,10 +40,10 @@ def peers() -> dict[str, Detector]:
     return {name: detector(getattr(scenedetect, name)) for name in names}
 
 
-def score(found: set[int], true: set[int]) -> str:
+def score(detected: set[int], true: set[int]) -> str:
     """Such as "2 of 2" or "2 of 2, 7 false"."""
-    false = len(found - true)
-    return f"{len(found & true)} of {len(true)}" + (f", {false} false" if false else "")
+    false = len(detected - true)
+    return f"{len(detected & true)} of {len(true)}" + (f", {false} false" if false else "")
 
 
 def main() -> None:
@@ -60,12 +60,13 @@ def main() -> None:
             repeats, cuts = find(footage, path)
             columns = {"repeats": (repeats, footage.repeats), "tweenlet": (cuts, footage.cuts)}
             columns |= {name: (detect(path), footage.cuts) for name, detect in others.items()}
-            for name, (found, true) in columns.items():
-                counts = (len(found & true), len(found), len(true))
+            for name, (detected, true) in columns.items():
+                counts = (len(detected & true), len(detected), len(true))
                 totals[name] = [a + b for a, b in zip(totals[name], counts, strict=True)]
             rows.append((kind, *(score(*column) for column in columns.values())))
     rates = [
-        f"{right / max(found, 1):.2f}, {right / max(true, 1):.2f}" for right, found, true in totals.values()
+        f"{right / max(detected, 1):.2f}, {right / max(true, 1):.2f}"
+        for right, detected, true in totals.values()
     ]
     head = ("footage", "repeats", "cuts: tweenlet", *others)
     print(table(head, [*rows, ("precision, recall", *rates)], names=len(head)))

@@ -60,32 +60,33 @@ def main() -> None:
     precisions = ("float32", "bfloat16")
     parser.add_argument("--precisions", nargs="+", choices=precisions, default=list(precisions))
     parser.add_argument("--learn", nargs=3, metavar=("CASE", "PRECISION", "FOLDER"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.learn:
-        learn(*asked.learn)
+    options = parser.parse_args()
+    if options.learn:
+        learn(*options.learn)
         return
     with ExitStack() as at_end:
         folder = Path(at_end.enter_context(tempfile.TemporaryDirectory()))
         make_samples(folder)
         places = {"here": HERE}
-        if asked.against:
-            places[asked.against] = folder / "against"
-            git("worktree", "add", "--detach", str(folder / "against"), asked.against)
+        if options.against:
+            places[options.against] = folder / "against"
+            git("worktree", "add", "--detach", str(folder / "against"), options.against)
             at_end.callback(git, "worktree", "remove", "--force", str(folder / "against"))
         print(
             f"{'':20}{'':12}{'samples/s':>10}{'wall s':>8}{'CPU s':>8}{'wall, times':>13}{'CPU, times':>12}"
         )
-        for case in asked.cases:
-            for precision in asked.precisions:
-                compare(case, precision, folder, places, asked.steps)
+        for case in options.cases:
+            for precision in options.precisions:
+                compare(case, precision, folder, places, options.steps)
     print(
-        f"medians of {asked.steps} steps of {BATCH} samples, tweenlet {code_version()}, {describe_machine()}"
+        f"medians of {options.steps} steps of {BATCH} samples, tweenlet {code_version()}, "
+        f"{describe_machine()}"
     )
 
 
 def compare(case: str, precision: str, folder: Path, places: dict[str, Path], steps: int) -> None:
     """Time one case in every place, in turn, and print a line for each."""
-    told: dict[str, list[dict[str, float]]] = {name: [] for name in places}
+    timings: dict[str, list[dict[str, float]]] = {name: [] for name in places}
     with ExitStack() as at_end:
         learners = {
             name: at_end.enter_context(Learner(place, case, precision, folder))
@@ -93,21 +94,23 @@ def compare(case: str, precision: str, folder: Path, places: dict[str, Path], st
         }
         for turn in range(WARM_UP + steps):
             for name in list(learners)[:: 1 if turn % 2 else -1]:
-                told[name].append(learners[name].step())
-    mine, *others = (told[name][WARM_UP:] for name in places)
-    for name, found in told.items():
-        wall, cpu = (median(step[what] for step in found[WARM_UP:]) for what in ("wall", "cpu"))
+                timings[name].append(learners[name].step())
+    mine, *rest = (timings[name][WARM_UP:] for name in places)
+    for name, found in timings.items():
+        wall, cpu = (median(step[clock] for step in found[WARM_UP:]) for clock in ("wall", "cpu"))
         line = f"{case + ' ' + precision:20}{name:12}{BATCH / wall:10.2f}{wall:8.2f}{cpu:8.2f}"
-        print(line, end="\n" if name != "here" or not others else "")
-        for other in others if name == "here" else ():
-            for width, what in ((13, "wall"), (12, "cpu")):
-                ratio = median(theirs[what] / ours[what] for ours, theirs in zip(mine, other, strict=True))
+        print(line, end="\n" if name != "here" or not rest else "")
+        for other in rest if name == "here" else ():
+            for width, clock in ((13, "wall"), (12, "cpu")):
+                ratio = median(theirs[clock] / ours[clock] for ours, theirs in zip(mine, other, strict=True))
                 print(f"{ratio:{width}.2f}", end="")
             print()
     for name in list(places)[1:]:
         apart = {
-            what: max(abs(a[what] / b[what] - 1) for a, b in zip(told["here"], told[name], strict=True))
-            for what in ("loss", "gradient")
+            clock: max(
+                abs(a[clock] / b[clock] - 1) for a, b in zip(timings["here"], timings[name], strict=True)
+            )
+            for clock in ("loss", "gradient")
         }
         loss, gradient = apart["loss"], apart["gradient"]
         print(f"{'':20}apart by at most {loss:.0e} in the loss, {gradient:.0e} in the gradient's norm")

@@ -22,16 +22,16 @@ UNRELEASED = "## [Unreleased]\n"
 
 def versions(root: Path) -> dict[str, str]:
     """By file: the version there. ValueError for a file that states none."""
-    found = {}
+    versions = {}
     for name, pattern in PLACES.items():
         match = pattern.search((root / name).read_text())
         if match is None:
             raise ValueError(f"{name} states no version")
-        found[name] = match[1]
+        versions[name] = match[1]
     released = RELEASED.search((root / "CHANGELOG.md").read_text())
     if released:
-        found["CHANGELOG.md"] = released[1]
-    return found
+        versions["CHANGELOG.md"] = released[1]
+    return versions
 
 
 def set_version(root: Path, version: str) -> None:

@@ -41,15 +41,15 @@ def test_it_measures_keeps_and_plots(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bench_history, "NETWORKS", {"default": "black"})
     monkeypatch.setattr(bench_history.torch, "set_num_threads", lambda _: None)
     history, picture = tmp_path / "history.json", tmp_path / "history.png"
-    given = ["--turns", "1", "--size", "128", "64", "--history", str(history), "--plot", str(picture)]
-    monkeypatch.setattr(sys, "argv", ["bench_history.py", *given])
+    arguments = ["--turns", "1", "--size", "128", "64", "--history", str(history), "--plot", str(picture)]
+    monkeypatch.setattr(sys, "argv", ["bench_history.py", *arguments])
     bench_history.main()
-    (kept,) = json.loads(history.read_text())
-    assert kept["networks"]["default"]["ratio"] > 0
-    assert kept["networks"]["default"]["megabytes"] > 1
+    (entry,) = json.loads(history.read_text())
+    assert entry["networks"]["default"]["ratio"] > 0
+    assert entry["networks"]["default"]["megabytes"] > 1
     assert picture.read_bytes().startswith(b"\x89PNG")
-    kept["networks"]["default"]["ratio"] *= 100
-    history.write_text(json.dumps([kept]))
-    monkeypatch.setattr(sys, "argv", ["bench_history.py", *given, "--check"])
+    entry["networks"]["default"]["ratio"] *= 100
+    history.write_text(json.dumps([entry]))
+    monkeypatch.setattr(sys, "argv", ["bench_history.py", *arguments, "--check"])
     with pytest.raises(SystemExit, match="times as fast as the plain module"):
         bench_history.main()

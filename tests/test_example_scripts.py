@@ -90,11 +90,11 @@ def test_distillation_from_frames(clips: Path, tmp_path: Path, frames: list[np.n
     options = (
         "--steps 2 --warmup 1 --batch 2 --crop 64 --recipe.samples 8 --recipe.validation 2 --recipe.crop 64"
     )
-    said = run(
+    text = run(
         "env", f"PATH={command.parent}:{os.environ['PATH']}", EXAMPLES / "distil_from_frames.sh",
         clips, folder.parent, tmp_path / "out", *options.split(),
     )  # fmt: skip
-    assert "GMAC at 480p" in said
+    assert "GMAC at 480p" in text
     assert (tmp_path / "out/model.safetensors").exists()
 
 

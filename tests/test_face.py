@@ -66,7 +66,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
     script = "from tweenlet.runtime.malloc import retain_freed_memory; print(retain_freed_memory())"
-    for environment, said in (
+    for environment, expected in (
         ({}, b"True"),
         ({"MALLOC_TRIM_THRESHOLD_": "131072"}, b"False"),
         ({"TWEENLET_KEEP_MEMORY": "0"}, b"False"),
@@ -74,13 +74,13 @@ def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, check=True
         )
-        assert done.stdout.strip() == said
+        assert done.stdout.strip() == expected
 
 
 def test_openmp_sleeps_while_it_waits_unless_the_user_says_otherwise() -> None:
     script = "import os, tweenlet; print(os.environ.get('OMP_WAIT_POLICY'))"
-    for environment, said in (({}, b"PASSIVE"), ({"GOMP_SPINCOUNT": "9"}, b"None")):
+    for environment, expected in (({}, b"PASSIVE"), ({"GOMP_SPINCOUNT": "9"}, b"None")):
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, check=True
         )
-        assert done.stdout.strip() == said
+        assert done.stdout.strip() == expected

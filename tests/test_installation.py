@@ -24,7 +24,7 @@ def name_of(requirement: str) -> str:
 
 def closure(names: set[str]) -> set[str]:
     """The packages and all that they require, of those that are installed here."""
-    known: set[str] = set()
+    closed: set[str] = set()
     waiting = set(names)
     while waiting:
         name = waiting.pop()
@@ -32,9 +32,9 @@ def closure(names: set[str]) -> set[str]:
             requirements = distribution(name).requires or []
         except PackageNotFoundError:  # for another platform or Python
             continue
-        known.add(name)
-        waiting |= {name_of(text) for text in requirements if "extra ==" not in text} - known
-    return known
+        closed.add(name)
+        waiting |= {name_of(text) for text in requirements if "extra ==" not in text} - closed
+    return closed
 
 
 def link(folder: Path, names: set[str]) -> Path:

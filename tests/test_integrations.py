@@ -60,14 +60,14 @@ def test_the_node_of_comfyui(comfy, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(module.NODE_CLASS_MAPPINGS) == set(module.NODE_DISPLAY_NAME_MAPPINGS)
     for node in module.NODE_CLASS_MAPPINGS.values():
         inputs = node.INPUT_TYPES()
-        given = {name: kind[1].get("default") if len(kind) > 1 else kind[0][0]
+        values = {name: kind[1].get("default") if len(kind) > 1 else kind[0][0]
                  for name, kind in inputs["required"].items()}  # fmt: skip
-        given["images"] = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 24, 32, 3) / 5
-        given |= {"model": "test", "cuts": False}
-        images, fps = getattr(node(), node.FUNCTION)(**given)
+        values["images"] = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 24, 32, 3) / 5
+        values |= {"model": "test", "cuts": False}
+        images, fps = getattr(node(), node.FUNCTION)(**values)
         assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == 2
         assert (images.shape, images.dtype, fps) == ((7, 24, 32, 3), torch.float32, 24.0)
-        assert torch.equal(images[::3], given["images"][::2])
+        assert torch.equal(images[::3], values["images"][::2])
     assert comfy[-1] == (7, 7)
 
 

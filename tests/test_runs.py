@@ -109,11 +109,11 @@ def test_what_the_others_say_is_understood(tmp_path, name, places):
     for program in ("tweenlet", "torchrun"):
         (tmp_path / program).write_text(STUB)
         (tmp_path / program).chmod(0o755)
-    said = tmp_path / "said"
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SAID": str(said), "GPUS": "2"}
+    folder = tmp_path / "said"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SAID": str(folder), "GPUS": "2"}
     command = ["bash", str(RUNS / name), *(str(tmp_path / f"place{k}") for k in range(places))]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    commands = said.read_text().splitlines()
+    commands = folder.read_text().splitlines()
     assert len(commands) >= 2
     for line in commands:
         app.parse_args(shlex.split(line), exit_on_error=False, print_error=False)

@@ -38,11 +38,11 @@ def test_it_measures_and_draws(scaling, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_a_farm_takes_is_reckoned_from_what_was_measured(scaling) -> None:
-    known = {
+    measured = {
         "sweeps": {"pixels": [{"width": 1920, "height": 1080, "made": 2, "cpu": 2.0}]},
         "farm": {"walk": 0.01, "segment": 0.0},
     }
-    rows = [row.split(" | ") for row in scaling.reckon(known, price=1)]
+    rows = [row.split(" | ") for row in scaling.reckon(measured, price=1)]
     assert [row[0] for row in rows] == ["1", "10", "100", "1,000"]
     assert [row[1] for row in rows] == ["24.0", "2.4", "0.2", "0.2"]  # hours: the walk takes 0.24
     assert [row[5] for row in rows] == ["24.00", "24.00", "24.00", "240.00"]

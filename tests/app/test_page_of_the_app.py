@@ -84,12 +84,12 @@ def browser():
 def open_page(browser, address: str, size: tuple[int, int] = (1280, 900)):
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     page.set_default_timeout(60_000)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    return page, asked, errors
+    return page, requests, errors
 
 
 def until(page, expression: str) -> None:
@@ -103,7 +103,7 @@ def until(page, expression: str) -> None:
 
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
 def test_a_video_is_dropped_made_compared_and_kept(browser, address, tmp_path, size) -> None:
-    page, asked, errors = open_page(browser, address, size)
+    page, requests, errors = open_page(browser, address, size)
     page.set_input_files("#file", str(clip(tmp_path / "held.mp4")))
     page.wait_for_selector("#choose:not([hidden])")
     facts = page.inner_text("#facts")
@@ -133,7 +133,7 @@ def test_a_video_is_dropped_made_compared_and_kept(browser, address, tmp_path, s
         assert sum(1 for _ in reader) == 45
     page.screenshot(path=tmp_path / f"page-{size[0]}.png")
     assert not errors
-    assert all(url.startswith((address, "data:", "blob:")) for url in asked)
+    assert all(url.startswith((address, "data:", "blob:")) for url in requests)
 
 
 def test_it_can_be_watched_and_cancelled(browser, address, tmp_path) -> None:

@@ -27,7 +27,7 @@ def test_a_peak_grows_with_the_frame() -> None:
 
 @pytest.mark.long
 def test_parts_hold_no_more_than_all() -> None:
-    found = peaks(Target("mini"), (320, 240))
+    peak_of = peaks(Target("mini"), (320, 240))
     parts = {name for name, _ in network_of("mini").named_children()}
-    assert found.keys() == parts | {"all"}
-    assert all(0 < found[name] < 1.2 * found["all"] for name in parts)
+    assert peak_of.keys() == parts | {"all"}
+    assert all(0 < peak_of[name] < 1.2 * peak_of["all"] for name in parts)

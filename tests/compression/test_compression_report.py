@@ -68,10 +68,10 @@ def compressed(name: str = "clips2") -> Compressed:
         {"truth": picture(0), "teacher": picture(1), f"by {name}": picture(2)},
         {"teacher": 31.234},
     )
-    found = sparse()
-    table = compaction(TINY, SMALLER, found, (64, 32))
+    shares = sparse()
+    table = compaction(TINY, SMALLER, shares, (64, 32))
     return Compressed(
-        table, found, evaluated(name), log_entries(), log_entries(), (crops,), f"tweenlet compress {name}"
+        table, shares, evaluated(name), log_entries(), log_entries(), (crops,), f"tweenlet compress {name}"
     )
 
 
@@ -134,17 +134,17 @@ def test_the_paragraph_says_what_became_smaller_and_what_it_cost(report):
 
 
 @pytest.mark.parametrize(
-    ("times", "said"),
+    ("times", "text"),
     [
         ((2400.0, 600.0), "**4.0 times faster** (2,400 ms -> 600 ms)"),
         ((5.0, 7.5), "**1.5 times slower** (5.0 ms -> 7.5 ms)"),
         ((100.0, 99.0), "**as fast** (100 ms -> 99 ms)"),
     ],
 )
-def test_speed_is_told_where_it_was_measured(report, times, said):
+def test_speed_is_told_where_it_was_measured(report, times, text):
     rows = report.compaction.rows
     timed = replace(report.compaction, rows=(*rows[:-1], replace(rows[-1], milliseconds=times)))
-    assert said in replace(report, compaction=timed).summary()
+    assert text in replace(report, compaction=timed).summary()
 
 
 def test_markdown_has_the_tables_of_the_house(report):
@@ -283,7 +283,7 @@ def test_names_that_are_no_unicode_do_not_lose_the_report(tmp_path):
 @pytest.mark.slow
 def test_or_not_at_all(report, tmp_path, monkeypatch):
     write(report, tmp_path)
-    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(path: Path, content: bytes) -> int:
         with path.open("wb") as file:
@@ -294,4 +294,4 @@ def test_or_not_at_all(report, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"cannot write .*: no space left"):
         write(replace(report, command="another"), tmp_path)
     monkeypatch.undo()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files

@@ -103,12 +103,12 @@ def test_a_teacher_says_what_it_would_by_itself(samples, config):
     teacher = network_teacher(model)
     speak(model)
     with torch.no_grad():
-        wanted = predict(model.eval(), batch)
-    torch.testing.assert_close(teacher(batch), wanted, atol=1e-5, rtol=1e-5)
+        expected = predict(model.eval(), batch)
+    torch.testing.assert_close(teacher(batch), expected, atol=1e-5, rtol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         half = teacher(batch).float()
-    assert 0 < (half - wanted).abs().max() < 0.05
-    torch.testing.assert_close(teacher(batch), wanted, atol=1e-5, rtol=1e-5)
+    assert 0 < (half - expected).abs().max() < 0.05
+    torch.testing.assert_close(teacher(batch), expected, atol=1e-5, rtol=1e-5)
 
 
 def speak(model: nn.Module) -> None:
@@ -155,8 +155,8 @@ def test_precomputed_frames_teach_the_same(samples, tmp_path):
     def moving(batch: Batch) -> torch.Tensor:  # knows no neighbourhood, so a crop of it is it of a crop
         return batch.frames[:, 1:3].mean(1) ** 2
 
-    said = store_frames(tmp_path / "taught.npy", predict_all(moving, samples), len(samples), (3, 64, 64))
-    batches = BatchSampler(samples, 4, 32, seed=3, teacher_frames=[said, said[::-1]])
+    frames = store_frames(tmp_path / "taught.npy", predict_all(moving, samples), len(samples), (3, 64, 64))
+    batches = BatchSampler(samples, 4, 32, seed=3, teacher_frames=[frames, frames[::-1]])
     for step in range(3):
         batch = batches.batch_at(step)
         torch.testing.assert_close(stored_teacher(0)(batch), moving(batch), atol=0.6 / 255, rtol=0)
@@ -166,7 +166,7 @@ def test_precomputed_frames_teach_the_same(samples, tmp_path):
     with pytest.raises(ValueError, match=r"no frames of teacher 0"):
         stored_teacher(0)(some_batch())
     with pytest.raises(ValueError, match="one for each sample"):
-        BatchSampler(samples, 4, 32, teacher_frames=[said[:-1]])
+        BatchSampler(samples, 4, 32, teacher_frames=[frames[:-1]])
 
 
 def save_onnx(path, inputs: dict[str, list], node) -> None:

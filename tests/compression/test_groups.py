@@ -41,22 +41,22 @@ def test_what_goes_is_zero_at_the_end_and_cutting_it_changes_nothing(samples, tm
     save_masks(tmp_path / "groups.safetensors", masks, smaller)
     masks, smaller = load_masks(tmp_path / "groups.safetensors")
 
-    gone = [(p, ~masks[name]) for name, p in network.named_parameters()]
-    before = sum(p.detach()[mask].abs().sum() for p, mask in gone)
+    removed = [(p, ~masks[name]) for name, p in network.named_parameters()]
+    before = sum(p.detach()[mask].abs().sum() for p, mask in removed)
     optimiser = shrinking_optimiser(network, masks, OPTIONS)
     shares = list[float]()
 
     def watch(_info):
-        shares.append(float(sum(p.detach()[mask].abs().sum() for p, mask in gone) / before))
+        shares.append(float(sum(p.detach()[mask].abs().sum() for p, mask in removed) / before))
 
     sparse = train(network, batches, None, OPTIONS, tmp_path / "run", watch, optimiser=optimiser).model
     assert 0.7 < shares[0] < 0.9
     assert 0.05 < shares[4] < 0.3
     assert shares[5:] == [0.0] * 5  # the rest is debiasing
-    found = inherit(sparse, smaller)
+    smaller_network = inherit(sparse, smaller)
     frames = batches.batch_at(3).frames
     with torch.no_grad():
-        torch.testing.assert_close(found(frames), sparse.eval()(frames), atol=2e-5, rtol=0)
+        torch.testing.assert_close(smaller_network(frames), sparse.eval()(frames), atol=2e-5, rtol=0)
 
 
 def test_masks_that_are_damaged_are_named(tmp_path):

@@ -18,11 +18,11 @@ def test_every_step_is_the_published_one(golden_file, name):
     x = torch.nn.Parameter(torch.from_numpy(stored["p0"].copy()))
     optimiser = OBProxSG([x], lr, lambda_, eps, prox_steps=round(epoch * np_epochs))
     assert len(stored["grads"]) == 10  # five of each kind
-    for gradient, wanted in zip(stored["grads"], stored["params"], strict=True):
+    for gradient, expected in zip(stored["grads"], stored["params"], strict=True):
         x.grad = torch.from_numpy(gradient.copy())
         optimiser.step()
-        np.testing.assert_allclose(x.detach().numpy(), wanted, rtol=1e-6, atol=1e-7)
-        np.testing.assert_array_equal(x.detach().numpy() == 0, wanted == 0)
+        np.testing.assert_allclose(x.detach().numpy(), expected, rtol=1e-6, atol=1e-7)
+        np.testing.assert_array_equal(x.detach().numpy() == 0, expected == 0)
 
 
 def quadratic(seed=0, count=400):
@@ -70,13 +70,13 @@ def test_a_run_goes_on_from_its_state_in_the_same_phase():
     x, loss = quadratic()
     whole = OBProxSG([x], lr=0.1, prox_steps=3, orthant_steps=2, density=0.5, density_steps=20)
     run(whole, loss, 4)  # in the orthant phase now
-    kept, weights, noise = copy.deepcopy(whole.state_dict()), x.detach().clone(), torch.get_rng_state()
+    state, weights, noise = copy.deepcopy(whole.state_dict()), x.detach().clone(), torch.get_rng_state()
     run(whole, loss, 4)
     end = x.detach().clone()
     with torch.no_grad():
         x.copy_(weights)
     again = OBProxSG([x])
-    again.load_state_dict(kept)
+    again.load_state_dict(state)
     torch.set_rng_state(noise)
     run(again, loss, 4)
     assert torch.equal(x, end)

@@ -49,11 +49,11 @@ def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
     torch.manual_seed(0)
     teacher = STMFNet(TINY).eval()
     weights.save(tmp_path / "teacher.safetensors", teacher)
-    found = load_teachers([tmp_path / "teacher.safetensors"], [], samples)
+    teachers = load_teachers([tmp_path / "teacher.safetensors"], [], samples)
     batch = next(sequential(samples, 2))
-    live = found.teachers[0](batch)
+    live = teachers.teachers[0](batch)
     torch.testing.assert_close(live, teacher(batch.frames).detach())
-    assert intermediate_losses(STMFNet(TINY), found, ["features"])
+    assert intermediate_losses(STMFNet(TINY), teachers, ["features"])
 
     before = load_teachers([tmp_path / "teacher.safetensors"], [], samples, precompute=True)
     assert (len(before.teachers), len(before.teacher_frames), before.networks) == (1, 1, ())
@@ -62,11 +62,11 @@ def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
     loss, _ = Distillation(TrainOptions(), before.teachers, alpha=0.0)(batch.truth, batch)
     assert loss > 0
     file = next(samples.folder.glob("taught-*.npy"))
-    made = file.stat().st_mtime_ns
+    time = file.stat().st_mtime_ns
     np.testing.assert_allclose(before.teacher_frames[0][:2] / 255, live.clamp(0, 1), atol=0.51 / 255)
     shutil.copy(tmp_path / "teacher.safetensors", tmp_path / "same.safetensors")
     load_teachers([tmp_path / "same.safetensors"], [], samples, precompute=True)
-    assert [f.stat().st_mtime_ns for f in samples.folder.glob("taught-*.npy")] == [made]
+    assert [f.stat().st_mtime_ns for f in samples.folder.glob("taught-*.npy")] == [time]
     with pytest.raises(ValueError, match="attention and flows need a checkpoint"):
         intermediate_losses(STMFNet(TINY), before, ["features"])
 
@@ -74,18 +74,18 @@ def test_teachers_come_from_files_and_what_they_say_is_kept(samples, tmp_path):
 def test_frames_of_any_program_teach(footage, tmp_path):
     data_options = DataOptions(batch=2, crop=32, recipe=RECIPE)
     samples, _ = open_datasets(data_options, [footage], tmp_path / "out")
-    made = tmp_path / "made"
+    folder = tmp_path / "made"
     for clip in footage.iterdir():
-        (made / clip.name).mkdir(parents=True)
+        (folder / clip.name).mkdir(parents=True)
         for frame in clip.iterdir():
             picture = cv2.imread(str(frame))
-            cv2.imwrite(str(made / clip.name / f"{int(frame.stem):04d}.png"), 255 - picture)
-    found = load_teachers([], [made], samples)
+            cv2.imwrite(str(folder / clip.name / f"{int(frame.stem):04d}.png"), 255 - picture)
+    teachers = load_teachers([], [folder], samples)
     for step in range(3):
-        batch = make_sampler(data_options, samples, found.teacher_frames).batch_at(step)
-        torch.testing.assert_close(found.teachers[0](batch), 1 - batch.truth, atol=0.003, rtol=0)
-    cv2.imwrite(str(next((made / "a").iterdir())), np.zeros((48, 64, 3), np.uint8))
-    load_teachers([], [made], samples)
+        batch = make_sampler(data_options, samples, teachers.teacher_frames).batch_at(step)
+        torch.testing.assert_close(teachers.teachers[0](batch), 1 - batch.truth, atol=0.003, rtol=0)
+    cv2.imwrite(str(next((folder / "a").iterdir())), np.zeros((48, 64, 3), np.uint8))
+    load_teachers([], [folder], samples)
     assert len(list(samples.folder.glob("taught-*.npy"))) == 2  # read anew, for the folder has changed
     with pytest.raises(FileNotFoundError, match="no such folder of a teacher's frames"):
         load_teachers([], [tmp_path / "nowhere"], samples)

@@ -44,11 +44,11 @@ def owners(config: ModelConfig) -> dict[str, list[str]]:
     """The widths that each layer counts for: those whose density moves when the layer empties."""
     full = uniform(config)
     before = full.widths(config)
-    found = {}
+    owner_of = {}
     for name, density in full.layers.items():
         after = Densities({**full.layers, name: Density(0, density.total)}).widths(config)
-        found[name] = [width for width in before if before[width] != after[width]]
-    return found
+        owner_of[name] = [width for width in before if before[width] != after[width]]
+    return owner_of
 
 
 def with_widths(config: ModelConfig, shares: dict[str, float], rest: float) -> Densities:
@@ -108,10 +108,10 @@ def test_every_width_has_layers_and_puts_out_so_many_channels(config):
 
 
 def test_what_cannot_be_built_is_respected():
-    found = compact(STMFNET, uniform(STMFNET, 0.06))
-    assert found.features == (32, 32, 64, 128)
-    assert min(found.texture or (0,)) >= 4
-    STMFNet(found)
+    config = compact(STMFNET, uniform(STMFNET, 0.06))
+    assert config.features == (32, 32, 64, 128)
+    assert min(config.texture or (0,)) >= 4
+    STMFNet(config)
 
 
 def test_shortcuts_stay_convolutions():
@@ -162,10 +162,10 @@ def test_a_tight_budget_drops_the_least_dense_piece_before_the_rest_starves():
         for n, d in uniform(STMFNET).layers.items()
     }
     heard: list[str] = []
-    found = compact(STMFNET, Densities(layers), Budget.parse("params", "2M"), heard.append)
-    assert found.flow is None
+    config = compact(STMFNET, Densities(layers), Budget.parse("params", "2M"), heard.append)
+    assert config.flow is None
     assert heard[0].startswith("the flow branch is dropped to meet the budget: density 0.1")
-    assert found.texture is not None
+    assert config.texture is not None
 
 
 def test_a_budget_that_cannot_be_met_says_the_least_that_can():
@@ -200,19 +200,19 @@ def test_budgets_that_are_not_understood(kind, text):
 
 def test_densities_count_what_learns_and_reaches_the_output():
     model = STMFNet(TINY)
-    found = densities(model)
-    assert found.of().share == 1
-    assert not [n for n in found.layers if n.startswith(("fusion.lateral.0_2", "fusion.up.0_0"))]
+    shares = densities(model)
+    assert shares.of().share == 1
+    assert not [n for n in shares.layers if n.startswith(("fusion.lateral.0_2", "fusion.up.0_0"))]
     with torch.no_grad():
         model.texture.out.weight[0] = 0
-    found = densities(model)
-    assert found.layers["texture.out"].share == pytest.approx(2 / 3)
-    assert found.parts["fusion"].share == 1 > found.parts["texture"].share
-    assert found.of({"texture.out"}).nonzero == found.layers["texture.out"].nonzero
-    assert Densities.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert f"| texture.out | {found.layers['texture.out'].total:,} |" in re.sub(" +", " ", found.markdown())
+    shares = densities(model)
+    assert shares.layers["texture.out"].share == pytest.approx(2 / 3)
+    assert shares.parts["fusion"].share == 1 > shares.parts["texture"].share
+    assert shares.of({"texture.out"}).nonzero == shares.layers["texture.out"].nonzero
+    assert Densities.from_json(json.loads(json.dumps(shares.to_json()))) == shares
+    assert f"| texture.out | {shares.layers['texture.out'].total:,} |" in re.sub(" +", " ", shares.markdown())
     with pytest.raises(ValueError, match="got none"):
-        found.of({"nothing"})
+        shares.of({"nothing"})
 
 
 def test_the_groups_hold_every_parameter_that_learns_once():
@@ -228,8 +228,8 @@ def test_the_groups_hold_every_parameter_that_learns_once():
 
 @pytest.mark.slow
 def test_the_table_of_a_compaction():
-    found = compaction(STMFNET, MINI, uniform(STMFNET, 0.25), (256, 256))
-    text = re.sub(" +", " ", found.markdown())
+    table = compaction(STMFNET, MINI, uniform(STMFNET, 0.25), (256, 256))
+    text = re.sub(" +", " ", table.markdown())
     assert (
         "| features | 64 128 256 512 | 0.250 0.250 0.250 0.250 | 32 64 96 128 | 3,965,816 -> 393,192 |"
         in text
@@ -237,7 +237,7 @@ def test_the_table_of_a_compaction():
     assert "| flow | 16 32 64 96 128 196 |" in text
     assert "9,374,275 -> 0 |" in text
     assert "21,028,799 -> 1,822,162 | 176.40 -> 43.41 |" in text
-    assert json.loads(json.dumps(found.to_json()))["after"]["features"] == [32, 64, 96, 128]
+    assert json.loads(json.dumps(table.to_json()))["after"]["features"] == [32, 64, 96, 128]
     timed = compaction(TINY, TINY, uniform(TINY), (16, 16), timed=True)
     assert all(row.milliseconds is not None for row in timed.rows)
     assert timed.markdown().splitlines()[0].endswith(" ms |")

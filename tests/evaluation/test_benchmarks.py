@@ -35,9 +35,9 @@ def numbers(sample: Sample | UnreadableSample) -> list[int]:
     return (pictures[:, 0, 0, 0] * 255).round().int().tolist()
 
 
-def of(found: Benchmark, name: str) -> list[tuple[str, list[int]]]:
+def of(opened: Benchmark, name: str) -> list[tuple[str, list[int]]]:
     """The names of the samples of a sequence, and the numbers in their frames."""
-    (sequence,) = (s for s in found.sequences if s.name == name)
+    (sequence,) = (s for s in opened.sequences if s.name == name)
     return [(sample.name, numbers(sample)) for sample in sequence.samples()]
 
 
@@ -49,16 +49,16 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def test_ucf101(tmp_path: Path, paint: Paint) -> None:
-    given = [f"frame{i}.png" for i in range(4)]
+    names = [f"frame{i}.png" for i in range(4)]
     for number in range(100):
-        touch(tmp_path, *(f"{number}/{name}" for name in (*given, "framet.png")))
-    for i, name in enumerate((*given, "framet.png")):
+        touch(tmp_path, *(f"{number}/{name}" for name in (*names, "framet.png")))
+    for i, name in enumerate((*names, "framet.png")):
         paint(tmp_path / "2" / name, 20 + i)
-    found = benchmark(f"ucf101:{tmp_path}")
-    assert (found.name, found.count, found.note) == ("ucf101", 100, "")
-    assert [s.name for s in found.sequences] == [str(number) for number in range(100)]
-    assert of(found, "2") == [("2", [20, 21, 22, 23, 24])]
-    assert [s.name for s in found.part(2, 40).sequences] == ["1", "41", "81"]
+    result = benchmark(f"ucf101:{tmp_path}")
+    assert (result.name, result.count, result.note) == ("ucf101", 100, "")
+    assert [s.name for s in result.sequences] == [str(number) for number in range(100)]
+    assert of(result, "2") == [("2", [20, 21, 22, 23, 24])]
+    assert [s.name for s in result.part(2, 40).sequences] == ["1", "41", "81"]
     (tmp_path / "7" / "frame3.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"ucf101: 1 of 500 files are missing in .*: 7/frame3\.png$"):
         benchmark(f"ucf101:{tmp_path}")
@@ -99,11 +99,11 @@ def davis(tmp_path: Path, paint: Paint) -> Path:
 
 def test_davis_scores_every_window_that_starts_at_an_even_frame(davis: Path) -> None:
     for place in (davis, davis.parents[1], davis.parents[2]):
-        found = benchmark(f"davis:{place}")
-        assert (found.name, found.two_frames, found.by_sequence, found.note) == ("davis", False, True, "")
-        assert [s.name for s in found.sequences] == list(DAVIS)
-        assert found.count == 89 + 3
-        assert of(found, "camel") == [
+        result = benchmark(f"davis:{place}")
+        assert (result.name, result.two_frames, result.by_sequence, result.note) == ("davis", False, True, "")
+        assert [s.name for s in result.sequences] == list(DAVIS)
+        assert result.count == 89 + 3
+        assert of(result, "camel") == [
             ("camel/00000", [0, 20, 40, 60, 30]),
             ("camel/00002", [20, 40, 60, 80, 50]),
             ("camel/00004", [40, 60, 80, 100, 70]),
@@ -163,15 +163,15 @@ def test_snufilm(difficulty: str, step: int, above: str, tmp_path: Path, paint: 
         (tmp_path / "YouTube_test").rename(tmp_path / above / "YouTube_test")
     for n in (100 - 3 * half, 100 - half, 100, 100 + half, 100 + 3 * half):
         paint(tmp_path / above / folder / f"{n:05d}.png", n)
-    found = benchmark(f"snufilm-{difficulty}:{tmp_path}")
-    assert (found.name, found.count, found.two_frames, found.by_sequence) == (
+    result = benchmark(f"snufilm-{difficulty}:{tmp_path}")
+    assert (result.name, result.count, result.two_frames, result.by_sequence) == (
         f"snufilm-{difficulty}",
         3,
         False,
         False,
     )
-    assert found.note == "3 triplets where 310 are published"
-    (sequence,) = found.sequences
+    assert result.note == "3 triplets where 310 are published"
+    (sequence,) = result.sequences
     assert sequence.name == "0009"
     first = next(iter(sequence.samples()))
     assert first.name == "0009/00100"
@@ -185,27 +185,27 @@ def test_snufilm_leaves_out_the_ends_of_a_sequence_and_counts_them(tmp_path: Pat
         "GOPRO_test/0001": (range(1, 7), [3]),
     }
     snufilm(tmp_path, "easy", sequences, 1)
-    found = benchmark(f"snufilm-easy:{tmp_path}")
-    listed = [(s.name, [files.name for files in s.files]) for s in found.sequences]  # type: ignore[attr-defined]
+    result = benchmark(f"snufilm-easy:{tmp_path}")
+    listed = [(s.name, [files.name for files in s.files]) for s in result.sequences]  # type: ignore[attr-defined]
     assert listed == [
         ("GOPRO_test/one", ["GOPRO_test/one/00004", "GOPRO_test/one/00020", "GOPRO_test/one/00036"]),
         ("YouTube_test/0001", ["YouTube_test/0001/00060"]),
     ]
     left_out = "4 of 8 triplets left out: no frame before or after them"
-    assert found.note == f"8 triplets where 310 are published; {left_out}"
+    assert result.note == f"8 triplets where 310 are published; {left_out}"
 
 
 @pytest.mark.parametrize(
-    ("gone", "what"),
+    ("missing", "what"),
     [(19, "an inner frame"), (20, "the truth"), (18, "no frame"), (17, "an outer frame")],
 )
-def test_snufilm_names_what_is_missing_inside_of_a_sequence(gone: int, what: str, tmp_path: Path) -> None:
+def test_snufilm_names_what_is_missing_inside_of_a_sequence(missing: int, what: str, tmp_path: Path) -> None:
     snufilm(tmp_path, "easy", {"GOPRO_test/one": (range(1, 40), [20])}, 1)
-    (tmp_path / "GOPRO_test" / "one" / f"{gone:05d}.png").unlink()
+    (tmp_path / "GOPRO_test" / "one" / f"{missing:05d}.png").unlink()
     if what == "no frame":
         assert benchmark(f"snufilm-easy:{tmp_path}").count == 1
         return
-    named = f"snufilm-easy: 1 of 5 files are missing in .*: GOPRO_test/one/{gone:05d}.png$"
+    named = f"snufilm-easy: 1 of 5 files are missing in .*: GOPRO_test/one/{missing:05d}.png$"
     with pytest.raises(FileNotFoundError, match=named):
         benchmark(f"snufilm-easy:{tmp_path}")
 
@@ -234,15 +234,15 @@ def test_vfitex(tmp_path: Path, paint: Paint) -> None:
         paint(tmp_path / "water_4K_pexels" / f"{n:03d}.png", n, (8, 6))
         paint(tmp_path / "fire" / f"{n:03d}.png", 100 + n, (8, 6))
     touch(tmp_path, ".DS_Store", ".hidden/x", "readme.txt")
-    found = benchmark(f"vfitex:{tmp_path}")
-    assert (found.name, found.count, found.by_sequence) == ("vfitex", 4, True)
-    assert found.note == "2 sequences where 20 are published"
-    assert of(found, "fire") == [
+    result = benchmark(f"vfitex:{tmp_path}")
+    assert (result.name, result.count, result.by_sequence) == ("vfitex", 4, True)
+    assert result.note == "2 sequences where 20 are published"
+    assert of(result, "fire") == [
         ("fire/001", [101, 103, 105, 107, 104]),
         ("fire/003", [103, 105, 107, 109, 106]),
     ]
-    assert of(found, "water_4K_pexels")[1] == ("water_4K_pexels/003", [3, 5, 7, 9, 6])
-    whole, cropped = (next(iter(sequence.samples())) for sequence in found.sequences)
+    assert of(result, "water_4K_pexels")[1] == ("water_4K_pexels/003", [3, 5, 7, 9, 6])
+    whole, cropped = (next(iter(sequence.samples())) for sequence in result.sequences)
     assert isinstance(whole, Sample)
     assert isinstance(cropped, Sample)
     assert whole.frames.shape == (4, 3, 6, 8)
@@ -260,11 +260,11 @@ def test_vimeo(tmp_path: Path, paint: Paint) -> None:
     for k, septuplet in enumerate(septuplets):
         for n in range(1, 8):
             paint(tmp_path / "sequences" / septuplet / f"im{n}.png", 10 * k + n)
-    found = benchmark(f"vimeo:{tmp_path}")
-    assert (found.name, found.count, found.by_sequence) == ("vimeo", 3, False)
-    assert found.note == "3 samples where 7824 are published"
-    assert of(found, "00001") == [("00001/0001", [1, 3, 5, 7, 4]), ("00001/0002", [11, 13, 15, 17, 14])]
-    assert of(found, "00007") == [("00007/0002", [21, 23, 25, 27, 24])]
+    result = benchmark(f"vimeo:{tmp_path}")
+    assert (result.name, result.count, result.by_sequence) == ("vimeo", 3, False)
+    assert result.note == "3 samples where 7824 are published"
+    assert of(result, "00001") == [("00001/0001", [1, 3, 5, 7, 4]), ("00001/0002", [11, 13, 15, 17, 14])]
+    assert of(result, "00007") == [("00007/0002", [21, 23, 25, 27, 24])]
     (tmp_path / "sequences/00001/0002/im2.png").unlink()  # is not used
     assert benchmark(f"vimeo:{tmp_path}").count == 3
     (tmp_path / "sequences/00001/0002/im4.png").unlink()
@@ -281,7 +281,7 @@ def test_vimeo(tmp_path: Path, paint: Paint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "truth"),
+    ("inputs", "truth"),
     [
         ("other-data", "other-gt-interp"),
         ("other-color-twoframes/other-data", "other-gt-interp/other-gt-interp"),
@@ -289,12 +289,12 @@ def test_vimeo(tmp_path: Path, paint: Paint) -> None:
         ("input", "gt"),
     ],
 )
-def test_middlebury(given: str, truth: str, tmp_path: Path, paint: Paint) -> None:
+def test_middlebury(inputs: str, truth: str, tmp_path: Path, paint: Paint) -> None:
     for name in MIDDLEBURY:
-        touch(tmp_path / given / name, "frame09.png", "frame10.png", "frame11.png")
+        touch(tmp_path / inputs / name, "frame09.png", "frame10.png", "frame11.png")
         touch(tmp_path / truth / name, "frame10i11.png")
-    paint(tmp_path / given / "Grove2" / "frame10.png", 10)
-    paint(tmp_path / given / "Grove2" / "frame11.png", 20)
+    paint(tmp_path / inputs / "Grove2" / "frame10.png", 10)
+    paint(tmp_path / inputs / "Grove2" / "frame11.png", 20)
     paint(tmp_path / truth / "Grove2" / "frame10i11.png", 15)
     found = benchmark(f"middlebury:{tmp_path}")
     assert (found.name, found.count, found.two_frames, found.by_sequence) == ("middlebury", 12, True, False)
@@ -316,10 +316,10 @@ def netflix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", ["xiph-2k", "xiph-4k"])
 def test_xiph(kind: str, netflix: Path) -> None:
-    found = benchmark(f"{kind}:{netflix}")
-    assert (found.name, found.count, found.two_frames, found.by_sequence) == (kind, 8 * 49, True, False)
-    assert [sequence.name for sequence in found.sequences] == list(XIPH)
-    first, second = islice(found.sequences[1].samples(), 2)
+    result = benchmark(f"{kind}:{netflix}")
+    assert (result.name, result.count, result.two_frames, result.by_sequence) == (kind, 8 * 49, True, False)
+    assert [sequence.name for sequence in result.sequences] == list(XIPH)
+    first, second = islice(result.sequences[1].samples(), 2)
     assert (first.name, first.sequence) == ("Crosswalk/002", "Crosswalk")
     assert numbers(first) == [1, 1, 3, 3, 2]
     assert isinstance(first, Sample)
@@ -397,12 +397,12 @@ def everything(folder: Path, footage: Footage) -> Iterable[str]:
 
 def test_what_is_told_of_a_kind_is_so(tmp_path: Path, footage: Footage) -> None:
     for kind in everything(tmp_path, footage):
-        found, told = benchmark(f"{kind}:{tmp_path / kind}"), KINDS[kind]
-        assert found.two_frames == (told.frames == 2)
-        assert found.by_sequence == (told.mean == "sequences")
-        assert found.name == ("clips1" if kind == "clips" else kind)
+        result, kind_info = benchmark(f"{kind}:{tmp_path / kind}"), KINDS[kind]
+        assert result.two_frames == (kind_info.frames == 2)
+        assert result.by_sequence == (kind_info.mean == "sequences")
+        assert result.name == ("clips1" if kind == "clips" else kind)
         line = next(line for line in kinds().splitlines() if f" {kind}:PATH " in line)
-        assert f"({told.frames} frames, mean of {told.mean})" in line
+        assert f"({kind_info.frames} frames, mean of {kind_info.mean})" in line
         assert len(line) <= 110
 
 

@@ -64,7 +64,7 @@ def test_flat_pictures_have_a_ratio() -> None:
 def masked_psnr(output: Tensor, truth: Tensor, after: Tensor) -> float:
     """PSNR-DIV in numpy, with the flow of OpenCV's DIS."""
     shares = (0.2126, 0.7152, 0.0722)
-    made, wanted = (levels(picture).astype(np.float64) for picture in (output, truth))
+    codes, expected = (levels(picture).astype(np.float64) for picture in (output, truth))
     greys = (np.rint(levels(p) @ (0.299, 0.587, 0.114)).astype(np.uint8) for p in (output, after))
     flow = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM).calc(*greys, None)
     across, down = np.moveaxis(flow.astype(np.float64), -1, 0)
@@ -72,7 +72,7 @@ def masked_psnr(output: Tensor, truth: Tensor, after: Tensor) -> float:
     counted = divergence / divergence.max() > 0.01
     assert 0.2 < counted.mean() < 1
     return float(
-        peak_signal_noise_ratio((wanted @ shares)[counted], (made @ shares)[counted], data_range=255)
+        peak_signal_noise_ratio((expected @ shares)[counted], (codes @ shares)[counted], data_range=255)
     )
 
 

@@ -50,11 +50,11 @@ def test_one_point_and_equal_points_can_be_drawn():
 def test_names_do_not_cover_each_other():
     """Four methods on nearly the same spot, as networks of one family are."""
     points = [*(Point(f"network {n}", 100.0 + n, 30 + n / 100) for n in range(4)), Point("blend", 1.0, 23.0)]
-    found = re.findall(
+    labels = re.findall(
         r'<text class="name" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)"', scatter(points, "ms", "PSNR")
     )
-    assert len(found) == 5
-    for (x0, y0, anchor0), (x1, y1, anchor1) in combinations(found, 2):
+    assert len(labels) == 5
+    for (x0, y0, anchor0), (x1, y1, anchor1) in combinations(labels, 2):
         apart = abs(float(y0) - float(y1)) > 12 or (anchor0 != anchor1 and abs(float(x0) - float(x1)) > 15)
         assert apart, (x0, y0, x1, y1)
 

@@ -53,28 +53,28 @@ def video_of(path: Path, pictures: Iterable[np.ndarray], milliseconds: Iterable[
     return path
 
 
-def starts_of(found: compare.HiddenFrames) -> list[int]:
-    return [int(sample.name[-5:]) for sample in found.benchmark]
+def starts_of(hidden: compare.HiddenFrames) -> list[int]:
+    return [int(sample.name[-5:]) for sample in hidden.benchmark]
 
 
 def test_every_other_frame_is_hidden(tmp_path: Path) -> None:
-    found = compare.hide_frames(folder_of(tmp_path / "clip", map(drift, range(12))))
-    names = [sample.name for sample in found.benchmark]
+    result = compare.hide_frames(folder_of(tmp_path / "clip", map(drift, range(12))))
+    names = [sample.name for sample in result.benchmark]
     assert names == ["clip/00000", "clip/00002", "clip/00004"]
-    assert found.benchmark.count == 3
-    assert "every other frame hidden; " in found.benchmark.note
-    assert "twice as far apart as in real use, which is easier" in found.benchmark.note
-    assert "left out" not in found.benchmark.note
-    assert found.moment(names[0]) == "frame 3"
+    assert result.benchmark.count == 3
+    assert "every other frame hidden; " in result.benchmark.note
+    assert "twice as far apart as in real use, which is easier" in result.benchmark.note
+    assert "left out" not in result.benchmark.note
+    assert result.moment(names[0]) == "frame 3"
 
 
 def test_of_a_long_clip_as_many_as_asked(tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    found = compare.hide_frames(
-        folder_of(tmp_path / "clip", map(drift, range(60))), 5, lambda *told: seen.append(told)
+    result = compare.hide_frames(
+        folder_of(tmp_path / "clip", map(drift, range(60))), 5, lambda *messages: seen.append(messages)
     )
-    assert starts_of(found) == [4, 16, 26, 36, 48]
-    assert "5 of 27 recreated" in found.benchmark.note
+    assert starts_of(result) == [4, 16, 26, 36, 48]
+    assert "5 of 27 recreated" in result.benchmark.note
     assert seen == [(done, 60) for done in range(1, 61)]
 
 
@@ -124,12 +124,12 @@ def test_a_still_picture_is_not_judged_but_one_in_which_little_moves_is(tmp_path
 
 def test_windows_of_uneven_time_are_left_out_and_times_are_exact(tmp_path: Path) -> None:
     times = [40 * i if i < 10 else 40 * i + 160 for i in range(20)]
-    found = compare.hide_frames(video_of(tmp_path / "vfr.mp4", map(drift, range(20)), times))
-    assert starts_of(found) == [0, 2, 4, 8, 10, 12]
-    assert found.benchmark.note.endswith("windows left out: 1 for uneven time")
-    names = [sample.name for sample in found.benchmark]
-    assert found.moment(names[0]) == "frame 3 (0.12 s)"
-    assert found.moment(names[-1]) == "frame 15 (0.76 s)"
+    result = compare.hide_frames(video_of(tmp_path / "vfr.mp4", map(drift, range(20)), times))
+    assert starts_of(result) == [0, 2, 4, 8, 10, 12]
+    assert result.benchmark.note.endswith("windows left out: 1 for uneven time")
+    names = [sample.name for sample in result.benchmark]
+    assert result.moment(names[0]) == "frame 3 (0.12 s)"
+    assert result.moment(names[-1]) == "frame 15 (0.76 s)"
 
 
 def test_the_frames_are_counted_whatever_the_file_promises(tmp_path: Path) -> None:
@@ -157,10 +157,10 @@ def test_what_is_no_clip_or_too_short_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_verdict_says_who_is_best_and_by_how_much(reported: Reported) -> None:
-    said = compare.verdict(reported({"worse": NINE, "ours": BETTER}))
-    assert said.startswith("**ours** restores this clip best: 35.0")
-    assert "0.51 dB ahead of worse" in said or "0.50 dB ahead of worse" in said
-    assert "best on 100%" in said
+    text = compare.verdict(reported({"worse": NINE, "ours": BETTER}))
+    assert text.startswith("**ours** restores this clip best: 35.0")
+    assert "0.51 dB ahead of worse" in text or "0.50 dB ahead of worse" in text
+    assert "best on 100%" in text
 
 
 def test_the_verdict_calls_noise_noise(reported: Reported) -> None:
@@ -170,17 +170,17 @@ def test_the_verdict_calls_noise_noise(reported: Reported) -> None:
 
 
 def test_of_few_frames_the_verdict_says_no_more_than_it_can(reported: Reported) -> None:
-    said = compare.verdict(reported({"a": {"clip": [30.0, 31.0]}, "b": {"clip": [10.0, 11.0]}}))
-    assert "2 hidden frames are too few" in said
-    said = compare.verdict(reported({"a": {"clip": [30.0]}, "b": {"clip": [10.0]}}))
-    assert "1 hidden frame is too few" in said
+    text = compare.verdict(reported({"a": {"clip": [30.0, 31.0]}, "b": {"clip": [10.0, 11.0]}}))
+    assert "2 hidden frames are too few" in text
+    text = compare.verdict(reported({"a": {"clip": [30.0]}, "b": {"clip": [10.0]}}))
+    assert "1 hidden frame is too few" in text
 
 
 def test_where_each_fails(reported: Reported) -> None:
-    found = reported({"a": {"clip": [30.0, 10.0]}, "b": {"clip": [5.0, 20.0]}})
-    assert compare.failures(found, 10) == ["clip/1", "clip/0"]
+    result = reported({"a": {"clip": [30.0, 10.0]}, "b": {"clip": [5.0, 20.0]}})
+    assert compare.failures(result, 10) == ["clip/1", "clip/0"]
     hidden = compare.HiddenFrames(Benchmark("clip", ()), {4: Fraction(2, 5)})
-    lines = compare.weakness_table(found, hidden.moment).splitlines()
+    lines = compare.weakness_table(result, hidden.moment).splitlines()
     assert len(lines) == 4
     assert "50%" in lines[2]
     assert "10.00" in lines[2]
@@ -191,21 +191,21 @@ def test_where_each_fails(reported: Reported) -> None:
 def test_a_draw_counts_for_each_and_is_told(reported: Reported) -> None:
     best = {clip: list(values) for clip, values in BETTER.items()}
     best["clip0"] = NINE["clip0"]
-    found = reported({"worse": NINE, "ours": best})
-    *lines, told = compare.weakness_table(found, str).splitlines()
+    result = reported({"worse": NINE, "ours": best})
+    *lines, note = compare.weakness_table(result, str).splitlines()
     assert "11%" in lines[2]
     assert "100%" in lines[3]
-    assert told == "A tie counts for each method."
-    assert "best on 100% of the hidden frames, counting ties," in compare.verdict(found)
+    assert note == "A tie counts for each method."
+    assert "best on 100% of the hidden frames, counting ties," in compare.verdict(result)
 
 
 def test_a_clip_is_judged(tmp_path: Path) -> None:
-    found = evaluate(
+    result = evaluate(
         {"blend": BASELINES["blend"], "dis": BASELINES["dis"]},
         compare.hide_frames(folder_of(tmp_path / "clip", map(drift, range(20)))).benchmark,
     )
-    assert found.count == 7
-    assert compare.verdict(found)
+    assert result.count == 7
+    assert compare.verdict(result)
 
 
 def run(*arguments: str | Path) -> int:

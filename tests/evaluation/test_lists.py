@@ -104,13 +104,13 @@ def test_nothing_is_fetched_unless_it_is_asked_for(write: Write, server: Server)
 
 
 def test_a_clip_is_fetched_once_verified_and_read(write: Write, server: Server, cache: Path) -> None:
-    found = open_clip_list(write(), download=True)
-    (clip,) = found.sequences
-    assert (found.name, found.note, clip.name, clip.count) == ("one", "", "elf.mp4", 2)
-    assert [sample.name for sample in found] == ["elf.mp4/00000", "elf.mp4/00004"]
+    result = open_clip_list(write(), download=True)
+    (clip,) = result.sequences
+    assert (result.name, result.note, clip.name, clip.count) == ("one", "", "elf.mp4", 2)
+    assert [sample.name for sample in result] == ["elf.mp4/00000", "elf.mp4/00004"]
     assert clip.paths[0].is_relative_to(cache)
-    assert found.sources == (f"elf.mp4: MDN, CC0-1.0, {server.url}/an%20elf.mp4",)
-    assert open_clip_list(write()).sequences == found.sequences
+    assert result.sources == (f"elf.mp4: MDN, CC0-1.0, {server.url}/an%20elf.mp4",)
+    assert open_clip_list(write()).sequences == result.sequences
     assert server.asked == [("/an%20elf.mp4", "")]
 
 
@@ -122,11 +122,11 @@ def test_a_fetch_goes_on_where_it_ended(server: Server, tmp_path: Path) -> None:
             fetch(file, target)
         assert not target.exists()
     server.most = 1 << 30
-    told: list[tuple[int, int | None]] = []
-    fetch(file, target, lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int | None]] = []
+    fetch(file, target, lambda done, total: progress.append((done, total)))
     assert [span for _, span in server.asked] == ["", "bytes=1000-", "bytes=2000-"]
     assert target.read_bytes() == ELF.read_bytes()
-    assert told[-1] == (ELF.stat().st_size, ELF.stat().st_size)
+    assert progress[-1] == (ELF.stat().st_size, ELF.stat().st_size)
     assert list(tmp_path.glob("*.part")) == []
 
 
@@ -195,12 +195,12 @@ def test_a_folder_of_frames_is_brought_together_whatever_the_files_were_called(
         shutil.copy(path, mine / f"other {name}")
     hashes = {name: digest(path) for name, path in frames.items()}
     one = {"url": f"{server.url}/clip/", "frames": hashes, "windows": [0, 2]}
-    found = open_clip_list(write(**one), footage=mine, download=True)
+    result = open_clip_list(write(**one), footage=mine, download=True)
     assert [path for path, _ in server.asked] == [f"/clip/{i:03d}.png" for i in range(5, 9)]
-    (clip,) = found.sequences
+    (clip,) = result.sequences
     samples = [sample for sample in clip.samples() if not isinstance(sample, UnreadableSample)]
     assert [round(255 * float(sample.truth[0, 0, 0])) for sample in samples] == [3, 5]
-    assert found.sources == (f"elf.mp4: MDN, CC0-1.0, {server.url}/clip/",)
+    assert result.sources == (f"elf.mp4: MDN, CC0-1.0, {server.url}/clip/",)
 
 
 def test_a_number_of_windows_is_spread_as_judge_spreads_them(write: Write) -> None:

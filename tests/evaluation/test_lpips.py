@@ -169,10 +169,10 @@ def test_a_file_in_the_format_of_old_torch_is_read(published: Published) -> None
 
 def test_chosen_names_the_network_in_the_label(published: Published) -> None:
     path, _ = published("squeeze")
-    found = resolve_metrics(["psnr", "lpips"], lpips=path)
-    assert found["lpips_squeeze"].label == "LPIPS (squeeze)"
-    assert (found["lpips_squeeze"].better, found["lpips_squeeze"].digits) == ("lower", 4)
-    assert found["lpips_squeeze"].measure(*pair(), torch.rand(2, 3, 40, 40)) == load(path)(*pair())
+    result = resolve_metrics(["psnr", "lpips"], lpips=path)
+    assert result["lpips_squeeze"].label == "LPIPS (squeeze)"
+    assert (result["lpips_squeeze"].better, result["lpips_squeeze"].digits) == ("lower", 4)
+    assert result["lpips_squeeze"].measure(*pair(), torch.rand(2, 3, 40, 40)) == load(path)(*pair())
 
 
 def test_scores_are_the_same_from_many_threads(published: Published) -> None:

@@ -184,11 +184,11 @@ def hostile() -> str:
         skipped=((HOSTILE, HOSTILE),),
     )
     one = shown(HOSTILE, note=HOSTILE)
-    made = {name + HOSTILE: picture for name, picture in one.outputs.items()}
+    outputs = {name + HOSTILE: picture for name, picture in one.outputs.items()}
     values = {name + HOSTILE: values for name, values in one.values.items()}
     return page(
         named,
-        [replace(one, outputs=made, values=values)],
+        [replace(one, outputs=outputs, values=values)],
         title=HOSTILE,
         verdict=HOSTILE,
         extra_tables=[(HOSTILE, HOSTILE)],

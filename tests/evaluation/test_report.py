@@ -73,11 +73,11 @@ def test_the_worst_are_by_the_first_metric(reported: Reported) -> None:
 
 
 def test_json_goes_there_and_back(reported: Reported) -> None:
-    found = reported({"ours": BETTER, "worse": NINE}, skipped=(("x/1", "cut off"),))
-    values = json.loads(found.dumps())
-    assert values["means"]["ours"]["psnr"] == pytest.approx(found.mean("psnr", "ours"))
-    assert values["intervals"]["ours"]["psnr"] == list(found.interval("psnr", "ours") or ())
-    assert Report.from_json(values) == found
+    result = reported({"ours": BETTER, "worse": NINE}, skipped=(("x/1", "cut off"),))
+    values = json.loads(result.dumps())
+    assert values["means"]["ours"]["psnr"] == pytest.approx(result.mean("psnr", "ours"))
+    assert values["intervals"]["ours"]["psnr"] == list(result.interval("psnr", "ours") or ())
+    assert Report.from_json(values) == result
     with pytest.raises(ValueError, match="expected the JSON of a report"):
         Report.from_json({"benchmark": "x"})
 
@@ -105,21 +105,21 @@ def test_two_and_four_frames_are_never_mixed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gap", "said"), [(0.04, "agrees within 0.05 dB"), (0.05, "agrees"), (0.08, "DIFFERS by 0.08 dB")]
+    ("gap", "text"), [(0.04, "agrees within 0.05 dB"), (0.05, "agrees"), (0.08, "DIFFERS by 0.08 dB")]
 )
-def test_whether_it_agrees_with_what_is_published(reported: Reported, gap: float, said: str) -> None:
+def test_whether_it_agrees_with_what_is_published(reported: Reported, gap: float, text: str) -> None:
     theirs = (
         Published("ours", "davis", 4, {"psnr": 34.5 + gap}, "a paper"),
         Published("unknown", "davis", 4, {"psnr": 1.0}, "a paper"),
     )
     flat = {"ours": {"x": [34.0, 35.0]}, "other": {"x": [1.0, 2.0]}}
-    found = reported(flat, published=theirs)
-    (line,) = found.agreement()
-    assert said in line
+    result = reported(flat, published=theirs)
+    (line,) = result.agreement()
+    assert text in line
     assert "measured 34.500 dB" in line
-    assert line in found.markdown()
-    assert "ours (published)" in found.markdown()
-    assert Report.from_json(json.loads(found.dumps())) == found
+    assert line in result.markdown()
+    assert "ours (published)" in result.markdown()
+    assert Report.from_json(json.loads(result.dumps())) == result
     for part in ({"whole": False}, {"skipped": (("x/3", "gone"),)}):
         (line,) = reported(flat, published=theirs, **part).agreement()
         assert "not to be compared" in line

@@ -89,11 +89,11 @@ def test_the_same_run_gives_the_same_digits(two_clips: Benchmark) -> None:
 
 
 def test_progress_is_told(two_clips: Benchmark) -> None:
-    told: list[tuple[int, int | None]] = []
+    progress: list[tuple[int, int | None]] = []
     evaluate(
-        {"blend": BASELINES["blend"]}, two_clips, progress=lambda done, total: told.append((done, total))
+        {"blend": BASELINES["blend"]}, two_clips, progress=lambda done, total: progress.append((done, total))
     )
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_what_is_in_the_ledger_is_not_made_again(two_clips: Benchmark, tmp_path: Path) -> None:
@@ -258,10 +258,10 @@ def test_the_yardsticks_are_scored_as_published_by_hand(tmp_path: Path) -> None:
         made = np.round((before.astype(np.float32) / 255 + after.astype(np.float32) / 255) / 2 * 255)
         by_hand.append(10 * np.log10(255**2 / np.mean((made - truth) ** 2)))
     yardstick = benchmark(f"middlebury:{tmp_path}")
-    found = evaluate({"blend": BASELINES["blend"]}, yardstick, {"psnr": METRICS["psnr"]})
-    assert found.two_frames
-    assert found.count == 12
-    assert found.mean("psnr", "blend") == pytest.approx(np.mean(by_hand), abs=1e-3)
+    result = evaluate({"blend": BASELINES["blend"]}, yardstick, {"psnr": METRICS["psnr"]})
+    assert result.two_frames
+    assert result.count == 12
+    assert result.mean("psnr", "blend") == pytest.approx(np.mean(by_hand), abs=1e-3)
 
 
 def _of_a_score(**changes: Any) -> Callable[[dict[str, Any]], None]:

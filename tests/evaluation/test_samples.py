@@ -58,20 +58,20 @@ def test_a_clip_has_the_name_that_it_is_given(tmp_path: Path, footage: Footage) 
 def test_only_frames_of_wanted_windows_become_rgb(
     tmp_path: Path, footage: Footage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[int] = []
+    converted: list[int] = []
     to_rgb = video.Frame.rgb
 
     def counted(frame: video.Frame) -> np.ndarray:
-        made.append(int(frame.time * video.IMAGE_RATE))
+        converted.append(int(frame.time * video.IMAGE_RATE))
         return to_rgb(frame)
 
     monkeypatch.setattr(video.Frame, "rgb", counted)
     folder = footage(tmp_path / "a", 30)
-    wanted = {"a/00002", "a/00004", "a/00020"}
+    selected = {"a/00002", "a/00004", "a/00020"}
     for windows in (ALL, (0, 2, 4, 11, 20, 22)):
-        made.clear()
-        assert set(told(list(Clip(folder, windows).samples(wanted.__contains__)))) == wanted
-        assert made == [2, 4, 6, 8, 5, 10, 7, 20, 22, 24, 26, 23]  # what two windows share is made once
+        converted.clear()
+        assert set(told(list(Clip(folder, windows).samples(selected.__contains__)))) == selected
+        assert converted == [2, 4, 6, 8, 5, 10, 7, 20, 22, 24, 26, 23]  # what two windows share is made once
 
 
 def test_a_clip_of_which_nothing_is_wanted_is_not_opened(tmp_path: Path) -> None:

@@ -78,20 +78,20 @@ def test_few_clips_are_cut_into_blocks_as_long_as_samples_resemble_each_other() 
 def test_of_one_clip_a_difference_is_rarely_called_sure_by_chance(correlation: float, most: float) -> None:
     """Where samples resemble each other strongly the answer is mostly that there are too few."""
     zero = [[0.0] * 50]
-    found = [statistics.difference(course(seed, 50, correlation), zero) for seed in range(150)]
-    assert sum(one.sure for one in found) / 150 < most
+    result = [statistics.difference(course(seed, 50, correlation), zero) for seed in range(150)]
+    assert sum(one.sure for one in result) / 150 < most
     if correlation == 0.9:
-        assert sum(one.p is None for one in found) / 150 > 0.6
+        assert sum(one.p is None for one in result) / 150 > 0.6
 
 
 def test_a_difference_that_is_the_same_everywhere_is_sure() -> None:
     first = clips(2)
     second = [[x - 0.1 for x in clip] for clip in first]
-    found = statistics.difference(first, second)
-    assert found.mean == pytest.approx(0.1)
-    assert found.interval == pytest.approx((0.1, 0.1))
-    assert found.p == pytest.approx(2 / 2**9)
-    assert found.sure
+    result = statistics.difference(first, second)
+    assert result.mean == pytest.approx(0.1)
+    assert result.interval == pytest.approx((0.1, 0.1))
+    assert result.p == pytest.approx(2 / 2**9)
+    assert result.sure
 
 
 def test_the_p_value_is_that_of_all_signs_by_hand() -> None:

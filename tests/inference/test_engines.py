@@ -91,10 +91,10 @@ def test_every_engine_gives_the_same_frames(config: str, cache: Path) -> None:
         pytest.importorskip(name, reason=f"the extra for {name} is not installed")
         fast = Interpolator(model, engine=name)
         assert engines.running(fast.model) == name
-        for window, wanted in zip(windows, expected, strict=True):
-            made = fast.middle(window)
-            assert made.shape == (3, HEIGHT, WIDTH)
-            torch.testing.assert_close(made, wanted, atol=export.TOLERANCE, rtol=0)
+        for window, reference in zip(windows, expected, strict=True):
+            middle = fast.middle(window)
+            assert middle.shape == (3, HEIGHT, WIDTH)
+            torch.testing.assert_close(middle, reference, atol=export.TOLERANCE, rtol=0)
     assert len(list((cache / "onnx").glob(f"{weights.digest(model)[:32]}-*.onnx"))) == 1
 
 
@@ -158,24 +158,24 @@ def test_compile_gives_the_same_frames(empty_cache: Path, monkeypatch: pytest.Mo
 class Counted(nn.Module):
     """An engine that was started, and takes no time."""
 
-    def __init__(self, model: nn.Module, made: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, model: nn.Module, output: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.network, self.made, self.calls = (model,), made, 0
+        self.network, self.made, self.calls = (model,), output, 0
 
     def forward(self, frames: Tensor, **options: object) -> Tensor:
         self.calls += 1
         return self.made(frames)
 
 
-def started(monkeypatch: pytest.MonkeyPatch, **made: Callable[[Tensor], Tensor]) -> dict[str, int]:
+def started(monkeypatch: pytest.MonkeyPatch, **output: Callable[[Tensor], Tensor]) -> dict[str, int]:
     """Engines replaced by ones that compute nothing; how often each was started."""
-    starts = dict.fromkeys(made, 0)
+    starts = dict.fromkeys(output, 0)
 
     def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
         starts[name] += 1
         if name == "auto":
             return engines.Auto(model, dtype)
-        return Counted(model, made[name])
+        return Counted(model, output[name])
 
     monkeypatch.setattr(engines, "start", start)
     return starts

@@ -110,14 +110,14 @@ def test_large_offsets_and_uneven_kernels(lively):
     reference, taps = Reference(model), {}
     stack = reference.stack
     reference.stack = lambda name, *args: taps.setdefault(name, stack(name, *args))
-    wanted = reference.multi_flow(before, after)
+    expected = reference.multi_flow(before, after)
     fast = FusedSTMFNet(model)
-    made = fast.multi_flow(fast.features(before, after), before, after)
+    output = fast.multi_flow(fast.features(before, after), before, after)
     for scale, size in SCALE_NAMES.items():
         offsets = torch.cat([x[0] for name, x in taps.items() if size in name and "weight" not in name])
         clear = clear_of_jumps(offsets, dim=0)
         assert clear.float().mean() > 0.98
-        torch.testing.assert_close(made[scale][..., clear], wanted[scale][..., clear], atol=1e-5, rtol=0)
+        torch.testing.assert_close(output[scale][..., clear], expected[scale][..., clear], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["mini", "two frames", "four frames and a head"])
@@ -126,10 +126,10 @@ def test_half_precision_is_near(dtype, name, lively):
     model = lively(CONFIGS[name])
     frames = torch.rand(1, 4, 3, 48, 64)
     with torch.no_grad():
-        wanted = model(frames)
+        expected = model(frames)
     made = FusedSTMFNet(model, dtype)(frames)
     assert made.dtype == torch.float32
-    assert (made - wanted).square().mean().sqrt() < 0.02 * wanted.std()
+    assert (made - expected).square().mean().sqrt() < 0.02 * expected.std()
 
 
 @pytest.mark.parametrize(("height", "width", "times"), [(8, 12, 4), (33, 5, 2), (1, 7, 2), (40, 9, 4)])
@@ -139,11 +139,13 @@ def test_enlarges_and_convolves_by_strips(height, width, times):
     large = torch.nn.Upsample(scale_factor=times, mode="bilinear", align_corners=True)(x)
     size = large.shape[-2:]
     with torch.no_grad():
-        wanted = layer(large)[0].permute(1, 2, 0)
+        expected = layer(large)[0].permute(1, 2, 0)
         enlarge = UpsampleConv(layer, torch.float32)
         for top in range(0, size[0], 24):
             bottom = min(top + 24, size[0])
-            torch.testing.assert_close(enlarge(x, (top, bottom), size), wanted[top:bottom], atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                enlarge(x, (top, bottom), size), expected[top:bottom], atol=1e-5, rtol=0
+            )
 
 
 PEAK = """
@@ -176,12 +178,12 @@ def test_takes_half_of_the_memory():
 def test_is_a_copy(lively):
     model = lively(TINY)
     frames = torch.rand(1, 4, 3, 16, 16)
-    made = FusedSTMFNet(model)
-    before = made(frames)
+    fused = FusedSTMFNet(model)
+    before = fused(frames)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    assert torch.equal(made(frames), before)
+    assert torch.equal(fused(frames), before)
     assert all(p.requires_grad for p in model.features.parameters())
 
 

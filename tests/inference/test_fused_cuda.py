@@ -50,37 +50,37 @@ def test_half_precision_is_near(name, dtype, lively):
     model = lively(CONFIGS[name])
     inputs = window(model)
     with torch.no_grad():
-        wanted = model(*inputs)
+        expected = model(*inputs)
     made = CudaSTMFNet(model, dtype)(*inputs)
     assert made.dtype == torch.float32
-    assert (made - wanted).square().mean().sqrt() < 0.03 * wanted.std()
+    assert (made - expected).square().mean().sqrt() < 0.03 * expected.std()
 
 
 def test_is_a_copy_and_sets_nothing_for_good(lively, monkeypatch):
     model = lively(TINY)
     inputs = window(model)
-    made = CudaSTMFNet(model)
-    before = made(*inputs)
+    network = CudaSTMFNet(model)
+    before = network(*inputs)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    assert torch.equal(made(*inputs), before)
+    assert torch.equal(network(*inputs), before)
     assert all(p.requires_grad for p in model.features.parameters())
     for usual in (False, True):
         monkeypatch.setattr(torch.backends.cudnn, "benchmark", usual)
-        made(*inputs)
+        network(*inputs)
         assert torch.backends.cudnn.benchmark is usual
 
 
 def test_convolutions_lie_channels_last_and_leave_what_they_make_so():
-    made = CudaSTMFNet(STMFNet(TINY).eval(), torch.float16)
-    half = [p for p in made.parameters() if p.dtype == torch.float16 and p.dim() > 3]
+    network = CudaSTMFNet(STMFNet(TINY).eval(), torch.float16)
+    half = [p for p in network.parameters() if p.dtype == torch.float16 and p.dim() > 3]
     assert len(half) > 50
     assert all(p.is_contiguous(memory_format=cuda.MEMORY_FORMATS[p.dim()]) for p in half)
     left = []
-    head = made.multi_flow.plain.heads["fine_before"]
+    head = network.multi_flow.plain.heads["fine_before"]
     head.rows.register_forward_hook(lambda _, __, out: left.append(out.stride(1)))
-    made(*window(made))
+    network(*window(network))
     assert left == [1]
 
 
@@ -105,10 +105,10 @@ class Elsewhere(TorchDispatchMode):
 def test_nothing_goes_to_and_fro_while_a_frame_is_made(config, monkeypatch):
     """A graph cannot hold a copy from the CPU's memory, nor a number sent back (which fails on meta)."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for meta
-    made = CudaSTMFNet(STMFNet(config).eval()).to("meta")
-    inputs = window(made, 1, 1, "meta")
+    network = CudaSTMFNet(STMFNet(config).eval()).to("meta")
+    inputs = window(network, 1, 1, "meta")
     with Elsewhere() as elsewhere:
-        out = made(*inputs)
+        out = network(*inputs)
     assert out.device.type == "meta"
     assert elsewhere.met == set()
 
@@ -152,10 +152,10 @@ def test_motion_that_was_found_before_goes_into_a_recording(lively, monkeypatch)
     model = lively(FOUR_FRAMES)
     (frames,) = window(model)
     motion = model.intermediate.motion(frames, torch.full((1, 1, 1, 1), 0.4))
-    wanted = CudaSTMFNet(model)(frames, time=0.4)
+    expected = CudaSTMFNet(model)(frames, time=0.4)
     for given in ((frames,), (frames, motion)):
         made = CudaGraphed(CudaSTMFNet(model))(*given, time=0.4)
-        torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
+        torch.testing.assert_close(made, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.gpu
@@ -182,9 +182,9 @@ def test_a_replay_gives_what_the_network_gives(name, dtype, lively):
     recorded = CudaGraphed(network)
     exact = {"atol": 1e-4, "rtol": 0} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0}
     first = window(network, device="cuda")
-    kept = recorded(*first)
+    stored = recorded(*first)
     for seed in (1, 2, 3):
         torch.manual_seed(seed)
         inputs = [torch.rand_like(first[0]), *(x + torch.randn_like(x) for x in first[1:])]
         torch.testing.assert_close(recorded(*inputs), network(*inputs), **exact)
-    torch.testing.assert_close(kept, recorded(*first), **exact)  # not overwritten by what came later
+    torch.testing.assert_close(stored, recorded(*first), **exact)  # not overwritten by what came later

@@ -24,23 +24,25 @@ def test_a_file_is_a_network_for_the_interpolator(tmp_path: Path) -> None:
     path = tmp_path / "default.onnx"
     assert export.export(model, path, (30, 20)) <= export.TOLERANCE
     assert [file.name for file in tmp_path.iterdir()] == ["default.onnx"]
-    made = export.OnnxFile(path)
-    assert (made.config, made.stride) == (model.config, model.stride)
+    file_network = export.OnnxFile(path)
+    assert (file_network.config, file_network.stride) == (model.config, model.stride)
     frames = moving_picture((30, 20), 4)
     torch.testing.assert_close(
-        Interpolator(made).middle(frames), Interpolator(model).middle(frames), atol=1e-4, rtol=0
+        Interpolator(file_network).middle(frames), Interpolator(model).middle(frames), atol=1e-4, rtol=0
     )
     with pytest.raises(ValueError, match=r"ONNX Runtime cannot run .*default\.onnx"):
-        Interpolator(made).middle(moving_picture((40, 30), 4))
+        Interpolator(file_network).middle(moving_picture((40, 30), 4))
 
 
 def test_a_file_for_any_size(tmp_path: Path) -> None:
     model = network(ONE)
     assert export.export(model, tmp_path / "any.onnx", None) <= export.TOLERANCE
-    made = Interpolator(export.OnnxFile(tmp_path / "any.onnx"))
+    interpolator = Interpolator(export.OnnxFile(tmp_path / "any.onnx"))
     for size in ((17, 31), (40, 9)):
         frames = moving_picture(size, 4)
-        torch.testing.assert_close(made.middle(frames), Interpolator(model).middle(frames), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            interpolator.middle(frames), Interpolator(model).middle(frames), atol=1e-4, rtol=0
+        )
 
 
 def test_a_file_that_is_off_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

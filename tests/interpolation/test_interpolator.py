@@ -136,10 +136,10 @@ def test_a_cut_repeats_the_nearer_frame_and_no_window_reaches_across() -> None:
     dense = list(interpolator(frames, 4))
     for place, shown in ((13, 3), (14, 3), (15, 4)):
         np.testing.assert_array_equal(dense[place], frames[shown])
-    for found, alone in zip(
+    for frame, alone in zip(
         dense[:13] + dense[16:], [*interpolator(dark, 4), *interpolator(light, 4)], strict=True
     ):
-        np.testing.assert_array_equal(found, alone)
+        np.testing.assert_array_equal(frame, alone)
     assert np.abs(list(interpolator(frames, 2, cuts=False))[7] - frames[3]).max() > 0.2
 
 

@@ -39,7 +39,7 @@ def test_a_stream_finds_each_thing_once(network, monkeypatch, times, estimates):
 
     def count(name):
         find = getattr(interpolator, name)
-        monkeypatch.setattr(interpolator, name, lambda *given: calls.update([name]) or find(*given))
+        monkeypatch.setattr(interpolator, name, lambda *arguments: calls.update([name]) or find(*arguments))
 
     count("features")
     count("estimate")

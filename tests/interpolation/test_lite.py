@@ -53,11 +53,11 @@ def test_frames_are_those_of_pytorch(
     window: tuple[int, ...], time: Fraction, lite: LiteInterpolator, pictures: Pictures
 ) -> None:
     frames = [pictures[k][:, :90, :100] for k in window]
-    made = lite.between(frames, time)
+    output = lite.between(frames, time)
     expected = Interpolator(tweenlet.load("default")).between(tensors(frames), time)
-    assert made.shape == (3, 90, 100)
-    assert np.abs(made - expected.numpy()).max() < TOLERANCE
-    assert np.abs(made - frames[1]).max() > 100 * TOLERANCE
+    assert output.shape == (3, 90, 100)
+    assert np.abs(output - expected.numpy()).max() < TOLERANCE
+    assert np.abs(output - frames[1]).max() > 100 * TOLERANCE
 
 
 @pytest.mark.slow
@@ -71,10 +71,10 @@ def test_tiles_show_what_the_whole_frame_shows(pictures: Pictures) -> None:
 
 def test_a_stream_is_that_of_pytorch(lite: LiteInterpolator, pictures: Pictures) -> None:
     frames = [picture.transpose(1, 2, 0) for picture in pictures]
-    made = tweenlet.interpolate(frames, factor=3, model=lite)
+    output = tweenlet.interpolate(frames, factor=3, model=lite)
     expected = tweenlet.interpolate(frames, factor=3, model=Interpolator(tweenlet.load("default")))
-    assert len(made) == len(expected) == 16
-    assert np.abs(np.stack(made) - np.stack(expected)).max() < TOLERANCE
+    assert len(output) == len(expected) == 16
+    assert np.abs(np.stack(output) - np.stack(expected)).max() < TOLERANCE
 
 
 def test_a_video_is_made_by_the_engine_lite(tmp_path: Path) -> None:

@@ -141,10 +141,10 @@ def test_what_fails_behind_comes_out_at_the_next_step_or_at_the_end() -> None:
 
 def test_after_an_exception_what_waits_is_dropped() -> None:
     written: list[int] = []
-    begun, go = threading.Event(), threading.Event()
+    started, go = threading.Event(), threading.Event()
 
     def write(item: int) -> None:
-        begun.set()
+        started.set()
         go.wait()
         written.append(item)
 
@@ -152,7 +152,7 @@ def test_after_an_exception_what_waits_is_dropped() -> None:
         with WriteQueue(write) as queue:
             queue.put(0)
             queue.put(1)
-            begun.wait()
+            started.wait()
             threading.Timer(0.05, go.set).start()
             raise KeyboardInterrupt
 
@@ -262,10 +262,10 @@ def test_copies_hold_what_was_there_when_they_were_asked_for(device: str) -> Non
         with prefetch(copier.to_device(picture.numpy()) for picture in pictures) as there:
             for picture in there:
                 assert picture.device.type == device
-                made = picture
+                latest = picture
                 for _ in range(50):  # so that the device is busy when the copy is asked for
-                    made = (made + picture) / 2
-                yield copier.to_host(made * 2)
+                    latest = (latest + picture) / 2
+                yield copier.to_host(latest * 2)
 
     for picture, copy in zip(pictures, list(work(pictures)), strict=True):
         landed = copy.wait()

@@ -84,10 +84,10 @@ def test_a_network_of_four_frames_gives_the_same_with_tiles_and_without(grain: i
     model = slim()
     for pad_to in (None, 128):
         whole = Interpolator(model, pad_to=pad_to).middle(frames)
-        made = Interpolator(model, tile=256, pad_to=pad_to).middle(frames)
-        assert made.shape == whole.shape
-        assert not torch.equal(made, whole)  # it was cut
-        assert (made - whole).abs().max() < 1e-4
+        tiled = Interpolator(model, tile=256, pad_to=pad_to).middle(frames)
+        assert tiled.shape == whole.shape
+        assert not torch.equal(tiled, whole)  # it was cut
+        assert (tiled - whole).abs().max() < 1e-4
 
 
 def test_tiles_agree_on_fast_motion_and_at_any_time() -> None:
@@ -144,9 +144,9 @@ def gated() -> STMFNet:
     return model
 
 
-def excess(made: Tensor, whole: Tensor) -> Tensor:
+def excess(output: Tensor, whole: Tensor) -> Tensor:
     """How much steeper columns are than they should be, (W - 1,): the mean of the absolute differences."""
-    return (made.diff(dim=2) - whole.diff(dim=2)).abs().mean((0, 1))
+    return (output.diff(dim=2) - whole.diff(dim=2)).abs().mean((0, 1))
 
 
 @pytest.mark.slow
@@ -157,13 +157,13 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
     model = gated()
     whole = Interpolator(model).middle(frames)
     network = Interpolator(model, tile=256)
-    made = network.middle(frames)
+    output = network.middle(frames)
     monkeypatch.setattr(tiling, "whole_frame_means", lambda *_: lambda _, x: channel_mean(x))
     alone = network.middle(frames)
-    assert (made - whole).abs().max() < 0.01
-    assert (made - whole).abs().mean() < (alone - whole).abs().mean() / 4
+    assert (output - whole).abs().max() < 0.01
+    assert (output - whole).abs().mean() < (alone - whole).abs().mean() / 4
     cut = spans(408, 256, SIGHT, 8)
-    steeper = excess(made, whole)
+    steeper = excess(output, whole)
     seams = torch.zeros(407, dtype=torch.bool)
     for before, after in pairwise(cut):
         middle = (before.stop + after.start) // 2
@@ -180,16 +180,16 @@ def test_with_the_means_of_the_whole_frame_only_rounding_is_left(
     frames, network = moving(256, 408, 10), Interpolator(gated(), tile=256)
     if not fast:
         network.model = network._for_tiles = gated()
-    known: dict[ChannelGate, Tensor] = {}
+    means: dict[ChannelGate, Tensor] = {}
 
     def note(gate: ChannelGate, x: Tensor) -> Tensor:
-        known[gate] = channel_mean(x)
-        return known[gate]
+        means[gate] = channel_mean(x)
+        return means[gate]
 
     with torch.no_grad():
         tile = Tile((0, 256, 256), (0, 408, 408), note)
         whole = network.model(torch.stack(frames)[None], tile=tile)[0]
-    monkeypatch.setattr(tiling, "whole_frame_means", lambda *_: lambda gate, _: known[gate])
+    monkeypatch.setattr(tiling, "whole_frame_means", lambda *_: lambda gate, _: means[gate])
     assert (network.middle(frames) - whole[..., :256, :408]).abs().max() < 1e-4
 
 
@@ -245,10 +245,10 @@ def test_free_memory_is_known() -> None:
 
 def test_what_tiles_make_is_a_plain_tensor_and_a_stream_of_them_runs() -> None:
     frames = moving(256, 264, 10)[:2]
-    made = list(Interpolator(slim(), tile=256)(frames))
-    assert len(made) == 3
-    assert not made[1].is_inference()
-    assert 0 <= made[1].min() <= made[1].max() <= 1
+    outputs = list(Interpolator(slim(), tile=256)(frames))
+    assert len(outputs) == 3
+    assert not outputs[1].is_inference()
+    assert 0 <= outputs[1].min() <= outputs[1].max() <= 1
 
 
 PROGRAM = """

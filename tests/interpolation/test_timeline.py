@@ -197,12 +197,12 @@ def on(count: int, drawings: int) -> list[SourceFrame[int]]:
 @pytest.mark.parametrize("count", [2, 3])
 def test_repeats_are_kept_as_they_are_or_moved_through(count: int) -> None:
     drawings = 6
-    kept = run(on(count, drawings), AnyTime(), 24, factor=2)
+    held = run(on(count, drawings), AnyTime(), 24, factor=2)
     smooth = run(on(count, drawings), AnyTime(), 24, factor=2, repeats="smooth")
-    assert [s.time for s in kept] == [s.time for s in smooth]
+    assert [s.time for s in held] == [s.time for s in smooth]
     last = count * 2 * (drawings - 1)
     expected = [i // 2 // count + (0.5 if i % (2 * count) == 2 * count - 1 else 0) for i in range(last)]
-    assert [value(s) * drawings for s in kept[:last]] == pytest.approx(expected, abs=1e-4)
+    assert [value(s) * drawings for s in held[:last]] == pytest.approx(expected, abs=1e-4)
     through = [i / (2 * count) for i in range(last)]
     assert [value(s) * drawings for s in smooth[:last]] == pytest.approx(through, abs=1e-4)
 

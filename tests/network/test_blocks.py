@@ -21,15 +21,15 @@ def test_a_slope_is_learnt_as_pytorch_learns_it(channels, memory_format):
     x, gradient = (torch.randn(2, 6, 5, 7).contiguous(memory_format=memory_format) for _ in range(2))
     x[0, 0, 0] = 0
     ours, plain = PReLU(channels, init=-0.3), nn.PReLU(channels, init=-0.3)
-    for found, wanted in zip(learnt(ours, x, gradient), learnt(plain, x, gradient), strict=True):
-        torch.testing.assert_close(found, wanted)
+    for result, expected in zip(learnt(ours, x, gradient), learnt(plain, x, gradient), strict=True):
+        torch.testing.assert_close(result, expected)
     ours, plain = ours.double(), plain.double()
     assert torch.autograd.gradcheck(ours, x.double().add_(0.01).requires_grad_())
     with torch.autocast("cpu", torch.bfloat16):
-        half, wanted = learnt(PReLU(channels), x, gradient), learnt(nn.PReLU(channels), x, gradient)
-    for found, one in zip(half, wanted, strict=True):
-        assert found.dtype == one.dtype
-        torch.testing.assert_close(found, one, atol=0.05, rtol=0.02)
+        half, expected = learnt(PReLU(channels), x, gradient), learnt(nn.PReLU(channels), x, gradient)
+    for result, one in zip(half, expected, strict=True):
+        assert result.dtype == one.dtype
+        torch.testing.assert_close(result, one, atol=0.05, rtol=0.02)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])

@@ -109,9 +109,9 @@ def test_numbers_moved_are_those_that_the_layers_are_given_and_make():
     model, seen = STMFNet(TINY).eval(), Counter()
 
     def look(name):
-        def count_layer(layer, given, out):
+        def count_layer(layer, inputs, out):
             side_by_side = 3 if isinstance(layer, PerSliceConv3d) and layer.kernel_size[0] == 3 else 1
-            seen[name] += side_by_side * numbers(*given) + numbers(out, *layer.parameters())
+            seen[name] += side_by_side * numbers(*inputs) + numbers(out, *layer.parameters())
 
         return count_layer
 

@@ -38,7 +38,7 @@ def test_outputs_and_all_intermediates(
     torch.testing.assert_close(out, golden.pop("output"), **TOLERANCE)
     for name, value in golden.items():
         part = as_stored(seen[name.split("__")[0]], name, cropped=size == (200, 264))
-        torch.testing.assert_close(part, value, **TOLERANCE, msg=lambda said, name=name: f"{name}: {said}")
+        torch.testing.assert_close(part, value, **TOLERANCE, msg=lambda text, name=name: f"{name}: {text}")
     if size == (128, 160):
         trace = json.loads(golden_file(f"trace_{net}_base_128x160.json").read_text())
         compare_layers(layers, trace, {official_name(name) for name in model.state_dict()})
@@ -88,13 +88,13 @@ def watch(model, seen, layers, monkeypatch):
 
 def as_stored(tensor, name, cropped):
     """Cut a full tensor as the golden name says: __cN channels, __sN stride, __rA_B_cC_D crop."""
-    if found := re.search(r"__c(\d+)$", name):
-        tensor = tensor[:, :: int(found[1])]
+    if match := re.search(r"__c(\d+)$", name):
+        tensor = tensor[:, :: int(match[1])]
         return tensor[..., 32:64, 32:64] if cropped else tensor
-    if found := re.search(r"__s(\d+)$", name):
-        return tensor[..., :: int(found[1]), :: int(found[1])]
-    if found := re.search(r"__r(\d+)_(\d+)_c(\d+)_(\d+)$", name):
-        top, bottom, left, right = map(int, found.groups())
+    if match := re.search(r"__s(\d+)$", name):
+        return tensor[..., :: int(match[1]), :: int(match[1])]
+    if match := re.search(r"__r(\d+)_(\d+)_c(\d+)_(\d+)$", name):
+        top, bottom, left, right = map(int, match.groups())
         return tensor[..., top:bottom, left:right]
     return tensor
 
@@ -128,13 +128,13 @@ def test_training_step(net, golden_weights, film, training_step, official_output
     (0.1 * to_truth + to_target).backward()
 
     gradients = {official_name(name): p.grad for name, p in model.named_parameters()}
-    wanted = golden["grad_l2"]
+    expected = golden["grad_l2"]
     assert {name for name, grad in gradients.items() if grad is None} == {
-        name for name, norm in wanted.items() if norm is None
+        name for name, norm in expected.items() if norm is None
     }
     # slopes, and biases before a batch norm, sum large terms that cancel: float64 differs by 1 % too
     errors = [
-        abs(gradients[name].norm().item() - norm) / (norm + 0.01) for name, norm in wanted.items() if norm
+        abs(gradients[name].norm().item() - norm) / (norm + 0.01) for name, norm in expected.items() if norm
     ]
     assert max(errors) < 0.05
     assert sorted(errors)[len(errors) * 9 // 10] < 2e-3

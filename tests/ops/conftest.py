@@ -16,11 +16,11 @@ def expected(golden_file):
 
     def load(op: str) -> dict[str, Tensor]:
         with np.load(EXTRACT) as extract:
-            found = {k.split("/")[1]: extract[k] for k in extract.files if k.startswith(f"{op}/")}
-        if not found:
+            tensors = {k.split("/")[1]: extract[k] for k in extract.files if k.startswith(f"{op}/")}
+        if not tensors:
             with np.load(golden_file(f"op_{op}.npz")) as file:
-                found = dict(file)
-        return {name: torch.from_numpy(np.asarray(value)) for name, value in found.items()}
+                tensors = dict(file)
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in tensors.items()}
 
     return load
 

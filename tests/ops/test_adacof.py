@@ -29,10 +29,10 @@ def by_hand(frame, weight, rows, columns, dilation):
 
 
 def example(side=3, height=5, width=7, batch=2, spread=3.0, channels=3):
-    made = torch.Generator().manual_seed(side * 100 + height)
+    generator = torch.Generator().manual_seed(side * 100 + height)
     shape = (batch, side * side, height, width)
-    frame = torch.rand(batch, channels, height, width, generator=made, dtype=torch.float64)
-    weight, rows, columns = (torch.randn(shape, generator=made, dtype=torch.float64) for _ in range(3))
+    frame = torch.rand(batch, channels, height, width, generator=generator, dtype=torch.float64)
+    weight, rows, columns = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
     rows, columns = rows * spread, columns * spread
     special = torch.tensor([0.0, -0.0, 1.0, -1.0, -2.0, 60.0, -60.0, -0.5], dtype=torch.float64)
     rows.view(-1)[:8], columns.view(-1)[-8:] = special, special.flip(0)
@@ -52,10 +52,10 @@ def test_is_what_the_definition_says(side, dilation, height, width):
 @pytest.mark.parametrize(("side", "dilation"), [(3, 1), (5, 1), (3, 2), (1, 1), (2, 1)])
 def test_rows_of_pixels_are_the_same(side, dilation, dtype):
     frame, *taps = (x.to(dtype) for x in example(side, 2 * CACHED_ROWS + 3, 9, batch=1))
-    wanted = adacof(frame, *taps, dilation)[0].permute(1, 2, 0)
+    expected = adacof(frame, *taps, dilation)[0].permute(1, 2, 0)
     table, top = surface_table(frame[0]), 2
     rows = [x[0, :, top:].permute(1, 2, 0).contiguous() for x in taps]
-    torch.testing.assert_close(adacof_pixels(table, top, *rows, dilation), wanted[top:])
+    torch.testing.assert_close(adacof_pixels(table, top, *rows, dilation), expected[top:])
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
@@ -106,10 +106,10 @@ def test_learns_taps_alone_as_it_learns_all(side, dilation, channels, dtype):
     frame, *taps = (x.to(dtype) for x in example(side, 2 * CACHED_ROWS + 3, 9, channels=channels))
     taps[0] = taps[0].contiguous(memory_format=torch.channels_last)
     gradient = torch.randn(frame.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
-    wanted, wanted_grads = of_taps(by_learnt_frame, frame, taps, dilation, gradient)
+    expected, wanted_grads = of_taps(by_learnt_frame, frame, taps, dilation, gradient)
     out, grads = of_taps(adacof, frame, taps, dilation, gradient)
-    assert torch.equal(out, wanted)
-    assert out.stride() == wanted.stride()
+    assert torch.equal(out, expected)
+    assert out.stride() == expected.stride()
     for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
         assert grad.abs().max() > 0
         torch.testing.assert_close(grad, wanted_grad)
@@ -156,17 +156,17 @@ def test_half_precision_places_taps_in_float32(device):
 
 @pytest.mark.parametrize("learnt", ["all", "taps"])
 def test_keeps_nothing_per_tap_for_the_gradient(learnt):
-    kept = {}
+    saved_bytes = {}
 
     def keep(t):
-        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        saved_bytes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
     inputs = [t.float().requires_grad_() for t in example(5, 32, 32)]
     inputs[0].requires_grad_(learnt == "all")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         adacof(*inputs)
-    assert sum(kept.values()) < 2 * sum(t.nbytes for t in inputs)
+    assert sum(saved_bytes.values()) < 2 * sum(t.nbytes for t in inputs)
 
 
 def test_refuses_shapes_that_do_not_match():

@@ -164,10 +164,10 @@ def test_a_softmax_of_large_weights_stays_finite(order):
 
 
 def scene(channels, height, width, spread, dtype=torch.float32):
-    made = torch.Generator().manual_seed(channels)
-    frame = torch.rand(2, channels, height, width, generator=made)
-    flow = spread * torch.randn(2, 2, height, width, generator=made)
-    return [x.to(dtype) for x in (frame, flow, torch.randn(2, 1, height, width, generator=made))]
+    generator = torch.Generator().manual_seed(channels)
+    frame = torch.rand(2, channels, height, width, generator=generator)
+    flow = spread * torch.randn(2, 2, height, width, generator=generator)
+    return [x.to(dtype) for x in (frame, flow, torch.randn(2, 1, height, width, generator=generator))]
 
 
 @pytest.mark.parametrize(
@@ -198,11 +198,11 @@ def test_half_precision_is_splatted_in_float32(dtype):
 def test_doubles_as_the_plain_op(size, dtype):
     frame, taps = torch.rand(2, 3, *size).to(dtype), torch.tensor(EIGHT_TAPS).expand(3, 8).clone()
     taps[1] = torch.rand(8)
-    made = on_device(triton_pyramid.upsample_8tap)(frame.mT.contiguous().mT, taps.to(dtype))
-    assert made.dtype == dtype
+    output = on_device(triton_pyramid.upsample_8tap)(frame.mT.contiguous().mT, taps.to(dtype))
+    assert output.dtype == dtype
     wanted = upsample_8tap(frame.double(), taps.to(dtype).double().view(3, 1, 1, 8))
     exact = {"atol": 2e-2 if dtype == torch.float16 else 1e-5, "rtol": 0}
-    torch.testing.assert_close(made.double(), wanted, **exact)
+    torch.testing.assert_close(output.double(), wanted, **exact)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4), (13, 41)], ids=str)
@@ -223,14 +223,14 @@ def test_samples_as_the_plain_op(size, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_matches_as_the_plain_op(size, dtype):
     first, second = torch.randn(2, 2, 7, *size).to(dtype)
-    wanted = correlation(first.double(), second.double())
+    expected = correlation(first.double(), second.double())
     exact = {"atol": 3e-3 if dtype == torch.float16 else 1e-6, "rtol": 0}
     last = second.contiguous(memory_format=torch.channels_last)
     for inputs in ((first, second), (first, last), (first.expand(2, -1, -1, -1), second)):
-        made = on_device(triton_correlation.correlation)(*inputs)
-        assert made.dtype == dtype
-        assert made.stride(1) == 1
-        torch.testing.assert_close(made.double(), wanted, **exact)
+        output = on_device(triton_correlation.correlation)(*inputs)
+        assert output.dtype == dtype
+        assert output.stride(1) == 1
+        torch.testing.assert_close(output.double(), expected, **exact)
 
 
 # when they are chosen

@@ -108,13 +108,13 @@ CASES: dict[str, tuple[Callable[..., object], Callable[[], tuple[object, ...]]]]
 
 def kernels(backend: str) -> dict[str, Callable[..., object]]:
     """The kernels of a backend, by name."""
-    found: dict[str, Callable[..., object]] = {}
+    kernel_of: dict[str, Callable[..., object]] = {}
     for name in files_of(backend):
         if find_spec(f"tweenlet.ops.{name}") is not None:
             file = importlib.import_module(f"tweenlet.ops.{backend}.{name}")
             public = inspect.getmembers(file, inspect.isfunction)
-            found |= {n: f for n, f in public if f.__module__ == file.__name__ and not n.startswith("_")}
-    return found
+            kernel_of |= {n: f for n, f in public if f.__module__ == file.__name__ and not n.startswith("_")}
+    return kernel_of
 
 
 def files_of(backend: str) -> set[str]:
@@ -143,15 +143,15 @@ def test_every_backend_does_as_the_reference(name: str, backend: Backend) -> Non
     if name not in kernels(backend):
         pytest.skip(f"no kernel of {name}")
     op, inputs = CASES[name]
-    made = []
+    outputs = []
     for by in ("reference", backend):
         torch.manual_seed(0)
         with override("reference"):
             given = inputs()
         with torch.no_grad(), override(by):
             out = op(*given)
-        made.append(out if isinstance(out, (tuple, list)) else (out,))
-    for one, other in zip(*made, strict=True):
+        outputs.append(out if isinstance(out, (tuple, list)) else (out,))
+    for one, other in zip(*outputs, strict=True):
         torch.testing.assert_close(other, one, atol=2e-4, rtol=1e-4)
 
 

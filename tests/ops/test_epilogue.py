@@ -13,21 +13,21 @@ from tweenlet.ops.epilogue import scale_shift_act_
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 7, 3), (1, 16, 4, 4), (1, 24, 3, 6, 5), (2, 3, 4, 5)], ids=str)
-@pytest.mark.parametrize("given", ["all", "factors"])
-def test_it_scales_shifts_adds_and_cuts(compiled, shape, given):
+@pytest.mark.parametrize("inputs", ["all", "factors"])
+def test_it_scales_shifts_adds_and_cuts(compiled, shape, inputs):
     x, added = torch.randn(2, *shape)
     form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
     x, added = x.contiguous(memory_format=form), added.contiguous(memory_format=form)
     factors, shifts = torch.randn(2, shape[1])
     here = (shape[1], *[1] * (x.dim() - 2))
-    wanted = x * factors.view(here)
-    if given == "all":
-        wanted = F.leaky_relu(wanted + shifts.view(here) + added, 0.2)
-        made = scale_shift_act_(x, factors, shifts, added, 0.2)
+    expected = x * factors.view(here)
+    if inputs == "all":
+        expected = F.leaky_relu(expected + shifts.view(here) + added, 0.2)
+        output = scale_shift_act_(x, factors, shifts, added, 0.2)
     else:
-        made = scale_shift_act_(x, factors.view(1, *here))
-    assert made is x
-    torch.testing.assert_close(made, wanted, atol=1e-6, rtol=1e-6)
+        output = scale_shift_act_(x, factors.view(1, *here))
+    assert output is x
+    torch.testing.assert_close(output, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_added_of_another_layout_is_added_all_the_same():

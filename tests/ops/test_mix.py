@@ -39,11 +39,11 @@ def test_is_mixed_as_in_double_precision(size, corrected, layout):
     mask = (20 * torch.randn(2, 6, *half)).contiguous(memory_format=layout)[:, 4:5]
     correction = torch.randn(2, 16, *half).contiguous(memory_format=layout) if corrected else None
     still = torch.rand(2, 1, height, width)
-    given = (before, after, fetched, mask, correction, still)
+    inputs = (before, after, fetched, mask, correction, still)
     with dispatch.override("reference"):
-        expected = mix(*(None if x is None else x.double() for x in given))
+        expected = mix(*(None if x is None else x.double() for x in inputs))
     with dispatch.override("cpu"):
-        torch.testing.assert_close(mix(*given).double(), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(mix(*inputs).double(), expected, atol=1e-5, rtol=0)
 
 
 def test_the_mean_of_both_frames_where_nothing_moves():

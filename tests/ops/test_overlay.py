@@ -33,11 +33,11 @@ def found_in(frames: Tensor, repeats: Sequence[bool] = (False, False)) -> Tensor
 
 @pytest.mark.parametrize("step", [3, 8, -12])
 def test_letters_that_stand_over_what_moves_are_found(step):
-    found = found_in(with_letters(panning(step)))
-    assert found[LETTERS].mean() > 0.9
+    result = found_in(with_letters(panning(step)))
+    assert result[LETTERS].mean() > 0.9
     near = F.max_pool2d(LETTERS[None].float(), 9, 1, 4)[0] > 0
-    assert found[~near].max() < 0.1
-    assert found[~near].mean() < 0.01
+    assert result[~near].max() < 0.1
+    assert result[~near].mean() < 0.01
 
 
 def test_where_all_moves_or_nothing_does_there_is_none():
@@ -86,10 +86,10 @@ def test_outer_frames_that_repeat_their_neighbours_are_taken_to_change_on(window
 def test_what_is_no_number_is_none(where):
     frames = with_letters(panning(8))
     frames[:, 2, 1, where[0], where[1]] = torch.nan
-    found = found_in(frames)
-    assert found.isfinite().all()
-    assert found[where] == 0
-    assert found[LETTERS].mean() > 0.8
+    result = found_in(frames)
+    assert result.isfinite().all()
+    assert result[where] == 0
+    assert result[LETTERS].mean() > 0.8
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 72), (64, 40)], ids=str)
@@ -98,14 +98,14 @@ def test_is_that_in_double_precision(size, monkeypatch):
     scene = torch.rand(2, 1, 3, *size)
     frames = scene + torch.linspace(0, 1.5, size[1]) * torch.rand(2, 4, 3, *size)
     repeats = torch.tensor([[True, False], [False, True]])
-    wanted = measure_persistence(frames.double(), repeats)
+    expected = measure_persistence(frames.double(), repeats)
     if min(size) > 8:
-        assert 0.1 < wanted[0].mean() < 0.9
+        assert 0.1 < expected[0].mean() < 0.9
     by_threads = []
     for threads in (1, 3, 4):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         by_threads.append(measure_persistence(frames, repeats))
-        for one, other in zip(by_threads[-1], wanted, strict=True):
+        for one, other in zip(by_threads[-1], expected, strict=True):
             torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=0)
     for others in by_threads[1:]:
         assert all(torch.equal(one, other) for one, other in zip(by_threads[0], others, strict=True))

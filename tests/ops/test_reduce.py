@@ -28,12 +28,12 @@ def test_one_sample_goes_through_native_code(shape, dtype, threads, monkeypatch)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     form = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
     x = (1 + torch.rand(shape)).to(dtype).contiguous(memory_format=form)
-    wanted = x.double().mean(tuple(range(2, x.dim())), keepdim=True)
+    expected = x.double().mean(tuple(range(2, x.dim())), keepdim=True)
     monkeypatch.setattr(torch.Tensor, "mean", None)
     with torch.device("meta"):  # wherever new tensors are by default
         made = channel_mean(x)
-    assert made.shape == wanted.shape
-    assert (made.double() / wanted - 1).abs().max() < (1e-6 if dtype == torch.float32 else 2**-8)
+    assert made.shape == expected.shape
+    assert (made.double() / expected - 1).abs().max() < (1e-6 if dtype == torch.float32 else 2**-8)
 
 
 def test_other_samples_and_what_learns_go_through_pytorch():

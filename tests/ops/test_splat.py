@@ -62,10 +62,10 @@ def test_sums_are_those_in_double_precision(size, channels, monkeypatch, compile
     """Which is PyTorch's alone; whatever the threads, the bits are the same."""
     values, flow = torch.rand(2, channels, *size), 3 * torch.randn(2, 2, *size)
     flow[0, :, 0, 0] = torch.tensor([1e30, -1e30])
-    wanted = splat_sum(values.double(), flow.double())
-    made = []
+    expected = splat_sum(values.double(), flow.double())
+    outputs = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        made.append(splat_sum(values, flow.mT.contiguous().mT))
-        torch.testing.assert_close(made[-1].double(), wanted, atol=2e-5, rtol=0)
-    assert torch.equal(*made)
+        outputs.append(splat_sum(values, flow.mT.contiguous().mT))
+        torch.testing.assert_close(outputs[-1].double(), expected, atol=2e-5, rtol=0)
+    assert torch.equal(*outputs)

@@ -49,11 +49,11 @@ class Reference:
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
         before, after = frames[1:3]
-        made = self.multi_flow(before, after) if self.config.features else {}
+        candidates = self.multi_flow(before, after) if self.config.features else {}
         if self.config.flow:
             thrown = torch.cat(self.flow(before, after), 1)
-            made[1.0] = torch.cat((made[1.0], thrown), 1) if made else thrown
-        draft = self.fusion(made)
+            candidates[1.0] = torch.cat((candidates[1.0], thrown), 1) if candidates else thrown
+        draft = self.fusion(candidates)
         if self.config.texture is None:
             return draft
         return draft + self.texture(torch.stack((frames[0], before, draft, after, frames[3]), 2))
@@ -119,7 +119,7 @@ class Reference:
 
     def multi_flow(self, before, after):
         features = self.features(before, after)
-        made = {}
+        candidates = {}
         for scale, size in ((2.0, "fine"), (1.0, "full"), (0.5, "coarse")):
             if scale not in self.config.scales:
                 continue
@@ -134,8 +134,8 @@ class Reference:
                 elif scale == 0.5:
                     frame = downsample(frame, self.state["multi_flow.gaussian"])
                 synthesised.append(gathered(frame, weight, rows, columns, self.config.dilation))
-            made[scale] = torch.cat(synthesised, 1)
-        return made
+            candidates[scale] = torch.cat(synthesised, 1)
+        return candidates
 
     def stack(self, name, x, scale):
         x = self.conv(f"{name}.0", x).relu()

@@ -263,15 +263,15 @@ def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_two_runs_cannot_train_in_one_folder(samples, tmp_path):
-    told = []
+    messages = []
 
     def second(info):
         with pytest.raises(BlockingIOError, match="another run is writing into"):
             train(tiny(), batches(samples), None, OPTIONS, tmp_path)
-        told.append(info)
+        messages.append(info)
 
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=1), tmp_path, second)
-    assert told
+    assert messages
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
 
 

@@ -79,11 +79,11 @@ def test_vimeo_that_is_not_whole_is_named(tmp_path):
     (broken / "0002" / "im7.png").unlink()
     (broken / "0003" / "im2.png").write_bytes((broken / "0004" / "im2.png").read_bytes()[:1000])
     assert cv2.imwrite(str(broken / "0005" / "im3.png"), texture(1, 32, 32))
-    found = scan_footage(find_clips([root]), crop=64)
-    usable = {footage.path.name for footage in found.training + found.held_out}
+    scanned = scan_footage(find_clips([root]), crop=64)
+    usable = {footage.path.name for footage in scanned.training + scanned.held_out}
     assert usable == {"0004", "0006", "0007"}
-    assert len(found.held_out) == 1
-    reasons = {file[len(str(broken)) + 1 :]: reason for file, reason in found.unusable}
+    assert len(scanned.held_out) == 1
+    reasons = {file[len(str(broken)) + 1 :]: reason for file, reason in scanned.unusable}
     assert reasons == {
         "0001/im5.png": "is missing from a septuplet",
         "0002/im7.png": "is missing from a septuplet",
@@ -91,7 +91,7 @@ def test_vimeo_that_is_not_whole_is_named(tmp_path):
         "0005": "the frame size changes from (96, 72) to (32, 32)",
         **{f"{number:04}": "is missing" for number in range(8, 13)},
     }
-    lines = str(found).splitlines()
+    lines = str(scanned).splitlines()
     assert lines[0].endswith("9 clips unusable")
     b = broken
     assert lines[1] == f"unusable: 5 x is missing: {b / '0008'}, {b / '0009'}, {b / '0010'}, and 2 more"
@@ -116,10 +116,10 @@ def test_a_quintuplet_is_a_window(tmp_path):
     assert len(seen) == 5
     for number, picture in zip((0, 2, 3, 4, 6), seen, strict=True):
         assert np.array_equal(picture[..., ::-1], frames[number][:64, :64])
-    found = scan_clip(folder)
-    assert (found.width, found.height, found.frames, found.rejected) == (64, 64, 5, 0)
-    window = found.windows[0]
-    assert found.windows == (Window(0, 1, window.blend_psnr, quintuplet=True),)
+    scanned = scan_clip(folder)
+    assert (scanned.width, scanned.height, scanned.frames, scanned.rejected) == (64, 64, 5, 0)
+    window = scanned.windows[0]
+    assert scanned.windows == (Window(0, 1, window.blend_psnr, quintuplet=True),)
     assert window.frames == (0, 1, 2, 3, 4)
     assert scan_clip(folder, strides=(2,)).windows == ()
 

@@ -52,18 +52,18 @@ def shift(before, after, most=12):
 def test_windows_avoid_cuts_and_repeats(tmp_path):
     frames = pan(1, 16)
     frames[10:] = pan(2, 6)
-    found = scan_clip(clip(tmp_path / "cut", frames))
-    assert (found.cuts, found.repeats, found.frames) == (1, 0, 16)
-    assert [w.first for w in found.windows if w.stride == 1] == [0, 1, 2, 3]
-    assert found.rejected == 6
-    assert not [w for w in found.windows if w.stride == 2]
+    scanned = scan_clip(clip(tmp_path / "cut", frames))
+    assert (scanned.cuts, scanned.repeats, scanned.frames) == (1, 0, 16)
+    assert [w.first for w in scanned.windows if w.stride == 1] == [0, 1, 2, 3]
+    assert scanned.rejected == 6
+    assert not [w for w in scanned.windows if w.stride == 2]
     frames = pan(1, 20)
     frames[5] = frames[4]
-    found = scan_clip(clip(tmp_path / "repeat", frames))
-    assert (found.cuts, found.repeats) == (0, 1)
-    assert [w.first for w in found.windows if w.stride == 1] == list(range(5, 14))
-    assert [w.first for w in found.windows if w.stride == 2] == [5, 6, 7]
-    assert found.windows[0].frames == (5, 7, 8, 9, 11)
+    scanned = scan_clip(clip(tmp_path / "repeat", frames))
+    assert (scanned.cuts, scanned.repeats) == (0, 1)
+    assert [w.first for w in scanned.windows if w.stride == 1] == list(range(5, 14))
+    assert [w.first for w in scanned.windows if w.stride == 2] == [5, 6, 7]
+    assert scanned.windows[0].frames == (5, 7, 8, 9, 11)
 
 
 def test_a_store_is_made_once(tmp_path):
@@ -87,22 +87,22 @@ def test_a_store_is_made_once(tmp_path):
     held = {source.split("#")[0] for source in validation.sources}
     assert not held & {source.split("#")[0] for source in train.sources}
 
-    made = (store / "train" / "frames.npy").stat().st_mtime_ns
+    time = (store / "train" / "frames.npy").stat().st_mtime_ns
     build_dataset([tmp_path / "data"], store, RECIPE)
-    assert (store / "train" / "frames.npy").stat().st_mtime_ns == made
-    assert made == (store / "train" / "frames.npy").stat().st_mtime_ns
+    assert (store / "train" / "frames.npy").stat().st_mtime_ns == time
+    assert time == (store / "train" / "frames.npy").stat().st_mtime_ns
 
 
 def test_flows_that_were_once_stored_with_samples_are_ignored(tmp_path):
     clip(tmp_path / "data", pan(1, 10))
     recipe = Recipe(samples=2, validation=1, crop=32, synthetic=0, strides=(1,))
-    made, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
+    dataset, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
     label = json.loads((tmp_path / "store" / "recipe.json").read_text())
     label["recipe"]["flows"] = True
     (tmp_path / "store" / "recipe.json").write_text(json.dumps(label))
     np.save(tmp_path / "store" / "train" / "flows.npy", np.zeros((2, 4, 2, 32, 32), np.float16))
     again, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
-    assert np.array_equal(again.frames, made.frames)
+    assert np.array_equal(again.frames, dataset.frames)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -132,14 +132,14 @@ def test_a_store_is_never_replaced_and_what_differs_is_named(tmp_path):
     build_dataset([data], store, recipe)
     (store / "train" / "taught-1.npy").write_text("81 GB")
     before = contents(store)
-    for other, said in (
+    for other, message in (
         (replace(recipe, samples=5), "--recipe.samples was 4, now 5"),
         (
             replace(recipe, crop=48, strides=(1,)),
             r"--recipe.crop was 32, now 48; --recipe.strides was \[1, 2\]",
         ),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             build_dataset([data], store, other)
     with pytest.raises(ValueError, match="--validate was None, now"):
         build_dataset([data], store, recipe, [data / "c"])
@@ -152,17 +152,17 @@ def test_a_store_is_never_replaced_and_what_differs_is_named(tmp_path):
 def test_two_runs_cannot_make_one_store(tmp_path):
     clip(tmp_path / "data" / "a", pan(1, 10))
     recipe = Recipe(samples=2, crop=32, synthetic=0)
-    told = []
+    messages = []
 
     def second(what, *_):
-        if not told:
+        if not messages:
             with pytest.raises(BlockingIOError, match="another run is writing") as error:
                 build_dataset([tmp_path / "data"], tmp_path / "store", recipe)
-            told.append(error)
+            messages.append(error)
 
     samples, _ = build_dataset([tmp_path / "data"], tmp_path / "store", recipe, progress=second)
     assert len(samples) == 2
-    assert told
+    assert messages
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "store"]
 
 

@@ -73,17 +73,17 @@ def test_a_frame_is_read_once_for_its_crops(stored, tmp_path, monkeypatch):
 
 def test_missing_frames_are_named_at_once(stored, tmp_path):
     folder = teach(tmp_path / "teacher", stored)
-    wanted = {(Path(place.clip).stem, place.first + 3) for place in stored.locations}
-    made = sorted(folder.rglob("*.png"))
-    for path in made[1:]:
+    expected = {(Path(place.clip).stem, place.first + 3) for place in stored.locations}
+    paths = sorted(folder.rglob("*.png"))
+    for path in paths[1:]:
         path.unlink()
     with pytest.raises(
-        FileNotFoundError, match=f"{len(wanted) - 1} of {len(wanted)} frames are missing"
+        FileNotFoundError, match=f"{len(expected) - 1} of {len(expected)} frames are missing"
     ) as e:
         read_teacher_frames(folder, stored)
-    assert f"{Path(made[0]).parent.name}/{int(made[0].stem)}," not in str(e.value)
-    assert f"and {len(wanted) - 4} more" in str(e.value)
-    with pytest.raises(FileNotFoundError, match=f"{len(wanted)} of {len(wanted)} frames"):
+    assert f"{Path(paths[0]).parent.name}/{int(paths[0].stem)}," not in str(e.value)
+    assert f"and {len(expected) - 4} more" in str(e.value)
+    with pytest.raises(FileNotFoundError, match=f"{len(expected)} of {len(expected)} frames"):
         read_teacher_frames(tmp_path / "nowhere", stored)
 
 
@@ -114,14 +114,14 @@ def test_clips_of_one_name(footage, tmp_path):
         clip(tmp_path / "twins" / name / "same", frames)
     clip(tmp_path / "validation" / "c", pan(5, 10))
     samples, _ = build_dataset([tmp_path / "twins"], tmp_path / "store", RECIPE, [tmp_path / "validation"])
-    made = tmp_path / "made"
+    outputs = tmp_path / "made"
     for place in samples.locations:
-        folder = made / Path(place.clip).parent.name / "same"
+        folder = outputs / Path(place.clip).parent.name / "same"
         folder.mkdir(parents=True, exist_ok=True)
         picture = cv2.imread(str(list_frames(Path(place.clip))[place.first + 3]))
         cv2.imwrite(str(folder / f"{place.first + 3}.png"), 255 - picture)
-    for said, frames in zip(read_teacher_frames(made, samples), samples.frames, strict=True):
-        assert np.abs(255 - said.astype(int) - frames[2]).max() <= 1
+    for stored, frames in zip(read_teacher_frames(outputs, samples), samples.frames, strict=True):
+        assert np.abs(255 - stored.astype(int) - frames[2]).max() <= 1
     with pytest.raises(FileNotFoundError, match=r"frames are missing in .*: \w+/same/\d"):
         read_teacher_frames(tmp_path, samples)
 
@@ -129,10 +129,12 @@ def test_clips_of_one_name(footage, tmp_path):
 def test_pictures_are_kept_on_disk(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), np.uint8)
     heard = []
-    kept = store_frames(tmp_path / "teacher.npy", pictures, 5, (3, 4, 6), lambda *said: heard.append(said))
-    assert isinstance(kept, np.memmap)
-    assert kept.dtype == np.uint8
-    assert np.array_equal(kept, pictures)
+    stored = store_frames(
+        tmp_path / "teacher.npy", pictures, 5, (3, 4, 6), lambda *reports: heard.append(reports)
+    )
+    assert isinstance(stored, np.memmap)
+    assert stored.dtype == np.uint8
+    assert np.array_equal(stored, pictures)
     assert heard[-1][1:] == (5, 5)
     assert [path.name for path in tmp_path.iterdir()] == ["teacher.npy"]
 

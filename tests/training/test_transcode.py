@@ -20,15 +20,15 @@ def test_a_pack_touches_nothing_of_others(tmp_path):
     clip(tmp_path / "data" / "pan", pan(1, 20))
     (tmp_path / "pack.new").mkdir()
     (tmp_path / "pack.new" / "thesis.txt").write_text("precious")
-    told = []
+    messages = []
 
     def second(what, *_):
         with pytest.raises(BlockingIOError, match="another run is writing"):
             transcode([tmp_path / "data"], tmp_path / "pack")
-        told.append(what)
+        messages.append(what)
 
     transcode([tmp_path / "data"], tmp_path / "pack", progress=second)
-    assert told
+    assert messages
     assert (tmp_path / "pack.new" / "thesis.txt").read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "pack", "pack.new"]
 

@@ -213,12 +213,14 @@ def test_cuts_and_repeats_are_found(kind: str, tmp_path: Path) -> None:
     """Every cut, and nothing but cuts; of repeats three in four, for encoders refine a still."""
     footage = KINDS[kind]()
     repeats, cuts = find(footage, tmp_path / "clip.mp4")
-    for name, found, true in (("repeats", repeats, footage.repeats), ("cuts", cuts, footage.cuts)):
-        right = len(found & true)
-        precision, recall = right / max(len(found), 1), right / max(len(true), 1)
-        print(f"{kind}: {name}: precision {precision:.2f} ({len(found)}), recall {recall:.2f} ({len(true)})")
-        wrong = f"{name}: false {sorted(found - true)}, missed {sorted(true - found)}"
-        assert not found - true, wrong
+    for name, detected, true in (("repeats", repeats, footage.repeats), ("cuts", cuts, footage.cuts)):
+        right = len(detected & true)
+        precision, recall = right / max(len(detected), 1), right / max(len(true), 1)
+        print(
+            f"{kind}: {name}: precision {precision:.2f} ({len(detected)}), recall {recall:.2f} ({len(true)})"
+        )
+        wrong = f"{name}: false {sorted(detected - true)}, missed {sorted(true - detected)}"
+        assert not detected - true, wrong
         assert right >= (1.0 if name == "cuts" else 0.75) * len(true), wrong
 
 

@@ -175,14 +175,14 @@ def test_a_farm_and_a_single_machine_go_on_where_the_other_was_killed(make_clip,
 
 def test_a_file_that_a_worker_does_not_see_is_named(make_clip) -> None:
     clip = make_clip()
-    known = farm.states([clip])
-    farm._check_machine(known, farm.versions())
+    states = farm.states([clip])
+    farm._check_machine(states, farm.versions())
     os.utime(clip, ns=(1, 1))
     with pytest.raises(OSError, match=r"sees another .*clip.mp4: expected a file system that all share"):
-        farm._check_machine(known, farm.versions())
+        farm._check_machine(states, farm.versions())
     clip.unlink()
     with pytest.raises(FileNotFoundError, match=r"does not see .*clip.mp4: expected a file system"):
-        farm._check_machine(known, farm.versions())
+        farm._check_machine(states, farm.versions())
     with pytest.raises(ValueError, match=r"expected tweenlet, torch and av \['0.0', '0.0', '0.0'\]"):
         farm._check_machine([], ["0.0"] * 3)
 

@@ -75,13 +75,13 @@ def test_text_beside_what_moves_stays_the_same_to_the_code(tmp_path):
     for i, picture in enumerate(pictures):
         picture[24:40, 8 * i : 16 + 8 * i] = (30, 90, 60)
     frames = doubled(write_clip(tmp_path / "in.mkv", pictures, "yuv420p", Colour(1, 1)), tmp_path / "out.y4m")
-    for before, made, after in zip(frames[::2], frames[1::2], frames[2::2], strict=False):
-        for scale, a, b, c in zip((1, 2, 2), before, made, after, strict=True):
+    for before, middle, after in zip(frames[::2], frames[1::2], frames[2::2], strict=False):
+        for scale, a, b, c in zip((1, 2, 2), before, middle, after, strict=True):
             rows, columns = np.s_[48 // scale :], np.s_[56 // scale :]
             np.testing.assert_array_equal(a[rows], b[rows])
             np.testing.assert_array_equal(a[:, columns], b[:, columns])
             assert not np.array_equal(a, c)
-        assert np.abs(made[0] - before[0])[24:40, :40].mean() > 2
+        assert np.abs(middle[0] - before[0])[24:40, :40].mean() > 2
 
 
 def test_noisy_text_keeps_its_colour(tmp_path):
@@ -115,13 +115,13 @@ def flat(pixels: str, size: tuple[int, int] = (64, 64)) -> Callable[[], av.Video
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p", "yuv420p10le", "gray"])
 def test_what_passes_between_two_equal_areas_is_left_alone(pixels):
     make = flat(pixels)
-    before, after, made = make(), make(), make()
-    unit = 1 << (bits_of(made.format) - 8)
+    before, after, middle = make(), make(), make()
+    unit = 1 << (bits_of(middle.format) - 8)
     planes_of(after)[0][0, 0] += unit  # the pictures are not equal all over
-    planes_of(made)[0][:] += unit
-    planes_of(made)[0][30, 40] += 12 * unit  # a spark, far from it
-    copy_static_areas(made, before, after)
-    luma = planes_of(made)[0]
+    planes_of(middle)[0][:] += unit
+    planes_of(middle)[0][30, 40] += 12 * unit  # a spark, far from it
+    copy_static_areas(middle, before, after)
+    luma = planes_of(middle)[0]
     assert (luma[16:, :32] == 100 * unit).all()
     assert luma[30, 40] == 113 * unit
     assert (luma[16:40, 32:56] >= 101 * unit).all()
@@ -129,9 +129,9 @@ def test_what_passes_between_two_equal_areas_is_left_alone(pixels):
 
 def test_what_changes_from_one_picture_to_the_next_is_left_alone():
     make = flat("yuv420p")
-    before, after, made = make(), make(), make()
-    for plane, later in zip(planes_of(made), planes_of(after), strict=True):
+    before, after, middle = make(), make(), make()
+    for plane, later in zip(planes_of(middle), planes_of(after), strict=True):
         plane[:] += 1
         later[:] += 2
-    copy_static_areas(made, before, after)
-    assert all((plane == 101).all() for plane in planes_of(made))
+    copy_static_areas(middle, before, after)
+    assert all((plane == 101).all() for plane in planes_of(middle))

@@ -38,7 +38,7 @@ class Job:
     state: str = "looking"
     """looking, ready, waiting, running, done, failed or cancelled."""
     message: str = ""
-    found: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, Any] = field(default_factory=dict)
     sources: list[Path] = field(default_factory=list)
     result: Path | None = None
@@ -60,15 +60,15 @@ class Job:
     def look(self) -> None:
         """Find out what is in the video; of two pictures there is nothing to find."""
         if all(map(is_image, self.sources)):
-            self.found = {"pictures": len(self.sources)}
+            self.facts = {"pictures": len(self.sources)}
         else:
-            seen = inspect(self.sources[0], progress=self._watch_looking)
-            self.found = {
-                "width": seen.width, "height": seen.height, "rate": round(float(seen.rate or 0), 3),
-                "constant": seen.constant, "frames": seen.frames, "seconds": round(float(seen.duration), 2),
-                "repeats": seen.repeats, "cuts": [round(float(cut), 2) for cut in seen.cuts],
-                "advice": seen.advice, "tracks": list(seen.tracks), "codec": seen.codec,
-                "notices": [str(notice) for notice in seen.notices],
+            info = inspect(self.sources[0], progress=self._watch_looking)
+            self.facts = {
+                "width": info.width, "height": info.height, "rate": round(float(info.rate or 0), 3),
+                "constant": info.constant, "frames": info.frames, "seconds": round(float(info.duration), 2),
+                "repeats": info.repeats, "cuts": [round(float(cut), 2) for cut in info.cuts],
+                "advice": info.advice, "tracks": list(info.tracks), "codec": info.codec,
+                "notices": [str(notice) for notice in info.notices],
             }  # fmt: skip
         self.state = "ready"
 
@@ -81,19 +81,19 @@ class Job:
         try:
             self.state, began = "running", time.monotonic()
             stem = re.sub(r"\.\w+$", "", self.name)
-            if "pictures" in self.found:
+            if "pictures" in self.facts:
                 target = self.folder / f"{stem}.between.png"
                 a, b = self.sources
                 interpolate_pair(a, b, target, model=self.model, device=self.device, overwrite=True)
                 self.result, self.state = target, "done"
                 return
             target = self.folder / f"{stem}.tweenlet.mp4"
-            done = interpolate_video(
+            summary = interpolate_video(
                 self.sources[0], target, overwrite=True, model=self.model, device=self.device,
                 encoding=Encoding(codec="h264", pixels="yuv420p"),  # what browsers play
                 observe=lambda moment: self._watch(moment, began), **options,
             )  # fmt: skip
-            self.message = " · ".join(str(notice) for notice in done.notices)
+            self.message = " · ".join(str(notice) for notice in summary.notices)
             self.result, self.state = target, "done"
         finally:
             _TURN.release()
@@ -111,7 +111,7 @@ class Job:
         """What the page shows."""
         return {
             "key": self.key, "name": self.name, "state": self.state, "message": self.message,
-            "found": self.found, "progress": self.progress,
+            "facts": self.facts, "progress": self.progress,
             "result": None if self.result is None else self.result.name,
         }  # fmt: skip
 
@@ -141,17 +141,17 @@ class Job:
             )
 
 
-def read_options(asked: object) -> dict[str, Any]:
+def read_options(values: object) -> dict[str, Any]:
     """The options of :func:`tweenlet.interpolate_video` that the page may give; ValueError for others."""
-    if not isinstance(asked, dict) or set(asked) - {"factor", "fps", "slow", "repeats", "cuts", "loop"}:
+    if not isinstance(values, dict) or set(values) - {"factor", "fps", "slow", "repeats", "cuts", "loop"}:
         raise ValueError("expected factor, fps, slow, repeats, cuts and loop")
-    options: dict[str, Any] = {k: asked[k] for k in ("cuts", "loop") if isinstance(asked.get(k), bool)}
-    if asked.get("repeats") in ("keep", "smooth"):
-        options["repeats"] = asked["repeats"]
+    options: dict[str, Any] = {k: values[k] for k in ("cuts", "loop") if isinstance(values.get(k), bool)}
+    if values.get("repeats") in ("keep", "smooth"):
+        options["repeats"] = values["repeats"]
     for name, top in (("factor", 64), ("fps", 1000), ("slow", 100)):
-        if asked.get(name) is not None:
-            number = Fraction(str(asked[name]))
+        if values.get(name) is not None:
+            number = Fraction(str(values[name]))
             if not 1 <= number <= top:
-                raise ValueError(f"expected {name} up to {top}, got {asked[name]}")
+                raise ValueError(f"expected {name} up to {top}, got {values[name]}")
             options[name] = int(number) if name == "factor" else number
     return options

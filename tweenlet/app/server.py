@@ -105,7 +105,7 @@ class Server:
         self._jobs[job.key] = job
         is_first_picture = is_image(source) and len(job.sources) == 1
         if is_first_picture:
-            job.state, job.found = "half", {"pictures": 1}
+            job.state, job.facts = "half", {"pictures": 1}
         else:
             job.begin(job.look)
         return self._answer(job.as_json())
@@ -122,7 +122,7 @@ class Server:
 
     async def _start(self, request: Any) -> Any:
         job = self._jobs[request.path_params["key"]]
-        if job.state not in ("ready", "done", "failed", "cancelled") or not job.found:
+        if job.state not in ("ready", "done", "failed", "cancelled") or not job.facts:
             raise ValueError(f"this job is {job.state}")
         options = read_options(await request.json())
         job.state = "waiting"
@@ -136,7 +136,7 @@ class Server:
 
     async def _file(self, request: Any) -> Any:
         job = self._jobs.get(request.path_params["key"])
-        what = request.path_params["what"]
+        kind = request.path_params["what"]
         if job is None:
             return self._answer({"message": "no such job"}, 404)
         files = {"preview": job.preview, "before": job.sources[0]}
@@ -144,10 +144,10 @@ class Server:
             files |= {"result": job.result, "download": job.result}
         if len(job.sources) > 1:
             files["after"] = job.sources[1]
-        path = files.get(what)
+        path = files.get(kind)
         if path is None or not path.exists():
             return self._answer({"message": "not there yet"}, 404)
-        name = path.name if what == "download" else None
+        name = path.name if kind == "download" else None
         return self._responses.FileResponse(path, filename=name, headers=HEADERS)
 
 

@@ -103,14 +103,15 @@ def _measure(target: Target, size: tuple[int, int], runs: int, device: torch.dev
             with clock(*times, device):
                 run(frames[turn : turn + 4])
     parts = {name: Seconds.without_warmup(*part) for name, part in part_times.items()}
-    whole = Seconds.without_warmup(*times)
+    seconds = Seconds.without_warmup(*times)
     if parts:
         rest = [
-            tuple(all_ - sum(part[i] for part in those) for i, all_ in enumerate(total))
-            for total, those in (
-                (whole.wall, [p.wall for p in parts.values()]), (whole.cpu, [p.cpu for p in parts.values()]),
+            tuple(whole - sum(part[i] for part in by_part) for i, whole in enumerate(total))
+            for total, by_part in (
+                (seconds.wall, [part.wall for part in parts.values()]),
+                (seconds.cpu, [part.cpu for part in parts.values()]),
             )
-        ]  # fmt: skip
+        ]
         parts[OTHER] = Seconds(*rest)
     work, bytes_moved = _count_work(interpolator, size, DTYPES[target.dtype])
     return Result(
@@ -119,7 +120,7 @@ def _measure(target: Target, size: tuple[int, int], runs: int, device: torch.dev
         height,
         torch.get_num_threads(),
         times[0][0],
-        whole,
+        seconds,
         parts,
         work,
         bytes_moved,

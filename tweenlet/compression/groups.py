@@ -88,13 +88,13 @@ def shrinking_optimiser(network: STMFNet, masks: Masks, options: TrainOptions) -
     """
     optimiser = build_optimiser(network, options)
     steps = max(1, round(SHRINK_FRACTION * options.steps))
-    gone = [(p, ~masks[name]) for name, p in network.named_parameters() if not masks[name].all()]
+    removed = [(p, ~masks[name]) for name, p in network.named_parameters() if not masks[name].all()]
 
     @torch.no_grad()
     def shrink(optimiser: Optimizer, *_: Any) -> None:
         taken = max(int(values["step"]) for values in optimiser.state.values())
         factor = max(0.0, (steps - taken) / (steps - taken + 1)) if taken <= steps else 0.0
-        for parameter, mask in gone:
+        for parameter, mask in removed:
             parameter.mul_(torch.where(mask.to(parameter.device), factor, 1.0))
 
     optimiser.register_step_post_hook(shrink)

@@ -107,12 +107,12 @@ class OBProxSG(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a state; ValueError where it had another target density or other density steps."""
         groups = [{RENAMED.get(k, k): v for k, v in group.items()} for group in state_dict["param_groups"]]
-        for own, saved in zip(self.param_groups, groups, strict=True):
+        for current, saved in zip(self.param_groups, groups, strict=True):
             names = ("density", "density_steps")
-            if own["density"] is not None and any(own[name] != saved[name] for name in names):
+            if current["density"] is not None and any(current[name] != saved[name] for name in names):
                 raise ValueError(
-                    f"expected to go on to a density of {saved['density']} over {saved['density_steps']} "
-                    f"steps, got {own['density']} over {own['density_steps']}"
+                    f"expected a density of {saved['density']} over {saved['density_steps']} "
+                    f"steps, got {current['density']} over {current['density_steps']}"
                 )
         super().load_state_dict({**state_dict, "param_groups": groups})
 

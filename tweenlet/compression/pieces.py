@@ -43,31 +43,31 @@ def pieces(config: ModelConfig) -> dict[str, ModelConfig]:
 def combinations(config: ModelConfig) -> dict[frozenset[str], ModelConfig]:
     """Every set of pieces that can be left out together, none of them included, and the config without it."""
     sets = {frozenset[str](): config}
-    waiting = list(sets)
-    while waiting:
-        names = waiting.pop()
+    pending = list(sets)
+    while pending:
+        names = pending.pop()
         for name, without in pieces(sets[names]).items():
             if names | {name} not in sets:
                 sets[names | {name}] = without
-                waiting.append(names | {name})
+                pending.append(names | {name})
     return sets
 
 
 @cache
 def layers_of_piece(name: str, config: ModelConfig) -> frozenset[str]:
     """The layers of the ``config`` that go with a piece: those that the network without it has none for."""
-    whole = outline(config)
+    full = outline(config)
     if name in BRANCHES:
-        parts = [getattr(whole, part) for part in BRANCHES[name]]
-        gone = {module for part in parts if part is not None for module in part.modules()}
-    elif whole.intermediate is not None:
-        levels = {f"{LEVEL}{level.scale}": level for level in whole.intermediate.levels}
-        gone = set(levels[name].modules())
+        parts = [getattr(full, part) for part in BRANCHES[name]]
+        removed = {module for part in parts if part is not None for module in part.modules()}
+    elif full.intermediate is not None:
+        levels = {f"{LEVEL}{level.scale}": level for level in full.intermediate.levels}
+        removed = set(levels[name].modules())
     else:
         rest = outline(pieces(config)[name])
-        graph = Inheritance(whole, rest)
-        gone = {*whole.modules()} - {graph.counterpart(module) for module in rest.modules()}
-    return frozenset(layer for layer, module in whole.named_modules() if module in gone)
+        graph = Inheritance(full, rest)
+        removed = {*full.modules()} - {graph.counterpart(module) for module in rest.modules()}
+    return frozenset(layer for layer, module in full.named_modules() if module in removed)
 
 
 def _levels(config: ModelConfig) -> dict[str, ModelConfig]:

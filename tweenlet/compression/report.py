@@ -105,17 +105,17 @@ class Compressed:
     def summary(self) -> str:
         """All in one paragraph of Markdown: size, speed, quality, and where and when that was measured."""
         table, quality = self.compaction, self.quality
-        whole = table.rows[-1]
-        multiply_adds = "{:,.2f} G -> {:,.2f} G".format(*(count / 1e9 for count in whole.multiply_adds))
+        total = table.rows[-1]
+        multiply_adds = "{:,.2f} G -> {:,.2f} G".format(*(count / 1e9 for count in total.multiply_adds))
         size = f"for one new frame of {table.width}x{table.height}"
         smaller = [
-            f"**{_change(whole.parameters, MANY)} parameters** "
-            f"({' -> '.join(f'{count:,}' for count in whole.parameters)})",
-            f"**{_change(whole.multiply_adds, MANY)} multiply-adds** ({multiply_adds} {size})",
+            f"**{_change(total.parameters, MANY)} parameters** "
+            f"({' -> '.join(f'{count:,}' for count in total.parameters)})",
+            f"**{_change(total.multiply_adds, MANY)} multiply-adds** ({multiply_adds} {size})",
         ]
-        if whole.milliseconds:
-            times = " -> ".join(f"{time:,.{0 if time >= 10 else 1}f} ms" for time in whole.milliseconds)
-            smaller.append(f"**{_change(whole.milliseconds, FAST)}** ({times})")
+        if total.milliseconds:
+            times = " -> ".join(f"{time:,.{0 if time >= 10 else 1}f} ms" for time in total.milliseconds)
+            smaller.append(f"**{_change(total.milliseconds, FAST)}** ({times})")
         teacher, student, blend = (quality.mean("psnr", name) for name in ENTRANTS)
         return (
             f"{', '.join(smaller)}. On {quality.benchmark} the student has a PSNR of **{student:.2f} dB**: "
@@ -187,11 +187,11 @@ class Compressed:
             return ""
         parts, layers = _density_tables(self.densities)
         density = charts.density_chart(self.densities, self.compaction.before)
-        drawn = [_chart("The density of every layer after sparsifying", density)]
+        images = [_chart("The density of every layer after sparsifying", density)]
         if log := self.sparsify_log:
-            drawn.append(_chart("How the densities moved", charts.density_course(log)))
+            images.append(_chart("How the densities moved", charts.density_course(log)))
         return DENSITIES.substitute(
-            densities=markdown_html(parts), density_charts="\n".join(drawn),
+            densities=markdown_html(parts), density_charts="\n".join(images),
             count=len(self.densities.layers), layers=markdown_html(layers),
         )  # fmt: skip
 

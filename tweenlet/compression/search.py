@@ -71,11 +71,11 @@ def search(
             f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
             f"{spent.budget.say(least)}"
         )
-    whole, rounds = network.config, list[Round]()
+    original, rounds = network.config, list[Round]()
     while (cost := spent(network.config)) > limit:
         count = max(1, math.ceil(math.log(cost / limit) / math.log(ROUND)))
         saliency = measure(network)
-        config = reduce(network.config, saliency, spent, cost * (limit / cost) ** (1 / count), whole)
+        config = reduce(network.config, saliency, spent, cost * (limit / cost) ** (1 / count), original)
         if notify:
             notify(f"{spent.budget.say(spent(config))}: {describe(network.config, config)}")
         rounds.append(Round(config, saliency))
@@ -91,13 +91,13 @@ def cut(network: STMFNet, rounds: Iterable[Round]) -> STMFNet:
 
 
 def reduce(
-    config: ModelConfig, saliency: Saliency, spent: Spending, target: float, whole: ModelConfig
+    config: ModelConfig, saliency: Saliency, spent: Spending, target: float, original: ModelConfig
 ) -> ModelConfig:
     """The config without the units of least loss per cost saved, so that it costs the ``target`` at most."""
     ranked = rank(config, saliency, spent, target)
 
     def without(taken: Iterable[Unit]) -> ModelConfig:
-        return _apply(config, taken, whole, spent)
+        return _apply(config, taken, original, spent)
 
     few, many = 0, len(ranked)
     while few < many:
@@ -116,13 +116,13 @@ def rank(config: ModelConfig, saliency: Saliency, spent: Spending, target: float
 
     Saving more than the target asks for counts for nothing.
     """
-    usual = spent(config)
+    cost = spent(config)
     ranked: list[tuple[float, Unit]] = []
 
     def add(units: Iterable[Unit], smaller: ModelConfig) -> None:
-        saved = usual - spent(smaller)
+        saved = cost - spent(smaller)
         if saved > 0:
-            ranked.extend((unit.loss / min(saved, usual - target), unit) for unit in units)
+            ranked.extend((unit.loss / min(saved, cost - target), unit) for unit in units)
 
     widths = widths_of(config)
     for name, width in widths.items():
@@ -159,7 +159,7 @@ def describe(before: ModelConfig, after: ModelConfig) -> str:
     return ", ".join(words) or "nothing"
 
 
-def _apply(config: ModelConfig, units: Iterable[Unit], whole: ModelConfig, spent: Spending) -> ModelConfig:
+def _apply(config: ModelConfig, units: Iterable[Unit], original: ModelConfig, spent: Spending) -> ModelConfig:
     """The config without some units; a piece stays where the rest could not meet the budget without it."""
     counts = Counter((unit.kind, unit.name) for unit in units)
     waiting = [name for kind, name in counts if kind == "piece"]
@@ -171,7 +171,7 @@ def _apply(config: ModelConfig, units: Iterable[Unit], whole: ModelConfig, spent
         name: width - counts["channels", name] * _step(name, width)[0] for name, width in widths.items()
     }
     shallower = _shallower(config, {name: counts["block", name] for name in widths})
-    return with_shortcuts(with_widths(shallower, narrowed), whole)
+    return with_shortcuts(with_widths(shallower, narrowed), original)
 
 
 def _can_go(name: str, config: ModelConfig, spent: Spending) -> bool:

@@ -84,7 +84,7 @@ def _without_thinnest(
 
 def _feasible(
     reduced: ModelConfig,
-    whole: ModelConfig,
+    original: ModelConfig,
     densities: Densities,
     spent: Spending,
     losses: Mapping[str, float] | None,
@@ -95,14 +95,14 @@ def _feasible(
     """
 
     def loss(names: frozenset[str]) -> tuple[float, int]:
-        each = losses or {name: _density(name, whole, densities) for name in names}
+        each = losses or {name: _density(name, original, densities) for name in names}
         return sum(max(each.get(name, 0.0), 0.0) for name in names), len(names)
 
     sets = combinations(reduced)
     least = math.inf
     for squeeze in (SQUEEZE, 0.0):
         for names in sorted(sets, key=loss):
-            amount = spent(_scaled(sets[names], whole, _shares(sets[names], whole, densities), squeeze))
+            amount = spent(_scaled(sets[names], original, _shares(sets[names], original, densities), squeeze))
             least = min(least, amount)
             if amount <= spent.budget.limit:
                 return names, sets[names]
@@ -112,22 +112,22 @@ def _feasible(
     )
 
 
-def _density(name: str, whole: ModelConfig, densities: Densities) -> float:
-    return densities.of(layers_of_piece(name, whole)).share
+def _density(name: str, original: ModelConfig, densities: Densities) -> float:
+    return densities.of(layers_of_piece(name, original)).share
 
 
-def _shares(reduced: ModelConfig, whole: ModelConfig, densities: Densities) -> dict[str, float]:
-    return {name: density.share for name, density in densities.widths(whole, only=reduced).items()}
+def _shares(reduced: ModelConfig, original: ModelConfig, densities: Densities) -> dict[str, float]:
+    return {name: density.share for name, density in densities.widths(original, only=reduced).items()}
 
 
 def _scaled(
     config: ModelConfig,
-    whole: ModelConfig,
+    original: ModelConfig,
     shares: Mapping[str, float],
     factor: float,
     stepped: float | None = None,
 ) -> ModelConfig:
-    """What is left of ``whole``, every width times the root of its density times a factor, as can be built.
+    """A config with each width of ``original`` times the root of its density times a factor, as can be built.
 
     ``stepped`` is the factor of the widths that come in steps, where that is another.
     """
@@ -140,27 +140,32 @@ def _scaled(
         return min(width, max(least, wanted))
 
     scaled_widths = {name: scaled(name, width) for name, width in widths_of(config).items()}
-    return with_shortcuts(with_widths(config, scaled_widths), whole)
+    return with_shortcuts(with_widths(config, scaled_widths), original)
 
 
-def with_shortcuts(config: ModelConfig, whole: ModelConfig) -> ModelConfig:
+def with_shortcuts(config: ModelConfig, original: ModelConfig) -> ModelConfig:
     """The config, a channel wider or narrower where a shortcut's convolution would turn into an identity.
 
     It would leave nothing of the one that was there, in the whole network, to inherit.
     """
     grid, texture = config.grid, config.texture
-    if grid and whole.grid:
+    if grid and original.grid:
         rows, entered, entering = (
-            dict(zip(whole.scales, whole.grid, strict=True)),
-            candidate_channels(whole),
+            dict(zip(original.scales, original.grid, strict=True)),
+            candidate_channels(original),
             candidate_channels(config),
         )
         grid = tuple(
             width - (width == entering[scale] and rows[scale] != entered[scale])
             for scale, width in zip(config.scales, grid, strict=True)
         )
-    if texture and whole.texture and texture[2] == texture[3] and whole.texture[2] != whole.texture[3]:
-        texture = (*texture[:3], texture[3] + (1 if texture[3] < whole.texture[3] else -1))
+    if (
+        texture
+        and original.texture
+        and texture[2] == texture[3]
+        and original.texture[2] != original.texture[3]
+    ):
+        texture = (*texture[:3], texture[3] + (1 if texture[3] < original.texture[3] else -1))
     return replace(config, grid=grid, texture=texture)
 
 
@@ -179,7 +184,7 @@ class Spending:
 
 
 def _widest(
-    config: ModelConfig, whole: ModelConfig, shares: Mapping[str, float], spent: Spending, limit: float
+    config: ModelConfig, original: ModelConfig, shares: Mapping[str, float], spent: Spending, limit: float
 ) -> ModelConfig:
     """The widest config that costs no more than the limit: by one factor, then widths without steps again.
 
@@ -188,11 +193,11 @@ def _widest(
     most = max(1 / math.sqrt(max(share, 0.01)) for share in shares.values())
 
     def fits(factor: float, stepped: float | None = None) -> bool:
-        return spent(_scaled(config, whole, shares, factor, stepped)) <= limit
+        return spent(_scaled(config, original, shares, factor, stepped)) <= limit
 
     stepped = _largest(fits, 0.0, most)
     factor = _largest(lambda factor: fits(factor, stepped), stepped, most)
-    return _scaled(config, whole, shares, factor, stepped)
+    return _scaled(config, original, shares, factor, stepped)
 
 
 def _largest(fits: Callable[[float], bool], low: float, high: float) -> float:
@@ -288,12 +293,12 @@ def compaction(
                 _pair(t.get(part, 0.0) for t in times) if times else None,
             )
         )
-    whole = Row(
+    total = Row(
         "all", ((), ()), (densities.of().share,) if densities else (), _pair(c.parameters for c in costs),
         _pair(c.multiply_adds for c in costs), _pair(t["all"] for t in times) if times else None,
     )  # fmt: skip
     spread = tuple((min(each["all"]), max(each["all"])) for each in runs) if runs else ()
-    return Compaction(before, after, width, height, (*rows, whole), spread)
+    return Compaction(before, after, width, height, (*rows, total), spread)
 
 
 def _time_in_turn(configs: Iterable[ModelConfig], height: int, width: int) -> list[dict[str, list[float]]]:

@@ -77,12 +77,12 @@ def scatter(points: Sequence[Point], across: str, up: str, *, higher: bool = Tru
             return LEFT + ASIDE / 2, y
         return _between(math.log10(point.x), low, high, left, RIGHT), y
 
-    drawn = [*_rules(*ends), _text((left + RIGHT) / 2, HEIGHT - 6, across, "middle")]
+    marks = [*_rules(*ends), _text((left + RIGHT) / 2, HEIGHT - 6, across, "middle")]
     for tick in _decades(low, high):
         x = _between(math.log10(tick), low, high, left, RIGHT)
-        drawn += [_line("axis", x, BOTTOM, x, BOTTOM + 5), _text(x, BOTTOM + 20, _short(tick), "middle")]
+        marks += [_line("axis", x, BOTTOM, x, BOTTOM + 5), _text(x, BOTTOM + 20, _short(tick), "middle")]
     if left > LEFT:
-        drawn += [
+        marks += [
             _line("aside", left, TOP, left, BOTTOM),
             _text(LEFT + ASIDE / 2, BOTTOM + 20, "none", "middle"),
         ]
@@ -90,25 +90,25 @@ def scatter(points: Sequence[Point], across: str, up: str, *, higher: bool = Tru
     for number, (point, (x, y)) in enumerate(zip(points, places, strict=True)):
         told = f"{point.name}: {point.y:.4g}" + (f", {_short(point.x)}" if point.x else "")
         circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT}"/>'
-        drawn.append(f'<g class="{series(number)}"><title>{escape(told)}</title>{circle}</g>')
-    return _svg(across, up, [*drawn, *_names(points, places)])
+        marks.append(f'<g class="{series(number)}"><title>{escape(told)}</title>{circle}</g>')
+    return _svg(across, up, [*marks, *_names(points, places)])
 
 
 def course(lines: Mapping[str, Sequence[float]], across: str, up: str, *, higher: bool = True) -> str:
     """A line for the values of every method, in the order of samples, with the names below."""
     ends = _ends([value for line in lines.values() for value in line], higher)
     last = max(len(line) for line in lines.values()) - 1
-    drawn, keys = [], []
+    marks, keys = [], []
     for number, (name, line) in enumerate(lines.items()):
         places = (
             f"{_between(step, 0, last, LEFT, RIGHT):.1f},{_between(value, *ends, BOTTOM, TOP):.1f}"
             for step, value in enumerate(line)
         )
         title = f"<title>{escape(name)}</title>"
-        drawn.append(f'<polyline class="{series(number)}" points="{" ".join(places)}">{title}</polyline>')
+        marks.append(f'<polyline class="{series(number)}" points="{" ".join(places)}">{title}</polyline>')
         keys.append(f'<li><span class="key {series(number)}"></span>{escape(name)}</li>')
     frame = [*_rules(*ends), _text((LEFT + RIGHT) / 2, BOTTOM + 22, across, "middle")]
-    above_all = drawn[::-1]  # the first method is drawn last
+    above_all = marks[::-1]  # the first method is drawn last
     return f'{_svg(across, up, [*frame, *above_all])}\n<ul class="keys">{"".join(keys)}</ul>'
 
 
@@ -132,15 +132,17 @@ def bars(groups: Mapping[str, Mapping[str, float]], digits: int) -> tuple[str, f
             rows.append(f'<li class="{series(number)}">{who}<span class="track">{bar}</span>{told}</li>')
         caption = f'<figcaption title="{escape(name)}">{escape(name)}</figcaption>'
         blocks.append(f'<figure class="group">{caption}<ul>{"".join(rows)}</ul></figure>')
-    seen, others = (f'<div class="groups">{"".join(part)}</div>' for part in (blocks[:FIRST], blocks[FIRST:]))
+    first, others = (
+        f'<div class="groups">{"".join(part)}</div>' for part in (blocks[:FIRST], blocks[FIRST:])
+    )
     if len(blocks) > FIRST:
-        seen += f"\n<details><summary>{len(blocks) - FIRST} more</summary>\n{others}</details>"
-    return seen, start
+        first += f"\n<details><summary>{len(blocks) - FIRST} more</summary>\n{others}</details>"
+    return first, start
 
 
 def _names(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> list[str]:
     """The names, each on that side of its point where it covers the least of what is there already."""
-    taken = [_Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in places]
+    occupied = [_Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in places]
     names = []
     for point, (x, y) in zip(points, places, strict=True):
         name = point.name if len(point.name) <= LONGEST else point.name[: LONGEST - 1] + "…"
@@ -150,8 +152,8 @@ def _names(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> li
             for anchor, box in sides
             if box.left >= 0 and box.right <= WIDTH and box.top >= 0 and box.bottom <= BOTTOM
         ]
-        anchor, box = min(inside or sides, key=lambda side: sum(side[1].meets(other) for other in taken))
-        taken.append(box)
+        anchor, box = min(inside or sides, key=lambda side: sum(side[1].meets(other) for other in occupied))
+        occupied.append(box)
         if (
             not box.top - DOT - LINE / 2 < y < box.bottom + DOT + LINE / 2
         ):  # far away: a line shows whose it is
@@ -193,10 +195,10 @@ def _decades(low: float, high: float) -> list[float]:
     return [tick for tick in found if low <= math.log10(tick) <= high]
 
 
-def _svg(across: str, up: str, drawn: Sequence[str]) -> str:
+def _svg(across: str, up: str, marks: Sequence[str]) -> str:
     label = escape(f"{up}, against {across}")
     opening = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
-    return "\n".join([f'<p class="up">{escape(up)}</p>', opening, *drawn, "</svg>"])
+    return "\n".join([f'<p class="up">{escape(up)}</p>', opening, *marks, "</svg>"])
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

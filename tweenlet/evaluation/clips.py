@@ -40,13 +40,13 @@ def _listed(path: Path) -> list[Clip]:
             windows: dict[str, list[int]] = read_json(file)["windows"]
             starts = {folder / clip: tuple(sorted(set(map(index, own)))) for clip, own in windows.items()}
             named = [Clip(clip, starts[clip], name) for clip, name in short_names(starts).items()]
-            chosen = [clip for clip in named if clip.path.resolve().is_relative_to(path.resolve())]
-            missing = [str(clip.path) for clip in chosen if not clip.path.exists()]
+            selected = [clip for clip in named if clip.path.resolve().is_relative_to(path.resolve())]
+            missing = [str(clip.path) for clip in selected if not clip.path.exists()]
         except (OSError, OverflowError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f'expected {{"windows": {{clip: [frame numbers]}}}} in {file}') from error
         if missing:
             raise FileNotFoundError(f"{file} names clips that are not there: {', '.join(missing)}")
-        return chosen
+        return selected
     return []
 
 

@@ -168,10 +168,10 @@ def middlebury(path: Path) -> Benchmark:
     """
     zips = ("other-color-twoframes", "other-color-allframes")
     inputs = ("other-data", *(f"{name}/other-data" for name in zips), *zips, "input")
-    given = _home(path, inputs, MIDDLEBURY)
+    input_home = _home(path, inputs, MIDDLEBURY)
     truth = _home(path, ("other-gt-interp", "other-gt-interp/other-gt-interp", "gt"), MIDDLEBURY)
     sequences = tuple(
-        _single(given / name, ["frame10.png", "frame11.png"], truth / name / "frame10i11.png")
+        _single(input_home / name, ["frame10.png", "frame11.png"], truth / name / "frame10i11.png")
         for name in MIDDLEBURY
     )
     _all_there("middlebury", path, sequences)
@@ -329,15 +329,15 @@ def _all_there(kind: str, home: Path, sequences: Iterable[Stills]) -> None:
     _none_missing(kind, "files", home, missing, len(paths))
 
 
-def _none_missing(kind: str, what: str, home: Path, missing: Sequence[str], total: int) -> None:
+def _none_missing(kind: str, unit: str, home: Path, missing: Sequence[str], total: int) -> None:
     if missing:
         names = ", ".join(missing[:_MAX_NAMES]) + (", ..." if len(missing) > _MAX_NAMES else "")
-        raise FileNotFoundError(f"{kind}: {len(missing)} of {total} {what} are missing in {home}: {names}")
+        raise FileNotFoundError(f"{kind}: {len(missing)} of {total} {unit} are missing in {home}: {names}")
 
 
-def _counted(benchmark: Benchmark, count: int, published: int, what: str) -> Benchmark:
+def _counted(benchmark: Benchmark, count: int, published: int, unit: str) -> Benchmark:
     """The benchmark; with a note, and not whole, where it has another number of things than was published."""
     if count == published:
         return benchmark
-    note = f"{count} {what} where {published} are published"
+    note = f"{count} {unit} where {published} are published"
     return replace(benchmark, whole=False, note="; ".join(filter(None, (note, benchmark.note))))

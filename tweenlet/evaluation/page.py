@@ -174,12 +174,12 @@ def _scatters(report: Report) -> str:
         "parameters; left is smaller": [float(entrant.parameters) or None for entrant in report.entrants],
     }
     means = [report.mean(metric, name) for name in report.names]
-    drawn = []
+    plots = []
     for across, costs in places.items():
         points = [Point(name, x, y) for name, x, y in zip(report.names, costs, means, strict=True)]
         if any(point.x for point in points):
-            drawn.append(f"<figure>{charts.scatter(points, across, label, higher=higher)}</figure>")
-    return f'<div class="charts">{"".join(drawn)}</div>'
+            plots.append(f"<figure>{charts.scatter(points, across, label, higher=higher)}</figure>")
+    return f'<div class="charts">{"".join(plots)}</div>'
 
 
 def _sequences(report: Report) -> str:
@@ -193,13 +193,13 @@ def _sequences(report: Report) -> str:
             for sequence in report.sequences
         }
         hardest = sorted(groups, key=lambda sequence: groups[sequence][ours], reverse=not higher)
-        drawn, start = charts.bars({sequence: groups[sequence] for sequence in hardest}, metric.digits)
+        bars, start = charts.bars({sequence: groups[sequence] for sequence in hardest}, metric.digits)
         caption = f"{metric.label}, the hardest for {ours} first. Bars begin at {start:g}."
-        return f"<h2>Sequence by sequence</h2>\n<p>{escape(caption)}</p>\n{drawn}"
+        return f"<h2>Sequence by sequence</h2>\n<p>{escape(caption)}</p>\n{bars}"
     if len(report.sequences) == 1 and report.count > 1:
         lines = {name: report.values(first, name)[0] for name in report.names}
-        drawn = charts.course(lines, "samples, in the order of time", metric.label, higher=higher)
-        return f'<h2>Along the clip</h2>\n<figure class="course">{drawn}</figure>'
+        bars = charts.course(lines, "samples, in the order of time", metric.label, higher=higher)
+        return f'<h2>Along the clip</h2>\n<figure class="course">{bars}</figure>'
     return ""
 
 
@@ -227,9 +227,9 @@ def _main_metric(report: Report) -> str:
     return "psnr" if "psnr" in report.metrics else report.metrics[0]
 
 
-def _viewer(report: Report, shown: Sequence[SampleImages]) -> str:
+def _viewer(report: Report, images: Sequence[SampleImages]) -> str:
     metric = _main_metric(report)
-    samples = json.dumps([_sample(one, metric) for one in shown])
+    samples = json.dumps([_sample(one, metric) for one in images])
     for sign in "<>&":  # what could end the element that holds it
         samples = samples.replace(sign, f"\\u{ord(sign):04x}")
     return template("viewer.html").substitute(
@@ -241,39 +241,39 @@ def _viewer(report: Report, shown: Sequence[SampleImages]) -> str:
     )
 
 
-def _sample(shown: SampleImages, metric: str) -> dict[str, Any]:
+def _sample(images: SampleImages, metric: str) -> dict[str, Any]:
     """What page.js is told of a sample: texts, size, where one zooms to, and the pictures in their order."""
-    first = next(iter(shown.outputs))
-    error = _error(shown.outputs[first], shown.truth)
+    first = next(iter(images.outputs))
+    error = _error(images.outputs[first], images.truth)
     height, width = error.shape
     limits = sorted(LARGEST, reverse=height > width)
     rows, columns = _worst(error, min(height, limits[0]), min(width, limits[1]))
-    seen = error[rows, columns]
-    notes = [shown.note] if shown.note else []
-    if seen.size < error.size:
-        sizes = f"{seen.shape[1]}x{seen.shape[0]} of {width}x{height} pixels"
+    visible = error[rows, columns]
+    notes = [images.note] if images.note else []
+    if visible.size < error.size:
+        sizes = f"{visible.shape[1]}x{visible.shape[0]} of {width}x{height} pixels"
         notes.append(f"cut to {sizes}, around the largest error of {first}")
 
     def picture(key: str, label: str, pixels: Picture, quality: int, value: str = "") -> dict[str, str]:
-        seen = pixels[:, rows, columns].transpose(1, 2, 0)
-        return {"key": key, "label": label, "value": value, "source": _webp(seen, quality)}
+        visible = pixels[:, rows, columns].transpose(1, 2, 0)
+        return {"key": key, "label": label, "value": value, "source": _webp(visible, quality)}
 
     pictures = [
-        picture("before", "frame before", shown.before, ROUGH),
-        picture("truth", "truth", shown.truth, QUALITY),
-        picture("after", "frame after", shown.after, ROUGH),
+        picture("before", "frame before", images.before, ROUGH),
+        picture("truth", "truth", images.truth, QUALITY),
+        picture("after", "frame after", images.after, ROUGH),
     ]
-    for name, output in shown.outputs.items():
-        value = _value(metric, shown.values.get(name, {}))
-        heat = _webp(_heat(_error(output, shown.truth)[rows, columns]), ROUGH)
+    for name, output in images.outputs.items():
+        value = _value(metric, images.values.get(name, {}))
+        heat = _webp(_heat(_error(output, images.truth)[rows, columns]), ROUGH)
         pictures.append(picture(f"made {name}", name, output, QUALITY, value))
         pictures.append({"key": f"error {name}", "label": f"error of {name}", "value": "", "source": heat})
-    inner_rows, inner_columns = _worst(seen, *(max(1, side // FOCUS) for side in seen.shape))
+    inner_rows, inner_columns = _worst(visible, *(max(1, side // FOCUS) for side in visible.shape))
     return {
-        "name": shown.name,
+        "name": images.name,
         "note": "; ".join(notes),
-        "width": seen.shape[1],
-        "height": seen.shape[0],
+        "width": visible.shape[1],
+        "height": visible.shape[0],
         "focus": [(side.start + side.stop) / 2 for side in (inner_columns, inner_rows)],
         "first": f"made {first}",
         "pictures": pictures,

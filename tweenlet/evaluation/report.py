@@ -196,13 +196,22 @@ class Report:
         first, *others = self.names
         rows = []
         for metric in metrics or self.metrics:
-            shown = _MetricFormat(metric)
-            rows.append((shown.label, cell(first), shown.interval(self.interval(metric, first)), "", "", ""))
+            metric_format = _MetricFormat(metric)
+            rows.append(
+                (
+                    metric_format.label,
+                    cell(first),
+                    metric_format.interval(self.interval(metric, first)),
+                    "",
+                    "",
+                    "",
+                )
+            )
             for other in others:
                 apart = self.difference(metric, first, other)
                 rows.append((
-                    shown.label, cell(other), shown.interval(self.interval(metric, other)),
-                    shown.gap(apart), shown.interval(apart.interval),
+                    metric_format.label, cell(other), metric_format.interval(self.interval(metric, other)),
+                    metric_format.gap(apart), metric_format.interval(apart.interval),
                     "too few" if apart.p is None else f"{apart.p:.2g}",
                 ))  # fmt: skip
         head = ("metric", "method", "mean, 95 %", f"{cell(first)} minus it", "minus, 95 %", "p")
@@ -329,8 +338,8 @@ def _back(field: str, value: float) -> float:
     return math.exp(value) if _geometric(field) else value
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _digits(metric: str, value: float) -> str:

@@ -102,21 +102,21 @@ def evaluate(
 
 
 def _read_in_parallel(
-    benchmark: Benchmark, wanted: Callable[[str], bool], pool: ThreadPoolExecutor
+    benchmark: Benchmark, select: Callable[[str], bool], pool: ThreadPoolExecutor
 ) -> Iterator[list[tuple[int, Sample | UnreadableSample]]]:
     """Yield samples with the index of their sequence, reading one sequence per core at a time."""
-    waiting = ((place, iter(s.samples(wanted))) for place, s in enumerate(benchmark.sequences))
-    begun: list[tuple[int, Iterator[Sample | UnreadableSample]]] = []
+    pending = ((place, iter(s.samples(select))) for place, s in enumerate(benchmark.sequences))
+    active: list[tuple[int, Iterator[Sample | UnreadableSample]]] = []
     while True:
-        while len(begun) < (os.cpu_count() or 1) and (one := next(waiting, None)) is not None:
-            begun.append(one)
-        if not begun:
+        while len(active) < (os.cpu_count() or 1) and (one := next(pending, None)) is not None:
+            active.append(one)
+        if not active:
             return
-        read = list(pool.map(lambda one: next(one[1], None), begun))
+        read = list(pool.map(lambda one: next(one[1], None), active))
         batch = [
-            (place, sample) for (place, _), sample in zip(begun, read, strict=True) if sample is not None
+            (place, sample) for (place, _), sample in zip(active, read, strict=True) if sample is not None
         ]
-        begun = [one for one, sample in zip(begun, read, strict=True) if sample is not None]
+        active = [one for one, sample in zip(active, read, strict=True) if sample is not None]
         if batch:
             yield batch
 

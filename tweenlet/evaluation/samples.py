@@ -46,7 +46,7 @@ _UNUSABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 Pixels = NDArray[np.uint8]
 Fit = Callable[[Pixels], Pixels]
 """What a benchmark makes of each picture (H, W, 3); ValueError for one that it has no use for."""
-Wanted = Callable[[str], bool]
+NameFilter = Callable[[str], bool]
 Seen = tuple[Fraction, Callable[[], NDArray[np.float32]]]
 """When a frame is shown, and its picture (3, H, W), RGB in [0, 1], made when it is first asked for."""
 
@@ -101,7 +101,7 @@ class SampleSequence(Protocol):
     def part(self, number: int, of: int) -> Self:
         """Every ``of``-th sample from the ``number``-th on, counted from 1."""
 
-    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | UnreadableSample]:
+    def samples(self, select: NameFilter = everything) -> Iterator[Sample | UnreadableSample]:
         """Those of its samples whose names are wanted, in the order of time."""
 
 
@@ -135,7 +135,7 @@ class Clip:
         """Every ``of``-th window from the ``number``-th on, counted from 1."""
         return replace(self, windows=self.windows[number - 1 :: of])
 
-    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | UnreadableSample]:
+    def samples(self, select: NameFilter = everything) -> Iterator[Sample | UnreadableSample]:
         """The samples in the order of time; only frames of wanted ones are made RGB.
 
         If the clip turns out to be damaged, each later window is an :class:`UnreadableSample`: each of
@@ -145,7 +145,7 @@ class Clip:
         """
         windows = self.windows
         if not isinstance(windows, range):
-            windows = tuple(start for start in windows if wanted(self._named(start)))
+            windows = tuple(start for start in windows if select(self._named(start)))
         if not windows:
             return
         count, trouble = 0, ""
@@ -155,13 +155,13 @@ class Clip:
                 for count, frame in enumerate(reader, 1):
                     recent.append((frame.time, cache(frame.rgb)))
                     start = count - SPAN
-                    if start in windows and wanted(self._named(start)):
+                    if start in windows and select(self._named(start)):
                         yield self._sample(start, recent)
                     if start == windows[-1]:
                         return
         except (OSError, ValueError) as error:
             trouble = f"{error} (after {count} frames)"
-        yield from self._left(windows, count, trouble, wanted)
+        yield from self._left(windows, count, trouble, select)
 
     def _sample(self, start: int, window: Sequence[Seen]) -> Sample | UnreadableSample:
         times, pictures = zip(*window, strict=True)
@@ -173,7 +173,7 @@ class Clip:
         return Sample(self._named(start), self.name, frames, truth)
 
     def _left(
-        self, windows: tuple[int, ...] | range, count: int, trouble: str, wanted: Wanted
+        self, windows: tuple[int, ...] | range, count: int, trouble: str, select: NameFilter
     ) -> Iterator[UnreadableSample]:
         """What cannot be read any more once ``count`` frames were."""
         ahead: Iterable[int] = windows
@@ -181,7 +181,7 @@ class Clip:
             passed = max(-(-(count - SPAN + 1 - windows.start) // windows.step), 0)
             ahead = windows[passed : passed + 1] if trouble or not passed else ()
         for start in ahead:
-            if start + SPAN > count and wanted(self._named(start)):
+            if start + SPAN > count and select(self._named(start)):
                 beyond = f"{self.path} has {count} frames, but its window at {start} needs {start + SPAN}"
                 yield UnreadableSample(self._named(start), self.name, trouble or beyond)
 
@@ -226,7 +226,7 @@ class Stills:
         """Every ``of``-th sample from the ``number``-th on, counted from 1."""
         return replace(self, files=self.files[number - 1 :: of])
 
-    def samples(self, wanted: Wanted = everything) -> Iterator[Sample | UnreadableSample]:
+    def samples(self, select: NameFilter = everything) -> Iterator[Sample | UnreadableSample]:
         """The samples as they are listed; files that two neighbours share are read once.
 
         An :class:`UnreadableSample` if a file is missing, not a picture, not 8-bit, partly transparent, or
@@ -234,7 +234,7 @@ class Stills:
         """
         pictures: dict[Path, Pixels] = {}
         for files in self.files:
-            if not wanted(files.name):
+            if not select(files.name):
                 continue
             try:
                 pictures = {

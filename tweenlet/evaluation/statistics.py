@@ -67,10 +67,10 @@ def interval(values: Values, by_sequence: bool = False) -> tuple[float, float] |
     sums, weights = _units(values, by_sequence)
     if (count := len(sums)) < FEW:
         return None
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _DRAWS)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _DRAWS)
     middle = sums.sum() / weights.sum()
     tail = NormalDist().cdf(-_t(count - 1) * math.sqrt(count / (count - 1)))
-    low, high = np.quantile(drawn @ sums / (drawn @ weights), [tail, 1 - tail])
+    low, high = np.quantile(draws @ sums / (draws @ weights), [tail, 1 - tail])
     return min(float(low), float(middle)), max(float(high), float(middle))
 
 

@@ -222,16 +222,16 @@ class Auto(nn.Module):
     def forward(self, frames: Tensor, **options: Any) -> Tensor:
         """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
         key = self._key(frames)
-        chosen = recall(key)
-        if chosen is None:
-            chosen = self._race(frames, **options)
-            remember(key, chosen)
+        fastest = recall(key)
+        if fastest is None:
+            fastest = self._race(frames, **options)
+            remember(key, fastest)
         try:
-            frame: Tensor = self._engine(chosen)(frames, **options)
+            frame: Tensor = self._engine(fastest)(frames, **options)
         except (ValueError, OSError):  # remembered, but gone or broken by now
-            remember(key, chosen := "eager")
-            frame = self._engine(chosen)(frames, **options)
-        self.chosen = chosen
+            remember(key, fastest := "eager")
+            frame = self._engine(fastest)(frames, **options)
+        self.chosen = fastest
         return frame
 
     def _engine(self, name: str) -> nn.Module:
@@ -284,9 +284,9 @@ def recall(key: str) -> str | None:
     return chosen if chosen in ENGINES else None
 
 
-def remember(key: str, chosen: str) -> None:
+def remember(key: str, engine: str) -> None:
     """Write down a choice; where that fails, it is made anew another time."""
-    choices = json.dumps({**_choices(), key: chosen}, indent=1)
+    choices = json.dumps({**_choices(), key: engine}, indent=1)
     with suppress(OSError):
         write_bytes_atomically(cache_folder() / "engines.json", choices.encode(), shared=True)
 

@@ -71,10 +71,10 @@ class LiteNetwork:
         self, features: tuple[Array, Array], estimates: Sequence[Array], repeats: Sequence[bool], time: float
     ) -> Motion:
         """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, of one window."""
-        first, own, last = estimates
+        first, middle, last = estimates
         flags = np.array([repeats])
         estimate, acceleration = self._run(
-            "join", before=features[0], first=first, own=own, last=last, repeats=flags, time=_vector(time)
+            "join", before=features[0], first=first, own=middle, last=last, repeats=flags, time=_vector(time)
         )
         return Motion._make((*features, estimate, acceleration, flags))
 

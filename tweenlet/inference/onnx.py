@@ -168,13 +168,13 @@ def call(
 
     ValueError for a time that the network does not take.
     """
-    given = {"frames": frames}
+    arguments = {"frames": frames}
     time = torch.as_tensor(0.5 if time is None else time).reshape(1)
     if takes_time:
-        given["time"] = time
+        arguments["time"] = time
     elif time != 0.5:
         raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time.item()}")
-    inputs = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in given.items()}
+    inputs = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in arguments.items()}
     return torch.from_numpy(run(inputs)).to(frames.device)
 
 
@@ -193,10 +193,10 @@ def examples(model: STMFNet | OneInput, height: int, width: int) -> dict[str, Te
     random = torch.Generator().manual_seed(0)
     device = next(model.parameters()).device
     frames = torch.rand(1, FRAMES, 3, height, width, generator=random)
-    given = {"frames": frames}
+    inputs = {"frames": frames}
     if model.takes_time:
-        given["time"] = torch.tensor([0.4])
-    return {name: tensor.to(device) for name, tensor in given.items()}
+        inputs["time"] = torch.tensor([0.4])
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 @contextmanager

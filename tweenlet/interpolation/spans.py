@@ -97,14 +97,14 @@ def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
     side = math.ceil((length + (count - 1) * shared) / count / multiple) * multiple
     starts = [(length - side) * i // (count - 1) // multiple * multiple for i in range(count)]
     place = np.arange(length) + 0.5
-    begun = [np.ones(length)]  # by tile: 0 before it, 1 in it and after it
+    ramps = [np.ones(length)]  # by tile: 0 before it, 1 in it and after it
     for before, after in pairwise(starts):
         part = (place - (before + side + after) / 2) / MEETING
-        begun.append(0.5 + 0.5 * np.sin(math.pi * part.clip(-0.5, 0.5)))
-    begun.append(np.zeros(length))
+        ramps.append(0.5 + 0.5 * np.sin(math.pi * part.clip(-0.5, 0.5)))
+    ramps.append(np.zeros(length))
     return [
         Span(start, start + side, (here - next_one)[start : start + side].astype(np.float32))
-        for start, (here, next_one) in zip(starts, pairwise(begun), strict=True)
+        for start, (here, next_one) in zip(starts, pairwise(ramps), strict=True)
     ]
 
 

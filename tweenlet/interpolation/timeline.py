@@ -96,10 +96,10 @@ class _Gap(Generic[Original]):
         """How much of it is over, in [0, 1]; MET from its ends, or less than ``nearest``, it has not begun or
         is over.
         """
-        met = min(MET, (self.end - self.start) / 8)
-        if time <= self.start + met or time < self.start + nearest:
+        tolerance = min(MET, (self.end - self.start) / 8)
+        if time <= self.start + tolerance or time < self.start + nearest:
             return Fraction(0)
-        if time >= self.end - max(met, nearest):
+        if time >= self.end - max(tolerance, nearest):
             return Fraction(1)
         return (time - self.start) / (self.end - self.start)
 
@@ -223,14 +223,14 @@ class Timeline(Generic[Original]):
         if key in self._gaps:
             return self._gaps[key]
         after = index + 1 if source.key_of(index + 1) != key else None
-        usual = source.usual_interval(index)
+        interval = source.usual_interval(index)
         remade = source.frame(index + 1).remake and not source.frame(index).remake
         if after is None and (remade or (self._smooth and source.first_of(key) == index)):
             after = source.next_key_after(key)
             if after is not None and not source.is_cut(key):
                 between = source.frame(index), source.frame(after)
                 start, end = (frame.time for frame in between)
-                if end - start <= (LONGEST_RUN if remade else self._longest_run) * usual:
+                if end - start <= (LONGEST_RUN if remade else self._longest_run) * interval:
                     self._gaps = {key: _Gap(key, index, start, end, after, between, cut=False)}
                     return self._gaps[key]
             after = None
@@ -238,8 +238,8 @@ class Timeline(Generic[Original]):
             return None
         between = source.frame(index), source.frame(after)
         start, end = (frame.time for frame in between)
-        if end - start > LONGEST_RUN * usual:
-            start = end - usual
+        if end - start > LONGEST_RUN * interval:
+            start = end - interval
         if cut := source.is_cut(key):  # of a slide show, the next is not due long before its time
             start = max(start, end - SHORTEST_HOLD)
         return _Gap(key, index, start, end, after, between, cut)
@@ -291,15 +291,15 @@ class Timeline(Generic[Original]):
             self.made += 1
         return self._pictures[position]
 
-    def _within_scene(self, wanted: Fraction, origin: Fraction) -> Fraction:
-        """The position nearest to ``wanted`` that lies in the scene of ``origin``."""
+    def _within_scene(self, time: Fraction, origin: Fraction) -> Fraction:
+        """The position nearest to ``time`` that lies in the scene of ``origin``."""
         source = self.source
         low, high = floor(origin), ceil(origin)
-        while low > wanted and low > 0 and not source.is_cut(low - 1):
+        while low > time and low > 0 and not source.is_cut(low - 1):
             low -= 1
-        while high < wanted and source.has_key(high + 1) and not source.is_cut(high):
+        while high < time and source.has_key(high + 1) and not source.is_cut(high):
             high += 1
-        return min(max(wanted, Fraction(low)), Fraction(high))
+        return min(max(time, Fraction(low)), Fraction(high))
 
 
 def _expose(samples: Sequence[OutputFrame[Original]], transfer: int) -> OutputFrame[Original]:

@@ -66,8 +66,8 @@ class Clock(ABC):
         """The slots that begin in an interval between two source frames."""
 
     @abstractmethod
-    def last(self, time: Fraction, duration: Fraction, usual: Fraction) -> Iterator[Slot]:
-        """The slots of the last source frame, which has no next; ``usual``: the source's usual interval."""
+    def last(self, time: Fraction, duration: Fraction, interval: Fraction) -> Iterator[Slot]:
+        """The slots of the last source frame; ``interval`` is the usual one of the source, in seconds."""
 
 
 class EvenClock(Clock):
@@ -83,7 +83,7 @@ class EvenClock(Clock):
         self._factor, self._stretch = factor, stretch
 
     def within(self, interval: Interval) -> Iterator[Slot]:
-        """Slots are spread over the interval, of a hold over what follows it."""
+        """Slots spread evenly over the interval or, after a hold, over the rest of it."""
         moving = max(interval.held_until, interval.start)
         if moving >= interval.end:
             moving = interval.start
@@ -92,9 +92,9 @@ class EvenClock(Clock):
         for k in range(1, self._factor):
             yield self._slot(moving + k * step, step)
 
-    def last(self, time: Fraction, duration: Fraction, usual: Fraction) -> Iterator[Slot]:
-        """As long as the others, unless it stands longer than frames usually do."""
-        yield self._slot(time, duration if duration > UNEVEN * usual else usual / self._factor)
+    def last(self, time: Fraction, duration: Fraction, interval: Fraction) -> Iterator[Slot]:
+        """One slot as long as the others, or as long as the frame stands if that is unusually long."""
+        yield self._slot(time, duration if duration > UNEVEN * interval else interval / self._factor)
 
     def _slot(self, time: Fraction, width: Fraction) -> Slot:
         return Slot(time, width, time * self._stretch, width * self._stretch)
@@ -125,11 +125,11 @@ class SteadyClock(Clock):
         yield from self._merge_slots(interval.held_until)
         yield from self._until(interval.end)
 
-    def last(self, time: Fraction, duration: Fraction, usual: Fraction) -> Iterator[Slot]:
-        """One slot, or where the frame stands longer than frames usually do as many as that takes."""
+    def last(self, time: Fraction, duration: Fraction, interval: Fraction) -> Iterator[Slot]:
+        """One slot, or as many as it takes if the frame stands unusually long."""
         self._begin(time)
         end = time + duration
-        if duration <= UNEVEN * usual:
+        if duration <= UNEVEN * interval:
             end = min(end, self._map.source_time(self._shown + 1 / self._rate / 2))
         yield from self._merge_slots(end)
         yield from self._until(end)
@@ -242,32 +242,32 @@ class OutputTiming:
         multiple = self.multiple
         return multiple.bit_length() - 1 if multiple and not multiple & (multiple - 1) else self.max_recursion
 
-    def output_rate(self, own: Fraction) -> Fraction:
-        """Output frames per second, for a source of ``own`` frames per second."""
+    def output_rate(self, source_rate: Fraction) -> Fraction:
+        """Output frames per second, for a source of ``source_rate``."""
         if self.fps is not None:
             return exact_rate(self.fps)
-        return own if self.slow is not None or self.speed is not None else own * self._factor
+        return source_rate if self.slow is not None or self.speed is not None else source_rate * self._factor
 
-    def check(self, own: Fraction, usual: Fraction, exact: bool, name: str) -> None:
+    def check(self, source_rate: Fraction, interval: Fraction, exact: bool, name: str) -> None:
         """Refuse a rate too low to keep every source frame, if that is asked for, or too high for recursion.
 
         Args:
-            own: the source's average frames per second.
-            usual: the source's usual interval between frames, in seconds.
+            source_rate: average frames per second of the source.
+            interval: usual time between source frames, in seconds.
             exact: whether the network makes a frame at any time.
-            name: the source's, for the message.
+            name: name of the source, for the message.
 
         Raises:
-            ValueError: with the reason in words.
+            ValueError: the rate is refused; the message says why.
 
         """
-        dense = self.output_rate(own) / self.time_map.slowest
-        if self.keep_frames and dense < own * Fraction(99, 100):
+        dense = self.output_rate(source_rate) / self.time_map.slowest
+        if self.keep_frames and dense < source_rate * Fraction(99, 100):
             raise ValueError(
-                f"{name} has {float(own):g} frames per second: expected at least as many to keep all of its "
-                f"frames, got {self.fps}"
+                f"{name} has {float(source_rate):g} frames per second: expected at least as many to keep "
+                f"all of its frames, got {self.fps}"
             )
-        moving = min(usual, LONGEST_MOVE)
+        moving = min(interval, LONGEST_MOVE)
         times = ceil(dense * moving) if self.multiple is None else self.multiple
         if not exact and times > 2**self.levels:
             raise ValueError(
@@ -275,11 +275,11 @@ class OutputTiming:
                 f"most, {times} times were asked for: expected fewer, or a larger max_recursion"
             )
 
-    def clock(self, own: Fraction) -> Clock:
-        """The clock of a source of ``own`` frames per second."""
+    def clock(self, source_rate: Fraction) -> Clock:
+        """The clock of a source of ``source_rate`` frames per second."""
         if self.multiple is not None:
             return EvenClock(self.multiple, 1 / self.time_map.slowest)
-        return SteadyClock(self.output_rate(own), self.time_map, Fraction(self.shutter) / 360)
+        return SteadyClock(self.output_rate(source_rate), self.time_map, Fraction(self.shutter) / 360)
 
 
 def exact_rate(fps: Rate) -> Fraction:

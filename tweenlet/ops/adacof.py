@@ -100,14 +100,14 @@ def adacof(
     x = torch.arange(width, dtype=precise, device=frame.device)
     total = torch.zeros_like(frame, dtype=precise)
     # unbind, because its gradient is one stack; the gradient of weight[:, tap] would be as large as weight
-    for tap, taken in enumerate(zip(weight.unbind(1), rows.unbind(1), columns.unbind(1), strict=True)):
+    for tap, taps_here in enumerate(zip(weight.unbind(1), rows.unbind(1), columns.unbind(1), strict=True)):
         tap_y, tap_x = y + (tap // side * dilation - reach), x + (tap % side * dilation - reach)
         if training:
             value = checkpoint(
-                _tap, surface, *taken, tap_y, tap_x, use_reentrant=False, preserve_rng_state=False
+                _tap, surface, *taps_here, tap_y, tap_x, use_reentrant=False, preserve_rng_state=False
             )
         else:
-            value = _tap(surface, *taken, tap_y, tap_x)
+            value = _tap(surface, *taps_here, tap_y, tap_x)
         total = total + value
     return total.to(frame.dtype)
 

@@ -66,14 +66,14 @@ def identity_of(
     }  # fmt: skip
 
 
-def check_identity(folder: Path, stored: Any, asked: Mapping[str, Any], anyway: bool = False) -> None:
+def check_identity(folder: Path, stored: Any, current: Mapping[str, Any], anyway: bool = False) -> None:
     """ValueError, naming the first field that differs, where ``folder`` holds another run.
 
     What only one of the two knows (a state of another version) does not count. ``anyway`` lets all pass.
     """
     if anyway or not isinstance(stored, Mapping):
         return
-    for name, value in asked.items():
+    for name, value in current.items():
         if name in stored and stored[name] != value:
             raise ValueError(
                 f"{folder} holds another run: {_difference(name, stored[name], value)}. Ask for it as "

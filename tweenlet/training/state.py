@@ -177,10 +177,10 @@ class TrainingState:
     def _bn_frozen_from(self) -> int:
         return round(self.options.freeze_bn_after * self.options.steps)
 
-    def _check(self, what: str, value: float, batch: Batch, limit: float = math.inf) -> None:
+    def _check(self, quantity: str, value: float, batch: Batch, limit: float = math.inf) -> None:
         if not (math.isfinite(value) and abs(value) < limit):
             raise DivergedError(
-                f"the {what} became {value:.4g} at step {self.step + 1}, on samples of "
+                f"the {quantity} became {value:.4g} at step {self.step + 1}, on samples of "
                 f"{', '.join(sorted(set(batch.sources))) or 'unknown source'}; "
                 f"{self._last_save()}; a rate smaller than {self.options.learning_rate:g} may help"
             )

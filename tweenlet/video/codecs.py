@@ -215,10 +215,10 @@ def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
         if encoder in _HDR10:
             options = options | _hdr10(template.first.picture, encoder)
         tag = "hvc1" if name == "hevc" and codec.container_options else ""
-    wanted = _pixels(template)
+    source_pixels = _pixels(template)
     if transparent and encoder in TRANSPARENT:
-        wanted = "yuva420p" if encoder == "libvpx-vp9" else wanted.replace("yuv", "yuva")
-    pixels = encoding.pixels or nearest_pixels(encoder, wanted)
+        source_pixels = "yuva420p" if encoder == "libvpx-vp9" else source_pixels.replace("yuv", "yuva")
+    pixels = encoding.pixels or nearest_pixels(encoder, source_pixels)
     _check_pixels(pixels)
     options = options | encoding.options(encoder)
     if encoder == "libvpx-vp9" and has_alpha(av.VideoFormat(pixels)):

@@ -161,11 +161,11 @@ def open_container(location: Location) -> InputContainer:
     return container
 
 
-def system_error(error: av.FFmpegError | OSError, what: str) -> OSError:
+def system_error(error: av.FFmpegError | OSError, action: str) -> OSError:
     """A failing disk or pipe, as FFmpeg or Python report it, as an OSError of one clear sentence."""
     number = isinstance(error, OSError) and error.errno
     kind = type(OSError(number, "")) if number else OSError  # FileNotFoundError, PermissionError ...
-    plain = kind(f"{what}: {os.strerror(number) if number else error.strerror}")
+    plain = kind(f"{action}: {os.strerror(number) if number else error.strerror}")
     plain.errno = error.errno
     return plain
 
@@ -186,11 +186,11 @@ def film_candidates(container: InputContainer, name: str, index: int | None = No
     """
     streams = [s for s in container.streams.video if s.codec_context is not None]
     if index is not None:
-        chosen = [s for s in streams if s.index == index]
-        if not chosen:
+        selected = [s for s in streams if s.index == index]
+        if not selected:
             indices = ", ".join(str(s.index) for s in streams) or "none"
             raise ValueError(f"{name} has no video stream {index}: its video streams are {indices}")
-        return chosen
+        return selected
     films = [s for s in streams if not s.disposition & _NOT_FILM]
     if not films:
         raise ValueError(f"{name} has no video stream")

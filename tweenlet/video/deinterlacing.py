@@ -15,18 +15,18 @@ from tweenlet.video.frame import Frame
 
 def deinterlace(frames: Iterable[Frame]) -> Iterator[Frame]:
     """The same frames at the same times, each with the lines of one field and those made between them."""
-    waiting: deque[Frame] = deque()
+    pending: deque[Frame] = deque()
     graph: Graph | None = None
     for number, frame in enumerate(frames):
         if graph is None:
             graph = _build(frame.picture)
-        waiting.append(frame)
+        pending.append(frame)
         frame.picture.pts = number
         graph.push(frame.picture)
-        yield from _pull(graph, waiting)
+        yield from _pull(graph, pending)
     if graph is not None:
         graph.push(None)
-        yield from _pull(graph, waiting)
+        yield from _pull(graph, pending)
 
 
 def _build(picture: av.VideoFrame) -> Graph:
@@ -39,13 +39,13 @@ def _build(picture: av.VideoFrame) -> Graph:
     return graph
 
 
-def _pull(graph: Graph, waiting: deque[Frame]) -> Iterator[Frame]:
+def _pull(graph: Graph, pending: deque[Frame]) -> Iterator[Frame]:
     while True:
         try:
             picture = graph.pull()
         except (av.BlockingIOError, av.EOFError):
             return
         assert isinstance(picture, av.VideoFrame)
-        frame = waiting.popleft()
+        frame = pending.popleft()
         Colour.of(frame.picture).stamp(picture)
         yield replace(frame, picture=picture)

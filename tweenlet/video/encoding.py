@@ -108,9 +108,9 @@ class Encoding:
             )
 
 
-def nearest_pixels(encoder: str, wanted: str) -> str:
+def nearest_pixels(encoder: str, pixels: str) -> str:
     """The pixel format of an encoder that keeps most of one: opacity, chroma, then bits."""
-    target = av.VideoFormat(wanted)
+    target = av.VideoFormat(pixels)
 
     def loss(name: str) -> tuple[float, ...]:
         own = av.VideoFormat(name)
@@ -127,7 +127,7 @@ def nearest_pixels(encoder: str, wanted: str) -> str:
         if f.name.startswith(("yuv", "nv12", "p010")) and not f.name.startswith(("yuvj", "yuyv", "nv2"))
         and "msb" not in f.name and bits_of(f) in (8, 9, 10, 12, 14, 16)
     ]  # fmt: skip
-    return wanted if wanted in names or not names else min(names, key=loss)
+    return pixels if pixels in names or not names else min(names, key=loss)
 
 
 def check_encoder(encoder: str, pixels: str, size: tuple[int, int], options: dict[str, str]) -> None:

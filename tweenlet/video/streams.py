@@ -251,9 +251,8 @@ class StreamCopier:
         return True
 
     def _copy_chapters(self) -> None:
-        chapters = self._source.chapters()
-        wanted = []
-        for chapter in chapters:
+        chapters = []
+        for chapter in self._source.chapters():
             base = chapter["time_base"] or Fraction(1)
             begin, end = (chapter[side] * base - self._start for side in ("start", "end"))
             if self._clip.length is not None:
@@ -263,8 +262,8 @@ class StreamCopier:
             if begin < end or self._clip == WHOLE:
                 times = (round(self._map.output_time(t) / base) for t in (begin, end))
                 chapter["start"], chapter["end"] = times
-                wanted.append(chapter)
-        self._output.set_chapters(wanted)
+                chapters.append(chapter)
+        self._output.set_chapters(chapters)
 
 
 def _first_packets(location: Location) -> dict[int, list[AnyPacket]]:

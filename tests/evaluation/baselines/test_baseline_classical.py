@@ -18,10 +18,10 @@ from tweenlet.evaluation.metrics import psnr
 def test_motion_is_followed_to_the_very_middle(
     name: str, order: list[int], moving: Tensor, at: Callable[[int], Tensor]
 ) -> None:
-    made = BASELINES[name](moving[order])
-    assert made.shape == moving.shape[1:]
+    output = BASELINES[name](moving[order])
+    assert output.shape == moving.shape[1:]
     inner = (..., slice(16, -16), slice(24, -24))
-    quality = {time: psnr(made[inner], at(time)[inner]) for time in range(7)}
+    quality = {time: psnr(output[inner], at(time)[inner]) for time in range(7)}
     assert max(quality, key=quality.__getitem__) == 3
     assert quality[3] > 50
     assert quality[3] > psnr(BASELINES["blend"](moving)[inner], at(3)[inner]) + 15

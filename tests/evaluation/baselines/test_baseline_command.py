@@ -39,10 +39,10 @@ cv2.imwrite(sys.argv[5], cv2.hconcat([a[:, :10], b[:, 10:20], c[:, 20:30], d[:, 
     noted = tmp_path / "noted"
     baseline = command(f"{script(tmp_path, body)} {{0}} {{1}} {{2}} {{3}} {{out}} {shlex.quote(str(noted))}")
     frames = eighths(20, 40)
-    made = baseline(frames)
-    assert made.dtype == torch.float32
+    output = baseline(frames)
+    assert output.dtype == torch.float32
     torch.testing.assert_close(
-        made, torch.cat([f[..., 10 * i : 10 * i + 10] for i, f in enumerate(frames)], -1)
+        output, torch.cat([f[..., 10 * i : 10 * i + 10] for i, f in enumerate(frames)], -1)
     )
     assert not Path(noted.read_text()).exists()
     assert baseline.description.startswith("the command ")

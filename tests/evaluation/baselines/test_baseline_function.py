@@ -50,13 +50,13 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("source", ["functions_of_a_peer.py", "functions_of_a_peer"])
 def test_a_function_is_called(source: str, functions: Path) -> None:
     frames = torch.rand(4, 3, 20, 40)
-    kept = frames.clone()
+    original = frames.clone()
     for name in ("as_array", "as_tensor"):
         baseline = function(f"{source}:{name}")
         made = baseline(frames)
         assert made.dtype == torch.float32
-        torch.testing.assert_close(made, kept[1:3].mean(0))
-        assert torch.equal(frames, kept)
+        torch.testing.assert_close(made, original[1:3].mean(0))
+        assert torch.equal(frames, original)
     assert baseline.description == f"the function {source}:as_tensor"
     assert baseline.digest == function(f"{source}:Nets.net").digest
     assert function(f"{source}:Nets.net").parameters == 9

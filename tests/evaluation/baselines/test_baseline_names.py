@@ -32,16 +32,16 @@ def test_methods_come_by_name_or_path(
     mean = save_onnx("mean.onnx", [["b", 3, "h", "w"]] * 2, helper.make_node("Mean", ["x0", "x1"], ["out"]))
     monkeypatch.chdir(tmp_path)
     baselines = ["cp=cp {1} {out}", "net=mean.onnx", "path=os.path:join"]
-    found = methods(["dis", "mine.safetensors", "mean.onnx", "default"], baselines=baselines)
-    assert list(found) == ["dis", "mine.safetensors", "mean.onnx", "default", "cp", "net", "path"]
-    assert found["dis"] is BASELINES["dis"]
-    assert isinstance(found["mine.safetensors"], Network)
-    assert isinstance(found["net"], Onnx)
-    assert isinstance(found["cp"], Baseline)
-    assert mean.name in found["mean.onnx"].description
+    by_name = methods(["dis", "mine.safetensors", "mean.onnx", "default"], baselines=baselines)
+    assert list(by_name) == ["dis", "mine.safetensors", "mean.onnx", "default", "cp", "net", "path"]
+    assert by_name["dis"] is BASELINES["dis"]
+    assert isinstance(by_name["mine.safetensors"], Network)
+    assert isinstance(by_name["net"], Onnx)
+    assert isinstance(by_name["cp"], Baseline)
+    assert mean.name in by_name["mean.onnx"].description
     frames = torch.randint(0, 256, (4, 3, 20, 40)) / 255
-    torch.testing.assert_close(found["cp"](frames), frames[1])
-    torch.testing.assert_close(found["net"](frames), frames[1:3].mean(0))
+    torch.testing.assert_close(by_name["cp"](frames), frames[1])
+    torch.testing.assert_close(by_name["net"](frames), frames[1:3].mean(0))
     with pytest.raises(
         ValueError, match=r"expected a checkpoint or ONNX file or one of .*blend.*; got miniterpolate"
     ):

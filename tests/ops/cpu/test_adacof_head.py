@@ -23,10 +23,10 @@ def small_taps(side, height, width):
 
 
 def convolutions(side, lively):
-    made = [nn.Conv2d(side * side, side * side, 3, padding=1).requires_grad_(False) for _ in heads.KINDS]
-    for layer in made:
+    layers = [nn.Conv2d(side * side, side * side, 3, padding=1).requires_grad_(False) for _ in heads.KINDS]
+    for layer in layers:
         layer.weight *= lively
-    return made, heads.pack_layers([layer.weight for layer in made], [layer.bias for layer in made])
+    return layers, heads.pack_layers([layer.weight for layer in layers], [layer.bias for layer in layers])
 
 
 def precisely(layers, enlarge, small):
@@ -42,10 +42,10 @@ def synthesised(frame, taps, dilation):
     return adacof(frame.double()[None], weight.softmax(1), rows, columns, dilation)[0].permute(1, 2, 0)
 
 
-def assert_the_same(made, wanted, taps, atol=1e-5):
+def assert_the_same(output, expected, taps, atol=1e-5):
     clear = clear_of_jumps(torch.cat(taps[1:], -1), dim=-1)
     assert clear.float().mean() > 0.8
-    torch.testing.assert_close(made.double()[clear], wanted[clear], atol=atol, rtol=0)
+    torch.testing.assert_close(output.double()[clear], expected[clear], atol=atol, rtol=0)
 
 
 @needs_native
@@ -85,14 +85,14 @@ def test_taps_are_given(side, dilation, size):
 def test_whole_heads_are_the_plain_ones(side):
     branch = MultiFlow(6, 8, side, 1, (2.0, 1.0, 0.5))
     features, before, after = torch.randn(2, 6, 16, 22), torch.rand(2, 3, 32, 44), torch.rand(2, 3, 32, 44)
-    for scale, wanted in branch(features, before, after).items():
-        made = torch.empty(wanted.shape).permute(0, 2, 3, 1).contiguous()
+    for scale, expected in branch(features, before, after).items():
+        output = torch.empty(expected.shape).permute(0, 2, 3, 1).contiguous()
         for start, (name, frames) in zip((0, 3), (("before", before), ("after", after)), strict=True):
             head, resized = branch.heads[f"{SCALE_NAMES[scale]}_{name}"], branch.resize(frames, scale)
             stacks = [getattr(head, kind) for kind in heads.KINDS]
             small = [stack[:6](features).permute(0, 2, 3, 1) for stack in stacks]
             for number, frame in enumerate(resized):
-                taps, into = [x[number] for x in small], made[number, ..., start : start + 3]
+                taps, into = [x[number] for x in small], output[number, ..., start : start + 3]
                 if scale == 0.5:
                     heads.synthesize(frame, *taps, softmax=True, out=into)
                     continue
@@ -100,7 +100,7 @@ def test_whole_heads_are_the_plain_ones(side):
                 of = heads.pack_layers([layer.weight for layer in last], [layer.bias for layer in last])
                 places = [aligned_positions(n, size, frame.shape[n + 1]) for n, size in enumerate((16, 22))]
                 heads.upsample_and_synthesize(frame, *taps, of, places, out=into)
-        torch.testing.assert_close(made.permute(0, 3, 1, 2), wanted, atol=1e-5, rtol=0)
+        torch.testing.assert_close(output.permute(0, 3, 1, 2), expected, atol=1e-5, rtol=0)
 
 
 @needs_native
@@ -124,8 +124,8 @@ def test_offsets_may_be_anything():
     columns[..., 5] = rows[..., 3].flip(0)
     planes = [x.permute(2, 0, 1)[None] for x in (weight, rows, columns)]
     wanted = adacof(frame[None], *planes)[0].permute(1, 2, 0)
-    made = heads.synthesize(frame, weight, rows, columns)
-    torch.testing.assert_close(made, wanted, atol=1e-5, rtol=0)
+    output = heads.synthesize(frame, weight, rows, columns)
+    torch.testing.assert_close(output, wanted, atol=1e-5, rtol=0)
     for offsets in (rows, columns):
         offsets[2, 3, 4], offsets[4, 7, 8] = torch.nan, torch.inf
     weight[0, 0, 0] = torch.nan
@@ -133,7 +133,7 @@ def test_offsets_may_be_anything():
     touched[2, 3] = touched[4, 7] = touched[0, 0] = True
     spoilt = heads.synthesize(frame, weight, rows, columns)
     assert spoilt[touched].isnan().all()
-    torch.testing.assert_close(spoilt[~touched], made[~touched], atol=0, rtol=0)
+    torch.testing.assert_close(spoilt[~touched], output[~touched], atol=0, rtol=0)
 
 
 @needs_native
@@ -155,7 +155,7 @@ def test_threads_and_strides_do_not_matter():
     small, (_, prepared) = small_taps(5, 40, 50), convolutions(5, 3)
     frame = torch.rand(3, 160, 200)
     places = aligned_positions(0, 40, 160), aligned_positions(1, 50, 200)
-    made = heads.upsample_and_synthesize(frame, *small, prepared, places)
+    output = heads.upsample_and_synthesize(frame, *small, prepared, places)
     both = torch.zeros(160, 200, 6)
     before, threads = torch.get_num_threads(), 3
     try:
@@ -165,7 +165,7 @@ def test_threads_and_strides_do_not_matter():
         heads.upsample_and_synthesize(last, *planes, prepared, places, out=both[..., 3:])
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(both[..., 3:], made)
+    assert torch.equal(both[..., 3:], output)
     assert not both[..., :3].any()
 
 
@@ -197,10 +197,10 @@ def test_new_tensors_may_lie_elsewhere_by_default():
     frame, small = torch.rand(3, 8, 8), small_taps(3, 4, 4)
     layers, of = convolutions(3, 1)
     places = [aligned_positions(axis, 4, 8) for axis in (0, 1)]
-    made = heads.upsample_and_synthesize(frame, *small, of, places)
+    output = heads.upsample_and_synthesize(frame, *small, of, places)
     with torch.device("meta"):
         of = heads.pack_layers([layer.weight for layer in layers], [layer.bias for layer in layers])
-        assert torch.equal(heads.upsample_and_synthesize(frame, *small, of, places), made)
+        assert torch.equal(heads.upsample_and_synthesize(frame, *small, of, places), output)
 
 
 @needs_native

@@ -94,11 +94,11 @@ def test_threads_take_and_free_at_once():
 @pytest.mark.parametrize("shape", [(1, 64, 100, 120), (1, 16, 5, 60, 70), (2, 3, 4, 5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_pixels_lie_channels_last(shape, dtype):
-    made = empty_channels_last(shape, dtype, CPU)
+    output = empty_channels_last(shape, dtype, CPU)
     form = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
-    assert made.shape == shape
-    assert made.dtype == dtype
-    assert made.is_contiguous(memory_format=form)
+    assert output.shape == shape
+    assert output.dtype == dtype
+    assert output.is_contiguous(memory_format=form)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what the system counts as memory is told by Linux alone")

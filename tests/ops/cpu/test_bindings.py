@@ -69,10 +69,10 @@ def test_prototypes_are_those_of_the_header() -> None:
 
 
 def test_structs_are_those_of_the_header() -> None:
-    found = dict(re.findall(r"^struct tweenlet_(\w+) \{(.*?)^\};", HEADER, flags=re.M | re.S))
-    assert set(found) == {*STRUCTS, "size"}
+    structs = dict(re.findall(r"^struct tweenlet_(\w+) \{(.*?)^\};", HEADER, flags=re.M | re.S))
+    assert set(structs) == {*STRUCTS, "size"}
     for name, struct in STRUCTS.items():
-        fields = [field for line in found[name].split(";") if line.strip() for field in written(line)]
+        fields = [field for line in structs[name].split(";") if line.strip() for field in written(line)]
         assert [(field, declared(kind)) for field, kind in struct._fields_] == fields, name
 
 

@@ -20,16 +20,16 @@ GROUPS = [16, 32, 48, 80, 128, 144, 256]
 
 def branch(inputs, outputs, kernel, stride, up=False):
     """One with norms that do something, folded into its layers."""
-    made = Branch(inputs, outputs, kernel, stride, up).double().eval()
-    for part in made.modules():
+    module = Branch(inputs, outputs, kernel, stride, up).double().eval()
+    for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.normal_(0, 0.3)
             part.running_var.uniform_(0.5, 2)
             nn.init.normal_(part.weight)
             nn.init.normal_(part.bias)
-    for stack in made.children():
+    for stack in module.children():
         fold_norms(stack)
-    return made.requires_grad_(False)
+    return module.requires_grad_(False)
 
 
 def kernels(of, dtype):
@@ -41,12 +41,12 @@ def check(of, size, dtype=torch.float32, within=1e-6, batch=2):
     of.to(dtype)  # both have the same weights
     inputs = of.reduce[0].in_channels
     x = torch.randn(batch, inputs, *size).to(dtype).contiguous(memory_format=torch.channels_last)
-    made = bottleneck(x, kernels(of, dtype))
-    wanted = of.double()(x.double())
-    assert made.dtype == dtype
-    assert made.shape == wanted.shape
-    assert made.is_contiguous(memory_format=torch.channels_last)
-    assert (made.double() - wanted).norm() <= within * wanted.norm()
+    output = bottleneck(x, kernels(of, dtype))
+    expected = of.double()(x.double())
+    assert output.dtype == dtype
+    assert output.shape == expected.shape
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    assert (output.double() - expected).norm() <= within * expected.norm()
 
 
 @pytest.mark.parametrize("outputs", GROUPS)
@@ -79,23 +79,23 @@ def test_the_same_with_any_number_of_threads():
     x = torch.randn(1, 8, 400, 400).contiguous(
         memory_format=torch.channels_last
     )  # enough for each to get a share
-    before, made = torch.get_num_threads(), []
+    before, outputs = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            made.append(bottleneck(x, kernels(of, torch.float32)))
+            outputs.append(bottleneck(x, kernels(of, torch.float32)))
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(made[0], other) for other in made)
+    assert all(torch.equal(outputs[0], other) for other in outputs)
 
 
 def test_from_a_view_into_a_view():
-    told = kernels(branch(8, 19, 3, 2), torch.float32)  # 19: not in whole vectors
+    packed = kernels(branch(8, 19, 3, 2), torch.float32)  # 19: not in whole vectors
     wide = torch.randn(1, 12, 20, 40).contiguous(memory_format=torch.channels_last)
     into = torch.full((1, 10, 20, 24), 7.0).permute(0, 3, 1, 2)
-    made = bottleneck(wide[:, 2:10], told, into[:, 3:22])
+    made = bottleneck(wide[:, 2:10], packed, into[:, 3:22])
     assert made.data_ptr() == into[:, 3:22].data_ptr()
-    torch.testing.assert_close(made, bottleneck(wide[:, 2:10].clone(), told))
+    torch.testing.assert_close(made, bottleneck(wide[:, 2:10].clone(), packed))
     assert (into[:, :3] == 7).all()
     assert (into[:, 22:] == 7).all()
 

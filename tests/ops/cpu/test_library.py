@@ -49,11 +49,11 @@ def script(path: Path, *lines: str) -> str:
 def test_it_is_compiled_once(tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     assert told(**cache) == "native code True"
-    (made,) = (tmp_path / "tweenlet").iterdir()
-    written = made.stat().st_mtime_ns
+    (path,) = (tmp_path / "tweenlet").iterdir()
+    written = path.stat().st_mtime_ns
     assert told(**cache) == "native code True"
-    assert made.stat().st_mtime_ns == written
-    assert list((tmp_path / "tweenlet").iterdir()) == [made]
+    assert path.stat().st_mtime_ns == written
+    assert list((tmp_path / "tweenlet").iterdir()) == [path]
 
 
 @pytest.mark.slow
@@ -86,10 +86,10 @@ def test_a_compiler_that_fails_is_told_of(tmp_path: Path) -> None:
     ids=["in words", "in Latin-1", "reads", "killed", "makes nothing"],
 )
 def test_whatever_a_compiler_does_there_is_one_warning(lines: tuple[str, ...], tmp_path: Path) -> None:
-    made = process(CC=script(tmp_path / "cc", *lines), XDG_CACHE_HOME=str(tmp_path))
-    assert made.stdout.strip() == "no native code False"
-    assert made.stderr.count("no native code, so PyTorch does its work, slower") == 1
-    assert "Traceback" not in made.stderr
+    environment = process(CC=script(tmp_path / "cc", *lines), XDG_CACHE_HOME=str(tmp_path))
+    assert environment.stdout.strip() == "no native code False"
+    assert environment.stderr.count("no native code, so PyTorch does its work, slower") == 1
+    assert "Traceback" not in environment.stderr
     assert [path.name for path in (tmp_path / "tweenlet").glob(".*")] == []
 
 
@@ -119,13 +119,13 @@ def ends_within(seconds: float, pid: int) -> bool:
 def test_code_that_others_could_have_written_is_not_run(what: str, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     told(**cache)
-    (made,) = (tmp_path / "tweenlet").iterdir()
-    written = made.stat().st_ino
-    (made if what == "file" else made.parent).chmod(0o777)
+    (path,) = (tmp_path / "tweenlet").iterdir()
+    written = path.stat().st_ino
+    (path if what == "file" else path.parent).chmod(0o777)
     assert told(**cache) == "native code True"
-    assert made.parent.stat().st_mode & 0o022 == 0
-    assert made.stat().st_mode & 0o022 == 0
-    assert made.stat().st_ino != written
+    assert path.parent.stat().st_mode & 0o022 == 0
+    assert path.stat().st_mode & 0o022 == 0
+    assert path.stat().st_ino != written
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_the_cache_of_another_user_is_left_alone(tmp_path: Path) -> None:
 def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -> None:
     script = f"from pathlib import Path; Path.expanduser = lambda self: 1 / 0\n{LOADED}"
     script = script.replace("1 / 0", "(_ for _ in ()).throw(RuntimeError('no home'))")
-    made = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         env={name: v for name, v in os.environ.items() if name not in ("XDG_CACHE_HOME", "HOME")}
         | {"TMPDIR": str(tmp_path)},
@@ -153,8 +153,8 @@ def test_without_a_home_the_cache_lives_as_long_as_the_process(tmp_path: Path) -
         text=True,
         check=True,
     )
-    assert made.stdout.strip() == "native code True"
-    assert made.stderr.count("no cache on disk") == 1
+    assert process.stdout.strip() == "native code True"
+    assert process.stderr.count("no cache on disk") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -240,15 +240,15 @@ def test_a_compiler_that_refuses_flags(refused: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @compiled
-@pytest.mark.parametrize("kept", [0, 50_000])
-def test_a_damaged_library_is_compiled_again(kept: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 50_000])
+def test_a_damaged_library_is_compiled_again(size: int, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     told(**cache)
-    (made,) = (tmp_path / "tweenlet").iterdir()
-    whole = made.read_bytes()
-    made.write_bytes(whole[:kept])
+    (path,) = (tmp_path / "tweenlet").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:size])
     assert told(**cache) == "native code True"
-    assert made.read_bytes() == whole
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.slow

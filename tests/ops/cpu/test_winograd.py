@@ -62,12 +62,12 @@ def test_stride_of_two(size, channels):
     inputs, outputs = channels
     x, weight, bias = random(2, inputs, *size), weights(outputs, inputs, 3, 3), torch.randn(outputs)
     before = torch.rand(inputs)
-    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, stride=2))
-    torch.testing.assert_close(made.double(), wanted(x, weight, bias, before, stride=2), **CLOSE)
+    output = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, stride=2))
+    torch.testing.assert_close(output.double(), wanted(x, weight, bias, before, stride=2), **CLOSE)
     x, weight = random(1, inputs, 3, *size), weights(outputs, inputs, 3, 3, 3)
-    made = winograd.convolve(x, winograd.pack_convolution(weight, None, stride=2))
+    output = winograd.convolve(x, winograd.pack_convolution(weight, None, stride=2))
     # sums of up to 552 products
-    torch.testing.assert_close(made.double(), wanted(x, weight, None, stride=2), atol=4e-5, rtol=0)
+    torch.testing.assert_close(output.double(), wanted(x, weight, None, stride=2), atol=4e-5, rtol=0)
 
 
 @pytest.mark.parametrize("slices", [1, 2, 5])
@@ -84,13 +84,13 @@ def test_slices_in_time(slices, channels):
 def test_transposed(size, channels):
     inputs, outputs = channels
     x, weight, bias = random(2, inputs, *size), weights(inputs, outputs, 4, 4), torch.randn(outputs)
-    made = winograd.convolve(x, winograd.pack_transposed(weight, bias))
+    output = winograd.convolve(x, winograd.pack_transposed(weight, bias))
     truth = F.conv_transpose2d(x.double(), weight.double(), bias.double(), 2, 1)
-    torch.testing.assert_close(made.double(), truth, **CLOSE)
+    torch.testing.assert_close(output.double(), truth, **CLOSE)
     x, weight = random(1, inputs, 3, *size), weights(inputs, outputs, 3, 4, 4)
-    made = winograd.convolve(x, winograd.pack_transposed(weight, None))
+    output = winograd.convolve(x, winograd.pack_transposed(weight, None))
     truth = F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
-    torch.testing.assert_close(made.double(), truth, **CLOSE)
+    torch.testing.assert_close(output.double(), truth, **CLOSE)
 
 
 @pytest.mark.parametrize("channels", [(16, 16), (1, 20), (20, 1), (10, 22), (33, 7)], ids=str)
@@ -140,12 +140,12 @@ def test_rows_cut_out_of_a_picture(kind, rows, cut):
 def test_products_of_bfloat16(channels):
     inputs, outputs = channels
     x, weight, bias = random(2, inputs, 19, 30), weights(outputs, inputs, 3, 3), torch.randn(outputs)
-    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, dtype=torch.bfloat16))
-    apart = made.double() - wanted(x, weight, bias)
+    output = winograd.convolve(x, winograd.pack_convolution(weight, bias, dtype=torch.bfloat16))
+    apart = output.double() - wanted(x, weight, bias)
     assert 1e-3 < apart.std() < 2e-2
     x, weight = random(1, inputs, 3, 11, 12), weights(inputs, outputs, 3, 4, 4)
-    made = winograd.convolve(x, winograd.pack_transposed(weight, None, dtype=torch.bfloat16))
-    apart = made.double() - F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
+    output = winograd.convolve(x, winograd.pack_transposed(weight, None, dtype=torch.bfloat16))
+    apart = output.double() - F.conv_transpose3d(x.double(), weight.double(), None, (1, 2, 2), 1)
     assert apart.std() < 2e-2
 
 
@@ -171,12 +171,12 @@ def test_bfloat16_in_and_out(channels):
 def test_what_is_around_it(slopes):
     x, weight, bias = random(1, 20, 14, 19), weights(20, 20, 3, 3), torch.randn(20)
     before, after, added = torch.randn(slopes), torch.randn(slopes), random(1, 20, 14, 19)
-    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, after), added)
+    output = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, after), added)
     exact = wanted(x, weight, bias, before, after, added)
-    torch.testing.assert_close(made.double(), exact, **CLOSE)
+    torch.testing.assert_close(output.double(), exact, **CLOSE)
     of_sum = torch.randn(slopes)
-    made = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, after, of_sum), added)
-    torch.testing.assert_close(made.double(), F.prelu(exact, of_sum.double()), **CLOSE)
+    output = winograd.convolve(x, winograd.pack_convolution(weight, bias, before, after, of_sum), added)
+    torch.testing.assert_close(output.double(), F.prelu(exact, of_sum.double()), **CLOSE)
 
 
 def test_it_reads_nothing_beyond_its_input():
@@ -199,10 +199,10 @@ def test_views_of_some_channels_and_of_every_so_many_pixels():
     x, weight = wide[:, 7:24, 1::2, ::3], weights(20, 17, 3, 3)
     into = random(1, 50, 2 * x.shape[2], 3 * x.shape[3])
     before = into.clone()
-    made = winograd.convolve(x, winograd.pack_convolution(weight, None), out=into[:, 5:25, ::2, ::3])
-    assert made.data_ptr() == into[:, 5:].data_ptr()
-    torch.testing.assert_close(made.double(), wanted(x, weight, None), **CLOSE)
-    before[:, 5:25, ::2, ::3] = made
+    output = winograd.convolve(x, winograd.pack_convolution(weight, None), out=into[:, 5:25, ::2, ::3])
+    assert output.data_ptr() == into[:, 5:].data_ptr()
+    torch.testing.assert_close(output.double(), wanted(x, weight, None), **CLOSE)
+    before[:, 5:25, ::2, ::3] = output
     assert torch.equal(into, before)  # nothing else was touched
 
 
@@ -212,10 +212,10 @@ def test_what_lies_between_pixels_does_not_matter(dtype):
         pytest.skip("a processor without bfloat16")
     wide = torch.full((1, 20, 22, 40), torch.nan).permute(0, 3, 1, 2)
     wide[:, 3:20] = torch.randn(1, 17, 20, 22)
-    made = winograd.convolve(
+    output = winograd.convolve(
         wide[:, 3:20], winograd.pack_convolution(weights(16, 17, 3, 3), None, dtype=dtype)
     )
-    assert made.isfinite().all()
+    assert output.isfinite().all()
 
 
 def test_several_threads_agree():
@@ -230,14 +230,14 @@ def test_several_threads_agree():
 
 def test_says_what_it_does_not_take():
     layer = winograd.pack_convolution(weights(16, 16, 3, 3), None)
-    for x, said in (
+    for x, message in (
         (random(1, 15, 8, 8), "expected x of shape"),
         (random(1, 16, 8, 8).double(), "float64"),
         (torch.randn(1, 16, 8, 8), "channels_last"),
         (random(1, 16, 8, 8).bfloat16(), "expected x of shape .* torch.float32, .* torch.bfloat16"),
         (random(1, 16, 2, 8, 8), "expected weights over 3"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             winograd.convolve(x, layer)
     with pytest.raises(ValueError, match="expected residual of shape"):
         winograd.convolve(random(1, 16, 8, 8), layer, random(1, 16, 8, 4))

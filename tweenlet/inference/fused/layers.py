@@ -143,11 +143,11 @@ class Winograd(nn.Module):
         """The weights as native code reads them, packed on the first call."""
         if self._packed is None:
             slopes = self.slope_before, self.slope_after, self.slope_sum
-            given = (self.layer.weight, self.layer.bias, *slopes, self.compute_dtype)
+            arguments = (self.layer.weight, self.layer.bias, *slopes, self.compute_dtype)
             if self.transposed:
-                self._packed = winograd.pack_transposed(*given)
+                self._packed = winograd.pack_transposed(*arguments)
             else:
-                self._packed = winograd.pack_convolution(*given, self.layer.stride[-1])
+                self._packed = winograd.pack_convolution(*arguments, self.layer.stride[-1])
         return self._packed
 
     def _run_native(

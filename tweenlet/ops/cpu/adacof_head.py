@@ -166,15 +166,15 @@ def _synthesize(
     height, width = frame.shape[1:]
     side = math.isqrt(shape[-1])
     result = empty((height, width, 3), frame.dtype, frame.device) if out is None else out
-    for name, given, wanted in (
+    for name, tensor, expected in (
         *((name, x, shape) for name, x in zip(KINDS, taps, strict=True)),
         ("frame", frame, (3, height, width)),
         ("out", result, (height, width, 3)),
     ):
-        if given.shape != wanted or given.dtype != torch.float32 or given.device.type != "cpu":
+        if tensor.shape != expected or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             raise ValueError(
-                f"expected {name} of shape {tuple(wanted)}, float32, on the CPU; "
-                f"got {tuple(given.shape)}, {given.dtype}, {given.device}"
+                f"expected {name} of shape {tuple(expected)}, float32, on the CPU; "
+                f"got {tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
             )
     if 0 in (*shape, height, width):
         raise ValueError(f"expected taps and a frame that are not empty, got {shape} and {(height, width)}")

@@ -85,8 +85,8 @@ def _kernel(
 ) -> None:  # fmt: skip
     """One block of pixels of one sample; strides of batch (b), taps (t), rows (y) and columns (x)."""
     image = tl.program_id(1).to(tl.int64)
-    wanted = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    pixel = tl.minimum(wanted, height * width - 1)  # the last one again, where the block ends beyond it
+    number = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    pixel = tl.minimum(number, height * width - 1)  # the last one again, where the block ends beyond it
     y, x = pixel // width, pixel % width
     y_far, x_far = y.to(tl.int64)[:, None], x.to(tl.int64)[:, None]
     channel = tl.arange(0, WIDE)
@@ -132,6 +132,6 @@ def _kernel(
                 total += tl.sum(by_both[:, :, None] * samples, 1)
     if SOFTMAX:
         total = total / norm[:, None]
-    target = (image * height * width + wanted)[:, None] * CHANNELS + channel[None, :]
-    in_frame = (wanted < height * width)[:, None] & (channel < CHANNELS)[None, :]
+    target = (image * height * width + number)[:, None] * CHANNELS + channel[None, :]
+    in_frame = (number < height * width)[:, None] & (channel < CHANNELS)[None, :]
     tl.store(out + target, total.to(out.dtype.element_ty), in_frame)

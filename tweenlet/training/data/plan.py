@@ -96,7 +96,7 @@ def apportion(weights: Sequence[float], count: int) -> list[int]:
     exact = np.asarray(weights) / np.sum(weights) * count
     if count < len(exact):
         return [int(n) for n in np.diff(np.rint(np.cumsum(exact)), prepend=0)]
-    whole = np.floor(exact).astype(int)
-    for index in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
-        whole[index] += 1
-    return [int(n) for n in whole]
+    shares = np.floor(exact).astype(int)
+    for index in np.argsort(shares - exact, kind="stable")[: count - int(shares.sum())]:
+        shares[index] += 1
+    return [int(n) for n in shares]

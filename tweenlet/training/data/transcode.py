@@ -121,12 +121,12 @@ def _even(size: tuple[int, int]) -> tuple[int, int]:
 def _file_names(clips: Sequence[ClipScan]) -> dict[ClipScan, str]:
     """A file name for every clip, numbered where two share one."""
     names: dict[ClipScan, str] = {}
-    taken = set()
+    used = set()
     for clip in clips:
         name, number = f"{clip.path.stem}.mp4", 1
-        while name in taken:
+        while name in used:
             number += 1
             name = f"{clip.path.stem}-{number}.mp4"
         names[clip] = name
-        taken.add(name)
+        used.add(name)
     return names
