@@ -22,7 +22,7 @@ from tweenlet.cli import main
 from tweenlet.interpolation import farm
 from tweenlet.network import checkpoint as weights
 from tweenlet.runtime import extras
-from tweenlet.video import Encoding, journal, video_writer
+from tweenlet.video import Encoding, codecs, journal, video_writer
 from tweenlet.video.container import Clip
 
 
@@ -67,6 +67,9 @@ class InProcess:
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (journal, video_writer):
         monkeypatch.setattr(module, "SEGMENT", 20)
+    monkeypatch.setitem(
+        codecs._H264, "crf", "0"
+    )  # else x264 varies, in one of some ten runs, below 100 pixels
 
 
 @pytest.fixture

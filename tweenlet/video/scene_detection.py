@@ -95,10 +95,8 @@ def _without_shift(error: Picture, down: Picture, across: Picture) -> Picture:
     p, q = _block_sums(error * down), _block_sums(error * across)
     scale = a * c - b * b + 1e-8
     rows, columns = (c * p - b * q) / scale, (a * q - b * p) / scale
-    rest: NDArray[Any] = (
-        error - _on_pixels(rows.clip(-1, 1)) * down - _on_pixels(columns.clip(-1, 1)) * across
-    )
-    return rest
+    shift = _on_pixels(rows.clip(-1, 1)) * down + _on_pixels(columns.clip(-1, 1)) * across
+    return np.asarray(error - shift, np.float32)
 
 
 def _block_sums(values: Picture) -> NDArray[np.float32]:
