@@ -96,7 +96,7 @@ def test_one_call_makes_a_network_small_and_goes_on_where_it_was_killed(samples,
         compress(teacher, samples, samples, tmp_path / "parts", None, replace(PLAN, density=0.5), COURSE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
     def interrupt(what, done, _total):
         if (what, done) == ("distilling", 3):

@@ -30,7 +30,7 @@ def cache(tmp_path, monkeypatch):
     return calls
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_question_gets_the_same_answer(cache):
     widths = widths_of(TINY)
     narrower = with_widths(TINY, {**widths, "kernel_hidden": widths["kernel_hidden"] - 2})

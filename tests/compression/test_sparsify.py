@@ -16,7 +16,7 @@ from tweenlet.training.options import SparsifyOptions
 OPTIONS = SparsifyOptions(steps=60, warmup=1, log_every=10, save_every=20)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_learns_on_and_reaches_the_density(samples, tmp_path):
     torch.manual_seed(0)
     model = STMFNet(TINY)

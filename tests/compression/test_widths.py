@@ -143,7 +143,7 @@ def test_a_budget_of_parameters_is_used_up(text):
     assert 0.8 * budget.limit < spent <= budget.limit
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_budget_of_multiply_adds_is_used_up_and_sees_what_parameters_do_not():
     budget = Budget.parse("macs", "25G@256x256")
     assert (budget.limit, budget.width, budget.height) == (25e9, 256, 256)

@@ -132,7 +132,7 @@ def _evaluate_slowly(place: str, ledger: Path, threads: int) -> None:
     evaluate({"slow": _slow}, benchmark(place), ledger=ledger)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_point_it_goes_on(two_clips: Benchmark, tmp_path: Path) -> None:
     ledger, place = tmp_path / "scores.jsonl", f"clips:{tmp_path / 'eval'}"
     process = multiprocessing.get_context("spawn").Process(

@@ -21,7 +21,7 @@ SCALES = {"": (1.0, "full"), "_ds": (0.5, "coarse"), "_us": (2.0, "fine")}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(128, 160), (200, 264)], ids=str)
+@pytest.mark.parametrize("size", [(128, 160), pytest.param((200, 264), marks=pytest.mark.long)], ids=str)
 @pytest.mark.parametrize("net", ["mini", "teacher"])
 def test_outputs_and_all_intermediates(
     net, size, golden_weights, film, official_output, golden_file, monkeypatch

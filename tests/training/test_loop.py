@@ -78,7 +78,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_a_killed_run_goes_on_to_the_bit(few, tmp_path, precision):
     options = replace(OPTIONS, precision=precision)
     whole = train(tiny(), batches(few), few, options, tmp_path / "whole")
