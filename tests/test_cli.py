@@ -572,7 +572,7 @@ def test_peers_and_several_benchmarks_in_one_run(clip: Path, capsys: pytest.Capt
 
 def test_the_help_knows_every_kind_and_metric(capsys: pytest.CaptureFixture[str]) -> None:
     from tweenlet.evaluation.benchmarks import KINDS
-    from tweenlet.evaluation.metrics import ASKED
+    from tweenlet.evaluation.catalogue import ASKED
 
     run("evaluate", "--help")
     words = capsys.readouterr().out.replace("│", " ").split()

@@ -19,7 +19,7 @@ from tweenlet import video
 from tweenlet.cli import app
 from tweenlet.cli.app import reorder_paths
 from tweenlet.evaluation.benchmarks import KINDS
-from tweenlet.evaluation.metrics import ASKED
+from tweenlet.evaluation.catalogue import ASKED
 from tweenlet.video.images import ImageEncoder
 
 ROOT = Path(__file__).parent.parent

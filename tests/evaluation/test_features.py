@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from tweenlet import video
 from tweenlet.cli import main
 from tweenlet.evaluation import features
+from tweenlet.evaluation.catalogue import FEATURES, default_metrics, resolve_metrics
 from tweenlet.evaluation.features import feature_distance
-from tweenlet.evaluation.metrics import FEATURES, default_metrics, resolve_metrics
 
 ASSETS = Path(__file__).parents[1] / "assets"
 

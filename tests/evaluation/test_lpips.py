@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import lpips as theirs
 
 from tweenlet.evaluation import lpips
+from tweenlet.evaluation.catalogue import resolve_metrics
 from tweenlet.evaluation.lpips import BACKBONES, load
-from tweenlet.evaluation.metrics import resolve_metrics
 
 # What torchvision publishes: name of the network, its parameters, those of its classifier.
 PUBLISHED = {

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import runpy
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,17 +14,12 @@ from torch.nn import functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tweenlet import video
-from tweenlet.evaluation import metrics
-from tweenlet.evaluation.metrics import DEFAULT, METRICS, psnr, resolve_metrics, ssim, ssim_3d
+from tweenlet.evaluation.catalogue import METRICS
+from tweenlet.evaluation.metrics import psnr, ssim, ssim_3d
 
 EXTRACT = Path(__file__).parents[1] / "expected" / "op_metrics.npz"  # two of the fixture's four pictures
 ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"
 ALL_BUT_LPIPS = [name for name in METRICS if not name.startswith("lpips")]
-PACKAGES = {
-    "ms_ssim": ("torchmetrics.functional.image", "torchmetrics"),
-    "vmaf": ("imageio_ffmpeg", "imageio-ffmpeg"),
-    "flip": ("flip_evaluator", "flip-evaluator"),
-}
 
 
 def random_pair(*size: int) -> tuple[Tensor, Tensor]:
@@ -212,33 +205,3 @@ def test_a_training_step_may_hand_over_its_tensors() -> None:
     for name in ALL_BUT_LPIPS:
         learning = output.clone().requires_grad_()
         assert measured_by(name)(learning, truth) == measured_by(name)(output, truth), name
-
-
-def test_metrics_are_chosen_by_name_in_that_order() -> None:
-    assert list(resolve_metrics(["flip", "psnr"])) == ["flip", "psnr"]
-    assert resolve_metrics(["flip"])["flip"] is METRICS["flip"]
-    with pytest.raises(ValueError, match=r"expected a metric of psnr, detail, .*, lpips; got vmag"):
-        resolve_metrics(["psnr", "vmag"])
-
-
-def test_lpips_without_a_file_says_how_to_get_one() -> None:
-    for ask in (lambda: resolve_metrics(["lpips"]), lambda: measured_by("lpips_alex")(*random_pair(40, 40))):
-        with pytest.raises(ValueError, match=r"needs .* weights.*(alexnet-owt-7be5be79\.pth|lpips=FILE)"):
-            ask()
-
-
-@pytest.mark.parametrize("name", PACKAGES)
-def test_a_missing_package_is_named_before_anything_is_measured(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module, package = PACKAGES[name]
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(OSError, match=rf"{package} is not installed: pip install 'tweenlet\[evaluate\]'"):
-        resolve_metrics(["psnr", name])
-
-
-def test_the_default_metrics_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, _ in PACKAGES.values():
-        monkeypatch.setitem(sys.modules, module, None)
-    assert list(resolve_metrics(DEFAULT)) == list(DEFAULT)
-    assert runpy.run_path(metrics.__file__)["DEFAULT"] == DEFAULT

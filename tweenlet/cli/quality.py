@@ -86,8 +86,8 @@ def evaluate(
 
     """
     from tweenlet.evaluation import benchmark, methods
+    from tweenlet.evaluation.catalogue import resolve_metrics
     from tweenlet.evaluation.document import write_files
-    from tweenlet.evaluation.metrics import resolve_metrics
     from tweenlet.evaluation.published import published_results
     from tweenlet.evaluation.run import evaluate as run
 
@@ -172,8 +172,8 @@ def compare(
     """
     from tweenlet.evaluation import compare as comparison
     from tweenlet.evaluation import methods
+    from tweenlet.evaluation.catalogue import resolve_metrics
     from tweenlet.evaluation.document import write_files
-    from tweenlet.evaluation.metrics import resolve_metrics
     from tweenlet.evaluation.run import evaluate as run
 
     clip = comparison.resolve_clip(clip)
@@ -221,7 +221,7 @@ def _page(
 
 def _default_metrics() -> tuple[str, ...]:
     """Metrics of a command that names none; prints a note about one whose package is missing."""
-    from tweenlet.evaluation.metrics import FEATURES, default_metrics
+    from tweenlet.evaluation.catalogue import FEATURES, default_metrics
 
     names = default_metrics()
     if FEATURES not in names:

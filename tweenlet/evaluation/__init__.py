@@ -4,7 +4,7 @@
 
     datasets, clips, lists ──> Benchmark: Sample(four frames, truth) ──┐
     baselines ───────────────> Method(four frames) ────────────────────┼─> run.evaluate ──> Report ──> page
-    metrics, lpips, ... ─────> Metric(output, truth) ──────────────────┘
+    metrics, ... ─ catalogue ─> Metric(output, truth) ─────────────────┘
 
     statistics: intervals and tests     published: results of others     compare: on a clip of one's own
 
@@ -18,7 +18,8 @@ from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.baselines.names import methods
 from tweenlet.evaluation.baselines.network import Network
 from tweenlet.evaluation.benchmarks import benchmark
-from tweenlet.evaluation.metrics import METRICS, Metric, psnr, ssim, ssim_3d
+from tweenlet.evaluation.catalogue import METRICS, Metric
+from tweenlet.evaluation.metrics import psnr, ssim, ssim_3d
 from tweenlet.evaluation.report import MethodInfo, Report, Score
 from tweenlet.evaluation.run import evaluate
 from tweenlet.evaluation.samples import Benchmark, Clip, Sample, Stills, UnreadableSample

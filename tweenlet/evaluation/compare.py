@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from tweenlet import video
-from tweenlet.evaluation.metrics import METRICS
+from tweenlet.evaluation.catalogue import METRICS
 from tweenlet.evaluation.report import Report
 from tweenlet.evaluation.run import Progress
 from tweenlet.evaluation.samples import SPAN, TRUTH, Benchmark, Clip, half_way

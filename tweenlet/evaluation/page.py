@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tweenlet.evaluation import charts, published, statistics
+from tweenlet.evaluation.catalogue import METRICS
 from tweenlet.evaluation.charts import Point, series
 from tweenlet.evaluation.document import asset, document, embedded, markdown_html, table, template
-from tweenlet.evaluation.metrics import METRICS
 from tweenlet.evaluation.report import Report
 
 Picture = NDArray[np.uint8]

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from tweenlet.evaluation import statistics
-from tweenlet.evaluation.metrics import METRICS
+from tweenlet.evaluation.catalogue import METRICS
 from tweenlet.evaluation.published import Published
 from tweenlet.evaluation.published import table as published_table
 from tweenlet.evaluation.statistics import Difference, Values

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from tweenlet.evaluation.baselines.method import Method
-from tweenlet.evaluation.metrics import DEFAULT, METRICS, Metric
+from tweenlet.evaluation.catalogue import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.report import MethodInfo, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Sample, UnreadableSample
 from tweenlet.inference.machine import describe_machine
@@ -61,7 +61,7 @@ def evaluate(
     Args:
         methods: by label.
         benchmark: the samples.
-        metrics: by name; default: those of :data:`~tweenlet.evaluation.metrics.DEFAULT`.
+        metrics: by name; default: those of :data:`~tweenlet.evaluation.catalogue.DEFAULT`.
         ledger: file that receives each score as soon as it is computed; scores in it are not computed again.
         overwrite: start a new ledger, whatever it holds, unless another run is writing it.
         skip_bad: skip and list samples that cannot be read; otherwise the first one ends the run.

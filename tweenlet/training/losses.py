@@ -70,7 +70,7 @@ def detail(prediction: Tensor, truth: Tensor) -> Tensor:
     """Mean squared log of how much detail each picture keeps: 0 where it is as detailed as the truth.
 
     Detail is the energy of a 3x3 Laplacian of the grey picture, as in
-    :func:`~tweenlet.evaluation.metrics.detail_kept`. Averaging two frames that do not meet loses it.
+    :func:`~tweenlet.evaluation.between.detail_kept`. Averaging two frames that do not meet loses it.
     """
     ratio = (_detail_energy(prediction) + DETAIL_FLOOR) / (_detail_energy(truth) + DETAIL_FLOOR)
     return ratio.log().square().mean()
