@@ -9,11 +9,12 @@
 A frame goes from the decoder to the encoder unchanged; only frames made by a network pass through RGB. Memory
 use is constant: one frame is held back until its duration is known, and every frame is decoded once.
 
-    in    reader.py            any source as a Reader          container.py     opening files, URLs, pipes
-          decoder.py           packets to pictures             truncation.py    files cut short
-          frame_times.py       pictures to timed Frames        rates.py         frame rate, stated durations
-          programmes.py        MPEG-TS programmes              ffv1_checksums.py  damage in FFV1
-          notices.py           what is damaged or missing      deinterlacing.py  two fields to a picture
+    in    input.py             the reader of a name            container.py     opening files, URLs, pipes
+          reader.py            a stream of frames              truncation.py    files cut short
+          decoder.py           packets to pictures             rates.py         frame rate, stated durations
+          frame_times.py       pictures to timed Frames        ffv1_checksums.py  damage in FFV1
+          programmes.py        MPEG-TS programmes              deinterlacing.py  two fields to a picture
+          notices.py           what is damaged or missing
     frame frame.py, conversion.py, colour.py, chroma.py        Y'CbCr to RGB and back without loss
           orientation.py       rotation, mirroring             static_areas.py  exact codes in static areas
           scene_detection.py   cuts, repeated frames           opacity.py         alpha, in and out
@@ -34,9 +35,10 @@ from __future__ import annotations
 from tweenlet.video.encoding import Encoding
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE
+from tweenlet.video.input import read
 from tweenlet.video.notices import Notice
 from tweenlet.video.output import keeps_alpha, write
-from tweenlet.video.reader import Reader, read
+from tweenlet.video.reader import Reader
 from tweenlet.video.writer import Writer, write_files
 
 __all__ = [

@@ -1,55 +1,26 @@
-"""Reader: any source as a stream of frames, in constant memory.
-
-::
-
-    video file ─┐
-    "-", URL ───┼─> container ─> Decoder ─> times ─┐
-    folder ─────┤                                  ├─> one frame held back ─> Frame(time, duration, picture)
-    glob, list ─┴─> files ─────────────── decode ──┘      (its duration is known when the next one comes)
-                                             └─ what is damaged, missing or left out ─> Reader.notices
-"""
+"""Reader: an open source as a stream of frames, with its size, depth, colours, times and notices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
-from math import ceil
-from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import av
-from av.container import InputContainer
 
-from tweenlet.video.colour import UNSPECIFIED, Colour, bits_of, has_alpha, is_gray, is_rgb
+from tweenlet.video.colour import UNSPECIFIED, Colour, bits_of, is_gray, is_rgb
 from tweenlet.video.container import (
     WHOLE,
     Clip,
     Location,
-    film_candidates,
-    is_url,
-    locate,
-    open_container,
 )
-from tweenlet.video.decoder import Decoder
-from tweenlet.video.deinterlacing import deinterlace as deinterlace_frames
 from tweenlet.video.frame import Frame
-from tweenlet.video.frame_times import IMAGE_RATE, FrameTimes
-from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
 from tweenlet.video.light import SRGB
 from tweenlet.video.notices import Notice, Notices
-from tweenlet.video.opacity import can_be_transparent, read_alpha
+from tweenlet.video.opacity import can_be_transparent
 from tweenlet.video.orientation import Orientation
-from tweenlet.video.programmes import find_companions
-from tweenlet.video.rates import Stated, usual_rate, usual_step
-
-_MET = Fraction(1, 2000)  # seconds within which a time is met: containers round to milliseconds
-_NO_ALPHA = "transparency is left out: ProRes (.mov), VP9 (.webm), FFV1 (--codec ffv1) and PNG keep it"
-
-Source = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
 class Reader:
@@ -143,218 +114,3 @@ class Reader:
         """Let go of the file; the frames already taken stay valid."""
         if self.stream is not None:
             self.stream.container.close()
-
-
-def read(
-    source: Source,
-    rate: Fraction | None = None,
-    *,
-    stream: int | None = None,
-    strict: bool = False,
-    clip: Clip = WHOLE,
-    deinterlace: bool = False,
-) -> Reader:
-    """Open a video file, a URL, a folder or glob of images, a list of images, or ``"-"`` (a pipe on stdin).
-
-    Args:
-        source: what exists under a name is opened, whatever characters are in it; else it may be a glob, or
-            a URL where it is written as scheme://...
-        rate: frames per second of images, which are taken in natural order (2 before 10); IMAGE_RATE if not
-            given. A video has its own.
-        stream: which stream of a file with several videos, counted among all its streams; by default the one
-            marked so, or the largest that has frames.
-        strict: whether damage and a missing end raise ValueError; by default they are told in the notices.
-        clip: the part that is wanted; times are counted from its first frame.
-        deinterlace: whether every two fields are made one picture.
-
-    Raises:
-        FileNotFoundError: there is nothing of this name.
-        ValueError: it is no video, has no video stream or no frames, or is damaged and read strictly.
-
-    """
-    if not isinstance(source, (str, PathLike)):
-        return _read_images([Path(p) for p in source], "the list of images", rate, strict, clip)
-    path = Path(source)
-    if path.is_dir() or (is_glob(path) and not is_url(str(source))):
-        return _read_images(list_images(path), str(source), rate, strict, clip)
-    if is_image(path) and path.exists() and not is_animated(path):
-        return _read_images([path], str(source), rate, strict, clip)
-    return _read_video(locate(source), stream, strict, clip, deinterlace)
-
-
-def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bool, clip: Clip) -> Reader:
-    if not paths:
-        raise ValueError(f"{name} holds no images (PNG, JPEG, TIFF or WebP)")
-    duration = 1 / (rate or IMAGE_RATE)
-    last = None if clip.end is None else ceil(clip.end / duration - _MET)
-    paths = paths[max(0, ceil(clip.start / duration - _MET)) : last]
-    if not paths:
-        raise ValueError(_no_frames_in(clip, name))
-    notices = Notices(name, strict)
-
-    def frames() -> Iterator[Frame]:
-        frame = first
-        for i, path in enumerate(paths):
-            time = i * duration
-            try:
-                frame = first if i == 0 else Frame(time, duration, decode_image(path), path)
-            except ValueError:
-                notices.add(Notice("missing", f"{path.name} cannot be read", time, time + duration))
-                frame = replace(frame, time=time)  # the one before is held
-            _check_same_size(frame.picture, first.picture, str(path), str(paths[0]))
-            if frame.picture.is_corrupt:
-                notices.add(Notice("damaged", f"{path.name} has errors", time, time + duration))
-            _note_kind(frame.picture, notices)
-            yield frame
-
-    first = Frame(Fraction(0), duration, decode_image(paths[0]), paths[0])
-    total = None if rate is None else len(paths) * duration
-    return Reader(
-        name, first, frames(), notices,
-        path=paths[0].parent, rate=rate, frame_count=len(paths), duration=total,
-    )  # fmt: skip
-
-
-def _no_frames_in(clip: Clip, name: str) -> str:
-    end = "its end" if clip.end is None else f"{float(clip.end):g} s"
-    return f"{name} has no frames from {float(clip.start):g} s to {end}"
-
-
-def _read_video(location: Location, index: int | None, strict: bool, clip: Clip, deinterlace: bool) -> Reader:
-    """The film of a file: the likeliest of its video streams that has several pictures, else one."""
-    container = open_container(location)
-    try:
-        candidates = [stream.index for stream in film_candidates(container, location.name, index)]
-    except ValueError:
-        container.close()
-        raise
-    still: int | None = None
-    for candidate in candidates[:1] if location.pipe else candidates:
-        if candidate != candidates[0]:
-            container = open_container(location)
-        reader, several = _read_stream(container, candidate, location, strict, clip, deinterlace)
-        if reader is not None and (several or len(candidates) == 1 or location.pipe):
-            return reader
-        container.close()
-        still = candidate if still is None and reader is not None else still
-    reader = None
-    if still is not None:
-        reader = _read_stream(open_container(location), still, location, strict, clip, deinterlace)[0]
-    if reader is None and location.pipe is not None and container.format.name.startswith("mov"):
-        raise ValueError(f"{location.name} is an MP4 whose index comes last: it takes a file, not a pipe")
-    if reader is None:
-        raise ValueError(f"{location.name} holds no frames that can be decoded")
-    return reader
-
-
-def _read_stream(
-    container: InputContainer,
-    index: int,
-    location: Location,
-    strict: bool,
-    clip: Clip,
-    deinterlace: bool = False,
-    seek: bool = True,
-) -> tuple[Reader | None, bool]:
-    """A reader of one stream, None where it has no pictures, and whether it has several packets."""
-    stream = cast(av.VideoStream, container.streams[index])
-    notices = Notices(location.name, strict)
-    stated = Stated.of(container, stream)
-    try:
-        moved = seek and location.pipe is None and clip.seek(container, stream)
-        decoder = Decoder(container, stream)
-        step = usual_step(decoder.ahead)
-        rate = usual_rate(stream, step)
-        usual = step or 1 / (rate or IMAGE_RATE)
-        times = FrameTimes(container, stream, decoder, usual, notices, stated=stated, location=location)
-        frames = iter(times)
-        first = next(frames, None)
-        if moved and (first is None or first.time > clip.start):  # the index is wrong, or there is no more
-            container.close()
-            again = open_container(location)
-            return _read_stream(again, index, location, strict, clip, deinterlace, seek=False)
-        if first is not None and deinterlace:
-            frames = deinterlace_frames(chain([first], frames))
-            first = next(frames, None)
-        if first is not None and clip != WHOLE:
-            frames = _within(clip, chain([first], frames))
-            first = next(frames, None)
-            if first is None:
-                raise ValueError(_no_frames_in(clip, location.name))
-    except BaseException:
-        container.close()
-        raise
-    if first is None:
-        return None, False
-    start = first.time if clip.start else Fraction(0)
-    if start:
-        frames = (replace(frame, time=frame.time - start) for frame in frames)
-        first = replace(first, time=Fraction(0))
-    end = stated.estimated_end
-    duration = None if end is None else end - stated.start - start - first.time
-    if clip.end is not None:
-        duration = clip.end - start if duration is None else min(duration, clip.end - start)
-    if location.pipe is not None and any(s.type in ("audio", "subtitle") for s in container.streams):
-        reason = "sound and subtitles of a pipe are left out: they take a second reading"
-        notices.add(Notice("sound", reason))
-    if decoder.has_alpha and not has_alpha(first.picture.format):
-        notices.add(Notice("alpha", _NO_ALPHA))
-    own = find_companions(container, stream, location.path)
-    if len(own) < len(container.streams):
-        notices.add(Notice("programme", "the streams of the other programmes are left out"))
-    reader = Reader(
-        location.name, first, _check_frames(first, frames, location.name, notices), notices,
-        location=location, path=location.path, rate=rate or 1 / first.duration,
-        frame_count=_frame_count(stream, duration, rate, clip), duration=duration, stream=stream,
-        companions=own, clip=clip if clip == WHOLE else Clip(start, clip.end),
-    )  # fmt: skip
-    return reader, decoder.several
-
-
-def _within(clip: Clip, frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames of a part, with their own times."""
-    for frame in frames:
-        if clip.end is not None and frame.time >= clip.end - _MET:
-            return
-        if frame.time >= clip.start - _MET:
-            yield frame
-
-
-def _frame_count(
-    stream: av.VideoStream, duration: Fraction | None, rate: Fraction | None, clip: Clip
-) -> int | None:
-    average = stream.average_rate or rate
-    if clip != WHOLE and duration is not None and average is not None:
-        return max(1, round(duration * average))
-    if stream.frames or duration is None or average is None:
-        return stream.frames or None
-    return round(duration * min(average, rate or average))
-
-
-def _check_frames(first: Frame, frames: Iterator[Frame], name: str, notices: Notices) -> Iterator[Frame]:
-    for frame in chain([first], frames):
-        which = f"{name} at {float(frame.time):.2f} s"
-        _check_same_size(frame.picture, first.picture, which, "its first frame")
-        _note_kind(frame.picture, notices)
-        yield frame
-
-
-def _note_kind(picture: av.VideoFrame, notices: Notices) -> None:
-    """Say once what a picture has that no frame made of it will have: opacity and fields."""
-    if picture.interlaced_frame and "interlaced" not in notices:
-        reason = "the pictures are interlaced, and their two fields are taken as one frame: see deinterlace"
-        notices.add(Notice("interlaced", reason))
-    if "alpha" not in notices and _is_transparent(picture):
-        notices.add(Notice("alpha", _NO_ALPHA))
-
-
-def _is_transparent(picture: av.VideoFrame) -> bool:
-    return can_be_transparent(picture) and bool(read_alpha(picture).min() < 1)
-
-
-def _check_same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:
-    if (picture.width, picture.height) != (first.width, first.height):
-        raise ValueError(
-            f"{name} is {picture.width}x{picture.height}, but {first_name} is {first.width}x{first.height}: "
-            "all frames must be of one size"
-        )
