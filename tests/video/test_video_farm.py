@@ -19,7 +19,7 @@ from torch import nn
 
 from tweenlet import interpolate_video
 from tweenlet.cli import main
-from tweenlet.interpolation import farm
+from tweenlet.interpolation import farm, segments
 from tweenlet.network import checkpoint as weights
 from tweenlet.runtime import extras
 from tweenlet.video import Encoding, codecs, journal, video_writer
@@ -141,16 +141,16 @@ def test_where_a_key_frame_misleads_the_file_is_read_from_its_start(
     clip = make_clip(count=100, options={"g": "10"})
     whole, target = clip.with_name("whole.mp4"), clip.with_name("out.mp4")
     interpolate_video(clip, whole, resume=True)
-    read_held, refused = farm._read_held, []
+    read_held, refused = segments._read_held, []
 
-    def distrust(source: Any, segment: farm.Segment) -> Any:
+    def distrust(source: Any, segment: segments.Segment) -> Any:
         held = read_held(source, segment)
         if len(segment.reading) > 1 and segment.first not in refused:
             refused.append(segment.first)
             return None
         return held
 
-    monkeypatch.setattr(farm, "_read_held", distrust)
+    monkeypatch.setattr(segments, "_read_held", distrust)
     interpolate_video(clip, target, resume=True, on="ray")
     assert refused
     assert target.read_bytes() == whole.read_bytes()
@@ -178,16 +178,16 @@ def test_a_farm_and_a_single_machine_go_on_where_the_other_was_killed(make_clip,
 
 def test_a_file_that_a_worker_does_not_see_is_named(make_clip) -> None:
     clip = make_clip()
-    states = farm.states([clip])
-    farm._check_machine(states, farm.versions())
+    states = segments.states([clip])
+    segments._check_machine(states, segments.versions())
     os.utime(clip, ns=(1, 1))
     with pytest.raises(OSError, match=r"sees another .*clip.mp4: expected a file system that all share"):
-        farm._check_machine(states, farm.versions())
+        segments._check_machine(states, segments.versions())
     clip.unlink()
     with pytest.raises(FileNotFoundError, match=r"does not see .*clip.mp4: expected a file system"):
-        farm._check_machine(states, farm.versions())
+        segments._check_machine(states, segments.versions())
     with pytest.raises(ValueError, match=r"expected tweenlet, torch and av \['0.0', '0.0', '0.0'\]"):
-        farm._check_machine([], ["0.0"] * 3)
+        segments._check_machine([], ["0.0"] * 3)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,22 @@
 """Interpolation: frames or a video in, a denser stream of frames out.
 
     video.py         files in, files out: a video, or the images between two
+    sequences.py     arrays, tensors or PIL images in, the same out
     interpolator.py  one network with its padding, tiling and motion
     lite.py          the same for the default network, without PyTorch; load.py starts one of both
+    channels.py      pictures of any number of channels, by a network of three
     timeline.py      which frame is shown when; recursive midpoints
+    keyframes.py     source frames without their repeats, with cuts
     timing.py        output times: factor, frame rate, slow motion
-    motion_cache.py  what a network of four frames finds of each frame and pair, found once
+    motion_cache.py  features of frames and motion estimates of pairs, computed once
     tiling.py        frames in overlapping tiles; spans.py says where those lie
-    pictures.py      what is done to pictures, arrays or tensors
+    pictures.py      operations on pictures, arrays or tensors
+    frame_stream.py  the source as the timeline takes it: numbers, loops, damaged frames
     prefetch.py      decoding ahead, encoding behind, copies to a device and back
+    job.py           everything that is asked for, as a value
+    farm.py          a job made by a Ray cluster; segments.py is what its workers do
+    inspection.py    tweenlet info; demo.py tweenlet demo
 
-It may import :mod:`tweenlet.inference`, :mod:`.network`, :mod:`.flow`, :mod:`.video`, :mod:`.ops` and
-:mod:`.runtime`, but not evaluation, training or the command line.
+It may import :mod:`tweenlet.inference`, :mod:`.network`, :mod:`.video`, :mod:`.ops` and :mod:`.runtime`, but
+not evaluation, training or the command line.
 """
