@@ -148,8 +148,8 @@ def test_bash_completes_verbs_options_choices_and_leaves_paths_to_bash() -> None
 @pytest.mark.slow
 def test_zsh_completes_paths() -> None:
     script = app.generate_completion(shell="zsh")
-    verb = script[script.index("        interpolate)") : script.index("        info)")]
-    assert re.search(r"'1:A video.*:_files'", verb)
+    verb = script.partition("        interpolate)")[2]
+    assert re.search(r"'1:A video, a folder of frames.*:_files'", verb)
 
 
 def test_without_a_terminal_there_is_a_line_from_time_to_time(monkeypatch, capsys) -> None:

@@ -2,7 +2,7 @@
 
     app        the app itself, how commands end, and the new names of old flags
     settings   options from tweenlet.toml
-    interpolate, interpolate_options
+    interpolate, with interpolate_options, interpolate_paths and interpolate_summary
     frames     info, demo
     networks   convert, cost
     speed      bench, export

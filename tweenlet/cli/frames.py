@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tweenlet.cli.app import FRAMES, PathText, app
-from tweenlet.cli.interpolate import sentence
 from tweenlet.cli.interpolate_options import Whole
+from tweenlet.cli.interpolate_summary import sentence
 from tweenlet.cli.progress import bar, time_code
 
 if TYPE_CHECKING:

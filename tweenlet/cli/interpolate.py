@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
@@ -27,6 +24,8 @@ from tweenlet.cli.interpolate_options import (
     TimeOptions,
     WatchOptions,
 )
+from tweenlet.cli.interpolate_paths import expand, find_target, name_in, suffix_of
+from tweenlet.cli.interpolate_summary import as_json, record_warnings, sentence
 from tweenlet.cli.progress import Watch, print_line
 from tweenlet.cli.settings import save_settings
 
@@ -91,7 +90,7 @@ def interpolate(
         save_settings("interpolate", _differing(groups))
     if output.out_dir is not None:
         sys.exit(_run_all(paths, output.out_dir, groups))
-    origin, target = find_target(paths, _suffix(rate, times))
+    origin, target = find_target(paths, suffix_of(rate, times))
     if isinstance(origin, list) and len(origin) == 2:
         _interpolate_pair(origin, target, groups)
         return
@@ -140,7 +139,7 @@ def _run(
     stream = sys.stderr if target == "-" else sys.stdout
     title = Path(target).name if target != "-" else "stdout"
     with (
-        _record_warnings(check is None) as warned,
+        record_warnings(check is None) as warned,
         Watch(
             title, watch.quiet, watch.as_json, stream, watch.preview, watch.preview_every,
             lines=check is not None,
@@ -155,7 +154,7 @@ def _run(
         for notice in summary.notices:
             print_line(f"tweenlet: warning: {notice}", sys.stderr)
     if watch.as_json:
-        print_line(_json(summary, target, warned), stream)
+        print_line(as_json(summary, target, warned), stream)
     elif target != "-" and not watch.quiet:
         engine = f"; engine: {summary.engine}" if network.engine == "auto" else ""
         print_line(f"{target}: {sentence(summary)}{engine}", sys.stdout)
@@ -173,8 +172,8 @@ class _Outcome:
 def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
     """Interpolate several videos into a folder; the exit code."""
     output, network, watch = groups[2], groups[4], groups[5]
-    paths = list(_expand(sources))
-    names = [_name_in(folder, path, "") for path in paths]
+    paths = list(expand(sources))
+    names = [name_in(folder, path, "") for path in paths]
     if duplicates := {name.name for name in names if names.count(name) > 1}:
         raise ValueError(f"several INs would be written as {', '.join(sorted(duplicates))}: rename one")
     folder.mkdir(parents=True, exist_ok=True)
@@ -230,32 +229,6 @@ def _run_together(run: Callable[..., _Outcome], count: int) -> list[_Outcome]:
             raise
 
 
-def _expand(sources: Sequence[str]) -> Iterator[str]:
-    """The videos that names, globs and folders of videos mean."""
-    from tweenlet.video.images import is_glob
-    from tweenlet.video.suffixes import VIDEOS
-
-    for source in sources:
-        path = Path(source)
-        if is_glob(path) or path.is_dir():
-            files = path.iterdir() if path.is_dir() else path.parent.glob(path.name)
-            videos = sorted(str(file) for file in files if file.suffix.lower() in VIDEOS)
-            if not videos:
-                raise ValueError(f"{source} holds no videos")
-            yield from videos
-        else:
-            yield source
-
-
-def _name_in(folder: Path, source: str, suffix: str) -> Path:
-    """Where the output of a source goes: under its own name, as .mkv if it cannot be written."""
-    from tweenlet.video.codecs import KINDS
-
-    path = Path(source)
-    kind = path.suffix if path.suffix.lower() in KINDS else ".mkv"
-    return folder / f"{path.stem}{suffix}{kind}"
-
-
 def _differing(groups: Sequence[Any]) -> dict[str, Any]:
     """Options that are not what they are by default, by their names on the command line."""
     renamed = {"start": "from", "end": "to", "as_json": "json"}
@@ -265,103 +238,3 @@ def _differing(groups: Sequence[Any]) -> dict[str, Any]:
         for field in fields(group)
         if field.name != "save_config" and getattr(group, field.name) != field.default
     }
-
-
-def _suffix(rate: RateOptions, times: TimeOptions) -> str:
-    """What the name of an output says was done."""
-    pace = f"slow{times.slow}" if times.slow else "retimed" if times.speed else ""
-    kind = "remade" if times.replace else "blurred" if times.shutter else "2x"
-    density = f"{rate.factor}x" if rate.factor else f"{rate.fps}fps" if rate.fps else kind
-    return pace or density
-
-
-def find_target(paths: list[str], suffix: str) -> tuple[Any, str]:
-    """Split the paths of `interpolate` into (one source or a list of images, the target).
-
-    The default target is the source's name with the suffix: clip.2x.mp4, frames-2x; or clip.2x.mkv if the
-    source's container cannot be written.
-    """
-    from tweenlet.video.container import is_url
-    from tweenlet.video.images import is_glob, is_image
-
-    images = [is_image(Path(p)) and "%" not in p for p in paths]
-    if len(paths) in (2, 3) and all(images):
-        first = Path(paths[0])
-        return paths[:2], paths[2] if len(paths) == 3 else str(first.with_stem(f"{first.stem}.between"))
-    if len(paths) > 2:
-        if not all(images[:-1]) or images[-1]:
-            raise ValueError(
-                "expected IN [OUT], images and a folder or video to write, or videos and --out-dir; "
-                f"got {len(paths)} paths"
-            )
-        return paths[:-1], paths[-1]
-    if len(paths) == 2:
-        return paths[0], paths[1]
-    if paths[0] == "-":
-        return "-", "-"
-    if is_url(paths[0]):
-        raise ValueError("say where the frames of a URL go: tweenlet interpolate https://... OUT")
-    place = Path(paths[0])
-    if is_glob(place):
-        raise ValueError("say where the frames of a glob go: tweenlet interpolate 'frames/*.png' OUT")
-    suffix = suffix.replace(".", "_").replace("/", "_")
-    if place.is_dir():
-        return paths[0], str(place.resolve().with_name(f"{place.resolve().name}-{suffix}"))
-    return paths[0], str(_name_in(place.parent, paths[0], f".{suffix}"))
-
-
-@contextmanager
-def _record_warnings(alone: bool) -> Iterator[list[str]]:
-    """Collect the text of warnings in a list while still showing them; of none unless ``alone``."""
-    messages: list[str] = []
-    if not alone:  # whose they are is not known
-        yield messages
-        return
-    show = warnings.showwarning
-
-    def both(message: Warning | str, *rest: Any, **named: Any) -> None:
-        messages.append(str(message))
-        show(message, *rest, **named)
-
-    warnings.showwarning = both
-    try:
-        yield messages
-    finally:
-        warnings.showwarning = show
-
-
-def _json(summary: tweenlet.Summary, target: str, messages: Sequence[str]) -> str:
-    """One line for each warning, and the summary, which has them too."""
-    values = {k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(summary).items()}
-    del values["notices"]
-    spans = [notice.as_json() for notice in summary.notices]
-    notices = spans + [{"kind": "other", "start": None, "end": None, "message": text} for text in messages]
-    lines = [{"event": "warning", **warning} for warning in notices]
-    lines.append({"event": "summary", "output": target, **values, "warnings": notices})
-    return "\n".join(map(json.dumps, lines))
-
-
-def sentence(summary: tweenlet.Summary) -> str:
-    """What a run did, in a line."""
-    speed = summary.frames_out / summary.seconds if summary.seconds else 0.0
-    counts = {"repeat": summary.repeats, "cut": summary.cuts}
-    events = "".join(f", {count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count)
-    unchanged = (
-        f" ({summary.frames_kept} of them as they came)" if summary.frames_kept < summary.frames_in else ""
-    )
-    return (
-        f"{summary.frames_in} frames at {float(summary.rate_in):g}/s became "
-        f"{summary.frames_out} at {float(summary.rate_out):g}/s{unchanged}{events}; "
-        f"{summary.width}x{summary.height}, {summary.seconds:.1f} s, {speed:.1f} frames/s{_damage(summary)}"
-    )
-
-
-def _damage(summary: tweenlet.Summary) -> str:
-    """The first few damaged or missing time spans of the source, for the summary line."""
-    spans = [notice for notice in summary.notices if notice.is_damage and notice.start is not None]
-    words = [
-        f"{n.kind} {float(n.start or 0):.2f}-{'end' if n.end is None else f'{float(n.end):.2f}'} s"
-        for n in spans[:4]
-    ]
-    more = [f"and {len(spans) - 4} more"] if len(spans) > 4 else []
-    return "".join(f"; {word}" for word in words + more)
