@@ -24,11 +24,10 @@ from tweenlet.compression.distill import (
 )
 from tweenlet.network.config import TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batch, BatchSampler, collate, sequential
+from tweenlet.training.data.batches import Batch, BatchSampler, collate, predict, sequential
 from tweenlet.training.data.teacher_outputs import predict_all, store_frames
 from tweenlet.training.losses import laplacian
 from tweenlet.training.options import TrainOptions
-from tweenlet.training.state import predict
 
 OPTIONS = TrainOptions(steps=3, learning_rate=1e-3, warmup=1, log_every=1, save_every=1)
 

@@ -26,12 +26,11 @@ from tweenlet.evaluation.baselines.onnx import Onnx
 from tweenlet.inference.fused import FusedSTMFNet
 from tweenlet.network.intermediate_flow import Interpolation
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batch, BatchSampler
+from tweenlet.training.data.batches import Batch, BatchSampler, predict
 from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.loop import Result, StepInfo, train
 from tweenlet.training.losses import Terms, combine_losses
 from tweenlet.training.options import TrainOptions
-from tweenlet.training.state import predict
 
 Teacher = Callable[[Batch], Tensor]
 """Takes a Batch on some device; returns frames (B, 3, h, w) in [0, 1] there."""

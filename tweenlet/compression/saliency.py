@@ -32,9 +32,8 @@ from tweenlet.compression.widths import STEPS
 from tweenlet.network.channels import Connected
 from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.training.data.batches import Batch
+from tweenlet.training.data.batches import Batch, predict
 from tweenlet.training.losses import Objective
-from tweenlet.training.state import predict
 
 TRIALS = 8
 """Batches that a width, a block, a level or a branch is measured on, at most."""

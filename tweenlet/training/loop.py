@@ -26,15 +26,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tweenlet.evaluation.metrics import Metric, resolve_metrics
+from tweenlet.evaluation.catalogue import Metric, resolve_metrics
 from tweenlet.runtime.json_file import parse_json
 from tweenlet.training import distributed
-from tweenlet.training.data.batches import BatchSampler, prefetch, sequential
+from tweenlet.training.data.batches import BatchSampler, predict, prefetch, sequential
 from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.identity import identity_of
 from tweenlet.training.losses import Objective, build_objective, crop_border
 from tweenlet.training.options import TrainOptions
-from tweenlet.training.state import TrainingState, predict
+from tweenlet.training.state import TrainingState
 from tweenlet.training.tensorboard import Board
 
 OUTPUT_FILES = ("model.safetensors", "best.safetensors", "state.pt", "log.jsonl")

@@ -23,7 +23,7 @@ from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomi
 from tweenlet.runtime.devices import resolve_device
 from tweenlet.runtime.json_file import parse_json
 from tweenlet.training import distributed
-from tweenlet.training.data.batches import Batch
+from tweenlet.training.data.batches import Batch, predict
 from tweenlet.training.identity import check_identity
 from tweenlet.training.losses import Objective
 from tweenlet.training.options import TrainOptions
@@ -348,11 +348,6 @@ def _tensor_bytes(value: Any) -> int:
 
 def _float_or_none(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def predict(model: nn.Module, batch: Batch) -> Tensor:
-    """Run a model on a batch; returns (B, 3, h, w)."""
-    return model(batch.frames)  # type: ignore[no-any-return]
 
 
 def _channels_last(model: nn.Module) -> nn.Module:

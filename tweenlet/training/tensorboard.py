@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from tweenlet.training import distributed
-from tweenlet.training.data.batches import sequential
+from tweenlet.training.data.batches import predict, sequential
 from tweenlet.training.data.dataset import CropDataset
-from tweenlet.training.state import TrainingState, predict
+from tweenlet.training.state import TrainingState
 
 PICTURES = 4
 """Held-out samples that are shown."""

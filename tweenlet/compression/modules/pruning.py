@@ -27,10 +27,9 @@ from tweenlet.compression.budget import Budget
 from tweenlet.compression.modules.adapter import FrameAdapter
 from tweenlet.compression.modules.weights import first_line
 from tweenlet.network.cost import parameters_of
-from tweenlet.training.data.batches import Batch
+from tweenlet.training.data.batches import Batch, predict
 from tweenlet.training.data.clips import name_few
 from tweenlet.training.losses import Objective
-from tweenlet.training.state import predict
 
 ROUNDS = 30
 """Rounds of pruning; gradients are measured again before each."""

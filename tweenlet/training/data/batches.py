@@ -9,16 +9,16 @@ step sees what it would have seen.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from tweenlet.training import distributed
 from tweenlet.training.data.dataset import CropDataset, Dataset
@@ -47,34 +47,33 @@ class Batch:
             tensor = tensor.to(device, non_blocking=True)
             return tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor
 
-        def copy(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else convert(tensor)
-
-        frames, truth = convert(self.frames), convert(self.truth)
-        return Batch(frames, truth, self.sources, copy(self.teacher_frames))
+        return self._map(convert)
 
     def pin(self) -> Batch:
         """The batch in page-locked memory, from which a GPU copies while the CPU goes on."""
-        teacher_frames = self.teacher_frames
-        return Batch(
-            self.frames.pin_memory(), self.truth.pin_memory(), self.sources,
-            None if teacher_frames is None else teacher_frames.pin_memory(),
-        )  # fmt: skip
+        return self._map(Tensor.pin_memory)
 
     def split(self, parts: int) -> list[Batch]:
-        """The batch in parts of as many samples each; ValueError where it cannot be divided evenly."""
+        """Split the batch into equal parts; ValueError if its size is no multiple of their number."""
         count = len(self.frames)
         if count % parts:
             raise ValueError(f"expected a batch that can be divided into {parts} parts alike, got {count}")
         size = count // parts
-        return [
-            Batch(
-                self.frames[start : start + size], self.truth[start : start + size],
-                self.sources[start : start + size],
-                None if self.teacher_frames is None else self.teacher_frames[start : start + size],
-            )
-            for start in range(0, count, size)
-        ]  # fmt: skip
+
+        def part(start: int) -> Batch:
+            span = slice(start, start + size)
+            return replace(self._map(lambda tensor: tensor[span]), sources=self.sources[span])
+
+        return [part(start) for start in range(0, count, size)]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        teacher_frames = None if self.teacher_frames is None else change(self.teacher_frames)
+        return Batch(change(self.frames), change(self.truth), self.sources, teacher_frames)
+
+
+def predict(model: nn.Module, batch: Batch) -> Tensor:
+    """Run a model on a batch; returns (B, 3, h, w)."""
+    return model(batch.frames)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
