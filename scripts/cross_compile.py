@@ -2,8 +2,9 @@
 
 python scripts/cross_compile.py [TARGET ...]        needs: pip install ziglang; qemu-aarch64 for the run
 
-As CMakeLists.txt has it, no OpenMP is linked: PyTorch brings it. The run is of one thread, since zig has no
-OpenMP either: all of csrc with a main that compares ops with loops in plain C.
+As CMakeLists.txt has it, no OpenMP is linked: PyTorch brings it. For Windows a library tells its name.
+The run is of one thread, since zig has no OpenMP either: all of csrc with a main that compares ops with
+loops in plain C.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ TARGETS = {
     "x86_64-windows-gnu": ["-mcpu=x86_64_v3"],
 }
 """By target: flags beside those of flags.txt."""
-RUNTIME = {"macos": ["-undefined", "dynamic_lookup"], "linux": ["-Wl,-z,undefs"]}
-"""How the functions of OpenMP may be missing. Windows does not know that: there it is compiled only."""
+RUNTIME = {"macos": ["-undefined", "dynamic_lookup"], "linux": ["-Wl,-z,undefs"], "windows": []}
+"""How the functions of OpenMP may be missing. Windows does not know that: they are imported."""
 
 
 def compile_for(target: str, folder: Path, openmp: bool = True) -> list[Path]:
@@ -61,10 +62,13 @@ def main() -> None:
         with TemporaryDirectory() as name:
             folder = Path(name)
             objects = [str(path) for path in compile_for(target, folder)]
-            runtime = next((flags for system, flags in RUNTIME.items() if system in target), None)
-            if runtime is not None:
-                zig("-target", target, "-shared", *objects, *runtime, "-o", str(folder / "library"))
-            print(f"{target}: {'compiled' if runtime is None else 'compiled and linked'}", flush=True)
+            runtime = next(flags for system, flags in RUNTIME.items() if system in target)
+            if "windows" in target:
+                objects.append(str(folder / "openmp.lib"))
+                arguments = ("-m", "i386:x86-64", "-d", str(FOLDER / "openmp.def"), "-l", objects[-1])
+                subprocess.run([sys.executable, "-m", "ziglang", "dlltool", *arguments], check=True)
+            zig("-target", target, "-shared", *objects, *runtime, "-o", str(folder / "library"))
+            print(f"{target}: compiled and linked", flush=True)
     if shutil.which("qemu-aarch64"):
         run_on_arm()
     else:

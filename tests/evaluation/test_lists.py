@@ -20,6 +20,7 @@ from tweenlet.cli import main
 from tweenlet.evaluation import Clip, UnreadableSample, benchmark
 from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.lists import ClipList, ListedFile, bundled_lists, fetch, open_clip_list
+from tweenlet.runtime.atomic import MARK, claim_folder
 
 pin = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "pin_clips.py"))["pin"]
 ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"
@@ -142,11 +143,18 @@ def test_what_nothing_follows_begins_anew(server: Server, tmp_path: Path) -> Non
 def test_another_hash_is_refused_and_nothing_of_it_is_left(write: Write, cache: Path) -> None:
     with pytest.raises(ValueError, match=rf"expected SHA-256 {'0' * 64}, got {digest(ELF)}"):
         open_clip_list(write(sha256="0" * 64), download=True)
-    assert not [path for path in cache.rglob("*") if path.is_file()]
+    assert not [path for path in cache.rglob("*") if path.is_file() and path.name != MARK]
     (clip,) = open_clip_list(write(), download=True).sequences
     clip.paths[0].write_bytes(b"damaged since")
     with pytest.raises(ValueError, match=r"is not what the list tells: .*; delete it to download it again"):
         open_clip_list(write())
+
+
+def test_what_another_process_is_fetching_is_left_to_it(server: Server, tmp_path: Path) -> None:
+    file = ListedFile(f"{server.url}/an%20elf.mp4", digest(ELF))
+    with claim_folder(tmp_path / "clip"), pytest.raises(BlockingIOError, match="another run is writing into"):
+        fetch(file, tmp_path / "clip/elf.mp4")
+    assert not server.asked
 
 
 def test_what_cannot_be_fetched_is_named(write: Write, server: Server) -> None:

@@ -98,9 +98,11 @@ class Server:
             async for part in request.stream():
                 size += len(part)
                 if size > self._max_bytes:
-                    source.unlink()
-                    raise ValueError(f"{name} is larger than {self._max_bytes / 1e6:,.1f} MB")
+                    break
                 file.write(part)
+        if size > self._max_bytes:
+            source.unlink()
+            raise ValueError(f"{name} is larger than {self._max_bytes / 1e6:,.1f} MB")
         job.sources.append(source)
         self._jobs[job.key] = job
         is_first_picture = is_image(source) and len(job.sources) == 1

@@ -47,7 +47,7 @@ def peaks(target: Target, size: tuple[int, int], device: torch.device = CPU) -> 
     arguments = [target.source, target.engine, target.dtype, *map(str, size), str(torch.get_num_threads())]
     process = subprocess.run(
         [sys.executable, "-c", "from tweenlet.bench.memory import _peaks_here; _peaks_here()", *arguments],
-        capture_output=True, text=True, check=False,
+        capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     if process.returncode:
         raise OSError(f"cannot measure the memory of {target}: {process.stderr.strip()[-300:]}")
@@ -82,4 +82,4 @@ def _peaks_here() -> None:
 
 def _reset_peak() -> None:
     """Reset VmHWM to VmRSS."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")

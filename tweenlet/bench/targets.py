@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ntpath
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -77,12 +79,13 @@ def parse_target(text: str, dtype: str = "float32") -> Target:
         return Target(text, "command")
     if re.fullmatch(r".+\.py:[\w.]+", text):
         return Target(text, "function")
-    source, engine, kind = ([*text.split(":"), "", ""])[:3]
-    if text.count(":") > 2 or (engine and engine not in TIMED) or not source:
+    drive, path = ntpath.splitdrive(text) if sys.platform == "win32" else ("", text)
+    source, engine, kind = ([*path.split(":"), "", ""])[:3]
+    if path.count(":") > 2 or (engine and engine not in TIMED) or not source:
         raise ValueError(
             f"expected MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE, FILE.onnx, {EXTERNAL_FORMS}, got {text!r}"
         )
-    return Target(source, engine or "eager", kind or dtype)
+    return Target(drive + source, engine or "eager", kind or dtype)
 
 
 def make_interpolate(target: Target, device: torch.device = CPU) -> Callable[[list[Tensor]], Tensor]:

@@ -17,9 +17,10 @@ from cyclopts import App, CycloptsError, Group, Parameter
 import tweenlet
 from tweenlet.cli.settings import add_settings
 from tweenlet.runtime.extras import describe_missing
+from tweenlet.runtime.programs import existing_signals
 from tweenlet.training.options import RENAMED
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+SIGNALS = existing_signals("SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")
 """Signals handled like Ctrl-C: partial files are removed, and the exit code is 128 + the signal number."""
 DEBOUNCE = 1.0
 """Seconds within which a second signal is ignored: closing a terminal sends two."""
@@ -89,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             signal.signal(number, handler)
     code, message = 1, ""
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names are bytes and need not be UTF-8
+        # file names are bytes and need not be UTF-8; Windows would write files in the country's encoding
+        encoding = "utf-8" if sys.platform == "win32" else None
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         _reject_renamed(arguments)

@@ -103,7 +103,7 @@ def compress(
         }  # fmt: skip
         if len(limits) > 1:
             compress_to_each(model, samples, held_out, out, limits, plan, data_options, **options)
-            text = (out / "tradeoff.md").read_text()
+            text = (out / "tradeoff.md").read_text(encoding="utf-8")
         else:
             limit = next(iter(limits.values()), None)
             report = run(model, samples, held_out, out, limit, plan, data_options, **options)

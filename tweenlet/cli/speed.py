@@ -77,7 +77,7 @@ def bench(
         result = measure(targets, frame, runs, memory, device)
     print(result.table(), end="")
     if json:
-        json.write_text(result.dumps())
+        json.write_text(result.dumps(), encoding="utf-8")
 
 
 @app.command(group=NETWORKS, sort_key=4)

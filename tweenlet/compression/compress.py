@@ -165,7 +165,7 @@ class _Compression:
         """Say what is pruned, and keep it for the report."""
         self.say(line)
         if not distributed.rank():
-            with (self.folder / "pruning.txt").open("a") as file:
+            with (self.folder / "pruning.txt").open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
     @property
@@ -321,7 +321,7 @@ class _Compression:
             "compute": _compute((self.stage_one, self.folder / "distill")),
         }  # fmt: skip
         lines = self.folder / "pruning.txt"
-        dropped = lines.read_text().splitlines() if lines.exists() else []
+        dropped = lines.read_text(encoding="utf-8").splitlines() if lines.exists() else []
         dropped.append(f"in all: {describe(teacher.config, student.config)}")
         logs = read_log(self.stage_one), read_log(self.folder / "distill")
         crops = pick_crops(methods, held_out)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 import subprocess
 import tempfile
 import time
@@ -34,6 +33,7 @@ from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.cache import cache_folder, source_hash
 from tweenlet.runtime.json_file import read_json
+from tweenlet.runtime.programs import split_command
 
 RUNS = 7
 """Timed runs of each network."""
@@ -132,9 +132,11 @@ class LatencyTable:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
             write_onnx(STMFNet(config).eval(), path, (self._width, self._height))
-            words = [word.replace("{onnx}", str(path)) for word in shlex.split(self._command)]
+            words = [word.replace("{onnx}", str(path)) for word in split_command(self._command)]
             try:
-                run = subprocess.run(words, capture_output=True, text=True, check=False)
+                run = subprocess.run(
+                    words, capture_output=True, encoding="utf-8", errors="replace", check=False
+                )
             except OSError as error:
                 raise ValueError(f"{self._command} cannot be run: {error.strerror}") from error
         numbers = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", run.stdout)

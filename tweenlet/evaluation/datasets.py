@@ -304,7 +304,7 @@ def _lines(kind: str, path: Path, location: tuple[str, str]) -> list[str]:
     file = next((place for place in (path / name, path / folder / name) if place.is_file()), None)
     if file is None:
         raise FileNotFoundError(f"{kind}: no {name} in {path}")
-    stripped = map(str.strip, file.read_text(errors="surrogateescape").splitlines())
+    stripped = map(str.strip, file.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
     if not (lines := [line for line in stripped if line]):
         raise ValueError(f"{kind}: {file} is empty")
     return lines

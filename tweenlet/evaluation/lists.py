@@ -18,7 +18,6 @@ spread evenly over those that `tweenlet compare` would take. ``scripts/pin_clips
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from urllib.request import Request, urlopen
 
 from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.samples import Benchmark, Clip
+from tweenlet.runtime.atomic import claim_folder
 from tweenlet.runtime.cache import cache_folder
 from tweenlet.runtime.json_file import read_json
 
@@ -169,18 +169,13 @@ def fetch(file: ListedFile, target: Path, progress: Progress | None = None) -> N
 
     Raises:
         ValueError: where what came has another hash; it is deleted.
-        OSError: where it cannot be fetched or written, or another process is fetching it.
+        OSError: where it cannot be fetched or written, or another process is fetching into that folder.
 
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.part")
-    with partial.open("ab") as output:
-        try:
-            fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OSError(f"another process is fetching {file.url}") from None
-        _receive(file.url, output, progress)
-        output.flush()
+    with claim_folder(target.parent):
+        with partial.open("ab") as output:
+            _receive(file.url, output, progress)
         if file.sha256 and (got := sha256_of(partial)) != file.sha256:
             partial.unlink()
             raise ValueError(

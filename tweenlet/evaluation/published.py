@@ -50,7 +50,7 @@ class Published:
 
 def published_results(kind: str | None = None, two_frames: bool = False) -> tuple[Published, ...]:
     """All entries, or those of one kind of benchmark that were made from as many frames."""
-    text = files("tweenlet.evaluation").joinpath("published.json").read_text()
+    text = files("tweenlet.evaluation").joinpath("published.json").read_text(encoding="utf-8")
     entries: list[dict[str, Any]] = json.loads(text)
     all_entries = tuple(Published(**entry) for entry in entries)
     if kind is None:

@@ -248,7 +248,7 @@ class _Ledger:
         self._lines.append(line)
         self.finished.add(line["sample"])
         if self._path is not None:
-            with self._path.open("a") as file:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
     def scores(self) -> tuple[Score, ...]:
@@ -313,7 +313,7 @@ def code_version() -> str:
         return release
     describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
-        commit = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(describe, capture_output=True, encoding="utf-8", check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return release
     return f"{release}+{commit}"

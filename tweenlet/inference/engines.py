@@ -293,7 +293,7 @@ def remember(key: str, engine: str) -> None:
 
 def _choices() -> dict[str, Any]:
     try:
-        choices = json.loads((cache_folder() / "engines.json").read_text())
+        choices = json.loads((cache_folder() / "engines.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return choices if isinstance(choices, dict) else {}

@@ -53,11 +53,12 @@ class HubCheckpoint(ModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         metadata = read_metadata(self.path)
         copyfile(self.path, save_directory / FILE)
-        (save_directory / "config.json").write_text(json.dumps(json.loads(metadata["config"]), indent=2))
+        config = json.dumps(json.loads(metadata["config"]), indent=2)
+        (save_directory / "config.json").write_text(config, encoding="utf-8")
         licence = f"license: {json.dumps(metadata['license'])}\n" if "license" in metadata else ""
         rows = [(key, cell(text)) for key, text in sorted(metadata.items())]
         card = CARD.format(licence=licence, repo=self._repo, metadata=table(("", ""), rows, names=2))
-        (save_directory / "README.md").write_text(card)
+        (save_directory / "README.md").write_text(card, encoding="utf-8")
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubCheckpoint:

@@ -13,7 +13,6 @@ anything without them was not written by this program and is never removed.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -24,6 +23,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+
+from tweenlet.runtime.locks import NO_LINK, OPEN_FILES_MOVE, lock
 
 MARK = ".tweenlet"
 """Marker file of a folder written by this program; locked while a run writes there."""
@@ -77,34 +78,54 @@ class Partial:
             with suppress(FileExistsError):
                 if self._folder:
                     path.mkdir()
-                lock = _create(path / MARK if self._folder else path)
+                handle = _create(path / MARK if self._folder else path)
                 if self._folder:
-                    os.write(lock, _MARK_TEXT.encode())
-                _lock(lock)
-                return path, lock
+                    os.write(handle, _MARK_TEXT.encode())
+                lock(handle)
+                return path, handle
 
     def commit(self) -> None:
         """Flush to disk and rename to the target. A folder replaces an empty one only."""
-        if self._folder:
-            self.path.rename(self.target)
-        else:
+        if not self._folder:
             _flush(self.path)
-            self.path.replace(self.target)
-        self._close()
+        if OPEN_FILES_MOVE:
+            self._move()
+            self._close()
+        else:  # the folder stays locked meanwhile: nobody takes this for what a killed run left
+            with _lock_folder(self.target.parent):
+                self._close()
+                self._move()
+
+    def _move(self) -> None:
+        if self._folder and not OPEN_FILES_MOVE and self.target.exists():
+            self.target.rmdir()  # which fails unless it is empty
+        end = time.monotonic() + _WAIT
+        while True:
+            try:
+                self.path.replace(self.target)
+                return
+            except PermissionError:  # Windows: while anybody has the target open
+                if OPEN_FILES_MOVE or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
 
     def discard(self) -> None:
-        """Remove it; does nothing after :meth:`commit`."""
+        """Remove it; does nothing after :meth:`commit`. On Windows what is open is left to the next run."""
         if self._lock < 0:
             return
+        if not OPEN_FILES_MOVE:
+            self._close()
         if self._folder:
             shutil.rmtree(self.path, ignore_errors=True)
         else:
-            self.path.unlink(missing_ok=True)
+            with suppress(PermissionError):
+                self.path.unlink(missing_ok=True)
         self._close()
 
     def _close(self) -> None:
-        lock, self._lock = self._lock, -1
-        os.close(lock)
+        handle, self._lock = self._lock, -1
+        if handle >= 0:
+            os.close(handle)
 
 
 @contextmanager
@@ -164,12 +185,11 @@ def write_bytes_atomically(path: Path, content: bytes, shared: bool = False) -> 
 
 def check_disk_space(folder: Path, size: int) -> None:
     """Raise OSError if the disk that holds ``folder`` has less than ``size`` bytes free."""
-    state = os.statvfs(folder)
-    free = state.f_bavail * state.f_frsize
-    if state.f_blocks and free < size:
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < size:
         raise OSError(
             errno.ENOSPC,
-            f"not enough room in {folder}: expected {_format_size(size)} free, got {_format_size(free)}",
+            f"not enough room in {folder}: expected {_format_size(size)} free, got {_format_size(disk.free)}",
         )
 
 
@@ -182,10 +202,10 @@ def preallocate(path: Path, size: int) -> None:
         OSError: there is not enough space.
 
     """
-    check_disk_space(path.parent, size - path.stat().st_blocks * 512)
-    if not hasattr(os, "posix_fallocate"):  # macOS
+    check_disk_space(path.parent, size - getattr(path.stat(), "st_blocks", 0) * 512)
+    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
         return
-    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDWR)
     try:
         os.posix_fallocate(handle, 0, max(1, size))
     except OSError as error:
@@ -259,17 +279,17 @@ def claim_folder(folder: Path, names: Iterable[str] = ()) -> Iterator[None]:
     """
     check_no_foreign_files(folder, names)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _create(folder / MARK, new=False)
+    handle = _create(folder / MARK, new=False)
     try:
-        if not _lock(lock):
+        if not lock(handle):
             raise BlockingIOError(
                 f"another run is writing into {folder}: wait for it, or name another folder"
             )
-        if not os.fstat(lock).st_size:
-            os.write(lock, _MARK_TEXT.encode())
+        if not os.fstat(handle).st_size:
+            os.write(handle, _MARK_TEXT.encode())
         yield
     finally:
-        os.close(lock)
+        os.close(handle)
 
 
 def _check_kind(target: Path, folder: bool) -> None:
@@ -306,7 +326,7 @@ def _target_key(partial: str) -> str | None:
 
 
 def _key(name: str) -> str:
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(os.path.normcase(name))).hexdigest()[:8]
 
 
 def _checksum(*parts: str) -> str:
@@ -326,61 +346,53 @@ def _remove_stale(partial: Path) -> bool:
     """Remove what a killed run left behind; False if its run is still alive."""
     folder = partial.is_dir() and not partial.is_symlink()
     try:
-        lock = os.open(partial / MARK if folder else partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(partial / MARK if folder else partial, os.O_RDONLY | NO_LINK)
     except OSError:  # without a mark or another user's: not ours to remove, and in nobody's way
         return True
-    try:
-        if not _lock(lock, sure=True):
+    with ExitStack() as opened:
+        opened.callback(os.close, handle)
+        if not lock(handle, sure=True):
             return False
+        is_file = stat.S_ISREG(os.fstat(handle).st_mode)
+        if not OPEN_FILES_MOVE:
+            opened.close()
         if folder:
             shutil.rmtree(partial, ignore_errors=True)
-        elif stat.S_ISREG(os.fstat(lock).st_mode):
+        elif is_file:
             partial.unlink(missing_ok=True)
         return True
-    finally:
-        os.close(lock)
 
 
 def _create(path: Path, new: bool = True) -> int:
     """Open a file, which must not exist if ``new``, without following a symlink."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_EXCL if new else 0)
-    return os.open(path, flags, 0o666)
-
-
-def _lock(handle: int, sure: bool = False) -> bool:
-    """Take a lock that the process releases when it ends; False if another process holds it.
-
-    On a file system without locks the answer is True, or False if the caller has to be ``sure``.
-    """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return not sure
-    return True
+    return os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | (os.O_EXCL if new else 0), 0o666)
 
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[bool]:
     """Keep other runs from starting or cleaning up in a folder; yields False if that cannot be arranged."""
+    inside = None if OPEN_FILES_MOVE else folder / f"{MARK}.lock"  # where a folder cannot be opened
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+        handle = os.open(folder, flags) if inside is None else _create(inside, new=False)
     except OSError:
         yield False
         return
     try:
         end = time.monotonic() + _WAIT
-        while not (alone := _lock(handle, sure=True)) and time.monotonic() < end:
+        while not (alone := lock(handle, sure=True)) and time.monotonic() < end:
             time.sleep(0.01)
         yield alone
     finally:
         os.close(handle)
+        if inside is not None:
+            with suppress(OSError):  # another run has it open
+                inside.unlink()
 
 
 def _flush(path: Path) -> None:
     """Wait until a file is on disk: a full or failing disk may report an error only now."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDWR)  # Windows flushes nothing that is opened to be read
     try:
         os.fsync(handle)
     except OSError as error:

@@ -1,10 +1,11 @@
 """Cache: the folder for files computed once per machine, such as compiled code and exported networks.
 
-It is $XDG_CACHE_HOME/tweenlet or ~/.cache/tweenlet. If there is no such folder, or it cannot be written or
-trusted, a temporary folder is used that lives as long as the process. All of it can be deleted at any time.
+It is $XDG_CACHE_HOME/tweenlet or ~/.cache/tweenlet, on Windows %LOCALAPPDATA%/tweenlet. If there is no such
+folder, or it cannot be written or trusted, a temporary folder is used that lives as long as the process. All
+of it can be deleted at any time.
 
 Files in the cache are executed. So the folder and each file in it must belong to this user or root, and be
-writable by nobody else.
+writable by nobody else. Windows does not tell that by modes: a user's own folders are closed to others there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import atexit
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 import warnings
 from contextlib import suppress
@@ -20,6 +22,9 @@ from functools import cache
 from pathlib import Path
 
 from tweenlet.runtime.atomic import Partial
+
+_OTHERS_WRITE = 0 if sys.platform == "win32" else stat.S_IWGRP | stat.S_IWOTH
+_user_id = getattr(os, "geteuid", lambda: 0)  # Windows has none, and says 0 for the owner of any file
 
 
 def cache_folder(subfolder: str = "") -> Path:
@@ -72,7 +77,7 @@ def source_hash() -> str:
 
 def _default_folder() -> Path:
     """Where the cache should be. Raises RuntimeError for a user without a home."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA", "")
     return (Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()) / "tweenlet"
 
 
@@ -82,15 +87,15 @@ def _is_ours(path: Path) -> bool:
         states = path.lstat(), path.stat()
     except OSError:
         return False
-    trusted = os.geteuid(), 0
-    return states[1].st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0 and all(s.st_uid in trusted for s in states)
+    trusted = _user_id(), 0
+    return states[1].st_mode & _OTHERS_WRITE == 0 and all(s.st_uid in trusted for s in states)
 
 
 def _revoke_group_write(folder: Path) -> None:
     """Remove write permission for group and others, which a umask of 002 grants, from this user's folder."""
     state = folder.stat()
-    if state.st_uid == os.geteuid() and state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        folder.chmod(stat.S_IMODE(state.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    if state.st_uid == _user_id() and state.st_mode & _OTHERS_WRITE:
+        folder.chmod(stat.S_IMODE(state.st_mode) & ~_OTHERS_WRITE)
 
 
 def _fall_back(reason: str, subfolder: str) -> Path:
@@ -105,7 +110,7 @@ def _fall_back(reason: str, subfolder: str) -> Path:
 @cache
 def _temporary_folder() -> Path:
     """A folder removed when this process exits; if it is killed, the next process removes it."""
-    partial = Partial(Path(tempfile.gettempdir(), f"tweenlet-{os.geteuid()}"), folder=True, shared=True)
+    partial = Partial(Path(tempfile.gettempdir(), f"tweenlet-{_user_id()}"), folder=True, shared=True)
     partial.path.chmod(0o700)
     atexit.register(partial.discard)
     return partial.path

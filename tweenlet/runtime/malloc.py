@@ -47,8 +47,9 @@ def retain_freed_memory() -> bool:
 
 def trim() -> None:
     """Return freed memory to the system, if the C library supports it."""
-    with suppress(AttributeError):
-        _libc("malloc_trim")(0)
+    if sys.platform == "linux":
+        with suppress(AttributeError):
+            _libc("malloc_trim")(0)
 
 
 def peak_rss() -> int:
@@ -65,7 +66,7 @@ def current_rss() -> int:
 
 
 def _read_status(field: str) -> int:
-    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     if match is None:
         raise OSError(f"this system does not report {field} of a process")
     return 1024 * int(match[1])

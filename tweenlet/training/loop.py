@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 
 from tweenlet.evaluation.catalogue import Metric, resolve_metrics
 from tweenlet.runtime.json_file import parse_json
+from tweenlet.runtime.programs import existing_signals
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import BatchSampler, predict, prefetch, sequential
 from tweenlet.training.data.dataset import CropDataset
@@ -38,7 +39,7 @@ from tweenlet.training.state import TrainingState
 from tweenlet.training.tensorboard import Board
 
 OUTPUT_FILES = ("model.safetensors", "best.safetensors", "state.pt", "log.jsonl")
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+STOP_SIGNALS = existing_signals("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")
 """Signals that end a training after the step under way, saved."""
 
 

@@ -223,7 +223,7 @@ class TrainingState:
             return
         path = self.folder / "log.jsonl"
         try:
-            with path.open("a") as file:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
             raise OSError(f"cannot write {path}: {error.strerror or error}") from error
@@ -232,7 +232,7 @@ class TrainingState:
         """Drop the lines of steps that a killed session took and did not save."""
         path = self.folder / "log.jsonl"
         if path.exists():
-            lines = path.read_text(errors="replace").splitlines(keepends=True)
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
             valid = "".join(line for line in lines if _step_of(line) <= self.step)
             write_bytes_atomically(path, valid.encode())
 

@@ -45,7 +45,8 @@ class Pipe:
     def read(self, size: int) -> bytes:
         """The next bytes, up to so many; none at the end."""
         if self._handle is None:
-            self._handle = self.source if isinstance(self.source, int) else os.open(self.source, os.O_RDONLY)
+            flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+            self._handle = self.source if isinstance(self.source, int) else os.open(self.source, flags)
         data = os.read(self._handle, size)
         self.head += data[: _HEAD - len(self.head)]
         self.size += len(data)

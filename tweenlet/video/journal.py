@@ -21,6 +21,8 @@ from typing import Any
 
 import av
 
+from tweenlet.runtime.locks import NO_LINK
+
 SEGMENT = 120
 """Output frames of a segment: what a kill costs at most, and how often there is a key frame at least."""
 _HEAD = struct.Struct("<4sIIII")  # mark, number, packets, bytes, CRC
@@ -78,8 +80,7 @@ class Journal:
         stem = os.fsencode(target.name).lstrip(b".")[:60].decode(errors="ignore")
         self._path = target.absolute().with_name(f".{stem}.{key}.segments")
         head = hashlib.sha256(identity.encode(errors="surrogateescape")).digest()
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b")
+        self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666), "r+b")
         self._offsets: dict[int, int] = {}  # by number
         if self._file.read(len(head)) == head:
             end = self._scan(len(head))

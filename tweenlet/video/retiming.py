@@ -105,7 +105,7 @@ def parse_speed(text: str) -> TimeMap:
     """
     path = Path(text)
     if ":" not in text and path.is_file():
-        text = path.read_text(errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     points = []
     for token in re.split(r"[\s,;]+", re.sub(r"#.*", "", text).strip()):
         time, colon, speed = token.rpartition(":")

@@ -20,7 +20,7 @@ from tweenlet.ops.cpu.bindings import PROTOTYPES, STRUCTS, Convolution, Layout, 
 
 HOUSE = Path(tweenlet.__file__).parent
 HEADER = re.sub(r"/\*.*?\*/", "", (native.SOURCES[0].parent / "tweenlet.h").read_text(), flags=re.S)
-NUMBERS = {"int": ctypes.c_int, "long": ctypes.c_long, "float": ctypes.c_float}
+NUMBERS = {"int": ctypes.c_int, "ptrdiff_t": ctypes.c_ssize_t, "float": ctypes.c_float}
 POINTERS = {
     "float": (torch.float32,),
     "double": (torch.float64,),
@@ -126,7 +126,7 @@ def test_a_library_with_other_structs_is_not_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "csrc"
     shutil.copytree(native.SOURCES[0].parent, folder, ignore=shutil.ignore_patterns("*.py"))
     header = folder / "tweenlet.h"
-    header.write_text(header.read_text().replace("long row, pixel;", "int row, pixel;", 1))
+    header.write_text(header.read_text().replace("ptrdiff_t row, pixel;", "int row, pixel;", 1))
     library = tmp_path / "library.so"
     command = ["cc", "-shared", "-fPIC", "-O0", "-fopenmp", str(folder / "abi.c"), "-o", str(library)]
     subprocess.run(command, check=True, timeout=60)

@@ -100,7 +100,10 @@ def compress_module(
     assert isinstance(distilled, FrameAdapter)
     scores = {"teacher": validate(teacher, validation), "student": validate(distilled, validation)}
     counts = parameters_of(teacher), parameters_of(distilled)
-    unpruned = {name.removeprefix("module."): why for name, why in json.loads(reasons.read_text()).items()}
+    unpruned = {
+        name.removeprefix("module."): why
+        for name, why in json.loads(reasons.read_text(encoding="utf-8")).items()
+    }
     report = CompressedModule(distilled.module.cpu(), counts, unpruned, scores)
     checkpoint.save_tensors(folder / "student.safetensors", report.module)
     write_bytes_atomically(folder / "report.md", report.markdown().encode())

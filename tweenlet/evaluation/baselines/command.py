@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +17,7 @@ from torch import Tensor
 from tweenlet import video
 from tweenlet.evaluation.baselines.method import FORMS, Baseline, sha256
 from tweenlet.evaluation.metrics import eight_bit
+from tweenlet.runtime.programs import kill_all, split_command
 
 TIMEOUT = 600.0
 """Seconds a command may take per frame."""
@@ -53,7 +51,7 @@ def command(text: str, timeout: float = TIMEOUT) -> Baseline:
 
     """
     try:
-        words = shlex.split(text)
+        words = split_command(text)
     except ValueError as error:
         raise ValueError(f"a command cannot be read ({error}): {text}") from None
     used = set(PLACEHOLDER.findall(text))
@@ -117,20 +115,14 @@ def _run(words: Sequence[str], timeout: float) -> tuple[str, str]:
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            _kill(process)
+            kill_all(process)
             output, _ = process.communicate()
             failed = f"took more than {timeout:g} s"
         except BaseException:
-            _kill(process)
+            kill_all(process)
             raise
     if not failed and process.returncode:
         code = process.returncode
         failed = f"ended with status {code}" if code > 0 else f"was ended: {signal.strsignal(-code)}"
     lines = output.decode(errors="replace").split("\n")
     return failed, " / ".join([line.strip() for line in lines if line.strip()][-3:])[-500:] or "none"
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

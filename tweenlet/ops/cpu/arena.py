@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import sys
 import weakref
 from collections import deque
 from functools import cache
@@ -50,7 +51,7 @@ def _process_arena() -> Arena | None:
 
     And where there is no native code: then PyTorch makes most of what is large, where glibc puts it.
     """
-    if not retain_freed_memory() or library() is None:
+    if sys.platform == "win32" or not retain_freed_memory() or library() is None:
         return None
     try:
         return Arena(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE)
@@ -58,12 +59,17 @@ def _process_arena() -> Arena | None:
         return None
 
 
+def _reserve(size: int) -> memoryview:
+    if sys.platform == "win32":
+        raise OSError("Windows takes the memory that it is asked to reserve")
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE))
+
+
 class Arena:
     """Reserves ``size`` bytes of address space; pages are committed on first use."""
 
     def __init__(self, size: int):
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
-        self._memory = memoryview(mmap.mmap(-1, size, flags=flags))
+        self._memory = _reserve(size)
         self._gaps = [(0, size)]  # start and size, in order; none touches the next
         self._freed: deque[tuple[int, int]] = deque()  # by whatever thread, at any moment
         self._lock = Lock()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tweenlet.runtime.dtypes import dtype_name
 
-INT, LONG, FLOAT = ctypes.c_int, ctypes.c_long, ctypes.c_float
+INT, DISTANCE, FLOAT = ctypes.c_int, ctypes.c_ssize_t, ctypes.c_float
 
 
 class Pointer(ctypes.c_void_p):
@@ -153,19 +153,19 @@ def _fields(kind: Any, names: str) -> tuple[tuple[str, Any], ...]:
 class Strided(Struct):
     """``struct tweenlet_strided``: a tensor (B, C, H, W) by its strides."""
 
-    _fields_ = (("values", Float32Strided), *_fields(LONG, "sample channel row pixel"))
+    _fields_ = (("values", Float32Strided), *_fields(DISTANCE, "sample channel row pixel"))
 
 
 class Image(Struct):
     """``struct tweenlet_image``: pixels of one image, channels_last."""
 
-    _fields_ = (("values", ValuesStrided), *_fields(LONG, "row pixel"))
+    _fields_ = (("values", ValuesStrided), *_fields(DISTANCE, "row pixel"))
 
 
 class Layout(Struct):
     """``struct tweenlet_layout``: slices of pixels, channels_last."""
 
-    _fields_ = (*_fields(LONG, "slice row pixel"), ("is_bf16", INT))
+    _fields_ = (*_fields(DISTANCE, "slice row pixel"), ("is_bf16", INT))
 
 
 class Input(Struct):
@@ -233,7 +233,7 @@ class Estimate(Struct):
 
 
 class _Size(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("size", LONG))
+    _fields_ = (("name", ctypes.c_char_p), ("size", DISTANCE))
 
 
 STRUCTS: dict[str, type[Struct]] = {
@@ -257,13 +257,13 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "has_bf16": (NUMBER,),
     "adacof_forward": (NOTHING, POINTER_TO[Taps], POINTER_TO[Strided], INT),
     "adacof_backward": (NOTHING, POINTER_TO[Taps], POINTER_TO[Strided], *[Float32] * 3, INT),
-    "pad_frame": (NOTHING, Float32Strided, *[LONG] * 3, INT, INT, Float32, INT),
+    "pad_frame": (NOTHING, Float32Strided, *[DISTANCE] * 3, INT, INT, Float32, INT),
     "adacof_head": (STATUS, POINTER_TO[AdacofHead], INT),
     "bottleneck": (STATUS, POINTER_TO[Bottleneck], *[POINTER_TO[Image]] * 2, *[INT] * 3),
     "correlation": (STATUS, *[POINTER_TO[Strided]] * 2, Float32, *[INT] * 5),
     "scale_shift_act": (
         *(NOTHING, INT, ValuesChannelsLast, Float32, Float32, ValuesChannelsLastOrNull),
-        *(FLOAT, LONG, INT, INT),
+        *(FLOAT, DISTANCE, INT, INT),
     ),
     "level_inputs": (STATUS, *[Float32ChannelsLast] * 5, FLOAT, *[INT] * 6, FLOAT, INT),
     "pooled_level_inputs": (
@@ -271,23 +271,31 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *[INT] * 6,
     ),
     "merge_warped": (STATUS, *[Float32ChannelsLast] * 2, POINTER_TO[Estimate], INT, Float32, *[INT] * 4),
-    "fetch_both": (STATUS, Float32, Float32, Float32Strided, Float32ChannelsLast, *[LONG] * 3, *[INT] * 3),
+    "fetch_both": (
+        STATUS,
+        Float32,
+        Float32,
+        Float32Strided,
+        Float32ChannelsLast,
+        *[DISTANCE] * 3,
+        *[INT] * 3,
+    ),
     "mix": (
         *(STATUS, Float32, Float32, Float32ChannelsLast, Float32Strided, Float32ChannelsLastOrNull),
-        *(Float32, Float32, *[LONG] * 2, *[INT] * 3),
+        *(Float32, Float32, *[DISTANCE] * 2, *[INT] * 3),
     ),
     "static_overlay": (STATUS, Float32, Int32, Float32, Float32, INT, INT, *[FLOAT] * 5, INT),
     "prelu_backward": (
         *(NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, Float32, ValuesChannelsLast, Float64),
-        *(LONG, INT, INT),
+        *(DISTANCE, INT, INT),
     ),
-    "channel_sum": (NOTHING, INT, ValuesChannelsLast, Float64, LONG, INT, INT),
-    "downsample": (STATUS, *[Float32] * 3, LONG, *[INT] * 4),
-    "upsample_8tap": (STATUS, *[Float32] * 3, LONG, *[INT] * 4),
-    "avg_pool2": (NOTHING, Float32, Float32, LONG, *[INT] * 3),
+    "channel_sum": (NOTHING, INT, ValuesChannelsLast, Float64, DISTANCE, INT, INT),
+    "downsample": (STATUS, *[Float32] * 3, DISTANCE, *[INT] * 4),
+    "upsample_8tap": (STATUS, *[Float32] * 3, DISTANCE, *[INT] * 4),
+    "avg_pool2": (NOTHING, Float32, Float32, DISTANCE, *[INT] * 3),
     "upsample_rows": (NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, *[INT] * 7),
     "splat_sum": (STATUS, *[Float32] * 3, *[INT] * 4),
-    "backwarp": (STATUS, *[Float32Strided] * 3, INT, *[LONG] * 4, *[INT] * 4),
+    "backwarp": (STATUS, *[Float32Strided] * 3, INT, *[DISTANCE] * 4, *[INT] * 4),
     "winograd": (
         *(STATUS, POINTER_TO[Convolution], POINTER_TO[Input], INT, ValuesStrided, POINTER_TO[Layout]),
         *(ValuesStridedOrNull, *[INT] * 6),

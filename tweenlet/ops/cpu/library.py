@@ -18,7 +18,6 @@ import os
 import platform
 import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
 import warnings
@@ -32,9 +31,10 @@ import torch
 from tweenlet.ops.cpu.bindings import Library, share_functions
 from tweenlet.runtime.atomic import Partial, write_bytes_atomically
 from tweenlet.runtime.cache import cache_folder, cached_file
+from tweenlet.runtime.programs import kill_all
 
 SOURCES, HEADERS = (sorted((Path(__file__).parent / "csrc").glob(f"*.{kind}")) for kind in "ch")
-FLAGS = tuple((Path(__file__).parent / "csrc/flags.txt").read_text().split())
+FLAGS = tuple((Path(__file__).parent / "csrc/flags.txt").read_text(encoding="utf-8").split())
 """Sums may be fused; infinities and NaN stay as they are."""
 BUILT = Path(__file__).parent / "built"
 """Where a wheel has libraries, named after the instruction sets of CMakeLists.txt."""
@@ -165,8 +165,7 @@ def _run(*commands: Sequence[str], limit: float = 300) -> bytes:
             try:
                 code = process.wait(limit)
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                kill_all(process)
                 raise
             output.seek(0)
             words = output.read()
@@ -178,7 +177,7 @@ def _run(*commands: Sequence[str], limit: float = 300) -> bytes:
 def _openmp() -> tuple[str, ...]:
     """Path of the OpenMP library that PyTorch has loaded, if it is GCC's."""
     try:
-        maps = Path("/proc/self/maps").read_text()
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     except OSError:
         return ()
     return tuple(sorted({line.split()[-1] for line in maps.splitlines() if "/libgomp" in line}))[:1]
@@ -191,7 +190,7 @@ def _fingerprint(compiler: Sequence[str]) -> str:
     for source in (*SOURCES, *HEADERS):
         digest.update(source.read_bytes())
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         digest.update(
             "\n".join(x for x in lines if x.startswith(("model name", "flags", "Features"))).encode()
         )

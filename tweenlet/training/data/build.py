@@ -134,7 +134,7 @@ def build_dataset(
                 notify(str(footage))
             write_dataset(plan_dataset(footage, recipe), partial, progress)
             label = json.dumps({**identity, "survey": str(footage)}, indent=1)
-            (partial / "recipe.json").write_text(label)
+            (partial / "recipe.json").write_text(label, encoding="utf-8")
     else:
         summary = _check_identity(folder, json.loads(json.dumps(identity)))
         if notify:

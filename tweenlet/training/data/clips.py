@@ -98,7 +98,7 @@ def _septuplets(root: Path) -> list[Path]:
     if not (root / TRAIN_LIST).exists():
         raise FileNotFoundError(f"{root} has sequences and {TEST_LIST} but no {TRAIN_LIST}")
     train, test = (
-        set((root / name).read_text().split()) if (root / name).exists() else set()
+        set((root / name).read_text(encoding="utf-8").split()) if (root / name).exists() else set()
         for name in (TRAIN_LIST, TEST_LIST)
     )
     if both := sorted(train & test):

@@ -165,15 +165,18 @@ def store_frames(
     with atomic_write(path) as partial:
         array = create_array(partial, (count, *shape))
         done = 0
-        for done, frame in enumerate(frames, 1):
-            if done > count:
-                raise ValueError(f"expected {count} frames, got more")
-            if frame.shape != shape or frame.dtype != np.uint8:
-                raise ValueError(f"expected uint8 frames of {shape}, got {frame.dtype} of {frame.shape}")
-            array[done - 1] = frame
-            if progress:
-                progress("storing a teacher's frames", done, count)
-        if done < count:
-            raise ValueError(f"expected {count} frames, got {done}")
-        array.flush()
+        try:
+            for done, frame in enumerate(frames, 1):
+                if done > count:
+                    raise ValueError(f"expected {count} frames, got more")
+                if frame.shape != shape or frame.dtype != np.uint8:
+                    raise ValueError(f"expected uint8 frames of {shape}, got {frame.dtype} of {frame.shape}")
+                array[done - 1] = frame
+                if progress:
+                    progress("storing a teacher's frames", done, count)
+            if done < count:
+                raise ValueError(f"expected {count} frames, got {done}")
+            array.flush()
+        finally:
+            del array  # Windows neither renames nor removes what is mapped
     return load_array(path)

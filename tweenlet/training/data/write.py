@@ -100,8 +100,9 @@ def _write_crops(part: PartPlan, arrays: _Arrays, recipe: Recipe, progress: Prog
                 progress(f"extracting {part.name} crops", done, len(jobs))
     locations += [None] * part.scenes
     sources = ["synthetic" if location is None else str(location) for location in locations]
-    (arrays.folder / "sources.json").write_text(json.dumps(sources))
-    (arrays.folder / "places.json").write_text(json.dumps([place and asdict(place) for place in locations]))
+    places = [place and asdict(place) for place in locations]
+    (arrays.folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
+    (arrays.folder / "places.json").write_text(json.dumps(places), encoding="utf-8")
     frames.flush()
     return stills
 

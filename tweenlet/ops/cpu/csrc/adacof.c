@@ -46,13 +46,13 @@ INLINE void locate_taps(const float *offsets, const float *from, int count, int 
     }
 }
 
-INLINE struct surface fit_surface(const float *upper, long line) {
+INLINE struct surface fit_surface(const float *upper, ptrdiff_t line) {
     four a = *(const four *)upper, b = *(const four *)(upper + 4);
     four c = *(const four *)(upper + line), d = *(const four *)(upper + line + 4);
     return (struct surface){a, b - a, c - a, (d - b) - (c - a)};
 }
 
-INLINE four sample_tap(const float *upper, long line, float weight, float down, float right) {
+INLINE four sample_tap(const float *upper, ptrdiff_t line, float weight, float down, float right) {
     struct surface surface = fit_surface(upper, line);
     four bent = right * surface.by_both, across = right * surface.by_column;
     ROUNDED(bent);
@@ -70,14 +70,14 @@ INLINE float sum(four x) { return x[0] + x[1] + x[2] + x[3]; }
 INLINE void run_row(const struct tweenlet_taps *taps, const struct tweenlet_strided *image, float *const *gradients,
                     int sample, int y) {
     const int count = taps->side * taps->side;
-    const long line = 4 * (taps->width + 2L);
+    const ptrdiff_t line = 4 * (taps->width + 2L);
     const float *frame = taps->frame + sample * (taps->height + 2) * line;
     float *values = image->values + sample * image->sample + y * image->row;
     float from_row[count], from_column[count], down[count], right[count];
     int row[count], column[count];
     tap_positions(taps, from_row, from_column);
     for (int x = 0; x < taps->width; x++, values += image->pixel) {
-        const long place = (((long)sample * taps->height + y) * taps->width + x) * count;
+        const ptrdiff_t place = (((ptrdiff_t)sample * taps->height + y) * taps->width + x) * count;
         const float *weight = taps->weight + place;
         locate_taps(taps->rows + place, from_row, count, y, taps->height, row, down);
         locate_taps(taps->columns + place, from_column, count, x, taps->width, column, right);

@@ -108,7 +108,7 @@ INLINE int find_nonzero(const float *x, const int inputs, int *nonzero) {
 
 /* Nonzero inputs of ROWS pixels times three vectors of kernels. */
 INLINE void multiply_nonzero(const float *x, const int inputs, const int *nonzero, int count, const float *kernels,
-                             float *z, long pixel_stride) {
+                             float *z, ptrdiff_t pixel_stride) {
     vec sum[ROWS * 3];
     UNROLL(12)
     for (int i = 0; i < ROWS * 3; i++) sum[i] = (vec){0};
@@ -137,25 +137,25 @@ INLINE void enlarge_columns(const struct tweenlet_adacof_head *head, const int t
     const int from = columns->first[left], count = at_most(columns->first[right + 1] + 1, last) + 1 - from;
     int nonzero[taps];
     for (int kind = 0; kind < KINDS; kind++) {
-        memcpy(strip, head->taps[kind] + ((long)row * columns->small + from) * taps, 4L * count * taps);
-        const float *kernels = head->kernels + (long)kind * SIDE * wide * taps;
+        memcpy(strip, head->taps[kind] + ((ptrdiff_t)row * columns->small + from) * taps, 4L * count * taps);
+        const float *kernels = head->kernels + (ptrdiff_t)kind * SIDE * wide * taps;
         for (int i = 0; i < count; i += ROWS) {
             int some = find_nonzero(strip + i * taps, taps, nonzero);
             for (int lane = 0; lane < SIDE * wide; lane += 3 * LANES)
                 multiply_nonzero(strip + i * taps, taps, nonzero, some, kernels + lane * taps,
-                                 z + (long)i * SIDE * wide + lane, SIDE * wide);
+                                 z + (ptrdiff_t)i * SIDE * wide + lane, SIDE * wide);
         }
         for (int column = left; column < right; column++) {
             const float *a[SIDE], *b[SIDE];
             vec share_a[SIDE], share_b[SIDE];
             for (int k = 0; k < SIDE; k++) {
                 int first = columns->first[column + k], second = at_most(first + 1, last);
-                a[k] = z + ((long)(first - from) * SIDE + k) * wide;
-                b[k] = z + ((long)(second - from) * SIDE + k) * wide;
+                a[k] = z + ((ptrdiff_t)(first - from) * SIDE + k) * wide;
+                b[k] = z + ((ptrdiff_t)(second - from) * SIDE + k) * wide;
                 share_a[k] = broadcast(columns->shares[2 * (column + k)]);
                 share_b[k] = broadcast(columns->shares[2 * (column + k) + 1]);
             }
-            float *sums = to + ((long)(column - left) * KINDS + kind) * wide;
+            float *sums = to + ((ptrdiff_t)(column - left) * KINDS + kind) * wide;
             for (int lane = 0; lane < wide; lane += LANES) {
                 vec sum = {0};
                 for (int k = 0; k < SIDE; k++) {
@@ -175,8 +175,8 @@ struct terms {                               /* addends of a row's taps */
 
 /* The addends of a row, from a column of a block on. */
 INLINE void enlarge_rows(struct terms *terms, const struct tweenlet_adacof_head *head, const int taps, int row,
-                         int column, const float *ring, long slot) {
-    const long start = (long)column * KINDS * lanes(SIDE * taps);
+                         int column, const float *ring, ptrdiff_t slot) {
+    const ptrdiff_t start = (ptrdiff_t)column * KINDS * lanes(SIDE * taps);
     for (int k = 0; k < SIDE; k++) {
         int first = head->rows.first[row + k], second = at_most(first + 1, head->rows.small - 1);
         terms->first[k] = ring + first % SLOTS * slot + start;
@@ -190,9 +190,9 @@ INLINE void enlarge_rows(struct terms *terms, const struct tweenlet_adacof_head 
 INLINE void load_taps(struct terms *terms, const struct tweenlet_adacof_head *head, const int taps, int row, int column,
                       int count, float *loaded) {
     for (int kind = 0; kind < KINDS; kind++) {
-        const float *from = head->taps[kind] + ((long)row * head->columns.large + column) * taps;
+        const float *from = head->taps[kind] + ((ptrdiff_t)row * head->columns.large + column) * taps;
         terms->first[kind] = loaded;
-        for (int i = 0; i < count; i++, loaded += lanes(taps)) memcpy(loaded, from + (long)i * taps, 4 * taps);
+        for (int i = 0; i < count; i++, loaded += lanes(taps)) memcpy(loaded, from + (ptrdiff_t)i * taps, 4 * taps);
     }
 }
 
@@ -200,7 +200,7 @@ INLINE void load_taps(struct terms *terms, const struct tweenlet_adacof_head *he
 INLINE vec tap_vector(const struct terms *terms, const struct tweenlet_adacof_head *head, const int taps,
                       const int given, int i, int kind, int tap) {
     if (given) return *(const vec *)(terms->first[kind] + i * lanes(taps) + tap);
-    const long start = (long)(i * KINDS + kind) * lanes(SIDE * taps);
+    const ptrdiff_t start = (ptrdiff_t)(i * KINDS + kind) * lanes(SIDE * taps);
     vec sum = *(const vec *)(head->bias + kind * lanes(taps) + tap);
     for (int k = 0; k < SIDE; k++) {
         sum += terms->share_of_first[k] * *(const vec *)(terms->first[k] + start + lane(taps, k, tap));
@@ -267,7 +267,7 @@ INLINE void locate_samples(const struct terms *terms, const struct tweenlet_adac
 /* Weighted sums of samples over the taps. */
 INLINE void sum_samples(const struct tweenlet_adacof_head *head, const int taps, int count, const unsigned *index,
                         const float *upper, const float *lower, float *out) {
-    const long pitch = 4 * (head->columns.large + 2L);
+    const ptrdiff_t pitch = 4 * (head->columns.large + 2L);
     for (int i = 0; i < count; i++, out += head->pixel) {
         two sum[8] = {{0}};
 #pragma GCC unroll 8
@@ -292,7 +292,7 @@ INLINE void sum_samples(const struct tweenlet_adacof_head *head, const int taps,
 
 /* All steps for some columns of a row. */
 INLINE void synthesize_pixels(const struct tweenlet_adacof_head *head, const int taps, const int given, int row,
-                              int left, int right, const float *ring, long slot, int begin, float *work) {
+                              int left, int right, const float *ring, ptrdiff_t slot, int begin, float *work) {
     const int part = CHUNK * lanes(taps);
     float *starts = work, *loaded = starts + 2 * lanes(taps), *weights = loaded + KINDS * part;
     float *upper = weights + part, *lower = upper + 2 * part;
@@ -306,17 +306,17 @@ INLINE void synthesize_pixels(const struct tweenlet_adacof_head *head, const int
     compute_weights(&terms, head, taps, given, count, weights);
     locate_samples(&terms, head, taps, given, row, left, count, weights, starts, index, upper, lower);
     sum_samples(head, taps, count, index, upper, lower,
-                head->out + ((long)row * head->columns.large + left) * head->pixel);
+                head->out + ((ptrdiff_t)row * head->columns.large + left) * head->pixel);
 }
 
 static int ceiling(int a, int b) { return (a + b - 1) / b; }
-static long whole_lines(long numbers) { return (numbers + 15) / 16 * 16; } /* of a cache */
+static ptrdiff_t whole_lines(ptrdiff_t numbers) { return (numbers + 15) / 16 * 16; } /* of a cache */
 
 /* One task: a block of columns of a band of rows. */
 INLINE void run_task(const struct tweenlet_adacof_head *head, const int taps, int top, int bottom, int left, int right,
                      float *strip, float *z, float *ring, float *work) {
     const struct tweenlet_positions *rows = &head->rows;
-    const long slot = (long)(right - left) * KINDS * lanes(SIDE * taps);
+    const ptrdiff_t slot = (ptrdiff_t)(right - left) * KINDS * lanes(SIDE * taps);
     int done = head->kernels ? rows->first[top] : 0; /* rows of small taps that went through the ring */
     for (int row = top, next; row < bottom; row = next) {
         next = bottom;
@@ -352,12 +352,12 @@ static void run_task_any(const struct tweenlet_adacof_head *head, int top, int b
 }
 
 /* A frame by its strides -> (height + 2, width + 2, 4), its border repeated, a one behind each colour. */
-void tweenlet_pad_frame(const float *frame, long by_colour, long by_row, long by_column, int height, int width,
-                        float *to, int threads) {
+void tweenlet_pad_frame(const float *frame, ptrdiff_t by_colour, ptrdiff_t by_row, ptrdiff_t by_column, int height,
+                        int width, float *to, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int row = 0; row < height + 2; row++) {
         const float *from = frame + at_least(0, at_most(row - 1, height - 1)) * by_row;
-        float *line = to + (long)row * (width + 2) * 4;
+        float *line = to + (ptrdiff_t)row * (width + 2) * 4;
         for (int column = 0; column < width; column++) {
             one pixel = {from[column * by_column], from[column * by_column + by_colour],
                          from[column * by_column + 2 * by_colour], 1};
@@ -384,9 +384,10 @@ int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads) {
         small = at_least(small, head->columns.first[right + 1] + 2 - head->columns.first[left]);
     }
     small = ceiling(small, ROWS) * ROWS;
-    const long strip = whole_lines((long)small * taps), z = whole_lines((long)small * SIDE * lanes(SIDE * taps));
-    const long ring = enlarged ? whole_lines((long)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES) : 0;
-    const long work = whole_lines(lanes(taps) * (2L + CHUNK * (KINDS + 6)));
+    const ptrdiff_t strip = whole_lines((ptrdiff_t)small * taps),
+                    z = whole_lines((ptrdiff_t)small * SIDE * lanes(SIDE * taps));
+    const ptrdiff_t ring = enlarged ? whole_lines((ptrdiff_t)SLOTS * wide * KINDS * lanes(SIDE * taps) + LANES) : 0;
+    const ptrdiff_t work = whole_lines(lanes(taps) * (2L + CHUNK * (KINDS + 6)));
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {

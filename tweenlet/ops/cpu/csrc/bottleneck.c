@@ -78,7 +78,7 @@ static group_function *select_group_function(int taps, int stride) {
 }
 
 /* pixels x inputs -> m, pixels x outputs; numbers of v from one pixel to the next. */
-static void multiply(int is_bf16, const void *v, long pixel_stride, int inputs, const char *kernels, float *m,
+static void multiply(int is_bf16, const void *v, ptrdiff_t pixel_stride, int inputs, const char *kernels, float *m,
                      int outputs, int pixels) {
     for (int output = 0, vectors; output < outputs; output += vectors * LANES) {
         vectors = vectors_at_once((outputs - output) / LANES);
@@ -88,7 +88,7 @@ static void multiply(int is_bf16, const void *v, long pixel_stride, int inputs, 
 
 /* ReLU of the sum of m, a residual if given, and a bias. */
 INLINE void add_relu_store(const int is_bf16, const float *m, const float *residual, const float *bias, char *y,
-                           long pixel_stride, int outputs, int pixels) {
+                           ptrdiff_t pixel_stride, int outputs, int pixels) {
     const int padded = round_to_vectors(outputs);
     for (int channel = 0; channel < outputs; channel += LANES) {
         const lane_mask active = first_lanes(outputs - channel);
@@ -109,16 +109,16 @@ struct workspace {
 };
 
 /* Allocates so many floats. */
-static void *allocate_floats(long numbers) { return allocate_aligned(4 * numbers); }
+static void *allocate_floats(ptrdiff_t numbers) { return allocate_aligned(4 * numbers); }
 
 /* Computes one row of inner channels. */
-static void reduce_row(const struct tweenlet_bottleneck *weights, const char *x, long pixel_stride, int width,
+static void reduce_row(const struct tweenlet_bottleneck *weights, const char *x, ptrdiff_t pixel_stride, int width,
                        const struct workspace *in, float *to) {
     for (int start = 0; start < width; start += PIXELS) {
         const int pixels = at_most(PIXELS, width - start);
         multiply(weights->is_bf16, x + bytes(weights->is_bf16) * start * pixel_stride, pixel_stride, weights->inputs,
                  weights->reduce, in->m, weights->inner, pixels);
-        add_relu_store(0, in->m, NULL, weights->reduce_bias, (char *)(to + (long)start * weights->inner),
+        add_relu_store(0, in->m, NULL, weights->reduce_bias, (char *)(to + (ptrdiff_t)start * weights->inner),
                        weights->inner, weights->inner, pixels);
     }
 }
@@ -127,18 +127,18 @@ static void reduce_row(const struct tweenlet_bottleneck *weights, const char *x,
 static void convolve_row(const struct tweenlet_bottleneck *weights, group_function *made, const float *const *rows,
                          const mask *order, int phase, int columns, char *row) {
     const int spread = (weights->group + LANES - 1) / LANES; /* vectors of a group, at least one */
-    const long size = (long)weights->taps * weights->taps * weights->group * LANES; /* of a vector's kernel */
+    const ptrdiff_t size = (ptrdiff_t)weights->taps * weights->taps * weights->group * LANES; /* of a vector's kernel */
     const float *kernel = weights->grouped + phase * size * (weights->inner / LANES);
     for (int vector = 0; vector < weights->inner / LANES; vector++, kernel += size)
         for (int column = 0; column < columns; column += COLUMNS) {
             const float *there[TAPS];
             for (int tap = 0; tap < weights->taps; tap++)
                 there[tap] =
-                    rows[tap] + (long)weights->stride * column * weights->inner + vector / spread * spread * LANES;
+                    rows[tap] + (ptrdiff_t)weights->stride * column * weights->inner + vector / spread * spread * LANES;
             vec sum[COLUMNS];
             made(there, weights->inner, weights->group, order, kernel, weights->grouped_bias + vector * LANES, sum);
             for (int i = 0; i < COLUMNS; i++) {
-                const long place = (long)(column + i) * weights->inner + vector * LANES;
+                const ptrdiff_t place = (ptrdiff_t)(column + i) * weights->inner + vector * LANES;
                 store(row + bytes(weights->is_bf16) * place, sum[i], first_lanes(LANES), weights->is_bf16);
             }
         }
@@ -158,12 +158,12 @@ int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct 
     const int start = at_most(weights->first[0], weights->first[1]); /* where taps begin, above and left of a pixel */
     const int ring_rows =
         weights->taps + (weights->first[0] != weights->first[1]); /* rows that the taps of all phases see */
-    const long of_row =
-        (long)(weights->stride * all_columns + ring_rows - start) * weights->inner; /* numbers of a row of the ring */
-    const long of_m = (long)PIXELS * (weights->inner > outputs ? weights->inner : outputs);
-    const long shortcut =
-        (long)size * (weights->is_bf16 ? (weights->inputs + 1) / 2 * 2 : weights->inputs) * outputs; /* of a phase */
-    mask order[MAX_GROUP]; /* by input of a group: where in a vector each lane finds it */
+    const ptrdiff_t of_row = (ptrdiff_t)(weights->stride * all_columns + ring_rows - start) *
+                             weights->inner; /* numbers of a row of the ring */
+    const ptrdiff_t of_m = (ptrdiff_t)PIXELS * (weights->inner > outputs ? weights->inner : outputs);
+    const ptrdiff_t shortcut = (ptrdiff_t)size * (weights->is_bf16 ? (weights->inputs + 1) / 2 * 2 : weights->inputs) *
+                               outputs; /* of a phase */
+    mask order[MAX_GROUP];              /* by input of a group: where in a vector each lane finds it */
     for (int input = 0; input < weights->group; input++)
         for (int lane = 0; lane < LANES; lane++)
             order[input][lane] = weights->group > LANES
@@ -176,7 +176,7 @@ int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct 
 #pragma omp parallel num_threads(threads)
     {
         struct workspace in = {allocate_floats(ring_rows * of_row), allocate_floats(of_row),
-                               allocate_floats((long)all_columns * weights->inner), allocate_floats(of_m),
+                               allocate_floats((ptrdiff_t)all_columns * weights->inner), allocate_floats(of_m),
                                allocate_floats(of_m)};
         if (!in.ring || !in.zeros || !in.row || !in.m || !in.m_shortcut) {
 #pragma omp atomic write
@@ -195,7 +195,7 @@ int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct 
                 if (next < top) next = top;
                 for (; next < end; next++)
                     reduce_row(weights, x->values + size * next * x->row, x->pixel, width, &in,
-                               in.ring + next % ring_rows * of_row - (long)start * weights->inner);
+                               in.ring + next % ring_rows * of_row - (ptrdiff_t)start * weights->inner);
                 const char *shortcuts = weights->shortcut;
                 for (int phase = 0; phase < phases; phase++, shortcuts += shortcut) {
                     const int down = phase / weights->scale, right = phase % weights->scale;
@@ -203,15 +203,15 @@ int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct 
                     for (int tap = 0; tap < weights->taps; tap++) {
                         const int row = weights->stride * line + weights->first[down] + tap;
                         rows[tap] = (row < 0 || row >= height ? in.zeros : in.ring + row % ring_rows * of_row) +
-                                    (long)(weights->first[right] - start) * weights->inner;
+                                    (ptrdiff_t)(weights->first[right] - start) * weights->inner;
                     }
                     convolve_row(weights, made, rows, order, phase, all_columns, in.row);
                     for (int column = 0; column < columns; column += PIXELS) {
                         const int pixels = at_most(PIXELS, columns - column);
-                        const long from = weights->stride * (line * x->row + column * x->pixel);
-                        const long to =
+                        const ptrdiff_t from = weights->stride * (line * x->row + column * x->pixel);
+                        const ptrdiff_t to =
                             (weights->scale * line + down) * y->row + (weights->scale * column + right) * y->pixel;
-                        multiply(weights->is_bf16, in.row + size * (long)column * weights->inner, weights->inner,
+                        multiply(weights->is_bf16, in.row + size * (ptrdiff_t)column * weights->inner, weights->inner,
                                  weights->inner, weights->expand, in.m, outputs, pixels);
                         multiply(weights->is_bf16, x->values + size * from, weights->stride * x->pixel, weights->inputs,
                                  shortcuts, in.m_shortcut, outputs, pixels);

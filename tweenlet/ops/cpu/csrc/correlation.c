@@ -30,7 +30,8 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 static int at_most(int a, int b) { return a < b ? a : b; }
 
 /* Pixels of a row -> [channel][pixel], channels `stride` floats apart. */
-INLINE void pack_row(const struct tweenlet_strided *map, long place, float *to, long stride, int channels, int pixels) {
+INLINE void pack_row(const struct tweenlet_strided *map, ptrdiff_t place, float *to, ptrdiff_t stride, int channels,
+                     int pixels) {
     const float *from = map->values + place;
     if (map->pixel == 1)
         for (int channel = 0; channel < channels; channel++)
@@ -44,7 +45,7 @@ INLINE void pack_row(const struct tweenlet_strided *map, long place, float *to, 
 }
 
 /* Rows of first times a row of second, at nine steps: the lower a row of first, the further up this is for it. */
-INLINE void correlate_rows(const int rows, const float *first, const float *second, long stride, int channels,
+INLINE void correlate_rows(const int rows, const float *first, const float *second, ptrdiff_t stride, int channels,
                            float (*out)[MATCHES][LANES]) {
     const float share = 1.0f / channels;
     vec sum[ROWS][SIDE];
@@ -55,7 +56,7 @@ INLINE void correlate_rows(const int rows, const float *first, const float *seco
         vec here[ROWS];
         UNROLL(3)
         for (int row = 0; row < rows; row++)
-            here[row] = *(const vec *)(first + ((long)row * channels + channel) * LANES);
+            here[row] = *(const vec *)(first + ((ptrdiff_t)row * channels + channel) * LANES);
         UNROLL(9)
         for (int step = 0; step < SIDE; step++) {
             vec there = *(const vec *)(second + step);
@@ -77,7 +78,7 @@ int tweenlet_correlation(const struct tweenlet_strided *first, const struct twee
                          int batch, int channels, int height, int width, int threads) {
     const int wide = (width + LANES - 1) / LANES * LANES, tall = height + SIDE - 1, groups = (height + ROWS - 1) / ROWS;
     /* an odd number of cache lines apart, so that the channels of a pixel do not map to the same few sets */
-    const long stride = ((wide + SIDE - 1 + 15) / 16 | 1) * 16, line = channels * stride;
+    const ptrdiff_t stride = ((wide + SIDE - 1 + 15) / 16 | 1) * 16, line = channels * stride;
     float *around = allocate_aligned(4 * line * tall * batch);
     int failed = !around;
 #pragma omp parallel num_threads(threads)
@@ -107,11 +108,11 @@ int tweenlet_correlation(const struct tweenlet_strided *first, const struct twee
                 int pixels = at_most(LANES, width - x);
                 for (int row = 0; row < rows; row++)
                     pack_row(first, sample * first->sample + (y + row) * first->row + x * first->pixel,
-                             block + (long)row * channels * LANES, LANES, channels, pixels);
-                const float *there = around + ((long)sample * tall + y) * line + x;
+                             block + (ptrdiff_t)row * channels * LANES, LANES, channels, pixels);
+                const float *there = around + ((ptrdiff_t)sample * tall + y) * line + x;
                 for (int down = 0; down < SIDE - 1 + rows; down++, there += line) {
                     int top = down < SIDE ? 0 : down - SIDE + 1, count = at_most(down + 1, rows) - top;
-                    const float *here = block + (long)top * channels * LANES;
+                    const float *here = block + (ptrdiff_t)top * channels * LANES;
                     float(*to)[MATCHES][LANES] = (void *)matches[top][(down - top) * SIDE];
                     if (count == 1) correlate_rows(1, here, there, stride, channels, to);
 #if ROWS == 3
@@ -122,8 +123,9 @@ int tweenlet_correlation(const struct tweenlet_strided *first, const struct twee
 #endif
                 }
                 for (int row = 0; row < rows; row++)
-                    transpose(matches[row][0], LANES, out + (((long)sample * height + y + row) * width + x) * MATCHES,
-                              MATCHES, MATCHES, pixels);
+                    transpose(matches[row][0], LANES,
+                              out + (((ptrdiff_t)sample * height + y + row) * width + x) * MATCHES, MATCHES, MATCHES,
+                              pixels);
             }
         }
         free_aligned(block);

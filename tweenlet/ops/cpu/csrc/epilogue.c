@@ -6,13 +6,13 @@
 #include "vectors.h"
 
 INLINE void scale_shift_act(const int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
-                            float slope, long pixels, int channels, int threads) {
+                            float slope, ptrdiff_t pixels, int channels, int threads) {
     const int bytes = is_bf16 ? 2 : 4;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (long pixel = 0; pixel < pixels; pixel++)
+    for (ptrdiff_t pixel = 0; pixel < pixels; pixel++)
         for (int channel = 0; channel < channels; channel += LANES) {
             const lane_mask active = first_lanes(channels - channel);
-            const long place = bytes * (pixel * channels + channel);
+            const ptrdiff_t place = bytes * (pixel * channels + channel);
             vec value = load(x + place, active, is_bf16) * load_f32((const char *)(scale + channel), active) +
                         load_f32((const char *)(shift + channel), active);
             if (residual) value += load(residual + place, active, is_bf16);
@@ -21,7 +21,7 @@ INLINE void scale_shift_act(const int is_bf16, char *x, const float *scale, cons
 }
 
 void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
-                              float slope, long pixels, int channels, int threads) {
+                              float slope, ptrdiff_t pixels, int channels, int threads) {
     if (is_bf16)
         scale_shift_act(1, x, scale, shift, residual, slope, pixels, channels, threads);
     else

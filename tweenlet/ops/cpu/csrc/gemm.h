@@ -11,8 +11,9 @@ static inline int round_to_vectors(int numbers) { return (numbers + LANES - 1) /
 static inline int vectors_at_once(int left) { return left == 4 ? 2 : at_most(left, 3); }
 
 /* rows x (taps * inputs) times (taps * inputs) x vectors: m[row] = sum over taps and inputs. */
-INLINE void gemm_microkernel(const int rows, const int vectors, const float *v, long row_stride, long tap_stride,
-                             int taps, int inputs, const float *kernels, float *m, long m_stride) {
+INLINE void gemm_microkernel(const int rows, const int vectors, const float *v, ptrdiff_t row_stride,
+                             ptrdiff_t tap_stride, int taps, int inputs, const float *kernels, float *m,
+                             ptrdiff_t m_stride) {
     vec sum[24];
     UNROLL(24)
     for (int i = 0; i < rows * vectors; i++) sum[i] = (vec){0};
@@ -34,8 +35,9 @@ INLINE void gemm_microkernel(const int rows, const int vectors, const float *v, 
 }
 
 #ifdef __AVX512BF16__
-INLINE void gemm_microkernel_bf16(const int rows, const int vectors, const short *v, long row_stride, long tap_stride,
-                                  int taps, int inputs, const short *kernels, float *m, long m_stride) {
+INLINE void gemm_microkernel_bf16(const int rows, const int vectors, const short *v, ptrdiff_t row_stride,
+                                  ptrdiff_t tap_stride, int taps, int inputs, const short *kernels, float *m,
+                                  ptrdiff_t m_stride) {
     __m512 sum[24];
     UNROLL(24)
     for (int i = 0; i < rows * vectors; i++) sum[i] = _mm512_setzero_ps();
@@ -71,13 +73,13 @@ INLINE void gemm_microkernel_bf16(const int rows, const int vectors, const short
         GEMM_VECTORS(gemm_microkernel, ROWS, vectors)                                                                  \
     for (; rows > 0; rows--, v += row_stride, m += m_stride) GEMM_VECTORS(gemm_microkernel, 1, vectors)
 
-static void gemm_f32(int vectors, const float *v, long row_stride, long tap_stride, int taps, int inputs,
-                     const float *kernels, float *m, long m_stride, int rows) {
+static void gemm_f32(int vectors, const float *v, ptrdiff_t row_stride, ptrdiff_t tap_stride, int taps, int inputs,
+                     const float *kernels, float *m, ptrdiff_t m_stride, int rows) {
     GEMM_ROWS(gemm_microkernel)
 }
 
-static void gemm_bf16(int vectors, const short *v, long row_stride, long tap_stride, int taps, int inputs,
-                      const short *kernels, float *m, long m_stride, int rows) {
+static void gemm_bf16(int vectors, const short *v, ptrdiff_t row_stride, ptrdiff_t tap_stride, int taps, int inputs,
+                      const short *kernels, float *m, ptrdiff_t m_stride, int rows) {
 #ifdef __AVX512BF16__
     GEMM_ROWS(gemm_microkernel_bf16)
 #else
@@ -87,11 +89,11 @@ static void gemm_bf16(int vectors, const short *v, long row_stride, long tap_str
 }
 
 /* Returns the kernels after these. */
-static inline const char *gemm(int is_bf16, int vectors, const void *v, long row_stride, long tap_stride, int taps,
-                               int inputs, const char *kernels, float *m, long m_stride, int rows) {
+static inline const char *gemm(int is_bf16, int vectors, const void *v, ptrdiff_t row_stride, ptrdiff_t tap_stride,
+                               int taps, int inputs, const char *kernels, float *m, ptrdiff_t m_stride, int rows) {
     if (is_bf16)
         gemm_bf16(vectors, v, row_stride, tap_stride, taps, inputs, (const short *)kernels, m, m_stride, rows);
     else
         gemm_f32(vectors, v, row_stride, tap_stride, taps, inputs, (const float *)kernels, m, m_stride, rows);
-    return kernels + (is_bf16 ? 2 * ((inputs + 1) / 2 * 2) : 4 * inputs) * (long)taps * vectors * LANES;
+    return kernels + (is_bf16 ? 2 * ((inputs + 1) / 2 * 2) : 4 * inputs) * (ptrdiff_t)taps * vectors * LANES;
 }

@@ -17,9 +17,9 @@ struct pixels {
 
 /* A bilinear sample: one vector of channels, those that are active. */
 INLINE vec sample_vector(const struct pixels *from, struct position at, int channel, lane_mask active) {
-    const char *upper = (const char *)(from->values + (long)at.first * from->channels + channel),
+    const char *upper = (const char *)(from->values + (ptrdiff_t)at.first * from->channels + channel),
                *lower = upper + 4L * at.down * from->channels;
-    const long right = 4L * at.right * from->channels;
+    const ptrdiff_t right = 4L * at.right * from->channels;
     vec above = load_f32(upper, active), below = load_f32(lower, active);
     above += at.beside * (load_f32(upper + right, active) - above);
     below += at.beside * (load_f32(lower + right, active) - below);
@@ -61,7 +61,7 @@ int tweenlet_level_inputs(const float *before, const float *after, const float *
 #pragma omp for schedule(static)
         for (int row = 0; row < height; row++) {
             if (failed) continue;
-            float *to = out + (long)row * width * outputs, *flow = flows + (long)row * width * FLOWS;
+            float *to = out + (ptrdiff_t)row * width * outputs, *flow = flows + (ptrdiff_t)row * width * FLOWS;
             for (int column = 0; column < width; column++, to += outputs, flow += FLOWS) {
                 sample(&coarse, (row + 0.5f) / factor - 0.5f, (column + 0.5f) / factor - 0.5f, here, 1);
                 memcpy(flow, here, sizeof(float) * FLOWS);
@@ -109,15 +109,16 @@ INLINE void enlarge_row(const struct tweenlet_estimate *from, int take, int is_f
     const int rows = height / from->scale, columns = width / from->scale, channels = from->channels;
     const float step = 1.0f / from->scale, y = clamp((row + 0.5f) * step - 0.5f, 0, rows - 1);
     const int top = y;
-    const float *upper = from->values + (long)top * columns * channels;
-    const float *lower = upper + (top + 1 < rows ? (long)columns * channels : 0);
-    for (long column = 0; column < columns; column++) /* excess lanes of a column are overwritten by the next one */
+    const float *upper = from->values + (ptrdiff_t)top * columns * channels;
+    const float *lower = upper + (top + 1 < rows ? (ptrdiff_t)columns * channels : 0);
+    for (ptrdiff_t column = 0; column < columns;
+         column++) /* excess lanes of a column are overwritten by the next one */
         lerp_row(upper + column * channels, lower + column * channels, y - top, take, between + column * take);
     for (int cell = 0; cell < at.cells; cell++)
         for (int k = 0; k < at.count; k++, to += room) {
             const float x = clamp((first_of_cell(cell, at.size) + k + 0.5f) * step - 0.5f, 0, columns - 1);
             const int left = x;
-            const float *here = between + (long)left * take, *right = here + (left + 1 < columns ? take : 0);
+            const float *here = between + (ptrdiff_t)left * take, *right = here + (left + 1 < columns ? take : 0);
             if (is_first)
                 lerp_row(here, right, x - left, take, to);
             else
@@ -143,7 +144,7 @@ int tweenlet_pooled_level_inputs(const float *before, const float *after, const 
     const int features = channels - COLOURS, others = known - FLOWS, outputs = 2 * channels + 1 + known;
     const int side = scale > 1 ? 2 : 1, cells = width / scale, samples = side * side;
     const struct columns at = {cells, scale, side};
-    const long row_room = (long)cells * side * known + LANES, pixel_room = channels + LANES;
+    const ptrdiff_t row_room = (ptrdiff_t)cells * side * known + LANES, pixel_room = channels + LANES;
     const float share = 1.0f / samples;
     int failed = 0;
 #pragma omp parallel num_threads(threads)
@@ -161,11 +162,11 @@ int tweenlet_pooled_level_inputs(const float *before, const float *after, const 
             const int top = first_of_cell(row, scale);
             for (int k = 0; k < side; k++)
                 known_row(estimates, count, known, height, width, top + k, at, between, rows + k * row_room, known);
-            float *to = out + (long)row * cells * outputs;
+            float *to = out + (ptrdiff_t)row * cells * outputs;
             for (int cell = 0; cell < cells; cell++) {
                 const float *here[4];
                 for (int k = 0; k < samples; k++) {
-                    const float *flow = rows + k / side * row_room + (long)(cell * side + k % side) * known;
+                    const float *flow = rows + k / side * row_room + (ptrdiff_t)(cell * side + k % side) * known;
                     const int y = top + k / side, x = first_of_cell(cell, scale) + k % side;
                     sample(&first, y + flow[1], x + flow[0], one, !k);
                     sample(&second, y + flow[3], x + flow[2], other, !k);
@@ -197,7 +198,7 @@ int tweenlet_merge_warped(const float *before, const float *after, const struct 
     const struct pixels first = {before, channels, height, width}, second = {after, channels, height, width};
     const int known = FLOWS + 1, padded = (width + LANES - 1) / LANES * LANES;
     const struct columns all = {width, 1, 1};
-    const long plane = (long)height * width, room = (long)width * known + LANES;
+    const ptrdiff_t plane = (ptrdiff_t)height * width, room = (ptrdiff_t)width * known + LANES;
     const lane_mask colours = first_lanes(COLOURS);
     int failed = 0;
 #pragma omp parallel num_threads(threads)
@@ -212,16 +213,16 @@ int tweenlet_merge_warped(const float *before, const float *after, const struct 
         for (int row = 0; row < height; row++) {
             if (failed) continue;
             known_row(estimates, count, known, height, width, row, all, between, here, known);
-            for (int x = 0; x < width; x++) share[x] = here[(long)x * known + FLOWS];
+            for (int x = 0; x < width; x++) share[x] = here[(ptrdiff_t)x * known + FLOWS];
             sigmoid_row(share, padded);
             for (int x = 0; x < width; x++) {
-                const float *flow = here + (long)x * known;
+                const float *flow = here + (ptrdiff_t)x * known;
                 const struct position from = locate(height, width, row + flow[1], x + flow[0]),
                                       to = locate(height, width, row + flow[3], x + flow[2]);
                 const vec other = sample_vector(&second, to, 0, colours);
                 const vec value = other + share[x] * (sample_vector(&first, from, 0, colours) - other);
                 for (int colour = 0; colour < COLOURS; colour++)
-                    out[colour * plane + (long)row * width + x] = value[colour];
+                    out[colour * plane + (ptrdiff_t)row * width + x] = value[colour];
             }
         }
         free(share);

@@ -25,9 +25,9 @@ INLINE void fetch_bicubic(const float *frame, int height, int width, float y, fl
     const float top = floorf(y), left = floorf(x);
     const int row = (int)top - 1, column = (int)left - 1;
     const quad down = cubic_shares(y - top), across = cubic_shares(x - left);
-    const long plane = (long)height * width;
+    const ptrdiff_t plane = (ptrdiff_t)height * width;
     if (row >= 0 && row + 3 < height && column >= 0 && column + 3 < width) {
-        const float *first = frame + (long)row * width + column;
+        const float *first = frame + (ptrdiff_t)row * width + column;
         for (int colour = 0; colour < COLOURS; colour++, first += plane) {
             const quad sum = down[0] * *(const quad *)first + down[1] * *(const quad *)(first + width) +
                              down[2] * *(const quad *)(first + 2 * width) +
@@ -42,13 +42,13 @@ INLINE void fetch_bicubic(const float *frame, int height, int width, float y, fl
         for (int i = 0; i < 4; i++)
             for (int j = 0; j < 4; j++)
                 sum += down[i] * across[j] *
-                       frame[(long)clamp_index(row + i, height) * width + clamp_index(column + j, width)];
+                       frame[(ptrdiff_t)clamp_index(row + i, height) * width + clamp_index(column + j, width)];
         to[colour * step] = sum;
     }
 }
 
 /* One channel of a row of an image upsampled by 2, bilinearly, from the rows above and below it. */
-INLINE void enlarge_row(const float *above, const float *below, float share, long pixel, int small, float *between,
+INLINE void enlarge_row(const float *above, const float *below, float share, ptrdiff_t pixel, int small, float *between,
                         float *to) {
     for (int x = 0; x < small; x++) between[x + 1] = above[x * pixel] + share * (below[x * pixel] - above[x * pixel]);
     between[0] = between[1], between[small + 1] = between[small];
@@ -59,7 +59,7 @@ INLINE void enlarge_row(const float *above, const float *below, float share, lon
 }
 
 /* The same, of row `row` of an image of planes or pixels (small_rows, small). */
-INLINE void enlarged_row(const float *image, long image_row, long pixel, int small_rows, int small, int row,
+INLINE void enlarged_row(const float *image, ptrdiff_t image_row, ptrdiff_t pixel, int small_rows, int small, int row,
                          float *between, float *to) {
     const int first = row / 2 - 1 + row % 2;
     const float *above = image + clamp_index(first, small_rows) * image_row,
@@ -69,8 +69,8 @@ INLINE void enlarged_row(const float *image, long image_row, long pixel, int sma
 
 /* before, after (COLOURS, height, width), flows (4, height / 2, width / 2) -> out (height / 2, width / 2, 2 * COLOURS *
    CELL). 1: not enough memory. */
-int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, long flow_row,
-                        long flow_pixel, long flow_channel, int height, int width, int threads) {
+int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, ptrdiff_t flow_row,
+                        ptrdiff_t flow_pixel, ptrdiff_t flow_channel, int height, int width, int threads) {
     const int small = width / 2, channels = 2 * COLOURS * CELL;
     int failed = 0;
 #pragma omp parallel num_threads(threads)
@@ -87,9 +87,9 @@ int tweenlet_fetch_both(const float *before, const float *after, const float *fl
             for (int channel = 0; channel < 4; channel++)
                 enlarged_row(flows + channel * flow_channel, flow_row, flow_pixel, height / 2, small, row, between,
                              at + channel * width);
-            float *to = out + (long)(row / 2) * small * channels + row % 2 * 2;
+            float *to = out + (ptrdiff_t)(row / 2) * small * channels + row % 2 * 2;
             for (int x = 0; x < width; x++) {
-                float *cell = to + (long)(x / 2) * channels + x % 2;
+                float *cell = to + (ptrdiff_t)(x / 2) * channels + x % 2;
                 fetch_bicubic(before, height, width, row + at[width + x], x + at[x], cell, CELL);
                 fetch_bicubic(after, height, width, row + at[3 * width + x], x + at[2 * width + x],
                               cell + COLOURS * CELL, CELL);
@@ -103,11 +103,11 @@ int tweenlet_fetch_both(const float *before, const float *after, const float *fl
 /* before, after, out (COLOURS, height, width); fetched as tweenlet_fetch_both leaves it; mask (height / 2, width / 2);
    correction (height / 2, width / 2, (COLOURS + 1) * CELL) or null; still (height, width). 1: not enough memory. */
 int tweenlet_mix(const float *before, const float *after, const float *fetched, const float *mask,
-                 const float *correction, const float *still, float *out, long mask_row, long mask_pixel, int height,
-                 int width, int threads) {
+                 const float *correction, const float *still, float *out, ptrdiff_t mask_row, ptrdiff_t mask_pixel,
+                 int height, int width, int threads) {
     const int small = width / 2, channels = 2 * COLOURS * CELL, corrected = (COLOURS + 1) * CELL;
     const int padded = (width + LANES - 1) / LANES * LANES;
-    const long plane = (long)height * width;
+    const ptrdiff_t plane = (ptrdiff_t)height * width;
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
@@ -121,20 +121,21 @@ int tweenlet_mix(const float *before, const float *after, const float *fetched, 
         for (int row = 0; row < height; row++) {
             if (failed) continue;
             enlarged_row(mask, mask_row, mask_pixel, height / 2, small, row, between, share);
-            const float *cells = fetched + (long)(row / 2) * small * channels + row % 2 * 2;
-            const float *more = correction ? correction + (long)(row / 2) * small * corrected + row % 2 * 2 : NULL;
+            const float *cells = fetched + (ptrdiff_t)(row / 2) * small * channels + row % 2 * 2;
+            const float *more = correction ? correction + (ptrdiff_t)(row / 2) * small * corrected + row % 2 * 2 : NULL;
             if (more)
-                for (int x = 0; x < width; x++) share[x] += more[(long)(x / 2) * corrected + x % 2 + COLOURS * CELL];
+                for (int x = 0; x < width; x++)
+                    share[x] += more[(ptrdiff_t)(x / 2) * corrected + x % 2 + COLOURS * CELL];
             sigmoid_row(share, padded);
             for (int colour = 0; colour < COLOURS; colour++) {
-                const long place = colour * plane + (long)row * width;
+                const ptrdiff_t place = colour * plane + (ptrdiff_t)row * width;
                 for (int x = 0; x < width; x++) {
-                    const float *cell = cells + (long)(x / 2) * channels + x % 2 + colour * CELL;
+                    const float *cell = cells + (ptrdiff_t)(x / 2) * channels + x % 2 + colour * CELL;
                     const float second = cell[COLOURS * CELL];
                     float value = second + share[x] * (cell[0] - second);
-                    if (more) value += more[(long)(x / 2) * corrected + x % 2 + colour * CELL];
+                    if (more) value += more[(ptrdiff_t)(x / 2) * corrected + x % 2 + colour * CELL];
                     const float mean = 0.5f * (before[place + x] + after[place + x]);
-                    out[place + x] = value + still[(long)row * width + x] * (mean - value);
+                    out[place + x] = value + still[(ptrdiff_t)row * width + x] * (mean - value);
                 }
             }
         }

@@ -26,8 +26,8 @@ INLINE float ramp(float x, float none, float full) { return clamp((x - none) / (
 
 /* A row of all frames -> MEANS and, after these, how far the pixels go from their means, each so far apart; and what is from
    each frame to the next is added to steps. An outer frame that repeats its neighbour goes on as the middle two do. */
-static void temporal_statistics_row(const float *frames, long plane, const int *duplicates, float *means, long stride,
-                                    float *changes, int width) {
+static void temporal_statistics_row(const float *frames, ptrdiff_t plane, const int *duplicates, float *means,
+                                    ptrdiff_t stride, float *changes, int width) {
     const int first_is_duplicate = duplicates[0], last_is_duplicate = duplicates[1];
 #pragma omp simd
     for (int x = 0; x < width; x++) {
@@ -63,7 +63,7 @@ static void temporal_statistics_row(const float *frames, long plane, const int *
 int tweenlet_static_overlay(const float *frames, const int *duplicates, float *persistence, float *changes, int height,
                             int width, float noise, float no_shape, float full_shape, float no_shade, float full_shade,
                             int threads) {
-    const long plane = (long)height * width, line = width + PATCH - 1, per_thread = (MEANS + 1) * line;
+    const ptrdiff_t plane = (ptrdiff_t)height * width, line = width + PATCH - 1, per_thread = (MEANS + 1) * line;
     const int down = height / BLOCK, across = width / BLOCK;
     float *workspace = malloc(sizeof(float) * ((MEANS + 3) * plane + threads * per_thread));
     if (!workspace) return 1;
@@ -75,13 +75,13 @@ int tweenlet_static_overlay(const float *frames, const int *duplicates, float *p
         for (int block = 0; block < down; block++) {
             memset(own, 0, sizeof(float) * (FRAMES - 1) * width);
             for (int row = block * BLOCK; row < (block + 1) * BLOCK; row++)
-                temporal_statistics_row(frames + (long)row * width, plane, duplicates, workspace + (long)row * width,
-                                        plane, own, width);
+                temporal_statistics_row(frames + (ptrdiff_t)row * width, plane, duplicates,
+                                        workspace + (ptrdiff_t)row * width, plane, own, width);
             for (int k = 0; k < FRAMES - 1; k++)
                 for (int column = 0; column < across; column++) {
                     float sum = 0;
                     for (int x = 0; x < BLOCK; x++) sum += own[k * width + column * BLOCK + x];
-                    changes[((long)k * down + block) * across + column] = sum / (CHANNELS * BLOCK * BLOCK);
+                    changes[((ptrdiff_t)k * down + block) * across + column] = sum / (CHANNELS * BLOCK * BLOCK);
                 }
         }
         for (int x = 0; x < width; x++)
@@ -93,11 +93,11 @@ int tweenlet_static_overlay(const float *frames, const int *duplicates, float *p
             for (int k = 0; k < MEANS; k++) {
                 float *to = own + k * line + PATCH / 2;
                 for (int other = first; other < end; other++) {
-                    const float *from = workspace + k * plane + (long)other * width;
+                    const float *from = workspace + k * plane + (ptrdiff_t)other * width;
                     for (int x = 0; x < width; x++) to[x] += from[x];
                 }
             }
-            float *to = shape + (long)row * width, *deviation = contrast + (long)row * width;
+            float *to = shape + (ptrdiff_t)row * width, *deviation = contrast + (ptrdiff_t)row * width;
 #pragma omp simd
             for (int x = 0; x < width; x++) {
                 float mean[MEANS] = {0};
@@ -119,16 +119,16 @@ int tweenlet_static_overlay(const float *frames, const int *duplicates, float *p
 #pragma omp for schedule(static)
         for (int row = 0; row < height; row++) {
             float *most = own + 1;
-            for (int x = 0; x < width; x++) most[x] = shape[(long)row * width + x];
+            for (int x = 0; x < width; x++) most[x] = shape[(ptrdiff_t)row * width + x];
             for (int other = row - 1; other <= row + 1; other += 2)
                 for (int x = 0; x < width; x++) {
-                    const float one = shape[(long)clamp_index(other, height) * width + x];
+                    const float one = shape[(ptrdiff_t)clamp_index(other, height) * width + x];
                     most[x] = most[x] > one ? most[x] : one;
                 }
             most[-1] = most[width] = 0;
 #pragma omp simd
             for (int x = 0; x < width; x++) {
-                const long pixel = (long)row * width + x;
+                const ptrdiff_t pixel = (ptrdiff_t)row * width + x;
                 const float beside = most[x - 1] > most[x + 1] ? most[x - 1] : most[x + 1];
                 const float any = most[x] > beside ? most[x] : beside;
                 persistence[pixel] = any * ramp(away[pixel] / (contrast[pixel] + noise), no_shade, full_shade);

@@ -29,16 +29,16 @@ INLINE void filter_rows(const float *const *rows, const float *taps, float *y, i
 
 /* x (planes, height, width) -> y (planes, 2 height, 2 width): the pixels themselves, and filtered by taps (channels, TAPS)
    those between. 1: not enough memory. */
-int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, long planes, int channels, int height,
+int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, ptrdiff_t planes, int channels, int height,
                            int width, int threads) {
-    const long per_thread = 2L * width + TAPS;
+    const ptrdiff_t per_thread = 2L * width + TAPS;
     float *workspace = malloc(sizeof(float) * threads * per_thread);
     if (!workspace) return 1;
 #pragma omp parallel num_threads(threads)
     {
         float *row = workspace + omp_get_thread_num() * per_thread, *between = row + width + TAPS;
 #pragma omp for schedule(static)
-        for (long line = 0; line < planes * height; line++) {
+        for (ptrdiff_t line = 0; line < planes * height; line++) {
             const float *from = x + line * width, *rows[TAPS];
             float *to = y + 4 * line * width;
             for (int place = 0; place < width + TAPS - 1; place++)
@@ -51,7 +51,7 @@ int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, long pla
             }
         }
 #pragma omp for schedule(static)
-        for (long line = 0; line < planes * height; line++) {
+        for (ptrdiff_t line = 0; line < planes * height; line++) {
             const int own = line % height;
             float *plane = y + 4 * (line - own) * width;
             const float *rows[TAPS];
@@ -65,18 +65,18 @@ int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, long pla
 }
 
 /* x (planes, height, width) -> y (planes, height / 2, width / 2), by kernels (channels, SIDE, SIDE). 1: not enough memory. */
-int tweenlet_downsample(const float *x, const float *kernels, float *y, long planes, int channels, int height,
+int tweenlet_downsample(const float *x, const float *kernels, float *y, ptrdiff_t planes, int channels, int height,
                         int width, int threads) {
     const int lines = height / 2, columns = width / 2, reflects = height > 2 && width > 2;
-    const long per_thread = 2L * (columns + SIDE);
+    const ptrdiff_t per_thread = 2L * (columns + SIDE);
     float *workspace = malloc(sizeof(float) * threads * per_thread);
     if (!workspace) return 1;
 #pragma omp parallel num_threads(threads)
     {
         float *row = workspace + omp_get_thread_num() * per_thread, *odd = row + columns + SIDE;
 #pragma omp for schedule(static)
-        for (long line = 0; line < planes * lines; line++) {
-            const long plane = line / lines;
+        for (ptrdiff_t line = 0; line < planes * lines; line++) {
+            const ptrdiff_t plane = line / lines;
             float *to = y + line * columns;
             for (int column = 0; column < columns; column++) to[column] = 0;
             for (int down = 0; down < SIDE; down++) {
@@ -102,10 +102,10 @@ int tweenlet_downsample(const float *x, const float *kernels, float *y, long pla
 }
 
 /* x (planes, height, width) -> y, means of 2x2 pixels, of fewer at the end of odd sides. */
-void tweenlet_avg_pool2(const float *x, float *y, long planes, int height, int width, int threads) {
+void tweenlet_avg_pool2(const float *x, float *y, ptrdiff_t planes, int height, int width, int threads) {
     const int lines = (height + 1) / 2, columns = (width + 1) / 2;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (long line = 0; line < planes * lines; line++) {
+    for (ptrdiff_t line = 0; line < planes * lines; line++) {
         const int row = line % lines * 2;
         const float *upper = x + (line / lines * height + row) * width,
                     *lower = row + 1 < height ? upper + width : upper;
@@ -120,12 +120,12 @@ void tweenlet_avg_pool2(const float *x, float *y, long planes, int height, int w
 INLINE vec three_to_one(vec near, vec far) { return near + 0.25f * (far - near); }
 
 INLINE void upsample_row(const int is_bf16, const char *near, const char *far, char *y, int width, int channels) {
-    const long bytes = is_bf16 ? 2 : 4, pixel = bytes * channels, vector = bytes * LANES;
+    const ptrdiff_t bytes = is_bf16 ? 2 : 4, pixel = bytes * channels, vector = bytes * LANES;
     for (int channel = 0; channel < channels; channel += LANES, near += vector, far += vector, y += vector) {
         const lane_mask active = first_lanes(channels - channel);
         vec here = three_to_one(load(near, active, is_bf16), load(far, active, is_bf16)), before = here;
         for (int column = 0; column < width; column++) {
-            const long next = (column + 1 < width ? column + 1 : column) * pixel;
+            const ptrdiff_t next = (column + 1 < width ? column + 1 : column) * pixel;
             vec after = three_to_one(load(near + next, active, is_bf16), load(far + next, active, is_bf16));
             store(y + 2 * column * pixel, three_to_one(here, before), active, is_bf16);
             store(y + (2 * column + 1) * pixel, three_to_one(here, after), active, is_bf16);
@@ -138,9 +138,9 @@ INLINE void upsample_row(const int is_bf16, const char *near, const char *far, c
 /* x (batch, height, width, channels) -> the rows of y (batch, 2 height, 2 width, channels) from start to end. */
 void tweenlet_upsample_rows(int is_bf16, const char *x, char *y, int batch, int height, int width, int channels,
                             int start, int end, int threads) {
-    const long line = (is_bf16 ? 2L : 4L) * width * channels;
+    const ptrdiff_t line = (is_bf16 ? 2L : 4L) * width * channels;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (long number = 0; number < (long)batch * (end - start); number++) {
+    for (ptrdiff_t number = 0; number < (ptrdiff_t)batch * (end - start); number++) {
         const int row = start + number % (end - start), own = row / 2, beside = row % 2 ? own + 1 : own - 1;
         const char *image = x + number / (end - start) * height * line;
         const char *near = image + own * line, *far = beside < 0 || beside == height ? near : image + beside * line;

@@ -10,7 +10,8 @@ typedef int four_places __attribute__((vector_size(16)));
 #endif
 
 /* [row][column] -> [column][row], rows so far apart before, columns so far apart after. */
-static inline void transpose(const float *from, long from_stride, float *to, long to_stride, int rows, int columns) {
+static inline void transpose(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t to_stride, int rows,
+                             int columns) {
     const int whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
     for (int column = 0; column < whole_columns; column += 4)
         for (int row = 0; row < whole_rows; row += 4) {

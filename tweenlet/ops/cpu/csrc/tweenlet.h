@@ -7,21 +7,23 @@
 #ifndef TWEENLET_H
 #define TWEENLET_H
 
+#include <stddef.h>
+
 /* A tensor (batch, channels, height, width) by its strides. */
 struct tweenlet_strided {
     float *values;
-    long sample, channel, row, pixel;
+    ptrdiff_t sample, channel, row, pixel;
 };
 
 /* Pixels of one image, channels_last. */
 struct tweenlet_image {
     char *values;
-    long row, pixel;
+    ptrdiff_t row, pixel;
 };
 
 /* Slices of pixels, channels_last. */
 struct tweenlet_layout {
-    long slice, row, pixel;
+    ptrdiff_t slice, row, pixel;
     int is_bf16;
 };
 
@@ -94,7 +96,7 @@ struct tweenlet_estimate {
 /* The name and sizeof of each struct above; a null name after the last. */
 struct tweenlet_size {
     const char *name;
-    long size;
+    ptrdiff_t size;
 };
 extern const struct tweenlet_size tweenlet_sizes[];
 
@@ -107,8 +109,8 @@ void tweenlet_adacof_backward(const struct tweenlet_taps *taps, const struct twe
                               float *for_weight, float *for_rows, float *for_columns, int threads);
 
 /* adacof_head.c */
-void tweenlet_pad_frame(const float *frame, long channel, long row, long pixel, int height, int width, float *padded,
-                        int threads);
+void tweenlet_pad_frame(const float *frame, ptrdiff_t channel, ptrdiff_t row, ptrdiff_t pixel, int height, int width,
+                        float *padded, int threads);
 int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads);
 
 /* bottleneck.c */
@@ -121,7 +123,7 @@ int tweenlet_correlation(const struct tweenlet_strided *first, const struct twee
 
 /* epilogue.c */
 void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const float *shift, const char *residual,
-                              float slope, long pixels, int channels, int threads);
+                              float slope, ptrdiff_t pixels, int channels, int threads);
 
 /* levels.c */
 int tweenlet_level_inputs(const float *before, const float *after, const float *estimate, float *out, float *flows,
@@ -135,11 +137,11 @@ int tweenlet_merge_warped(const float *before, const float *after, const struct 
                           float *out, int channels, int height, int width, int threads);
 
 /* mix.c */
-int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, long flow_row,
-                        long flow_pixel, long flow_channel, int height, int width, int threads);
+int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, ptrdiff_t flow_row,
+                        ptrdiff_t flow_pixel, ptrdiff_t flow_channel, int height, int width, int threads);
 int tweenlet_mix(const float *before, const float *after, const float *fetched, const float *mask,
-                 const float *correction, const float *still, float *out, long mask_row, long mask_pixel, int height,
-                 int width, int threads);
+                 const float *correction, const float *still, float *out, ptrdiff_t mask_row, ptrdiff_t mask_pixel,
+                 int height, int width, int threads);
 
 /* overlay.c */
 int tweenlet_static_overlay(const float *frames, const int *duplicates, float *persistence, float *changes, int height,
@@ -148,17 +150,17 @@ int tweenlet_static_overlay(const float *frames, const int *duplicates, float *p
 
 /* prelu.c */
 void tweenlet_prelu_backward(int is_bf16, const char *gradient, const char *x, const float *slopes, char *for_x,
-                             double *for_slopes, long pixels, int channels, int parts);
+                             double *for_slopes, ptrdiff_t pixels, int channels, int parts);
 
 /* reduce.c */
-void tweenlet_channel_sum(int is_bf16, const char *x, double *sums, long pixels, int channels, int threads);
+void tweenlet_channel_sum(int is_bf16, const char *x, double *sums, ptrdiff_t pixels, int channels, int threads);
 
 /* resample.c */
-int tweenlet_downsample(const float *x, const float *kernels, float *y, long planes, int channels, int height,
+int tweenlet_downsample(const float *x, const float *kernels, float *y, ptrdiff_t planes, int channels, int height,
                         int width, int threads);
-int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, long planes, int channels, int height,
+int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, ptrdiff_t planes, int channels, int height,
                            int width, int threads);
-void tweenlet_avg_pool2(const float *x, float *y, long planes, int height, int width, int threads);
+void tweenlet_avg_pool2(const float *x, float *y, ptrdiff_t planes, int height, int width, int threads);
 void tweenlet_upsample_rows(int is_bf16, const char *x, char *y, int batch, int height, int width, int channels,
                             int start, int end, int threads);
 
@@ -167,9 +169,9 @@ int tweenlet_splat_sum(const float *values, const float *flow, float *total, int
                        int threads);
 
 /* warp.c */
-int tweenlet_backwarp(const float *source, const float *flow, float *out, int channels_last, long source_pixel,
-                      long out_pixel, long flow_pixel, long flow_channel, int channels, int height, int width,
-                      int threads);
+int tweenlet_backwarp(const float *source, const float *flow, float *out, int channels_last, ptrdiff_t source_pixel,
+                      ptrdiff_t out_pixel, ptrdiff_t flow_pixel, ptrdiff_t flow_channel, int channels, int height,
+                      int width, int threads);
 
 /* winograd.c */
 int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct tweenlet_input *inputs, int count, char *y,

@@ -52,13 +52,13 @@ INLINE void from_points(const int tile, const vec *m, vec *y) {
 /* The input pixels of one tile, for one vector of channels. */
 struct source {
     const char *x;
-    long row, pixel;                               /* bytes */
+    ptrdiff_t row, pixel;                          /* bytes */
     int channels, above, height, width, top, left; /* the image: rows from above to height; all around is zero */
     const float *slope;
 };
 
 INLINE void input_transform(const int inside, const int x_is_bf16, const int v_is_bf16, struct source from,
-                            const float *slope, char *points, long stride) {
+                            const float *slope, char *points, ptrdiff_t stride) {
     const lane_mask active = first_lanes(from.channels), all = first_lanes(LANES);
     vec columns[INPUT_TILE][INPUT_TILE]; /* [point along columns][row] */
     for (int row = 0; row < INPUT_TILE; row++) {
@@ -92,14 +92,15 @@ struct range {
 struct target {
     char *y;
     const char *residual;
-    long row, pixel; /* bytes */
+    ptrdiff_t row, pixel; /* bytes */
     int channels;
     struct range rows, columns; /* in the image */
     const float *bias, *slope, *slope_sum;
 };
 
-INLINE void output_transform(const int tile, const int y_is_bf16, const int streams, const float *points, long stride,
-                             struct target to, struct range rows, struct range columns, const char *residual) {
+INLINE void output_transform(const int tile, const int y_is_bf16, const int streams, const float *points,
+                             ptrdiff_t stride, struct target to, struct range rows, struct range columns,
+                             const char *residual) {
     const lane_mask active = first_lanes(to.channels);
     vec lines[INPUT_TILE][INPUT_TILE]; /* [row][point along columns] */
     for (int column = 0; column < INPUT_TILE; column++) {
@@ -115,7 +116,7 @@ INLINE void output_transform(const int tile, const int y_is_bf16, const int stre
         from_points(tile, lines[row], out);
 #pragma GCC unroll 6
         for (int column = columns.from; column < columns.to; column++) {
-            long place = row * to.row + column * to.pixel;
+            ptrdiff_t place = row * to.row + column * to.pixel;
             vec value = out[column] + *(const vec *)to.bias;
             if (to.slope) value = leaky_relu(value, *(const vec *)to.slope);
             if (residual) value += load(residual + place, active, y_is_bf16);
@@ -130,17 +131,17 @@ INLINE void output_transform(const int tile, const int y_is_bf16, const int stre
 
 /* Each in functions of their own, with all that can be known: inside of larger ones compilers leave the loops, eight
    times slower. */
-typedef void input_function(const struct source *from, char *points, long stride);
-typedef void output_function(const float *points, long stride, const struct target *to);
+typedef void input_function(const struct source *from, char *points, ptrdiff_t stride);
+typedef void output_function(const float *points, ptrdiff_t stride, const struct target *to);
 #define INPUT_TRANSFORM(name, ...)                                                                                     \
-    NOINLINE void name(const struct source *from, char *points, long stride) {                                         \
+    NOINLINE void name(const struct source *from, char *points, ptrdiff_t stride) {                                    \
         if (from->slope)                                                                                               \
             input_transform(__VA_ARGS__, *from, from->slope, points, stride);                                          \
         else                                                                                                           \
             input_transform(__VA_ARGS__, *from, NULL, points, stride);                                                 \
     }
 #define OUTPUT_TRANSFORM(name, tile, ...)                                                                              \
-    NOINLINE void name(const float *points, long stride, const struct target *to) {                                    \
+    NOINLINE void name(const float *points, ptrdiff_t stride, const struct target *to) {                               \
         const struct range all = {0, tile};                                                                            \
         if (to->rows.from || to->columns.from || to->rows.to < tile || to->columns.to < tile)                          \
             output_transform(tile, __VA_ARGS__, points, stride, *to, to->rows, to->columns, to->residual);             \
@@ -190,7 +191,7 @@ struct plan {
     int tiles_high, tiles_wide, blocks, tiles; /* blocks of a row of tiles, tiles of a block */
     int padding, copies;                       /* slices of zeros at either end; outputs that share their inputs */
     int x_bytes, y_bytes, v_bytes;
-    long v_tile, v_slice, v_point, m_copy, m_tile, m_slice, m_point; /* strides in numbers */
+    ptrdiff_t v_tile, v_slice, v_point, m_copy, m_tile, m_slice, m_point; /* strides in numbers */
     input_function *inside, *border;
     output_function *output;
 };
@@ -201,7 +202,7 @@ static int streams(const struct plan *plan) {
     const int outputs = plan->layer->outputs;
     return 4L * plan->slices * plan->cells_high * plan->cells_wide * plan->copies * outputs > LARGE &&
            outputs % LANES == 0 && y->pixel % LANES == 0 && y->row % LANES == 0 && y->slice % LANES == 0 &&
-           (long)plan->y % (4 * LANES) == 0;
+           (ptrdiff_t)plan->y % (4 * LANES) == 0;
 }
 
 static void plan_transforms(struct plan *plan) {
@@ -225,7 +226,7 @@ static void plan_blocks(struct plan *plan) {
     plan->tiles_high = (plan->cells_high + layer->enlarge - 1 + tile - 1) / tile;
     plan->tiles_wide = (plan->cells_wide + layer->enlarge - 1 + tile - 1) / tile;
     const int v_slices = plan->slices + 2 * plan->padding;
-    const long bytes = POINTS * (plan->v_bytes * v_slices * plan->v_tile + 4 * plan->slices * plan->m_tile);
+    const ptrdiff_t bytes = POINTS * (plan->v_bytes * v_slices * plan->v_tile + 4 * plan->slices * plan->m_tile);
     int most = at_most(CACHE / bytes, plan->tiles_wide) / ROWS * ROWS;
     if (most < ROWS) most = ROWS;
     plan->blocks = (plan->tiles_wide + most - 1) / most;
@@ -249,7 +250,7 @@ static void transform_input_tile(const struct plan *plan, int slice, int cell, i
     input_function *const transform = inside ? plan->inside : plan->border;
     const float *slope = plan->layer->slope_before;
     for (const struct tweenlet_input *input = plan->inputs; input < plan->inputs + plan->count; input++) {
-        const long row = input->layout.row, pixel = input->layout.pixel;
+        const ptrdiff_t row = input->layout.row, pixel = input->layout.pixel;
         from.row = plan->x_bytes * shrink * row, from.pixel = plan->x_bytes * shrink * pixel;
         const char *x = input->values + plan->x_bytes * (slice * input->layout.slice + down * row + right * pixel);
         /* excess lanes of the last vector are overwritten by the next cell or input */
@@ -271,7 +272,7 @@ static void transform_inputs(const struct plan *plan, int block, char *v) {
     for (int slice = 0; slice < plan->slices; slice++)
         for (int number = 0; number < count; number++)
             for (int cell = 0; cell < cells; cell++) {
-                const long row = (slice + plan->padding) * plan->v_slice + number * plan->v_tile;
+                const ptrdiff_t row = (slice + plan->padding) * plan->v_slice + number * plan->v_tile;
                 transform_input_tile(plan, slice, cell, top, (start + number) * tile,
                                      v + plan->v_bytes * (row + cell * plan->layer->inputs));
             }
@@ -306,7 +307,7 @@ static void transform_output_tile(const struct plan *plan, int slice, int copy, 
     const struct tweenlet_layout *layout = plan->layout;
     const int enlarge = layer->enlarge, down = copy / enlarge, right = copy % enlarge, row = top - down,
               column = left - right;
-    const long place =
+    const ptrdiff_t place =
         slice * layout->slice + (enlarge * row + down) * layout->row + (enlarge * column + right) * layout->pixel;
     struct target to = {.row = plan->y_bytes * enlarge * layout->row,
                         .pixel = plan->y_bytes * enlarge * layout->pixel,
