@@ -74,12 +74,22 @@ def _list_runs(runs: list[dict[str, str]]) -> str:
 
 def _list_pruning(values: dict[str, Any]) -> str:
     """What runs/pruning.py compared: means over seeds, and the PSNR of each."""
-    share = f"{100 * values['settings']['share']:.0f} % of the"
+    budgets = {
+        kind: f"{share:.0%} of the {UNITS[kind]}" for kind, share in values["settings"]["shares"].items()
+    }
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in values["rows"]:
         teacher = "the teacher" if row["taught"] else "the truth"
-        groups.setdefault((row["network"], UNITS[row["budget"]], row["method"], teacher), []).append(row)
-    head = ["network", share, "pruned by", "learns from", "parameters", "multiply-adds (G)", "as pruned (dB)"]
+        groups.setdefault((row["network"], budgets[row["budget"]], row["method"], teacher), []).append(row)
+    head = [
+        "network",
+        "budget",
+        "pruned by",
+        "learns from",
+        "parameters",
+        "multiply-adds (G)",
+        "as pruned (dB)",
+    ]
     head += ["then trained (dB), by seed", "feature distance", "detail kept"]
     lines = []
     for names, rows in groups.items():
