@@ -25,7 +25,7 @@ def test_the_small_twin_of_the_paper_runs(tmp_path):
     command = ["bash", str(RUNS / "smoke.sh"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "| part | width before | density | width after |" in done.stdout
+    assert "| part | width | density | parameters |" in done.stdout
     assert "times fewer parameters" in done.stdout
     assert (tmp_path / "compressed" / "report.html").exists()
 

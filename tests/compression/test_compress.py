@@ -17,9 +17,11 @@ import torch
 from tweenlet.compression import compress as module
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.compress import compress, compress_to_each, fresh
+from tweenlet.compression.latency_table import Timing
 from tweenlet.compression.prune import prune
 from tweenlet.network import checkpoint as weights
-from tweenlet.network.config import RIFE, TINY, FlowLevel, IntermediateFlowConfig
+from tweenlet.network.config import RIFE, TINY, FlowLevel, IntermediateFlowConfig, ModelConfig
+from tweenlet.network.cost import cost
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.training.data.batches import BatchSampler
 from tweenlet.training.losses import build_objective
@@ -106,6 +108,45 @@ def test_an_interruption_saves_the_stage(samples, tmp_path, teacher):
         compress(teacher, samples, samples, tmp_path, BUDGET, PLAN, COURSE, progress=interrupt)
     assert torch.load(tmp_path / "distill" / "state.pt", weights_only=True)["step"] == 3
     assert not (tmp_path / "report.md").exists()
+
+
+@pytest.mark.slow
+def test_a_share_of_milliseconds_is_that_of_the_first_run(samples, tmp_path, teacher, monkeypatch):
+    """Another clock, or another version of the code, measures another time for the whole."""
+
+    class Clock:
+        pace = 1e-3
+
+        def __init__(self, *_: object) -> None:
+            Clock.pace *= 0.9
+
+        def estimate(self, config: ModelConfig) -> float:
+            return self.pace * cost(config, 64, 64).multiply_adds
+
+        def measure(self, config: ModelConfig) -> Timing:
+            return Timing({"all": self.estimate(config)}, (self.estimate(config),))
+
+    monkeypatch.setattr("tweenlet.compression.budget.LatencyTable", Clock)
+    plan, share = (
+        Plan(prune="uniform", passes=1, distill=replace(DISTILL, steps=2)),
+        Budget.parse("ms", "60%"),
+    )
+
+    def kill(what, _done, _total):
+        if what == "evaluating":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        compress(teacher, samples, samples, tmp_path, share, plan, COURSE, progress=kill)
+    limit = json.loads((tmp_path / "plan.json").read_text())["limit"]
+    report = compress(teacher, samples, samples, tmp_path, share, plan, COURSE)
+    assert report is not None
+    assert report.settings["budget"].startswith(f"at most {limit:,.0f} ms")
+    for other in ("50%", "60%@64x64"):
+        with pytest.raises(ValueError, match="budget was "):
+            compress(teacher, samples, samples, tmp_path, Budget.parse("ms", other), plan, COURSE)
+    with pytest.raises(ValueError, match="latency_command was "):
+        compress(teacher, samples, samples, tmp_path, replace(share, command="time {onnx}"), plan, COURSE)
 
 
 def test_a_network_from_scratch_is_one_of_its_seed():

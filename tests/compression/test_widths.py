@@ -231,10 +231,10 @@ def test_the_table_of_a_compaction():
     table = compaction(STMFNET, MINI, uniform(STMFNET, 0.25), (256, 256))
     text = re.sub(" +", " ", table.markdown())
     assert (
-        "| features | 64 128 256 512 | 0.250 0.250 0.250 0.250 | 32 64 96 128 | 3,965,816 -> 393,192 |"
+        "| features | 64 128 256 512 -> 32 64 96 128 | 0.250 0.250 0.250 0.250 | 3,965,816 -> 393,192 |"
         in text
     )
-    assert "| flow | 16 32 64 96 128 196 |" in text
+    assert "| flow | 16 32 64 96 128 196 -> - |" in text
     assert "9,374,275 -> 0 |" in text
     assert "21,028,799 -> 1,822,162 | 176.40 -> 43.41 |" in text
     assert json.loads(json.dumps(table.to_json()))["after"]["features"] == [32, 64, 96, 128]

@@ -107,7 +107,7 @@ def compact(
 ) -> None:
     """Shrink a sparse network to the widths given by its densities or by a budget.
 
-    Prints part, width before, density, width after, parameters, multiply-adds and milliseconds.
+    Prints part, widths, densities, parameters, multiply-adds and milliseconds.
 
     Parameters
     ----------

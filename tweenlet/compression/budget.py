@@ -140,5 +140,6 @@ class Budget:
         return f"{number} {UNITS[self.kind]} at {self.width}x{self.height}"
 
     def __str__(self) -> str:
-        share = f"{100 * self.limit:g} % of the {UNITS[self.kind]}"
+        size = "" if self.kind == "params" else f" at {self.width}x{self.height}"
+        share = f"{100 * self.limit:g} % of the {UNITS[self.kind]}{size}"
         return f"at most {share if self.relative else self.say(self.limit)}"

@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,11 +97,11 @@ def compress(
     foreign = () if (folder / "plan.json").exists() else OUTPUTS  # whose plan it is shows when it is read
     plan, data_options = plan or Plan(), data_options or DataOptions()
     say = notify if notify and not distributed.rank() else lambda _: None
-    budget = budget.of(teacher.config) if budget else None
     with distributed.claim_folder_for_all(folder, foreign):
+        limit = _limit(budget, teacher.config, folder) if budget else None
         run = _Compression(
-            teacher, samples, validation, folder, budget, plan, data_options, teachers, benchmark, command,
-            say, progress, anyway, stage_one or folder / "sparsify",
+            teacher, samples, validation, folder, budget, limit, plan, data_options, teachers, benchmark,
+            command, say, progress, anyway, stage_one or folder / "sparsify",
         )  # fmt: skip
         return run()
 
@@ -141,7 +142,9 @@ class _Compression:
     samples: Dataset
     validation: CropDataset
     folder: Path
+    asked: Budget | None
     budget: Budget | None
+    """What is asked for, as an amount."""
     plan: Plan
     data_options: DataOptions
     teachers: TeacherSet | None
@@ -190,7 +193,8 @@ class _Compression:
         if plan.prune in ("obproxsg", "magnitude"):
             first |= {"density": plan.density}
         later: dict[str, Any] = {
-            "budget": str(self.budget) if self.budget else None,
+            "budget": str(self.asked) if self.asked else None,
+            "latency_command": self.asked.command if self.asked else "",
             "prune": plan.prune,
             "init": plan.init,
         }
@@ -206,7 +210,8 @@ class _Compression:
             begun = first | later if self._start.exists() else first
             check_identity(self.folder, stored, begun, self.anyway)
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomically(path, json.dumps(first | later, indent=1).encode())
+            limit = {"limit": float(self.budget.limit)} if self.budget else {}
+            write_bytes_atomically(path, json.dumps(first | later | limit, indent=1).encode())
 
     def _prune(self) -> Densities | None:
         """Write the pruned network before it learns, if it is not there; the densities behind it, if any."""
@@ -350,6 +355,17 @@ class _Compression:
         return result.model
 
 
+def _limit(budget: Budget, config: ModelConfig, folder: Path) -> Budget:
+    """The budget as an amount: of a percentage the one found before, since clocks differ from run to run."""
+    path = folder / "plan.json"
+    stored = read_json(path) if budget.relative and path.exists() else None
+    if isinstance(stored, dict) and stored.get("budget") == str(budget):
+        limit = stored.get("limit")
+        if isinstance(limit, float) and 0 < limit < math.inf:
+            budget = replace(budget, limit=limit, relative=False)
+    return budget.of(config)
+
+
 def fresh(config: ModelConfig, seed: int = 0) -> STMFNet:
     """A network of a config from scratch, its weights drawn by a seed."""
     torch.manual_seed(seed)
@@ -361,7 +377,8 @@ def _compute(folders: Sequence[Path]) -> str:
     logs = [log for folder in folders if (log := read_log(folder))]
     seconds = sum(float(log[-1].get("seconds") or 0.0) for log in logs)
     processes = f"{distributed.world_size()} processes" if distributed.world_size() > 1 else "one process"
-    return f"{seconds / 60:.1f} minutes of training, {processes}, {describe_machine()}"
+    time = f"{seconds / 60:,.0f} minutes" if seconds >= 600 else f"{seconds:.0f} seconds"
+    return f"{time} of training, {processes}, {describe_machine()}"
 
 
 def _dotted(stage: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from PIL import Image
 from tweenlet.compression import charts
 from tweenlet.compression.densities import Densities
 from tweenlet.compression.widths import Compaction
+from tweenlet.evaluation.catalogue import METRICS
 from tweenlet.evaluation.document import document, embedded, markdown_html, write_files
 from tweenlet.evaluation.report import Report
 from tweenlet.runtime.tables import table
@@ -160,14 +161,19 @@ class Compressed:
             verdict=markdown_html(self.verdict()),
             settings=markdown_html(self._settings()),
             summary=markdown_html(self.summary()),
-            widths=markdown_html(self.compaction.markdown()),
-            quality=markdown_html(self.quality.markdown()),
+            widths=markdown_html(self.compaction.markdown(), minor=("density", "multiply-adds (G)")),
+            quality=markdown_html(self.quality.markdown(), minor=self._minor_scores()),
             densities=self._densities_html(),
             loss_charts="\n".join(loss_charts),
             crops="\n".join(map(_crops, self.crops)),
             command=escape(self.command),
         )
         return document("A compressed network", body)
+
+    def _minor_scores(self) -> list[str]:
+        """Heads of columns of the tables of quality that a narrow screen leaves out."""
+        labels = [METRICS[metric].label for metric in self.quality.metrics[3:]]
+        return [*labels, "CPU s / frame", "parameters", "mean, 95 %", "minus, 95 %"]
 
     def _settings(self) -> str:
         """What was asked for, and what was taken from the network, as lists in Markdown."""

@@ -240,14 +240,14 @@ class Compaction:
     """The least and the most milliseconds of all, before and after, where they were measured."""
 
     def markdown(self) -> str:
-        """A table: part, width before, density, width after, parameters, multiply-adds, milliseconds."""
-        timed = self.rows[-1].milliseconds is not None
-        head = ["part", "width before", "density", "width after", "parameters", "multiply-adds (G)"]
-        head += ["ms"] * timed
+        """A table: part, widths, densities if there are any, parameters, multiply-adds, milliseconds."""
+        timed, sparse = self.rows[-1].milliseconds is not None, any(row.densities for row in self.rows)
+        head = ["part", "width", *["density"] * sparse, "parameters", "multiply-adds (G)", *["ms"] * timed]
         lines = []
         for row in self.rows:
-            cells = [row.part, _listed(row.widths[0]), " ".join(f"{d:.3f}" for d in row.densities) or "-"]
-            cells += [_listed(row.widths[1]), "{:,} -> {:,}".format(*row.parameters)]
+            cells = [row.part, " -> ".join(map(_listed, row.widths)) if any(row.widths) else "-"]
+            cells += [" ".join(f"{density:.3f}" for density in row.densities) or "-"] * sparse
+            cells += ["{:,} -> {:,}".format(*row.parameters)]
             cells += ["{:.2f} -> {:.2f}".format(*(m / 1e9 for m in row.multiply_adds))]
             cells += ["{:.0f} -> {:.0f}".format(*row.milliseconds)] if row.milliseconds else []
             lines.append(cells)

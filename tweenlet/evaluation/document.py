@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -37,9 +37,12 @@ def document(title: str, body: str, script: str = "") -> str:
     )
 
 
-def markdown_html(markdown: str) -> str:
-    """Paragraphs, tables and plain lists of Markdown as HTML, escaped; nothing else of Markdown is known."""
-    return "\n".join(_block(block) for block in re.split(r"\n{2,}", markdown.strip()) if block)
+def markdown_html(markdown: str, minor: Collection[str] = ()) -> str:
+    """Paragraphs, tables and plain lists of Markdown as HTML, escaped; nothing else of Markdown is known.
+
+    Columns whose heads are ``minor`` are left out on a narrow screen.
+    """
+    return "\n".join(_block(block, minor) for block in re.split(r"\n{2,}", markdown.strip()) if block)
 
 
 def table(head: str, rows: Sequence[str]) -> str:
@@ -71,16 +74,16 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         write_bytes_atomically(folder / name, content)
 
 
-def _block(block: str) -> str:
+def _block(block: str, minor: Collection[str]) -> str:
     if re.match(r"\|.*\n\|-", block):
-        return _markdown_table(block)
+        return _markdown_table(block, minor)
     lines = block.splitlines()
     if all(line.startswith("- ") for line in lines):
         return f"<ul>{''.join(f'<li>{_inline(line[2:])}</li>' for line in lines)}</ul>"
     return f"<p>{_inline(block)}</p>"
 
 
-def _markdown_table(block: str) -> str:
+def _markdown_table(block: str, minor: Collection[str]) -> str:
     """Columns whose rule ends in a colon hold numbers, unless there is long text in them."""
     lines = (_STROKE.split(line.strip()[1:-1]) for line in block.splitlines())
     head, rule, *rows = ([cell.strip() for cell in cells] for cells in lines)
@@ -88,6 +91,8 @@ def _markdown_table(block: str) -> str:
     for column, cells in enumerate(zip(*rows, strict=True)):
         if max(map(len, cells)) >= LONG:
             kinds[column] = "long"
+        if head[column] in minor:
+            kinds[column] += " minor"
 
     def row(cells: Sequence[str], tag: str) -> str:
         group = ' class="published"' if cells[0].endswith("(published)") else ""
