@@ -83,9 +83,9 @@ set_passive_wait()
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, each imported when first used: `tweenlet --help` need not wait for torch."""
+    """Import a public name when it is first used, so that `tweenlet --help` does not wait for torch."""
     if name == "__version__":
-        from importlib.metadata import version  # slower than all else here
+        from importlib.metadata import version  # slower than everything else here
 
         return version("tweenlet")
     for home, names_there in _HOMES.items():

@@ -1,4 +1,4 @@
-"""VapourSynth: interpolation as a function of clips, each frame made when it is asked for.
+"""VapourSynth: interpolation as a function of clips; frames are computed on demand.
 
 clip ── shifted by -1, 0, 1, 2 ── each repeated `factor` times ── ModifyFrame ──> clip of a higher rate
 """
@@ -28,17 +28,17 @@ def interpolate(
     tile: int | str | None = "auto",
     cuts: bool = True,
 ) -> Any:
-    """A clip of ``factor`` times the frame rate.
+    """Interpolate a clip to ``factor`` times its frame rate.
 
     Args:
-        clip: a clip of constant format and rate. Other formats than RGBS go through VapourSynth's resize and
-            back, with their own matrix.
-        factor: output frames per frame, 2 or more; only 2 for a network that only makes the middle.
+        clip: a clip of constant format and rate. Formats other than RGBS are converted by VapourSynth's
+            resize and back, with their own matrix.
+        factor: output frames per input frame, 2 or more; only 2 for networks that only predict the midpoint.
         model: name of bundled weights, path to a checkpoint, or a network.
         device: where the network runs.
         tile: longest side of a tile, "auto" or None.
-        cuts: make nothing between frames that have the property ``_SceneChangeNext``, as misc.SCDetect and
-            wwxd give it; the frame before is repeated.
+        cuts: do not interpolate after frames with the property ``_SceneChangeNext`` (set by misc.SCDetect and
+            wwxd); repeat the frame before the cut.
 
     Raises:
         ValueError: a clip without a constant format or rate, or a factor that the network cannot make.
@@ -90,6 +90,6 @@ def _tensor(frame: Any) -> Tensor:
 
 
 def _matrix(clip: Any) -> int:
-    """The matrix that the first frame is tagged with; else BT.709 for large pictures, and BT.601."""
+    """The colour matrix of the first frame; if untagged, BT.709 for large pictures, else BT.601."""
     matrix = int(clip.get_frame(0).props.get("_Matrix", 2))
     return matrix if matrix not in (0, 2) else 1 if clip.height >= 720 else 6

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from tweenlet.cli import main
 from tweenlet.interpolation import interpolator, tiling
 from tweenlet.interpolation.interpolator import Interpolator
-from tweenlet.interpolation.spans import MEETING, SIGHT, SMALLEST, margins, spans
+from tweenlet.interpolation.spans import BLEND, CONTEXT, SMALLEST, margins, spans
 from tweenlet.interpolation.tiling import choose_tiling
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.blocks import AlignedUpsample, ChannelGate, Tile
@@ -72,8 +72,8 @@ def test_tiles_cover_each_pixel_once_and_meet_outside_their_margins(margin: int,
             total[span.start : span.stop] += span.weight
         np.testing.assert_allclose(total, 1, rtol=1e-6)
         for before, after in pairwise(cut):
-            assert before.stop - after.start >= 2 * margin + MEETING
-            assert np.abs(np.diff(before.weight)).max() < 2 / MEETING
+            assert before.stop - after.start >= 2 * margin + BLEND
+            assert np.abs(np.diff(before.weight)).max() < 2 / BLEND
             assert margin == 0 or before.weight[-margin:].max() == after.weight[:margin].max() == 0
 
 
@@ -103,9 +103,9 @@ def test_margins_reach_as_far_as_the_flow() -> None:
     estimate, features = torch.zeros(1, 13, 4, 4), torch.zeros(1, 7, 8, 8)
     estimate[:, 0, 1, 1], estimate[:, 3, 2, 2], estimate[:, 4] = -100.5, 8.0, 500.0
     motion = Motion(features, features, estimate, torch.zeros(1, 2, 4, 4), torch.zeros(1, 2) > 0)
-    assert margins(motion, 1024) == (SIGHT + 8, SIGHT + 101)
+    assert margins(motion, 1024) == (CONTEXT + 8, CONTEXT + 101)
     assert margins(motion, 256) == (64, 64)
-    assert margins(None, 1024) == (SIGHT, SIGHT)
+    assert margins(None, 1024) == (CONTEXT, CONTEXT)
 
 
 @pytest.mark.slow
@@ -162,12 +162,12 @@ def test_gates_go_by_the_whole_frame_and_no_seam_shows(grain: int, monkeypatch: 
     alone = network.middle(frames)
     assert (output - whole).abs().max() < 0.01
     assert (output - whole).abs().mean() < (alone - whole).abs().mean() / 4
-    cut = spans(408, 256, SIGHT, 8)
+    cut = spans(408, 256, CONTEXT, 8)
     steeper = excess(output, whole)
     seams = torch.zeros(407, dtype=torch.bool)
     for before, after in pairwise(cut):
         middle = (before.stop + after.start) // 2
-        seams[middle - MEETING // 2 : middle + MEETING // 2] = True
+        seams[middle - BLEND // 2 : middle + BLEND // 2] = True
     assert steeper[seams].max() <= 2 * steeper[~seams].max()
     assert steeper.max() < 1 / 255 / 4
 

@@ -1,4 +1,4 @@
-"""Jobs of the page: what was dropped, what was found in it, and what is being made of it."""
+"""Jobs of the page: an uploaded video or two pictures, their properties, and the run on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tweenlet.video.images import is_image
 PREVIEW_EVERY = 1.0
 """Seconds between previews."""
 _TURN = Lock()
-"""One job runs at a time: a network takes all cores."""
+"""Held by the job that runs: one at a time, because a network takes all cores."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Job:
     folder: Path
     name: str
     time_limit: float
-    """Seconds that making it may take."""
+    """Longest run, in seconds."""
     model: str = "default"
     device: str | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(9))
@@ -45,7 +45,7 @@ class Job:
     _stop: Event = field(default_factory=Event)
 
     def begin(self, work: Callable[[], None]) -> None:
-        """Run a part of the job in a thread; what goes wrong is its state and message."""
+        """Run a part of the job in a thread; an error becomes its state and message."""
 
         def run() -> None:
             try:
@@ -58,7 +58,7 @@ class Job:
         Thread(target=run, name=f"tweenlet-app-{self.key}", daemon=True).start()
 
     def look(self) -> None:
-        """Find out what is in the video; of two pictures there is nothing to find."""
+        """Inspect the video; two pictures need no inspection."""
         if all(map(is_image, self.sources)):
             self.facts = {"pictures": len(self.sources)}
         else:
@@ -73,7 +73,7 @@ class Job:
         self.state = "ready"
 
     def make(self, options: dict[str, Any]) -> None:
-        """Interpolate; ``options`` as :func:`read_options` gives them."""
+        """Interpolate with the ``options`` of :func:`read_options`."""
         self.state, self.message, self.progress = "waiting", "", {}
         self._stop.clear()
         while not _TURN.acquire(timeout=0.2):
@@ -90,7 +90,7 @@ class Job:
             target = self.folder / f"{stem}.tweenlet.mp4"
             summary = interpolate_video(
                 self.sources[0], target, overwrite=True, model=self.model, device=self.device,
-                encoding=Encoding(codec="h264", pixels="yuv420p"),  # what browsers play
+                encoding=Encoding(codec="h264", pixels="yuv420p"),  # plays in every browser
                 observe=lambda moment: self._watch(moment, began), **options,
             )  # fmt: skip
             self.message = " · ".join(str(notice) for notice in summary.notices)
@@ -99,16 +99,16 @@ class Job:
             _TURN.release()
 
     def cancel(self) -> None:
-        """End it before its next frame."""
+        """Stop the job before its next frame."""
         self._stop.set()
 
     @property
     def preview(self) -> Path:
-        """The latest frame."""
+        """Path of the latest frame."""
         return self.folder / "preview.jpg"
 
     def as_json(self) -> dict[str, Any]:
-        """What the page shows."""
+        """The job's state for the page."""
         return {
             "key": self.key, "name": self.name, "state": self.state, "message": self.message,
             "facts": self.facts, "progress": self.progress,
@@ -142,7 +142,7 @@ class Job:
 
 
 def read_options(values: object) -> dict[str, Any]:
-    """The options of :func:`tweenlet.interpolate_video` that the page may give; ValueError for others."""
+    """Validate the page's options for :func:`tweenlet.interpolate_video`; ValueError for others."""
     if not isinstance(values, dict) or set(values) - {"factor", "fps", "slow", "repeats", "cuts", "loop"}:
         raise ValueError("expected factor, fps, slow, repeats, cuts and loop")
     options: dict[str, Any] = {k: values[k] for k in ("cuts", "loop") if isinstance(values.get(k), bool)}

@@ -1,4 +1,4 @@
-"""Server of the page: files in and out, and what the jobs are at."""
+"""Server of the page: uploads, downloads and the state of jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 PROOF = "x-tweenlet"
-"""Header that the page sends with what changes something: pages of other sites may not."""
+"""Header that the page sends with every change: other sites' pages cannot, which stops request forgery."""
 _HOSTS = ["127.0.0.1", "localhost", "testserver"]
 
 
@@ -27,9 +27,9 @@ class Server:
     """The page as an ASGI application, for one person.
 
     Args:
-        folder: where what is dropped and made lies.
-        max_bytes: of a file.
-        max_seconds: of making one.
+        folder: folder for uploads and results.
+        max_bytes: largest upload.
+        max_seconds: longest run.
         model: name of bundled weights, or path to a checkpoint.
         device: where the network runs.
 
@@ -154,7 +154,7 @@ class Server:
 
 
 def serve(port: int, opened: Callable[[str], None], **options: Any) -> None:
-    """Serve the page until interrupted; ``opened`` is told its address. Nothing is left afterwards.
+    """Serve the page until interrupted, then remove all files; ``opened`` is called with its address.
 
     Raises:
         OSError: the port is taken, or the extra `app` is not installed.

@@ -28,9 +28,9 @@ class Result:
     parts: Mapping[str, Seconds]
     """Times by part; only for the eager engine, which runs them one by one."""
     multiply_adds: Mapping[str, int]
-    """For one new frame, by part and for "all"; empty for other people's networks."""
+    """Multiply-adds per new frame, by part and for "all"; empty for networks outside the family."""
     bytes_moved: Mapping[str, int] = field(default_factory=dict)
-    """Bytes that its layers read and write, likewise, in the dtype of the target."""
+    """Bytes that the layers read and write per new frame, by part and for "all", in the target's dtype."""
     device: str = "cpu"
     peaks: Mapping[str, int] = field(default_factory=dict)
     """Peak bytes beyond those with the network and the frames loaded, by part and for "all"."""
@@ -115,7 +115,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Race:
-    """Subjects that took turns on one machine: the first of them against the others."""
+    """Targets that alternated on one machine: the first of them against the others."""
 
     machine: str
     torch: str

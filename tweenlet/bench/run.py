@@ -1,7 +1,7 @@
 """Run: time targets one by one, part by part, or let them alternate.
 
 Times are medians over windows of a running stream, after one warm-up window. A stream reuses what it can from
-window to window, such as classical flow.
+window to window, such as features and motion estimates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tweenlet.runtime.devices import resolve_device
 from tweenlet.runtime.dtypes import DTYPES
 
 OTHER = "the rest"
-"""Padding, copies and everything else outside of the parts."""
+"""Row for padding, copies and everything else outside the parts."""
 
 
 def bench(
@@ -131,7 +131,7 @@ def _measure(target: Target, size: tuple[int, int], runs: int, device: torch.dev
 def _count_work(
     interpolator: Interpolator | None, size: tuple[int, int], dtype: torch.dtype
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Multiply-adds and bytes bytes_moved, by part and of all."""
+    """Multiply-adds and bytes moved, by part and for "all"."""
     config = getattr(interpolator.model, "config", None) if interpolator is not None else None
     if config is None:
         return {}, {}

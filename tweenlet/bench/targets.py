@@ -1,4 +1,4 @@
-"""Subjects: what is timed, as it is typed and as a function of four frames; and what it is given."""
+"""Targets: what is timed, as text and as a function of four frames; and the frames to time it on."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def make_interpolate(target: Target, device: torch.device = CPU) -> Callable[[li
         baseline = (function if target.engine == "function" else command)(target.source)
         return lambda frames: baseline(torch.stack(frames).cpu())
     if target.engine == LiteInterpolator.engine:
-        stream = Stream(cast(Interpolator, LiteInterpolator(target.source)))  # of arrays, else the same
+        stream = Stream(cast(Interpolator, LiteInterpolator(target.source)))  # the same, with arrays
         return lambda frames: torch.from_numpy(stream([frame.numpy() for frame in frames]))
     with torch.random.fork_rng(devices=()):  # untrained networks get the same weights every time
         torch.manual_seed(0)
@@ -115,7 +115,7 @@ def make_interpolate(target: Target, device: torch.device = CPU) -> Callable[[li
 
 
 class Stream:
-    """Runs consecutive windows of a stream; flow found in one window is reused in the next."""
+    """Runs consecutive windows of a stream; motion estimated in one window is reused in the next."""
 
     def __init__(self, interpolator: Interpolator) -> None:
         self.interpolator, self.motion = interpolator, interpolator.motion_cache()

@@ -1,1 +1,1 @@
-"""Networks as they are run: fused for a CPU, on CUDA, by other engines, and where their time goes."""
+"""Running networks: fused for a CPU, on CUDA, by other engines; and the time of each part."""

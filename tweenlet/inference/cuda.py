@@ -1,9 +1,9 @@
-"""The network for inference on a CUDA device: whole frames, and a frame's work captured once and replayed.
+"""The network for inference on a CUDA device, eagerly or as CUDA graphs.
 
     CudaSTMFNet(model, dtype)   frames (B, 4, 3, H, W)  ->  (B, 3, H, W), like the model itself
     CudaGraphed(network)        the same, as a CUDA graph for each shape (`tweenlet.inference.cuda_graphs`)
 
-Motion that was computed before goes into a graph as inputs.
+Motion computed beforehand is an input of the graph.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class CudaSTMFNet(STMFNet):
-    """A copy of ``model`` for inference on a CUDA device; what the model learns later does not reach it.
+    """A copy of ``model`` for inference on a CUDA device; later changes of the model do not affect it.
 
     The plain network with norms folded, convolutions in ``dtype`` and channels last, and taps given
     to the AdaCoF kernel. The rest runs under autocast; pictures, the positions where they are sampled, and
@@ -47,7 +47,7 @@ class CudaSTMFNet(STMFNet):
             if isinstance(part, nn.Sequential):
                 fold_norms(part)
             for name, child in part.named_children():
-                if isinstance(child, PerSliceConv3d):  # computed as a 2-D one only for the sake of CPUs
+                if isinstance(child, PerSliceConv3d):  # the 2-D form is only faster on CPUs
                     padding = tuple(size // 2 for size in child.kernel_size)
                     setattr(part, name, Conv3d(child.weight, child.bias, child.stride, padding))
         for layer in self.modules():
@@ -75,7 +75,7 @@ class CudaSTMFNet(STMFNet):
 
     @contextmanager
     def precision(self, device: torch.device) -> Iterator[None]:
-        """Within it, its parts run in its ``dtype``, their convolutions by cuDNN's fastest algorithms."""
+        """Context in which the parts run in ``dtype``, with cuDNN's fastest convolution algorithms."""
         half = self.dtype != torch.float32
         with _benchmark_convolutions(), torch.autocast(device.type, self.dtype, enabled=half):
             yield
@@ -116,14 +116,14 @@ class InFloat32(nn.Module):
         self.layers = layers.float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the layers'."""
+        """As the layers' own forward."""
         with torch.autocast(x.device.type, enabled=False):
             out: Tensor = self.layers(x.float())
         return out
 
 
 class CudaGraphed(nn.Module):
-    """A network on a CUDA device, captured as a CUDA graph for each shape of inputs when it first comes."""
+    """A network on a CUDA device, captured as a CUDA graph the first time each input shape comes."""
 
     def __init__(self, network: STMFNet):
         super().__init__()
@@ -154,7 +154,7 @@ class CudaGraphed(nn.Module):
 
 @contextmanager
 def _benchmark_convolutions() -> Iterator[None]:
-    """Let cuDNN try its algorithms on the first convolution of each shape, and keep to the fastest."""
+    """Let cuDNN benchmark its algorithms on the first convolution of each shape."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

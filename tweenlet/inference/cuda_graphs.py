@@ -18,23 +18,23 @@ import torch
 from torch import Tensor
 
 WARM_UPS = 3
-"""Runs before the capture, in which kernels are compiled and convolutions choose their algorithms."""
+"""Warm-up runs before the capture: kernels are compiled and cuDNN chooses algorithms."""
 CACHED = 4
-"""Graphs that are kept, each with the memory of one run: a video and its tiles have few shapes."""
+"""Graphs to keep, each with the memory of one run: a video and its tiles have few shapes."""
 Kind = tuple[torch.Size, torch.dtype, torch.device]
 
 
 class CudaGraphCache:
-    """A function of tensors on a CUDA device, captured for each kind of inputs when it first comes."""
+    """A function of tensors on a CUDA device, captured the first time each kind of input comes."""
 
     def __init__(self, run: Callable[..., Tensor]) -> None:
         self._run = run
         self._graphs: OrderedDict[tuple[Kind, ...], CapturedGraph] = OrderedDict()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """As the function, without a gradient."""
+        """Call the function, without gradients."""
         kinds = tuple((x.shape, x.dtype, x.device) for x in inputs)
-        # a graph outlives the mode that it was captured in
+        # the graph outlives inference mode
         with torch.inference_mode(False), torch.no_grad():
             if kinds not in self._graphs:
                 while len(self._graphs) >= CACHED:
@@ -45,7 +45,7 @@ class CudaGraphCache:
 
 
 class CapturedGraph:
-    """A function captured for inputs of one kind each, with its memory."""
+    """A function captured for inputs of one shape, dtype and device, with the memory of its run."""
 
     def __init__(self, run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
         device = inputs[0].device
@@ -57,7 +57,7 @@ class CapturedGraph:
                 run(*self.inputs)
         torch.cuda.current_stream(device).wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        # other threads may go on: they copy frames to the device and back (tweenlet.interpolation.prefetch)
+        # other threads keep copying frames to and from the device (tweenlet.interpolation.prefetch)
         with (
             torch.cuda.device(device),
             torch.cuda.graph(self.graph, stream=side, capture_error_mode="thread_local"),
@@ -65,7 +65,7 @@ class CapturedGraph:
             self.output: Tensor = run(*self.inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """As the function, for other inputs of this kind."""
+        """Replay the function on other inputs of the same kind."""
         for own, new in zip(self.inputs, inputs, strict=True):
             own.copy_(new)
         self.graph.replay()

@@ -1,18 +1,19 @@
 """Engines: the same network run by eager PyTorch, a CUDA graph, torch.compile, ONNX Runtime or OpenVINO.
 
-    start(name, model, dtype) -> a module that is called as the model is
+    start(name, model, dtype) -> a module with the signature of the model
 
-    eager         PyTorch, by the network's fast copy; the default
-    cudagraph     the same on a CUDA device, recorded for each frame size and replayed in one go
-    compile       torch.compile, for each frame size anew: minutes on a CPU, kept in the cache
-    onnxruntime   from an ONNX file, written once for a network and a frame size and kept in the cache
+    eager         PyTorch, with the network's fused copy; the default
+    cudagraph     the same on a CUDA device, captured once per frame size and replayed
+    compile       torch.compile, once per frame size: minutes on a CPU, then cached
+    onnxruntime   from an ONNX file, written once per network and frame size, then cached
     openvino      from the same file
-    auto          eager, onnxruntime and openvino raced once on the first frames; remembered in the cache.
-                  On a CUDA device cudagraph, which runs what eager does. Of networks of four frames whose
-                  motion is found once for each pair always eager: files find it anew for each frame
+    auto          the fastest of eager, onnxruntime and openvino, raced once on the first frames and cached.
+                  On a CUDA device always cudagraph, the same computation as eager. For networks of four
+                  frames always eager, which estimates motion once per pair; ONNX files do so per frame
 
-The cache is that of :mod:`tweenlet.runtime.cache`. Shapes are static: a video has one frame size, and every
-engine is faster so. None of them quantizes: weights and activations are float32, bfloat16 or float16.
+The cache is that of :mod:`tweenlet.runtime.cache`. Shapes are static: a video has one frame size, and static
+shapes are faster in every engine. None of them quantizes: weights and activations are float32, bfloat16 or
+float16.
 """
 
 from __future__ import annotations
@@ -45,20 +46,20 @@ from tweenlet.runtime.extras import import_extra
 
 ENGINES = ("eager", "cudagraph", "compile", "onnxruntime", "openvino")
 AUTO_CANDIDATES = ("onnxruntime", "openvino")
-"""What `auto` holds against eager. Not compile: on a CPU it prepares for minutes, for each frame size."""
+"""Engines that `auto` races against eager. Not compile: it takes minutes per frame size on a CPU."""
 WORTH = 0.9
-"""Share of eager's time that another engine may take at most to be chosen."""
+"""Largest fraction of eager's time at which another engine is chosen."""
 ROUNDS = 3
-USERS_INDUCTOR = os.environ.get("TORCHINDUCTOR_CACHE_DIR")  # now: torch sets it, too
+USERS_INDUCTOR = os.environ.get("TORCHINDUCTOR_CACHE_DIR")  # now, because torch sets it too
 
 
 def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The module that runs ``model`` by the engine ``name`` (of :data:`ENGINES`, or "auto").
+    """A module that runs ``model`` with the engine ``name`` (one of :data:`ENGINES`, or "auto").
 
-    It maps what the model maps, on the model's device; float32 frames are the same within 1e-4. bfloat16 and
-    float16 run as autocast does. What an engine has to prepare for a frame size it prepares when first called
-    with it. ValueError for an unknown name, and for a network, device or dtype that the engine does not take;
-    OSError for an engine that is not installed.
+    It has the model's signature and device; float32 frames agree within 1e-4. bfloat16 and float16 run under
+    autocast. Work per frame size is done on the first call with that size. ValueError for an unknown name,
+    and for a network, device or dtype that the engine does not support; OSError for an engine that is not
+    installed.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     if name == "auto" and isinstance(model, STMFNet):
@@ -86,7 +87,7 @@ def start(name: str, model: nn.Module, dtype: torch.dtype = torch.float32) -> nn
 
 
 def running(module: nn.Module) -> str:
-    """The name of the engine that a module of :func:`start` is; of "auto" what ran last, at first eager."""
+    """The engine behind a module of :func:`start`; for "auto" the one that ran last, at first eager."""
     if isinstance(module, Auto):
         return module.chosen
     kinds = {CudaGraphed: "cudagraph", Compiled: "compile", OnnxRuntime: "onnxruntime", OpenVino: "openvino"}
@@ -94,7 +95,7 @@ def running(module: nn.Module) -> str:
 
 
 def motion_finder(module: nn.Module) -> FusedSTMFNet | CudaSTMFNet | None:
-    """What finds motion outside of the calls of a module of :func:`start`; None for one that takes none."""
+    """The network that estimates motion for a module of :func:`start`; None if the module takes no motion."""
     running = module.network if isinstance(module, CudaGraphed) else module
     if isinstance(running, FusedSTMFNet | CudaSTMFNet) and isinstance(running.intermediate, FourFrameFlow):
         return running
@@ -102,7 +103,7 @@ def motion_finder(module: nn.Module) -> FusedSTMFNet | CudaSTMFNet | None:
 
 
 class Autocast(nn.Module):
-    """A model in half precision, by autocast."""
+    """A model in half precision, under autocast."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class Autocast(nn.Module):
 
 
 class Compiled(Autocast):
-    """A network by torch.compile, for each frame size anew; what it compiles is kept in the cache."""
+    """A network by torch.compile, compiled once per frame size and cached."""
 
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
         super().__init__(model, dtype)
@@ -127,14 +128,14 @@ class Compiled(Autocast):
         self.model: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
 
     def forward(self, frames: Tensor, **options: Any) -> Tensor:
-        """As the network's own; a time is given as a tensor, so that each is not compiled anew."""
+        """As the network's own; the time becomes a tensor, so that new times do not recompile."""
         if "time" in options:
             options["time"] = torch.as_tensor(options["time"], device=frames.device).reshape(-1)
         return super().forward(frames, **options)
 
 
 class _OnnxEngine(nn.Module):
-    """A network run from an ONNX file for each frame size, on the CPU, in float32."""
+    """A network run from one ONNX file per frame size, on the CPU, in float32."""
 
     title: ClassVar[str]
     package: ClassVar[str]
@@ -147,7 +148,7 @@ class _OnnxEngine(nn.Module):
             raise ValueError(f"{self.title} runs on the CPU here, and the network is on {device}")
         if dtype != torch.float32:
             raise ValueError(f"{self.title} runs this network in float32 only, not in {dtype_name(dtype)}")
-        self.network = (model,)  # a tuple, so that it is no part of this module
+        self.network = (model,)  # a tuple, so that it is not registered as a submodule
         self.stride, self.padding, self.config = model.stride, model.padding, model.config
         self._digest = weights.digest(model)
         self._runs: dict[tuple[int, int], Callable[[dict[str, Any]], Any]] = {}
@@ -163,7 +164,7 @@ class _OnnxEngine(nn.Module):
         raise NotImplementedError
 
     def _prepare(self, height: int, width: int) -> Callable[[dict[str, Any]], Any]:
-        """The network for one size: from the cache, or if there is no sound file, from one made now."""
+        """The network for one size, from the cache; exported now if the cached file is missing or damaged."""
         made_by = f"{source_hash()}-{version('torch').partition('+')[0]}"
         name = f"onnx/{self._digest[:32]}-{width}x{height}-{made_by}.onnx"
         path = cached_file(name)
@@ -177,18 +178,18 @@ class _OnnxEngine(nn.Module):
 
 
 class OnnxRuntime(_OnnxEngine):
-    """A network by ONNX Runtime, on as many threads as torch."""
+    """A network run by ONNX Runtime, with as many threads as torch."""
 
     title, package = "ONNX Runtime", "onnxruntime"
 
     def _load(self, path: Path) -> Callable[[dict[str, Any]], Any]:
-        return Session(path, torch.get_num_threads()).run_with_names
+        return Session(path, torch.get_num_threads()).run_first
 
 
 class OpenVino(_OnnxEngine):
-    """A network by OpenVINO, on as many threads as torch.
+    """A network run by OpenVINO, with as many threads as torch.
 
-    In float32: OpenVINO's bfloat16 would round the places that pixels are fetched from and thrown to as well.
+    Float32 only: OpenVINO's bfloat16 would also round the positions that warps and splats use.
     """
 
     title, package = "OpenVINO", "openvino"
@@ -209,7 +210,7 @@ class OpenVino(_OnnxEngine):
 
 
 class Auto(nn.Module):
-    """The engine that is fastest here, found by racing them on the first frames of each class of size."""
+    """The fastest engine on this machine, by a race on the first frames of each class of size."""
 
     def __init__(self, model: STMFNet, dtype: torch.dtype) -> None:
         super().__init__()
@@ -228,7 +229,7 @@ class Auto(nn.Module):
             remember(key, fastest)
         try:
             frame: Tensor = self._engine(fastest)(frames, **options)
-        except (ValueError, OSError):  # remembered, but gone or broken by now
+        except (ValueError, OSError):  # cached, but since uninstalled or broken
             remember(key, fastest := "eager")
             frame = self._engine(fastest)(frames, **options)
         self.chosen = fastest
@@ -240,7 +241,7 @@ class Auto(nn.Module):
         return self._started[name]
 
     def _race(self, frames: Tensor, **options: Any) -> str:
-        """The fastest engine whose frame is eager's; eager unless another one is clearly faster."""
+        """The fastest engine whose frame agrees with eager's; eager unless another is clearly faster."""
         expected = self._engine("eager")(frames, **options)
         runners = ["eager"]
         for name in AUTO_CANDIDATES:
@@ -254,7 +255,7 @@ class Auto(nn.Module):
                 began = time.perf_counter()
                 self._engine(name)(frames, **options)
                 seconds[name].append(time.perf_counter() - began)
-        # pair by pair, because the machine may be busier in one round than in the next
+        # pair by pair: the machine may be busier in one round than the next
         shares = {
             name: median(other / eager for other, eager in zip(seconds[name], seconds["eager"], strict=True))
             for name in runners[1:]
@@ -263,7 +264,7 @@ class Auto(nn.Module):
         return best if shares.get(best, 1.0) <= WORTH else "eager"
 
     def _key(self, frames: Tensor) -> str:
-        """What a choice holds for: network, size to the nearest power of two, dtype, machine, code."""
+        """Cache key of a choice: network, size to the nearest power of two, dtype, machine, code."""
         pixels = (frames.shape[-2] * frames.shape[-1]).bit_length()
         parts = [
             self._digest[:16],
@@ -279,13 +280,13 @@ class Auto(nn.Module):
 
 
 def recall(key: str) -> str | None:
-    """The engine that was chosen for ``key``; None if none was, or the memory cannot be read."""
+    """The cached choice for ``key``; None if there is none, or the cache cannot be read."""
     chosen = _choices().get(key)
     return chosen if chosen in ENGINES else None
 
 
 def remember(key: str, engine: str) -> None:
-    """Write down a choice; where that fails, it is made anew another time."""
+    """Cache a choice; if that fails, the next run races again."""
     choices = json.dumps({**_choices(), key: engine}, indent=1)
     with suppress(OSError):
         write_bytes_atomically(cache_folder() / "engines.json", choices.encode(), shared=True)

@@ -1,4 +1,4 @@
-"""Lite: a network of four frames by ONNX Runtime and numpy, without PyTorch.
+"""Lite: a network of four frames run by ONNX Runtime and numpy, without PyTorch.
 
     checkpoint.safetensors ── weights ──┐
     graphs/*.onnx ── a session each ────┴──> features, estimate, join, frame
@@ -30,7 +30,7 @@ Array = NDArray[np.float32]
 
 
 class LiteNetwork:
-    """A checkpoint of the default's config, step by step.
+    """A checkpoint of the default config, run step by step.
 
     Args:
         model: name of bundled weights, or path to a checkpoint.
@@ -58,19 +58,19 @@ class LiteNetwork:
         }
 
     def features(self, frame: Array) -> Array:
-        """What the network sees of a frame (1, 3, H, W): (1, 3 + F, H/2, W/2)."""
+        """Features (1, 3 + F, H/2, W/2) of a frame (1, 3, H, W)."""
         (features,) = self._run("features", frame=frame)
         return features
 
     def estimate(self, before: Array, after: Array, time: float) -> Array:
-        """What its coarse levels find of the features of two frames: (1, 5 + context, h, w)."""
+        """Motion estimate (1, 5 + context, h, w) of the coarse levels, from the features of two frames."""
         (estimate,) = self._run("estimate", before=before, after=after, time=_vector(time))
         return estimate
 
     def join(
         self, features: tuple[Array, Array], estimates: Sequence[Array], repeats: Sequence[bool], time: float
     ) -> Motion:
-        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, of one window."""
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, for one window."""
         first, middle, last = estimates
         flags = np.array([repeats])
         estimate, acceleration = self._run(
@@ -103,7 +103,7 @@ def _read_weights(path: Path) -> dict[str, Array]:
 
 
 def _threads() -> int:
-    """As many as OMP_NUM_THREADS says, or one for each core that this process may use."""
+    """OMP_NUM_THREADS threads, or one per core available to this process."""
     with suppress(ValueError):
         return max(1, int(os.environ.get("OMP_NUM_THREADS", "")))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,9 +5,9 @@
     estimates of three pairs ── join ──> estimate, acceleration
     frames, features, estimate, acceleration ── frame ──> frame
 
-A step is a method of :class:`~tweenlet.network.four_frames.FourFrameFlow`, for frames of any multiple of its
-stride. The files name weights and do not hold them: a checkpoint does, so that one set of files runs every
-checkpoint of one config. That and the names are in index.json. `scripts/lite_graphs.py` writes the default's.
+Each step is a method of :class:`~tweenlet.network.four_frames.FourFrameFlow`, for frames of any multiple of
+its stride. The files name the weights without holding them, so that one set of files runs every checkpoint of
+a config; config and names are in index.json. `scripts/lite_graphs.py` writes those of the default network.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tweenlet.runtime.extras import import_extra
 
 INDEX = "index.json"
 SIDES = (2, 3)
-"""Height and width of the frames that are traced, in strides."""
+"""Height and width of the traced frames, in strides."""
 MOST = 1 << 10
 """The longest side of a frame, in strides."""
 
@@ -63,13 +63,13 @@ STEPS: dict[str, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = 
     ),
     "frame": (_frame, ("frames", *Motion._fields, "time"), ("frame",)),
 }
-"""By the name of its file: what a step runs, and the names of its inputs and outputs."""
+"""File name -> the function of a step, and the names of its inputs and outputs."""
 
 
 class _Step(nn.Module):
     def __init__(self, network: FourFrameFlow, run: Callable[..., Any]) -> None:
         super().__init__()
-        self.intermediate = network  # its weights are called as in a checkpoint
+        self.intermediate = network  # weights get their names in a checkpoint
         self._run = run
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -77,7 +77,7 @@ class _Step(nn.Module):
 
 
 def write_graphs(config: ModelConfig, folder: Path) -> None:
-    """Write a file for each of STEPS into a folder, such as features.onnx, and index.json.
+    """Write an ONNX file for each of STEPS into a folder, such as features.onnx, and index.json.
 
     ValueError for a network of another kind, OSError where the extra `onnx` is not installed or a file cannot
     be written.
@@ -99,7 +99,7 @@ def write_graphs(config: ModelConfig, folder: Path) -> None:
 def _examples(
     config: IntermediateFlowConfig, stride: int, names: tuple[str, ...]
 ) -> dict[str, tuple[Tensor, int]]:
-    """Inputs by name, made up, and how many times smaller than a frame they are; 0 = of one size always."""
+    """Example inputs by name, and how many times smaller than a frame each is; 0 = always of one size."""
     features, coarse = config.encoder[1], config.levels[-2].scale
     pixels = {
         "frame": (1, (1, 3)),
@@ -118,7 +118,7 @@ def _examples(
 
 
 def _trace(step: _Step, inputs: dict[str, tuple[Tensor, int]], outputs: tuple[str, ...]) -> Any:
-    """A step as an ONNX ModelProto."""
+    """Export a step as an ONNX ModelProto."""
     tall, wide = (torch.export.Dim(name, min=2, max=MOST) for name in ("tall", "wide"))
     stride = step.intermediate.stride
     free = tuple(
@@ -137,7 +137,7 @@ def _trace(step: _Step, inputs: dict[str, tuple[Tensor, int]], outputs: tuple[st
 
 
 def _take_weights(graph: Any) -> list[str]:
-    """Empty a graph of its weights, whose names are returned, and of the exporter's notes on its source."""
+    """Remove the weights from a graph, returning their names, and the exporter's notes on the source."""
     weights = [tensor for tensor in graph.graph.initializer if tensor.name.startswith("intermediate.")]
     for weight in weights:
         weight.ClearField("raw_data")

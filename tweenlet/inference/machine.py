@@ -1,4 +1,4 @@
-"""Machine: one line about the hardware and software that a measurement was taken on."""
+"""Machine: the hardware and software behind a measurement, in one line."""
 
 from __future__ import annotations
 

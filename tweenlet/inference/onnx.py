@@ -5,13 +5,13 @@
     frames (1, 4, 3, H, W) float32, RGB in [0, 1]  ---+--> frame (1, 3, H, W)
     time (1,) in (0, 1) if the network takes one   ---+
 
-    or, for programs that give one input of four dimensions (vs-mlrt):
+    or, for programs with a single 4-D input (vs-mlrt):
     input (1, 12 or 13, H, W): four frames, and the time as a plane  --> frame (1, 3, H, W)
 
 H and W are multiples of the network's stride. The file carries the config, as a checkpoint does.
 
-The exporter is torch's newer one (`dynamo`). The older one is 20 times faster, but exports a splat that
-silently drops all but one of the pixels that land in one place: frames were off by a third of the range.
+It uses torch's newer exporter (`dynamo`). The older one is 20 times faster, but exports a splat that silently
+drops all but one of the pixels that land in one place: frames were off by a third of the range.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from tweenlet.runtime.json_file import parse_json
 OPSET = 20
 """The first ONNX operator set whose GridSample has every mode that we use."""
 TOLERANCE = 1e-4
-"""Largest difference allowed between frames of an exported network and of the network, in [0, 1]."""
+"""Largest difference, in [0, 1], allowed between frames of the exported network and of the original."""
 
 
 class OneInput(nn.Module):
-    """A network for programs that pass a single input of planes: (1, 12 or 13, H, W)."""
+    """Wraps a network for programs that pass a single input of planes, (1, 12 or 13, H, W)."""
 
     def __init__(self, model: STMFNet) -> None:
         super().__init__()
@@ -50,21 +50,21 @@ class OneInput(nn.Module):
         self.config, self.stride, self.takes_time = model.config, model.stride, model.takes_time
 
     def forward(self, input: Tensor) -> Tensor:
-        """Four frames of RGB and, where a time is taken, a plane that holds it -> the frame (1, 3, H, W)."""
+        """Four RGB frames, and a plane filled with the time if there is one -> the frame (1, 3, H, W)."""
         planes = 3 * FRAMES
         frames = input[:, :planes].reshape(1, FRAMES, 3, *input.shape[2:])
         given = {"time": input[:, planes, 0, 0].reshape(1)} if self.takes_time else {}
         frame: Tensor = self.model(frames, **given)
-        return frame + 0 * input[:, :3]  # a size that can be told from the input's: vs-mlrt asks for it
+        return frame + 0 * input[:, :3]  # a size derived from the input's, as vs-mlrt requires
 
 
 def export(model: STMFNet | OneInput, path: str | Path, size: tuple[int, int] | None) -> float:
-    """Write ``model`` to ``path`` as ONNX, whole or not at all, run it, and return how far off it was.
+    """Write ``model`` to ``path`` as ONNX, atomically, and check it against the network.
 
-    ``size`` is (width, height) of the frames, padded up to the network's stride; None = any multiples of it,
-    of two strides or more. The return is the largest absolute difference on frames of that size (or, for
-    any size, on two small ones); ValueError if it is over 1e-4 or if the network cannot be exported, OSError
-    where the extra `onnx` is not installed or the file cannot be written.
+    ``size`` is (width, height) of the frames, padded up to the network's stride; None = any multiples of the
+    stride, from two on. Returns the largest absolute difference on frames of that size (for any size, on two
+    small ones); ValueError if it is over 1e-4 or the network cannot be exported, OSError if the extra `onnx`
+    is not installed or the file cannot be written.
     """
     with atomic_write(Path(path)) as partial:
         write(model, partial, size)
@@ -78,7 +78,7 @@ def export(model: STMFNet | OneInput, path: str | Path, size: tuple[int, int] | 
             inputs = examples(model, height, width)
             with torch.inference_mode():
                 given = {name: x.cpu().numpy() for name, x in inputs.items()}
-                frame = torch.from_numpy(session.run_with_names(given))
+                frame = torch.from_numpy(session.run_first(given))
                 off = max(off, float((frame - model(**inputs).cpu()).abs().max()))
         if not off <= TOLERANCE:
             raise ValueError(f"the exported network is {off:.2g} off, more than {TOLERANCE:g}: not written")
@@ -86,7 +86,7 @@ def export(model: STMFNet | OneInput, path: str | Path, size: tuple[int, int] | 
 
 
 def write(model: STMFNet | OneInput, path: Path, size: tuple[int, int] | None) -> None:
-    """Write ``model`` to ``path`` as ONNX, unchecked; arguments and errors as of :func:`export`."""
+    """Write ``model`` to ``path`` as ONNX, unchecked; arguments and errors are those of :func:`export`."""
     onnx = import_extra("onnx")
     import_extra("onnxscript")
     height, width = (2 * model.stride, 3 * model.stride) if size is None else padded_size(model, size)
@@ -99,10 +99,10 @@ def write(model: STMFNet | OneInput, path: Path, size: tuple[int, int] | None) -
 
 
 def _graph(model: STMFNet | OneInput, height: int, width: int, fixed: bool) -> Any:
-    """The network as an ONNX ModelProto."""
+    """Export the network as an ONNX ModelProto."""
     model = deepcopy(model).cpu().eval()
     for layer in model.modules():
-        if isinstance(layer, nn.Conv3d) and layer.bias is None:  # without one, what is written does not run
+        if isinstance(layer, nn.Conv3d) and layer.bias is None:  # without one, the exported file does not run
             layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
     inputs = examples(model, height, width)
     free: dict[str, Any] = {}
@@ -124,16 +124,16 @@ def _graph(model: STMFNet | OneInput, height: int, width: int, fixed: bool) -> A
                 graph, dynamo=True, optimize=False, opset_version=OPSET, verbose=False,
                 input_names=list(inputs), output_names=["frame"],
             )  # fmt: skip
-    except Exception as error:  # of many kinds, as there are operators
+    except Exception as error:  # as many kinds as there are operators
         raise ValueError(f"this network cannot be exported to ONNX: {str(error)[:300]}") from error
     assert program is not None
     return program.model_proto
 
 
 class OnnxFile(nn.Module):
-    """A file that :func:`tweenlet.inference.onnx.export` wrote, called as the network is; by ONNX Runtime.
+    """A file written by :func:`export`, run by ONNX Runtime with the signature of the network.
 
-    FileNotFoundError for no such file, OSError without ONNX Runtime, ValueError for another file.
+    FileNotFoundError if there is no such file, OSError without ONNX Runtime, ValueError for any other file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -154,8 +154,8 @@ class OnnxFile(nn.Module):
         self.stride, self.padding, self.takes_time = network.stride, network.padding, network.takes_time
 
     def forward(self, frames: Tensor, time: float | Tensor | None = None) -> Tensor:
-        """Frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W); as the network's own."""
-        return call(self._session.run_with_names, self.takes_time, frames, time)
+        """As the network's: frames (1, 4, 3, H, W) -> the frame between the middle two (1, 3, H, W)."""
+        return call(self._session.run_first, self.takes_time, frames, time)
 
 
 def call(
@@ -201,7 +201,7 @@ def examples(model: STMFNet | OneInput, height: int, width: int) -> dict[str, Te
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Silence the exporter, which warns of packages that it does not need and of coming versions."""
+    """Silence the exporter's warnings about optional packages and coming versions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: a session on the CPU, whose errors are ValueErrors. It needs no PyTorch."""
+"""ONNX Runtime: a CPU session whose errors are ValueErrors; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 
 class Session:
-    """A network that ONNX Runtime runs.
+    """A network run by ONNX Runtime.
 
     Args:
         path: an ONNX file.
-        threads: how many may work at once.
-        weights: values of those that the file only names, float32.
+        threads: number of threads.
+        weights: float32 values of the weights that the file only names.
 
     Raises:
         ValueError: ONNX Runtime cannot run the file.
@@ -28,9 +28,9 @@ class Session:
         self.path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while others are timed
-        options.enable_cpu_mem_arena = False  # malloc retains what is freed, for other sessions too
-        options.log_severity_level = 4  # what goes wrong is raised, too
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may be timed
+        options.enable_cpu_mem_arena = False  # malloc retains freed memory
+        options.log_severity_level = 4  # errors are raised as well
         if weights:
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
             options.add_external_initializers(list(weights), values)
@@ -38,19 +38,19 @@ class Session:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # its own exceptions share no class but this
+        except Exception as error:  # its exceptions share no other base class
             raise ValueError(f"{path} is not an ONNX file that ONNX Runtime can run: {error}") from error
         self.inputs: list[Any] = self._session.get_inputs()
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:
-        """All outputs, numpy arrays, for inputs by name."""
+        """Run on inputs by name; returns all outputs as numpy arrays."""
         try:
             outputs: list[Any] = self._session.run(None, dict(inputs))
         except Exception as error:  # as above
             raise ValueError(f"ONNX Runtime cannot run {self.path}: {error}") from error
         return outputs
 
-    def run_with_names(self, inputs: dict[str, Any]) -> Any:
-        """The first of them."""
+    def run_first(self, inputs: dict[str, Any]) -> Any:
+        """Run on inputs by name; returns the first output."""
         return self.run(inputs)[0]

@@ -1,4 +1,4 @@
-"""Demo: the embedded clip made smoother, and one picture of what was put between two of its frames.
+"""Demo: interpolate the bundled clip, and picture one of the new frames between its neighbours.
 
 assets/demo.mp4 ── interpolate_video ──> tweenlet-demo.mp4 ── the hardest step ──> tweenlet-demo.png
 
@@ -36,7 +36,7 @@ Pixels = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo wrote."""
+    """The outputs of a demo."""
 
     video: Path
     picture: Path
@@ -51,7 +51,7 @@ def demo(
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Demo:
-    """Write tweenlet-demo.mp4 and tweenlet-demo.png into a folder; FileExistsError if one is there."""
+    """Write tweenlet-demo.mp4 and tweenlet-demo.png into a folder; FileExistsError if one exists."""
     smooth, picture = Path(folder) / "tweenlet-demo.mp4", Path(folder) / "tweenlet-demo.png"
     check_free(picture, overwrite)
     summary = interpolate_video(
@@ -63,7 +63,7 @@ def demo(
 
 
 def hardest_step(smooth: str | Path) -> tuple[Pixels, Pixels, Pixels]:
-    """The two real frames that differ most and the made one between, of a video made twice as dense."""
+    """From a video of doubled rate, the two source frames that differ most and the new frame between them."""
     most, hardest = -1.0, None
     recent: deque[Pixels] = deque(maxlen=3)
     with video.read(smooth) as reader:
@@ -79,7 +79,7 @@ def hardest_step(smooth: str | Path) -> tuple[Pixels, Pixels, Pixels]:
 
 
 def side_by_side(frames: Sequence[Pixels]) -> Pixels:
-    """Frames (3, H, W) in [0, 1] in a row on white, with the part that moves most enlarged below each."""
+    """Frames (3, H, W) in [0, 1] in a row on white, each above an enlarged crop of the strongest motion."""
     height, width = frames[0].shape[1:]
     top, left = _busiest_part(frames[0], frames[-1])
     sheet = np.ones((3, 2 * (height + GAP) + GAP, len(frames) * (width + GAP) + GAP), np.float32)
@@ -93,7 +93,7 @@ def side_by_side(frames: Sequence[Pixels]) -> Pixels:
 
 
 def _enlarge(part: Pixels, height: int, width: int) -> Pixels:
-    """A picture (3, h, w) in [0, 1] at another size, bicubic, of 8 bits."""
+    """Resize a picture (3, h, w) in [0, 1], bicubically, to 8 bits."""
     values = np.rint(part.transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values))
     enlarged = frame.reformat(width, height, interpolation="BICUBIC").to_ndarray()
@@ -101,10 +101,10 @@ def _enlarge(part: Pixels, height: int, width: int) -> Pixels:
 
 
 def _busiest_part(before: Pixels, after: Pixels) -> tuple[int, int]:
-    """Top and left of the part, a third of the height and of the width, in which two frames differ most."""
+    """Top and left of the crop, a third of the height and width, in which two frames differ most."""
     difference = np.abs(before - after).mean(0)
     down, across = before.shape[1] // 3, before.shape[2] // 3
-    above = np.pad(difference.cumsum(0, np.float64).cumsum(1), ((1, 0), (1, 0)))  # the sum above and left
+    above = np.pad(difference.cumsum(0, np.float64).cumsum(1), ((1, 0), (1, 0)))  # the integral image
     inside = above[down:, across:] - above[:-down, across:] - above[down:, :-across] + above[:-down, :-across]
     top, left = np.unravel_index(int(inside.argmax()), inside.shape)
     return int(top), int(left)

@@ -1,15 +1,14 @@
-"""Farm: one video made by many machines, as tasks of a Ray cluster.
+"""Farm: one video interpolated by many machines, as tasks of a Ray cluster.
 
     this machine   walk ──┬─────────┬─────────┬──────> times of all frames ──> join ──> the file
                           │         │         │                                 ▲
     workers           segment 0  segment 1  segment 2 ── encoded pictures ── journal
 
-The walk is a timeline without pictures: it finds cuts, repeats and times. Where a segment begins it sends a
-copy of itself, in which frames stand for themselves by their numbers. A worker reads those frames again, from
-a key frame of the file before them, goes on to the end of the segment with the frames beyond it in sight, and
-encodes what it makes. Segments come back in any order, into the journal of a job that can be killed
-(:mod:`tweenlet.video.journal`), and the file is written as such a job ends. It is the one that a single
-machine writes, as far as the machines compute alike.
+The walk is a timeline without pictures: it determines cuts, repeats and times. Where a segment begins, it
+sends a copy of itself in which numbers replace the frames. A worker reads those frames again, starting from
+an earlier key frame of the file, continues to the end of the segment, and encodes its frames. Segments come
+back in any order into the journal of a resumable job (:mod:`tweenlet.video.journal`), from which the file is
+written at the end. It is the same as a single machine's, as far as the machines compute alike.
 """
 
 from __future__ import annotations
@@ -41,22 +40,22 @@ from tweenlet.video.journal import Coded
 from tweenlet.video.picture_encoder import Places, representable, time_base_of
 
 ENGINES = ("ray",)
-"""What a farm may run on."""
+"""Kinds of cluster."""
 RETRIES = 3
-"""How often a segment is tried again, elsewhere, when its worker has died or cannot read or write."""
+"""Retries of a segment, on another worker, after a worker died or could not read or write."""
 AHEAD = 2
-"""Segments under way for each core or GPU of the cluster: one that is made, and one that waits."""
+"""Segments in flight per core or GPU of the cluster: one running and one waiting."""
 
 
 class Farm:
-    """Makes the frames of a job on other machines.
+    """Runs a job on other machines.
 
     Args:
-        job: what is asked for.
+        job: the arguments of the run.
         on: one of ENGINES.
 
     Raises:
-        ValueError: something that a farm does not do, with what is expected instead.
+        ValueError: an option that a farm does not support; the message says what is expected instead.
 
     """
 
@@ -72,11 +71,11 @@ class Farm:
         import_ray()
         self._job = job
         self.local = replace(job, device="cpu", dtype=torch.float32, engine="eager")
-        """The job as far as this machine does it."""
+        """The job for this machine, which only walks."""
         self._times: list[Fraction] = []  # of the source's frames so far
 
     def leave_pictures(self, frames: Iterable[SourceFrame[Frame]]) -> Iterator[SourceFrame[Any]]:
-        """The source for the walk: fingerprints, and numbers that stand for pictures."""
+        """Replace the pictures of a source by their numbers and fingerprints, for the walk."""
         for number, frame in enumerate(frames):
             self._times.append(frame.time)
             picture = torch.full((1, 1, 1), number, dtype=torch.float64)
@@ -92,21 +91,22 @@ class Farm:
         rate: Fraction,
         report: Callable[[int, Fraction, None], None],
     ) -> int:
-        """Have the segments made that are not saved, and give the writer all frames.
+        """Have all unsaved segments encoded by workers, and pass them to the writer.
 
         Args:
-            walk: a timeline of frames without pictures; it counts the runs of the network in workers, too.
+            walk: a timeline of frames without pictures; it also counts the network's runs in workers.
             reader: the source of those frames.
             writer: the output.
             rate: frames per second of the output.
-            report: called again and again with the frames made so far, and the time of the latest.
+            report: called repeatedly with the number of frames done and the time of the latest.
 
         Returns:
-            Frames written.
+            Number of frames written.
 
         Raises:
             ValueError: an output that is not written in segments.
-            OSError: Ray is not installed, a worker cannot read the source, or all that tried a segment died.
+            OSError: Ray is not installed, a worker cannot read the source, or a segment failed on every
+                retry.
 
         """
         if writer.journal is None:
@@ -157,7 +157,7 @@ class Farm:
         return len(shown)
 
     def _segment(self, walk: Timeline[Any], reader: video.Reader, first: int, places: Places) -> Segment:
-        """The segment that begins with a frame, while the one before it has just been shown."""
+        """The segment that begins with frame ``first``, called right after the frame before it."""
         body = BytesIO()
         pickler = WalkPickler(body)
         pickler.dump(walk)
@@ -174,7 +174,7 @@ class Farm:
         )  # fmt: skip
 
     def _prepare(self, ray: Any, rate: Fraction) -> tuple[Callable[[Segment], Any], int]:
-        """A function that has a segment made, and how many can be made at once."""
+        """A function that submits a segment, and how many the cluster can run at once."""
         resources = ray.cluster_resources()
         on_gpu = str(self._job.device).startswith("cuda") or (self._job.device is None and "GPU" in resources)
         if on_gpu and "GPU" not in resources:
@@ -185,21 +185,21 @@ class Farm:
             scheduling_strategy="SPREAD",
         )(encode_segment)  # fmt: skip
         shared = ray.put((job, rate, states(job.files), versions()))
-        slots = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))  # some clusters grow when asked
+        slots = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))  # some clusters scale up on demand
         return lambda segment: task.remote(shared, segment), slots
 
 
 def import_ray() -> Any:
-    """Ray, which then reports nothing to its makers; OSError, with what to type, if it is not installed."""
+    """Import Ray with its usage reports off; OSError, with what to type, if it is not installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     return import_extra("ray")
 
 
 @contextmanager
 def connect() -> Iterator[Any]:
-    """Ray, connected to the cluster that RAY_ADDRESS names or that runs on this machine, else to its cores.
+    """Connect Ray to the cluster in RAY_ADDRESS or running on this machine, else to this machine's cores.
 
-    Within another such block, and in a program that is connected already, it is that connection.
+    An existing connection of the process is reused.
     """
     ray = import_ray()
     if ray.is_initialized():
@@ -208,7 +208,7 @@ def connect() -> Iterator[Any]:
     handler = signal.getsignal(signal.SIGTERM)
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray's own would end this process as it stands
+        signal.signal(signal.SIGTERM, handler)  # Ray's handler would end this process without clean-up
     try:
         yield ray
     finally:
@@ -216,7 +216,7 @@ def connect() -> Iterator[Any]:
 
 
 def _result(ray: Any, task: Any) -> tuple[list[Coded], int, int]:
-    """What a task returned; OSError or its own error, in a line, if it failed."""
+    """The result of a task; if it failed, its own error or an OSError of one line."""
     try:
         result: tuple[list[Coded], int, int] = ray.get(task)
     except ray.exceptions.RayTaskError as error:

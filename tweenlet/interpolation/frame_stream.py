@@ -1,8 +1,8 @@
-"""Frame stream: what a reader gives as source frames for a timeline, marked where they are to be remade, and
-followed by the first ones again where the end of the source is to lead back to its start.
+"""Frame stream: a reader's frames as source frames of a timeline, with those to remake marked, and the first
+ones repeated at the end of a loop.
 
     reader    0  1  2  3  4
-    remake          2               the third is made from its neighbours
+    remake          2               the third is interpolated from its neighbours
     loop      0  1  2  3  4 │ 0  1  the last interval leads back to 0, which is not shown again
 """
 
@@ -18,7 +18,7 @@ from tweenlet.interpolation.prefetch import DeviceCopier
 from tweenlet.video.frame import Frame
 
 ENCORES = 2
-"""Frames repeated after the last of a loop: the first, and one for the network to see beyond it."""
+"""Frames repeated after a loop's last: the first, and one more as context for the network."""
 
 
 def stream_frames(
@@ -29,15 +29,15 @@ def stream_frames(
     alpha: bool = False,
     first_number: int = 0,
 ) -> Iterator[SourceFrame[Frame]]:
-    """The frames of a video as a timeline takes them.
+    """Convert decoded frames to source frames of a timeline.
 
     Args:
         frames: decoded frames.
         copier: copies their pictures to the network's device.
-        remake: numbers of the frames to be remade, from 0 on.
+        remake: numbers of the frames to remake, counted from 0.
         loop: whether the last frame leads back to the first.
-        alpha: whether pictures have their opacity as a fourth channel.
-        first_number: that of the first frame.
+        alpha: whether pictures have opacity as a fourth channel.
+        first_number: number of the first frame.
 
     """
     first: list[SourceFrame[Frame]] = []
@@ -57,11 +57,10 @@ def stream_frames(
 
 
 def parse_numbers(text: str) -> frozenset[int]:
-    """The numbers of frames in "117,240-243".
+    """Parse frame numbers such as "117,240-243".
 
     Raises:
-        ValueError: for anything else, for frame 0, which has none before it, and for longer runs than a
-            network moves through.
+        ValueError: any other text, frame 0, which has no frame before it, or a run too long to interpolate.
 
     """
     numbers: set[int] = set()
@@ -81,7 +80,7 @@ def parse_numbers(text: str) -> frozenset[int]:
 
 
 def find_unmade(remake: Collection[int], count: int, loop: bool) -> list[str]:
-    """What of the frames to be remade could not be, in words, in a source of ``count`` frames."""
+    """Warnings about frames that could not be remade in a source of ``count`` frames."""
     good = max((number for number in range(count) if number not in remake), default=0)
     last = [] if loop else list(range(good + 1, count))
     held = f"no frame follows {', '.join(map(str, last))} to remake from: the one before is held"

@@ -1,4 +1,4 @@
-"""Inspection: what is seen in a video before anything is made of it: rate, repeats, cuts, colours, tracks."""
+"""Inspection: properties of a video before interpolation: rate, repeats, cuts, colours, tracks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NAMES = {
     "range": {1: "limited", 2: "full"},
 }  # fmt: skip
 EVEN = Fraction(1, 500)
-"""Seconds by which intervals of a constant rate may differ: containers round to milliseconds."""
+"""Largest difference between intervals of a constant rate, in seconds: containers round to milliseconds."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What :func:`inspect` sees; times in seconds."""
+    """Result of :func:`inspect`; times in seconds."""
 
     name: str
     width: int
@@ -37,23 +37,23 @@ class Inspection:
     rate: Fraction | None
     """Average frames per second."""
     constant: bool
-    """Whether all frames are shown for the same time."""
+    """Whether the frame rate is constant."""
     frames: int
     duration: Fraction
     repeats: int
-    """Frames that repeat the one before."""
+    """Number of frames that repeat the previous one."""
     longest_run: int
-    """Frames for which one picture is shown at most."""
+    """Longest run of frames that show one picture."""
     cuts: tuple[Fraction, ...]
-    """When a scene begins."""
+    """Times at which scenes begin."""
     colours: dict[str, str]
     tracks: tuple[str, ...]
-    """What lies beside the pictures."""
+    """Descriptions of the other streams."""
     notices: tuple[video.Notice, ...]
 
     @property
     def advice(self) -> str:
-        """What the repeats suggest; empty without many."""
+        """Advice on repeats; empty if there are few."""
         if self.repeats < self.frames / 5 or self.longest_run > LONGEST_RUN:
             return ""
         return "pictures are often held: --repeats smooth moves through them"
@@ -66,16 +66,16 @@ def inspect(
     clip: Clip = WHOLE,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Inspection:
-    """Read a video as interpolation would, and say what is there.
+    """Read a video as interpolation would, and describe it.
 
     Args:
         src: a video, a folder or glob of images.
         stream: index of the video stream.
-        clip: the part that is read.
+        clip: the part to read.
         progress: called after each frame with the number of frames and the estimated total.
 
     Raises:
-        OSError, ValueError: as for :func:`tweenlet.interpolate_video`.
+        OSError, ValueError: those of :func:`tweenlet.interpolate_video`.
 
     """
     with video.read(src, stream=stream, clip=clip) as reader:

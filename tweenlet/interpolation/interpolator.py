@@ -1,8 +1,8 @@
-"""Interpolator: one network that makes frames between frames.
+"""Interpolator: one network that predicts frames between frames.
 
     four frames -> pad or cut into tiles -> network (with a time, and motion) -> crop -> the frame between
 
-Padding and cropping live here and in :mod:`.tiling` only. Frames are RGB in [0, 1].
+Padding and cropping happen only here and in :mod:`.tiling`. Frames are RGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -35,25 +35,24 @@ INTERVAL = Fraction(1, 24)
 
 
 class Interpolator:
-    """Makes frames between frames with one network. Several threads may use one at once.
+    """Predicts frames between frames with one network. Thread-safe.
 
     Args:
-        model: a network that maps frames (1, 4, 3, H, W) in [0, 1] to the frame in their middle
-            (1, 3, H, W). Its attribute `stride` (1 if missing) is what H and W must be multiples of. If its
-            attribute `takes_time` is true, it is called with `time` in (0, 1) and makes the frame at that
-            time between the middle two. It is put into evaluation mode. Our own networks are copied for
-            inference (:mod:`tweenlet.inference.fused`): later changes of the weights have no effect.
-        device: where the model is moved to and runs; None = where it is.
-        dtype: torch.float32, or torch.bfloat16 or torch.float16 where that is safe, float32 elsewhere.
-        engine: what runs the model: "eager" (PyTorch), "compile", "cudagraph", "onnxruntime", "openvino", or
-            "auto", the fastest here, measured once on the first frames
-            (:mod:`tweenlet.inference.engines`). Tiles of a network with gates or enlarged kernels always run
-            in eager.
-        pad_to: pad height and width to multiples of this (the official ST-MFNet code: 128); None = to the
+        model: network that maps frames (1, 4, 3, H, W) in [0, 1] to the frame in their middle (1, 3, H, W). H
+            and W are multiples of its attribute `stride` (default 1). If its attribute `takes_time` is true,
+            it is called with a `time` in (0, 1) between the middle two. It is put into eval mode. Networks of
+            the family are copied for inference (:mod:`tweenlet.inference.fused`): later changes of the
+            weights have no effect.
+        device: device to move the model to; None = leave it where it is.
+        dtype: precision: torch.float32, or torch.bfloat16 or torch.float16 where that is safe.
+        engine: "eager" (PyTorch), "compile", "cudagraph", "onnxruntime", "openvino", or "auto", the fastest
+            on this machine, measured once on the first frames (:mod:`tweenlet.inference.engines`). Tiles of
+            networks with gates or upsampled kernels always run in eager.
+        pad_to: pad height and width to multiples of this (the official ST-MFNet code: 128); None = the
             stride.
-        tile: longest side of a tile in pixels, 256 or more: larger frames run in overlapping tiles, so that
-            memory is bounded; "auto" = where they would take much memory; None = never
-            (:mod:`tweenlet.interpolation.tiling`).
+        tile: longest side of a tile in pixels, 256 or more. Larger frames run in overlapping tiles, which
+            bounds memory (:mod:`tweenlet.interpolation.tiling`). "auto" = only frames that would take much
+            memory; None = never.
 
     Raises:
         ValueError: an argument out of its range, or an engine that is unknown or not installed.
@@ -88,7 +87,7 @@ class Interpolator:
         self.device = torch.device(device)
         self.takes_time = bool(getattr(model, "takes_time", False))
         self.model = engines.start(engine, model.to(self.device).eval(), dtype)
-        # tiles agree on some of what is inside a network, which other engines do not show
+        # tiles share internal values of the network, which other engines do not expose
         looks_at_all = needs_tile(model) or isinstance(getattr(model, "intermediate", None), FourFrameFlow)
         agreeing = looks_at_all and engine != "eager"
         self._for_tiles = engines.start("eager", model, dtype) if agreeing else self.model
@@ -97,7 +96,7 @@ class Interpolator:
         self._tiling = choose_tiling(tile, self._for_tiles, self.device)
         self._finder = engines.motion_finder(self._for_tiles)
         self._takes_motion = engines.motion_finder(self.model) is not None
-        # eager networks keep nothing from call to call on a CPU; CUDA graphs and other engines do
+        # eager networks keep no state between calls on a CPU; CUDA graphs and other engines do
         alone = engine == "eager" and self.device.type == "cpu"
         self._lock: AbstractContextManager[object] = nullcontext() if alone else Lock()
 
@@ -111,7 +110,7 @@ class Interpolator:
             (3, H, W), float32, on the network's device, not clamped.
 
         Raises:
-            ValueError: not four frames, different sizes, or values that no picture has.
+            ValueError: not four frames, frames of different sizes, or values far outside [0, 1].
 
         """
         if len(frames) != 4:
@@ -138,7 +137,7 @@ class Interpolator:
             (3, H, W), float32, on the network's device, not clamped.
 
         Raises:
-            ValueError: another time than 1/2 for a network that only makes the middle.
+            ValueError: a time other than 1/2 for a network that only predicts the midpoint.
 
         """
         if not self.takes_time and time != HALFWAY:
@@ -152,7 +151,7 @@ class Interpolator:
                 out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
             else:
                 out = self._run_whole(frames, motion, options)
-        return out.float().clone()  # a plain tensor, of use to autograd too
+        return out.float().clone()  # a plain tensor, which autograd accepts too
 
     def _run_whole(
         self, frames: Sequence[Tensor], motion: Motion | None, options: dict[str, float]
@@ -164,17 +163,17 @@ class Interpolator:
         return out
 
     def _padded(self, frames: Tensor) -> Tensor:
-        """Frames (B, 3, H, W) on the device, as large as the network takes them."""
+        """Copy frames (B, 3, H, W) to the device, padded to a size that the network takes."""
         there = frames.to(self.device, torch.float32)
         return padded(there, self.multiple, getattr(self.model, "padding", "mirrored"))
 
     @property
     def engine(self) -> str:
-        """The engine that runs the network; of "auto" the one that it chose."""
+        """The engine that runs the network; with "auto", the one it chose."""
         return engines.running(self.model)
 
     def picture(self, values: NDArray[Any] | Tensor) -> Tensor:
-        """A picture as the network takes it: float32, on its device."""
+        """Convert a picture to float32 on the network's device."""
         return torch.as_tensor(values).to(self.device, torch.float32)
 
     def motion_cache(self) -> MotionCache | None:
@@ -182,12 +181,12 @@ class Interpolator:
         return MotionCache(self) if self._takes_motion else None
 
     def features(self, frame: Tensor) -> Tensor:
-        """What a network of four frames sees of one (3, H, W): (1, C, h, w), of the frame padded."""
+        """Features (1, C, h, w) of a frame (3, H, W), padded, in a network of four frames."""
         with self._four_frames() as branch:
             return branch.features(self._padded(frame.unsqueeze(0)))
 
     def estimate(self, before: Tensor, after: Tensor, time: float) -> Tensor:
-        """What its coarse levels find of the features of two frames, for one at a time between them."""
+        """Motion estimate of the coarse levels, from the features of two frames, for a time between them."""
         with self._four_frames() as branch:
             return branch.estimate(before, after, check_time(time, before))
 
@@ -198,14 +197,14 @@ class Interpolator:
         repeats: Sequence[bool],
         time: float,
     ) -> Motion:
-        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, of one window."""
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.join`, for one window."""
         flags = torch.tensor([repeats], device=features[0].device)
         with self._four_frames() as branch:
             return branch.join(features, estimates, flags, check_time(time, features[0]))
 
     @contextmanager
     def _four_frames(self) -> Iterator[FourFrameFlow]:
-        """The part of the network that finds motion, to be run within."""
+        """Context in which the network's motion branch may be called."""
         assert self._finder is not None
         branch = self._finder.intermediate
         assert isinstance(branch, FourFrameFlow)
@@ -220,17 +219,17 @@ class Interpolator:
         Args:
             frames: (3, H, W), RGB, floats in [0, 1], all numpy arrays or all tensors, all of one size. They
                 are copied, so the source may reuse its buffer; only a few are held at any time.
-            factor: output frames per input frame, 2 or more. For networks that only make the middle frame,
+            factor: output frames per input frame, 2 or more. For networks that only predict the midpoint,
                 times are rounded to eighths unless this is a power of 2.
             cuts: detect hard cuts and create no frames across them: the nearer frame is repeated.
             repeats: what to do with frames that repeat the previous one, as in
                 :class:`~tweenlet.interpolation.timeline.Timeline`.
 
         Yields:
-            The input frames, unchanged, and those made between them, with the same type, dtype and device.
+            The input frames, unchanged, and the new ones between them, with the same type, dtype and device.
 
         Raises:
-            ValueError: frames of another kind or shape, or values that no picture has.
+            ValueError: frames of another kind or shape, or values far outside [0, 1].
 
         """
         timing = OutputTiming(factor)
@@ -239,7 +238,7 @@ class Interpolator:
         template: Picture | None = None
         for output in Timeline(source, self, timing, 1 / INTERVAL, cuts=cuts, repeats=repeats):
             template = template if output.source is None else output.source.original
-            assert template is not None  # the first frame is one that came in
+            assert template is not None  # the first frame is always an input frame
             yield _convert_like(template, output.picture) if output.source is None else template
 
     def _copy_frame(self, number: int, frame: Picture) -> SourceFrame[Picture]:
@@ -250,7 +249,7 @@ class Interpolator:
 
 
 def check_stream(frames: Iterable[Picture]) -> Iterator[Picture]:
-    """Yield the same frames, checked one by one; ValueError for a bad one, or one of another size."""
+    """Check frames one by one while yielding them; ValueError for an invalid one, or one of another size."""
     shape = None
     for number, frame in enumerate(frames):
         if not isinstance(frame, np.ndarray | Tensor):

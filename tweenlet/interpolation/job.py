@@ -1,6 +1,6 @@
-"""Job: what one call of :func:`~tweenlet.interpolation.video.interpolate_video` asks for, as a value.
+"""Job: the arguments of one call of :func:`~tweenlet.interpolation.video.interpolate_video`, as a value.
 
-This machine, and another that it is sent to, read and write by the same few steps:
+This machine and the workers it is sent to read and write by the same few steps:
 
     Job.read ──> Reader ── Job.frames ──> SourceFrame ... ──> OutputFrame ── Ready.write ──> writer, encoder
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """The arguments of :func:`~tweenlet.interpolation.video.interpolate_video`, which says what each is."""
+    """The arguments of :func:`~tweenlet.interpolation.video.interpolate_video`, documented there."""
 
     src: str | Path | Sequence[str | Path]
     dst: str | Path
@@ -70,7 +70,7 @@ class Job:
 
     @cached_property
     def timing(self) -> OutputTiming:
-        """The times of the output's frames; ValueError for what excludes each other."""
+        """Output times; ValueError for options that exclude each other."""
         return OutputTiming(
             self.factor, self.fps, self.slow, self.max_recursion, self.speed, self.keep_frames, self.shutter,
             remake=bool(self.remake),
@@ -78,16 +78,16 @@ class Job:
 
     @cached_property
     def remake(self) -> frozenset[int]:
-        """Numbers of the frames that are to be made anew."""
+        """Numbers of the frames to remake."""
         return parse_numbers(self.replace) if self.replace else frozenset()
 
     @property
     def clip(self) -> Clip:
-        """The part of the source that is wanted."""
+        """The part of the source to interpolate."""
         return Clip(parse_time(self.start), None if self.end is None else parse_time(self.end))
 
     def read(self, clip: Clip | None = None) -> video.Reader:
-        """Open the source, or with ``clip`` another part of it than the one that is wanted."""
+        """Open the source, or with ``clip`` another part of it."""
         rate = None if self.rate is None else exact_rate(self.rate)
         return video.read(
             self.src, rate, stream=self.stream, strict=self.strict, clip=clip or self.clip,
@@ -97,22 +97,22 @@ class Job:
     def frames(
         self, reader: video.Reader, copier: DeviceCopier, first_number: int = 0
     ) -> Iterator[SourceFrame[Frame]]:
-        """The frames of a reader of the source, the first of which has this number, for a timeline."""
+        """A reader's frames as source frames of a timeline, numbered from ``first_number``."""
         alpha = video.keeps_alpha(self.dst, reader, self.encoding)
         return stream_frames(reader, copier, self.remake, self.loop, alpha, first_number)
 
     @property
     def place(self) -> torch.device | None:
-        """The device that it runs on; None where pictures are arrays."""
+        """The device that the network runs on; None where pictures are arrays."""
         return load_device(self.engine, self.device)
 
     def load_network(self) -> Interpolator | LiteInterpolator:
-        """What makes the frames between."""
+        """Load the network that predicts frames."""
         return load_interpolator(self.model, self.device, self.dtype, self.engine, self.tile)
 
     @property
     def files(self) -> list[Path]:
-        """The files that it reads; none if it reads something else, such as a pipe or a network in memory."""
+        """The files that the job reads; empty if it also reads a pipe or uses a network in memory."""
         files = self._sources
         if not isinstance(self.model, (str, Path)) or not all(file.is_file() for file in files):
             return []
@@ -123,7 +123,7 @@ class Job:
         return [Path(p) for p in ([self.src] if isinstance(self.src, (str, Path)) else self.src)]
 
     def absolute(self) -> Job:
-        """The same, of files by their whole paths, for a process that runs in another folder."""
+        """The same job with absolute paths, for a process in another working directory."""
         sources: list[str | Path] = [path.resolve() for path in self._sources]
         model = self.model
         if isinstance(model, (str, Path)) and Path(model).is_file():
@@ -133,7 +133,7 @@ class Job:
 
     @property
     def identity(self) -> str:
-        """All that decides what it writes; empty if that is not known, or if it is not to be resumed."""
+        """Everything that determines the output; empty if unknown, or if the job is not to be resumed."""
         if not (self.resume and self.files):
             return ""
         asked = {field.name: str(getattr(self, field.name)) for field in fields(self)}
@@ -141,43 +141,43 @@ class Job:
 
 
 def states(files: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """By file: its whole path, bytes, and when it was changed; OSError for one that is missing."""
+    """Absolute path, size in bytes and modification time of each file; OSError for a missing one."""
     return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def versions(engine: str = "eager") -> list[str]:
-    """Of what decides the values of a frame: of tweenlet, torch (lite: ONNX Runtime) and PyAV."""
+    """Versions of the packages that determine pixel values: tweenlet, torch (lite: ONNX Runtime) and PyAV."""
     return [version(name) for name in ("tweenlet", "onnxruntime" if engine == LITE else "torch", "av")]
 
 
 def for_source(
     network: Interpolator | LiteInterpolator, reader: video.Reader
 ) -> Interpolator | LiteInterpolator | ChannelGroups:
-    """A network as a timeline takes it: that of a source with opacity has a fourth channel to see to."""
+    """Wrap a network for a source: opacity is a fourth channel."""
     return ChannelGroups(network) if reader.is_transparent else network
 
 
 class Sink(Protocol):
-    """What takes pictures: a writer, or an encoder without a file."""
+    """Takes pictures: a writer, or an encoder without a file."""
 
     def write(self, picture: Picture, time: Fraction, duration: Fraction, between: Any = None) -> None:
-        """Add a picture, as :meth:`tweenlet.video.writer.Writer.write` does."""
+        """Write a picture, as :meth:`tweenlet.video.writer.Writer.write` does."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A frame to be written, and the copy of its picture if it was made."""
+    """A frame to write, and the pending copy of its picture if a network made it."""
 
     frame: OutputFrame[Frame]
     copy: HostCopy | None
 
     @classmethod
     def of(cls, frame: OutputFrame[Frame], copier: DeviceCopier) -> Ready:
-        """A frame, the copy of whose picture is begun."""
+        """Start to copy the picture of a frame to the host."""
         return cls(frame, copier.to_host(frame.picture) if frame.source is None else None)
 
     def write(self, sink: Sink) -> None:
-        """Hand it on, when it has arrived."""
+        """Write the frame, once its picture has arrived."""
         frame = self.frame
         before, after = (source.original for source in frame.between)
         if self.copy is None:

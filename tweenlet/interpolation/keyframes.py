@@ -1,11 +1,11 @@
-"""Key frames: the frames of a stream that show something new, and the scenes that they belong to.
+"""Key frames: the frames of a stream that are not repeats, and the scenes they belong to.
 
     source   0  1  2  3  4  5  6  7  8        drawn on twos, a cut, a still
     shows    A  A  B  B  C  C │X  X  X
     key      0  0  1  1  2  2  3  3  3
 
-Frames are taken from the stream only as far as an answer needs it, and few are held. A repeat holds the
-picture of its key frame.
+Frames are read only as far as an answer needs, and few are held. A repeat shares the picture of its key
+frame.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from tweenlet.video import scene_detection
 Original = TypeVar("Original")
 
 LONGEST_RUN = 6
-"""Usual intervals that a picture may stand and still be taken for one of a movement; longer, it is held."""
+"""Longest run, in usual intervals, that still counts as part of a movement; a longer one is a hold."""
 SHORTEST_HOLD = Fraction(1, 10)
-"""Seconds: of a stream without a steady rate, no interval longer than this is a usual one."""
+"""Seconds: in a stream without a steady rate, no longer interval counts as usual."""
 STEADY = 2
-"""A stream is steady if its longest interval is at most so many times its shortest."""
+"""Largest ratio of longest to shortest interval in a stream of steady rate."""
 REMEMBERED = 240
-"""Intervals by which the usual one is judged."""
+"""Intervals from which the usual one is determined."""
 AROUND = 2
-"""Frames before and after a frame by which it is judged whether it repeats the one before."""
+"""Frames on either side that are compared to decide whether a frame is a repeat."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class SourceFrame(Generic[Original]):
     """A frame of the source."""
 
     original: Original
-    """As it came."""
+    """The frame as it came from the source."""
     picture: Picture
     """RGB (3, H, W) in [0, 1], on the network's device."""
     time: Fraction
-    """When it is shown, in seconds."""
+    """Presentation time, in seconds."""
     duration: Fraction
-    """For how long, in seconds."""
+    """Duration, in seconds."""
     remake: bool = False
-    """Whether what it shows is to be replaced by what lies between its neighbours."""
+    """Whether its picture is to be replaced by one interpolated from its neighbours."""
     encore: bool = False
-    """Whether it only tells what follows the last frame of a loop."""
+    """Whether it is only context after the last frame of a loop."""
     fingerprint: NDArray[np.float32] | None = field(default=None, compare=False)
-    """That of its picture, where it is known."""
+    """Fingerprint of its picture, if known."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class _Key:
 
 
 class KeyFrames(Generic[Original]):
-    """A single pass over a stream, which tells key frames from repeats and finds where scenes cut.
+    """A single pass over a stream that separates key frames from repeats and detects cuts.
 
     Args:
         frames: the stream.
-        cuts: whether cuts are looked for; if not, the whole stream is one scene.
-        repeats: whether repeats are looked for; if not, every frame is a key frame.
-        reach: frames within which the next key frame is looked for.
+        cuts: whether to detect cuts; if not, the stream is one scene.
+        repeats: whether to detect repeats; if not, every frame is a key frame.
+        reach: frames within which to look for the next key frame.
 
     """
 
@@ -86,39 +86,39 @@ class KeyFrames(Generic[Original]):
         self._look_for_cuts, self._look_for_repeats = cuts, repeats
         self._frames: dict[int, SourceFrame[Original]] = {}
         self._fingerprints: dict[int, NDArray[np.float32]] = {}
-        self._steps: dict[int, float] = {}  # by frame: how far it differs from the one before
+        self._steps: dict[int, float] = {}  # by frame: difference from the previous one
         self._key_of: dict[int, int] = {}
         self._keys: dict[int, _Key] = {}
         self._changes: dict[int, scene_detection.Change] = {}
         self._cut_after: dict[int, bool] = {}
-        self._intervals: dict[int, Fraction] = {}  # by frame: how long after the one before it comes
+        self._intervals: dict[int, Fraction] = {}  # by frame: time since the previous one
         self._time, self._last_fingerprint = Fraction(0), np.zeros(0, np.float32)
         self.taken = 0
-        """Frames taken from the stream so far."""
+        """Frames read so far."""
         self.encores = 0
-        """Those among them that are shown before, too."""
+        """Number of these that are encores."""
         self.judged = 0
-        """Frames of which it is known whether they are repeats."""
+        """Frames decided to be repeats or not."""
         self.repeats = 0
-        """Repeats among them."""
+        """Repeats among these."""
         self.cuts = 0
-        """Cuts met so far."""
+        """Cuts detected so far."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """All that is known, for a copy that :meth:`go_on` gives the rest of the stream."""
+        """State without the stream, for a copy to resume by :meth:`go_on`."""
         return self.__dict__ | {"_source": None}
 
     def go_on(self, frames: Iterable[SourceFrame[Original]]) -> None:
-        """Take the frames of the stream that come after those taken."""
+        """Resume a copy with the frames of the stream that were not read yet."""
         self._source = iter(frames)
 
     def __len__(self) -> int:
-        """How many different pictures are held."""
+        """Number of distinct pictures held."""
         pictures = [frame.picture for frame in self._frames.values()]
         return len({id(picture) for picture in [*pictures, *(key.picture for key in self._keys.values())]})
 
     def has(self, index: int) -> bool:
-        """Whether the stream reaches frame ``index``; takes frames up to it."""
+        """Whether the stream has a frame ``index``; reads up to it."""
         while not self._ended and self.taken <= index:
             frame = next(self._source, None)
             if frame is None:
@@ -128,18 +128,18 @@ class KeyFrames(Generic[Original]):
         return index < self.taken
 
     def frame(self, index: int) -> SourceFrame[Original]:
-        """Frame ``index`` of those that the stream :meth:`has`; KeyError for one that was let go."""
+        """Frame ``index``, which the stream :meth:`has`; KeyError if it was dropped."""
         return self._frames[index]
 
     def key_of(self, index: int) -> int:
-        """The number of the key frame that frame ``index`` is or repeats."""
+        """Number of the key frame that frame ``index`` is or repeats."""
         while self.judged <= index:
             self._judge(self.judged)
             self.judged += 1
         return self._key_of[index]
 
     def first_of(self, key: int) -> int:
-        """Which frame a key frame is."""
+        """Index of the frame that is key frame ``key``."""
         return self._keys[key].first
 
     def picture(self, key: int) -> Picture:
@@ -147,7 +147,7 @@ class KeyFrames(Generic[Original]):
         return self._keys[key].picture
 
     def next_key_after(self, key: int) -> int | None:
-        """The frame that is the next key frame; None unless it comes within reach."""
+        """Index of the frame that is the next key frame; None if it is out of reach."""
         first = self._keys[key].first
         for index in range(first + 1, first + 1 + self._reach):
             if not self.has(index):
@@ -157,11 +157,11 @@ class KeyFrames(Generic[Original]):
         return None
 
     def has_key(self, key: int) -> bool:
-        """Whether there is a key frame ``key``, looked for no further than :meth:`next_key_after` looks."""
+        """Whether there is a key frame ``key``, within the reach of :meth:`next_key_after`."""
         return key in self._keys or (key - 1 in self._keys and self.next_key_after(key - 1) is not None)
 
     def is_cut(self, key: int) -> bool:
-        """Whether a key frame is the last of its scene, another following."""
+        """Whether the scene is cut after a key frame."""
         if not self._look_for_cuts:
             return False
         if key not in self._cut_after:
@@ -172,7 +172,7 @@ class KeyFrames(Generic[Original]):
         return self._cut_after[key]
 
     def usual_interval(self, index: int) -> Fraction:
-        """Seconds between frames where the stream runs, by frame ``index``, those before it and few after."""
+        """Usual seconds between frames around frame ``index``, ignoring holds."""
         last = index + 1 + AROUND
         self.has(last)
         near = range(last - REMEMBERED + 1, last + 1)
@@ -184,7 +184,7 @@ class KeyFrames(Generic[Original]):
         return min(ordered[len(ordered) // 4], SHORTEST_HOLD)
 
     def forget(self, index: int, key: int) -> None:
-        """Let go of frames before ``index`` and of key frames before ``key``."""
+        """Drop frames before ``index`` and key frames before ``key``."""
         for by_frame in (self._frames, self._key_of):
             _drop(by_frame, index)
         _drop(self._steps, index - AROUND)
@@ -209,7 +209,7 @@ class KeyFrames(Generic[Original]):
         self.encores += frame.encore
 
     def _judge(self, index: int) -> None:
-        """Find out whether a frame repeats the key frame before it."""
+        """Decide whether a frame repeats the key frame before it."""
         self.has(index + AROUND)
         key = self._key_of.get(index - 1, -1)
         fingerprint = self._fingerprints.pop(index)

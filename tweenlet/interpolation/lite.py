@@ -25,11 +25,11 @@ Array = NDArray[np.float32]
 
 
 class LiteInterpolator:
-    """Makes frames between frames by ONNX Runtime; pictures are arrays (3, H, W), RGB in [0, 1].
+    """Predicts frames between frames by ONNX Runtime; pictures are arrays (3, H, W), RGB in [0, 1].
 
     Args:
         model: name of bundled weights, or path to a checkpoint of the default's config.
-        tile: as of :class:`~.interpolator.Interpolator`.
+        tile: as for :class:`~.interpolator.Interpolator`.
 
     Raises:
         ValueError: a tile out of its range, an unknown name, or a checkpoint of another config.

@@ -1,4 +1,4 @@
-"""Load: the interpolator that runs a model: of PyTorch, or of ONNX Runtime where that is not installed."""
+"""Load: the interpolator of a model, by PyTorch, or by ONNX Runtime if PyTorch is not installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LITE = "lite"
 
 
 def choose_engine(engine: str | None) -> str:
-    """The engine that is asked for; for None, and for "auto" without PyTorch, that of what is installed.
+    """Resolve an engine: None, and "auto" without PyTorch, depend on what is installed.
 
     Raises:
         OSError: neither PyTorch nor ONNX Runtime is installed.
@@ -38,7 +38,7 @@ def choose_engine(engine: str | None) -> str:
 
 
 def load_device(engine: str, device: str | torch.device | None) -> torch.device | None:
-    """The device that an engine runs on; None where pictures are arrays. ValueError for one it has not."""
+    """The device for an engine; None where pictures are arrays. ValueError for one it does not support."""
     if engine == LITE:
         if device is not None and str(device) != "cpu":
             raise ValueError(f"the lite engine runs on the CPU: for {device} pip install 'tweenlet[torch]'")
@@ -56,7 +56,7 @@ def load_interpolator(
     engine: str | None = None,
     tile: int | str | None = "auto",
 ) -> Interpolator | LiteInterpolator:
-    """The interpolator of a model; arguments and errors as of :func:`tweenlet.interpolate_video`."""
+    """Load an interpolator; arguments and errors are those of :func:`tweenlet.interpolate_video`."""
     engine = choose_engine(engine)
     place = load_device(engine, device)
     if place is None:

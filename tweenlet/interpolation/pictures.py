@@ -1,4 +1,4 @@
-"""Pictures: (C, H, W) in [0, 1], float32, of numpy or of PyTorch; what is done to both."""
+"""Pictures: operations on (C, H, W), float32 in [0, 1], numpy or PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Picture: TypeAlias = Any
 HALFWAY = Fraction(1, 2)
 """Time of the frame in the middle of two."""
 SLACK = 0.5
-"""How far outside [0, 1] values may lie: resampling overshoots, pictures of 0 to 255 go further."""
+"""Overshoot allowed beyond [0, 1]: resampling stays below it, pictures of 0 to 255 do not."""
 
 
 def is_equal(a: Picture, b: Picture) -> bool:
@@ -23,7 +23,7 @@ def is_equal(a: Picture, b: Picture) -> bool:
 
 
 def clamp(picture: Picture, around: Sequence[Picture]) -> Picture:
-    """A picture within [0, 1], or within what those around it reach beyond that; in place."""
+    """Clamp a picture, in place, to [0, 1] extended to the range of the pictures around it."""
     xp = array_namespace(picture)
     low = xp.stack([frame.min() for frame in around]).min().clip(max=0)
     high = xp.stack([frame.max() for frame in around]).max().clip(min=1)

@@ -1,18 +1,17 @@
-"""Prefetch: decoding ahead and encoding behind, each in a thread of its own, while the caller computes.
+"""Prefetch: decoding ahead and encoding behind, each in its own thread, while the caller computes.
 
     items ── thread ──> AHEAD ready ──> the caller ──> BEHIND waiting ──> thread ── write
                │                            │                               │
       DeviceCopier.to_device           CUDA device               HostCopy.wait: until it
                                         computes                    has been copied
 
-Order is kept and few items are held. What fails in a thread is raised in the caller, where it would have been
-raised without threads or at the next step; leaving by an exception drops what waits. No thread outlives its
-`with`. Decoders, encoders and numpy leave the interpreter to others while they work, as torch does. Threads
-meet at SimpleQueues only: a signal that raises within a Semaphore's method can leave its waiter asleep.
+Order is kept and few items are held. An error in a thread is raised in the caller, at the step where it would
+occur without threads or at the next; leaving by an exception drops the queue. No thread outlives its `with`.
+Decoders, encoders, numpy and torch release the GIL. Threads synchronise by SimpleQueues only, because a
+signal handler that raises within a Semaphore's method can leave its waiter asleep.
 
-Threads are not counted out among the stages: torch keeps a thread for each core, and OpenMP's threads sleep
-while they wait (`tweenlet.runtime.openmp`), so that a decoder or an encoder takes a core only while it
-has work.
+Cores are not divided among the stages: torch keeps a thread per core, and OpenMP's threads sleep while they
+wait (`tweenlet.runtime.openmp`), so that a decoder or encoder takes a core only while it has work.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ if TYPE_CHECKING:
     import torch
 
 AHEAD, BEHIND = 2, 2
-"""How many items are ready before they are asked for, and wait to be written, at most."""
+"""Most items read ahead, and most items waiting to be written."""
 
 Item = TypeVar("Item")
 
 
 @contextmanager
 def prefetch(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
-    """The same items, read in a thread: begun when the first is asked for, AHEAD items before they are."""
+    """Read items in a thread, AHEAD items in advance, from the first request on."""
     ready: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()
     room = _tokens(AHEAD)
     stopped = False
@@ -75,7 +74,7 @@ def prefetch(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
 
 
 def _tokens(count: int) -> SimpleQueue[bool]:
-    """A semaphore: one puts what others get."""
+    """A semaphore: a queue of tokens."""
     tokens: SimpleQueue[bool] = SimpleQueue()
     for _ in range(count):
         tokens.put(True)
@@ -84,23 +83,22 @@ def _tokens(count: int) -> SimpleQueue[bool]:
 
 @dataclass(frozen=True)
 class HostCopy:
-    """A copy of a picture in the memory of the CPU, under way."""
+    """A pending copy of a picture to host memory."""
 
     picture: Picture
     arrived: torch.cuda.Event | None = None
 
     def wait(self) -> NDArray[Any]:
-        """The picture, when it has arrived."""
+        """Wait for the copy, and return it."""
         if self.arrived is not None:
             self.arrived.synchronize()
         return to_numpy(self.picture)
 
 
 class DeviceCopier:
-    """Copies pictures to a device and back, on a CUDA device beside what is computed there.
+    """Copies pictures to a device and back; on a CUDA device, concurrently with computation.
 
-    A copy runs along with the computing from memory that the system cannot move, and in a stream of its own.
-    Without a device pictures stay arrays.
+    CUDA copies use pinned memory and a stream of their own. Without a device, pictures stay arrays.
     """
 
     def __init__(self, device: torch.device | None) -> None:
@@ -113,7 +111,7 @@ class DeviceCopier:
             self._computing = torch.cuda.current_stream(device)
 
     def to_device(self, values: NDArray[Any]) -> Picture:
-        """A picture on the device, once it is there: for the thread that reads."""
+        """Copy a picture to the device and wait; called in the reading thread."""
         if self._device is None:
             return values
         import torch
@@ -128,7 +126,7 @@ class DeviceCopier:
         return there
 
     def to_host(self, picture: Picture) -> HostCopy:
-        """Begin to copy a picture to the CPU when it has been computed."""
+        """Start to copy a picture to the host once it is computed."""
         if not self._streams:
             return HostCopy(to_numpy(picture))
         import torch
@@ -143,9 +141,9 @@ class DeviceCopier:
 
 
 class WriteQueue(Generic[Item]):
-    """Items for ``write``, which a thread calls; on leaving the `with` all have been written.
+    """Passes items to ``write`` in a thread; leaving the `with` waits until all are written.
 
-    What ``write`` raises comes out of a later :meth:`put`, or at the end.
+    Errors of ``write`` are raised by a later :meth:`put`, or at the end.
     """
 
     def __init__(self, write: Callable[[Item], None]) -> None:
@@ -157,7 +155,7 @@ class WriteQueue(Generic[Item]):
         self._thread = Thread(target=self._work, name="tweenlet-write", daemon=True)
 
     def put(self, item: Item) -> None:
-        """Queue one more item; waits while BEHIND others do."""
+        """Queue an item; blocks while BEHIND others wait."""
         self._room.get()
         if self._error is not None:
             raise self._error

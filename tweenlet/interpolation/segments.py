@@ -1,4 +1,4 @@
-"""Segments: what a worker of a farm is sent, and the encoded pictures that it returns.
+"""Segments: work for a farm's workers, and the encoded pictures they return.
 
 walk --WalkPickler--> Segment ──> worker: frames read again, timeline gone on, network, encoder ──> packets
 """
@@ -32,39 +32,38 @@ from tweenlet.video.picture_encoder import open_encoder
 
 
 class FrameNumber(int):
-    """Stands for a frame of the source as it came, as a tensor of one value does for its picture."""
+    """Placeholder of a source frame; a tensor of one value is that of its picture."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What a worker is to make, and from what on."""
+    """Frames for a worker to produce, and the state to start from."""
 
     first: int
-    """The number of its first frame."""
+    """Number of its first frame."""
     end: int
-    """One more than that of its last, unless the output ends before."""
+    """Number after its last frame, unless the output ends before."""
     place: int
-    """Where the frame before it begins, in units of the encoder's time base."""
+    """Time of the frame before it, in units of the encoder's time base."""
     timeline: bytes
-    """The walk at the start of an interval before it, pickled without pictures."""
+    """The walk at the start of an earlier interval, pickled without pictures."""
     held: frozenset[int]
-    """Numbers of the source frames that the walk holds then."""
+    """Numbers of the source frames that the walk holds at that point."""
     latest: SourceFrame[Any]
-    """The last of them."""
+    """The last of these frames."""
     reading: tuple[tuple[Clip, int, Fraction], ...]
-    """Parts of the file that have them, with number and time of their first frame. The whole comes last, for
-    where what follows a key frame is not what the walk has seen.
-    """
+    """Parts of the file to read them from, with number and time of the first frame. The whole file is last,
+    in case decoding from a key frame gives other frames than the walk saw."""
 
 
 def encode_segment(
     shared: tuple[Job, Fraction, list[tuple[str, int, int]], list[str]], segment: Segment
 ) -> tuple[list[Coded], int, int]:
-    """Make the frames of a segment, in a worker: its packets, how many they show, and runs of the network.
+    """Produce a segment, in a worker; returns its packets, the number of frames, and runs of the network.
 
     Raises:
-        OSError: this machine does not see the files that the farm was given, or decodes them otherwise.
-        ValueError: it has other versions of packages.
+        OSError: the files are missing or differ on this machine, or decode to different frames.
+        ValueError: package versions differ.
 
     """
     job, rate, files, packages = shared
@@ -100,7 +99,7 @@ def encode_segment(
 
 
 def _check_machine(files: list[tuple[str, int, int]], packages: list[str]) -> None:
-    """Refuse to make what would not fit in with the rest."""
+    """Check that this machine has the same files and package versions."""
     host = socket.gethostname()
     for file in files:
         path = Path(file[0])
@@ -117,7 +116,7 @@ def _check_machine(files: list[tuple[str, int, int]], packages: list[str]) -> No
 def _read_held(
     source: Iterator[tuple[int, SourceFrame[Frame]]], segment: Segment
 ) -> dict[int, SourceFrame[Frame]] | None:
-    """The frames that a segment's timeline holds, by number; None if they are not those that the walk saw."""
+    """The frames that a segment's timeline holds, by number; None if they differ from those the walk saw."""
     held = {}
     for number, frame in source:
         if number in segment.held:
@@ -131,14 +130,14 @@ def _read_held(
 
 
 class WalkPickler(pickle.Pickler):
-    """Leaves out frames and pictures but for their numbers, which it collects."""
+    """Pickles a walk with numbers in place of frames and pictures, and collects the numbers."""
 
     def __init__(self, file: BytesIO) -> None:
         super().__init__(file)
         self.held: set[int] = set()
 
     def persistent_id(self, value: Any) -> tuple[str, int] | None:
-        """What an object is saved as; None for as itself."""
+        """Identifier of a frame or picture; None for other objects."""
         if not isinstance(value, (Tensor, FrameNumber)):
             return None
         self.held.add(int(value))
@@ -146,13 +145,13 @@ class WalkPickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Fills in frames and pictures."""
+    """Unpickles a walk with frames and pictures filled in."""
 
     def __init__(self, file: BytesIO, frames: dict[int, SourceFrame[Frame]]) -> None:
         super().__init__(file)
         self._frames = frames
 
     def persistent_load(self, saved: tuple[str, int]) -> Any:
-        """What was saved so."""
+        """The frame or picture with an identifier."""
         kind, number = saved
         return getattr(self._frames[number], kind)

@@ -1,8 +1,8 @@
-"""Sequences: frames as people have them in Python, in and out in the same form.
+"""Sequences: frames as Python objects, in and out in the same form.
 
     arrays, tensors, PIL images ── Form ──> pictures (C, H, W) in [0, 1] ── Timeline ── Form ──> the same kind
 
-Frames that were given come out as they are; what is made gets their type, layout, range and device.
+Input frames come out unchanged; new frames get their type, layout, range and device.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tweenlet.interpolation.interpolator import Interpolator
 
 CHANNELS = (1, 3, 4)
-"""Numbers by which an axis is taken for that of the channels."""
+"""Sizes that mark an axis as the channel axis."""
 _MODES = ("L", "RGB", "RGBA")
 _LOADING = Lock()
 
@@ -61,42 +61,40 @@ def interpolate(
     progress: Callable[[int, int | None], None] | None = None,
     cancel: Event | None = None,
 ) -> Any:
-    """Make a sequence of frames denser; what comes out is of the kind that went in.
-
-    Several threads may call it at once.
+    """Interpolate a sequence of frames; the output has the type of the input. Thread-safe.
 
     Args:
-        frames: an array or a tensor of frames, (T, H, W, C), (T, C, H, W) or gray (T, H, W), with an axis of
-            clips before these or without; a list or tuple of frames (arrays, tensors or PIL images), or of
-            such lists; an iterator of frames, for which one is returned; what has an attribute ``frames``, as
-            the outputs of diffusers.
-            Values: integers of 8 or 16 bits, or floats of any size in [0, 1].
+        frames: an array or tensor of frames, (T, H, W, C), (T, C, H, W) or gray (T, H, W), optionally with a
+            leading axis of clips; a list or tuple of frames (arrays, tensors or PIL images), or of such
+            lists; an iterator of frames; or an object with an attribute ``frames``, such as the outputs of
+            diffusers.
+            Values: integers of 8 or 16 bits, or floats in [0, 1].
         fps: frames per second of the source, with ``to``.
-        to: frames per second wanted. Frames whose times it meets are kept.
-        factor: output frames per source frame instead, 2 or more; 2 if nothing is given.
-        channels: "first" or "last"; by default the axis of 1, 3 or 4 is taken, the first of a tensor and the
-            last of an array where both are.
-        value_range: lowest and highest value, for others than those above.
-        missing: NaN marks missing values; they are missing in what is made, too. Otherwise NaN is refused.
-        cuts: whether hard cuts are found, and no frames made across them.
+        to: frames per second of the output. Source frames that fall on an output time are kept.
+        factor: output frames per source frame, instead of ``fps`` and ``to``; 2 or more, default 2.
+        channels: "first" or "last"; default: the axis of size 1, 3 or 4; if both are, the first of a tensor
+            and the last of an array.
+        value_range: lowest and highest value, if other than those above.
+        missing: treat NaN as missing, in new frames too; otherwise NaN is an error.
+        cuts: detect hard cuts and create no frames across them.
         repeats: "keep", "smooth" or "ignore", as in :func:`tweenlet.interpolate_video`.
-        longest_run: likewise.
+        longest_run: as in :func:`tweenlet.interpolate_video`.
         model: name of bundled weights, path to a checkpoint, a network, or an :class:`Interpolator`, which
             has its own device, precision and tiles.
-        device: where the network runs; None = a CUDA device if there is one, else the CPU.
-        dtype: precision of the network: "float32", "bfloat16" or "float16", or PyTorch's own.
+        device: device to run on; None = CUDA if available, else the CPU.
+        dtype: precision of the network: "float32", "bfloat16" or "float16", or a torch.dtype.
         tile: longest side of a tile in pixels, "auto" or None.
-        progress: called after each frame with the number of frames and the total, None where unknown.
-        cancel: once it is set, :class:`concurrent.futures.CancelledError` is raised before the next frame.
+        progress: called after each frame with the number of frames and the total, None if unknown.
+        cancel: once set, :class:`concurrent.futures.CancelledError` is raised before the next frame.
 
     Returns:
-        Of an array or a tensor one, of a list a list, of an iterator an iterator: n frames become
-        factor * (n - 1) + 1, or those of ``to``. Frames of the source are unchanged; the others have their
-        type, layout, range and device.
+        An array, tensor, list or iterator, like the input: n frames become factor * (n - 1) + 1, or those of
+        ``to``. Source frames are unchanged; new ones have their type, layout, range and device.
 
     Raises:
-        ValueError: frames of another kind, of different sizes, with NaN or values out of range; no frames.
-        CancelledError: after ``cancel``.
+        ValueError: frames of an unsupported type or of different sizes, NaN or values out of range, no
+            frames.
+        CancelledError: ``cancel`` was set.
 
     Examples:
         >>> clip = np.random.rand(16, 48, 64, 3).astype(np.float32)  # a second at 16 frames per second
@@ -119,7 +117,7 @@ def interpolate(
 
     def run(clip: Iterable[Any], count: int | None) -> Iterator[Any]:
         total = None if count is None else ceil((count - 1) * timing.output_rate(rate) / rate) + 1
-        copied = map(_copy, clip) if count is None else clip  # an iterator may use one buffer for all
+        copied = map(_copy, clip) if count is None else clip  # an iterator may reuse one buffer
         source = _Source(copied, channels, value_range, missing, network, rate)
         timeline = Timeline(
             source, ChannelGroups(network), timing, rate, cuts=cuts, repeats=repeats, longest_run=longest_run
@@ -137,7 +135,7 @@ def interpolate(
 
 
 def _map_clips(frames: Any, run: Callable[[Iterable[Any], int | None], Iterator[Any]]) -> Any:
-    """Run on one clip, or on each of several, and put the results in the form of what came."""
+    """Run on one clip, or on each of several, and return the results in the form of the input."""
     if _is_array(frames):
         if frames.ndim == 5:
             return _stack([_map_clips(clip, run) for clip in frames], frames)
@@ -172,7 +170,7 @@ def _stack(frames: list[Any], template: Any) -> Any:
 
 
 class _Source:
-    """The frames of one clip as a timeline takes them, and how what is made gets their form."""
+    """Source frames of one clip for a timeline, and the conversion of new frames to their form."""
 
     def __init__(
         self,
@@ -202,25 +200,25 @@ class _Source:
 
 @dataclass(frozen=True)
 class Form:
-    """What frames look like: of which type, in which layout and range."""
+    """Form of frames: type, layout and range."""
 
     like: Any
     """The first frame."""
     axis: int | None
-    """That of the channels; None for gray frames (H, W)."""
+    """Channel axis; None for gray frames (H, W)."""
     low: float
     high: float
-    """Values that stand for 0 and 1."""
+    """Values of black and white."""
     any_value: bool
-    """Whether values outside them are accepted."""
+    """Whether values outside that range are accepted."""
     missing: bool
-    """Whether NaN marks missing values, which are then one more channel."""
+    """Whether NaN marks missing values, which become one more channel."""
 
     @classmethod
     def of(
         cls, frame: Any, channels: str | None, value_range: tuple[float, float] | None, missing: bool
     ) -> Form:
-        """The form of a sequence that begins with a frame; ValueError if it is none."""
+        """The form of a sequence, from its first frame; ValueError if that is no frame."""
         if channels not in (None, "first", "last"):
             raise ValueError(f"expected channels to be 'first' or 'last', got {channels!r}")
         if value_range is not None and not value_range[0] < value_range[1]:
@@ -239,7 +237,7 @@ class Form:
         return cls(frame, axis, low, high, value_range is not None, missing)
 
     def picture(self, frame: Any, number: int) -> Picture:
-        """A frame as float32 (C, H, W) in [0, 1]; ValueError if it is not like the first."""
+        """Convert a frame to float32 (C, H, W) in [0, 1]; ValueError if its form differs from the first."""
         if type(frame) is not type(self.like) and not _is_pil(frame):
             raise ValueError(
                 f"frame {number} is a {type(frame).__name__}, the first is a {type(self.like).__name__}"
@@ -264,7 +262,7 @@ class Form:
         return picture
 
     def restore(self, picture: Picture) -> Any:
-        """A picture (C, H, W) that was made, in the form of the frames."""
+        """Convert a picture (C, H, W) to the form of the frames."""
         xp = array_namespace(picture)
         if self.missing:
             picture = xp.where(picture[-1:] > 0.5, xp.nan, picture[:-1])
@@ -281,7 +279,7 @@ class Form:
 
 
 def _values(frame: Any, mode: str) -> Any:
-    """A frame as a tensor without a gradient, or as an array in the byte order of this machine."""
+    """A frame as a detached tensor, or as an array in native byte order."""
     if _is_pil(frame):
         frame = np.array(frame if frame.mode == mode else frame.convert(mode))
     if is_tensor(frame):
@@ -303,7 +301,7 @@ def _integer_range(frame: Any) -> tuple[int, int]:
 
 
 def _type_range(frame: Any) -> tuple[float, float]:
-    """The values that stand for 0 and 1 in a type."""
+    """Values of black and white in a type."""
     name = str(frame.dtype).removeprefix("torch.")
     if _is_float(frame):
         return 0.0, 1.0
@@ -346,5 +344,5 @@ def _interpolator(
 def _loaded(
     model: str, device: str | torch.device | None, dtype: str | torch.dtype, tile: int | str | None
 ) -> Interpolator | LiteInterpolator:
-    """The network of a name, loaded once for calls one after the other."""
+    """The network of a name, cached between calls."""
     return load_interpolator(model, device, dtype, tile=tile)

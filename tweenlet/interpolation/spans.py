@@ -1,4 +1,4 @@
-"""Spans: where the tiles of a frame lie, and how they are blended; of tensors and of arrays alike.
+"""Spans: positions and blending weights of the tiles of a frame, for tensors and arrays.
 
 one side       ├─────────── tile ──────────┤
 of a frame                        ├─────────── tile ──────────┤
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
     from tweenlet.network.blocks import Extent
 
 SMALLEST = 256
-"""The least side of a tile in pixels."""
-SIGHT = 64
-"""How far networks look beyond the flow, in pixels: in theory twice as far and more, but what lies further
-than this changed no pixel by more than 1e-4."""
-MEETING = 32
-"""Pixels over which one tile fades into the next."""
+"""Smallest side of a tile, in pixels."""
+CONTEXT = 64
+"""Receptive field beyond the flow, in pixels. In theory it is more than twice as large, but pixels further
+away changed no output by more than 1e-4."""
+BLEND = 32
+"""Width of the blend between two tiles, in pixels."""
 LIMIT = 3 * 2**29
-"""Bytes that a frame may take inside a network before "auto" cuts it into tiles."""
+"""Largest memory of a frame inside a network, in bytes, before "auto" uses tiles."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Which frames are cut into tiles, and how large the tiles are."""
+    """Which frames run in tiles, and the size of these."""
 
     side: int | None = None
-    """Longest side of a tile in pixels; None: nothing is cut."""
+    """Longest side of a tile in pixels; None = no tiles."""
     area: int | None = None
-    """Frames of at most so many pixels stay whole; None: those no longer than ``side`` do."""
+    """Frames of up to this many pixels stay whole; None = those with no side longer than ``side``."""
 
     def side_for(self, height: int, width: int) -> int | None:
-        """The side of the tiles of a frame, None where it stays whole."""
+        """Side of the tiles of a frame; None if it stays whole."""
         fits = max(height, width) <= (self.side or 0) if self.area is None else height * width <= self.area
         return None if fits else self.side
 
 
 def parse_tile(tile: int | str | None, area: int | None) -> Tiling:
-    """What ``tile`` asks for: the side in pixels, or None ("none"), or "auto", the largest that fits.
+    """Parse ``tile``: a side in pixels, None or "none", or "auto", the largest that fits.
 
     Args:
-        tile: as an interpolator takes it.
-        area: pixels that fit into memory; None: nobody knows, and "auto" cuts nothing.
+        tile: the interpolator's argument.
+        area: pixels that fit into memory; None = unknown, so that "auto" never tiles.
 
     Raises:
-        ValueError: anything else.
+        ValueError: any other value.
 
     """
     if tile is None or tile == "none" or (tile == "auto" and area is None):
@@ -73,33 +73,33 @@ def parse_tile(tile: int | str | None, area: int | None) -> Tiling:
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one side: pixels `start` to `stop`, and the weight of each, adding up to 1 over tiles."""
+    """A tile along one side: pixels `start` to `stop`, and their weights, which sum to 1 over tiles."""
 
     start: int
     stop: int
     weight: NDArray[np.float32]
 
     def extent(self, spans: Sequence[Span]) -> Extent:
-        """Where it begins and ends, and how much there is in all."""
+        """Its start and end, and the length of the side."""
         return self.start, self.stop, spans[-1].stop
 
 
 def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
-    """Cut ``length`` pixels into the fewest tiles, of one size, at most ``side`` long.
+    """Divide ``length`` pixels into the fewest tiles of one size, at most ``side`` long.
 
-    Length, side and all starts are multiples of ``multiple``. Neighbours share two margins and MEETING or
-    more; the weights fade from one to the next in the middle of that.
+    Length, side and all starts are multiples of ``multiple``. Neighbours overlap by two margins plus at least
+    BLEND pixels; weights fade from one to the other in the middle of the overlap.
     """
     if length <= side:
         return [Span(0, length, np.ones(length, np.float32))]
-    shared = 2 * margin + MEETING + multiple
+    shared = 2 * margin + BLEND + multiple
     count = math.ceil((length - shared) / (side - shared))
     side = math.ceil((length + (count - 1) * shared) / count / multiple) * multiple
     starts = [(length - side) * i // (count - 1) // multiple * multiple for i in range(count)]
     place = np.arange(length) + 0.5
-    ramps = [np.ones(length)]  # by tile: 0 before it, 1 in it and after it
+    ramps = [np.ones(length)]  # by tile: 0 before it, 1 from it on
     for before, after in pairwise(starts):
-        part = (place - (before + side + after) / 2) / MEETING
+        part = (place - (before + side + after) / 2) / BLEND
         ramps.append(0.5 + 0.5 * np.sin(math.pi * part.clip(-0.5, 0.5)))
     ramps.append(np.zeros(length))
     return [
@@ -109,19 +109,19 @@ def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
 
 
 def margins(motion: Motion | None, side: int) -> tuple[int, int]:
-    """How many pixels of a tile only serve as surroundings, above and below and left and right.
+    """Margins of a tile that are only context: above and below, left and right, in pixels.
 
-    A quarter of ``side`` at most: pixels that move further than this reaches are drawn from the tile's edge.
+    At most a quarter of ``side``: pixels that move further are taken from the tile's edge.
     """
     reach = [0.0, 0.0]
     if motion is not None:
         reach = [float(abs(motion.estimate[:, axis:4:2]).max()) for axis in (1, 0)]
-    down, across = (min(SIGHT + math.ceil(pixels), side // 4) for pixels in reach)
+    down, across = (min(CONTEXT + math.ceil(pixels), side // 4) for pixels in reach)
     return down, across
 
 
 def cut_motion(motion: Motion, down: Span, across: Span, size: tuple[int, int]) -> Motion:
-    """What a tile is given of the motion in frames that are padded to a ``size`` (height, width)."""
+    """Crop the motion in frames padded to ``size`` (height, width) to a tile."""
 
     def cut(x: Tensor) -> Tensor:
         rows, columns = (

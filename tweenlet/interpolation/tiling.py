@@ -1,15 +1,15 @@
-"""Tiles: a frame of any size through a network in pieces that overlap, so that memory has a bound.
+"""Tiling: a frame of any size through a network in overlapping tiles, which bounds memory.
 
     frames ── cut ──> tiles ──> network ──> x weights ── add ──> frame
        │                           │
-       │                           └── means of the gates: in a pass before, where the network has gates
-       └── motion, of the whole frame ── cut, where the network is given any
+       │                           └── channel means of gates, in a first pass, if the network has gates
+       └── motion of the whole frame ── cropped, if the network takes motion
 
-Tiles lie as :mod:`.spans` says, at multiples of the network's stride, and what coarse levels find of motion,
-far and wide, is found on the whole frame. So a network of convolutions gives what it gives without tiles, as
-long as the margins hold what its pixels depend on: SIGHT pixels, and as far as the flow of these very frames
-goes. A gate scales by the mean of a whole picture: its mean over all tiles is gathered first and given to
-each, so that they agree.
+:mod:`.spans` places tiles at multiples of the network's stride. Coarse levels, whose receptive field is
+large, estimate motion on the whole frame. A network of convolutions then gives the same result as without
+tiles, as long as the margins cover its receptive field: CONTEXT pixels plus the largest flow of these frames.
+Gates scale by channel means of the whole picture: a first pass gathers them over all tiles, so that tiles
+agree.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from tweenlet.ops.dispatch import has_native
 from tweenlet.ops.reduce import channel_mean
 
 INTERMEDIATE = {True: 270, False: 400}
-"""Bytes that a network of intermediate flow holds for each pixel of a frame: of four frames (264 measured at
-3840x2160; 107 of them are the motion a stream remembers, of whole frames in tiles too), of two."""
+"""Peak bytes per pixel of an intermediate-flow network, by whether it takes four frames (264 measured at
+3840x2160; 107 of them are the stream's cached motion, which is of whole frames even with tiles) or two."""
 
 
 def padded(frames: Tensor, multiple: int, padding: str = "mirrored") -> Tensor:
-    """Frames (B, C, H, W) grown right and down to the least multiple: by "zeros" or "mirrored".
+    """Pad frames (B, C, H, W) right and below to a multiple, with "zeros" or "mirrored".
 
-    What is too small to be mirrored is repeated.
+    Frames too small to mirror are repeated.
     """
     height, width = frames.shape[-2:]
     right, down = -width % multiple, -height % multiple
@@ -56,7 +56,7 @@ def padded(frames: Tensor, multiple: int, padding: str = "mirrored") -> Tensor:
 
 
 def _mirror(frames: Tensor, dim: int, size: int) -> None:
-    """Fill, in place, what lies beyond the first ``size`` pixels along ``dim``: what is before, mirrored."""
+    """Fill everything beyond the first ``size`` pixels along ``dim`` with their mirror image, in place."""
     count = frames.shape[dim] - size
     beyond = frames.narrow(dim, size, count)
     if count < size:
@@ -66,11 +66,11 @@ def _mirror(frames: Tensor, dim: int, size: int) -> None:
 
 
 def choose_tiling(tile: int | str | None, model: nn.Module, device: torch.device) -> Tiling:
-    """What ``tile`` asks for: the side in pixels, or None ("none"), or "auto": as large as fits into LIMIT.
+    """Parse ``tile``: a side in pixels, None or "none", or "auto", as large as fits into LIMIT.
 
-    With gates, where tiles take a second pass, "auto" may take half of the memory that is free now if that is
-    more. Of a network without a ModelConfig nobody knows how far it looks, so that "auto" cuts nothing.
-    ValueError for anything else.
+    With gates, whose tiles take a second pass, "auto" may use half of the free memory if that is more. The
+    receptive field of networks without a ModelConfig is unknown, so that "auto" never tiles them. ValueError
+    for any other value.
     """
     config = getattr(model, "config", None)
     if tile != "auto" or not isinstance(config, ModelConfig):
@@ -81,18 +81,18 @@ def choose_tiling(tile: int | str | None, model: nn.Module, device: torch.device
 
 
 def needs_tile(model: nn.Module) -> bool:
-    """Whether parts of a network depend on the whole frame, so that it must be told the tile it is given."""
+    """Whether layers of a network depend on the whole frame, so that it takes the ``tile`` it runs on."""
     return any(isinstance(part, WholeFrameLayer) for part in model.modules())
 
 
 def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
-    """What a network holds at its peak for each pixel of a frame in float32, measured on a CPU.
+    """Peak memory of a network per pixel of a frame, in bytes; float32, measured on a CPU.
 
-    It goes by the first widths: with native code 960 for MINI (550 measured) and 1,920 for ST-MFNet (1,000),
-    without it 1,300 (1,100) and 2,600 (2,500). In tiles MINI holds up to 320 bytes more and ST-MFNet 640: the
-    texture's last block is then made whole. On other devices, where nothing is made in bands, MINI and
-    ST-MFNet are taken to hold twice as much as without native code; that and networks with other branches
-    alone are guesses.
+    Estimated from the first widths: with native code 960 for MINI (550 measured) and 1,920 for ST-MFNet
+    (1,000 measured), without it 1,300 (1,100) and 2,600 (2,500). In tiles MINI takes up to 320 more and
+    ST-MFNet 640, because the texture's last block is computed whole. On other devices, without bands, MINI
+    and ST-MFNet are assumed to take twice as much as without native code; that, and networks with other
+    branches alone, are guesses.
     """
     if config.intermediate is not None:
         return INTERMEDIATE[config.intermediate.four_frames]
@@ -105,7 +105,7 @@ def bytes_per_pixel(config: ModelConfig, device: torch.device) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free for use on a device; 4 GiB where that is not known."""
+    """Free memory of a device, in bytes; 4 GiB if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     with suppress(OSError):
@@ -116,9 +116,9 @@ def free_bytes(device: torch.device) -> int:
 
 
 ChannelMeans = Callable[[ChannelGate, Tensor], Tensor]
-"""The channel means (B, C, 1, ...) that a gate goes by, from the gate and its input."""
+"""From a gate and its input to the channel means (B, C, 1, ...) that it uses."""
 RunTile = Callable[[Span, Span, ChannelMeans], Tensor]
-"""Runs the network on one tile, given its rows and columns and what its gates go by."""
+"""Runs the network on one tile, given its rows, its columns and the means for its gates."""
 
 
 def run_tiled(
@@ -133,13 +133,13 @@ def run_tiled(
     """Run a network on four frames (3, H, W) tile by tile, and blend the tiles: (3, H, W).
 
     Args:
-        model: as the :class:`~tweenlet.interpolation.interpolator.Interpolator` takes it.
+        model: network as for :class:`~tweenlet.interpolation.interpolator.Interpolator`.
         frames: four tensors (3, H, W).
-        motion: theirs, padded to ``multiple``, where the network takes any.
+        motion: motion of the frames padded to ``multiple``, if the network takes any.
         side: longest side of a tile in pixels.
-        multiple: what the sides of the network's input must be multiples of.
-        device: where the network runs.
-        options: further arguments of each of the network's calls.
+        multiple: number that the sides of the network's input must be multiples of.
+        device: device that the network runs on.
+        options: further arguments for each call of the network.
 
     """
     height, width = frames[0].shape[-2:]
@@ -172,9 +172,9 @@ def run_tiled(
 
 
 def whole_frame_means(run: RunTile, tiles: Sequence[tuple[Span, Span]]) -> ChannelMeans:
-    """The gates' means over all tiles, each pixel counted once, which a pass over them gathers.
+    """Channel means of the gates over all tiles, each pixel counted once, gathered by a first pass.
 
-    In that pass a gate comes after gates that still go by their tile: what it gathers is near, not exact.
+    In that pass, earlier gates still use the means of their tile, so that later means are close, not exact.
     """
     totals: dict[ChannelGate, Tensor] = {}
     height, width = (span.stop for span in tiles[-1])

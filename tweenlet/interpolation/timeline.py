@@ -1,21 +1,20 @@
-"""Timeline: which frame is shown when, source frames as they came and those between them from a network.
+"""Timeline: which frame is shown when: source frames unchanged, and new frames between them.
 
     source ──> KeyFrames ──> Timeline ──> OutputFrame(original or made, time, duration)
                                 │  │
                              Clock  network.between(four pictures, time)
 
 A position is a Fraction in units of key frames: 7 is key frame 7, 7 + 3/8 lies between 7 and 8. A network
-that takes a time makes it in one run. One that only knows the middle is asked again and again (recursive
-midpoint interpolation): a picture of level l is made from four of the level below it, spaced 2/2^l, itself
-in the middle:
+that takes a time predicts it in one run. One that only predicts midpoints is called recursively (recursive
+midpoint interpolation): a picture of level l is the midpoint of four pictures of lower levels, spaced 2/2^l:
 
     level 0   0───────1───────2───────3───────4
     level 1       ½               2½                 2½ from 1, 2, 3, 4
     level 2                     2¼                   2¼ from 1½, 2, 2½, 3
 
-The outer pictures of a scene stand for those beyond it. This is what doubling the whole stream again and
-again gives, but only what is shown, and what that rests on, is made, once, and dropped when no later picture
-can need it.
+At the ends of a scene the outer picture is repeated. The result is that of doubling the whole stream
+repeatedly, but only pictures that are shown, and those they depend on, are computed, once each, and dropped
+after their last use.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ from tweenlet.video.colour import UNSPECIFIED
 from tweenlet.video.light import to_codes, to_light
 
 REPEATS = ("keep", "smooth", "ignore")
-"""What may be done with frames that repeat the one before."""
+"""Ways to treat frames that repeat the previous one."""
 MET = Fraction(1, 2000)
-"""Seconds within which a source frame's time is met exactly: containers round times to milliseconds."""
+"""Tolerance, in seconds, within which a source frame is shown as is: containers round to milliseconds."""
 
 
 class Network(Protocol):
-    """What makes the frames between: an interpolator, of tensors or of arrays."""
+    """Predicts the frames between: an interpolator of tensors or arrays."""
 
     takes_time: bool
-    """Whether it makes a frame at any time, not only in the middle."""
+    """Whether it predicts a frame at any time, not only the midpoint."""
 
     def between(
         self, frames: Sequence[Picture], time: Fraction = ..., motion: Motion | None = ...
@@ -60,42 +59,40 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class OutputFrame(Generic[Original]):
-    """A frame to be shown."""
+    """A frame of the output."""
 
     source: SourceFrame[Original] | None
-    """The source frame that is shown as it came; None for a picture that was made."""
+    """The source frame, if shown unchanged; None for a new picture."""
     between: tuple[SourceFrame[Original], SourceFrame[Original]]
-    """The source frames that a picture was made between; of a source frame that frame, twice."""
+    """The source frames on either side of a new picture; for a source frame, that frame twice."""
     picture: Picture
     """RGB (3, H, W), on the network's device."""
     time: Fraction
-    """When it is shown, in seconds."""
+    """Presentation time, in seconds."""
     duration: Fraction
-    """For how long, in seconds."""
+    """Duration, in seconds."""
     number: int
-    """How many frames are shown before it."""
+    """Number of frames shown before it."""
     blurred: bool = False
     """Whether the picture is the mean of several."""
 
 
 @dataclass(frozen=True)
 class _Gap(Generic[Original]):
-    """The time in which the picture moves from a key frame to the next."""
+    """The time during which the picture moves from one key frame to the next."""
 
     key: int
     first: int
-    """The source frame that it begins with."""
+    """Index of the source frame at its start."""
     start: Fraction
     end: Fraction
     after: int
-    """The source frame that it ends with."""
+    """Index of the source frame at its end."""
     between: tuple[SourceFrame[Original], SourceFrame[Original]]
     cut: bool
 
     def part(self, time: Fraction, nearest: Fraction = Fraction(0)) -> Fraction:
-        """How much of it is over, in [0, 1]; MET from its ends, or less than ``nearest``, it has not begun or
-        is over.
-        """
+        """Fraction of the gap that has passed, in [0, 1]; 0 or 1 within MET or ``nearest`` of its ends."""
         tolerance = min(MET, (self.end - self.start) / 8)
         if time <= self.start + tolerance or time < self.start + nearest:
             return Fraction(0)
@@ -105,20 +102,20 @@ class _Gap(Generic[Original]):
 
 
 class Timeline(Generic[Original]):
-    """A denser stream, made in a single pass.
+    """The output stream, produced in a single pass.
 
     Args:
         frames: the source, in the order of its times.
-        network: makes the frames between.
-        timing: the times that are asked for.
-        rate: the source's average frames per second.
-        cuts: whether nothing is made across cuts between scenes: the nearer frame is repeated.
-        repeats: "keep" shows frames that repeat the one before as they are, and moves on in the interval
-            before the next new one; "smooth" moves through repeats; "ignore" takes every frame for new.
-        longest_run: intervals for which a picture may be shown and be moved through by "smooth".
-        transfer: the source's AVColorTransferCharacteristic, by which a shutter averages light.
+        network: predicts the frames between.
+        timing: output times.
+        rate: average frames per second of the source.
+        cuts: do not interpolate across scene cuts; repeat the nearer frame.
+        repeats: "keep" shows repeated frames as they are, and interpolates in the interval before the next
+            new one; "smooth" spreads the motion over repeats; "ignore" treats every frame as new.
+        longest_run: longest run of repeats, in intervals, that "smooth" interpolates; longer ones are held.
+        transfer: AVColorTransferCharacteristic of the source, for averaging light over a shutter.
 
-    The source may end with frames that are :attr:`~.keyframes.SourceFrame.encore`: the output ends before.
+    The source may end with :attr:`~.keyframes.SourceFrame.encore` frames, which are not shown.
 
     """
 
@@ -143,14 +140,14 @@ class Timeline(Generic[Original]):
         self._network, self._motion = network, network.motion_cache()
         self._clock, self._levels, self._keep_frames = timing.clock(rate), timing.levels, timing.keep_frames
         self._smooth, self._has_shutter = repeats == "smooth", bool(timing.shutter)
-        self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, where it is smoothed
+        self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, with repeats "smooth"
         self._pictures: dict[Fraction, Picture] = {}
-        self._index = 0  # of the source frame whose interval is under way
+        self._index = 0  # of the source frame whose interval is current
         self._shown = -1
         self._slots = -1
         self._slot_time: Fraction | None = None
         self.skipped = 0
-        """Output frames from the first on whose pictures are not wanted, and not made."""
+        """Number of first output frames whose pictures are not computed."""
         self.made = 0
         """Runs of the network so far."""
         self.originals = 0
@@ -158,15 +155,15 @@ class Timeline(Generic[Original]):
         self._begin_interval()
 
     def __getstate__(self) -> dict[str, Any]:
-        """As it was when the interval under way began, for a copy to :meth:`go_on` from."""
+        """State at the start of the current interval, for a copy to resume by :meth:`go_on`."""
         return self.__dict__ | self._begun | {"_network": None, "_motion": None, "_pictures": {}}
 
     def go_on(self, frames: Iterable[SourceFrame[Original]], network: Network) -> None:
-        """Let a copy go on: its next frame is the first that was shown in the interval then under way.
+        """Resume a copy: its next frame is the first of the interval that was current.
 
         Args:
-            frames: the source after the frames that had been taken.
-            network: makes the frames between.
+            frames: the source frames that were not read yet.
+            network: predicts the frames between.
 
         """
         self.source.go_on(frames)
@@ -174,12 +171,12 @@ class Timeline(Generic[Original]):
         self._begin_interval()
 
     def _begin_interval(self) -> None:
-        """Remember what the slots of an interval change."""
+        """Save the state that the slots of an interval change."""
         names = ("_index", "_slots", "_slot_time")
         self._begun = {name: getattr(self, name) for name in names} | {"_clock": copy(self._clock)}
 
     def __iter__(self) -> Iterator[OutputFrame[Original]]:
-        """The output, frame by frame."""
+        """Yield the output, frame by frame."""
         latest: SourceFrame[Original] | None = None
         for output in self._blurred() if self._has_shutter else self._samples():
             if output.source is not None and output.source is not latest:
@@ -188,12 +185,12 @@ class Timeline(Generic[Original]):
             yield output
 
     def _blurred(self) -> Iterator[OutputFrame[Original]]:
-        """The mean of what a shutter sees."""
+        """Yield the means of frames over the open shutter."""
         for _, group in groupby(self._samples(), key=lambda output: output.time):
             yield _expose(list(group), self._transfer)
 
     def _samples(self) -> Iterator[OutputFrame[Original]]:
-        """What is shown in each slot."""
+        """Yield the frame of each slot."""
         while self.source.has(self._index + 1) and not self.source.frame(self._index).encore:
             self._begin_interval()
             index = self._index
@@ -214,11 +211,11 @@ class Timeline(Generic[Original]):
                     yield self._output(slot, index, None)
 
     def __len__(self) -> int:
-        """How many different pictures, of the source and made, are held now."""
+        """Number of distinct pictures held, of the source and new."""
         return len(self.source) + sum(position.denominator > 1 for position in self._pictures)
 
     def _gap(self, index: int) -> _Gap[Original] | None:
-        """The movement that the interval after source frame ``index`` is part of; None where it is held."""
+        """The gap that contains the interval after source frame ``index``; None if that frame is held."""
         source, key = self.source, self.source.key_of(index)
         if key in self._gaps:
             return self._gaps[key]
@@ -240,12 +237,12 @@ class Timeline(Generic[Original]):
         start, end = (frame.time for frame in between)
         if end - start > LONGEST_RUN * interval:
             start = end - interval
-        if cut := source.is_cut(key):  # of a slide show, the next is not due long before its time
+        if cut := source.is_cut(key):  # in a slide show, move only shortly before the next frame
             start = max(start, end - SHORTEST_HOLD)
         return _Gap(key, index, start, end, after, between, cut)
 
     def _output(self, slot: Slot, index: int, gap: _Gap[Original] | None) -> OutputFrame[Original]:
-        """What is shown in a slot that begins in the interval after source frame ``index``."""
+        """The frame of a slot that begins in the interval after source frame ``index``."""
         time, duration = slot.shown, slot.duration
         self._slots += time != self._slot_time
         self._slot_time = time
@@ -263,7 +260,7 @@ class Timeline(Generic[Original]):
         return OutputFrame(frame, (frame, frame), frame.picture, time, duration, self._slots)
 
     def _reachable(self, gap: _Gap[Original], part: Fraction) -> Fraction:
-        """The nearest part of a gap at which a picture can be made; across a cut none but its ends."""
+        """The nearest position in a gap that can be computed; across a cut only its ends."""
         if gap.cut:
             return Fraction(part > Fraction(1, 2))
         if self._network.takes_time:
@@ -273,7 +270,7 @@ class Timeline(Generic[Original]):
         return Fraction(round(part * scale), scale)
 
     def _picture(self, position: Fraction) -> Picture:
-        """The picture at a position: a key frame's, or one that is made now or was made before."""
+        """The picture at a position: a key frame's, or one from the cache or computed now."""
         if position.denominator == 1:
             return self.source.picture(int(position))
         if position not in self._pictures:
@@ -303,9 +300,7 @@ class Timeline(Generic[Original]):
 
 
 def _expose(samples: Sequence[OutputFrame[Original]], transfer: int) -> OutputFrame[Original]:
-    """One frame of those that are shown at one time: the mean of their light, by how opaque each is, unless
-    all are one frame of the source.
-    """
+    """Average the frames of one output time in linear light, by opacity; equal ones are left alone."""
     first, last = samples[0], samples[-1]
     if len(samples) == 1 or all(s.source and s.picture is first.picture for s in samples):
         return first
@@ -324,5 +319,5 @@ def _expose(samples: Sequence[OutputFrame[Original]], transfer: int) -> OutputFr
 
 
 def _is_needed(position: Fraction, now: Fraction) -> bool:
-    """Whether a picture can be of use at or after ``now``: one of level l reaches less than 3/2^l ahead."""
+    """Whether a picture can be needed at or after ``now``: level l reaches less than 3/2^l ahead."""
     return position > now - Fraction(3, position.denominator)

@@ -1,10 +1,10 @@
-"""Timing: the times at which frames are shown, for the pace that is asked for.
+"""Timing: output times for a factor, frame rate, slow motion or speed curve.
 
 factor   source  0       1           2  3      fps   source  0       1       2
 output  0   ½   1     1½    2 2½ 3          output  0    .6   1.2   1.8
 
 a hold   source  0 1 2                        3      (an interval much longer than the others)
-factor   output  0 . 1 . 2                   .3      held, then moved in the time of a usual interval
+factor   output  0 . 1 . 2                   .3      held, then moved during one usual interval
 
 shutter  source  0       1       2      (180 degrees)
 output   [....]  [....]  [....]  each the mean of SHUTTER_SAMPLES frames
@@ -25,13 +25,13 @@ from tweenlet.video.retiming import TimeMap, parse_speed
 Rate = float | str | Fraction
 """Frames per second as people write them: 60, 59.94, "60000/1001"."""
 LONGEST_FILL = 60
-"""Seconds of a hold that a constant rate fills with repeats; a longer one is shown as one long frame."""
+"""Longest hold, in seconds, that a constant rate fills with repeats; a longer one is a single long frame."""
 LONGEST_MOVE = Fraction(1, 10)
-"""Seconds: longer intervals are those of slides, which a rate may be any multiple of."""
+"""Seconds: longer intervals are slides, which do not limit the rate."""
 UNEVEN = Fraction(3, 2)
-"""A last frame shown for so many usual intervals or longer is meant to stand."""
+"""Usual intervals from which on the duration of the last frame is taken as intended."""
 SHUTTER_SAMPLES = 8
-"""Frames that are averaged for one whose shutter is open for a time."""
+"""Frames to average per output frame with a shutter."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,25 @@ class Interval:
     start: Fraction
     end: Fraction
     held_until: Fraction
-    """When the movement to the next frame begins: at ``start``, or later where the frame is held."""
+    """Start of the movement to the next frame: ``start``, or later if the frame is held."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What an output frame shows, when, and for how long. Slots that are shown at one time are averaged."""
+    """Content, time and duration of an output frame. Slots with the same output time are averaged."""
 
     time: Fraction
-    """Second of the source."""
+    """Time in the source, in seconds."""
     width: Fraction
-    """Seconds of the source up to the next slot."""
+    """Source time up to the next slot, in seconds."""
     shown: Fraction
-    """Second of the output."""
+    """Time in the output, in seconds."""
     duration: Fraction
-    """Seconds of the output."""
+    """Duration in the output, in seconds."""
 
 
 class Clock(ABC):
-    """Gives the output's slots, interval by interval, in order."""
+    """Yields the slots of the output, interval by interval, in order."""
 
     @abstractmethod
     def within(self, interval: Interval) -> Iterator[Slot]:
@@ -71,11 +71,11 @@ class Clock(ABC):
 
 
 class EvenClock(Clock):
-    """Every source frame at its own time, and ``factor`` - 1 slots evenly between each two.
+    """Every source frame at its own time, with ``factor`` - 1 evenly spaced slots between neighbours.
 
     Args:
         factor: output frames per source interval.
-        stretch: how many times as long everything is shown.
+        stretch: slow-motion factor.
 
     """
 
@@ -105,8 +105,8 @@ class SteadyClock(Clock):
 
     Args:
         rate: frames per second of the output.
-        time_map: which second of the source is shown when.
-        shutter: the part of a slot for which the shutter is open: it is then SHUTTER_SAMPLES slots.
+        time_map: maps output times to source times.
+        shutter: fraction of a slot for which the shutter is open; SHUTTER_SAMPLES slots sample it.
 
     """
 
@@ -142,7 +142,7 @@ class SteadyClock(Clock):
 
     @property
     def _shown(self) -> Fraction:
-        """When the next slot is shown, in seconds of the output."""
+        """Output time of the next slot, in seconds."""
         return (self._origin or Fraction(0)) + self._count / self._rate
 
     def _until(self, end: Fraction) -> Iterator[Slot]:
@@ -171,10 +171,10 @@ class SteadyClock(Clock):
 
 @dataclass(frozen=True)
 class OutputTiming:
-    """How dense the output is, and how fast it runs; twice as dense if nothing is asked for.
+    """Frame rate and speed of the output; default: twice the frame rate.
 
     Raises:
-        ValueError: for what excludes each other, and for numbers out of their range.
+        ValueError: options that exclude each other, or numbers out of their range.
 
     """
 
@@ -183,19 +183,19 @@ class OutputTiming:
     fps: Rate | None = None
     """Output frames per second."""
     slow: Rate | None = None
-    """Slow-motion factor above 1: the clip lasts so many times longer, at the source's rate or at ``fps``."""
+    """Slow-motion factor above 1: how many times longer the clip lasts, at the source's rate or ``fps``."""
     max_recursion: int = 3
-    """Maximum recursion depth (1 to 8) of networks that only know the middle: times that are no multiple of a
-    power of 2 are rounded to 2^-max_recursion of a source interval."""
+    """Maximum recursion depth (1 to 8) of networks that only predict midpoints: times are rounded to
+    2^-max_recursion of a source interval, unless the factor is a power of 2."""
     speed: str | TimeMap | None = None
     """Speeds over the source's time, as in "0:1 2.5:0.25 4:1"; the rate is the source's, or ``fps``."""
     keep_frames: bool = False
-    """With ``fps``: every source frame is shown, in the slot nearest to its time."""
+    """With ``fps``, show every source frame, in the slot nearest to its time."""
     shutter: float = 0
-    """Degrees (of 360 for a whole frame) for which the shutter is open: each output frame is the mean of
-    SHUTTER_SAMPLES frames; 0 = none is blurred."""
+    """Shutter angle in degrees (360 = the whole frame): each output frame is the mean of SHUTTER_SAMPLES
+    frames; 0 = no motion blur."""
     remake: bool = False
-    """Whether source frames are replaced: the rate is the source's if nothing else is asked for."""
+    """Whether source frames are remade, in which case the default rate is the source's."""
 
     def __post_init__(self) -> None:
         for pair in (("factor", "fps"), ("factor", "slow"), ("factor", "speed"), ("slow", "speed")):
@@ -217,14 +217,14 @@ class OutputTiming:
 
     @cached_property
     def time_map(self) -> TimeMap:
-        """Which second of the source is shown when."""
+        """The map between output times and source times."""
         if self.slow is not None:
             return TimeMap([(Fraction(0), 1 / _exact(self.slow))])
         return parse_speed(self.speed) if isinstance(self.speed, str) else self.speed or TimeMap()
 
     @property
     def multiple(self) -> int | None:
-        """Output frames per source interval, where that is a whole number for every one of them."""
+        """Output frames per source interval, if that is the same whole number everywhere; else None."""
         if self.fps is not None or self.speed is not None or self.shutter:
             return None
         if self.slow is not None:
@@ -238,7 +238,7 @@ class OutputTiming:
 
     @property
     def levels(self) -> int:
-        """Recursion depth that networks which only know the middle need: exact for powers of 2."""
+        """Recursion depth for networks that only predict midpoints; exact for powers of 2."""
         multiple = self.multiple
         return multiple.bit_length() - 1 if multiple and not multiple & (multiple - 1) else self.max_recursion
 
@@ -283,8 +283,9 @@ class OutputTiming:
 
 
 def exact_rate(fps: Rate) -> Fraction:
-    """A frame rate as written by people, 60 or "30000/1001" or 59.94, exactly; ValueError for no number
-    between 10^-6 and 10^6.
+    """Parse a frame rate such as 60, "30000/1001" or 59.94 (meant as 60000/1001) as a Fraction.
+
+    ValueError unless it is between 10^-6 and 10^6.
     """
     rate = _exact(fps)
     if not Fraction(1, 10**6) <= rate <= 10**6:
@@ -294,7 +295,7 @@ def exact_rate(fps: Rate) -> Fraction:
 
 
 def _exact(number: object) -> Fraction:
-    """A number as people write it; 0 for what is none, and for one so large that it would take years."""
+    """Parse a number; 0 for anything else, and for exponents so large that parsing would take years."""
     try:
         return Fraction(0 if re.search(r"[eE][-+]?\d{4}", str(number)) else str(number))
     except (ValueError, ZeroDivisionError):

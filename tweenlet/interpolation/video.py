@@ -1,4 +1,4 @@
-"""From files to files: a video, or the images between two.
+"""Video: interpolate a video file, or write the images between two images.
 
 source ── video.read ──> Timeline ──> video.write
 """
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """What one run of :func:`interpolate_video` did.
+    """Summary of one run of :func:`interpolate_video`.
 
     Examples:
         >>> summary = tweenlet.interpolate_video("in.mp4", "slow.mp4", slow=2)
@@ -57,7 +57,7 @@ class Summary:
     frames_out: int
     """Frames written."""
     frames_made: int
-    """Runs of the network; more than were written where finer frames depend on coarser ones."""
+    """Runs of the network; more than frames written where finer frames depend on coarser ones."""
     cuts: int
     """Hard cuts found."""
     seconds: float
@@ -77,24 +77,24 @@ class Summary:
     repeats: int = 0
     """Source frames that repeat the previous one."""
     notices: tuple[video.Notice, ...] = ()
-    """What is damaged or missing in the source and when, and what the output does not hold."""
+    """Damage and gaps in the source with their times, and streams that the output cannot hold."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame of the output of :func:`interpolate_video`, just made."""
+    """The latest output frame of :func:`interpolate_video`."""
 
     number: int
     """Frames so far."""
     total: int | None
-    """Frames in all, an estimate; None if unknown."""
+    """Estimated total of frames; None if unknown."""
     time: Fraction
     """Seconds of the output."""
     picture: Picture | None
-    """RGB (3, H, W) in [0, 1], or with its opacity (4, H, W); None if it was made on another machine."""
+    """RGB (3, H, W) in [0, 1], or RGBA (4, H, W); None if another machine made it."""
 
     def save(self, path: str | Path) -> None:
-        """Write the picture as a PNG, JPEG, TIFF or WebP image, which appears whole; ValueError for none."""
+        """Write the picture as a PNG, JPEG, TIFF or WebP image, atomically; ValueError if there is none."""
         if self.picture is None:
             raise ValueError("there is no picture here: it was made on another machine")
         encoder = ImageEncoder(Path(path).suffix, 8)
@@ -138,70 +138,67 @@ def interpolate_video(
 ) -> Summary:
     """Write a smoother or slower version of a video.
 
-    `factor` goes with none of `fps`, `slow` and `speed`, and `slow` not with `speed`; without any of them,
-    the frame rate is doubled.
+    `factor` excludes `fps`, `slow` and `speed`; `slow` excludes `speed`. Without any of them, the frame rate
+    is doubled.
 
     Args:
         src: a video file, a URL, a folder or glob of images, a list of image paths, or "-" (y4m on stdin).
         dst: a video file (.mp4, .m4v, .mov, .mkv, .webm, .y4m), a folder for images or a pattern such as
-            "out/%05d.png", or "-" (y4m on stdout). It appears once it is complete, or not at all.
+            "out/%05d.png", or "-" (y4m on stdout). It appears when complete, or not at all.
         factor: output frames per source frame, 2 or more.
         fps: output frame rate, such as 60 or "60000/1001"; it may be below the source's. Source frames that
             fall on an output time are shown unchanged.
         slow: slow-motion factor above 1: the clip lasts this many times longer, at the source's frame rate
-            or at `fps`. Sound is stretched at its own pitch, subtitles and chapters keep to the pictures.
-        speed: speeds over the source's time, "0:1 2.5:0.25 4:1", the name of a file that holds such points,
-            or a :class:`~tweenlet.video.retiming.TimeMap`; seconds count from `start`. Otherwise as `slow`.
-        start: second of the source to begin at, a number or such as "1:30.5"; times count from the first
-            frame that begins then or later.
-        end: second of the source to end before; None = its end.
+            or at `fps`. Sound is stretched without change of pitch; subtitles and chapters follow the
+            pictures.
+        speed: speeds over source time, "0:1 2.5:0.25 4:1", the path of a file with such points, or a
+            :class:`~tweenlet.video.retiming.TimeMap`; seconds count from `start`. Otherwise as `slow`.
+        start: source time to begin at, in seconds or as "1:30.5"; output times count from the first frame at
+            or after it.
+        end: source time to end before; None = the end.
         keep_frames: with `fps`, show every source frame, in the output frame nearest to its time.
         loop: lead the last frame back to the first, which then is not shown again.
-        shutter: degrees for which a shutter is open, up to 360: each output frame is the mean of the light
-            of 8 frames.
-            Without `factor` and `fps` the frame rate stays.
-        replace: numbers of source frames, counted from 0, to be remade from their neighbours, such as
+        shutter: shutter angle in degrees, up to 360: each output frame is the mean of 8 frames in linear
+            light. Without `factor` and `fps` the frame rate stays.
+        replace: numbers of source frames, counted from 0, to remake from their neighbours, such as
             "117,240-243". Without `factor` and `fps` the frame rate stays.
-        max_recursion: how often the interval between two frames may be halved (1 to 8), for networks that
-            only make the middle frame. Times are rounded to 2^-max_recursion of the interval unless the
-            factor is a power of 2.
+        max_recursion: maximum recursion depth (1 to 8) of networks that only predict the midpoint. Times are
+            rounded to 2^-max_recursion of the source interval unless the factor is a power of 2.
         model: name of bundled weights, path to a checkpoint, or a network.
-        device: where the network runs; None = a CUDA device if there is one, else the CPU.
-        dtype: precision of the network: "float32", "bfloat16" or "float16", or PyTorch's own.
-        engine: what runs the network, as in :class:`Interpolator`; or "lite", ONNX Runtime on a CPU, for the
+        device: device to run on; None = CUDA if available, else the CPU.
+        dtype: precision of the network: "float32", "bfloat16" or "float16", or a torch.dtype.
+        engine: as in :class:`Interpolator`; or "lite", ONNX Runtime on a CPU, for the
             default network and others of its config. None = "eager", or "lite" without PyTorch.
-        rate: frames per second of a source of images, 24 by default; a video has its own.
+        rate: frames per second of a source of images; default 24.
         cuts: detect hard cuts and create no frames across them.
         repeats: what to do with frames that repeat the previous one: "keep" shows them unchanged, "smooth"
             interpolates across them, "ignore" treats every frame as new.
-        longest_run: with "smooth", the frames for which one picture may be shown, 2 or more; longer runs
-            are held.
+        longest_run: with "smooth", the longest run of one picture to interpolate, in frames, 2 or more;
+            longer runs are held.
         tile: longest side of a tile in pixels, as in :class:`Interpolator`; "auto" tiles frames that would
             take much memory, None never does.
         overwrite: replace `dst` if it exists.
-        encoding: codec, quality, pixel format and sound of the output, where the kind of file is not to
-            decide.
-        deinterlace: make one picture of every two fields (FFmpeg's bwdif). Otherwise a source that is
-            interlaced is named in the notices.
-        stream: index of the video stream to read, counted among all streams of `src`; None = the one marked
-            as default, or the largest that has frames.
-        strict: refuse a source that is damaged or cut short. Otherwise what can be read is used, and
-            :attr:`Summary.notices` says what could not.
-        resume: go on where an earlier call of the same arguments was killed, and keep what is done should
-            this one be: the encoded frames are in a file beside `dst` until it is complete. For video files,
-            and models by name.
-        on: "ray" to have the frames made by the machines of a Ray cluster (:mod:`.farm`): the one that
-            RAY_ADDRESS names or that runs on this machine, else one of this machine's cores. The file is that
-            of a call without. It takes `resume`, an engine by name, and a source that all of them can read.
+        encoding: codec, quality, pixel format and sound of the output; None = chosen by the kind of file.
+        deinterlace: make one picture of every two fields (FFmpeg's bwdif). Otherwise the notices name an
+            interlaced source.
+        stream: index of the video stream among all streams of `src`; None = the default stream, or the
+            largest that has frames.
+        strict: raise an error for a damaged or truncated source. Otherwise the readable part is used, and
+            :attr:`Summary.notices` describes the rest.
+        resume: resume an earlier call with the same arguments that was killed, and be resumable: encoded
+            frames are kept in a file beside `dst` until it is complete. For video files, and models by name.
+        on: "ray" to run on a Ray cluster (:mod:`.farm`): the one in RAY_ADDRESS or running on this machine,
+            else this machine's cores. The output is the same. Needs `resume`, an engine by name, and a source
+            that all workers can read.
         progress: called after each frame with the number of frames written and the estimated total (None if
-            unknown). An exception that it raises ends the run, and nothing is written.
-        observe: called after each frame with what can be shown of it.
+            unknown). An exception it raises ends the run, and nothing is written.
+        observe: called after each frame with a :class:`Moment`.
 
     Returns:
         Counts, rates, the engine used, and notices about the source.
 
     Raises:
-        OSError: a file cannot be read or written (FileNotFoundError, FileExistsError, PermissionError ...).
+        OSError: a file cannot be read or written (FileNotFoundError, FileExistsError, PermissionError, ...).
         ValueError: conflicting options; an unknown model, device or engine; a source that is no video, has
             fewer than two frames or frames of different sizes; a damaged source if `strict`.
 
@@ -276,7 +273,7 @@ def _make_frames(
     copier: DeviceCopier,
     report: Callable[[int, Fraction, Picture], None],
 ) -> int:
-    """Make and write all frames but those that are saved; how many there are."""
+    """Compute and write all frames that are not saved; returns the total."""
     timeline.skipped = writer.saved
     written = 0
     with WriteQueue[Callable[[], None]](lambda write: write()) as queue:

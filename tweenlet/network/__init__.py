@@ -1,1 +1,1 @@
-"""The network: one file per box of the paper's figure, put together in ``stmfnet``."""
+"""The network: one file per box of the paper's figure, assembled in ``stmfnet``."""

@@ -7,7 +7,7 @@
                                                      |
     frame ----> half, itself or double -----------> adacof --> candidate
 
-Occlusions are not masked: both candidates go to the fusion as they are.
+Occlusions are not masked: both candidates go to the fusion unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCALE_NAMES = {2.0: "fine", 1.0: "full", 0.5: "coarse"}
 
 
 class KernelHead(nn.Module):
-    """The taps of one frame at one scale: three small stacks of convolutions on the features."""
+    """Predicts the taps of one frame at one scale: three small stacks of convolutions on the features."""
 
     def __init__(self, inputs: int, hidden: int, taps: int, scale: float):
         super().__init__()
@@ -93,13 +93,13 @@ class MultiFlow(nn.Module):
         return candidates
 
     def resize(self, frame: Tensor, scale: float) -> Tensor:
-        """A frame (B, 3, H, W) at ``scale``, as AdaCoF samples it."""
+        """Resize a frame (B, 3, H, W) to ``scale``, for AdaCoF to sample."""
         if scale == 1.0:
             return frame
         return downsample(frame, self.gaussian) if scale < 1 else upsample_8tap(frame, self.eight_taps)
 
     def declare_channels(self, graph: ChannelGraph, features: Layout) -> None:
-        """State what enters and leaves each stack of the heads."""
+        """State which channels enter and leave each stack of the heads."""
         for head in self.heads.values():
             for stack in head.children():
                 assert isinstance(stack, nn.Sequential)

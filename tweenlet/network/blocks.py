@@ -1,10 +1,10 @@
-"""Small parts that several boxes of the network are made of.
+"""Blocks that several boxes of the network share.
 
-Gate        x -> x * sigmoid(layers(mean of x over space))    which channels matter in this picture
-Enlarge     (B, C, h, w) -> (B, C, k h, k w)                  bilinear, corners on corners
-PReLU       x -> x, or a learnt slope times x below zero      one slope, or one for each channel
-Tile        where a piece lies in its frame, for layers that depend on the whole: Gate and Enlarge
-SliceConv   (B, C, T, H, W) -> (B, C', T, H', W')             3-D convolution, of one sample as a 2-D one
+ChannelGate      x -> x * sigmoid(layers(mean of x over space))    squeeze and excitation
+AlignedUpsample  (B, C, h, w) -> (B, C, k h, k w)                  bilinear, corners aligned
+PReLU            x -> x, or a learnt slope times x below zero      one slope, or one per channel
+Tile             where a tile lies in its frame, for layers that depend on the whole: the first two
+PerSliceConv3d   (B, C, T, H, W) -> (B, C', T, H', W')             3-D convolution; of one sample as a 2-D one
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from tweenlet.ops.prelu import prelu
 from tweenlet.ops.reduce import channel_mean
 
 Extent = tuple[int, int, int]
-"""Along one side of a frame, in pixels: where a tile starts, where it stops, and how long the side is."""
+"""Along one side of a frame, in pixels: start of a tile, its end, and length of the side."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A piece of a frame, for the layers whose output depends on the whole frame."""
+    """A tile of a frame, for layers whose output depends on the whole frame."""
 
     rows: Extent
     columns: Extent
     mean: Callable[[ChannelGate, Tensor], Tensor]
-    """The channel means (B, C, 1, ...) that a gate goes by, from the gate and its input (B, C, ...)."""
+    """From a gate and its input (B, C, ...), the channel means (B, C, 1, ...) of the whole frame."""
 
 
 class WholeFrameLayer(nn.Module):
-    """A layer whose output depends on the whole frame: given a piece of one, it needs to know the tile."""
+    """A layer whose output depends on the whole frame, so that it must know the tile it runs on."""
 
     def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
-        """(B, C, ...) -> what the layer makes of it; ``tile`` says which piece of the frame ``x`` is."""
+        """(B, C, ...) -> the layer's output; ``tile`` is the part of the frame that ``x`` covers."""
         raise NotImplementedError
 
 
 def run(layers: nn.Module, x: Tensor, tile: Tile | None = None) -> Tensor:
-    """Run a layer or a sequence of them, and tell those that depend on the whole frame the tile."""
+    """Run a layer or a sequence of layers, passing the tile to those that depend on the whole frame."""
     if tile is None:
         return layers(x)  # type: ignore[no-any-return]
     for layer in layers if isinstance(layers, nn.Sequential) else (layers,):
@@ -51,18 +51,18 @@ def run(layers: nn.Module, x: Tensor, tile: Tile | None = None) -> Tensor:
 
 
 class ChannelGate(WholeFrameLayer):
-    """Scale each channel by a number in (0, 1) that ``layers`` make of the means of all channels."""
+    """Squeeze and excitation: scale each channel by a factor in (0, 1) from the means of all channels."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.Sigmoid())
 
     def factors(self, x: Tensor, tile: Tile | None = None) -> Tensor:
-        """(B, C, ...) -> what each channel is scaled by, (B, C, 1, ...)."""
+        """(B, C, ...) -> scale factors (B, C, 1, ...)."""
         return self.factors_of(channel_mean(x) if tile is None else tile.mean(self, x))
 
     def factors_of(self, means: Tensor) -> Tensor:
-        """The same, of the means (B, C, 1, ...)."""
+        """Channel means (B, C, 1, ...) -> scale factors of the same shape."""
         factors: Tensor = self.layers(means)
         return factors.reshape(means.shape)
 
@@ -72,9 +72,9 @@ class ChannelGate(WholeFrameLayer):
 
 
 def aligned_positions(axis: int, size: int, longer: int, tile: Tile | None = None) -> Tensor:
-    """Where ``longer`` rows (axis 0) or columns (1) lie among ``size``, corners on corners.
+    """Positions (longer,) of ``longer`` rows (axis 0) or columns (1) among ``size``, corners aligned.
 
-    (longer,) float64. It depends on how large the frame is of which they are a ``tile``.
+    Float64. Within a ``tile`` they depend on the size of the whole frame.
     """
     start, stop, whole = (0, size, size) if tile is None else (tile.rows, tile.columns)[axis]
     first, full = (round(n * size / (stop - start)) for n in (start, whole))
@@ -84,7 +84,7 @@ def aligned_positions(axis: int, size: int, longer: int, tile: Tile | None = Non
 
 
 def resample_linear(x: Tensor, places: Tensor, dim: int) -> Tensor:
-    """Fetch from between the entries along ``dim`` (-2 or -1), linearly."""
+    """Interpolate linearly between the entries along ``dim`` (-2 or -1)."""
     if x.shape[dim] == 1:
         return x.expand(*x.shape[:dim], len(places), *x.shape[dim:][1:])
     left = places.long().clamp(max=x.shape[dim] - 2)
@@ -94,7 +94,7 @@ def resample_linear(x: Tensor, places: Tensor, dim: int) -> Tensor:
 
 
 class AlignedUpsample(WholeFrameLayer):
-    """Bilinear, by a whole number."""
+    """Bilinear upsampling by a whole factor, corners aligned."""
 
     def __init__(self, factor: int):
         super().__init__()
@@ -112,7 +112,7 @@ class AlignedUpsample(WholeFrameLayer):
 
 
 class PReLU(nn.PReLU):
-    """``nn.PReLU``, whose gradient on a CPU takes one number at a time: this one's is many times as fast."""
+    """``nn.PReLU`` with a vectorised CPU gradient, many times as fast as PyTorch's scalar one."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape."""
@@ -123,10 +123,10 @@ class PReLU(nn.PReLU):
 
 
 class PerSliceConv3d(nn.Conv3d):
-    """A 3-D convolution that keeps the number of time slices, of one sample as a 2-D one over its neighbours.
+    """A 3-D convolution that keeps the number of slices; for one sample it runs as a 2-D one over neighbours.
 
-    The same numbers as ``nn.Conv3d``, whose float32 path on a CPU is up to 25 times slower for one sample,
-    but not for several.
+    It computes the same as ``nn.Conv3d``, whose float32 path on a CPU is up to 25 times slower for a single
+    sample.
     """
 
     def forward(self, input: Tensor) -> Tensor:

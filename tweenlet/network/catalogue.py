@@ -1,4 +1,4 @@
-"""Catalogue: what is known of a checkpoint, for people who choose one."""
+"""Catalogue: a checkpoint's size, cost, scores and origin, for people who choose one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TITLES = ("model", "parameters", "MB", "GMAC at 480p", "PSNR (dB)", "s / frame",
 
 @dataclass(frozen=True)
 class Entry:
-    """One checkpoint; what its metadata does not tell is empty."""
+    """One checkpoint; fields missing from its metadata are empty."""
 
     name: str
     parameters: int
     size: int
-    """Bytes of the file."""
+    """Size of the file, in bytes."""
     multiply_adds: int
-    """For one new frame of 854x480."""
+    """Multiply-adds per new frame of 854x480."""
     notes: Mapping[str, str]
     scores: Mapping[str, Any]
 
@@ -42,7 +42,7 @@ class Entry:
         )
 
     def lines(self) -> list[str]:
-        """What stands below the table: origin and teacher, and what the scores were measured on."""
+        """Notes below the table: origin, teacher, and the benchmark of the scores."""
         notes = [
             f"{self.name}: {key}: {self.notes[key]}" for key in ("origin", "teacher") if key in self.notes
         ]
@@ -51,7 +51,7 @@ class Entry:
 
 
 def describe(name_or_path: str) -> Entry:
-    """What is known of a checkpoint; errors as :func:`~tweenlet.network.checkpoint.load`."""
+    """Describe a checkpoint; errors are those of :func:`~tweenlet.network.checkpoint.load`."""
     path, model = find(name_or_path), load(name_or_path)
     costs = cost(model.config, SIZE[1], SIZE[0])
     metadata = read_metadata(path)

@@ -2,10 +2,10 @@
 
     STMFNet.declare_channels(graph) --> each block: graph.connect(inputs, outputs, layers, width)
 
-Channels that several layers share (what is added or concatenated, the two sides of an identity) are one
-:class:`Channels`; what lies between two layers of one chain is theirs alone. A graph alone knows which layers
-make up a width of the config; :mod:`tweenlet.compression.inherit` cuts a narrower network by the same
-statements.
+Channels that several layers share (terms of a sum, parts of a concatenation, both sides of an identity) are
+one :class:`Channels`; those between two layers of a chain belong to these alone. The graph records which
+layers make up each width of the config; :mod:`tweenlet.compression.inherit` cuts a narrower network by the
+same statements.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from torch import Tensor, nn
 from tweenlet.network.config import ModelConfig
 
 Connected = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear
-"""The layers that have a weight for each pair of channels."""
+"""Layers with a weight per pair of channels."""
 
 
 class Channels:
-    """Channels of the original, ``width`` of them, of which the ``keep`` that weigh most go on.
+    """``width`` channels of the original, of which the ``keep`` most important survive.
 
-    ``scores`` (width,) decide in place of the layers' votes.
+    ``scores`` (width,) replace the layers' votes on importance.
     """
 
     def __init__(self, width: int, keep: int, scores: Tensor | None = None):
         self.width, self.keep = width, keep
-        self.groups = 1  # each keeps as many
+        self.groups = 1  # each keeps the same number
         self.weight = torch.zeros(width, dtype=torch.float64) if scores is None else scores.double()
         self.voted = scores is None
 
     def choose(self) -> Tensor:
-        """Indices (keep,) of those that go on, rising; as many from each group, of equals the first."""
+        """Indices (keep,) of the survivors, ascending; as many from each group, the first among equals."""
         weight = self.weight.view(self.groups, -1)
         heaviest = torch.sort(weight, dim=1, descending=True, stable=True).indices
         rising = heaviest[:, : self.keep // self.groups].sort(1).values
@@ -43,13 +43,13 @@ class Channels:
 
 
 class ChannelGroup(NamedTuple):
-    """Channels at a place where they enter or leave a layer."""
+    """Channels where they enter or leave a layer."""
 
     channels: Channels
     span: int = 1
-    """Neighbouring rows or columns of the layer's weight for each channel."""
+    """Adjacent rows or columns of the layer's weight per channel."""
     gain: float = 1.0
-    """What a layer that they enter has to multiply them with, to see what the original sees."""
+    """Factor that a layer must apply to its inputs to match the original."""
 
 
 Layout = tuple[ChannelGroup, ...]
@@ -57,16 +57,16 @@ Layout = tuple[ChannelGroup, ...]
 
 
 def group(width: int, keep: int | None = None) -> Layout:
-    """Channels that nothing shares yet; without ``keep`` all of them are kept."""
+    """Channels not shared so far; None = keep all of them."""
     return (ChannelGroup(Channels(width, width if keep is None else keep)),)
 
 
 class ChannelGraph:
-    """Hears the statements of a network's blocks.
+    """Collects the statements of a network's blocks.
 
     Attributes:
-        origin: config of the network that channels come from; its branches may be more.
-        layers: the layers that make up each width, by their names in the network.
+        origin: config of the network that channels come from; it may have more branches.
+        layers: names of the layers that make up each width.
 
     """
 
@@ -77,21 +77,21 @@ class ChannelGraph:
         self.layers: dict[str, list[str]] = {}
 
     def widths(self, part: str) -> list[tuple[int, int]]:
-        """For each level of a part, or row of the grid: channels of the original, and how many go on."""
+        """For each level of a part, or row of the grid: channels of the original, and how many survive."""
         wide, narrow = getattr(self.origin, part), getattr(self.config, part)
         return list(zip(wide[self.rows_gone :] if part == "grid" else wide, narrow, strict=False))
 
     def fresh(self, layer: nn.Module, width: str | None = None) -> Layout:  # noqa: ARG002
-        """Channels that leave a layer and that nothing shares yet; they may be those of a ``width``."""
+        """Channels that leave a layer, not shared so far; ``width`` is their name in the config, if any."""
         return group(rows_of(layer))
 
     def connect(self, inputs: Layout, outputs: Layout, *parts: nn.Module, width: str | None = None) -> None:
-        """State that layers follow on each other, the first with ``inputs`` and the last with ``outputs``.
+        """State that layers form a chain from ``inputs`` to ``outputs``.
 
         Args:
-            inputs: what enters the first.
-            outputs: what leaves the last; what lies between them is chosen for itself.
-            parts: layers, or modules of layers in order.
+            inputs: channels that enter the first layer.
+            outputs: channels that leave the last layer; those in between are chosen independently.
+            parts: layers, or modules of layers, in order.
             width: name of the width of the config that these layers make up, as in
                 :func:`tweenlet.compression.densities.widths_of`; None = of none.
 
@@ -102,23 +102,23 @@ class ChannelGraph:
             self.layers.setdefault(width, []).extend(layers)
 
     def shortcut(self, inputs: Layout, outputs: Layout, layer: nn.Module, width: str | None = None) -> None:
-        """As :meth:`connect`, for a layer that is an identity where the widths on both sides are the same."""
+        """As :meth:`connect`, for a layer that is an identity if the widths on both sides agree."""
         if not isinstance(layer, nn.Identity):
             self.connect(inputs, outputs, layer, width=width)
 
     def behind(self, shortcut: nn.Module, inputs: Layout, outputs: Layout) -> Layout:
-        """What a shortcut adds to: ``outputs``, but ``inputs`` where it is an identity."""
+        """Channels that a shortcut adds to: ``outputs``, or ``inputs`` if it is an identity."""
         return inputs if isinstance(shortcut, nn.Identity) else outputs
 
     def per_channel(self, module: nn.Module, outputs: Layout) -> None:
-        """State that a module has one of its own parameters for each of some channels."""
+        """State that a module's own parameters have one entry per channel."""
 
     def constants(self, module: nn.Module) -> None:
-        """State that a module's own parameters belong to no channels."""
+        """State that a module's own parameters do not depend on channels."""
 
 
 def rows_of(layer: nn.Module) -> int:
-    """How many channels leave a layer."""
+    """Number of channels that leave a layer."""
     assert isinstance(layer, Connected)
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 

@@ -1,9 +1,9 @@
 """Checkpoints: a config plus tensors in one file.
 
-A safetensors file with {"tweenlet": format, "config": the ModelConfig as JSON} in its metadata, so that
-nothing else is needed to load it; beside them lies what is known of where the weights are from (NOTES). The
-same network gives the same bytes. Format 2 has the present names of tensors; files of format 1 are read, too.
-Those that others published are read by :mod:`tweenlet.network.official`.
+A safetensors file whose metadata holds {"tweenlet": format, "config": the ModelConfig as JSON}, so that
+nothing else is needed to load it, and notes on the origin of the weights (NOTES). The same network gives the
+same bytes. Format 2 has the current tensor names; files of format 1 are still read. Published checkpoints of
+other programs are read by :mod:`tweenlet.network.official`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tweenlet.runtime.json_file import parse_json, read_json
 
 FORMAT = "2"
 NOTES = ("license", "teacher", "origin", "scores")
-"""Metadata that is shown. License, teacher and origin are phrases; scores is JSON: benchmark,
-metrics, seconds per frame, machine and date, as `scripts/results.py` puts them there."""
+"""Metadata to show. License, teacher and origin are phrases; scores is JSON with benchmark, metrics, seconds
+per frame, machine and date, written by `scripts/results.py`."""
 FIRST = 3
-"""How many keys an error names of each kind."""
+"""Keys of each kind that an error names."""
 
 
 def save(
@@ -40,14 +40,14 @@ def save(
     extra: Mapping[str, str] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write ``model`` with its config to ``path``, whole or not at all; OSError if that fails.
+    """Write ``model`` with its config to ``path``, atomically.
 
     Args:
         path: the file to write.
         model: the network.
-        extra: joins the metadata, such as :data:`NOTES`.
-        dtype: what weights are stored in, as float16 for a file half as large; None = as they are. A network
-            that is loaded has float32 weights, whatever its file has.
+        extra: additional metadata, such as :data:`NOTES`.
+        dtype: dtype to store weights in, such as float16 for a file half as large; None = as they are.
+            Loading always gives float32 weights.
 
     Raises:
         OSError: the file cannot be written.
@@ -68,12 +68,12 @@ def save(
 
 
 def write_metadata(path: str | Path, changes: Mapping[str, str]) -> None:
-    """Change entries of a checkpoint's metadata; an empty one goes. The weights stay, byte for byte."""
+    """Change entries of a checkpoint's metadata; empty ones are removed. The weights stay byte for byte."""
     write_bytes_atomically(Path(path), _sort_metadata(Path(path).read_bytes(), changes))
 
 
 def _sort_metadata(data: bytes, changes: Mapping[str, str] | None = None) -> bytes:
-    """A safetensors file whose metadata is sorted, which safetensors itself writes in random order."""
+    """Sort the metadata of a safetensors file, which safetensors writes in random order."""
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
     entries = {**header["__metadata__"], **(changes or {})}
@@ -84,9 +84,9 @@ def _sort_metadata(data: bytes, changes: Mapping[str, str] | None = None) -> byt
 
 
 def save_tensors(path: str | Path, module: nn.Module, extra: Mapping[str, str] | None = None) -> None:
-    """Write the tensors of any module to a safetensors file; OSError where it cannot be written.
+    """Write the tensors of any module to a safetensors file, ``extra`` as metadata; OSError if that fails.
 
-    ``extra`` is its metadata. To load: ``module.load_state_dict(safetensors.torch.load_file(path))``.
+    To load: ``module.load_state_dict(safetensors.torch.load_file(path))``.
     """
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()}
     write_bytes_atomically(Path(path), serialise(tensors, dict(extra or {})))
@@ -96,16 +96,16 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
     """Load bundled weights by name, a checkpoint by path, or one from the Hugging Face Hub.
 
     Args:
-        name_or_path: one of :func:`names`, or the path of a file that :func:`save` wrote. A bare word is
-            looked up among the bundled names first. "user/repo" or "user/repo@revision", where no such folder
-            is here, is a repository of the Hub, whose model.safetensors is downloaded once (the extra hub).
-        device: where the network is put.
+        name_or_path: one of :func:`names`, or the path of a file written by :func:`save`. A bare word is
+            looked up among the bundled names first. "user/repo" or "user/repo@revision", unless there is such
+            a folder, is a repository of the Hub, whose model.safetensors is downloaded once (extra `hub`).
+        device: device to put the network on.
 
     Returns:
         The network in evaluation mode, with float32 weights.
 
     Raises:
-        ValueError: an unknown name (the message lists the known ones), or a file that is no sound checkpoint.
+        ValueError: an unknown name (the message lists the known ones), or a file that is no valid checkpoint.
         FileNotFoundError: there is no file at this path.
 
     Examples:
@@ -140,7 +140,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
 
 
 def network_of(source: str) -> STMFNet:
-    """A fresh network of a named config or of a JSON file of one, or what :func:`load` finds."""
+    """A new network of a named config or of a config's JSON file; otherwise as :func:`load`."""
     named = getattr(config, source.upper(), None)
     if isinstance(named, ModelConfig):
         return STMFNet(named)
@@ -153,17 +153,17 @@ def network_of(source: str) -> STMFNet:
 
 
 def trained_network_of(source: str) -> STMFNet:
-    """What :func:`load` finds under a bundled name, which may be that of a config, too; else network_of."""
+    """As :func:`load` for a bundled name, even if a config shares it; otherwise as :func:`network_of`."""
     return load(source) if source in names() else network_of(source)
 
 
 def digest(model: STMFNet) -> str:
-    """A fingerprint (SHA-256) of the config and all tensors: the same for the same network."""
+    """SHA-256 of the config and all tensors."""
     return digest_of_tensors(model, json.dumps(model.config.to_json(), sort_keys=True))
 
 
 def digest_of_tensors(model: nn.Module, begin: str = "") -> str:
-    """One of ``begin`` and the tensors of any network, by name: the same for the same weights."""
+    """SHA-256 of ``begin`` and the tensors of any network, by name."""
     total = hashlib.sha256(begin.encode())
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -172,7 +172,7 @@ def digest_of_tensors(model: nn.Module, begin: str = "") -> str:
 
 
 def outline(config: ModelConfig) -> STMFNet:
-    """The network of a config on the meta device: its shapes, and no memory."""
+    """The network of a config on the meta device: shapes without memory."""
     with torch.device("meta"):
         return STMFNet(config)
 
@@ -185,7 +185,7 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def check_shapes(
     got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], complaint: str
 ) -> None:
-    """ValueError that names the first keys that are missing, unknown or of another shape, if any."""
+    """ValueError with the first keys that are missing, unknown or of another shape, if any."""
     differences = [
         (f"{len(keys)} {what} ({', '.join(keys[:FIRST])}{', ...' if len(keys) > FIRST else ''})")
         for what, keys in (

@@ -1,7 +1,7 @@
 """ModelConfig: the widths, branches and scales of one ST-MFNet, as a value.
 
 A model is a value: the teacher, the paper's Mini, the default network and every pruned network differ only in
-the numbers held here. A checkpoint carries its config, and ``STMFNet(config)`` builds the one network class.
+these numbers. A checkpoint carries its config, and ``STMFNet(config)`` builds the one network class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NARROWEST_FEATURE = 32
 """A ResNeXt of width w has int(w / 2 * 4 / 64) * 32 inner channels: none below this width."""
 TEXTURE_LEVELS = 4
 WIDEST, MOST_LEVELS = 2**13, 16
-"""Far beyond what can be run; a file that says more is damaged."""
+"""Sanity limits, far beyond what can be run: a file with more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class FlowLevel:
     """One level of an intermediate-flow branch."""
 
     scale: int
-    """The frame is downsampled by this, a power of two, before the level's own two strided convolutions."""
+    """Downsampling factor of the frame, a power of two, before the level's own two strided convolutions."""
     width: int
-    """Channels of its residual blocks, even."""
+    """Channels of the residual blocks, even."""
     blocks: int
-    """How many residual blocks there are."""
+    """Number of residual blocks."""
 
     def __post_init__(self) -> None:
         for name in ("scale", "width", "blocks"):
@@ -42,20 +42,20 @@ class FlowLevel:
 
 @dataclass(frozen=True)
 class IntermediateFlowConfig:
-    """An intermediate-flow branch (IFNet); ValueError, in words, for one that cannot be built."""
+    """An intermediate-flow branch (IFNet); ValueError for one that cannot be built."""
 
     levels: tuple[FlowLevel, ...]
-    """Coarsest first, each with a scale below the one before."""
+    """Levels, coarsest first, with decreasing scales."""
     encoder: tuple[int, int] = (16, 4)
-    """Hidden and output widths of the layers that see one frame at a time."""
+    """Hidden and output widths of the encoder, which sees one frame at a time."""
     context: int = 8
-    """Channels that a level passes on to the next one."""
+    """Channels of context that a level passes to the next."""
     four_frames: bool = False
-    """Time the motion by the pairs of frames before and after, and work at half the frame's size: the finest
-    level has scale 2. False = RIFE's own way."""
+    """Time the motion by the pairs of frames before and after, and work at half the frame's size, so that the
+    finest level has scale 2. False = as in RIFE."""
     head: int = 0
-    """Width of a residual head at half the frame's size, which corrects what is mixed of the two frames; only
-    with four frames. 0 = none."""
+    """Width of a residual head at half the frame's size, which corrects the blended frame; only with four
+    frames. 0 = none."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.four_frames, bool) or len(self.encoder) != 2:
@@ -74,7 +74,7 @@ class IntermediateFlowConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> IntermediateFlowConfig:
-        """From plain JSON types; ValueError for others, and for what cannot be built."""
+        """The inverse of ``asdict``; ValueError for other types and for a branch that cannot be built."""
         try:
             levels = tuple(FlowLevel(**level) for level in values["levels"])
             return cls(**{**values, "levels": levels, "encoder": tuple(values["encoder"])})
@@ -84,9 +84,9 @@ class IntermediateFlowConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One network of the ST-MFNet family; ValueError, in words, for one that cannot be built.
+    """One network of the ST-MFNet family; ValueError for one that cannot be built.
 
-    Every width tuple runs finest level first. ``None`` for a branch means that it does not exist.
+    Width tuples run finest level first. ``None`` means that there is no such branch.
 
     Examples:
         >>> config = tweenlet.ModelConfig(features=(32, 64, 128, 256), flow=None)
@@ -98,13 +98,13 @@ class ModelConfig:
     scales: tuple[float, ...] = SCALES
     """Sizes of the fusion grid's rows relative to the frame, finest first: a run of 2, 1, 0.5 around 1."""
     features: tuple[int, ...] | None = (64, 128, 256, 512)
-    """Widths of the U-shaped multi-scale ResNeXt that feeds the kernel heads; None = no kernel branch."""
+    """Widths of the U-shaped multi-scale ResNeXt that feeds the AdaCoF heads; None = no AdaCoF branch."""
     kernel_hidden: int = 64
     """Hidden width of the AdaCoF heads."""
     kernel_size: int = 5
     """Taps of an AdaCoF kernel along each side."""
     dilation: int = 1
-    """Distance in pixels between the places that the taps start from."""
+    """Dilation of the AdaCoF kernel: distance between the taps' starting positions, in pixels."""
     flow: tuple[int, ...] | None = (16, 32, 64, 96, 128, 196)
     """Widths of the PWC pyramid; None = no flow branch."""
     grid: tuple[int, ...] | None = (32, 64, 96)
@@ -112,12 +112,12 @@ class ModelConfig:
     texture: tuple[int, ...] | None = (32, 64, 96, 128)
     """Widths of the 3-D U-net that adds texture; None = none."""
     texture_out: int = 32
-    """Width in which the texture network fuses its five time slices."""
+    """Width at which the texture network fuses its five time slices."""
     intermediate: IntermediateFlowConfig | None = None
-    """An intermediate-flow branch, which stands alone and takes a time; None = none."""
+    """An intermediate-flow branch, which stands alone and takes a time; None = no such branch."""
 
     def __post_init__(self) -> None:
-        """Refuse in words what cannot be built."""
+        """Raise ValueError for a network that cannot be built."""
         self._check_kinds()
         if self.intermediate is not None:
             if (self.features, self.flow, self.grid, self.texture) != (None,) * 4:
@@ -151,7 +151,7 @@ class ModelConfig:
             raise ValueError(f"texture needs {TEXTURE_LEVELS} widths, got {self.texture}")
 
     def _check_kinds(self) -> None:
-        """Whole numbers from 1 to WIDEST, or tuples of them, as each field has it: files hold anything."""
+        """Check that fields are integers from 1 to WIDEST, or tuples of them: files may hold anything."""
         for name in ("kernel_hidden", "kernel_size", "dilation", "texture_out"):
             _check_width(name, getattr(self, name))
         for name in ("features", "flow", "grid", "texture"):
@@ -175,7 +175,7 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of :meth:`to_json`; ValueError for other fields and for what cannot be built."""
+        """The inverse of :meth:`to_json`; ValueError for unknown fields and for an invalid network."""
         names = {f.name for f in fields(cls)} - {"intermediate"}
         if not isinstance(values, dict):
             raise ValueError(f"expected the fields {sorted(names)}, got {values!r:.100}")
@@ -189,7 +189,7 @@ class ModelConfig:
 
 
 def _without_classical_motion(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields that versions with classical motion wrote, without its own; ValueError for a network with it."""
+    """Drop the fields that versions with classical motion wrote; ValueError for a network that uses it."""
     if values.get("flow") == "dis" or values.get("refine") is not None:
         raise ValueError(
             'made by a version with classical motion (flow "dis"), which this one cannot run: use the '

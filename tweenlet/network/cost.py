@@ -1,13 +1,13 @@
-"""Cost: parameters, multiply-adds, numbers moved and milliseconds of a network, part by part.
+"""Cost: parameters, multiply-adds and numbers moved of a network, part by part.
 
-A multiply-add is one product and one sum in a convolution or a linear layer, counted on tensors without data,
-so that any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent
-together) and activations.
+A multiply-add is one product and one sum in a convolution or linear layer, counted on meta tensors, so that
+any frame size takes a second. Not counted: AdaCoF, correlation, warps and splats (under one percent together)
+and activations.
 
-Numbers moved are what each layer reads (weights included) and writes, once each: convolutions, AdaCoF,
-gathers and scatters. Pointwise work (activations, sums, resizing, cost volumes) can be fused with the layer
-before or after, so it is free here. Times the bytes of a number, this is the least memory traffic of one
-whose layers run one by one.
+Numbers moved are those that each layer reads (weights included) and writes, once each: convolutions, AdaCoF,
+gathers and scatters. Pointwise work (activations, sums, resizing, cost volumes) can be fused with a
+neighbouring layer, so it is free here. Times the bytes per number, this is the least memory traffic of a
+network whose layers run one by one.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (
 
 @dataclass(frozen=True)
 class PartCost:
-    """What one part of a network costs."""
+    """Cost of one part of a network."""
 
     parameters: int
     multiply_adds: int
-    """For one new frame."""
+    """Multiply-adds per new frame."""
     moved: int = 0
-    """Numbers that its layers read and write for one new frame."""
+    """Numbers that the layers read and write per new frame."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs at one frame size."""
+    """Cost of a network at one frame size."""
 
     height: int
     width: int
-    """The frame as it runs, padded."""
+    """Width of the padded frame, in pixels."""
     parts: Mapping[str, PartCost]
-    """By the name of the part, in the order in which the data passes them."""
+    """Costs by part, in the order of the data flow."""
     unused: PartCost
     """Blocks of the fusion grid that never reach the output. Their parameters are among those of the parts;
     their multiply-adds are not, because they are not computed. The official code computes them."""
@@ -59,29 +59,29 @@ class Cost:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one new frame, as tweenlet runs the network."""
+        """Multiply-adds per new frame, as tweenlet runs the network."""
         return sum(part.multiply_adds for part in self.parts.values())
 
     @property
     def moved(self) -> int:
-        """Numbers that the layers read and write for one new frame."""
+        """Numbers that all layers read and write per new frame."""
         return sum(part.moved for part in self.parts.values())
 
     @property
     def multiply_adds_official(self) -> int:
-        """Multiply-adds for one new frame as the official code runs it, unused blocks included."""
+        """Multiply-adds per new frame as the official code runs it, unused blocks included."""
         return self.multiply_adds + self.unused.multiply_adds
 
 
 def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None) -> Cost:
-    """Count what ``STMFNet(config)`` costs for frames of ``height`` x ``width``.
+    """Count the cost of ``STMFNet(config)`` for frames of ``height`` x ``width``.
 
-    The frame is padded to a multiple of the network's stride, or of ``pad_to`` where that is larger (the
-    official code pads to 128). In a stream, what does not depend on the time is made once: an
-    intermediate-flow branch encodes one frame for each new one, and its levels see one pair. ValueError for
-    a size under one pixel.
+    The frame is padded to a multiple of the network's stride, or of ``pad_to`` if that is larger (the
+    official code pads to 128). In a stream, whatever does not depend on the time is computed once: an
+    intermediate-flow branch encodes one frame per new frame, and its levels see one pair. ValueError for a
+    size under one pixel.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # 70 MB that most who import this do not need
+    from torch.utils.flop_counter import FlopCounterMode  # 70 MB that few callers need
 
     if min(height, width) < 1:
         raise ValueError(f"expected a frame of at least one pixel, got {width}x{height}")
@@ -111,9 +111,9 @@ def cost(config: ModelConfig, height: int, width: int, pad_to: int | None = None
 
 
 def parts_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The parts of a network, or of its copy for inference, by name, in the order in which data passes them.
+    """The parts of a network, or of its copy for inference, by name, in the order of the data flow.
 
-    They are its branches; of an intermediate-flow branch the encoder, the levels (coarsest first), the head.
+    These are its branches; for an intermediate-flow branch the encoder, levels (coarsest first) and head.
     """
     parts = dict(model.named_children())
     if (branch := parts.pop("intermediate", None)) is not None:
@@ -128,7 +128,7 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _calls(branch: nn.Module | None, part: nn.Module) -> int:
-    """How often a window uses a part that a stream uses once: one frame and one pair of it are new."""
+    """Calls of a part per window, of which a stream needs one: one frame and one pair are new."""
     if isinstance(branch, FourFrameFlow):
         coarse = any(part is level for level in branch.levels[:-1])
         return FRAMES if part is branch.encode else FRAMES - 1 if coarse else 1
@@ -136,7 +136,7 @@ def _calls(branch: nn.Module | None, part: nn.Module) -> int:
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """(width, height) of "480p", "1080p", "854x480", ...; ValueError for another text."""
+    """(width, height) of "480p", "1080p", "854x480", ...; ValueError for any other text."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match and int(match[1]) and int(match[2]):
         return int(match[1]), int(match[2])
@@ -146,12 +146,12 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def parameters_of(model: nn.Module) -> int:
-    """How many parameters a network, or a part of one, has."""
+    """Number of parameters of a network or part."""
     return sum(p.numel() for p in model.parameters())
 
 
 def _unused(model: STMFNet, height: int, width: int) -> PartCost:
-    """The blocks that are not computed; all their convolutions would run at the size of their row."""
+    """Cost of the blocks that are not computed; all their convolutions would run at the size of their row."""
     parameters = multiply_adds = 0
     if model.fusion is None:
         return PartCost(0, 0)
@@ -164,23 +164,23 @@ def _unused(model: STMFNet, height: int, width: int) -> PartCost:
 
 
 def _numbers(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
-    """How many numbers an operation reads and writes, by the shapes of its inputs and its output."""
+    """Numbers that an operation reads and writes, from the shapes of its inputs and output."""
     return sum(x.numel() for x in (*inputs, out_shape) if isinstance(x, torch.Size))
 
 
 def _quarter(*inputs: Any, out_shape: torch.Size, **_: Any) -> int:
-    """One of a splat's four sums: all of them together read their sources and write the result once."""
+    """Numbers moved by one of a splat's four sums, which share one read of the sources and one write."""
     source: torch.Size = inputs[3]
     return (source.numel() + out_shape.numel()) // 4
 
 
 def _each(*_: Any, out_shape: torch.Size, **__: Any) -> int:
-    """Two operations for each number of the output."""
+    """Two operations per number of the output."""
     return 2 * out_shape.numel()
 
 
 TAPS: dict[Any, Callable[..., int]] = {torch.ops.aten.addcmul: _each, torch.ops.aten.addcmul_: _each}
-"""Operations that filters are made of and that are not convolutions."""
+"""Operations of filters other than convolutions."""
 MOVED: dict[Any, Callable[..., int]] = {
     torch.ops.aten.convolution: _numbers,
     torch.ops.aten.addmm: _numbers,
@@ -189,10 +189,10 @@ MOVED: dict[Any, Callable[..., int]] = {
     torch.ops.aten.grid_sampler_2d: _numbers,
     torch.ops.aten.index_add: _quarter,
 }
-"""The layers whose numbers are counted, as PyTorch calls them, and how; AdaCoF besides."""
+"""PyTorch operator -> how to count the numbers it moves; AdaCoF is counted separately."""
 
 
 def _moved_by_adacof(config: ModelConfig, height: int, width: int) -> int:
-    """Three numbers for each tap, the frame and the output, for two frames at each scale."""
+    """Numbers moved by AdaCoF: three per tap, the frame and the output, for two frames at each scale."""
     pixels = sum(round(scale**2 * height * width) for scale in config.scales)
     return 2 * pixels * (3 * config.kernel_size**2 + 3 + 3)

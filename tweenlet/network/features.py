@@ -8,8 +8,8 @@
        |  down 2        1/8  ---- + ------- up 2
        +- down 3        1/16 ---- + -- bottom
 
-A block is two ResNeXt branches side by side, one with a small and one with a large kernel, whose halves of
-the channels are joined and gated. The drawing is for four widths; any number works.
+A block is two parallel ResNeXt branches with a small and a large kernel; each makes half of the channels,
+which are concatenated and gated. The drawing is for four widths; any number works.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Branch(nn.Module):
         self.reduce = nn.Sequential(nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner))
         self.grouped = nn.Sequential(resize(inner, inner, kernel, GROUPS), nn.BatchNorm2d(inner))
         self.expand = nn.Sequential(nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-        # a strided 1x1 is a plain one on every other pixel: so written because oneDNN writes beyond its
+        # a strided 1x1 is a plain one on every other pixel; this form because oneDNN writes beyond its
         # memory in the gradient of a strided one, channels last, with fewer than 16 inputs
         self.stride_1x1 = 1 if up else stride
         fetch = resize(inputs, outputs, 2, 1) if up else nn.Conv2d(inputs, outputs, 1, bias=False)
@@ -59,7 +59,7 @@ class Branch(nn.Module):
 
 
 class Block(WholeFrameLayer):
-    """A small and a large :class:`Branch`, joined and gated; ``stride`` 1 or 2, or ``up`` by 2."""
+    """A small and a large :class:`Branch`, concatenated and gated; ``stride`` 1 or 2, or ``up`` by 2."""
 
     def __init__(
         self, inputs: int, outputs: int, kernels: tuple[int, int], stride: int = 1, up: bool = False
@@ -78,7 +78,7 @@ class Block(WholeFrameLayer):
         return joined
 
     def declare_channels(self, graph: ChannelGraph, inputs: Layout, outputs: Layout, width: str) -> None:
-        """State what enters and leaves; the two halves of ``outputs`` are chosen each for itself."""
+        """State which channels enter and leave; the two halves of ``outputs`` are chosen independently."""
         for branch, half in ((self.small, outputs[:1]), (self.large, outputs[1:])):
             graph.connect(inputs, half, branch.reduce, branch.grouped, branch.expand, width=width)
             graph.connect(inputs, half, branch.shortcut, width=width)
@@ -109,7 +109,7 @@ class Features(nn.Module):
         return self.forward_joined(torch.cat((before - self.mean, after - self.mean), 1), tile)
 
     def forward_joined(self, x: Tensor, tile: Tile | None = None) -> Tensor:
-        """Two frames side by side, (B, 6, H, W), without their mean -> as above."""
+        """Two frames concatenated, (B, 6, H, W), with their mean subtracted -> as :meth:`forward`."""
         levels = []
         for block in self.down:
             x = block(x, tile)
@@ -120,7 +120,7 @@ class Features(nn.Module):
         return x
 
     def declare_channels(self, graph: ChannelGraph) -> Layout:
-        """State what enters and leaves each block; returns what leaves the last."""
+        """State which channels enter and leave each block; returns those that leave the last."""
 
         def level(width: int, keep: int) -> Layout:
             return group(width // 2, keep // 2) + group(width // 2, keep // 2)
@@ -128,7 +128,7 @@ class Features(nn.Module):
         widths = graph.widths("features")
         names = [f"features.{number}" for number in range(len(widths))]
         down = [level(*each) for each in widths]
-        up = [level(*widths[0]), *down[1:]]  # added to what came down, but for the finest
+        up = [level(*widths[0]), *down[1:]]  # added to the down path, except the finest
         for block, inputs, outputs, name in zip(self.down, (group(6), *down[:-1]), down, names, strict=True):
             cast(Block, block).declare_channels(graph, inputs, outputs, name)
         self.bottom.declare_channels(graph, down[-1], up[-1], names[-1])

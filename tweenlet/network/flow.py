@@ -1,12 +1,12 @@
-"""Flow: one motion per pixel from PWC-Net, and the two frames splatted halfway along it (the paper's BLFNet).
+"""Flow: PWC-Net in both directions, and both frames splatted halfway along it (the paper's BLFNet).
 
-    before, after (B, 3, H, W)  ->  (B, 6, H, W), before thrown half a step forwards, after half a step back
+    before, after (B, 3, H, W)  ->  (B, 6, H, W): before splatted half a step forwards, after half a step back
 
     frame --> pyramid --> levels[0] (1/2) ... levels[-1] (1/64)
     coarsest to 1/4:  second warped by the flow so far --> correlation --> dense convolutions --> flow
-    at 1/4:           refine --> x 20, enlarged to full size --> metric, splat
+    at 1/4:           refine --> x 20, upsampled to full size --> metric, splat
 
-Sun et al., "PWC-Net", 2018. Flows inside are in units of 20 pixels of the full frame.
+Sun et al., "PWC-Net", 2018. Internal flows are in units of 20 pixels of the full frame.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REFINE = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
 class Decoder(nn.Module):
     """The flow of one level: match, then densely connected convolutions.
 
-    One pixel of the level is ``pixels`` of the frame; ``coarser`` = channels of the level below, if any.
+    One pixel of the level covers ``pixels`` of the frame; ``coarser`` = channels of the level below, if any.
     """
 
     def __init__(self, width: int, pixels: int, coarser: int | None):
@@ -63,7 +63,7 @@ class Decoder(nn.Module):
     def inputs(
         self, first: Tensor, second: Tensor, coarser: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, ...]:
-        """What the convolutions begin with: matches, and what the level below tells."""
+        """Inputs of the convolutions: the correlation, and the outputs of the level below."""
         if coarser is None:
             return (F.leaky_relu(correlation(first, second), 0.1),)
         flow, features = self.upsample_flow(coarser[0]), self.upsample_features(coarser[1])
@@ -71,7 +71,7 @@ class Decoder(nn.Module):
         return F.leaky_relu(matches, 0.1), first, flow, features
 
     def declare_channels(self, graph: ChannelGraph, first: Layout, coarser: Layout) -> Layout:
-        """State what enters and leaves each layer; returns its features. Nothing is ``coarser`` at first."""
+        """State which channels enter and leave each layer; returns those of the features."""
         x = correlation_channels(first)
         if coarser:
             graph.connect(group(2), group(2), self.upsample_flow)
@@ -86,7 +86,7 @@ class Decoder(nn.Module):
 
 
 class Flow(nn.Module):
-    """PWC-Net both ways and softmax splatting; H and W are multiples of 2 ** len(widths)."""
+    """PWC-Net in both directions and softmax splatting; H and W are multiples of 2 ** len(widths)."""
 
     def __init__(self, widths: tuple[int, ...]):
         super().__init__()
@@ -123,12 +123,12 @@ class Flow(nn.Module):
         return F.interpolate(UNIT * (flow + self.refine(features)), scale_factor=4.0, mode="bilinear")
 
     def _halfway(self, frame: Tensor, other: Tensor, flow: Tensor) -> Tensor:
-        """``frame`` thrown half of ``flow``; where the other frame disagrees it stands further back."""
+        """Splat ``frame`` along half of ``flow``; pixels that disagree with the other frame weigh less."""
         metric = self.metric_scale * (frame - backwarp_pwc(other, flow)).abs().mean(1, keepdim=True)
         return splat(frame, flow / 2, metric)
 
     def declare_channels(self, graph: ChannelGraph) -> None:
-        """State what enters and leaves each layer."""
+        """State which channels enter and leave each layer."""
         levels = [group(*each) for each in graph.widths("flow")]
         for number, (level, inputs, outputs) in enumerate(
             zip(self.pyramid, (group(3), *levels[:-1]), levels, strict=True)
@@ -142,7 +142,7 @@ class Flow(nn.Module):
 
 
 def correlation_channels(compared: Layout) -> Layout:
-    """The channels of a correlation of ``compared`` ones, of which some are dropped: a mean over fewer."""
+    """Output channels of a correlation over ``compared`` channels: a mean over fewer, hence the gain."""
     share = sum(part.channels.keep for part in compared) / sum(part.channels.width for part in compared)
     return (ChannelGroup(Channels(MATCHES, MATCHES), gain=share),)
 

@@ -6,15 +6,14 @@
                                                v
     neighbouring pairs --> coarse levels --> velocities --> acceleration --+
     the middle pair ----> coarse levels --> flows, mask, context ---- + ---+--> finest level --> flows, mask
-    before, after --> fetched along the flows, bicubic --> mixed by the mask, corrected by a head --> frame
+    before, after --> warped by the flows, bicubic --> blended by the mask, corrected by a head --> frame
 
-What stands still over a moving picture, as subtitles do, is left alone (:mod:`tweenlet.ops.overlay`).
+Static overlays on a moving picture, such as subtitles, are left alone (:mod:`tweenlet.ops.overlay`).
 
-Two things make the levels cheaper than those of :mod:`tweenlet.network.intermediate_flow`: a level warps
-frames that are already as small as it needs them, and none works at the frame's own size. Two frames tell
-where something was and where it will be, but not when it is halfway: things speed up and slow down. The
-acceleration is read off the velocities of the pairs before and after, as in Xu et al., "Quadratic Video
-Interpolation", NeurIPS 2019.
+The levels are cheaper than those of :mod:`tweenlet.network.intermediate_flow`: each warps frames already
+downsampled to its scale, and none works at full size. Two frames tell where an object was and will be, but
+not when it is halfway, as motion speeds up and slows down. Its acceleration is measured from the velocities
+of the pairs before and after, as in Xu et al., "Quadratic Video Interpolation", NeurIPS 2019.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ from tweenlet.ops.resample import avg_pool2
 from tweenlet.ops.warp import backwarp
 
 SMOOTHED = 5
-"""Side of the neighbourhood that velocities are averaged over, in pixels of the coarse levels."""
+"""Side of the window over which velocities are averaged, in pixels of the coarse levels."""
 
 
 class HalfSizeEncoder(nn.Module):
-    """A frame at half of its size, and its features there."""
+    """Downsamples a frame by 2 and computes its features at that size."""
 
     def __init__(self, hidden: int, outputs: int):
         super().__init__()
@@ -60,7 +59,7 @@ class HalfSizeEncoder(nn.Module):
 
 
 class ResidualHead(nn.Module):
-    """Corrects the mixed frame and the mask by what both fetched frames show; a fresh one changes nothing."""
+    """Corrects the blended frame and the mask from both warped frames; zero-initialised."""
 
     def __init__(self, width: int, context: int):
         super().__init__()
@@ -73,16 +72,16 @@ class ResidualHead(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, fetched: Tensor, estimate: Tensor) -> Tensor:
-        """Fetched pixels (B, 24, H/2, W/2), mask and context -> what to add to frame and mask.
+        """Warped pixels (B, 24, H/2, W/2), mask and context -> residuals of frame and mask.
 
-        That is (B, 16, H/2, W/2), to be shuffled to (B, 4, H, W).
+        They are (B, 16, H/2, W/2), for a pixel shuffle to (B, 4, H, W).
         """
         out: Tensor = self.layers(torch.cat((fetched, estimate), 1)).float()
         return out
 
 
 class FourFrameFlow(nn.Module):
-    """The levels of a config; scales run from coarse to 2, and the finest is timed."""
+    """The levels of a config, from coarse to scale 2; the finest takes the acceleration."""
 
     padding = "mirrored"
 
@@ -101,15 +100,15 @@ class FourFrameFlow(nn.Module):
         )
         self.head = ResidualHead(config.head, config.context) if config.head else None
         self.acceleration_weight = nn.Parameter(torch.tensor(0.7))
-        """Share of the measured acceleration that is applied."""
+        """Fraction of the measured acceleration to apply."""
 
     def forward(
         self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | None = None
     ) -> Interpolation:
         """Frames (B, 4, 3, H, W) -> the frame at a time in (0, 1) between the middle two.
 
-        H and W are multiples of ``stride``. ``motion`` is that of these frames for this time, as
-        :meth:`motion` or :meth:`join` gives it; None = it is found now. ValueError for a time outside (0, 1).
+        H and W are multiples of ``stride``. ``motion`` is that of these frames for this time, from
+        :meth:`motion` or :meth:`join`; None = estimate it now. ValueError for a time outside (0, 1).
         """
         motion, finest = self._motion_and_finest(frames, time, motion)
         frame, correction = self.show(frames, finest, motion.repeats)
@@ -118,7 +117,7 @@ class FourFrameFlow(nn.Module):
         return Interpolation(frame, (whole[:, :4],), mask)
 
     def frame(self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | None = None) -> Tensor:
-        """As :meth:`forward`, the frame (B, 3, H, W) alone: nothing else is enlarged to its size."""
+        """As :meth:`forward`, but only the frame (B, 3, H, W): nothing else is upsampled to its size."""
         motion, finest = self._motion_and_finest(frames, time, motion)
         return self.show(frames, finest, motion.repeats)[0]
 
@@ -131,7 +130,7 @@ class FourFrameFlow(nn.Module):
         return motion, self.finest(motion, times)
 
     def motion(self, frames: Tensor, times: Tensor) -> Motion:
-        """The motion in frames (B, 4, 3, H, W), for new ones at times (B, 1, 1, 1) between the middle two."""
+        """The motion in frames (B, 4, 3, H, W), for times (B, 1, 1, 1) between the middle two."""
         features = self.features(frames.flatten(0, 1))
         features = features.view(*frames.shape[:2], *features.shape[1:])
         halfway = torch.full_like(times, PAIR_TIME)
@@ -143,17 +142,17 @@ class FourFrameFlow(nn.Module):
         return self.join((features[:, 1], features[:, 2]), estimates, torch.stack(repeats, 1), times)
 
     def features(self, frames: Tensor) -> Tensor:
-        """What levels see of frames (N, 3, H, W): (N, 3 + F, H/2, W/2), the frame itself first."""
+        """Features (N, 3 + F, H/2, W/2) of frames (N, 3, H, W), the downsampled frame first."""
         features: Tensor = self.encode(frames)
         return features
 
     def estimate(self, before: Tensor, after: Tensor, times: Tensor) -> Tensor:
-        """What all levels but the finest find out: (B, 5 + context, h, w), as :class:`Level` tells it.
+        """Motion estimate of all levels but the finest: (B, 5 + context, h, w), as from :class:`Level`.
 
         Args:
-            before: the features of a frame, (B, 3 + F, H/2, W/2).
-            after: those of the next.
-            times: when between them, (B, 1, 1, 1).
+            before: features of a frame, (B, 3 + F, H/2, W/2).
+            after: features of the next frame, of the same shape.
+            times: position between them, (B, 1, 1, 1).
 
         """
         pyramid = {2: (before, after)}
@@ -174,15 +173,15 @@ class FourFrameFlow(nn.Module):
     def join(
         self, features: tuple[Tensor, Tensor], estimates: Sequence[Tensor], repeats: Tensor, times: Tensor
     ) -> Motion:
-        """The motion of a window, from what was found of each of its frames and pairs.
+        """The motion of a window, from the features of its frames and the estimates of its pairs.
 
         Args:
-            features: the :meth:`features` of the middle two frames, (B, 3 + F, H/2, W/2) each.
-            estimates: the :meth:`estimate` of the three pairs, (B, 5 + context, h, w) each, of the outer two
-                at PAIR_TIME, of the middle one at ``times``.
-            repeats: (B, 2), whether the first frame and the last are equal to their neighbours, as at the
-                ends of a clip, and tell nothing.
-            times: (B, 1, 1, 1).
+            features: :meth:`features` of the middle two frames, (B, 3 + F, H/2, W/2) each.
+            estimates: :meth:`estimate` of the three pairs, (B, 5 + context, h, w) each, the outer two at
+                PAIR_TIME, the middle one at ``times``.
+            repeats: (B, 2), whether the first and the last frame equal their neighbours, as at the ends of a
+                clip, so that their pairs tell nothing about motion.
+            times: position between the middle two, (B, 1, 1, 1).
 
         """
         first, middle, last = estimates
@@ -196,7 +195,7 @@ class FourFrameFlow(nn.Module):
         return Motion(*features, torch.cat((moved, middle[:, 4:]), 1), bend, repeats)
 
     def finest(self, motion: Motion, times: Tensor) -> Tensor:
-        """What the finest level finds out: (B, 5 + context, H/2, W/2), as :class:`Level` tells it."""
+        """Motion estimate of the finest level: (B, 5 + context, H/2, W/2), as from :class:`Level`."""
         coarser, scale = self.scales[-2:]
         before, after, estimate, bend, _ = motion
         finest: Tensor = self.levels[-1](
@@ -205,9 +204,9 @@ class FourFrameFlow(nn.Module):
         return finest
 
     def show(self, frames: Tensor, finest: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The frame (B, 3, H, W) that four (B, 4, 3, H, W) and what the finest level found make.
+        """The frame (B, 3, H, W) from four frames (B, 4, 3, H, W) and the finest level's estimate.
 
-        Also what the head corrected, if there is one.
+        Also returns the correction by the head, if there is one.
         """
         before, after = frames[:, 1], frames[:, 2]
         fetched = fetch_both(before, after, finest[:, :4])
@@ -216,7 +215,7 @@ class FourFrameFlow(nn.Module):
         return mix(before, after, fetched, finest[:, 4:5], correction, still), correction
 
     def declare_channels(self, graph: ChannelGraph) -> None:
-        """State what enters and leaves each layer of the levels; encoder and head stay whole."""
+        """State which channels enter and leave each layer of the levels; encoder and head keep theirs."""
         for level in self.levels:
             cast(Level, level).declare_channels(graph)
         for part in (self.encode, self.head):
@@ -226,10 +225,11 @@ class FourFrameFlow(nn.Module):
 
 
 def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:
-    """How velocity changes from frame to frame, (B, 2, h, w) pixels, where the new frame is.
+    """Acceleration (B, 2, h, w), in pixels per frame squared, at the new frame.
 
-    Flows (B, 4, h, w) of the middle pair at ``times`` (B, 1, 1, 1), velocities (B, 2, 2, h, w) of the pairs
-    before and after (NaN = unknown), all in pixels of a frame of this width. Zero where neither is known.
+    ``flows`` (B, 4, h, w) are those of the middle pair at ``times`` (B, 1, 1, 1), ``velocities`` (B, 2, 2, h,
+    w) those of the pairs before and after (NaN = unknown), all in pixels of a frame of this width. Zero where
+    neither pair's is known.
     """
     velocity = flows[:, 2:] - flows[:, :2]
     steps = velocity * (flows.shape[-1] / width)

@@ -40,7 +40,7 @@ class Lateral(nn.Module):
     def declare_channels(
         self, graph: ChannelGraph, inputs: Layout, outputs: Layout, width: str | None = None
     ) -> None:
-        """State what enters and leaves."""
+        """State which channels enter and leave."""
         graph.connect(inputs, outputs, self.path, width=width)
         graph.shortcut(inputs, outputs, self.shortcut, width=width)
 
@@ -96,7 +96,7 @@ class Fusion(nn.Module):
         return draft
 
     def declare_channels(self, graph: ChannelGraph, candidates: Mapping[float, Layout]) -> None:
-        """State what enters and leaves each block, of the candidates at each scale."""
+        """State which channels enter and leave each block, given the candidates at each scale."""
         rows = [group(*each) for each in graph.widths("grid")]
         names = [f"grid.{scale:g}" for scale in self.scales]
         for row, (scale, name) in enumerate(zip(self.scales, names, strict=True)):

@@ -3,7 +3,7 @@
     push:   model.safetensors ──> with config.json and README.md, a card of its metadata ──> user/repo
     load("user/repo[@revision]"):   model.safetensors <── cache <── user/repo
 
-The checkpoint holds all there is to know; the other two files are what the Hub's pages show.
+The checkpoint is complete by itself; the other two files are for the Hub's pages.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ tweenlet.interpolate_video("in.mp4", "out.mp4", factor=2, model=model)
 
 {metadata}
 """
-"""The model card; the repository's name is put in when it is pushed."""
+"""Template of the model card; the repository's name is filled in by :func:`push`."""
 
 
 class HubCheckpoint(ModelHubMixin):
-    """A checkpoint as the Hub's library knows models: `push_to_hub`, `save_pretrained`, `from_pretrained`.
+    """A checkpoint with the Hub library's interface: `push_to_hub`, `save_pretrained`, `from_pretrained`.
 
     Attributes:
-        path: the safetensors file, as :func:`tweenlet.save` wrote it.
+        path: a safetensors file written by :func:`tweenlet.save`.
 
     """
 
@@ -69,9 +69,9 @@ class HubCheckpoint(ModelHubMixin):
 
 
 def download(name: str) -> str:
-    """The path of the checkpoint of "user/repo" or "user/repo@revision", from the Hub's cache or the Hub.
+    """Download the checkpoint of "user/repo" or "user/repo@revision" unless cached; returns its path.
 
-    OSError or ValueError, as the Hub's library raises them, where there is none or no connection.
+    OSError or ValueError, from the Hub's library, if there is none or no connection.
     """
     repo, _, revision = name.partition("@")
     return str(HubCheckpoint.from_pretrained(repo, revision=revision or None).path)

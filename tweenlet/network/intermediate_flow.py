@@ -1,4 +1,4 @@
-"""Intermediate flow: the motion from the new frame to both of its neighbours, found coarse to fine (IFNet).
+"""Intermediate flow: the motion from the new frame to both neighbours, estimated coarse to fine (IFNet).
 
     before, after (B, 3, H, W), time  ->  flows (B, 4, H, W), mask (B, 1, H, W), frame (B, 3, H, W)
 
@@ -30,24 +30,24 @@ from tweenlet.network.config import FlowLevel, IntermediateFlowConfig
 from tweenlet.ops.levels import merge_warped, pooled_level_inputs, resize
 
 SLOPE = 0.2
-"""Of the leaky ReLUs, below zero."""
+"""Negative slope of the leaky ReLUs."""
 
 
 @dataclass(frozen=True)
 class Interpolation:
-    """What the levels found for one new frame."""
+    """The new frame, with the flows and mask behind it."""
 
     frame: Tensor
     """(B, 3, H, W), not clamped."""
     flows: tuple[Tensor, ...]
-    """After each level, coarsest first (of four frames, after the last): (B, 4, H, W), pixels, to the frame
-    before and to the one after."""
+    """Flows (B, 4, H, W) to the frames before and after, in pixels, after each level, coarsest first;
+    for networks of four frames after the last level only."""
     mask: Tensor
-    """(B, 1, H, W): logit of the share of the frame before."""
+    """(B, 1, H, W): logit of the weight of the frame before."""
 
 
 class Encoder(nn.Module):
-    """A frame and its features, at its own size, from layers at half of it."""
+    """Computes features of a frame at full size, by layers at half size."""
 
     def __init__(self, hidden: int, outputs: int):
         super().__init__()
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x -> act(scale * conv(x) + x): a block whose scale is nearly zero does nearly nothing."""
+    """x -> act(scale * conv(x) + x), close to the activation alone where the scale is close to zero."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -75,7 +75,7 @@ class ResidualBlock(nn.Module):
 
 
 class Level(nn.Module):
-    """One level: from everything known so far, corrections of the flows, a mask and context."""
+    """One level: corrects the flows, and predicts a mask and context."""
 
     def __init__(self, inputs: int, level: FlowLevel, context: int):
         super().__init__()
@@ -92,15 +92,14 @@ class Level(nn.Module):
     def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
         """Inputs (B, C, h, w) -> estimate (B, 5 + context, h, w): flows, mask (a logit), context.
 
-        The flows, in pixels of the frame, are the level's corrections, added to ``flows`` (B, 4, h, w) if
-        given.
+        The flows, in pixels of the frame, are the level's corrections, plus ``flows`` (B, 4, h, w) if given.
         """
         out: Tensor = self.up(self.blocks(self.down(inputs))).float()
         correction = out[:, :4] * self.scale
         return torch.cat((correction if flows is None else flows + correction, out[:, 4:]), 1)
 
     def declare_channels(self, graph: ChannelGraph) -> None:
-        """State what enters and leaves each layer; all blocks share the channels of one residual stream."""
+        """State which channels enter and leave each layer; all blocks share those of one residual stream."""
         width = f"level.{self.scale}"
         enter, widen, leave = self.down[0], self.down[2], self.up[0]
         assert isinstance(enter, nn.Conv2d)
@@ -115,7 +114,7 @@ class Level(nn.Module):
 
 
 class IntermediateFlow(nn.Module):
-    """The levels of a config, and what they make of two frames at any time between them."""
+    """The levels of a config: the frame at any time between two frames."""
 
     padding = "zeros"
 
@@ -134,9 +133,9 @@ class IntermediateFlow(nn.Module):
         )
 
     def forward(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Interpolation:
-        """Frames (B, 3, H, W) of any size in [0, 1], time (a number or (B,)) in (0, 1) -> the frame then.
+        """Frames (B, 3, H, W) of any size in [0, 1], time in (0, 1), a number or (B,) -> the frame then.
 
-        Sizes that the levels do not take are padded with zeros, right and below. ValueError for a time
+        Frames are padded with zeros, right and below, to sizes that the levels take. ValueError for a time
         outside (0, 1).
         """
         height, width = before.shape[-2:]
@@ -149,7 +148,7 @@ class IntermediateFlow(nn.Module):
         return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
 
     def frame(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Tensor:
-        """As :meth:`forward`, the frame (B, 3, H, W) alone: nothing else is upsampled to its size."""
+        """As :meth:`forward`, but only the frame (B, 3, H, W): nothing else is upsampled to its size."""
         height, width = before.shape[-2:]
         times = check_time(time, before)
         before, after = self._encode(before), self._encode(after)
@@ -170,7 +169,7 @@ class IntermediateFlow(nn.Module):
         return estimates
 
     def declare_channels(self, graph: ChannelGraph) -> None:
-        """State what enters and leaves each layer of the levels; the encoder stays whole."""
+        """State which channels enter and leave each layer of the levels; the encoder keeps its own."""
         for level in self.levels:
             cast(Level, level).declare_channels(graph)
         for module in self.encode.modules():
@@ -195,7 +194,7 @@ def accumulate(estimates: Sequence[Tensor], height: int) -> tuple[list[Tensor], 
 def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
     """The time of each sample, (B, 1, 1, 1), in the dtype and on the device of frames.
 
-    ValueError for one that does not lie in (0, 1), unless it lies on another device than the CPU.
+    ValueError for a time outside (0, 1), unless it is on a device other than the CPU.
     """
     batch = frames.shape[0]
     if not isinstance(time, Tensor):
@@ -209,5 +208,5 @@ def check_time(time: float | Tensor, frames: Tensor) -> Tensor:
 
 
 def activation() -> nn.LeakyReLU:
-    """The activation that follows nearly every convolution."""
+    """The activation after nearly every convolution."""
     return nn.LeakyReLU(SLOPE)

@@ -1,6 +1,6 @@
-"""Motion: what a network of four frames knows before it touches anything of the frame's own size.
+"""Motion: the result of the coarse levels of a network of four frames, before any full-size work.
 
-Tensors of PyTorch, or arrays of numpy where the lite engine runs the network.
+PyTorch tensors, or numpy arrays with the lite engine.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PAIR_TIME = 0.5
-"""When between its two frames the velocity of a pair is measured."""
+"""Time between the frames of a pair at which its velocity is measured."""
 
 
 class Motion(NamedTuple):
-    """What is known of a window of four frames before anything of the frame's own size is touched.
+    """Motion in a window of four frames.
 
-    The coarse levels see a whole frame; what follows sees its surroundings, and a tile of this will do.
+    The coarse levels see whole frames; everything after them sees a neighbourhood, so it can run on tiles.
     """
 
     before: Tensor
-    """The features of the frame before, (B, 3 + F, H/2, W/2), the frame itself first."""
+    """Features of the frame before, (B, 3 + F, H/2, W/2), the downsampled frame first."""
     after: Tensor
-    """Those of the frame after."""
+    """Features of the frame after, of the same shape."""
     estimate: Tensor
-    """What the coarse levels found of both, timed by four frames: (B, 5 + context, h, w), flows in pixels of
-    the frame, mask, context."""
+    """Estimate of the coarse levels, timed by four frames: (B, 5 + context, h, w), flows in frame pixels,
+    mask, context."""
     acceleration: Tensor
-    """(B, 2, h, w), pixels of the frame."""
+    """(B, 2, h, w), in pixels of the frame."""
     repeats: Tensor
-    """Whether the first frame and the last are equal to their neighbours: (B, 2), bool."""
+    """Whether the first and the last frame equal their neighbours: (B, 2), bool."""

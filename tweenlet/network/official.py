@@ -1,4 +1,4 @@
-"""Official checkpoints: what the authors of ST-MFNet and RIFE published, read into our networks.
+"""Official checkpoints: those published by the authors of ST-MFNet and RIFE, read into our networks.
 
     .pth, flownet.pkl --> config from the shapes, tensors under our names --> STMFNet
 
@@ -22,18 +22,18 @@ from tweenlet.network.config import MINI, RIFE, STMFNET, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
 RIFE_TRAINING_ONLY = ("teacher.", "caltime.")
-"""Beginnings of the keys in RIFE's checkpoints that its network does not have."""
+"""Prefixes of keys in RIFE's checkpoints that only its training uses."""
 NUMBERS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
 
 
 def convert(path: str | Path, notify: Callable[[str], None] | None = None) -> STMFNet:
     """Read a published checkpoint of ST-MFNet, ST-MFNet Mini (``.pth``) or RIFE 4.25 (``flownet.pkl``).
 
-    The first two are a dict with ``state_dict``, the last is a plain one; each with or without DataParallel's
-    ``module.``. The config is found from the shapes (dilation, which leaves no trace in them, is taken to be
-    1). Nothing in the file is executed. Returns the network in eval mode; ``notify`` hears which entries were
-    left out, those that only the training of RIFE used. FileNotFoundError for no such file; ValueError for
-    anything else, other versions of RIFE included, naming the first keys that differ.
+    The first two are a dict with ``state_dict``, the last is a plain state dict; each with or without
+    DataParallel's ``module.``. The config follows from the shapes, except dilation, which is taken to be 1.
+    Nothing in the file is executed. Returns the network in eval mode; ``notify`` is called with the entries
+    left out, which only RIFE's training uses. FileNotFoundError if there is no such file; ValueError for any
+    other file, including other versions of RIFE, with the first keys that differ.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,7 +44,7 @@ def convert(path: str | Path, notify: Callable[[str], None] | None = None) -> ST
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # foreign bytes make the unpickler fail in every way there is
+    except Exception as error:  # arbitrary bytes make the unpickler fail in any way
         raise ValueError(f"{path} is not a PyTorch file of plain tensors") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -60,7 +60,7 @@ def convert(path: str | Path, notify: Callable[[str], None] | None = None) -> ST
 
 
 def from_official(state: Mapping[str, Tensor], source: str | Path = "the state_dict") -> STMFNet:
-    """Build the model that an official ``state_dict`` belongs to, in eval mode; errors as :func:`convert`."""
+    """Build the model of an official ``state_dict``, in eval mode; errors are those of :func:`convert`."""
     config = RIFE if any(key.startswith("block0.") for key in state) else _config_of(shapes_of(state))
     title = "RIFE 4.25, the only version that is read" if config is RIFE else "an ST-MFNet"
     expected = shapes_of(to_official(outline(config)))
@@ -77,7 +77,7 @@ def to_official(model: STMFNet) -> dict[str, Tensor]:
 
 
 def official_name(name: str) -> str:
-    """The official name of an entry of our ``state_dict``; ValueError for a name that has none."""
+    """The official name of an entry of our ``state_dict``; ValueError if it has none."""
     official = name
     for ours, theirs in _RENAMES.get(name.split(".")[0], ()):
         official = re.sub(ours, theirs, official)
@@ -148,11 +148,11 @@ _RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\.up\.0\.", ".lastconv.0."),
     ),
 }  # fmt: skip
-"""Per part of the network: what to replace, in this order, to come from our names to the official ones."""
+"""Part of the network -> replacements, in this order, from our names to the official ones."""
 
 
 def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
-    """The config that an official checkpoint's shapes imply, the teacher's where they imply nothing."""
+    """The config that an official checkpoint's shapes imply; the teacher's for the rest."""
 
     def widths(pattern: str, positions: tuple[str, ...] | range) -> tuple[int, ...]:
         keys = [pattern.format(position) for position in positions]

@@ -1,4 +1,4 @@
-"""STMFNet: the one network. Four frames in, the frame between the middle two out.
+"""STMFNet: the network. Four frames in, the frame between the middle two out.
 
     frames (B, 4, 3, H, W) in [0, 1]  ->  (B, 3, H, W)
 
@@ -30,14 +30,14 @@ from tweenlet.network.texture import Texture
 
 FRAMES = 4
 PART_NAMES = ("features", "multi_flow", "flow", "fusion", "texture", "intermediate")
-"""Attributes that hold the parts of a network, each a module or None."""
+"""Attributes of a network's parts, each a module or None."""
 CANDIDATES = 6
-"""Channels of candidates from one branch at one scale: a frame from before and one from after."""
+"""Channels of the candidates of one branch at one scale: one frame from before, one from after."""
 TEXTURE_STRIDE = 8
 
 
 class STMFNet(nn.Module):
-    """One network of the family, untrained: four frames in, the one in their middle out.
+    """One network of the family, untrained.
 
     Args:
         config: its branches, widths and scales.
@@ -45,7 +45,7 @@ class STMFNet(nn.Module):
     Attributes:
         stride: height and width must be multiples of this.
         padding: how frames of other sizes are padded to the next multiple: "mirrored" or "zeros".
-        takes_time: whether it makes the frame at any time between the middle two.
+        takes_time: whether it predicts the frame at any time between the middle two, or the midpoint only.
 
     Examples:
         >>> network = tweenlet.STMFNet(tweenlet.MINI).eval()
@@ -93,12 +93,19 @@ class STMFNet(nn.Module):
     ) -> Tensor:
         """Four frames (B, 4, 3, H, W) in [0, 1] -> the frame between the middle two, (B, 3, H, W).
 
-        It lies halfway, or where the network ``takes_time``, at a ``time`` (a number or (B,)) in (0, 1).
+        Args:
+            frames: H and W are multiples of ``stride``.
+            motion: for networks of four-frame motion, the motion estimated beforehand; None = estimate it.
+            time: position between the middle two, a number or (B,), in (0, 1); 1/2 unless the network
+                ``takes_time``.
+            tile: where ``frames`` lie if they are a tile of larger ones; None = whole frames.
 
-        A network whose motion is timed by four frames takes that ``motion`` if it was found before; others
-        take none. Frames that are a piece of larger ones come with the ``tile`` that they are. The result is
-        not clamped.
-        ValueError for another shape, or when H or W is no multiple of ``stride``.
+        Returns:
+            The frame, not clamped.
+
+        Raises:
+            ValueError: frames of another shape, or a time that the network does not take.
+
         """
         if self.intermediate is not None:
             return self.frame_at(frames, motion, time)
@@ -112,7 +119,7 @@ class STMFNet(nn.Module):
         if self.flow is not None:
             own = [candidates[1.0]] if candidates else []
             candidates[1.0] = torch.cat([*own, self.flow(before, after)], 1)
-        assert self.fusion is not None  # as only a network with an intermediate-flow branch has none
+        assert self.fusion is not None  # only networks with an intermediate-flow branch have none
         draft: Tensor = self.fusion(candidates)
         return draft if self.texture is None else draft + self.texture(frames, draft, tile)
 
@@ -147,14 +154,14 @@ class STMFNet(nn.Module):
 
 
 def intermediate_flow(config: ModelConfig) -> IntermediateFlow | FourFrameFlow | None:
-    """The intermediate-flow branch of a config, if it has one."""
+    """Build the intermediate-flow branch of a config; None if it has none."""
     if config.intermediate is None:
         return None
     return (FourFrameFlow if config.intermediate.four_frames else IntermediateFlow)(config.intermediate)
 
 
 def check(frames: Tensor, stride: int) -> None:
-    """Refuse in words what the network does not take."""
+    """Raise ValueError for frames of a shape that the network does not take."""
     if frames.dim() != 5 or frames.shape[1:3] != (FRAMES, 3):
         raise ValueError(f"expected frames of shape (B, {FRAMES}, 3, H, W), got {tuple(frames.shape)}")
     height, width = frames.shape[-2:]
@@ -163,7 +170,7 @@ def check(frames: Tensor, stride: int) -> None:
 
 
 def candidate_channels(config: ModelConfig) -> dict[float, int]:
-    """How many channels of candidates enter the fusion at each scale."""
+    """Number of candidate channels that enter the fusion at each scale."""
     channels = dict.fromkeys(config.scales, 0 if config.features is None else CANDIDATES)
     if config.flow is not None:
         channels[1.0] += CANDIDATES

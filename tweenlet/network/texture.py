@@ -1,6 +1,6 @@
-"""Texture: a 3-D U-net over the four frames and the draft, that adds what moves (the paper's TENet).
+"""Texture: a 3-D U-net over the four frames and the draft that adds texture (the paper's TENet).
 
-    frames (B, 4, 3, H, W), draft (B, 3, H, W)  ->  what to add to the draft (B, 3, H, W)
+    frames (B, 4, 3, H, W), draft (B, 3, H, W)  ->  residual of the draft (B, 3, H, W)
 
     (I0, I1, draft, I2, I3)
        |  stem     1/2  ------------------------ decoder 4 -> five slices side by side -> fuse -> out
@@ -46,7 +46,7 @@ class Residual(WholeFrameLayer):
         return total.relu()
 
     def declare_channels(self, graph: ChannelGraph, inputs: Layout, outputs: Layout, width: str) -> Layout:
-        """State what enters and leaves; returns the latter: ``inputs`` where the shortcut is an identity."""
+        """State which channels enter and leave; returns the latter (``inputs`` beside an identity)."""
         outputs = graph.behind(self.shortcut, inputs, outputs)
         graph.connect(inputs, outputs, self.first, self.second, width=width)
         graph.connect(outputs, outputs, self.gate, width=width)
@@ -55,7 +55,7 @@ class Residual(WholeFrameLayer):
 
 
 class Texture(nn.Module):
-    """The U-net: four widths, finest first, and the width ``fused`` in which the slices are joined."""
+    """The U-net: four widths, finest first, and the width ``fused`` at which the slices are joined."""
 
     def __init__(self, widths: tuple[int, ...], fused: int):
         super().__init__()
@@ -85,7 +85,7 @@ class Texture(nn.Module):
         self.out = nn.Conv2d(fused, 3, 7)
 
     def forward(self, frames: Tensor, draft: Tensor, tile: Tile | None = None) -> Tensor:
-        """Frames (B, 4, 3, H, W) and draft (B, 3, H, W) in [0, 1] -> addition (B, 3, H, W)."""
+        """Frames (B, 4, 3, H, W) and draft (B, 3, H, W) in [0, 1] -> residual (B, 3, H, W)."""
         slices = torch.cat((frames[:, :2], draft[:, None], frames[:, 2:]), 1).transpose(1, 2)
         x = self.stem(slices).relu()
         levels = [x]
@@ -101,7 +101,7 @@ class Texture(nn.Module):
         return added
 
     def declare_channels(self, graph: ChannelGraph) -> None:
-        """State what enters and leaves each layer."""
+        """State which channels enter and leave each layer."""
         widths = graph.widths("texture")
         x = group(*widths[0])
         graph.connect(group(3), x, self.stem, width="texture.0")

@@ -1,6 +1,6 @@
-"""Weight files: where checkpoints lie, and what their metadata says, without the network that they hold.
+"""Weight files: find checkpoints and read their metadata, without building the network.
 
-It needs no PyTorch, so that the lite engine finds its weights here, too.
+No PyTorch is needed, because the lite engine finds its weights here too.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ RENAMED = (
     (r"\.enlarge_(flow|features)\.", r".upsample_\1."),
     (r"^intermediate\.trust$", "intermediate.acceleration_weight"),
 )
-"""Names of tensors in format 1: pattern -> name."""
+"""Tensor names in format 1: pattern -> current name."""
 FOLDERS = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "weights")
-"""Where named weights lie: in an installed package, and in a checkout."""
+"""Folders of bundled weights: in an installed package, and in a checkout."""
 HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.safetensors)(@[\w./-]+)?")
-"""What a repository on the Hugging Face Hub is called, perhaps with a revision."""
+"""Name of a repository on the Hugging Face Hub, optionally with a revision."""
 T = TypeVar("T")
 
 
 def names() -> list[str]:
-    """The names of the weights that came with the package, for :func:`load`.
+    """The names of the bundled weights, for :func:`load`.
 
     Examples:
         >>> "default" in tweenlet.names()
@@ -39,7 +39,7 @@ def names() -> list[str]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file behind a shipped name, a path or a repository of the Hub; errors as :func:`load` for none."""
+    """The file behind a bundled name, a path or a repository of the Hub; errors are those of :func:`load`."""
     path = Path(name_or_path)
     bare = isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", name_or_path)
     shipped = [folder / f"{name_or_path}.safetensors" for folder in FOLDERS] if bare else []
@@ -57,7 +57,7 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a checkpoint, without its weights. ValueError for another kind of file."""
+    """Read the metadata of a checkpoint without its weights; ValueError for any other file."""
     try:
         with safe_open(path, "numpy") as file:
             metadata: dict[str, str] = file.metadata() or {}
@@ -69,7 +69,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def rename_from_format_1(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Entries of a network's ``state_dict``, or of its layers, under the present names; others stay."""
+    """Give the entries of a ``state_dict`` in format 1 their current names; others stay."""
 
     def rename(name: str) -> str:
         for old, new in RENAMED:

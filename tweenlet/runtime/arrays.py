@@ -1,6 +1,6 @@
-"""Arrays: of numpy, or tensors of PyTorch, which is not imported here and need not be installed.
+"""Arrays: one code path for numpy arrays and PyTorch tensors; PyTorch is not imported and may be missing.
 
-Both call many functions by the same names, so that what is done to both is written once:
+Both libraries share many function names, so code for both is written once:
 
     xp = array_namespace(picture)
     xp.concatenate([xp.clip(picture[:3], 0, 1), picture[3:]])
@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = Any
-"""An array of numpy, or a tensor on any device."""
+"""A numpy array, or a tensor on any device."""
 
 
 def is_tensor(value: object) -> bool:
-    """Whether a value is a tensor of PyTorch."""
+    """Whether a value is a PyTorch tensor."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
 def array_namespace(values: Array) -> Any:
-    """The module, numpy or torch, whose functions take an array."""
+    """The module whose functions take this array: numpy or torch."""
     return sys.modules["torch"] if is_tensor(values) else np
 
 
 def to_numpy(values: Array) -> NDArray[Any]:
-    """An array of numpy: of a tensor, copied from its device if need be."""
+    """Convert to a numpy array; tensors are copied from their device if need be."""
     array: NDArray[Any] = values.cpu().numpy() if is_tensor(values) else values
     return array

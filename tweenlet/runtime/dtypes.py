@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Types by the name that people type."""
+"""Types by the name on the command line."""
 
 
 def dtype_of(name: str) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""Extras: packages that not every task needs, imported where they are used; one that is missing is named."""
+"""Extras: optional packages, imported where they are used, with an error that says what to install."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ EXTRAS = {
     "huggingface_hub": ("huggingface_hub", "hub"),
     "ray": ("Ray", "ray"),
 }
-"""By module: what people call the package, and the extra of tweenlet that has it."""
+"""Module -> the package's usual name, and the tweenlet extra that installs it."""
 
 
 def import_extra(module: str) -> Any:
-    """Import a module, such as "PIL.Image", of a package that need not be installed.
+    """Import a module of an optional package, such as "PIL.Image".
 
     Raises:
-        OSError: the package is not installed, with what to type.
+        OSError: the package is not installed; the message says what to type.
 
     """
-    if module == "openvino":  # its package of this name would report to its makers how it is used
+    if module == "openvino":  # its wheel reports usage to its vendor unless told not to
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return import_module(module)
@@ -47,11 +47,11 @@ def import_extra(module: str) -> Any:
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module is there to be imported."""
+    """Whether a module can be imported."""
     return find_spec(module) is not None
 
 
 def describe_missing(error: ModuleNotFoundError) -> str | None:
-    """What to type where a package of an extra is missing; None if the error is about something else."""
+    """Message that says what to install for a missing package; None for any other error."""
     title, extra = EXTRAS.get((error.name or "").partition(".")[0], ("", ""))
     return f"{title} is not installed: pip install 'tweenlet[{extra}]'" if title else None

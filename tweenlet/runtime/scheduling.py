@@ -1,7 +1,7 @@
-"""Scheduling: keep a library from making this process a real-time one.
+"""Scheduling: keep a library from turning this process into a real-time one.
 
-SVT-AV1, where root runs it, as in most containers, gives its threads and the one that opens it the highest
-real-time priority. They, and every process started from there, then run before all else on the machine.
+Run as root, as in most containers, SVT-AV1 gives its threads and the thread that opens it the highest
+real-time priority. They, and every process they start, then pre-empt everything else on the machine.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 @contextmanager
 def keep_scheduling() -> Iterator[None]:
-    """Give all threads of the process, those begun within the block too, the policy that this thread has.
+    """Reset all threads of the process, including those started within the block, to this thread's policy.
 
-    On Linux; elsewhere nothing is done.
+    Linux only; elsewhere it does nothing.
     """
     if sys.platform != "linux":
         yield

@@ -94,7 +94,7 @@ class Onnx:
         outputs = []
         for part in window.chunk(len(window) if self._shape[0] == 1 else 1):
             arrays = [tensor.contiguous().numpy() for tensor in self._arrange(part)]
-            outputs.append(self._session.run_with_names(dict(zip(self._names, arrays, strict=True))))
+            outputs.append(self._session.run_first(dict(zip(self._names, arrays, strict=True))))
         return torch.from_numpy(np.concatenate(outputs)).float()
 
     @cached_property

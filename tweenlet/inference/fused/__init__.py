@@ -1,12 +1,12 @@
-"""The network for inference on a CPU: the same frames but for rounding, in a fraction of time and memory.
+"""The network for inference on a CPU: the same frames up to rounding, in a fraction of the time and memory.
 
     STMFNet --each part replaced by its fused one--> FusedSTMFNet
 
 fuse      a copy of a part, with norms and activations folded and plain blocks replaced by these
-layers    convolutions by Winograd's method, with the activations around them and the sum after them
+layers    convolutions by Winograd's method, fused with the activations around them and the sum after them
 blocks    sums, gates and norms in one pass, in place
-bands     some rows at a time
-features, adacof_heads, fusion, texture: parts run so that what is large is never held whole
+bands     images in bands of rows, with a halo
+features, adacof_heads, fusion, texture: parts that never hold a large intermediate whole
 
 The same for a CUDA device: :mod:`tweenlet.inference.cuda`.
 """
@@ -40,7 +40,7 @@ from tweenlet.ops.dispatch import has_native
 
 
 class FusedFlow(nn.Module):
-    """:class:`~tweenlet.network.flow.Flow`, channels last, in ``dtype`` by autocast without native code."""
+    """:class:`~tweenlet.network.flow.Flow`, channels last; without native code in ``dtype`` by autocast."""
 
     def __init__(self, plain: Flow, dtype: torch.dtype, compute_dtype: torch.dtype):
         super().__init__()
@@ -63,18 +63,18 @@ PARTS: dict[type[nn.Module], Callable[[Any, torch.dtype, torch.dtype], nn.Module
     IntermediateFlow: lambda plain, _, compute_dtype: fuse_for_inference(plain, compute_dtype=compute_dtype),
     FourFrameFlow: lambda plain, _, compute_dtype: fuse_for_inference(plain, compute_dtype=compute_dtype),
 }
-"""Part of the network -> its replacement, of the part, the dtype and the dtype of native products."""
+"""Class of a part -> function of the part, the dtype and the dtype of native products to its replacement."""
 
 
 class FusedSTMFNet(STMFNet):
-    """A copy of ``model`` for inference; what the model learns later does not reach it.
+    """A copy of ``model`` for inference; later changes of the model do not affect it.
 
     With bfloat16 or float16 as ``dtype`` the convolutions run in it; pictures, the positions where they are
     sampled, and the last layers of the fusion stay float32.
     """
 
     def __init__(self, model: STMFNet, dtype: torch.dtype = torch.float32):
-        nn.Module.__init__(self)  # STMFNet's own would build the parts that are replaced
+        nn.Module.__init__(self)  # STMFNet's own would build parts only to replace them
         self.config, self.stride, self.padding = model.config, model.stride, model.padding
         self.takes_time = model.takes_time
         native = next(model.parameters()).device.type == "cpu" and has_native(dtype)
@@ -90,17 +90,17 @@ class FusedSTMFNet(STMFNet):
         if native:
             for part in self.modules():
                 if isinstance(part, Winograd):
-                    part.pack()  # before there is a frame, so that what stays lies together in memory
+                    part.pack()  # before the first frame, so that long-lived tensors are adjacent in memory
         self.eval()
 
     def precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """Within it, an intermediate-flow branch runs in ``dtype`` where its own layers do not."""
+        """Context in which an intermediate-flow branch runs in ``dtype`` where its own layers do not."""
         return torch.autocast(device.type, self.dtype, enabled=self.dtype != self.compute_dtype)
 
     forward = torch.no_grad()(STMFNet.forward)
 
     def frame_at(self, frames: Tensor, motion: Motion | None, time: float | Tensor) -> Tensor:
-        """As the plain network's, without flows and mask of the frame's size, which only training needs."""
+        """As the plain network's, without the full-size flows and mask, which only training needs."""
         with self.precision(frames.device):
             if isinstance(self.intermediate, IntermediateFlow):
                 check(frames, 1)

@@ -1,12 +1,12 @@
-"""AdaCoF heads for inference: taps of the frame's size are never held for the whole frame.
+"""AdaCoF heads for inference: full-size taps are never held for the whole frame.
 
     small stacks -> taps -> native code: upsampled, convolved and used for AdaCoF, pixel by pixel
                       |
-                      +---> without it, some rows at a time: UpsampleConv -> AdaCoF
+                      +---> without native code, in strips of rows: UpsampleConv -> AdaCoF
 
 A stack upsamples its taps and convolves them after that. Both are linear, so the columns are upsampled first,
-then each row of the 3x3 kernel is applied by itself, and last the rows are upsampled and summed as one small
-matrix product: a third of the multiply-adds.
+then each row of the 3x3 kernel is applied by itself, and finally the rows are upsampled and summed as one
+small matrix product: a third of the multiply-adds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tweenlet.ops.cpu import adacof_head
 from tweenlet.ops.cpu.arena import empty_channels_last
 
 STRIP = 32
-"""Rows that PyTorch upsamples at once: few enough for a cache, enough for their borders not to count."""
+"""Rows that PyTorch upsamples at once: few enough for the cache, enough to make strip borders cheap."""
 KINDS = ("weight", "rows", "columns")
 """The stacks of a head."""
 
@@ -42,7 +42,7 @@ class FusedMultiFlow(nn.Module):
         self.large = nn.ModuleDict()  # by head and kind: the layer after upsampling, if any
         self._layers: dict[
             str, adacof_head.PackedLayers
-        ] = {}  # by head: the three large ones, for native code
+        ] = {}  # by head: the three full-size layers, for native code
         for name, head in plain.heads.items():
             for kind in KINDS:
                 stack = list(getattr(head, kind))
@@ -62,7 +62,7 @@ class FusedMultiFlow(nn.Module):
         Candidates are float32, channels_last.
         """
         batch, _, *size = before.shape
-        candidates = {  # all are allocated first: temporaries then leave no holes between them
+        candidates = {  # all outputs are allocated first, so that temporaries leave no gaps between them
             scale: empty_channels_last(
                 (batch, 6, *(round(scale * x) for x in size)), torch.float32, before.device
             )
@@ -88,7 +88,7 @@ class FusedMultiFlow(nn.Module):
     def _run_native(
         self, head: str, frame: Tensor, small: list[Tensor], out: Tensor, tile: Tile | None
     ) -> Tensor | None:
-        """In native code; returns ``out``, or None where there is none."""
+        """Run in native code; returns ``out``, or None without native code."""
         weight, rows, columns = (x[0].permute(1, 2, 0).float() for x in small)
         if f"{head}_weight" not in self.large:
             return adacof_head.synthesize(frame, weight, rows, columns, self.dilation, True, out)
@@ -112,7 +112,7 @@ class FusedMultiFlow(nn.Module):
     def _run_in_strips(
         self, head: str, frame: Tensor, small: list[Tensor], out: Tensor, tile: Tile | None
     ) -> None:
-        """By PyTorch, some rows at a time."""
+        """Run in PyTorch, in strips of rows."""
         height, width = frame.shape[-2:]
         table = surface_table(frame)
         for top in range(0, height, STRIP):
@@ -143,7 +143,7 @@ class UpsampleConv(nn.Module):
         self.weight = nn.Parameter(channels_last(by_row.to(dtype)), False)
         bias = torch.zeros_like(by_row[:, 0, 0, 0])
         if layer.bias is not None:
-            bias[self.outputs : 2 * self.outputs] = layer.bias.detach()  # once: with the row in the middle
+            bias[self.outputs : 2 * self.outputs] = layer.bias.detach()  # once, with the middle row
         self.bias = nn.Parameter(bias.to(dtype), False)
 
     def forward(

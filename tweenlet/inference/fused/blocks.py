@@ -1,6 +1,7 @@
-"""Fused blocks: sums made by convolutions, gates and norms in one pass, in place.
+"""Fused blocks: sums accumulated by convolutions; gates and norms in one pass, in place.
 
-Each is made of the plain block, whose norms and activations :mod:`~tweenlet.inference.fused.fuse` has folded.
+Each is built from the plain block, whose norms and activations :mod:`~tweenlet.inference.fused.fuse` has
+folded.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class FusedBlock(WholeFrameLayer):
 
 
 class FusedBranch(nn.Module):
-    """:class:`~tweenlet.network.features.Branch`, in one pass where there is native code for it."""
+    """:class:`~tweenlet.network.features.Branch`, in one pass where native code supports it."""
 
     def __init__(self, plain: Branch):
         super().__init__()
@@ -80,7 +81,7 @@ class FusedBranch(nn.Module):
 
 
 class FusedLateral(nn.Module):
-    """:class:`~tweenlet.network.fusion.Lateral`, and a sum after it, some rows at a time."""
+    """:class:`~tweenlet.network.fusion.Lateral` and the sum after it, in bands of rows."""
 
     def __init__(self, plain: Lateral):
         super().__init__()
@@ -94,11 +95,11 @@ class FusedLateral(nn.Module):
             rows = (..., band.rows, slice(None))
             source = x[:, :, band.with_halo(2, 2)].to(out.dtype)
             self.run_band(source, band.halo, out[rows], None if residual is None else residual[rows])
-            del source  # before the next is made
+            del source  # before the next is allocated
         return out
 
     def run_band(self, x: Tensor, halo: Halo, out: Tensor, residual: Tensor | None = None) -> Tensor:
-        """As :meth:`forward`, for rows with a halo of two; ``out`` is without it."""
+        """As :meth:`forward`, for rows with a halo of two; ``out`` has no halo."""
         if isinstance(self.shortcut, nn.Identity):
             own = crop_rows(x, 2, halo)
             residual = own if residual is None else residual.add_(own)
@@ -140,7 +141,7 @@ class FusedTextureDecoder(nn.Module):
         return self.scale_and_activate(x, self.gate.factors(x, tile))
 
     def convolve(self, x: Tensor, concat_with: Tensor | None, halo: Halo = NO_HALO) -> Tensor:
-        """The layer alone; the ``halo`` is as in :class:`~tweenlet.inference.fused.layers.Winograd`."""
+        """The layer alone; ``halo`` is that of :class:`~tweenlet.inference.fused.layers.Winograd`."""
         if isinstance(self.layer, Winograd):
             out: Tensor = self.layer(x, halo=halo, concat_with=concat_with)
             return out
@@ -179,7 +180,7 @@ class FusedFlowDecoder(nn.Module):
 
 
 class FusedEncoder(nn.Module):
-    """An encoder of intermediate flow, whose features are written behind the frame."""
+    """An encoder of intermediate flow that writes its features behind the frame in one tensor."""
 
     def __init__(self, plain: Encoder | HalfSizeEncoder):
         super().__init__()
@@ -207,7 +208,7 @@ class FusedResidualHead(nn.Module):
         self.layers = plain.layers
 
     def forward(self, fetched: Tensor, inputs: Tensor) -> Tensor:
-        """Fetched (B, 24, H/2, W/2), mask and context -> (B, 16, H/2, W/2), added to frame and mask."""
+        """Fetched (B, 24, H/2, W/2), mask and context -> residuals (B, 16, H/2, W/2) of frame and mask."""
         first, *rest = self.layers.children()
         x = first(fetched, concat_with=inputs)
         for layer in rest:
@@ -260,7 +261,7 @@ class FusedLevel(nn.Module):
         return layer
 
     def keep_channels(self, channels: int) -> None:
-        """Produce the first ``channels`` only; to be called before the first run."""
+        """Compute the first ``channels`` only; call before the first run."""
         layer = self._last_layer()
         all_channels = layer.out_channels // 4
         chosen = torch.arange(layer.out_channels).view(4, all_channels)[:, :channels].flatten()

@@ -1,4 +1,4 @@
-"""Fusing a part of the network for inference: norms and activations folded, blocks replaced."""
+"""Fuse a part of the network for inference: norms and activations folded, blocks replaced."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SHAPES = (
 )
 """Convolutions run by Winograd's method: (kernel, stride, padding, dilation, groups, output_padding)."""
 STRIDED = ((3, 3), (2, 2), (1, 1), (1, 1), 1, (0, 0))
-"""One more that is, in float32 and with vectors of 16 numbers: elsewhere oneDNN is as fast, or faster."""
+"""A strided shape that pays too, in float32 with vectors of 16; elsewhere oneDNN is as fast or faster."""
 FUSED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     Block: FusedBlock,
     Residual: FusedResidual,
@@ -58,7 +58,7 @@ FUSED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     Level: FusedLevel,
     ChannelGate: InPlaceGate,
 }
-"""Plain block -> the fused one, which is made of it."""
+"""Class of a plain block -> class of its fused replacement."""
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -69,9 +69,9 @@ def fuse_for_inference(
     """Copy a part of the network for inference.
 
     Args:
-        module: In evaluation mode it does the same as the copy, but for rounding.
-        dtype: Of the copy's weights.
-        compute_dtype: Of the products in Winograd's method.
+        module: the part; in eval mode it computes the same as the copy, up to rounding.
+        dtype: dtype of the copy's weights.
+        compute_dtype: dtype of the products in Winograd's method.
 
     Returns:
         The copy: norms and activations folded into convolutions, weights channels last, layers and blocks
@@ -91,7 +91,7 @@ def fuse_for_inference(
             parameter.data = channels_last(parameter.data)
         if parameter.dim() == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    for part in reversed(parts):  # those inside first
+    for part in reversed(parts):  # innermost first
         for name, child in part.named_children():
             setattr(part, name, _replacement(child, compute_dtype))
     for part in parts:
@@ -101,7 +101,7 @@ def fuse_for_inference(
 
 
 def _replacement(part: nn.Module, compute_dtype: torch.dtype) -> nn.Module:
-    """A faster layer or block that does the same, or the part itself."""
+    """A faster equivalent layer or block, or the part itself."""
     for kind, faster in FUSED.items():
         if isinstance(part, kind):
             return faster(part)
@@ -147,7 +147,7 @@ def _fold_activations(layers: nn.Sequential) -> None:
 
 
 def _slope(layer: nn.Module) -> Tensor | None:
-    """The slope of an activation below zero, 1 or C numbers; None for another layer."""
+    """Negative slope of an activation, 1 or C numbers; None for any other layer."""
     if isinstance(layer, nn.ReLU):
         return torch.zeros(1)
     if isinstance(layer, nn.LeakyReLU):

@@ -1,4 +1,4 @@
-"""The fusion for inference: its sums made by the convolutions before them, some rows at a time."""
+"""The fusion for inference: convolutions accumulate its sums, in bands of rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FusedFusion(nn.Module):
         """
         from_above = self._run_fine_row(self._take(candidates, 2.0)) if self.out_row else []
         rows: dict[int, Tensor] = {}
-        spare: dict[int, Tensor] = {}  # by row, what its next column may overwrite
+        spare: dict[int, Tensor] = {}  # by row, a tensor that its next column may overwrite
         for column in (0, 1):
             above = from_above.pop(0) if from_above else None
             for row in range(self.out_row, len(self.scales)):
@@ -66,7 +66,7 @@ class FusedFusion(nn.Module):
         return channels_last(candidates.pop(scale), self.dtype)
 
     def _run_fine_row(self, candidates: Tensor) -> list[Tensor]:
-        """What the row of double size passes down from its first and its second column."""
+        """What the double-size row passes down from its first and second columns."""
         height, width = (side // 2 for side in candidates.shape[2:])
         down = [self.down[f"0_{column}"] for column in (0, 1)]
         passed = [new_image(candidates, out_channels_of(stack), height, width) for stack in down]
@@ -86,7 +86,7 @@ class FusedFusion(nn.Module):
         return passed
 
     def _pass_down(self, layers: nn.Module, x: Tensor) -> Tensor:
-        """Run strided ``layers`` on ``x``: half its size."""
+        """Run strided ``layers`` on ``x``; the output has half its size."""
         height, width = (side // 2 for side in x.shape[2:])
         out = new_image(x, out_channels_of(layers), height, width)
         for band in row_bands(height, 2):
@@ -99,4 +99,4 @@ class FusedFusion(nn.Module):
             rows = band.with_halo(2, 2)
             source = upsample_rows(x, rows.start, rows.stop)
             run_and_add(layers, source, out[:, :, band.rows], halo=band.halo)
-            del source  # before the next is made
+            del source  # before the next is allocated

@@ -1,4 +1,4 @@
-"""Layers for inference: convolutions by oneDNN and by Winograd's method, fused with what surrounds them."""
+"""Layers for inference: convolutions by oneDNN and Winograd's method, fused with activations and sums."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tweenlet.ops.cpu.arena import empty_channels_last
 
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 Halo: TypeAlias = tuple[bool, bool]
-"""Whether the outermost rows above and below are a halo: layers read them and produce no output there."""
+"""Whether the outermost rows above and below are a halo: read, but without output."""
 NO_HALO = (False, False)
 
 
 class Conv3d(nn.Module):
-    """A 3-D convolution by oneDNN, which PyTorch does not use for one float32 sample: ten times as fast."""
+    """A 3-D convolution by oneDNN, ten times as fast as PyTorch's choice for one float32 sample."""
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...]
@@ -61,7 +61,7 @@ Layer: TypeAlias = "nn.Conv2d | Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 class MultiPixelConv(nn.Module):
-    """A convolution of few outputs, for PIXELS neighbouring pixels at once: fuller vectors, fewer reads."""
+    """A convolution with few outputs, PIXELS neighbouring pixels at once: fuller vectors, fewer reads."""
 
     PIXELS = 4
 
@@ -83,15 +83,16 @@ class MultiPixelConv(nn.Module):
 
 
 class Winograd(nn.Module):
-    """A 3x3 or 3x3x3 convolution, fused with activations before and after it, a residual, and one after that.
+    """A 3x3 or 3x3x3 convolution fused with activations before and after, a residual, and an activation last.
 
-    Stride 1 or 2, or transposed, 4x4 or 3x4x4, which upsamples by 2. By Winograd's method on a CPU with
-    native code, multiplying in ``compute_dtype``.
+    Stride 1 or 2; or transposed, 4x4 or 3x4x4, which upsamples by 2. On a CPU with native code it runs by
+    Winograd's method, multiplying in ``compute_dtype``.
 
     Attributes:
-        out_dtype: of the result; None = that of the input.
-        slope_before, slope_after: of leaky activations around the convolution, 1 or C numbers; None = none.
-        slope_sum: of the one after the residual is added.
+        out_dtype: dtype of the result; None = that of the input.
+        slope_before, slope_after: slopes of the leaky activations around the convolution, 1 or C numbers;
+            None = no activation.
+        slope_sum: slopes of the activation after the residual is added.
 
     """
 
@@ -120,13 +121,13 @@ class Winograd(nn.Module):
 
         Args:
             x: (B, C, H, W) or (B, C, T, H, W).
-            residual: added to the result, of its shape.
-            out: where the result is written; None = a new tensor.
+            residual: tensor of the result's shape to add to it.
+            out: tensor to write the result to; None = a new one.
             halo: where true, the outermost row of ``x`` (stride 2: two rows above, none below) is only read.
-            concat_with: its channels follow those of ``x``.
+            concat_with: tensor whose channels follow those of ``x``.
 
         Returns:
-            (B, K, ...), without rows for the halo.
+            (B, K, ...), without the halo's rows.
 
         """
         if self._takes_native(x):
@@ -159,7 +160,7 @@ class Winograd(nn.Module):
         halo: Halo,
         concat_with: Tensor | None,
     ) -> Tensor | None:
-        """In native code, written to ``out`` if its layout allows; None where there is no native code."""
+        """Run in native code, into ``out`` if its layout allows; None without native code."""
         x = self._channels_adjacent(x)
         concat_with = None if concat_with is None else self._channels_adjacent(concat_with)
         if self.dilation == 1:
@@ -171,7 +172,7 @@ class Winograd(nn.Module):
             return winograd.convolve(x, weights, residual, out, self.out_dtype, halo, concat_with)
         assert halo == NO_HALO
         assert concat_with is None
-        # a dilated convolution is a plain one on each set of pixels that lie that far apart
+        # a dilated convolution is a plain one on each phase of pixels that far apart
         result = empty_channels_last((len(x), weights.outputs, *x.shape[2:]), x.dtype, x.device)
         for top in range(min(self.dilation, x.shape[2])):
             for left in range(min(self.dilation, x.shape[3])):
@@ -214,7 +215,7 @@ def _activate(x: Tensor, slope: Tensor) -> Tensor:
 
 
 def _activate_(x: Tensor, slope: Tensor | None) -> Tensor:
-    """In place, where that can be."""
+    """Activate in place where possible."""
     if slope is None:
         return x
     return F.leaky_relu_(x, slope.item()) if slope.numel() == 1 else F.prelu(x, slope.to(x))
@@ -227,9 +228,9 @@ def run_and_add(
     out: Tensor | None = None,
     halo: Halo = NO_HALO,
 ) -> Tensor:
-    """Run ``layers`` on ``x`` and add ``residual``, written to ``out``, or over ``residual`` without it.
+    """Run ``layers`` on ``x`` and add ``residual``, in ``out`` if given, else in ``residual`` itself.
 
-    Each layer takes one row of the ``halo``, as :class:`Winograd` does.
+    Each layer consumes one row of the ``halo``, as :class:`Winograd` does.
     """
     out = residual if out is None else out
     *first, last = layers if isinstance(layers, nn.Sequential) else (layers,)
@@ -245,14 +246,14 @@ def run_and_add(
 
 
 def out_channels_of(layers: nn.Module) -> int:
-    """Output channels of a layer, or of the last of several."""
+    """Output channels of a layer, or of the last layer of a sequence."""
     last = layers[-1] if isinstance(layers, nn.Sequential) else layers
     assert isinstance(last, Winograd | nn.Conv2d | nn.ConvTranspose2d)
     return last.out_channels
 
 
 def crop_halo(x: Tensor, layer: nn.Module, halo: Halo) -> Tensor:
-    """Drop the output rows that a layer padded with zeros where there is a halo."""
+    """Drop the output rows next to a halo, where the layer padded with zeros."""
     if not isinstance(layer, (nn.Conv2d, Conv3d, *TRANSPOSED)) or layer.weight.shape[-2] == 1:
         return x
     above, below = halo
@@ -269,7 +270,7 @@ def new_image(like: Tensor, channels: int, height: int | None = None, width: int
 
 
 def channels_last(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """(B, C, ...) channels_last in ``dtype``, by default its own; the same tensor where it already is."""
+    """Convert (B, C, ...) to channels_last and ``dtype``; returns the same tensor if nothing changes."""
     dtype = dtype or x.dtype
     if x.dtype == dtype and x.movedim(1, -1).is_contiguous():
         return x

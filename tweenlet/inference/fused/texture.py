@@ -47,11 +47,11 @@ class FusedTexture(nn.Module):
         return self._run_out(x)
 
     def _run_stem(self, x: Tensor) -> Tensor:
-        """The stem, some rows at a time, so that oneDNN allocates nothing large."""
+        """The stem, in bands of rows, so that oneDNN allocates nothing large."""
         batch, _, slices, height, width = x.shape
         outputs = len(self.stem.weight)
         out = empty_channels_last((batch, outputs, slices, height // 2, width // 2), x.dtype, x.device)
-        for band in row_bands(height // 2, 4):  # fewer rows than elsewhere: of five slices
+        for band in row_bands(height // 2, 4):  # fewer rows than elsewhere, as there are five slices
             above, below = band.halo
             y = self.stem(x[..., band.with_halo(4, 2, 2), :])
             out[..., band.rows, :] = y[..., 2 * above : y.shape[-2] - below, :].relu_()
@@ -59,7 +59,7 @@ class FusedTexture(nn.Module):
         return out
 
     def _run_out(self, x: Tensor) -> Tensor:
-        """The last layer, some rows at a time."""
+        """The last layer, in bands of rows."""
         out = new_image(x, self.out.outputs)
         for band in row_bands(x.shape[2]):
             above, below = (0 if more else 3 for more in band.halo)
@@ -70,7 +70,7 @@ class FusedTexture(nn.Module):
 
 
 class Fuse(nn.Module):
-    """The decoder's last block and the layer that joins its slices, which are large: some rows at a time."""
+    """The decoder's last block and the layer that joins its slices, both large, in bands of rows."""
 
     def __init__(self, block: FusedTextureDecoder, fuse: nn.Module):
         super().__init__()
@@ -84,7 +84,7 @@ class Fuse(nn.Module):
         height, width = x.shape[-2:]
         out = new_image(x[:, :, 0], len(self.fuse.weight), 2 * height, 2 * width)
         gate = self.block.gate
-        # a tile's mean is gathered from all of its rows, so that it takes one band
+        # a tile's mean needs all its rows, so it runs as one band
         factors = gate.factors_of(self._mean(x, concat_with)) if tile is None else None
         for band in [Band(0, height, NO_HALO)] if factors is None else row_bands(height, 2):
             rows = (..., band.with_halo(1, 1), slice(None))
@@ -97,9 +97,9 @@ class Fuse(nn.Module):
     def _mean(self, *inputs: Tensor) -> Tensor:
         """The mean of each output channel of the block's layer, (B, K, 1, 1, 1), without running it.
 
-        From sums over its inputs: the layer, a transposed one of 3x4x4, is linear, and a tap of its kernel
-        adds all but what it puts outside: the first row, column or slice for the first tap, the last for the
-        last one.
+        Computed from sums over its inputs: the transposed 3x4x4 layer is linear, and each tap of its kernel
+        contributes everything but what falls outside: the first row, column or slice for the first tap, the
+        last for the last tap.
         """
         layer = self.block.layer.layer if isinstance(self.block.layer, Winograd) else self.block.layer
         assert isinstance(layer, nn.ConvTranspose3d)
