@@ -23,6 +23,35 @@ def test_inputs_that_are_no_frames_are_refused(inputs, message):
         guess_inputs(nn.Linear(7, 7))
 
 
+class TwoStacked(nn.Module):
+    def forward(self, frames: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        before, after = frames.unbind(1)
+        return (1 - time) * before + time * after
+
+
+class FourStacked(nn.Module):
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        _, before, after, _ = frames.unbind(1)
+        return (before + after) / 2
+
+
+class TwoAndTime(nn.Module):
+    def forward(self, before: torch.Tensor, after: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        return (1 - time) * before + time * after
+
+
+class SixChannels(nn.Module):
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return frames.unflatten(1, (2, 3)).mean(1)
+
+
+@pytest.mark.parametrize("kind", [TwoStacked, FourStacked, TwoAndTime, SixChannels])
+def test_inputs_are_guessed_however_frames_are_stacked(kind):
+    frames = torch.rand(2, 4, 3, 32, 48)
+    adapter = FrameAdapter(kind(), guess_inputs(kind()))
+    torch.testing.assert_close(adapter(frames), (frames[:, 1] + frames[:, 2]) / 2)
+
+
 def test_a_file_and_a_class_are_a_network(tmp_path):
     torch.save({"state_dict": networks.IfrnetLike().state_dict()}, tmp_path / "my.pt")
     module = load_module(f"{networks.__file__}:IfrnetLike", tmp_path / "my.pt")

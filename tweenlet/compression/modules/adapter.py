@@ -23,19 +23,23 @@ SIDE = 64
 """Height and width, in pixels, of the pictures that inputs are tried with."""
 CHANNELS = {3: (1,), 6: (1, 2), 12: (0, 1, 2, 3)}
 """Channels of an input -> which of the four frames it stacks; inputs of 3 channels go by position."""
+STACKS = {"stack of 2": slice(1, 3), "stack of 4": slice(4)}
+"""Inputs (B, 2, 3, h, w) and (B, 4, 3, h, w) -> which of the four frames they hold."""
 LAYOUTS: Mapping[str, tuple[int | str, ...]] = {
     "two frames and a time": (3, 3, "time"), "two frames": (3, 3), "four frames": (3, 3, 3, 3),
     "six channels": (6,), "six channels and a time": (6, "time"), "twelve channels": (12,),
+    "frames (B, 2, 3, h, w) and a time": ("stack of 2", "time"), "frames (B, 2, 3, h, w)": ("stack of 2",),
+    "frames (B, 4, 3, h, w) and a time": ("stack of 4", "time"), "frames (B, 4, 3, h, w)": ("stack of 4",),
 }  # fmt: skip
-"""Inputs to try where no example is given: channels of each tensor, or the time."""
+"""Inputs to try where no example is given: channels of each tensor, a stack, or the time."""
 
 
 class FrameAdapter(nn.Module):
     """A module under the signature of the family: frames (B, 4, 3, h, w) to the one in the middle.
 
     Args:
-        module: takes two or four pictures (B, 3, h, w), separate or stacked along channels, and optionally a
-            time, which is set to 1/2; returns a picture (B, 3, h, w), alone or in a tuple or dict.
+        module: takes two or four pictures (B, 3, h, w), separate or stacked, and optionally a time,
+            which is set to 1/2; returns a picture (B, 3, h, w), alone or in a tuple or dict.
         example_inputs: arguments of one call, from which the signature is read: picture tensors, and a float
             or any other tensor for the time.
 
@@ -49,8 +53,8 @@ class FrameAdapter(nn.Module):
         self.module = module
         self._kinds = [_kind(value) for value in example_inputs]
         self._times = [value for value in example_inputs if _kind(value) == "time"]
-        pictures = [kind for kind in self._kinds if kind not in ("time", "frames")]
-        if "frames" not in self._kinds and pictures not in ([3, 3], [3] * 4, [6], [12]):
+        pictures = [kind for kind in self._kinds if kind != "time"]
+        if pictures not in ([3, 3], [3] * 4, [6], [12], *([stack] for stack in STACKS)):
             raise ValueError(
                 "expected two or four pictures of 3 channels, or them stacked, and perhaps a time; "
                 f"got {', '.join(_describe(value) for value in example_inputs)}"
@@ -67,8 +71,8 @@ class FrameAdapter(nn.Module):
         times = iter(self._times)
         values: list[Any] = []
         for kind in self._kinds:
-            if kind == "frames":
-                values.append(frames)
+            if kind in STACKS:
+                values.append(frames[:, STACKS[str(kind)]])
             elif kind == "time":
                 values.append(_half_way(next(times), frames))
             elif kind == 3:
@@ -82,10 +86,7 @@ def guess_inputs(module: nn.Module) -> list[Any]:
     """Example inputs that a module takes, tried in turn; ValueError, naming each, if it takes none."""
     reasons = []
     for name, layout in LAYOUTS.items():
-        values = [
-            torch.full((1, 1, 1, 1), 0.5) if kind == "time" else torch.rand(1, int(kind), SIDE, SIDE)
-            for kind in layout
-        ]
+        values = [_example(kind) for kind in layout]
         try:
             with torch.no_grad():
                 _picture(copy.deepcopy(module).eval()(*values), torch.Size((SIDE, SIDE)))
@@ -117,9 +118,17 @@ def load_module(network: str, weights: str | Path | None = None) -> nn.Module:
     return load_pruned(module, weights).eval() if weights else module.eval()
 
 
+def _example(kind: int | str) -> Tensor:
+    if kind == "time":
+        return torch.full((1, 1, 1, 1), 0.5)
+    if kind in STACKS:
+        return torch.rand(1, 4, 3, SIDE, SIDE)[:, STACKS[str(kind)]]
+    return torch.rand(1, int(kind), SIDE, SIDE)
+
+
 def _kind(value: Any) -> int | str:
-    if isinstance(value, Tensor) and value.dim() == 5:
-        return "frames"
+    if isinstance(value, Tensor) and value.dim() == 5 and f"stack of {value.shape[1]}" in STACKS:
+        return f"stack of {value.shape[1]}"
     if isinstance(value, Tensor) and value.dim() == 4 and value.shape[1] in CHANNELS:
         return int(value.shape[1])
     if isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == len(value.view(-1))):

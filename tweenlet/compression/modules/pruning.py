@@ -105,10 +105,10 @@ def prune_module(
     else:
         raise ValueError(
             f"the budget cannot be met: {budget.say(cost)} are left where {100 * MOST:.0f} % of the channels "
-            f"that may go are gone; whole stay {_listed(unpruned)}"
+            f"that may go are gone; kept whole: {_listed(unpruned)}"
         )
     if notify:
-        notify(f"pruned to {budget.say(cost)}; whole stay {_listed(unpruned) or 'none'}")
+        notify(f"pruned to {budget.say(cost)}; kept whole: {_listed(unpruned) or 'none'}")
     return ModulePruning(adapter.eval(), (counts, parameters_of(adapter)), unpruned)
 
 
