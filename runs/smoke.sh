@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# runs/paper.sh in small: the same stages with a tiny network on four small clips, two minutes on a CPU. CI runs it.
+# runs/paper.sh in small: the same stages with a tiny network on four small clips, a minute on a CPU (scripts/check --all).
 #   runs/smoke.sh OUT
 # Killed and started again it goes on where it was.
 set -euo pipefail
@@ -13,7 +13,7 @@ samples="$samples --store $out/teacher/store"
 
 # stage 1, the widths, stage 2: each a command of its own
 tweenlet sparsify "$teacher" "$clips" --out "$out/sparse" --density 0.2 --steps 10 $stage $samples
-tweenlet compact "$out/sparse/model.safetensors" --out "$out/start.safetensors" --macs 1G@144x96 --size 144x96 --overwrite
+tweenlet compact "$out/sparse/model.safetensors" --out "$out/start.safetensors" --macs 50%@144x96 --size 144x96 --overwrite
 tweenlet distill "$out/start.safetensors" "$clips" --teacher "$teacher" --out "$out/student" --steps 10 $stage $samples
 
 # and all in one
