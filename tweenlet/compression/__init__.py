@@ -1,1 +1,1 @@
-"""Networks made small: sparsify or prune, read widths, inherit, distil, report."""
+"""Network compression: sparsify or prune, read widths, inherit, distil, report."""

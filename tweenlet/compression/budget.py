@@ -1,4 +1,4 @@
-"""Budget: what a network may cost at most, in parameters, multiply-adds or milliseconds.
+"""Budget: the largest cost of a network, in parameters, multiply-adds or milliseconds.
 
 2M    50G@480p    500@480p    500@1920x1080    50%    50%@1080p
 """
@@ -19,16 +19,16 @@ from tweenlet.network.stmfnet import STMFNet
 
 Attempt = TypeVar("Attempt")
 TIE = 0.03
-"""Share by which measured milliseconds may be over the limit."""
+"""Fraction by which measured milliseconds may exceed the limit."""
 ATTEMPTS = 4
-"""How often a network is made to meet a budget of milliseconds, at most."""
+"""Most attempts to meet a budget of milliseconds."""
 UNITS = {"params": "parameters", "macs": "multiply-adds", "ms": "ms"}
 SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a network may cost.
+    """The largest cost of a network.
 
     Examples:
         >>> budget = tweenlet.Budget.parse("params", "50%").of(tweenlet.MINI)
@@ -38,25 +38,25 @@ class Budget:
     """
 
     kind: str
-    """"params", "macs" for one new frame, or "ms" for one new frame on this machine."""
+    """"params", "macs" (per new frame) or "ms" (per new frame, on this machine)."""
     limit: float
     width: int = 854
     height: int = 480
-    """The size of the frame, in pixels."""
+    """Size of the frame, in pixels."""
     relative: bool = False
-    """The limit is a share of what a network costs now: :meth:`of` makes it an amount."""
+    """Whether the limit is a fraction of the network's cost, which :meth:`of` turns into an amount."""
     command: str = ""
-    """Measures milliseconds on another device (:class:`~tweenlet.compression.latency_table.LatencyTable`)."""
+    """Measures milliseconds elsewhere (:class:`~tweenlet.compression.latency_table.LatencyTable`)."""
     device: str = "cpu"
-    """Whose milliseconds count where there is no command: "cpu", "cuda"."""
+    """Device whose milliseconds count if there is no command: "cpu" or "cuda"."""
     table: LatencyTable | None = field(default=None, compare=False, repr=False)
-    """Times of the network that :meth:`of` was asked for."""
+    """Latency table of the network passed to :meth:`of`."""
 
     @classmethod
     def parse(cls, kind: str, text: str, command: str = "", device: str = "cpu") -> Budget:
-        """Read an amount, with k, M, G or T, or a percentage; and a size of the frame.
+        """Parse an amount, with k, M, G or T, or a percentage; and optionally a frame size.
 
-        ValueError for other text, and for 0 % or less and 100 % or more.
+        ValueError for other text, and for percentages outside (0, 100).
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT%]?)(?:@(\w+))?", text)
         if kind not in UNITS or match is None or float(match[1]) <= 0:
@@ -76,9 +76,9 @@ class Budget:
         return cls(kind, share, width, height, relative=True, command=command, device=device)
 
     def of(self, config: ModelConfig) -> Budget:
-        """Return the budget for one network: a percentage becomes an amount.
+        """Return the budget for one network, with a percentage turned into an amount.
 
-        ValueError where the network costs no more already.
+        ValueError if the network meets it already.
         """
         budget = self
         if self.kind == "ms" and self.table is None:
@@ -92,7 +92,7 @@ class Budget:
         return budget
 
     def spent(self, config: ModelConfig) -> float:
-        """What a network costs, in this budget's unit; milliseconds by the table of times."""
+        """Cost of a network in this budget's unit; milliseconds are estimated by the latency table."""
         if self.kind == "ms":
             return self._times(config).estimate(config)
         if self.kind == "macs":
@@ -101,7 +101,7 @@ class Budget:
             return float(parameters_of(STMFNet(config)))
 
     def measure(self, config: ModelConfig) -> str:
-        """What a network costs, in words; milliseconds are measured, with their spread."""
+        """Cost of a network as text; milliseconds are measured, with their spread."""
         if self.kind != "ms":
             return self.say(self.spent(config))
         return f"{self._times(config).measure(config)} at {self.width}x{self.height}"
@@ -112,9 +112,10 @@ class Budget:
         config_of: Callable[[Attempt], ModelConfig],
         notify: Callable[[str], None] | None = None,
     ) -> Attempt:
-        """What an attempt makes to meet this budget; for milliseconds it is measured, and made again smaller.
+        """Attempt to meet this budget; for milliseconds, measure the result and retry with a smaller limit.
 
-        What is within TIE of the limit is kept: clocks know no better. ``notify`` hears what was measured.
+        Results within TIE of the limit are accepted, as clocks are no better. ``notify`` is called with each
+        measurement.
         """
         aim = self
         for last in (False,) * (ATTEMPTS - 1) + (True,):
@@ -133,7 +134,7 @@ class Budget:
         return self.table or LatencyTable(config, self.height, self.width, self.device, self.command)
 
     def say(self, amount: float) -> str:
-        """An amount in words, as in "1,822,162 parameters" or "50.2 G multiply-adds at 854x480"."""
+        """An amount as text, such as "1,822,162 parameters" or "50.2 G multiply-adds at 854x480"."""
         if self.kind == "params":
             return f"{amount:,.0f} parameters"
         number = f"{amount / 1e9:.2f} G" if self.kind == "macs" else f"{amount:,.0f}"

@@ -1,14 +1,14 @@
-"""Inheritance: how much the channels of each layer weigh, and the tensors of those that go on.
+"""Inheritance: the importance of channels, and the tensors of those that survive.
 
     network.declare_channels(graph) --> graph.statements --weigh, choose, cut--> state_dict
 
-Weight of a channel: wherever it enters or leaves a layer, the mean absolute weight there, divided by the
-layer's own mean absolute weight; summed over these places. So every layer speaks equally loud. Biases and
-norms have no say.
+The importance of a channel is its mean absolute weight in each layer that it enters or leaves, divided by
+that layer's mean absolute weight, and summed over these layers, so that every layer has the same influence.
+Biases and norms are ignored.
 
 Every tensor is a slice of the source's, with two exceptions that keep the function the same. A correlation is
-a mean over channels, so what reads it is scaled by the share of channels kept. Where the source has an
-identity and the new widths need a convolution, it is the convolution that picks the kept channels.
+a mean over channels, so the layer that reads it is scaled by the fraction of channels kept. Where the source
+has an identity and the new widths need a convolution, the convolution picks the kept channels.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True)
 class Saliency:
-    """How much the loss is expected to rise without something of a network; what is not listed is unknown."""
+    """Expected rise of the loss without an element of a network; elements not listed are unknown."""
 
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    """Of every number of a layer's weight, by the layer's name; it stands in for the weight's magnitude."""
+    """Layer -> saliency of every entry of its weight, used in place of the magnitude."""
     streams: Mapping[str, Tensor] = field(default_factory=dict)
-    """Of every channel (width,) of a level's residual stream, by the name of the width."""
+    """Width -> saliency (width,) of every channel of a level's residual stream."""
     marginals: Mapping[str, Tensor] = field(default_factory=dict)
-    """Of each further channel (width,) taken from a width, the least salient first, by the width's name."""
+    """Width -> marginal saliency (width,) of removing one more channel, least salient first."""
     blocks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Of every residual block of a level, in the order of the blocks, by the name of the level's width."""
+    """Width -> saliency of every residual block of its level, in order."""
     pieces: Mapping[str, float] = field(default_factory=dict)
-    """Of a whole branch, scale or level, by its name."""
+    """Name of a branch, scale or level -> its saliency."""
 
 
 def _indices(layout: Layout) -> Tensor:
-    """The source's rows or columns that are kept, (kept,), rising within a group."""
+    """Indices (kept,) of the source's rows or columns to keep, ascending within a group."""
     start, parts = 0, [torch.empty(0, dtype=torch.long)]
     for own, span, _ in layout:
         parts.append((start + span * own.choose()[:, None] + torch.arange(span)).flatten())
@@ -62,12 +62,12 @@ def _indices(layout: Layout) -> Tensor:
 
 
 def _gains(layout: Layout) -> Tensor:
-    """What the kept columns are multiplied with, (kept,)."""
+    """Factors (kept,) of the kept columns."""
     return torch.cat([torch.full((span * own.keep,), gain) for own, span, gain in layout])
 
 
 def _vote(layout: Layout, weights: Tensor) -> None:
-    """Add the weights of all rows or columns, of the dropped ones too, to their channels'."""
+    """Add the importance of all rows or columns, dropped ones included, to their channels' scores."""
     shares = torch.split(weights, [span * own.width for own, span, _ in layout])
     for (own, span, _), share in zip(layout, shares, strict=True):
         if own.voted:
@@ -80,12 +80,12 @@ class Layer(NamedTuple):
     new: nn.Module
     old: nn.Module
     ins: Layout | None
-    """None for a layer without columns: it goes by its outs, or is copied whole if they are None too."""
+    """None for a layer without columns, which follows its outs, or is copied whole if they are None too."""
     outs: Layout | None
 
     def weigh(self, importance: Tensor | None = None) -> None:
-        """Tell the channels on both sides how much they weigh here: by magnitude, or by an importance of
-        every number of the source's weight, in its shape.
+        """Add this layer's votes to the channels on both sides, by magnitude or by an ``importance`` in the
+        shape of the source's weight.
         """
         if self.outs is None:
             return
@@ -97,7 +97,7 @@ class Layer(NamedTuple):
                 _vote(self.outs or (), weight.mean((2, 3)).flatten())
 
     def cut(self) -> dict[str, Tensor]:
-        """The new layer's tensors, by their names in it."""
+        """The new layer's tensors, by name."""
         if isinstance(self.old, nn.Identity):
             return self._pass_on()
         old = dict(tensors_of(self.old))
@@ -110,7 +110,7 @@ class Layer(NamedTuple):
         return tensors
 
     def _pass_on(self) -> dict[str, Tensor]:
-        """What passes on the kept channels as they are, for an identity in the source: a fresh norm does."""
+        """Tensors that pass on the kept channels unchanged, for an identity in the source."""
         tensors = dict(tensors_of(self.new))
         if self.ins is not None and self.outs is not None:
             tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
@@ -120,7 +120,7 @@ class Layer(NamedTuple):
 
 
 def _cut_vector(tensor: Tensor, rows: Tensor) -> Tensor:
-    """The kept entries of a tensor (C,) or (1, C, 1, 1); any other is returned as it is."""
+    """The kept entries of a tensor (C,) or (1, C, 1, 1); any other is returned unchanged."""
     if tensor.dim() == 1:
         return tensor[rows]
     per_channel = tensor.dim() == 4 and tensor.numel() == tensor.shape[1]
@@ -128,7 +128,7 @@ def _cut_vector(tensor: Tensor, rows: Tensor) -> Tensor:
 
 
 def _cut_matrix(layer: Connected, rows: Tensor, ins: Layout) -> Tensor:
-    """The kept rows and columns of a layer's weight, in its own order of dimensions."""
+    """The kept rows and columns of a layer's weight, in its own dimension order."""
     weight = matrix(layer)
     groups, height, width, _ = weight.shape
     rows = rows.view(groups, -1, 1) % height
@@ -140,9 +140,9 @@ def _cut_matrix(layer: Connected, rows: Tensor, ins: Layout) -> Tensor:
 
 
 def matrix(layer: Connected, values: Tensor | None = None) -> Tensor:
-    """A layer's weight as (groups, rows, columns, taps): rows make what leaves, columns take what enters.
+    """A layer's weight as (groups, rows, columns, taps), rows for outputs and columns for inputs.
 
-    Or other ``values`` in the shape of the weight.
+    ``values`` in the shape of the weight replace it.
     """
     weight = (layer.weight if values is None else values).detach().cpu()
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
@@ -151,7 +151,7 @@ def matrix(layer: Connected, values: Tensor | None = None) -> Tensor:
 
 
 class Inheritance(ChannelGraph):
-    """Cuts ``network`` from the channels of ``source`` that weigh most, by what its blocks state."""
+    """Fills ``network`` with the most important channels of ``source``, by the statements of its blocks."""
 
     def __init__(self, source: STMFNet, network: STMFNet, saliency: Saliency | None = None):
         super().__init__(network, network.config, source.config)
@@ -160,9 +160,9 @@ class Inheritance(ChannelGraph):
         self.statements: list[Layer] = []
 
     def counterpart(self, module: nn.Module) -> nn.Module:
-        """The source's module in the same place: of its name, but that a dropped scale moves the grid's rows.
+        """The source's module in the same place: of the same name, unless a dropped scale moves grid rows.
 
-        Where the source has an identity for a convolution and a norm, it is the counterpart of both.
+        An identity in the source is the counterpart of both a convolution and its norm.
         """
         path = self.names[module].split(".")
         if path[0] == "fusion" and len(path) > 2 and path[1] != "final":
@@ -179,12 +179,12 @@ class Inheritance(ChannelGraph):
         return module
 
     def fresh(self, layer: nn.Module, width: str | None = None) -> Layout:
-        """As the plain graph's; a ``width`` with scores of its own is chosen by them."""
+        """As in the base class; a ``width`` with its own scores is chosen by them."""
         scores = self.saliency.streams.get(width or "")
         return (ChannelGroup(Channels(rows_of(self.counterpart(layer)), rows_of(layer), scores)),)
 
     def connect(self, inputs: Layout, outputs: Layout, *parts: nn.Module, width: str | None = None) -> None:
-        """As the plain graph's; from each group of a grouped convolution as many channels are chosen."""
+        """As in the base class; each group of a grouped convolution keeps the same number of channels."""
         super().connect(inputs, outputs, *parts, width=width)
         layers = layers_of(parts)
         last = [layer for layer in layers if isinstance(layer, Connected)][-1]
@@ -203,7 +203,7 @@ class Inheritance(ChannelGraph):
                 self.per_channel(new, at)
 
     def shortcut(self, inputs: Layout, outputs: Layout, layer: nn.Module, width: str | None = None) -> None:
-        """As the plain graph's. ValueError where it is an identity in the new network only."""
+        """As in the base class; ValueError if it is an identity in the new network only."""
         super().shortcut(inputs, outputs, layer, width)
         if isinstance(layer, nn.Identity) and not isinstance(self.counterpart(layer), nn.Identity):
             count = sum(part.channels.keep for part in outputs)
@@ -213,20 +213,20 @@ class Inheritance(ChannelGraph):
             )
 
     def behind(self, shortcut: nn.Module, inputs: Layout, outputs: Layout) -> Layout:
-        """As the plain graph's, where it is an identity in both networks."""
+        """As in the base class, if it is an identity in both networks."""
         identity = isinstance(shortcut, nn.Identity) and isinstance(self.counterpart(shortcut), nn.Identity)
         return inputs if identity else outputs
 
     def per_channel(self, module: nn.Module, outputs: Layout) -> None:
-        """As the plain graph's."""
+        """As in the base class."""
         self.statements.append(Layer(module, self.counterpart(module), None, outputs))
 
     def constants(self, module: nn.Module) -> None:
-        """As the plain graph's: they are copied."""
+        """As in the base class; the parameters are copied."""
         self.statements.append(Layer(module, self.counterpart(module), None, None))
 
     def cut(self) -> dict[str, Tensor]:
-        """Weigh all channels, then make the new network's ``state_dict``."""
+        """Score all channels, then build the new network's ``state_dict``."""
         names = {module: name for name, module in self.source.named_modules()}
         for layer in self.statements:
             layer.weigh(self.saliency.weights.get(names.get(layer.old, "")))
@@ -242,7 +242,7 @@ class Inheritance(ChannelGraph):
 def _chosen_levels(
     source: STMFNet, network: STMFNet, saliency: Saliency
 ) -> tuple[list[int], list[list[int]]]:
-    """Of each level of an intermediate-flow branch its number in the source, and those of its blocks."""
+    """For each level of an intermediate-flow branch, its number in the source and those of its blocks."""
     old, new = source.config.intermediate, network.config.intermediate
     if old is None or new is None or source.intermediate is None:
         return [], []
@@ -258,7 +258,7 @@ def _chosen_levels(
 
 
 def _block_strengths(level: nn.Module) -> list[float]:
-    """How much each residual block of a level adds: the mean magnitude of its scaled weights."""
+    """Strength of each residual block of a level: the mean magnitude of its scaled weights."""
     blocks = cast(Iterable[ResidualBlock], cast(Level, level).blocks)
     scaled = (block.conv.weight.detach() * block.scale.detach().view(-1, 1, 1, 1) for block in blocks)
     return [float(weight.abs().mean()) for weight in scaled]

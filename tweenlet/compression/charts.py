@@ -1,12 +1,12 @@
-"""Charts of a compression, as PNG bytes that are legible in a paper and on a phone.
+"""Charts of a compression, as PNG bytes, legible in a paper and on a phone.
 
     densities ---> density_chart    a bar for every layer, coloured by part
     students ----> tradeoff_chart   parameters against PSNR
     log -----+---> density_course   a line for every part, over the steps
              +---> loss_curves      training loss and PSNR on held-out samples, over the steps
 
-A log is the parsed lines of a training's log.jsonl, as dicts. Colours are those of Okabe and Ito, which eyes
-of every kind tell apart. Matplotlib draws by its objects alone: no window, no global state.
+A log is a list of the parsed lines of log.jsonl. Colours are the colour-blind-safe palette of Okabe and Ito.
+Matplotlib is used through its objects only: no window, no global state.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ Log = Sequence[Mapping[str, Any]]
 
 INK, LOSS, QUALITY = "#222222", PALETTE[0], PALETTE[5]
 WIDTH = 7.0
-"""Inches: narrow, with large letters, so that nothing is lost when a phone scales it down."""
+"""Width in inches: narrow, with large type, so that a phone can scale it down."""
 LETTERS, SMALL_LETTERS = 13, 11.5
 DOTS = 200
-"""Per inch."""
+"""Dots per inch."""
 GAP = 2.5
-"""Between the bars of two parts, in bars."""
+"""Gap between the bars of two parts, in bars."""
 SMOOTH = 50
-"""The running mean reaches a share of 1 / SMOOTH of the log to either side, but at least REACH lines."""
+"""The running mean spans 1 / SMOOTH of the log to either side, but at least REACH lines."""
 REACH = 2
 
 
 def density_chart(densities: Densities, config: ModelConfig) -> bytes:
-    """A bar for the density of every layer, by parts of the network, and a line for each part as a whole.
+    """A bar per layer for its density, grouped by part, and a line for each part as a whole.
 
     ``config`` is that of the sparsified network: the legend names the widths of each part.
     """
@@ -66,7 +66,7 @@ def density_chart(densities: Densities, config: ModelConfig) -> bytes:
 
 
 def tradeoff_chart(points: Sequence[tuple[str, float, float]], teacher: float, blend: float) -> bytes:
-    """What several students cost and how good they are: a point for each (name, parameters, PSNR in dB).
+    """Cost and quality of several students: a point for each (name, parameters, PSNR in dB).
 
     Lines show the PSNR of their ``teacher`` and of blending.
     """
@@ -83,7 +83,7 @@ def tradeoff_chart(points: Sequence[tuple[str, float, float]], teacher: float, b
 
 
 def density_course(log: Log) -> bytes:
-    """How the densities of all and of every part moved over the steps; ValueError for a log without any."""
+    """Densities of the network and its parts over the steps; ValueError for a log without any."""
     if not any("density all" in entry for entry in log):
         raise ValueError("expected a log of sparsify, with lines of 'density all'; found none")
     figure, axes = _figure(3.9)
@@ -102,7 +102,7 @@ def density_course(log: Log) -> bytes:
 
 
 def loss_curves(log: Log) -> bytes:
-    """Training loss with its running mean, and the PSNR of validations and of blending where there are any.
+    """Training loss with its running mean, and the PSNR of validations and of blending, if any.
 
     ValueError for a log without a loss.
     """
@@ -134,19 +134,19 @@ def _psnr(axes: Axes, log: Log) -> None:
 
 
 def _course(log: Log, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values, both (n,), of one entry of a log; empty where it is never told."""
+    """Steps and values, both (n,), of one entry of a log; empty if it never occurs."""
     told = [(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]
     steps, values = np.array(told, np.float64).reshape(-1, 2).T
     return steps, values
 
 
 def _dot(steps: NDArray[np.float64], style: str = "-") -> str:
-    """The style of a line, or a dot where it has one point and would not be seen."""
+    """Style of a line; a dot if it has one point only."""
     return "o" if len(steps) == 1 else style
 
 
 def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) -> (n,), each the mean of those around it: as many before as after, so that no slope is bent."""
+    """(n,) -> (n,), centred running mean with symmetric windows, which keeps slopes straight at the ends."""
     places = np.arange(len(values))
     reach = np.minimum(max(REACH, len(values) // SMOOTH), np.minimum(places, places[::-1]))
     total = np.concatenate(([0.0], np.cumsum(values)))
@@ -155,7 +155,7 @@ def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
-    """A bare figure of a height in inches: two spines, a faint grid behind what is drawn."""
+    """An empty figure of a height in inches, with two spines and a faint grid."""
     figure = Figure(figsize=(WIDTH, height), dpi=DOTS, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)

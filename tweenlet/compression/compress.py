@@ -1,17 +1,17 @@
-"""Compress: a trained network and footage in, a small network that was taught and a report out.
+"""Compress: a trained network and footage in, a small distilled network and a report out.
 
     teacher --prune, to a budget--> start --distill--> student
                                          evaluate--> report
 
-    folder/plan.json           what was asked for
-    folder/sparsify/           of a way to prune that trains: the sparse network, its state and log
-    folder/start.safetensors   the pruned network before it learns
+    folder/plan.json           the budget and the plan
+    folder/sparsify/           if the method trains: the sparse network, its state and log
+    folder/start.safetensors   the pruned network before distillation
     folder/distill/            stage 2: the student, its state and log
-    folder/pruning.txt         what was taken, and why
-    folder/scores/             of the evaluation
+    folder/pruning.txt         the reductions, and why
+    folder/scores/             scores of the evaluation
     folder/student.safetensors, report.md, report.json, report.html, densities.png
 
-Killed at any point and called again with the same arguments it goes on where it was.
+A run that was killed at any point resumes when called again with the same arguments.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from tweenlet.training.losses import Objective, build_objective
 from tweenlet.training.options import DataOptions, Plan, rename_options
 
 TRAINED = ("obproxsg", "group")
-"""Ways to prune that train."""
+"""Methods that include a training stage."""
 OUTPUTS = (
     "pruning.txt",
     *("sparsify", "groups.safetensors", "start.safetensors", "distill", "student.safetensors"),
@@ -94,7 +94,7 @@ def compress(
     :func:`tweenlet.compress`; also FileExistsError where ``folder`` holds files of these names but no plan,
     and BlockingIOError where another run writes into it.
     """
-    foreign = () if (folder / "plan.json").exists() else OUTPUTS  # whose plan it is shows when it is read
+    foreign = () if (folder / "plan.json").exists() else OUTPUTS  # a plan is checked when read
     plan, data_options = plan or Plan(), data_options or DataOptions()
     say = notify if notify and not distributed.rank() else lambda _: None
     with distributed.claim_folder_for_all(folder, foreign):
@@ -116,10 +116,10 @@ def compress_to_each(
     data_options: DataOptions | None = None,
     **options: Any,
 ) -> dict[str, Compressed] | None:
-    """Compress to several budgets, each into ``folder/NAME``, and show what each costs and is worth.
+    """Compress to several budgets, each into ``folder/NAME``, and compare their cost and quality.
 
     OBProx-SG sparsifies once for all of them. Writes tradeoff.md, tradeoff.json and tradeoff.png. Arguments,
-    results and errors are those of :func:`compress`, but for ``budgets`` by name.
+    results and errors are those of :func:`compress`, except ``budgets`` by name.
     """
     reports: dict[str, Compressed | None] = {}
     for name, budget in budgets.items():
@@ -156,7 +156,7 @@ class _Compression:
     stage_one: Path
 
     def __call__(self) -> Compressed | None:
-        """Run the stages that are left."""
+        """Run the remaining stages."""
         self._check_plan()
         shares = self._prune()
         student = weights.load(self._start)
@@ -165,7 +165,7 @@ class _Compression:
         return None if distributed.rank() else self._report(student, shares)
 
     def _note(self, line: str) -> None:
-        """Say what is pruned, and keep it for the report."""
+        """Report a reduction, and record it for the report."""
         self.say(line)
         if not distributed.rank():
             with (self.folder / "pruning.txt").open("a", encoding="utf-8") as file:
@@ -180,7 +180,7 @@ class _Compression:
         return build_objective(self.plan.distill)
 
     def _check_plan(self) -> None:
-        """Write down what is asked for; ValueError where what is settled already was something else."""
+        """Write the plan; ValueError if finished stages were run with another one."""
         plan, data = self.plan, self.data_options
         first: dict[str, Any] = {
             "teacher": Network(self.teacher).digest, "data": self.samples.fingerprint,
@@ -214,7 +214,7 @@ class _Compression:
             write_bytes_atomically(path, json.dumps(first | later | limit, indent=1).encode())
 
     def _prune(self) -> Densities | None:
-        """Write the pruned network before it learns, if it is not there; the densities behind it, if any."""
+        """Write the pruned network if it does not exist; returns the densities behind it, if any."""
         sampler = make_sampler(self.data_options, self.samples)
         measured = []
         if not self._start.exists():
@@ -244,7 +244,7 @@ class _Compression:
         return self._finished(result, "sparsified")
 
     def _shrink_groups(self, measured: Sequence[Batch]) -> STMFNet:
-        """The network without the groups that a search chose, each driven to zero in training."""
+        """Train while the groups chosen by a search shrink to zero; returns the network without them."""
         path = self.folder / "groups.safetensors"
         with distributed.main_process_first():
             if not path.exists():
@@ -278,7 +278,7 @@ class _Compression:
         return self._finished(result, "distilled")
 
     def _teachers(self, student: STMFNet) -> tuple[TeacherSet, list[IntermediateLoss]]:
-        """Whom a student learns from, and whose flows; ValueError for a crop that four frames do not fit."""
+        """The student's teachers and intermediate losses; ValueError for a crop that does not fit."""
         teacher, plan = self.teacher, self.plan
         if self.teachers is not None:
             return self.teachers, []
@@ -298,7 +298,7 @@ class _Compression:
         return TeacherSet((network_teacher(teacher),), (), (teacher,)), losses
 
     def _report(self, student: STMFNet, shares: Densities | None) -> Compressed:
-        """Score teacher and student, going on where that was interrupted, and write everything."""
+        """Score teacher and student, resuming if interrupted, and write the report."""
         teacher, plan = self.teacher, self.plan
         methods: dict[str, Method] = {
             "teacher": Network(teacher),
@@ -335,7 +335,7 @@ class _Compression:
         return report
 
     def _ledger(self, methods: Mapping[str, Method], benchmark: Benchmark) -> Path:
-        """The file of the scores so far, one for each student, benchmark, machine and version of the code."""
+        """File of the scores so far, one per student, benchmark, machine and version of the code."""
         digests = [getattr(method, "digest", "") for method in methods.values()]
         subject = repr([*digests, benchmark.name, source_hash(), describe_machine()])
         folder = self.folder / "scores"
@@ -367,13 +367,13 @@ def _limit(budget: Budget, config: ModelConfig, folder: Path) -> Budget:
 
 
 def fresh(config: ModelConfig, seed: int = 0) -> STMFNet:
-    """A network of a config from scratch, its weights drawn by a seed."""
+    """A network with random weights from a seed."""
     torch.manual_seed(seed)
     return STMFNet(config)
 
 
 def _compute(folders: Sequence[Path]) -> str:
-    """How long the stages trained, and on what."""
+    """Training time of the stages, and the machine."""
     logs = [log for folder in folders if (log := read_log(folder))]
     seconds = sum(float(log[-1].get("seconds") or 0.0) for log in logs)
     processes = f"{distributed.world_size()} processes" if distributed.world_size() > 1 else "one process"

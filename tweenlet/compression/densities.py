@@ -1,10 +1,10 @@
-"""Densities: which share of its weights each layer of a sparsified network still uses.
+"""Densities: the fraction of nonzero weights in each layer of a sparsified network.
 
     model --densities--> Densities: layers --> parts    (features, multi_flow, ...)
                                            --> widths   (features.0, kernel_hidden, grid.0.5, ...)
 
-What counts is the weights of convolutions and linear layers that reach the output. Biases, norms, constants
-and the fusion grid's unused blocks are neither penalised nor counted: they would stay dense for ever.
+Only weights of convolutions and linear layers that reach the output count. Biases, norms, constants and the
+fusion grid's unused blocks are neither penalised nor counted: they would stay dense for ever.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from tweenlet.runtime.tables import table
 
 @dataclass(frozen=True)
 class Density:
-    """How many of how many weights are not zero."""
+    """Number of nonzero weights among a total."""
 
     nonzero: int
     total: int
 
     @property
     def share(self) -> float:
-        """Between 0 and 1."""
+        """Fraction of nonzero weights, in [0, 1]."""
         return self.nonzero / self.total
 
 
 @dataclass(frozen=True)
 class Densities:
-    """The density of every layer, by its name in the network."""
+    """Density of every layer, by its name in the network."""
 
     layers: Mapping[str, Density]
 
     def of(self, layers: Collection[str] | None = None) -> Density:
-        """Of some layers together, by default of all; ValueError where none of them is here."""
+        """Density of some layers together, default all; ValueError if none of them is known."""
         chosen = [d for name, d in self.layers.items() if layers is None or name in layers]
         if not chosen:
             raise ValueError(f"expected some of the layers {', '.join(list(self.layers)[:3])} ..., got none")
@@ -54,20 +54,20 @@ class Densities:
 
     @property
     def parts(self) -> dict[str, Density]:
-        """Of each part of the network, in the order in which the data passes them."""
+        """Density of each part of the network, in the order of the data flow."""
         parts: dict[str, list[str]] = {}
         for name in self.layers:
             parts.setdefault(name.split(".")[0], []).append(name)
         return {part: self.of(names) for part, names in parts.items()}
 
     def without(self, layers: Collection[str]) -> Densities:
-        """Of all other layers."""
+        """Densities of all other layers."""
         return Densities({name: d for name, d in self.layers.items() if name not in layers})
 
     def widths(self, config: ModelConfig, only: ModelConfig | None = None) -> dict[str, Density]:
-        """Of each width of the ``config`` they are of: all layers that put out so many channels.
+        """Density of each width of ``config``, over all layers with that output width.
 
-        By the names of :func:`widths_of`; ``only`` those that another config has too.
+        Names are those of :func:`widths_of`; ``only`` restricts them to widths of another config.
         """
         layers = layers_of(config)
         return {name: self.of(layers[name]) for name in widths_of(only or config)}
@@ -82,7 +82,7 @@ class Densities:
         return cls({name: Density(*pair) for name, pair in rename_from_format_1(values).items()})
 
     def markdown(self) -> str:
-        """A table of the layers, their parts and all, as Markdown."""
+        """Table of layers, parts and total, in Markdown."""
         rows = [("**all**", self.of()), *((f"**{name}**", density) for name, density in self.parts.items())]
         rows += self.layers.items()
         cells = [(name, f"{d.total:,}", f"{d.nonzero:,}", f"{d.share:.3f}") for name, d in rows]
@@ -90,7 +90,7 @@ class Densities:
 
 
 def densities(model: nn.Module) -> Densities:
-    """What is left of each layer of a model."""
+    """Measure the density of each layer of a model."""
     layers = dict(counted_layers(model))
     left = torch.stack([layer.weight.count_nonzero() for layer in layers.values()]).tolist()
     return Densities(
@@ -102,7 +102,7 @@ def densities(model: nn.Module) -> Densities:
 
 
 def counted_layers(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
-    """The layers that count, by name: convolutions and linear layers that reach the output."""
+    """Layers that count, by name: convolutions and linear layers that reach the output."""
     unused: set[nn.Module] = set()
     if isinstance(model, STMFNet) and model.fusion is not None:
         for row in range(model.fusion.out_row):
@@ -113,10 +113,10 @@ def counted_layers(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups for OBProxSG: each layer that counts, and all that learns without a penalty.
+    """Parameter groups for OBProxSG: one per layer that counts, and one of parameters without a penalty.
 
-    A layer's penalty is in proportion to the size of its weights (root mean square): one lambda for all would
-    empty the layers that sum over many inputs, whose weights are small, before those that matter less.
+    A layer's penalty is proportional to the root mean square of its weights: a single lambda would empty
+    layers with many inputs, whose weights are small, before less important ones.
     """
     weights = [layer.weight for _, layer in counted_layers(model)]
     chosen = {id(weight) for weight in weights}
@@ -145,7 +145,7 @@ def widths_of(config: ModelConfig) -> dict[str, int]:
 
 
 def with_widths(config: ModelConfig, widths: Mapping[str, int]) -> ModelConfig:
-    """The config with other widths, one for each name of :func:`widths_of`; ValueError as of the config."""
+    """The config with other widths, one per name of :func:`widths_of`; ValueError for invalid ones."""
     if config.intermediate:
         levels = tuple(
             replace(level, width=widths[f"level.{level.scale}"]) for level in config.intermediate.levels

@@ -37,7 +37,7 @@ Teacher = Callable[[Batch], Tensor]
 MAX_FLOW_ERROR = 20.0
 """Largest flow error, in pixels, that counts in :class:`FlowLoss`: outliers must not dominate it."""
 MASK_WEIGHT = 1.0
-"""Pixels of flow error that a wholly wrong mask counts as in :class:`FlowLoss`."""
+"""Flow error, in pixels, that a completely wrong mask counts as in :class:`FlowLoss`."""
 CONFIDENCE_WINDOW = 5
 """Side of the window, in pixels, over which a teacher's error is compared with that of blending."""
 
@@ -61,8 +61,8 @@ def distill(
 ) -> Result:
     """Train a student with a :class:`Distillation` objective.
 
-    ``alpha``, ``weights``, ``filter_teacher`` and ``intermediate`` are arguments of the objective; all
-    others, and what is returned, are those of :func:`~tweenlet.training.loop.train`; so are errors.
+    ``alpha``, ``weights``, ``filter_teacher`` and ``intermediate`` are arguments of the objective; the
+    others, the result and errors are those of :func:`~tweenlet.training.loop.train`.
     """
     objective = Distillation(options, teachers, alpha, weights, filter_teacher, intermediate)
     run = {
@@ -80,14 +80,14 @@ class Distillation:
     """The objective of stage 2: a weighted mean of the teachers' losses, plus ``alpha`` times the truth's.
 
     Args:
-        options: name the losses, the margin and the precision in which teachers run.
-        teachers: one or more.
+        options: options with the losses, the margin and the precision of the teachers.
+        teachers: one or more teachers.
         alpha: weight of the loss against the truth, 0 or more.
-        weights: of each teacher's loss, 0 or more; equal by default. All may be 0 beside ``intermediate``:
-            then the truth teaches what a frame looks like, and the teacher how it comes about.
+        weights: weight of each teacher's loss, 0 or more; default: equal. With ``intermediate``, all may be
+            0: the student then learns frames from the truth, and flows or attention from the teacher.
         filter_teacher: replace a teacher by the truth wherever it is further from the truth than the blend
             of the two middle frames.
-        intermediate: losses between what goes on inside student and teacher: :class:`AttentionLoss`,
+        intermediate: losses between internal values of student and teacher: :class:`AttentionLoss`,
             :class:`FlowLoss`.
 
     Raises:
@@ -121,7 +121,7 @@ class Distillation:
     def __call__(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
         """Return the scalar to minimise for a prediction (B, 3, h, w), and its terms by name for the log.
 
-        ValueError where a teacher's frames have another shape.
+        ValueError if a teacher's frames have another shape.
         """
         truth_loss, _ = self._loss(prediction, batch.truth)
         teacher_loss = prediction.new_zeros(())
@@ -146,7 +146,7 @@ class Distillation:
 
 
 def mask_by_confidence(frames: Tensor, batch: Batch) -> Tensor:
-    """A teacher's frames (B, 3, h, w), with the truth wherever blending is nearer to it.
+    """A teacher's frames (B, 3, h, w), replaced by the truth wherever blending is nearer to it.
 
     Distances are mean absolute errors over CONFIDENCE_WINDOW x CONFIDENCE_WINDOW pixels.
     """
@@ -161,10 +161,10 @@ def mask_by_confidence(frames: Tensor, batch: Batch) -> Tensor:
 
 
 def network_teacher(model: nn.Module) -> Teacher:
-    """Wrap one of our networks as a teacher: in eval mode, without gradients, so nothing in it changes.
+    """Wrap a network of the family as a teacher, in eval mode and without gradients.
 
-    On a CPU the fused copy teaches, built at the first call for each precision (under autocast, one whose
-    convolutions run in that type). Where hooks watch its parts, as :class:`AttentionLoss` does, the network
+    On a CPU its fused copy runs, built at the first call for each precision (under autocast, with
+    convolutions in that dtype). If hooks are registered on it, as by :class:`AttentionLoss`, the network
     itself runs.
     """
     fused: dict[torch.dtype, FusedSTMFNet] = {}
@@ -209,11 +209,11 @@ def onnx_teacher(path: str | Path) -> Teacher:
 
 
 class IntermediateLoss(Protocol):
-    """A distance between what student and teacher computed inside, for the last batch that both ran on."""
+    """A distance between internal values of student and teacher on the last batch of both."""
 
     name: str
     identity: str
-    """What it compares, and by which weight."""
+    """Description of the loss, for the run's identity."""
 
     def __call__(self) -> Tensor:
         """Return the weighted distance, a scalar."""
@@ -222,12 +222,13 @@ class IntermediateLoss(Protocol):
 class FlowLoss:
     """Flow distillation: the mean L1 distance, in pixels, between the flows and masks of student and teacher.
 
-    The truth does not say where a pixel came from, nor does real footage say exactly when it was halfway; a
-    teacher's flows do. Errors count up to MAX_FLOW_ERROR each. The teacher must run on the student's batches.
+    The truth does not tell where a pixel came from, nor does footage tell exactly when it was halfway; a
+    teacher's flows tell both. Errors are clipped to MAX_FLOW_ERROR. The teacher must run on the student's
+    batches.
 
     Args:
         student, teacher: networks with an intermediate-flow branch.
-        weight: of the distance.
+        weight: weight of the distance.
 
     Raises:
         ValueError: a network without an intermediate-flow branch.
@@ -260,7 +261,7 @@ class FlowLoss:
 
 
 class AttentionLoss:
-    """Attention transfer: named parts of the student should attend where the teacher's parts do.
+    """Attention transfer: named parts of the student learn to attend where the teacher's do.
 
     The output of a part (B, C, h, w) becomes a map (B, h w), the mean square over channels scaled to unit
     length, so widths may differ (Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, eq. 2).

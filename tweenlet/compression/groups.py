@@ -1,12 +1,12 @@
-"""Groups: whole channels, blocks, levels and branches go to zero while the dense network trains on.
+"""Groups: whole channels, blocks, levels and branches shrink to zero while the dense network keeps training.
 
-    network --search--> rounds: what is to go --forget--> the same function, mostly zeros --inherit--> network
+    network --search--> rounds: groups to remove --shrink--> network with zeros --inherit--> smaller network
 
-What goes is what the search chooses (:mod:`tweenlet.compression.search`): each group by what it does to the
-loss. Over the first part of the stage its weights shrink to zero, by the same share of their first norm each
-step, while everything learns: the proximal step of a group lasso whose penalty is set so that the group is
-gone on time. The rest of the stage is without a penalty (debiasing). So do HESSO and DHSPG, the successors of
-OBProx-SG (Chen et al., arXiv 2409.09085 and 2312.09411).
+The search (:mod:`tweenlet.compression.search`) chooses groups by their effect on the loss. Over the first
+part of the stage their weights shrink to zero, by the same fraction of their initial norm each step, while
+everything trains: the proximal step of a group lasso whose penalty makes the group vanish on time. The rest
+of the stage has no penalty (debiasing). HESSO and DHSPG, the successors of OBProx-SG, work alike (Chen et
+al., arXiv 2409.09085 and 2312.09411).
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from tweenlet.training.state import build_optimiser
 SHRINK_FRACTION = 0.6
 """Fraction of the steps over which the groups shrink to zero; the rest is debiasing."""
 UNNAMED = 2
-"""Numbers below this one are what :func:`inherit` writes where the source has an identity."""
+"""Smallest label; :func:`inherit` writes smaller numbers where the source has an identity."""
 
 Masks = Mapping[str, Tensor]
-"""Of each parameter, by name, which of its numbers stay: bool, in its shape."""
+"""Parameter -> bool tensor of its shape, true for the entries to keep."""
 
 
 def masks_of(network: STMFNet, rounds: Iterable[Round]) -> dict[str, Tensor]:
-    """Which numbers of a network's parameters are in what the rounds of a search leave of it.
+    """Masks of the parameter entries that survive the rounds of a search.
 
-    Twins of the network, every number of which says where it lies, are cut in the same way.
+    Found by cutting copies of the network whose entries are labels of their position.
     """
     rounds = list(rounds)
     names = [name for name, _ in network.named_parameters()]
@@ -66,7 +66,7 @@ def masks_of(network: STMFNet, rounds: Iterable[Round]) -> dict[str, Tensor]:
 
 
 def save_masks(path: Path, masks: Masks, config: ModelConfig) -> None:
-    """Write masks and the config of what they leave (.safetensors); OSError where that fails."""
+    """Write masks and the config of the remaining network (.safetensors); OSError if that fails."""
     label = {"config": json.dumps(config.to_json())}
     content = to_safetensors({name: mask.contiguous() for name, mask in masks.items()}, label)
     write_bytes_atomically(path, content)
@@ -83,8 +83,8 @@ def load_masks(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
 
 
 def shrinking_optimiser(network: STMFNet, masks: Masks, options: TrainOptions) -> Optimizer:
-    """The optimiser that the options name, which also shrinks what the masks leave out; it is zero after
-    SHRINK_FRACTION of the steps.
+    """The optimiser in the options, which also shrinks masked-out entries to zero within SHRINK_FRACTION of
+    the steps.
     """
     optimiser = build_optimiser(network, options)
     steps = max(1, round(SHRINK_FRACTION * options.steps))

@@ -1,4 +1,4 @@
-"""Held-out samples of a training: a sequence to evaluate on, and pictures for the report."""
+"""Held-out samples of a training, as a benchmark and as pictures for the report."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class HeldOut:
 
     store: CropDataset
     numbers: range
-    """Which of them."""
+    """Numbers of the samples."""
     multiple: int = 1
-    """Pixels: what sides are cropped to multiples of, as :func:`~tweenlet.training.loop.validate` does."""
+    """Sides are cropped to multiples of this, in pixels, as by :func:`~tweenlet.training.loop.validate`."""
     name: str = "held-out crops"
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of samples."""
         return len(self.numbers)
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """None: they lie in a store."""
+        """Empty: the samples have no files of their own."""
         return ()
 
     def part(self, number: int, of: int) -> HeldOut:
@@ -47,9 +47,9 @@ class HeldOut:
         return replace(self, numbers=self.numbers[number - 1 :: of])
 
     def samples(self, select: Callable[[str], bool] = everything) -> Iterator[Sample]:
-        """The samples as evaluation takes them."""
+        """Yield the samples for evaluation."""
         for number, batch in enumerate(sequential(self.store, 1, self.multiple)):
-            name = f"{number}: {Path(batch.sources[0]).name}"  # where it lies is nobody's business
+            name = f"{number}: {Path(batch.sources[0]).name}"  # not the path, which is private
             if number in self.numbers and select(name):
                 clip = Path(batch.sources[0].rpartition("#")[0]).name
                 yield Sample(name, clip, batch.frames[0], batch.truth[0])

@@ -1,10 +1,10 @@
-"""Inherit: a narrower network that starts from the channels of a wider one which weigh most.
+"""Inherit: a narrower network from the most important channels of a wider one.
 
-    source, config  ->  which channels enter and leave each layer  ->  weigh, choose, cut  ->  network
+    source, config  ->  which channels enter and leave each layer  ->  score, choose, cut  ->  network
 
-The blocks of ``network`` state which channels enter and leave their layers;
-:mod:`tweenlet.compression.channels` weighs and cuts when all have done so, so that every layer has had its
-say. What the new network does not have or never uses has no say.
+The blocks of ``network`` state which channels enter and leave their layers; once all have done so,
+:mod:`tweenlet.compression.channels` scores and cuts, so that every layer has a vote. Layers that the new
+network lacks or never uses have none.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tweenlet.network.stmfnet import STMFNet
 
 
 def inherit(source: STMFNet, config: ModelConfig, saliency: Saliency | None = None) -> STMFNet:
-    """A network of ``config`` made of the channels that weigh most in ``source``; float32, CPU, eval mode.
+    """A network of ``config`` from the most important channels of ``source``; float32, CPU, eval mode.
 
-    Magnitudes weigh, or the ``saliency`` in their place; residual blocks are chosen by it likewise.
-    What contributed nothing in the source, zeros after sparsifying, is not missed: the output is the same.
-    ValueError when ``config`` is no narrowing of the source's (a wider width, a branch or scale more, other
-    levels, other kernels), and when its widths make an identity of a shortcut that is a convolution there.
+    Importance is magnitude, or ``saliency`` if given, which also chooses residual blocks. Dropping channels
+    that are zero in the source leaves the output unchanged. ValueError if ``config`` does not fit into the
+    source's (a wider width, an additional branch or scale, other levels or kernels), or if its widths turn a
+    convolutional shortcut into an identity.
     """
     _check(source.config, config)
     network = STMFNet(config)
     graph = Inheritance(source, network, saliency)
     network.declare_channels(graph)
-    network.load_state_dict(graph.cut())  # strict: nothing keeps its random initialisation
+    network.load_state_dict(graph.cut())  # strict: no tensor keeps its random initialisation
     return network.eval()
 
 
@@ -64,7 +64,7 @@ def four_frames(source: STMFNet, head: int = 0) -> STMFNet:
 
 
 def _halved(transposed: Tensor) -> Tensor:
-    """The 3x3 kernel that does what a transposed 4x4 one of stride 2 (in, out, 4, 4) and a mean of 2x2 do."""
+    """The 3x3 kernel equivalent to a transposed 4x4 one of stride 2 (in, out, 4, 4) and a 2x2 mean."""
     for dim in (2, 3):
         first, second, third, fourth = transposed.unbind(dim)
         transposed = torch.stack((fourth, second + third, first), dim) / 2
@@ -72,7 +72,7 @@ def _halved(transposed: Tensor) -> Tensor:
 
 
 def _check(old: ModelConfig, new: ModelConfig) -> None:
-    """ValueError unless ``new`` has the branches, scales and widths of ``old`` or less, and its kernels."""
+    """ValueError unless ``new`` has no more branches, scales and width than ``old``, and the same kernels."""
     if old.intermediate is not None or new.intermediate is not None:
         _check_levels(old.intermediate, new.intermediate)
         return
@@ -101,7 +101,7 @@ def _check(old: ModelConfig, new: ModelConfig) -> None:
 
 
 def _check_levels(old: IntermediateFlowConfig | None, new: IntermediateFlowConfig | None) -> None:
-    """ValueError unless a branch has the levels, blocks and widths of another or less."""
+    """ValueError unless a branch has no more levels, blocks and width than another."""
     if old is None or new is None:
         raise ValueError("expected an intermediate-flow branch in both networks, or in neither")
     if replace(new, levels=old.levels) != old:
@@ -116,7 +116,7 @@ def _check_levels(old: IntermediateFlowConfig | None, new: IntermediateFlowConfi
 
 
 def _within(got: object, bound: object) -> bool:
-    """Whether widths are at most others, level by level; anything else only if it is the same."""
+    """Whether widths are at most others, level by level; other values must be equal."""
     if isinstance(got, tuple) and isinstance(bound, tuple):
         return len(got) == len(bound) and all(map(_within, got, bound))
     return got <= bound if isinstance(got, int) and isinstance(bound, int) else got == bound

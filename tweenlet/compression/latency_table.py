@@ -1,11 +1,11 @@
-"""Latency table: milliseconds of a network's parts, measured once on this machine and remembered.
+"""Latency table: milliseconds of a network's parts, measured once per machine and cached.
 
     dense network, narrow network --measure--> ms of each part --line through multiply-adds--> ms of a config
 
-A search asks for the time of hundreds of configs, and clocks on a busy machine disagree with themselves. So
-time is CPU time over threads, the least of several runs, as on a quiet machine; two networks are measured,
-those between them follow from their multiply-adds; and what was measured is kept in the cache: the same
-question gets the same answer. What a search chooses is measured itself.
+A search needs the times of hundreds of configs, and clocks on a busy machine are noisy. Time is therefore CPU
+time over threads, the minimum of several runs, as on an idle machine. Two networks are measured, and those
+between them are interpolated by multiply-adds. Measurements are cached, so that the same question gets the
+same answer. The network that a search chooses is measured itself.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ RUNS = 7
 STEPS = {"features": NARROWEST_FEATURE, "level": 8}
 """Widths of the narrow network come in multiples of these."""
 LEAST_GAP = 0.05
-"""A part whose multiply-adds differ by less than this share says nothing of how its time grows."""
+"""Smallest relative difference of a part's multiply-adds from which a slope is fitted."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one network for one new frame."""
+    """Milliseconds of one network per new frame."""
 
     parts: dict[str, float]
-    """The least CPU time over threads, by part, and of "all"."""
+    """Minimum CPU time over threads, by part and for "all"."""
     runs: tuple[float, ...]
-    """Of all of it, run by run."""
+    """Time of each run."""
 
     @property
     def milliseconds(self) -> float:
-        """The least of the runs."""
+        """Minimum of the runs."""
         return self.parts["all"]
 
     def __str__(self) -> str:
@@ -64,15 +64,15 @@ class Timing:
 
 
 class LatencyTable:
-    """Times of a network and of all that can be taken from it.
+    """Times of a network and of every narrower one.
 
     Args:
-        config: of the whole network.
-        height: of the frame, in pixels.
-        width: of the frame, in pixels.
-        device: "cpu", or one whose own clock counts, such as "cuda".
-        command: measures on another device in its place: ``{onnx}`` in it becomes the path of a network, and
-            the last number that it prints is taken for milliseconds.
+        config: config of the full network.
+        height: height of the frame, in pixels.
+        width: width of the frame, in pixels.
+        device: "cpu", or a device with its own clock, such as "cuda".
+        command: measures on another device instead: ``{onnx}`` in it becomes the path of a network, and the
+            last number that it prints is the milliseconds.
 
     Raises:
         ValueError: a command that has no ``{onnx}``, fails or prints no number.
@@ -93,13 +93,13 @@ class LatencyTable:
             self._factor = self.measure(config).milliseconds / self._anchors[0][1].milliseconds
 
     def measure(self, config: ModelConfig) -> Timing:
-        """Measure a network, or remember what was measured."""
+        """Measure a network, or return the cached measurement."""
         return self._run_command(config) if self._command else self._time(config)
 
     def estimate(self, config: ModelConfig) -> float:
-        """Milliseconds of a config that lies between the two that were measured."""
+        """Estimate the milliseconds of a config between the two measured ones."""
         (_, dense, most), (_, narrow, least) = self._anchors
-        total = dense.parts["all"] - sum(dense.parts.get(part, 0.0) for part in most)  # in no part
+        total = dense.parts["all"] - sum(dense.parts.get(part, 0.0) for part in most)  # outside the parts
         for part, count in self._multiply_adds(config).items():
             high, low = dense.parts.get(part, 0.0), narrow.parts.get(part, 0.0)
             gap = most.get(part, 0) - least.get(part, 0)
@@ -150,7 +150,7 @@ class LatencyTable:
 
 
 def _narrow(config: ModelConfig) -> ModelConfig:
-    """The config with half of every width, as far as it can be built."""
+    """The config with half of every width, as far as that is valid."""
 
     def half(name: str, width: int) -> int:
         step = STEPS.get(name.partition(".")[0], 2)

@@ -1,10 +1,10 @@
-"""Pieces: the branches, scales and levels that a network can do without, alone and together.
+"""Pieces: branches, scales and levels that can be removed, alone and together.
 
     config --pieces--------> {name: config without it}
            --combinations--> {set of names: config without all of them}      some dozens at most
 
-A piece goes as a whole, with every layer that is there for its sake. What the rest cannot do without is no
-piece: the last branch that makes candidates, the frame's own scale, the coarsest level of intermediate flow.
+A piece is removed as a whole, with every layer that only serves it. Essential elements are no pieces: the
+last branch with candidates, the frame's own scale, the coarsest level of intermediate flow.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ BRANCHES = {
     "the kernel branch": ("features", "multi_flow"),
     "the texture branch": ("texture",),
 }
-"""The parts of each branch; the first is also the field of the config that is None without it."""
+"""Parts of each branch; the first is also the config's field that is None without it."""
 SCALE, LEVEL = "the scale of ", "the level of scale "
 
 
 def pieces(config: ModelConfig) -> dict[str, ModelConfig]:
-    """What can be left out of a network, by name, and its config without it."""
+    """Pieces of a network, by name, and its config without each."""
     if config.intermediate is not None:
         return _levels(config)
     less = dict[str, ModelConfig]()
@@ -41,7 +41,7 @@ def pieces(config: ModelConfig) -> dict[str, ModelConfig]:
 
 
 def combinations(config: ModelConfig) -> dict[frozenset[str], ModelConfig]:
-    """Every set of pieces that can be left out together, none of them included, and the config without it."""
+    """Every set of pieces that can be removed together, the empty one included, and the config without it."""
     sets = {frozenset[str](): config}
     pending = list(sets)
     while pending:
@@ -55,7 +55,7 @@ def combinations(config: ModelConfig) -> dict[frozenset[str], ModelConfig]:
 
 @cache
 def layers_of_piece(name: str, config: ModelConfig) -> frozenset[str]:
-    """The layers of the ``config`` that go with a piece: those that the network without it has none for."""
+    """Layers of ``config`` that go with a piece, because the network without it has no counterpart."""
     full = outline(config)
     if name in BRANCHES:
         parts = [getattr(full, part) for part in BRANCHES[name]]
@@ -71,7 +71,7 @@ def layers_of_piece(name: str, config: ModelConfig) -> frozenset[str]:
 
 
 def _levels(config: ModelConfig) -> dict[str, ModelConfig]:
-    """Any level but the coarsest, and of four frames but the finest, which is timed."""
+    """Every level but the coarsest and, with four frames, the finest, which takes the acceleration."""
     branch = config.intermediate
     assert branch is not None
     optional = branch.levels[1:-1] if branch.four_frames else branch.levels[1:]
@@ -85,10 +85,10 @@ def _levels(config: ModelConfig) -> dict[str, ModelConfig]:
 
 
 def _add(less: dict[str, ModelConfig], name: str, config: ModelConfig, fields: dict[str, object]) -> None:
-    """Add the config with other ``fields`` where it can be built and differs."""
+    """Add the config with other ``fields`` if it is valid and differs."""
     try:
         without = replace(config, **fields)  # type: ignore[arg-type]
-    except ValueError:  # the others cannot do without it
+    except ValueError:  # the rest depends on it
         return
     if without != config:
         less[name] = without

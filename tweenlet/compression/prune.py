@@ -1,14 +1,14 @@
-"""Prune: a trained network to one that meets a budget, by one of several methods.
+"""Prune: a trained network to a budget, by one of several methods.
 
     taylor       the search: least loss per cost saved; starts from the dense network
     uniform      every width by one factor; starts from the dense network
     magnitude    widths by the share of weights among the largest; starts from the dense network
-    obproxsg     widths by the densities that OBProx-SG leaves, as published; starts from the sparse network
-    group        what the search chooses, but driven to zero while the dense network trains on
+    obproxsg     widths by the densities after OBProx-SG, as published; starts from the sparse network
+    group        the choice of the search, but driven to zero while the dense network keeps training
                  (:mod:`tweenlet.compression.groups`)
 
-Whatever the method, branches, scales and levels go by what is measured without them: how far the pictures
-move from those of the dense network.
+With every method, branches, scales and levels are removed by measurement: how far frames move from those of
+the dense network.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def search_rounds(
     objective: Objective,
     notify: Callable[[str], None] | None = None,
 ) -> list[Round]:
-    """What "taylor" and "group" take, round by round; arguments and errors as of :func:`prune`."""
+    """Reductions of "taylor" and "group", round by round; arguments and errors are those of :func:`prune`."""
     return budget.of(network.config).meet(
         lambda aim: _search(network, aim, batches, objective, notify),
         lambda rounds: rounds[-1].config, notify,
@@ -119,7 +119,7 @@ def _search(
 
 
 def leave_out(network: STMFNet, trials: Sequence[Batch]) -> dict[str, float]:
-    """How far pictures move from those of the trials without each branch, scale or level, by name."""
+    """How far frames move from the trials' without each branch, scale or level, by name."""
     usual = distance(network.eval(), trials)
     return {
         name: distance(inherit(network, config), trials) - usual
@@ -128,17 +128,16 @@ def leave_out(network: STMFNet, trials: Sequence[Batch]) -> dict[str, float]:
 
 
 def uniform(network: STMFNet) -> Densities:
-    """The densities of a network all of whose layers are as dense."""
+    """Densities of a fully dense network."""
     weights = {name: layer.weight.numel() for name, layer in counted_layers(network)}
     return Densities({name: Density(count, count) for name, count in weights.items()})
 
 
 @torch.no_grad()
 def among_largest(network: STMFNet, density: float) -> Densities:
-    """Of each layer, how many of its weights are among so large a share of the largest of all.
+    """Densities if only the largest weights of the network, a fraction ``density``, were kept.
 
-    A weight counts in proportion to the root mean square of its layer. ValueError for a
-    density outside (0, 1].
+    Weights are relative to the root mean square of their layer. ValueError for a density outside (0, 1].
     """
     if not 0 < density <= 1:
         raise ValueError(f"expected a density in (0, 1], got {density}")

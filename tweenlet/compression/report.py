@@ -1,11 +1,11 @@
-"""The report of a compression: how much smaller, how much faster, and what it cost in quality.
+"""Report of a compression: how much smaller and faster, at what loss of quality.
 
-    Compressed --+--> markdown()   for people at a terminal
-                 +--> to_json()    for machines
-                 +--> html()       one page that needs nothing else: pictures and style inside, no script
+    Compressed --+--> markdown()   for the terminal
+                 +--> to_json()    for programs
+                 +--> html()       one self-contained page: pictures and style inside, no script
 
-The tables are written once, as Markdown; the page shows the same ones, by evaluation/document.py.
-Whatever may hold a name (of a file, a sample, a machine) is escaped.
+Tables are written once, in Markdown; the page shows the same ones, by evaluation/document.py. Names (of
+files, samples, machines) are escaped.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from tweenlet.evaluation.report import Report
 from tweenlet.runtime.tables import table
 
 ENTRANTS = ("teacher", "student", "blend")
-"""What the quality is told of, in the words of the report."""
+"""Methods whose quality is reported, by label."""
 MANY, FAST = ("fewer", "more", "as many"), ("faster", "slower", "as fast")
 ZOOM = 2
-"""Pixels of the page, at most, for one of a crop."""
+"""Largest magnification of a crop on the page."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """One sample, as it was and as it was made."""
+    """Crops of one sample: inputs, truth and each method's output."""
 
     name: str
-    """Where the sample is from."""
+    """Origin of the sample."""
     pictures: Mapping[str, NDArray[np.uint8]]
-    """RGB (3, h, w) by label: before, after, truth, and by whom it was made; shown in this order."""
+    """RGB (3, h, w) by label: before, after, truth, and the methods; shown in this order."""
     psnr: Mapping[str, float]
-    """dB, of the pictures that were made, by label."""
+    """PSNR of the outputs, in dB, by label."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no picture; ValueError."""
+        """ValueError for anything but pictures."""
         for label, picture in self.pictures.items():
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
                 got = f"{picture.dtype} {picture.shape}"
@@ -61,31 +61,31 @@ class Crops:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What was made of a network, and all that is to be told about it.
+    """A compression and its results.
 
-    ValueError where ``quality`` lacks one of :data:`ENTRANTS`.
+    ValueError if ``quality`` lacks one of :data:`ENTRANTS`.
     """
 
     compaction: Compaction
-    """The network that was sparsified, and the student."""
+    """Comparison of the original network and the student."""
     densities: Densities | None
-    """Of the sparsified network, where there was one."""
+    """Densities of the sparsified network, if any."""
     quality: Report
-    """Of the teacher, the student and blending, at least."""
+    """Evaluation of at least the teacher, the student and blending."""
     sparsify_log: Sequence[Mapping[str, Any]]
     """The parsed lines of the first stage's log."""
     distill_log: Sequence[Mapping[str, Any]]
     """The parsed lines of the second stage's log."""
     crops: tuple[Crops, ...]
     command: str
-    """What was typed."""
+    """The command line."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """What was asked for, by name: the budget, the method of pruning, ..."""
+    """Settings by name: the budget, the pruning method, ..."""
     steps: Sequence[str] = ()
-    """What was taken from the network, and why, line by line."""
+    """Reductions of the network, and why, line by line."""
 
     def __post_init__(self) -> None:
-        """Refuse an evaluation that cannot tell what the compression cost."""
+        """ValueError for an evaluation without the teacher, the student or blending."""
         names = [entrant.name for entrant in self.quality.entrants]
         if not set(ENTRANTS) <= set(names):
             raise ValueError(f"expected an evaluation of {', '.join(ENTRANTS)}; got {', '.join(names)}")
@@ -104,7 +104,7 @@ class Compressed:
         return f"**Usable: it keeps {100 * share:.0f} % of what the teacher gains over blending, in dB.**"
 
     def summary(self) -> str:
-        """All in one paragraph of Markdown: size, speed, quality, and where and when that was measured."""
+        """Summary in one paragraph of Markdown: size, speed and quality, with the machine and the date."""
         table, quality = self.compaction, self.quality
         total = table.rows[-1]
         multiply_adds = "{:,.2f} G -> {:,.2f} G".format(*(count / 1e9 for count in total.multiply_adds))
@@ -126,7 +126,7 @@ class Compressed:
         )
 
     def markdown(self) -> str:
-        """The paragraph, the tables of widths, quality and densities, and the command."""
+        """The summary, tables of widths, quality and densities, and the command line, in Markdown."""
         sections = {
             "verdict": self.verdict(), "summary": self.summary(), "settings": self._settings(),
             "widths": self.compaction.markdown(), "quality": self.quality.markdown(),
@@ -151,7 +151,7 @@ class Compressed:
         }
 
     def html(self) -> str:
-        """The whole report as one page; charts of logs that are empty are left out."""
+        """The report as one page; charts of empty logs are left out."""
         loss_charts = []
         if log := self.sparsify_log:
             loss_charts.append(_chart("Stage 1: the large network is sparsified", charts.loss_curves(log)))
@@ -171,18 +171,18 @@ class Compressed:
         return document("A compressed network", body)
 
     def _minor_scores(self) -> list[str]:
-        """Heads of columns of the tables of quality that a narrow screen leaves out."""
+        """Column headings of the quality tables to hide on a narrow screen."""
         labels = [METRICS[metric].label for metric in self.quality.metrics[3:]]
         return [*labels, "CPU s / frame", "parameters", "mean, 95 %", "minus, 95 %"]
 
     def _settings(self) -> str:
-        """What was asked for, and what was taken from the network, as lists in Markdown."""
+        """Settings and reductions, as lists in Markdown."""
         asked = [(name, str(value)) for name, value in self.settings.items()]
         settings = [table(("setting", "value"), asked, names=2), ""] if asked else []
         return "\n".join([*settings, *(f"- {step}" for step in self.steps)])
 
     def _densities(self) -> str:
-        """The section on densities, in Markdown; empty where nothing was sparsified."""
+        """Section on densities, in Markdown; empty if nothing was sparsified."""
         if self.densities is None:
             return ""
         parts, _ = _density_tables(self.densities)
@@ -203,16 +203,16 @@ class Compressed:
 
 
 def _density_tables(densities: Densities) -> tuple[str, str]:
-    """All and the parts, and the single layers, as tables in Markdown."""
+    """Tables of the total and parts, and of the layers, in Markdown."""
     lines = densities.markdown().splitlines()
     layers = len(densities.layers)
     return "\n".join(lines[:-layers]), "\n".join([*lines[:2], *lines[-layers:]])
 
 
 def write(report: Compressed, folder: Path) -> None:
-    """Write report.md, report.json, report.html and, of what was sparsified, densities.png; each whole.
+    """Write report.md, report.json, report.html and, if there are densities, densities.png, each atomically.
 
-    OSError, naming the file, where that fails. What a name holds that is no Unicode becomes a question mark.
+    OSError, with the file's name, if that fails. Bytes in names that are not Unicode become question marks.
     """
     files = {
         "report.md": report.markdown().encode(errors="replace"),
@@ -225,9 +225,9 @@ def write(report: Compressed, folder: Path) -> None:
 
 
 def write_tradeoff(reports: Mapping[str, Compressed], folder: Path) -> str:
-    """Write what students of several budgets cost and are worth: tradeoff.md, .json and .png; each whole.
+    """Write a comparison of students of several budgets: tradeoff.md, .json and .png, each atomically.
 
-    Returns the Markdown. OSError, naming the file, where writing fails.
+    Returns the Markdown. OSError, with the file's name, if writing fails.
     """
     first = next(iter(reports.values()))
     teacher, blend = (first.quality.mean("psnr", name) for name in ("teacher", "blend"))
@@ -253,7 +253,7 @@ def write_tradeoff(reports: Mapping[str, Compressed], folder: Path) -> str:
 
 
 def _change(pair: tuple[float, float], words: tuple[str, str, str]) -> str:
-    """A number before and after, in words: 11.5 times fewer, 1.2 times more, as many."""
+    """A number before and after, as text: 11.5 times fewer, 1.2 times more, as many."""
     before, after = pair
     less, more, same = words
     times = f"{max(pair) / min(pair):.1f} times"

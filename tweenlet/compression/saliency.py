@@ -1,14 +1,14 @@
-"""Saliency: how much the loss of a trained network rises without a channel, a block, a level or a branch.
+"""Saliency: the rise of a trained network's loss without a channel, block, level or branch.
 
     network, batches, objective --one backward pass each---> channels   first-order Taylor: which of a width
                                 --one pass without some----> widths     measured: how much they cost together
                                 --one pass without each----> blocks, levels, branches   measured
 
-To first order, the loss changes without a channel by the sum of weight times gradient over all that belongs
-to it (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8); what counts is
-the mean of its square over batches. Of a level's residual stream all that reads or writes one of its
-channels belongs together. Which channels of a width matter least is so told well, but not what several cost
-together: that is measured once for each width. What is larger is left out, and measured.
+To first order, removing a channel changes the loss by the sum of weight times gradient over its parameters
+(Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8); its square is
+averaged over batches. For a channel of a level's residual stream, these are the parameters of everything that
+reads or writes it. This ranks the channels of a width well, but does not predict the cost of removing
+several, which is measured once per width. Larger elements are removed one by one, and measured.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from tweenlet.training.data.batches import Batch, predict
 from tweenlet.training.losses import Objective
 
 TRIALS = 8
-"""Batches that a width, a block, a level or a branch is measured on, at most."""
+"""Most batches on which to measure a width, block, level or branch."""
 TRIED = 1 / 8
-"""Share of a width's channels that is left out to measure what they cost."""
+"""Fraction of a width's channels to remove when measuring their cost."""
 FLOOR = 0.01
-"""A width that costs less than this share of the first-order estimate, or gains, counts as this."""
+"""Smallest ratio of a width's measured cost to its first-order estimate; lower ones are raised to it."""
 
 
 def saliency(
@@ -49,12 +49,11 @@ def saliency(
     objective: Objective,
     trials: Sequence[Batch] | None = None,
 ) -> Saliency:
-    """Measure what each part of a network is worth to an objective, on batches; the network stays as it is.
+    """Measure the saliency of each element of a network on batches; the network does not change.
 
-    What is left out is measured by how far the pictures move, as a mean squared error: from those of the
-    ``trials`` (of the dense network, as :func:`own_pictures` gives them), from the network's own if there are
-    none. Squares of independent changes add up, and no change is hidden by chance. ValueError without
-    batches.
+    Removals are measured by the mean squared change of the frames, relative to those in ``trials`` (frames of
+    the dense network, from :func:`own_pictures`), or to the network's own. Squares of independent changes add
+    up, so that no change is hidden by chance. ValueError without batches.
     """
     if not batches:
         raise ValueError("expected at least one batch to measure saliency on, got none")
@@ -85,7 +84,7 @@ def saliency(
 
 
 def _calibrated(network: STMFNet, name: str, estimate: Saliency, rise: Callable[[STMFNet], float]) -> Tensor:
-    """The marginals of a width, scaled so that they agree with what leaving some of it out costs."""
+    """The marginals of a width, scaled to agree with the measured cost of removing some of it."""
     marginals, widths = estimate.marginals[name], widths_of(network.config)
     step = STEPS.get(name.partition(".")[0], 1)
     narrower = step * math.floor(widths[name] * (1 - TRIED) / step)
@@ -94,27 +93,27 @@ def _calibrated(network: STMFNet, name: str, estimate: Saliency, rise: Callable[
         return marginals
     try:
         network = inherit(network, with_widths(network.config, {**widths, name: narrower}), estimate)
-    except ValueError:  # an identity would take a convolution's place
+    except ValueError:  # a convolution would become an identity
         return marginals
     return marginals * max(FLOOR, rise(network) / expected)
 
 
 @torch.no_grad()
 def own_pictures(network: STMFNet, batches: Sequence[Batch]) -> list[Batch]:
-    """The batches with what the network makes of them in place of the truth."""
+    """The batches with the network's own frames in place of the truth."""
     network.eval()
     return [replace(batch, truth=predict(network, batch).float().clamp(0, 1)) for batch in batches]
 
 
 @torch.no_grad()
 def distance(network: STMFNet, batches: Sequence[Batch]) -> float:
-    """The mean squared error of a network's pictures over batches."""
+    """Mean squared error of a network over batches."""
     errors = [predict(network, batch).float().clamp(0, 1) - batch.truth for batch in batches]
     return float(torch.stack([error.square().mean() for error in errors]).mean())
 
 
 class _Squares:
-    """Sums over batches of the squares of weight times gradient: of every number, and of every channel."""
+    """Sums over batches of squared weight times gradient, per entry and per channel."""
 
     def __init__(self, network: STMFNet) -> None:
         self._network = network
@@ -124,7 +123,7 @@ class _Squares:
 
     @torch.no_grad()
     def add(self) -> None:
-        """Take in the gradients of one batch."""
+        """Add the gradients of one batch."""
         for name, layer in self._layers.items():
             self._numbers[name] += _product(layer.weight).square()
         for width in widths_of(self._network.config):
@@ -134,7 +133,7 @@ class _Squares:
                 total += square
 
     def saliency(self, batches: int) -> Saliency:
-        """The means over so many batches."""
+        """The means over ``batches`` batches."""
         channels = {
             name: [(total / batches).cpu() for total in sums] for name, sums in self._channels.items()
         }
@@ -147,7 +146,7 @@ class _Squares:
         )
 
     def _first_order(self, width: str) -> list[Tensor]:
-        """The first-order change of the loss without each channel, for each group of them under a width."""
+        """First-order change of the loss without each channel, for each group of channels of a width."""
         if self._network.intermediate is not None:
             return [_of_stream(_level(self._network, width))]
         names = self._layers_of[width]
@@ -156,7 +155,7 @@ class _Squares:
 
 
 def _marginals(scores: Sequence[Tensor], width: int) -> Tensor:
-    """What each further channel taken from a width costs (width,), the least salient of every group first."""
+    """Cost (width,) of removing one more channel of a width, the least salient of every group first."""
     shares = np.linspace(0, 1, width + 1)
     lost = np.zeros(width + 1)
     for group in scores:
@@ -166,7 +165,7 @@ def _marginals(scores: Sequence[Tensor], width: int) -> Tensor:
 
 
 def _of_stream(level: Level) -> Tensor:
-    """The sum of weight times gradient over all that reads or writes each channel of a level's stream."""
+    """Sum of weight times gradient over all layers that read or write each channel of a level's stream."""
     total = _rows(level.down[2]) + _columns(level.up[0])
     for module in level.blocks:
         block = cast(ResidualBlock, module)
@@ -198,7 +197,7 @@ def _level(network: STMFNet, width: str) -> Level:
 
 
 def _blocks(network: STMFNet) -> dict[str, nn.Sequential]:
-    """The residual blocks of each level, by the name of its width; none where there is no such branch."""
+    """Residual blocks of each level, by the name of its width; empty without such a branch."""
     if network.intermediate is None:
         return {}
     return {width: _level(network, width).blocks for width in widths_of(network.config)}
@@ -211,7 +210,7 @@ def _without(blocks: nn.Sequential, number: int, network: STMFNet, rise: Callabl
 
 @contextmanager
 def _skipped(blocks: nn.Sequential, number: int) -> Iterator[None]:
-    """Within it, one of the blocks passes on what it is given."""
+    """Context in which one of the blocks is an identity."""
     block = blocks[number]
     blocks[number] = nn.Identity()
     try:

@@ -1,12 +1,12 @@
-"""Search: which channels, blocks, levels and branches to take from a network, to meet a budget at least loss.
+"""Search: which channels, blocks, levels and branches to remove, to meet a budget at the least loss.
 
     network --measure--> saliency --rank: loss per cost saved--> shortest prefix that meets the target --+
        ^                                                                                                 |
        +------------------------------- inherit: the smaller network, measured again <-------------------+
 
-A unit is a group of channels of a width, a residual block of a level, or a whole piece (a level, a branch, a
-scale). All are ranked by the loss that they cost for each parameter, multiply-add or millisecond saved. The
-first order holds for small changes only, so a large reduction goes in rounds, each measured anew.
+A unit is a group of channels of a width, a residual block of a level, or a whole piece (a level, branch or
+scale). Units are ranked by loss per parameter, multiply-add or millisecond saved. The first-order estimate
+holds for small changes only, so a large reduction takes several rounds, each with a new measurement.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 
 ROUND = 1.6
-"""The cost shrinks by no more than this factor before saliency is measured again."""
+"""Largest factor of cost reduction between two measurements of saliency."""
 GROUP = 8
-"""Channels of a level's stream that go together; of other widths a sixteenth."""
+"""Channels of a level's stream per unit; for other widths a sixteenth."""
 REFILLED = 24
-"""Units that are tried again when the target is met, for room that larger ones left."""
+"""Units to reconsider once the target is met, for room left by larger ones."""
 
 Measure = Callable[[STMFNet], Saliency]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Something that can be taken from a network."""
+    """An element that can be removed from a network."""
 
     kind: str
     """"channels", "block" or "piece"."""
     name: str
-    """Of the width, of the level's width, or of the piece."""
+    """Name of the width, of the level's width, or of the piece."""
     loss: float
-    """How much the loss is expected to rise without it, as the saliency measures it."""
+    """Expected rise of the loss without it, in the unit of the saliency."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class Round:
     """One reduction of a network."""
 
     config: ModelConfig
-    """What is left."""
+    """The config after the reduction."""
     saliency: Saliency
-    """By which the channels and blocks that are left are chosen."""
+    """Saliency by which surviving channels and blocks are chosen."""
 
 
 def search(
     network: STMFNet, spent: Spending, measure: Measure, notify: Callable[[str], None] | None = None
 ) -> list[Round]:
-    """Choose what a network needs least, until it meets the budget; :func:`cut` takes it away.
+    """Choose the least important units until a network meets the budget; :func:`cut` removes them.
 
-    ``measure`` gives the saliency of a network, once a round; ``notify`` hears what goes in each. ValueError
-    for a budget that cannot be met, naming the least that can.
+    ``measure`` returns the saliency of a network, once per round; ``notify`` is called with each round's
+    reductions. ValueError for a budget that cannot be met, with the smallest one that can.
     """
     limit = spent.budget.limit
     least = min(spent(_least(config)) for config in combinations(network.config).values())
@@ -84,7 +84,7 @@ def search(
 
 
 def cut(network: STMFNet, rounds: Iterable[Round]) -> STMFNet:
-    """The network that rounds of a search leave; float32, CPU, eval mode."""
+    """The network after the rounds of a search; float32, CPU, eval mode."""
     for each in rounds:
         network = inherit(network, each.config, each.saliency)
     return network
@@ -93,7 +93,7 @@ def cut(network: STMFNet, rounds: Iterable[Round]) -> STMFNet:
 def reduce(
     config: ModelConfig, saliency: Saliency, spent: Spending, target: float, original: ModelConfig
 ) -> ModelConfig:
-    """The config without the units of least loss per cost saved, so that it costs the ``target`` at most."""
+    """The config without the units of least loss per cost saved, at a cost of at most ``target``."""
     ranked = rank(config, saliency, spent, target)
 
     def without(taken: Iterable[Unit]) -> ModelConfig:
@@ -112,9 +112,9 @@ def reduce(
 
 
 def rank(config: ModelConfig, saliency: Saliency, spent: Spending, target: float) -> list[Unit]:
-    """All that can be taken from a network, what costs the least loss for what it saves first.
+    """All removable units of a network, by loss per cost saved, lowest first.
 
-    Saving more than the target asks for counts for nothing.
+    Savings beyond the target do not count.
     """
     cost = spent(config)
     ranked: list[tuple[float, Unit]] = []
@@ -144,7 +144,7 @@ def rank(config: ModelConfig, saliency: Saliency, spent: Spending, target: float
 
 
 def describe(before: ModelConfig, after: ModelConfig) -> str:
-    """What was taken, in words: 192 -> 176 channels and 8 -> 7 blocks at level 16, ..."""
+    """The reduction as text: 192 -> 176 channels and 8 -> 7 blocks at level 16, ..."""
     old, new = widths_of(before), widths_of(after)
     depths = _depths(before), _depths(after)
     words = []
@@ -160,7 +160,7 @@ def describe(before: ModelConfig, after: ModelConfig) -> str:
 
 
 def _apply(config: ModelConfig, units: Iterable[Unit], original: ModelConfig, spent: Spending) -> ModelConfig:
-    """The config without some units; a piece stays where the rest could not meet the budget without it."""
+    """The config without some units; a piece stays if the rest could not meet the budget without it."""
     counts = Counter((unit.kind, unit.name) for unit in units)
     waiting = [name for kind, name in counts if kind == "piece"]
     while gone := next((name for name in waiting if _can_go(name, config, spent)), None):
@@ -182,7 +182,7 @@ def _can_go(name: str, config: ModelConfig, spent: Spending) -> bool:
 
 
 def _least(config: ModelConfig) -> ModelConfig:
-    """The config as narrow and shallow as it can be."""
+    """The narrowest and shallowest valid config."""
     widths = widths_of(config)
     narrow = {
         name: width - _most_steps(name, width) * _step(name, width)[0] for name, width in widths.items()
@@ -197,7 +197,7 @@ def _most_steps(name: str, width: int) -> int:
 
 
 def _step(name: str, width: int) -> tuple[int, int]:
-    """How many channels of a width go together, and how many stay at least."""
+    """Channels of a width per unit, and the fewest that must stay."""
     field = name.partition(".")[0]
     if field == "level":
         return GROUP, GROUP
@@ -211,7 +211,7 @@ def _depths(config: ModelConfig) -> dict[str, int]:
 
 
 def _shallower(config: ModelConfig, less: dict[str, int]) -> ModelConfig:
-    """The config with so many residual blocks less in some levels."""
+    """The config with fewer residual blocks in some levels."""
     if config.intermediate is None:
         return config
     levels = tuple(

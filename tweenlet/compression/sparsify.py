@@ -1,9 +1,9 @@
-"""Stage 1, sparsify: a trained network trains on while OBProx-SG takes its weights to zero.
+"""Stage 1, sparsify: training continues while OBProx-SG drives weights to zero.
 
     trained model, batches --train with OBProxSG--> the same network, mostly zeros --> densities
 
-The densities then give the widths (:mod:`tweenlet.compression.widths`), and a compact network may start from
-the channels that kept their weights (:mod:`tweenlet.compression.inherit`).
+The densities then determine widths (:mod:`tweenlet.compression.widths`), and a compact network may start from
+the channels with the largest weights (:mod:`tweenlet.compression.inherit`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tweenlet.training.losses import Terms, build_objective
 from tweenlet.training.options import TrainOptions
 
 PROX_FRACTION = 0.5
-"""Fraction of the steps that are proximal; orthant steps follow, which keep the zeros."""
+"""Fraction of proximal steps; orthant steps follow, which preserve zeros."""
 STEADY_FRACTION = 0.2
-"""Fraction of the steps, at the end, over which the density no longer falls."""
+"""Fraction of the steps, at the end, with constant density."""
 
 
 def sparsify(
@@ -38,13 +38,11 @@ def sparsify(
     progress: Callable[[StepInfo], None] | None = None,
     anyway: bool = False,
 ) -> Result:
-    """Train a model on until a fraction of its weights is left; resumes from ``folder``.
+    """Continue training a model until a fraction ``density`` of its weights is left; resumes from ``folder``.
 
-    The result's model holds the zeros: weights are not averaged and do not decay. The log has the density of
-    the network and of each part.
-
-    ``density`` is the fraction to leave nonzero, in (0, 1]; ValueError for one out of that range. All else,
-    errors included, is as in :func:`~tweenlet.training.loop.train`.
+    The resulting model contains the zeros: there is no EMA and no weight decay. The log has the density of
+    the network and of each part. ``density`` is in (0, 1], else ValueError. Other arguments, the result and
+    errors are those of :func:`~tweenlet.training.loop.train`.
     """
     prox_steps = round(PROX_FRACTION * options.steps)
     density_steps = max(1, round((1 - STEADY_FRACTION) * options.steps))

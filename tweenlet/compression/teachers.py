@@ -41,11 +41,11 @@ class TeacherSet:
 
     teachers: tuple[Teacher, ...]
     teacher_frames: tuple[Array, ...]
-    """Precomputed frames (N, 3, h, w) uint8, an array for each stored teacher, for the BatchSampler."""
+    """Precomputed frames (N, 3, h, w) uint8, one array per stored teacher, for the BatchSampler."""
     networks: tuple[STMFNet, ...] = ()
-    """Those teachers that are networks of ours and run live."""
+    """Live teachers that are networks of the family."""
     identities: tuple[str, ...] = ()
-    """A digest of each teacher, and how it is used: what a run that goes on must share."""
+    """Digest of each teacher and its use, for the identity of the run."""
 
 
 def load_teachers(
@@ -61,18 +61,18 @@ def load_teachers(
 
     Args:
         sources: names of bundled weights, or paths to checkpoints and ONNX files.
-        frames: folders as :func:`~tweenlet.training.data.teacher_outputs.read_teacher_frames` takes them.
-        dataset: the samples that the student trains on.
-        precompute: run every teacher over the dataset once, and store its frames beside the samples, where
-            they are found again. Such a teacher sees each sample whole and without augmentation.
-        device: where teachers run while precomputing; CUDA if there is any, else the CPU.
-        timed: time networks of intermediate flow over two frames by four.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        frames: folders for :func:`~tweenlet.training.data.teacher_outputs.read_teacher_frames`.
+        dataset: training samples of the student.
+        precompute: run every teacher over the dataset once, and store its frames beside the samples for later
+            runs. Such a teacher sees each sample whole and without augmentation.
+        device: device for precomputing; default: CUDA if available, else the CPU.
+        timed: convert intermediate-flow networks of two frames to four.
+        progress: called with the name of the work under way, the units done and the total.
 
     Returns:
         The teachers, those of ``sources`` first.
 
-    Raises: as :func:`tweenlet.network.checkpoint.load`,
+    Raises: those of :func:`tweenlet.network.checkpoint.load`,
         :func:`~tweenlet.compression.distill.onnx_teacher` and
         :func:`~tweenlet.training.data.teacher_outputs.read_teacher_frames`.
 
@@ -112,7 +112,7 @@ def load_teachers(
 def _stored_once(
     dataset: CropDataset, identity: str, pictures: Callable[[], Iterable[Array]], progress: Progress | None
 ) -> Array:
-    """A teacher's frames from the file named after its identity, which the first process writes if needed."""
+    """A teacher's frames, from a file named after its identity; the first process writes it if need be."""
     path = dataset.folder / f"taught-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
     with distributed.main_process_first():
         if path.exists():
@@ -123,12 +123,12 @@ def _stored_once(
 def intermediate_losses(
     student: nn.Module, teachers: TeacherSet, attention: Sequence[str] = (), flow_weight: float = 0.0
 ) -> list[IntermediateLoss]:
-    """Losses between the inside of a student and of its first teacher.
+    """Losses between internal values of a student and its first teacher.
 
     Args:
-        student: an STMFNet, where anything is asked for.
-        teachers: the first network among them is compared with.
-        attention: parts for an :class:`~tweenlet.compression.distill.AttentionLoss`; none by default.
+        student: the student; an STMFNet if there is any such loss.
+        teachers: the teachers, of which the first network counts.
+        attention: parts for an :class:`~tweenlet.compression.distill.AttentionLoss`; default: none.
         flow_weight: weight of a :class:`~tweenlet.compression.distill.FlowLoss`; 0 = none.
 
     Raises:
@@ -151,7 +151,7 @@ def _hash(source: str | Path) -> str:
 
 
 def _list_of_frames(folder: Path) -> str:
-    """What a folder of frames holds, wherever it lies: frames that were rewritten are read again."""
+    """Listing of a folder of frames, independent of its path; rewritten frames change it."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder of a teacher's frames: {folder}")
     clips = [clip for clip in sorted(folder.iterdir()) if clip.is_dir()]

@@ -1,11 +1,11 @@
-"""Compact: from densities to the widths of a smaller network (the step that the papers leave to handwork).
+"""Compact: from densities to the widths of a smaller network (the step that the papers do by hand).
 
-    config, densities --drop what is not needed--> widths * sqrt(density)
+    config, densities --drop thin pieces---------> widths * sqrt(density)
                       --one factor for all widths, to meet a budget-----> config
 
-A layer with In x Out weights of which a share d is used is replaced by one of sqrt(d) In x sqrt(d) Out, as
-CDFI does (Ding et al., CVPR 2021); here a width that several layers share follows all of them together, and
-what cannot be built is respected: the ResNeXt takes multiples of 32.
+A layer of In x Out weights with density d is replaced by one of sqrt(d) In x sqrt(d) Out, as in CDFI (Ding et
+al., CVPR 2021). A width shared by several layers follows their joint density, and constraints are respected:
+the ResNeXt takes multiples of 32.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from tweenlet.network.stmfnet import STMFNet, candidate_channels
 from tweenlet.runtime.tables import table
 
 DROP = 0.05
-"""A branch or scale of which less than this is left is dropped: its widths would shrink to a fifth."""
+"""Density below which a branch or scale is dropped: its widths would shrink to a fifth."""
 SQUEEZE = 0.5
-"""To meet a budget, widths shrink to this much of what densities say before a branch or scale is dropped."""
+"""Fraction of their density-given size that widths may shrink to before a branch or scale is dropped."""
 STEPS = {"features": NARROWEST_FEATURE, "level": 8}
-"""Widths come in multiples of these, at least one; others in ones, from NARROWEST on."""
+"""Steps of widths, at least one step; other widths have steps of one, from NARROWEST on."""
 NARROWEST = 4
 BISECTIONS = 12
 TURNS = 3
-"""How often each network is timed."""
+"""Timed runs per network."""
 
 
 def compact(
@@ -44,12 +44,12 @@ def compact(
     notify: Callable[[str], None] | None = None,
     losses: Mapping[str, float] | None = None,
 ) -> ModelConfig:
-    """The config of the network that is left of a sparsified one.
+    """The config of a compact network, from the densities of a sparsified one.
 
-    With a ``budget``, the widest of those whose widths have the proportions that the densities say. What is
-    left out as a whole is the set of pieces of least loss with which the budget can be met: ``losses`` are
-    those measured without each piece, by name; where there are none, densities stand in for them. ``notify``
-    hears what was left out. ValueError for a budget that cannot be met, naming the least that can.
+    With a ``budget``, it is the widest one whose widths have the proportions given by the densities. The
+    pieces removed are the set of least loss with which the budget can be met; ``losses`` are measured without
+    each piece, by name, and default to densities. ``notify`` is called with the pieces removed. ValueError
+    for a budget that cannot be met, with the smallest one that can.
     """
     notify = notify or (lambda _: None)
     reduced, left = config, densities
@@ -70,7 +70,7 @@ def compact(
 def _without_thinnest(
     config: ModelConfig, densities: Densities, notify: Callable[[str], None]
 ) -> tuple[ModelConfig, Densities]:
-    """Without the pieces of which less than DROP is left, the least dense first."""
+    """Drop the pieces of density below DROP, the least dense first."""
     reduced, left = config, densities
     while single := pieces(reduced):
         name = min(single, key=lambda name: _density(name, config, left))
@@ -89,9 +89,9 @@ def _feasible(
     spent: Spending,
     losses: Mapping[str, float] | None,
 ) -> tuple[frozenset[str], ModelConfig]:
-    """The set of pieces to leave out at the least loss so that the budget can be met, and what is left.
+    """The set of pieces of least loss without which the budget can be met, and the remaining config.
 
-    Widths should shrink to no less than SQUEEZE of what densities say; where no set allows that, to any.
+    Widths should shrink to no less than SQUEEZE of their density-given size; if no set allows that, to any.
     """
 
     def loss(names: frozenset[str]) -> tuple[float, int]:
@@ -127,9 +127,9 @@ def _scaled(
     factor: float,
     stepped: float | None = None,
 ) -> ModelConfig:
-    """A config with each width of ``original`` times the root of its density times a factor, as can be built.
+    """A config with each width of ``original`` times the root of its density times a factor, rounded.
 
-    ``stepped`` is the factor of the widths that come in steps, where that is another.
+    ``stepped`` is the factor of widths with steps, if different.
     """
 
     def scaled(name: str, width: int) -> int:
@@ -144,9 +144,9 @@ def _scaled(
 
 
 def with_shortcuts(config: ModelConfig, original: ModelConfig) -> ModelConfig:
-    """The config, a channel wider or narrower where a shortcut's convolution would turn into an identity.
+    """The config, a channel wider or narrower where a shortcut's convolution would become an identity.
 
-    It would leave nothing of the one that was there, in the whole network, to inherit.
+    An identity could not inherit the convolution.
     """
     grid, texture = config.grid, config.texture
     if grid and original.grid:
@@ -170,14 +170,14 @@ def with_shortcuts(config: ModelConfig, original: ModelConfig) -> ModelConfig:
 
 
 class Spending:
-    """What configs cost by a budget, each asked once."""
+    """Costs of configs in a budget's unit, cached."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self._known: dict[ModelConfig, float] = {}
 
     def __call__(self, config: ModelConfig) -> float:
-        """What a config costs, in the budget's unit."""
+        """Cost of a config, in the budget's unit."""
         if config not in self._known:
             self._known[config] = self.budget.spent(config)
         return self._known[config]
@@ -186,9 +186,9 @@ class Spending:
 def _widest(
     config: ModelConfig, original: ModelConfig, shares: Mapping[str, float], spent: Spending, limit: float
 ) -> ModelConfig:
-    """The widest config that costs no more than the limit: by one factor, then widths without steps again.
+    """The widest config within the limit: one factor for all widths, then one for those without steps.
 
-    A step of 32 channels can be so large that the last one that fits leaves much of the budget.
+    A step of 32 channels can be so large that the last one that fits leaves much of the budget unused.
     """
     most = max(1 / math.sqrt(max(share, 0.01)) for share in shares.values())
 
@@ -201,7 +201,7 @@ def _widest(
 
 
 def _largest(fits: Callable[[float], bool], low: float, high: float) -> float:
-    """By bisection, the largest number up to ``high`` that fits; ``low`` does."""
+    """The largest number up to ``high`` that fits, by bisection; ``low`` fits."""
     if fits(high):
         return high
     for _ in range(BISECTIONS):
@@ -216,31 +216,31 @@ class Row:
 
     part: str
     widths: tuple[tuple[int, ...], tuple[int, ...]]
-    """Before and after, finest first; empty where the part is not."""
+    """Widths before and after, finest first; empty if the part does not exist."""
     densities: tuple[float, ...]
-    """Of each width before."""
+    """Density of each width before."""
     parameters: tuple[int, int]
     multiply_adds: tuple[int, int]
-    """For one new frame."""
+    """Multiply-adds per new frame, before and after."""
     milliseconds: tuple[float, float] | None
-    """For one new frame, measured here; None where that was not asked for."""
+    """Milliseconds per new frame, measured on this machine; None unless timed."""
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """What compacting did to a network, part by part; the last row is of the whole."""
+    """Comparison of two networks, part by part; the last row is the total."""
 
     before: ModelConfig
     after: ModelConfig
     width: int
     height: int
-    """The size of the frame that was counted, in pixels."""
+    """Size of the frame, in pixels."""
     rows: tuple[Row, ...]
     spread: tuple[tuple[float, float], ...] = ()
-    """The least and the most milliseconds of all, before and after, where they were measured."""
+    """Minimum and maximum milliseconds in total, before and after, if measured."""
 
     def markdown(self) -> str:
-        """A table: part, widths, densities if there are any, parameters, multiply-adds, milliseconds."""
+        """Table of parts: widths, densities if any, parameters, multiply-adds, milliseconds."""
         timed, sparse = self.rows[-1].milliseconds is not None, any(row.densities for row in self.rows)
         head = ["part", "width", *["density"] * sparse, "parameters", "multiply-adds (G)", *["ms"] * timed]
         lines = []
@@ -258,7 +258,7 @@ class Compaction:
         return table(head, lines) + f"\n\nFor one new frame of {self.width}x{self.height}{spread}.\n"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON types."""
+        """The comparison as plain JSON types."""
         return {**asdict(self), "before": self.before.to_json(), "after": self.after.to_json()}
 
 
@@ -269,9 +269,9 @@ def compaction(
     size: tuple[int, int] = (854, 480),
     timed: bool = False,
 ) -> Compaction:
-    """Compare two configs for frames of a (width, height); ``timed`` measures milliseconds here and now.
+    """Compare two configs for frames of a (width, height); ``timed`` measures milliseconds on this machine.
 
-    ``densities`` are those of a network that was sparsified in between, if there was one.
+    ``densities`` are those of a network sparsified in between, if any.
     """
     width, height = size
     configs = before, after
@@ -302,7 +302,7 @@ def compaction(
 
 
 def _time_in_turn(configs: Iterable[ModelConfig], height: int, width: int) -> list[dict[str, list[float]]]:
-    """Milliseconds of networks by part, run by run: in turn, so that a busy machine slows all alike."""
+    """Milliseconds of networks by part and run, alternating, so that a busy machine slows all alike."""
     models = [STMFNet(config) for config in configs]
     runs: list[dict[str, list[float]]] = [{} for _ in models]
     for _ in range(TURNS):
@@ -316,11 +316,11 @@ PARTS = {
     "features": "features", "kernel_hidden": "multi_flow", "flow": "flow",
     "grid": "fusion", "texture": "texture", "texture_out": "texture",
 }  # fmt: skip
-"""The part of the network that each field of widths belongs to."""
+"""Field of widths -> part of the network."""
 
 
 def part_of(width: str) -> str:
-    """The part of the network that a width belongs to, as the cost names it."""
+    """The part of the network, as named in the cost, that a width belongs to."""
     field, _, place = width.partition(".")
     return f"level 1/{place}" if field == "level" else PARTS[field]
 

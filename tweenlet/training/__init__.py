@@ -1,11 +1,11 @@
 """Training: one loop for every network, and the datasets it learns from.
 
-options       trainings, datasets and compressions as values
+options       options of trainings, datasets and compressions, as values
 data/         from footage to batches
 losses        losses and the objective
-state         weights, moving average, optimiser: everything that the next step depends on, and its file
+state         weights, EMA, optimiser: everything the next step depends on, and its file
 loop          the one loop, resumable to the bit
 distributed   several processes under torchrun
 
-It may import evaluation and what lies below; compression imports it.
+It may import evaluation and everything below; compression imports it.
 """

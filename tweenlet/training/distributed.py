@@ -1,10 +1,10 @@
-"""Distributed: one training over several processes that torchrun starts (DistributedDataParallel).
+"""Distributed: one training over several processes started by torchrun (DistributedDataParallel).
 
     torchrun --nproc-per-node 2 -m tweenlet train ...
 
-Each process takes its share of every batch, gradients are averaged, and batch norms see the whole batch: the
-training equals that of one process with the same batch, up to rounding. Without torchrun there is one
-process, and everything here does nothing.
+Each process takes its share of every batch, gradients are averaged, and batch norms see the whole batch, so
+that the training equals that of one process with the same batch, up to rounding. Without torchrun there is
+one process, and everything here does nothing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from torch.nn.parallel import DistributedDataParallel
 from tweenlet.runtime.atomic import claim_folder
 
 TIMEOUT = timedelta(hours=6)
-"""How long processes wait for the first one, which may be building a large dataset."""
+"""Longest wait for the first process, which may be building a large dataset."""
 NCCL_TIMEOUT = timedelta(minutes=10)
-"""How long GPUs wait for one another: one that died should not hold the others for hours."""
+"""Longest wait of GPUs for one another, so that a dead one does not hold the others for hours."""
 
 
 @contextmanager
 def init_distributed() -> Iterator[None]:
-    """Within it, the processes that torchrun started form a group; without torchrun nothing happens.
+    """Context in which torchrun's processes form a group; without torchrun it does nothing.
 
     They write to one folder, which must be on a shared disk if they run on several machines.
     """
@@ -41,7 +41,7 @@ def init_distributed() -> Iterator[None]:
         return
     global _control
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # before anything touches one
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # before any CUDA call
         dist.init_process_group("nccl", timeout=NCCL_TIMEOUT)
         _control = dist.new_group(backend="gloo", timeout=TIMEOUT)
     else:
@@ -54,24 +54,24 @@ def init_distributed() -> Iterator[None]:
 
 
 _control: dist.ProcessGroup | None = None
-"""The group that numbers on the CPU go through; None: the only one."""
+"""Process group for numbers on the CPU; None = the default group."""
 
 
 def world_size() -> int:
-    """The number of processes that train together."""
+    """Number of processes of the training."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0; only the first one writes."""
+    """Index of this process, from 0; only the first one writes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """The first process runs the body first; the others wait, run it after, and find the work done.
+    """Run the body in the first process first; the others run it afterwards, and find the work done.
 
-    OSError in the others where it failed in the first.
+    If it failed in the first, the others raise OSError.
     """
     if world_size() == 1:
         yield
@@ -90,7 +90,7 @@ def main_process_first() -> Iterator[None]:
 
 @contextmanager
 def claim_folder_for_all(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """Claim a folder in the first process for all of them; errors as of ``claim_folder``."""
+    """Claim a folder in the first process, for all; errors are those of ``claim_folder``."""
     with ExitStack() as stack:
         with main_process_first():
             if not rank():
@@ -99,7 +99,7 @@ def claim_folder_for_all(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 
 def local_slice(batch: int) -> slice:
-    """The part of a batch that this process takes; ValueError where the batch cannot be divided evenly."""
+    """The part of a batch for this process; ValueError if the batch cannot be divided evenly."""
     if batch % world_size():
         raise ValueError(f"expected a batch that {world_size()} processes can share alike, got {batch}")
     size = batch // world_size()
@@ -116,7 +116,7 @@ def all_reduce_mean(value: float) -> float:
 
 
 def all_reduce_min(value: int) -> int:
-    """The least of a number over all processes."""
+    """Minimum of a number over all processes."""
     if world_size() == 1:
         return value
     tensor = torch.tensor([value])
@@ -125,7 +125,7 @@ def all_reduce_min(value: int) -> int:
 
 
 def wrap_ddp(model: nn.Module) -> nn.Module:
-    """Wrap a model so that its gradients are averaged over all processes; one process gets it back.
+    """Wrap a model so that its gradients are averaged over all processes; a single process gets it back.
 
     Call :func:`convert_sync_batchnorm` first.
     """
@@ -135,7 +135,7 @@ def wrap_ddp(model: nn.Module) -> nn.Module:
 
 
 def no_sync(model: nn.Module) -> AbstractContextManager[None]:
-    """Within it, gradients of a wrapped model stay in each process, to be averaged with later ones."""
+    """Context in which a wrapped model's gradients are accumulated locally, to be averaged later."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
@@ -157,7 +157,7 @@ def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; so is its gradient."""
+    """Sum of a tensor over all processes, and of its gradient."""
 
     @staticmethod
     def forward(_context: Any, tensor: Tensor) -> Tensor:

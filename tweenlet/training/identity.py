@@ -1,8 +1,9 @@
-"""Identity: what a run is made of, so that a folder is gone on with by the same run, or not at all.
+"""Identity: everything that defines a run, so that a folder is resumed by the same run only.
 
     options, start, data, teachers --identity_of--> {name: value} --check_identity--> the one that differs
 
-Longer training, other logging and another device are the same run. Data counts by its content: it may move.
+Longer training, other logging and another device do not change the run. Data is identified by content, so it
+may move.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ FREE = {
     "steps", "epochs", "minutes", "device", "divergence_factor", "patience", "tensorboard", "keep", "metrics",
     "log_every", "validate_every", "save_every",
 }  # fmt: skip
-"""Options that may change when a run goes on."""
+"""Options that may change when a run is resumed."""
 WORDS = {
     "stage": "the command", "start": "the network that it starts from", "data": "the training samples",
     "validation": "the held-out samples", "teachers": "the teachers", "teacher": "the teacher",
 }  # fmt: skip
-"""What messages call the fields that are no options."""
+"""Names, in messages, of the fields that are not options."""
 
 
 def identity_of_options(options: TrainOptions) -> dict[str, Any]:
@@ -45,14 +46,14 @@ def identity_of(
     validation: Dataset | None,
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a training is made of, as plain JSON types.
+    """Identity of a training, as plain JSON types.
 
     Args:
-        model: before its first step.
-        options: of the training.
-        batches: of the samples.
+        model: the network before its first step.
+        options: options of the training.
+        batches: batches of the training dataset.
         validation: the held-out samples, if any.
-        extra: what else must stay the same: the stage, its own options, the teachers.
+        extra: everything else that must stay the same: the stage, its own options, the teachers.
 
     """
     return {
@@ -67,9 +68,9 @@ def identity_of(
 
 
 def check_identity(folder: Path, stored: Any, current: Mapping[str, Any], anyway: bool = False) -> None:
-    """ValueError, naming the first field that differs, where ``folder`` holds another run.
+    """ValueError, with the first field that differs, if ``folder`` holds another run.
 
-    What only one of the two knows (a state of another version) does not count. ``anyway`` lets all pass.
+    Fields that only one of the two has (a state of another version) are ignored. ``anyway`` skips the check.
     """
     if anyway or not isinstance(stored, Mapping):
         return

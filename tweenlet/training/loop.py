@@ -2,11 +2,11 @@
 
     folder/state.pt            everything that the next step depends on
     folder/model.safetensors   the averaged weights, a checkpoint like any other
-    folder/best.safetensors    those that validated best; step-N.safetensors, if asked for, of the last saves
-    folder/tensorboard/        scalars and pictures, if asked for
-    folder/log.jsonl           one line every `log_every` steps, and one per validation
+    folder/best.safetensors    the weights that validated best; with `keep`, step-N.safetensors of the last
+    saves folder/tensorboard/        with `tensorboard`, scalars and pictures folder/log.jsonl           one
+    line every `log_every` steps, and one per validation
 
-It takes objects and returns a Result; :mod:`tweenlet.training.data.build` makes the objects from paths.
+It takes objects and returns a Result; :mod:`tweenlet.training.data.build` builds the objects from paths.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from tweenlet.training.tensorboard import Board
 
 OUTPUT_FILES = ("model.safetensors", "best.safetensors", "state.pt", "log.jsonl")
 STOP_SIGNALS = existing_signals("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")
-"""Signals that end a training after the step under way, saved."""
+"""Signals that stop a training after the current step, with its state saved."""
 
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a progress callback gets after every step."""
+    """Argument of the progress callback, after every step."""
 
     step: int
     """Steps taken, from 1."""
@@ -61,7 +61,7 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class Result:
-    """How a training ended."""
+    """Result of a training."""
 
     model: nn.Module
     """The averaged weights, in eval mode."""
@@ -95,7 +95,7 @@ def train(
 ) -> Result:
     """Train a model until its steps or minutes are over or it is interrupted; resumes from ``folder``.
 
-    SIGTERM, SIGHUP and Ctrl-C end it after the step under way, saved.
+    SIGTERM, SIGHUP and Ctrl-C stop it after the current step, with its state saved.
 
     Args:
         model: the network to train, in place.
@@ -118,7 +118,7 @@ def train(
         OSError: a file cannot be written.
 
     """
-    claimed = () if (folder / "state.pt").exists() else OUTPUT_FILES  # a state is checked when it is read
+    claimed = () if (folder / "state.pt").exists() else OUTPUT_FILES  # a state is checked when it is loaded
     with distributed.claim_folder_for_all(folder, claimed):
         options = options.over(len(batches.dataset), batches.batch_size)
         run = identity_of(model, options, batches, validation, {"stage": "train", **(identity or {})})
@@ -134,7 +134,7 @@ def _run(
     progress: Callable[[StepInfo], None] | None,
     objective: Objective,
 ) -> Result:
-    """Take the steps that are left."""
+    """Take the remaining steps."""
     options = state.options
     blend_psnr = None
     if validation is not None:
@@ -164,7 +164,7 @@ def _run(
                 info = StepInfo(state.step, options.steps, values["loss"], speed, state.psnr, state.epoch)
                 progress(info)
             reason = _reason_to_stop(state, interruption.requested)
-            if reason == "interrupted" or (reason and not last):  # in the last step, too
+            if reason == "interrupted" or (reason and not last):  # even in the last step
                 stopped = reason
                 break
             if state.step % options.save_every == 0:
@@ -176,7 +176,7 @@ def _run(
 
 
 def _reason_to_stop(state: TrainingState, requested: bool) -> str:
-    """Why to stop before the end, if so; the same in all processes, which ask one another once."""
+    """Reason to stop early, or ""; agreed among all processes by one reduction."""
     minutes, patience = state.options.minutes, state.options.patience
     reasons = {
         "interrupted": requested,
@@ -188,7 +188,7 @@ def _reason_to_stop(state: TrainingState, requested: bool) -> str:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Read the log of the training in ``folder``; lines that are damaged are skipped."""
+    """Read the log of the training in ``folder``, skipping damaged lines."""
     path = folder / "log.jsonl"
     lines = path.read_bytes().splitlines() if path.exists() else []
     entries = (_parse_entry(line) for line in lines)
@@ -208,9 +208,9 @@ def _parse_entry(line: bytes) -> dict[str, Any] | None:
 def validate(
     model: nn.Module, dataset: CropDataset, device: torch.device | str = "cpu", margin: int = 0
 ) -> float:
-    """Return the mean PSNR (dB) of a model over samples without their outer ``margin`` pixels.
+    """Return the mean PSNR (dB) of a model over samples, ignoring their outer ``margin`` pixels.
 
-    They are as large as the model's ``stride`` lets them be.
+    Samples are centre-cropped to multiples of the model's ``stride``.
     """
     errors: list[Tensor] = []
     for batch in sequential(dataset, multiple=_stride_of(model)):
@@ -228,7 +228,7 @@ def measure(
     device: torch.device,
     margin: int = 0,
 ) -> dict[str, float]:
-    """PSNR as :func:`validate` gives it, and the means of other metrics over whole samples, by name."""
+    """PSNR as by :func:`validate`, and the means of other metrics over whole samples, by name."""
     scores = {"psnr": validate(model, dataset, device, margin)}
     values: dict[str, list[float]] = {name: [] for name in metrics}
     for batch in sequential(dataset, 1, _stride_of(model)) if metrics else ():
@@ -239,7 +239,7 @@ def measure(
 
 
 def _stride_of(model: nn.Module) -> int:
-    """Of which number the height and width of its frames must be multiples."""
+    """Number that the height and width of a model's frames must be multiples of."""
     return int(getattr(model, "stride", 1))
 
 
@@ -255,7 +255,7 @@ class _Blend(nn.Module):
 
 
 class _Interruption(AbstractContextManager["_Interruption"]):
-    """While active, the first of STOP_SIGNALS only sets `requested`; a second one acts as usual."""
+    """While active, the first of STOP_SIGNALS only sets `requested`; the second acts as usual."""
 
     def __init__(self) -> None:
         self.requested = False

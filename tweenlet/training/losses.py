@@ -19,13 +19,13 @@ from tweenlet.training.data.batches import Batch
 from tweenlet.training.options import TrainOptions
 
 PERCEPTUAL_CROP = 128
-"""Height and width, in pixels, of the random crop that the perceptual loss compares: the rest costs time."""
+"""Height and width of the random crop for the perceptual loss, in pixels, to save time."""
 DETAIL_FLOOR = 1e-5
-"""Added to energies of detail, for pictures in [0, 1], so that flat ones do not count."""
+"""Added to energies of detail, for pictures in [0, 1], so that flat regions do not count."""
 Loss = Callable[[Tensor, Tensor], Tensor]
 Terms = dict[str, Tensor]
 Objective = Callable[[Tensor, Batch], tuple[Tensor, Terms]]
-"""Takes a prediction (B, 3, h, w) float32 and its batch; returns the scalar to minimise, and terms to log."""
+"""Maps a prediction (B, 3, h, w) float32 and its batch to the scalar to minimise, and terms to log."""
 
 
 def laplacian(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
 def perceptual(prediction: Tensor, truth: Tensor) -> Tensor:
     """Distance of EfficientNet-lite0's features (:mod:`tweenlet.evaluation.features`) in a random crop.
 
-    The crop is the same for all samples of a batch. OSError without the extra `evaluate`.
+    All samples of a batch share the crop. OSError without the extra `evaluate`.
     """
     top, left = (int(torch.randint(max(0, side - PERCEPTUAL_CROP) + 1, ())) for side in prediction.shape[-2:])
     area = (..., slice(top, top + PERCEPTUAL_CROP), slice(left, left + PERCEPTUAL_CROP))
@@ -67,10 +67,10 @@ def perceptual(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 def detail(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared log of how much detail each picture keeps: 0 where it is as detailed as the truth.
+    """Mean squared log ratio of each picture's detail to the truth's: 0 if equally detailed.
 
     Detail is the energy of a 3x3 Laplacian of the grey picture, as in
-    :func:`~tweenlet.evaluation.between.detail_kept`. Averaging two frames that do not meet loses it.
+    :func:`~tweenlet.evaluation.between.detail_kept`. Averaging misaligned frames loses it.
     """
     ratio = (_detail_energy(prediction) + DETAIL_FLOOR) / (_detail_energy(truth) + DETAIL_FLOOR)
     return ratio.log().square().mean()
@@ -94,9 +94,9 @@ def combine_losses(
     """Build a function that returns the weighted sum of losses, and each of them by name.
 
     Args:
-        weights: of each loss, by its name in LOSSES.
-        margin: border, in pixels, that the losses leave out.
-        border_weight: with a margin, the weight of the whole pictures' loss, which is added.
+        weights: weight of each loss, by its name in LOSSES.
+        margin: border that the losses ignore, in pixels.
+        border_weight: with a margin, weight of the loss over whole pictures, which is added.
 
     Raises:
         ValueError: no loss, or an unknown one; when called, a margin that leaves nothing.
@@ -120,13 +120,13 @@ def combine_losses(
 
 
 def build_objective(options: TrainOptions) -> Objective:
-    """Build the objective of supervised training: the losses that the options name, against the truth."""
+    """Build the objective of supervised training: the losses in the options, against the truth."""
     loss = combine_losses(options.loss, options.margin, options.border_weight)
     return lambda prediction, batch: loss(prediction, batch.truth)
 
 
 def crop_border(pictures: Tensor, margin: int) -> Tensor:
-    """Crop ``margin`` pixels from each side of (..., h, w); ValueError where nothing would be left."""
+    """Crop ``margin`` pixels from each side of (..., h, w); ValueError if nothing would be left."""
     height, width = pictures.shape[-2:]
     if 2 * margin >= min(height, width):
         raise ValueError(f"a margin of {margin} leaves nothing of a crop of {width}x{height}")

@@ -1,9 +1,9 @@
 """Options of training and compression; the command line shows each attribute's docstring as its help.
 
-TrainOptions   one training, with the learning rate of every step
-Recipe         how samples are made from footage
-DataOptions    which samples to train on, and how they come in batches
-Plan           how a network is compressed
+TrainOptions   one training, including its learning-rate schedule
+Recipe         how to build a dataset from footage
+DataOptions    which samples to train on, and how to batch them
+Plan           how to compress a network
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RENAMED = {
 
 
 def rename_options(values: Any) -> Any:
-    """Give options their present names, in mappings at any depth of a JSON value."""
+    """Give options their current names, at any depth of a JSON value."""
     if not isinstance(values, dict):
         return values
     return {RENAMED.get(name, name): rename_options(value) for name, value in values.items()}
@@ -29,7 +29,7 @@ def rename_options(values: Any) -> Any:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a network is trained.
+    """Options of a training.
 
     Examples:
         >>> tweenlet.TrainOptions(steps=100, warmup=0).rate_at(99) < 1e-6
@@ -38,9 +38,9 @@ class TrainOptions:
     """
 
     steps: int = 100_000
-    """Steps to train in all."""
+    """Total number of training steps."""
     epochs: float | None = None
-    """Train for so many passes over the samples, in place of steps."""
+    """Passes over the samples to train for, instead of steps."""
     minutes: float | None = None
     """Save and stop after this many minutes, counted over all sessions; the schedule still goes by steps."""
     optimiser: Literal["adamw", "adamax"] = "adamw"
@@ -50,60 +50,60 @@ class TrainOptions:
     warmup: int = 200
     """Steps over which the learning rate rises from 0 to its peak."""
     schedule: Literal["cosine", "step"] = "cosine"
-    """cosine: the rate stays at its peak for the plateau, then falls as half a cosine. step: it is halved
+    """cosine: the rate stays at its peak for the plateau, then decays as half a cosine. step: it is halved
     every decay_epochs."""
     plateau: float = 0.5
-    """Fraction of training up to which the rate stays at its peak, before a half cosine takes it to 0."""
+    """Fraction of training during which the rate stays at its peak, before it decays to 0."""
     decay_epochs: float = 20.0
-    """With the schedule step, passes over the samples after which the rate is halved, again and again."""
+    """With the schedule step, passes over the samples between halvings of the rate."""
     weight_decay: float = 1e-4
     """Decoupled weight decay, as in AdamW."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm; inf = never."""
     accumulate: int = 1
-    """Parts in which a batch is run, one after the other, where memory does not hold it whole."""
+    """Gradient accumulation: parts to run each batch in, to save memory."""
     ema_decay: float = 0.999
     """Decay per step of the exponential moving average of the weights, which is validated and exported."""
     freeze_bn_after: float = 0.7
-    """Fraction of training after which batch-norm statistics are frozen, so that a network trains with the
-    statistics it is used with; those of small batches vary much (docs/log/compression.md). 1 = never."""
+    """Fraction of training after which batch-norm statistics are frozen, so that the network trains with the
+    statistics it is used with; those of small batches are noisy (docs/log/compression.md). 1 = never."""
     loss: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0})
-    """Weights of the terms, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr, and
-    perceptual (distance of features; needs the extra `evaluate`), detail (how much of it is kept)."""
+    """Weights of the losses, as --loss.psnr 1 --loss.laplacian 1: laplacian, charbonnier, psnr, perceptual
+    (feature distance; needs the extra `evaluate`), detail (detail kept)."""
     margin: int = 0
-    """Border of a crop, in pixels, that counts less: what moves in from outside cannot be predicted."""
+    """Border of a crop that counts less, in pixels: motion from outside cannot be predicted."""
     border_weight: float = 0.1
     """With a margin, the weight of the whole crop's loss; the loss inside the margin has weight 1."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """bfloat16 and float16 mean autocast; weights stay in float32. float16 scales its gradients, and is for
-    GPUs without bfloat16."""
+    """bfloat16 and float16 use autocast; weights stay in float32. float16, for GPUs without bfloat16, scales
+    gradients."""
     device: str | None = None
-    """cpu, cuda, ...; by default CUDA if there is any, else the CPU."""
+    """cpu, cuda, ...; default: CUDA if available, else the CPU."""
     log_every: int = 50
-    """Steps between lines of the log."""
+    """Steps between log entries."""
     validate_every: int = 1000
     """Steps between validations."""
     save_every: int = 500
-    """Steps between saved states, from which a killed run resumes."""
+    """Steps between saved states, from which a run resumes."""
     metrics: tuple[str, ...] = ()
-    """What validation measures beside PSNR: ssim, features, detail, flip, lpips, ..."""
+    """Metrics to validate besides PSNR: ssim, features, detail, flip, lpips, ..."""
     patience: int | None = None
-    """Stop early after so many validations without a better PSNR."""
+    """Stop early after this many validations without a better PSNR."""
     keep: int = 0
-    """Weights of so many last saves to keep as step-N.safetensors; the best are in best.safetensors."""
+    """Number of last saves to keep as step-N.safetensors; the best weights are in best.safetensors."""
     tensorboard: bool = False
     """Write scalars and pictures for TensorBoard to OUT/tensorboard (extra `tensorboard`)."""
     divergence_factor: float = 20.0
     """Stop when the loss exceeds this many times its running mean."""
 
     def over(self, samples: int, batch: int) -> TrainOptions:
-        """The options with the steps that their epochs are, of so many samples in batches of a size."""
+        """Convert epochs to steps, for ``samples`` samples in batches of size ``batch``."""
         if self.epochs is None:
             return self
         return replace(self, steps=max(1, math.ceil(self.epochs * samples / batch)))
 
     def rate_at(self, step: int, epoch_steps: float = math.inf) -> float:
-        """Return the learning rate of a step, counted from 0, where an epoch has so many steps."""
+        """Return the learning rate of a step, counted from 0, with ``epoch_steps`` steps per epoch."""
         rising = min(1.0, (step + 1) / max(1, self.warmup))
         if self.schedule == "step":
             return self.learning_rate * rising * 0.5 ** int(step / (self.decay_epochs * epoch_steps))
@@ -141,7 +141,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class SparsifyOptions(TrainOptions):
-    """How a network is trained while OBProx-SG, in place of the optimiser, takes its weights to zero.
+    """Options of a training in which OBProx-SG replaces the optimiser and drives weights to zero.
 
     Examples:
         >>> tweenlet.SparsifyOptions(steps=10).learning_rate
@@ -150,7 +150,7 @@ class SparsifyOptions(TrainOptions):
     """
 
     steps: int = 2_000
-    """Steps to train in all."""
+    """Total number of training steps."""
     learning_rate: float = 0.5
     """Peak learning rate of the schedule; large, as OBProx-SG has no momentum and losses are means."""
     freeze_bn_after: float = 0.0
@@ -159,7 +159,7 @@ class SparsifyOptions(TrainOptions):
 
 @dataclass(frozen=True)
 class DistillOptions(TrainOptions):
-    """How a student is trained.
+    """Options of a distillation.
 
     Examples:
         >>> tweenlet.DistillOptions(epochs=2).over(samples=100, batch=8).steps
@@ -168,12 +168,12 @@ class DistillOptions(TrainOptions):
     """
 
     steps: int = 20_000
-    """Steps to train in all."""
+    """Total number of training steps."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a dataset is built.
+    """How to build a dataset.
 
     Examples:
         >>> tweenlet.Recipe(crop=128).still_size
@@ -184,13 +184,13 @@ class Recipe:
     samples: int = 4500
     """Training samples, 0.6 MB each on disk at the default crop."""
     validation: int = 128
-    """Validation samples, from footage that is held out."""
+    """Validation samples, from held-out footage."""
     crop: int = 192
     """Height and width of the stored samples, in pixels."""
     short_side: int = 540
-    """Short side, in pixels, to which larger frames are scaled down; one window in ten is not scaled."""
+    """Short side to scale larger frames down to, in pixels; one window in ten is not scaled."""
     crops_per_window: int = 3
-    """Samples cut from one window of frames."""
+    """Samples per window of frames."""
     synthetic: float = 0.15
     """Fraction of the training samples that are synthetic scenes made from stills."""
     seed: int = 0
@@ -209,7 +209,7 @@ class Recipe:
 
     @property
     def still_size(self) -> int:
-        """Height and width, in pixels, of the pieces of stills that synthetic scenes are made from."""
+        """Height and width of the crops of stills for synthetic scenes, in pixels."""
         return self.crop * 3 // 2
 
 
@@ -218,7 +218,7 @@ Augment = Literal["all", "flips", "none"]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which samples to train on, and how they come in batches.
+    """Which samples to train on, and how to batch them.
 
     Examples:
         >>> tweenlet.DataOptions(batch=4, crop=64).seed
@@ -233,29 +233,29 @@ class DataOptions:
     seed: int = 0
     """Seed of the initial weights, the order of the samples and their augmentation."""
     augment: Augment = "all"
-    """all: flips, transposition, reversal in time and permuted channels. flips: flips and reversal."""
+    """all: flips, transposition, time reversal and permuted channels. flips: flips and time reversal."""
     source: Literal["store", "published"] = "store"
-    """store: crops of the windows that have most to teach, decoded once. published: every septuplet of
-    Vimeo-90K and quintuplet of BVI-DVC once an epoch, read whole and cropped anew each time."""
+    """store: crops of the hardest windows, decoded once. published: every septuplet of Vimeo-90K and
+    quintuplet of BVI-DVC once an epoch, with a new crop each time."""
     store: Path | None = None
-    """Folder of the decoded samples; OUT/store by default."""
+    """Folder of the decoded samples; default: OUT/store."""
     validate: list[Path] | None = None
-    """Footage to validate on; by default some clips of DATA are held out."""
+    """Footage to validate on; default: some clips of DATA are held out."""
     recipe: Recipe = field(default_factory=Recipe)
 
 
 PAPER_DATA = {"source": "published", "crop": 256, "augment": "flips"}
-"""How ST-MFNet Mini was trained, as far as its code says: the samples."""
+"""Data of ST-MFNet Mini's training, as far as its code says."""
 PAPER_TRAINING = {
     "optimiser": "adamax", "learning_rate": 1e-3, "warmup": 0, "schedule": "step", "weight_decay": 0.0,
     "max_grad_norm": math.inf, "ema_decay": 0.0, "freeze_bn_after": 1.0,
 }  # fmt: skip
-"""The same: Adamax, its rate halved every 20 epochs, no decay, no clipping, no averaging of weights."""
+"""Training of ST-MFNet Mini: Adamax, rate halved every 20 epochs, no weight decay, clipping or EMA."""
 Options = TypeVar("Options", TrainOptions, DataOptions)
 
 
 def follow_paper(options: Options) -> Options:
-    """The options with the paper's values for all that have their defaults; what was asked for stays.
+    """Replace options that have their defaults by the paper's values; explicit ones stay.
 
     The rate of :class:`SparsifyOptions` stays too: the published one cannot work (docs/paper.md).
     """
@@ -276,7 +276,7 @@ PruneMethod = Literal["taylor", "group", "uniform", "magnitude", "obproxsg"]
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is compressed.
+    """How to compress a network.
 
     Examples:
         >>> tweenlet.Plan(prune="uniform", distill=tweenlet.DistillOptions(steps=500)).alpha
@@ -285,23 +285,23 @@ class Plan:
     """
 
     prune: PruneMethod = "taylor"
-    """What goes. taylor: what costs the least loss for what it saves. group: the same, but driven to zero in
-    a stage of training. uniform: of every width alike. magnitude: by the share of the largest weights.
-    obproxsg: as published, by what a stage that sparsifies leaves."""
+    """Pruning criterion. taylor: least loss per cost saved. group: the same choice, but driven to zero in a
+    training stage. uniform: every width by the same factor. magnitude: by the share of the largest weights.
+    obproxsg: as published, by the densities after a sparsifying stage."""
     passes: int = 16
-    """Batches that losses and gradients are measured on, to prune."""
+    """Batches on which losses and gradients are measured for pruning."""
     density: float = 0.1
-    """Fraction of the weights that obproxsg leaves nonzero, and that magnitude counts as left."""
+    """Fraction of weights that obproxsg leaves nonzero, and that magnitude counts as nonzero."""
     init: Init = "inherit"
-    """Start from the channels that weigh most, or from scratch."""
+    """Start from the channels with the largest weights, or from scratch."""
     alpha: float = 0.1
     """Weight of the loss against the truth; the teachers' loss has weight 1."""
     filter_teacher: bool = False
-    """Use a teacher only where it is nearer to the truth than blending; the truth elsewhere."""
+    """Use the truth wherever blending is nearer to it than the teacher is."""
     flow_weight: float = 0.02
     """Weight of the distance to the teacher's flows and mask, for intermediate-flow networks."""
     timed: bool = True
-    """Time an intermediate-flow teacher of two frames by four: so it agrees with the truth on when."""
+    """Convert an intermediate-flow teacher of two frames to four, so that its timing follows the truth."""
     sparsify: SparsifyOptions = field(default_factory=SparsifyOptions)
     """Stage 1."""
     distill: DistillOptions = field(default_factory=DistillOptions)

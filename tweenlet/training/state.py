@@ -1,4 +1,4 @@
-"""TrainingState: everything that the next training step depends on, one step of it, and its file on disk."""
+"""Training state: everything the next step depends on, the step itself, and the file on disk."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adamw": torch.optim.AdamW, "
 BN_AVERAGING_STEPS = 100
 """Steps over which batch-norm statistics are averaged before they are frozen."""
 GRACE_STEPS = 100
-"""First steps, in which the loss may still jump without counting as diverged."""
+"""First steps, during which a jump of the loss does not count as divergence."""
 RENAMED = {"usual_loss": "running_loss", "averaged": "ema"}
-"""Entries of states saved before they had their present names: old name -> name."""
+"""Entries of older states: old name -> current name."""
 
 
 class DivergedError(ValueError):
@@ -44,15 +44,15 @@ class DivergedError(ValueError):
 class TrainingState:
     """Weights, their moving average, optimiser, step and random generators; resumes from ``folder``.
 
-    Of processes that train together, only the first one writes.
+    Of distributed processes, only the first one writes.
 
     Args:
-        model: what is trained; moved to the device that the options name.
-        options: of the training.
-        folder: where the state, the averaged weights and the log are saved, and a saved state is resumed.
-        optimiser: one made for the model's parameters; by default the one that the options name.
-        identity: what the run is made of (:mod:`tweenlet.training.identity`).
-        anyway: resume whatever differs in the identity.
+        model: the network to train; moved to the device in the options.
+        options: options of the training.
+        folder: folder for the state, the averaged weights and the log; a saved state is resumed.
+        optimiser: optimiser of the model's parameters; default: the one in the options.
+        identity: identity of the run (:mod:`tweenlet.training.identity`).
+        anyway: resume even if the identity differs.
 
     Raises:
         ValueError: ``folder`` holds the training of another network, another run, or a damaged state.
@@ -80,7 +80,7 @@ class TrainingState:
         self.psnr: float | None = None
         self.best_psnr, self.validations_since_best = -math.inf, 0
         self.epoch_steps = math.inf
-        """Steps that an epoch takes, where the training counts any."""
+        """Steps per epoch, if known."""
         self._last_values = dict[str, float]()
         half = options.precision == "float16"
         self._dtype = torch.float16 if half else torch.bfloat16
@@ -96,11 +96,11 @@ class TrainingState:
         """Take one step.
 
         Args:
-            batch: on the state's device.
-            objective: what to minimise.
+            batch: a batch on the state's device.
+            objective: the loss to minimise.
 
         Returns:
-            By name: "loss", its terms, "gradient" (the norm) and "rate".
+            "loss", its terms, "gradient" (the norm) and "rate", by name.
 
         Raises:
             DivergedError: loss or gradient are not finite, or the loss explodes. Nothing has changed then.
@@ -118,7 +118,7 @@ class TrainingState:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
         if reads:
             values["gradient"] = float(norm)
-            if not self._scaler.is_enabled():  # which skips the step, and tries a smaller scale
+            if not self._scaler.is_enabled():  # the scaler skips the step and lowers its scale
                 self._check("gradient", values["gradient"], batch)
         self._scaler.step(self.optimiser)
         self._scaler.update()
@@ -132,12 +132,12 @@ class TrainingState:
 
     @property
     def _reads_numbers(self) -> bool:
-        """Whether this step's numbers are read and checked: on a GPU, which that waits for, if logged."""
+        """Whether to read and check this step's numbers; on a GPU, to avoid synchronising, only if logged."""
         logged = (self.step + 1) % self.options.log_every == 0 or not self._last_values
         return self.device.type != "cuda" or logged
 
     def _accumulate_gradients(self, batch: Batch, objective: Objective) -> dict[str, Tensor]:
-        """Run a batch part by part; the means of the loss and its terms, by name."""
+        """Run a batch part by part; returns the means of the loss and its terms, by name."""
         parts = batch.split(self.options.accumulate)
         sums = dict[str, Tensor]()
         for number, part in enumerate(parts):
@@ -209,7 +209,7 @@ class TrainingState:
         return self.step / self.epoch_steps
 
     def add_validation(self, psnr: float) -> None:
-        """Note the PSNR (dB) of a validation; the best weights are written to best.safetensors."""
+        """Record the PSNR (dB) of a validation; the best weights are written to best.safetensors."""
         self.psnr = psnr
         self.validations_since_best += 1
         if psnr > self.best_psnr:
@@ -217,7 +217,7 @@ class TrainingState:
             self._export("best.safetensors")
 
     def log(self, values: Mapping[str, float | None]) -> None:
-        """Append a line to the log; OSError where that fails."""
+        """Append a line to the log; OSError if that fails."""
         entry = {"step": self.step, **values, "seconds": round(self.seconds, 1)}
         if distributed.rank():
             return
@@ -229,7 +229,7 @@ class TrainingState:
             raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
     def _truncate_log(self) -> None:
-        """Drop the lines of steps that a killed session took and did not save."""
+        """Drop the lines of steps after the saved state."""
         path = self.folder / "log.jsonl"
         if path.exists():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -237,7 +237,7 @@ class TrainingState:
             write_bytes_atomically(path, valid.encode())
 
     def save(self) -> None:
-        """Save the state and export the averaged weights; each file appears whole. OSError where it fails."""
+        """Save the state and export the averaged weights, each file atomically; OSError if that fails."""
         if distributed.rank():
             return
         state = {
@@ -293,7 +293,7 @@ class TrainingState:
             self._restore({RENAMED.get(name, name): value for name, value in state.items()})
         except MemoryError:
             raise
-        except Exception as error:  # whatever the damage is: the message names the file
+        except Exception as error:  # any damage: the message names the file
             raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -319,14 +319,14 @@ class TrainingState:
 
 
 def build_optimiser(model: nn.Module, options: TrainOptions) -> Optimizer:
-    """The optimiser that the options name, for all parameters of a model."""
+    """Build the optimiser in the options, for all parameters of a model."""
     return OPTIMISERS[options.optimiser](
         model.parameters(), options.learning_rate, weight_decay=options.weight_decay
     )
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a state into preallocated space; OSError where that fails, and the old file stays as it was."""
+    """Write a state into preallocated space; OSError if that fails, and the old file stays."""
     try:
         with atomic_write(path) as partial:
             preallocate(partial, _tensor_bytes(state) + 2**20)  # names, shapes and gaps between tensors
@@ -351,7 +351,7 @@ def _float_or_none(value: Any) -> float | None:
 
 
 def _channels_last(model: nn.Module) -> nn.Module:
-    """Lay convolution kernels out channels last, which most convolutions run fastest with.
+    """Convert convolution kernels to channels last, the fastest layout for most convolutions.
 
     3-D kernels on pictures stay as they are: for channels-last outputs PyTorch's batch norm computes the
     variance as a difference of large numbers, and gradients were off by 0.2 %.
@@ -371,5 +371,5 @@ def _config_of(model: nn.Module) -> str:
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError, RecursionError):  # a line cut off by a kill, or edited
+    except (ValueError, TypeError, KeyError, RecursionError):  # truncated by a kill, or edited
         return math.inf

@@ -1,4 +1,4 @@
-"""TensorBoard: the scalars and pictures of a training, if they are asked for (extra ``tensorboard``)."""
+"""TensorBoard: scalars and pictures of a training, if enabled (extra ``tensorboard``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tweenlet.training.data.dataset import CropDataset
 from tweenlet.training.state import TrainingState
 
 PICTURES = 4
-"""Held-out samples that are shown."""
+"""Held-out samples to show."""
 
 
 class Board(AbstractContextManager["Board"]):
@@ -38,7 +38,7 @@ class Board(AbstractContextManager["Board"]):
             self._writer = SummaryWriter(folder, purge_step=state.step + 1)
 
     def add_scalars(self, values: Mapping[str, float | None]) -> None:
-        """Add numbers by name at the present step."""
+        """Add numbers by name at the current step."""
         if self._writer is not None:
             for name, value in values.items():
                 if value is not None:
@@ -46,7 +46,7 @@ class Board(AbstractContextManager["Board"]):
 
     @torch.no_grad()
     def add_pictures(self, model: nn.Module, dataset: CropDataset) -> None:
-        """Add what a model makes of the first held-out samples, beside the truth."""
+        """Add a model's predictions for the first held-out samples, next to the truth."""
         if self._writer is None:
             return
         batch = next(sequential(dataset, PICTURES)).to(self._state.device)

@@ -2,8 +2,8 @@
 
     CropDataset --(seed, epoch)--> which samples --(seed, step)--> crop, Augmentation --> Batch
 
-It takes the place of torch's DataLoader. Nothing is remembered between batches, so a run that resumes at any
-step sees what it would have seen.
+It replaces torch's DataLoader. There is no state between batches, so a run that resumes at any step sees the
+same samples as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows to learn from. The inputs are frames t, t+2, t+4, t+6 and the truth is frame t+3."""
+    """Training windows: the inputs are frames t, t+2, t+4, t+6, and the truth is frame t+3."""
 
     frames: Tensor
     """(B, 4, 3, h, w) float32 in [0, 1]."""
     truth: Tensor
     """(B, 3, h, w) float32 in [0, 1]."""
     sources: tuple[str, ...] = ()
-    """Clip and frame of each sample, to name in messages."""
+    """Clip and frame of each sample, for messages."""
     teacher_frames: Tensor | None = None
     """(B, K, 3, h, w) float32 in [0, 1]: the precomputed frames of K teachers."""
 
@@ -50,7 +50,7 @@ class Batch:
         return self._map(convert)
 
     def pin(self) -> Batch:
-        """The batch in page-locked memory, from which a GPU copies while the CPU goes on."""
+        """Copy the batch to pinned memory, for asynchronous copies to a GPU."""
         return self._map(Tensor.pin_memory)
 
     def split(self, parts: int) -> list[Batch]:
@@ -78,7 +78,7 @@ def predict(model: nn.Module, batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One of 96 ways to show a sample: flips, transposition, time reversal and a channel permutation."""
+    """One of 96 augmentations: flips, transposition, time reversal and a channel permutation."""
 
     left_right: bool = False
     up_down: bool = False
@@ -89,7 +89,7 @@ class Augmentation:
 
     @classmethod
     def draw(cls, random: np.random.Generator, among: Augment = "all") -> Augmentation:
-        """Draw one; all are equally likely. "flips" leaves out transposition and colours, "none" all."""
+        """Draw one uniformly; "flips" leaves out transposition and channels, "none" everything."""
         left_right, up_down, transposed, backwards = (bool(bit) for bit in random.integers(0, 2, 4))
         r, g, b = random.permutation(3)
         if among == "none":
@@ -121,11 +121,11 @@ class BatchSampler:
 
     Args:
         dataset: the samples.
-        batch_size: samples in a batch, over all processes that train together.
+        batch_size: samples per batch, over all distributed processes.
         crop: height and width of the crops, at most those of the samples.
-        seed: of the order, the crops and the augmentation.
+        seed: seed of the order, the crops and the augmentation.
         teacher_frames: precomputed frames, an array (N, 3, h, w) uint8 for each teacher.
-        augment: which augmentations are drawn from.
+        augment: augmentations to draw from.
 
     Raises:
         ValueError: an empty dataset, or arguments that do not fit it or the number of processes.
@@ -164,11 +164,11 @@ class BatchSampler:
         self.teacher_frames, self.augment = teacher_frames, augment
 
     def batch_at(self, step: int) -> Batch:
-        """The batch of a step, counted from 0; where processes train together, this one's share of it."""
+        """The batch of a step, counted from 0; of distributed processes, this one's share of it."""
         return self.bytes_at(step).to("cpu")
 
     def bytes_at(self, step: int) -> Batch:
-        """As :meth:`batch_at`, but uint8: a quarter of what goes to a GPU, where ``Batch.to`` converts it."""
+        """As :meth:`batch_at`, but uint8, a quarter of the bytes to copy; ``Batch.to`` converts it."""
         random = np.random.default_rng([self.seed, 1, step])
         draws = []
         for number in range(self.batch_size):
@@ -202,7 +202,7 @@ def _permutation(count: int, seed: int, epoch: int) -> Array:
 
 
 def collate(windows: Array, sources: tuple[str, ...] = (), teacher_frames: Array | None = None) -> Batch:
-    """Make a Batch of arrays.
+    """Make a Batch from arrays.
 
     Args:
         windows: (B, 5, 3, h, w) uint8, the truth in the middle.
@@ -226,10 +226,9 @@ def _collate_bytes(
 
 
 def sequential(dataset: CropDataset, batch_size: int = 8, multiple: int = 1) -> Iterator[Batch]:
-    """Every sample once, in order, not augmented, in batches: for validation.
+    """Yield every sample once, in order, without augmentation, in batches: for validation.
 
-    Samples are cropped, in the middle, to the largest multiple of ``multiple`` pixels. ValueError where
-    they are smaller than that.
+    Samples are centre-cropped to the largest multiple of ``multiple`` pixels; ValueError if they are smaller.
     """
     height, width = dataset.frames.shape[-2:]
     top, left = height % multiple // 2, width % multiple // 2
@@ -250,9 +249,9 @@ def sequential(dataset: CropDataset, batch_size: int = 8, multiple: int = 1) -> 
 def prefetch(
     sampler: BatchSampler, first: int, last: int, workers: int = 1, pin: bool = False
 ) -> Iterator[Batch]:
-    """The batches of steps first .. last - 1, each made in the background while an earlier one is used.
+    """Yield the batches of steps first .. last - 1, each loaded in the background while another is used.
 
-    They are bytes, which ``Batch.to`` converts; ``pin`` puts them into page-locked memory.
+    They are uint8, which ``Batch.to`` converts; ``pin`` puts them into pinned memory.
     """
 
     def load(step: int) -> Batch:

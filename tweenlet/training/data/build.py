@@ -1,10 +1,10 @@
-"""Build: from paths of footage to datasets, and from datasets to batches.
+"""Build: from footage to datasets, and from datasets to batches.
 
     paths --find_clips--> clips --scan_footage--> FootageScan --plan_dataset--> DatasetPlan
                                       CropDataset <--read-- folder <--write_dataset--/
 
-A dataset is built whole or not at all. It is never replaced: a folder that was built by another recipe or
-from other files, or that holds anything else, is an error, and stays as it is.
+A dataset appears whole or not at all, and is never replaced: a folder built by another recipe or from other
+files, or with anything else in it, is an error and stays as it is.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def open_datasets(
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Dataset, CropDataset | None]:
-    """Open the datasets to train and to validate on, and build them first if need be.
+    """Open the datasets to train and to validate on, building them first if need be.
 
-    Of processes that train together, the first one builds.
+    Of distributed processes, the first one builds.
 
     Args:
         options: the recipe, the folder (``out/store`` by default) and the footage to validate on.
         data: footage to train on.
-        out: the folder of the training.
-        notify: called with a summary of the footage, with unusable clips by name, before building.
+        out: folder of the training.
+        notify: called with a summary of the footage, including unusable clips, before building.
         progress: called with the name of the work under way, the units done and the total.
 
-    Raises: as :func:`build_dataset`.
+    Raises: those of :func:`build_dataset`.
 
     """
     if options.source == "published":
@@ -70,7 +70,7 @@ def _open_published(
     notify: Callable[[str], None] | None,
     progress: Progress | None,
 ) -> tuple[Dataset, CropDataset]:
-    """Septuplets and quintuplets read anew each time; crops of the footage to validate on, stored."""
+    """Septuplets and quintuplets, read when drawn; and stored crops of the validation footage."""
     dataset = PublishedDataset(find_clips(data), options.crop)
     notify = None if distributed.rank() else notify
     if notify:
@@ -89,7 +89,7 @@ def _open_published(
 def make_sampler(
     options: DataOptions, dataset: Dataset, teacher_frames: Sequence[Array] = ()
 ) -> BatchSampler:
-    """The sampler of a dataset's batches with the batch size, crop and seed that the options name."""
+    """The sampler of a dataset's batches, with the options' batch size, crop, seed and augmentation."""
     return BatchSampler(dataset, options.batch, options.crop, options.seed, teacher_frames, options.augment)
 
 
@@ -101,19 +101,19 @@ def build_dataset(
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[CropDataset, CropDataset | None]:
-    """Open the training and the validation dataset in ``folder``; build them where it is empty or missing.
+    """Open the training and the validation dataset in ``folder``; build them if it is empty or missing.
 
     Args:
         paths: footage to train on: videos, folders of videos or frames, published data sets.
-        folder: where the dataset is, or will be.
-        recipe: how it is built.
-        validate: footage to validate on; by default some clips of ``paths`` are held out.
-        notify: called with a summary of the footage, with unusable clips by name, before building.
+        folder: folder of the dataset.
+        recipe: how to build it.
+        validate: footage to validate on; default: some clips of ``paths`` are held out.
+        notify: called with a summary of the footage, including unusable clips, before building.
         progress: called with the name of the work under way, the units done and the total.
 
     Raises:
-        ValueError: no usable footage; or ``folder`` holds a dataset of another recipe or other files, which
-            the message names, a damaged one, or anything else.
+        ValueError: no usable footage; or ``folder`` holds a dataset of another recipe or other files, named
+            in the message, a damaged one, or anything else.
         FileNotFoundError: a path does not exist.
         BlockingIOError: another run is building there.
         OSError: the disk has no room.
@@ -144,12 +144,12 @@ def build_dataset(
 
 
 def _describe_clip(path: Path) -> list[Any]:
-    """Where a clip is, its bytes, and a digest of its content, by which it is known where it has moved."""
+    """Path, size and content digest of a clip; the digest identifies it after it was moved."""
     return [str(path.resolve()), clip_size(path), clip_digest(path)]
 
 
 def _check_identity(folder: Path, identity: dict[str, Any]) -> str:
-    """The stored summary of the footage; ValueError where another recipe or other files were used."""
+    """The stored summary of the footage; ValueError if it was built by another recipe or from other files."""
     label = _read_label(folder)
     if differences := _differences(label, identity):
         raise ValueError(
@@ -172,10 +172,10 @@ def _read_label(folder: Path) -> dict[str, Any]:
 
 
 def _differences(label: dict[str, Any], identity: dict[str, Any]) -> list[str]:
-    """How the stored label differs from what is asked for; settings that it lacks had their defaults."""
+    """Differences between the stored label and the requested one; settings it lacks had their defaults."""
     defaults = json.loads(json.dumps(asdict(Recipe())))
     stored, recipe = {**defaults, **label["recipe"]}, identity["recipe"]
-    stored.pop("flows", None)  # optical flow that was once stored beside the frames
+    stored.pop("flows", None)  # of versions that stored optical flow beside the frames
     differences = [
         f"--recipe.{name} was {stored.get(name)}, now {value}"
         for name, value in recipe.items()
@@ -189,7 +189,7 @@ def _differences(label: dict[str, Any], identity: dict[str, Any]) -> list[str]:
 
 
 def _clip_differences(stored: Any, current: list[list[Any]]) -> list[str]:
-    """How clips differ: by name and content, wherever they lie; where only paths are stored, by these."""
+    """Differences between clips by name and content, or by path if only paths are stored."""
     described = _is_clip_list(stored, 3)
     if not described and not _is_clip_list(stored, 2):
         return ["the clips differ"]
@@ -211,7 +211,7 @@ def _contents(clips: list[list[Any]]) -> list[tuple[str, int, str]]:
 
 
 def _is_clip_list(values: Any, length: int) -> bool:
-    """Whether all values are lists of a length that begin with a path."""
+    """Whether all values are lists of this length that begin with a path."""
     return isinstance(values, list) and all(
         isinstance(value, list) and len(value) == length and isinstance(value[0], str) for value in values
     )

@@ -1,4 +1,4 @@
-"""Clips: found in folders of videos, of frames and of published data sets, and read frame by frame.
+"""Clips: find videos, folders of frames and published data sets, and read them frame by frame.
 
     paths --find_clips--> clips --read_frames, read_thumbnails--> pictures
 
@@ -28,19 +28,19 @@ from tweenlet.video.suffixes import IMAGES, is_video
 Pixels = NDArray[np.uint8]
 
 WINDOW = 7
-"""Consecutive frames that make one sample, and so the fewest frames of a clip."""
+"""Consecutive frames of one sample, and so the fewest frames of a clip."""
 TRAIN_LIST, TEST_LIST = "sep_trainlist.txt", "sep_testlist.txt"
 """Vimeo-90K's lists: a line such as 00001/0001 for each septuplet below sequences/."""
 QUINTUPLET = "quintuplet.png"
-"""BVI-DVC's file of five frames."""
+"""Name of BVI-DVC's files of five frames."""
 DIGESTED = 1 << 14
-"""Bytes at either end of a file that tell clips apart."""
+"""Bytes at either end of a file that enter its digest."""
 TILES = (0, 1, 4, 2, 3)
 """Tiles of a quintuplet in order of time."""
 
 
 class UnusableError(OSError):
-    """A clip cannot be used; ``file`` is what is at fault, ``reason`` says why."""
+    """A clip cannot be used: ``file`` is at fault, ``reason`` says why."""
 
     def __init__(self, file: Path, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
@@ -50,8 +50,8 @@ class UnusableError(OSError):
 def find_clips(paths: Iterable[str | Path]) -> list[Path]:
     """List every video file and every folder of images at or below the paths, complete or not.
 
-    Of Vimeo-90K, or a folder within it, these are the septuplets of the training list only, including those
-    that are missing.
+    For Vimeo-90K, or a folder within it, these are the septuplets of the training list only, including
+    missing ones.
 
     Raises:
         FileNotFoundError: a path does not exist, or Vimeo-90K lacks its training list.
@@ -94,7 +94,7 @@ def _is_vimeo(folder: Path) -> bool:
 
 
 def _septuplets(root: Path) -> list[Path]:
-    """The training septuplets of Vimeo-90K, whether they exist or not; errors as of :func:`find_clips`."""
+    """The training septuplets of Vimeo-90K, existing or not; errors are those of :func:`find_clips`."""
     if not (root / TRAIN_LIST).exists():
         raise FileNotFoundError(f"{root} has sequences and {TEST_LIST} but no {TRAIN_LIST}")
     train, test = (
@@ -107,7 +107,7 @@ def _septuplets(root: Path) -> list[Path]:
 
 
 def name_few(names: Sequence[object], most: int = 3) -> str:
-    """Join the first few of many names, and say how many more there are."""
+    """Join the first ``most`` names, and count the rest."""
     more = [f"and {len(names) - most} more"] if len(names) > most else []
     return ", ".join([*map(str, names[:most]), *more])
 
@@ -124,9 +124,10 @@ def clip_size(clip: Path) -> int:
 
 
 def clip_digest(clip: Path) -> str:
-    """A digest of a clip by its content, which stays the same where the clip is moved; "" if it is missing.
+    """A digest of a clip's content, independent of its path; "" if the clip is missing.
 
-    Of each file its size, of the first and of the last some bytes at both ends: enough to tell clips apart.
+    It covers the size of each file and DIGESTED bytes at both ends of the first and last, enough to tell
+    clips apart.
     """
     files = list_frames(clip) if clip.is_dir() else [clip]
     files = [file for file in files if file.exists()]
@@ -142,7 +143,7 @@ def clip_digest(clip: Path) -> str:
 
 
 def read_image(path: Path) -> Pixels:
-    """Read an image, (H, W, 3) uint8 RGB; UnusableError where it cannot be read or is cut short."""
+    """Read an image, (H, W, 3) uint8 RGB; UnusableError if it cannot be read or is truncated."""
     try:
         picture = decode_image(path)
     except (OSError, ValueError):
@@ -153,14 +154,14 @@ def read_image(path: Path) -> Pixels:
 
 
 def _is_cut_short(jpeg: bytes) -> bool:
-    """Whether the last scan of a JPEG has no end; decoders fill what is missing with grey."""
+    """Whether the last scan of a JPEG has no end; decoders fill the missing part with grey."""
     return jpeg.rfind(b"\xff\xd9") < jpeg.rfind(b"\xff\xda")
 
 
 def read_frames(clip: Path) -> Iterator[Pixels]:
-    """Read every frame of a clip in order of time, (H, W, 3) uint8 RGB: what inference sees, rounded.
+    """Read every frame of a clip in order of time, (H, W, 3) uint8 RGB, converted as for inference.
 
-    UnusableError where the clip cannot be read.
+    UnusableError if the clip cannot be read.
     """
     if is_quintuplet(clip):
         yield from _tiles(clip / QUINTUPLET)
@@ -173,7 +174,7 @@ def read_frames(clip: Path) -> Iterator[Pixels]:
 
 
 def is_quintuplet(clip: Path) -> bool:
-    """Whether a clip is a folder with a quintuplet, which has only frames 0, 2, 3, 4 and 6 of seven."""
+    """Whether a clip is a folder with a quintuplet, which holds only frames 0, 2, 3, 4 and 6 of seven."""
     return (clip / QUINTUPLET).exists()
 
 
@@ -187,7 +188,7 @@ def _tiles(path: Path) -> Iterator[Pixels]:
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    """The images of a folder; of a septuplet, exactly its seven."""
+    """The images of a folder; for a septuplet, exactly its seven."""
     if folder.parent.parent.name != "sequences" or not _is_vimeo(folder.parents[2]):
         return list_frames(folder)
     files = [folder / f"im{number}.png" for number in range(1, WINDOW + 1)]

@@ -1,4 +1,4 @@
-"""Crops of a clip's windows, most of them where much moves.
+"""Crops of a clip's windows, mostly where motion is strong.
 
 clip, number of crops -> windows drawn by their motion -> whole frames, scaled -> crops
 """
@@ -20,9 +20,9 @@ from tweenlet.training.data.scan import ClipScan, Window
 from tweenlet.training.options import Recipe
 
 MAX_STILLS = 3
-"""Stills kept of one clip for synthetic scenes."""
+"""Stills to keep per clip for synthetic scenes."""
 GRID = 8
-"""Crops begin at multiples of so many pixels."""
+"""Crops begin at multiples of this many pixels."""
 
 
 def extract_crops(
@@ -32,14 +32,14 @@ def extract_crops(
 
     Args:
         clip: the scan of the clip.
-        recipe: how crops are made; the same recipe and clip give the same crops.
+        recipe: how to crop; the same recipe and clip give the same crops.
         frames: (n, 5, 3, crop, crop), filled here.
 
     Returns:
-        Where the n crops are from, and at most MAX_STILLS whole frames that are large enough for scenes.
+        Locations of the n crops, and at most MAX_STILLS whole frames that are large enough for scenes.
 
     Raises:
-        OSError: the clip is no longer what was scanned.
+        OSError: the clip has changed since the scan.
 
     """
     if not len(frames):
@@ -73,7 +73,7 @@ def extract_crops(
 def _draw_windows(
     clip: ClipScan, recipe: Recipe, count: int, random: np.random.Generator
 ) -> dict[Window, int]:
-    """Windows drawn by their difficulty, and how many crops each gives."""
+    """Draw windows by difficulty; returns each with its number of crops."""
     weights = np.array([difficulty(window) for window in clip.windows])
     number = min(-(-count // recipe.crops_per_window), len(weights))
     drawn = random.choice(len(weights), number, replace=False, p=weights / weights.sum())
@@ -82,7 +82,7 @@ def _draw_windows(
 
 
 def _draw_short_side(recipe: Recipe, random: np.random.Generator) -> int:
-    """The short side, in pixels, that a window is scaled down to: mostly the recipe's, never below a crop."""
+    """Draw the short side to scale a window to, in pixels: mostly the recipe's, never below the crop."""
     sides = [recipe.short_side, 10**6, recipe.short_side * 2 // 3]
     return max(int(random.choice(sides, p=[0.75, 0.1, 0.15])), recipe.crop)
 
@@ -97,7 +97,7 @@ def downscale(picture: Pixels, size: tuple[int, int]) -> Pixels:
 def _draw_corners(
     five: Sequence[Pixels], count: int, crop: int, random: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Corners (top, left) of crops: two thirds of the chance where blending fails, the rest anywhere."""
+    """Draw corners (top, left) of crops: two thirds by the error of blending, one third uniformly."""
     before, truth, after = (picture.astype(np.float32) for picture in five[1:4])
     error = np.abs((before + after) / 2 - truth).mean(axis=2)
     sums = cv2.integral(error)

@@ -5,7 +5,7 @@
     folder/{train,validation}/sources.json                       clip and frame of each sample, as text
     folder/{train,validation}/places.json                        the same as a CropLocation each, or null
 
-It is read here and written by :mod:`tweenlet.training.data.write`.
+:mod:`tweenlet.training.data.write` writes it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tweenlet.runtime.atomic import preallocate
 from tweenlet.runtime.json_file import read_json
 
 FINGERPRINT_SAMPLES = 256
-"""Samples, at most, that a fingerprint looks at."""
+"""Most samples that enter a fingerprint."""
 Progress = Callable[[str, int, int], None]
 """Called with the name of the work under way, the units done and the total."""
 
 
 @dataclass(frozen=True)
 class CropLocation:
-    """Where in the footage a sample was cut from."""
+    """Location of a sample in the footage."""
 
     clip: str
     """Path of the clip."""
@@ -51,10 +51,10 @@ class CropLocation:
 
 
 class Dataset(Protocol):
-    """What batches are drawn from."""
+    """Samples to draw batches from."""
 
     sources: list[str]
-    """Where each sample is from, for messages."""
+    """Origin of each sample, for messages."""
 
     def __len__(self) -> int: ...
 
@@ -64,7 +64,7 @@ class Dataset(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """What the samples are, by their content."""
+        """Digest of the samples' content."""
 
     def size_of(self, _index: int, /) -> tuple[int, int]:
         """Height and width of a sample, in pixels."""
@@ -90,9 +90,9 @@ class CropDataset:
         self.frames: NDArray[np.uint8] = load_array(folder / "frames.npy")
         """(N, 5, 3, h, w): two frames before the truth, the truth, two frames after it, RGB."""
         self.sources: list[str] = [str(source) for source in _load_list(folder / "sources.json")]
-        """Clip, first frame and stride of a sample, such as ``clip.mp4#12+1``; ``synthetic`` for scenes."""
+        """Clip, first frame and stride of each sample, as ``clip.mp4#12+1``; ``synthetic`` for scenes."""
         self.locations: list[CropLocation | None] = _load_locations(folder / "places.json")
-        """Where each sample is from, None if synthetic; empty in datasets older than this list."""
+        """Location of each sample, None if synthetic; empty in datasets older than this list."""
         self._check()
 
     def _check(self) -> None:
@@ -127,7 +127,7 @@ class CropDataset:
 
     @property
     def fingerprint(self) -> str:
-        """What the samples are, by their content: the shape, and the middle rows of some of the truths."""
+        """Digest of the samples' content: their shape, and the middle rows of some of the truths."""
         digest = hashlib.blake2b(repr(self.frames.shape).encode(), digest_size=16)
         for number in np.linspace(0, len(self) - 1, min(FINGERPRINT_SAMPLES, len(self))).astype(int):
             digest.update(
@@ -137,9 +137,9 @@ class CropDataset:
 
 
 def create_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """Memory-map a new .npy file of zero bytes, whose room on the disk is taken; OSError if there is none.
+    """Memory-map a new .npy file of zeros, preallocated on disk; OSError if the disk is full.
 
-    (Without, a disk that is full when the map is written to ends the process by SIGBUS.)
+    (Without preallocation, a disk that fills up ends the process by SIGBUS on writing to the map.)
     """
     try:
         array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
@@ -150,7 +150,7 @@ def create_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
 
 
 def load_array(path: Path) -> NDArray[Any]:
-    """Memory-map a .npy file; ValueError where it is damaged."""
+    """Memory-map a .npy file; ValueError if it is damaged."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError:

@@ -1,4 +1,4 @@
-"""Plan: how many samples a dataset takes from each clip, by its length and motion.
+"""Plan: the number of samples per clip, by its length and motion.
 
 FootageScan, Recipe --plan_dataset--> DatasetPlan: for train and validation, crops per clip and scenes
 """
@@ -14,7 +14,7 @@ from tweenlet.training.data.scan import ClipScan, FootageScan, Window
 from tweenlet.training.options import Recipe
 
 EASY, HARD = 46.0, 30.0
-"""PSNR of blending, dB, from which and up to which a window is least and most worth training on."""
+"""PSNR of blending, in dB, at which a window's difficulty is lowest and highest."""
 LEAST_DIFFICULTY = 0.05
 """Weight of a window without motion, beside 1 for one with much: still footage is seen, too."""
 WIDE_STRIDE_WEIGHT = 0.4
@@ -23,15 +23,15 @@ WIDE_STRIDE_WEIGHT = 0.4
 
 @dataclass(frozen=True)
 class PartPlan:
-    """What the training or the validation samples are cut from."""
+    """Sources of the training or the validation samples."""
 
     name: str
     """``train`` or ``validation``: the folder's name."""
     clips: tuple[ClipScan, ...]
     crops: tuple[int, ...]
-    """How many each clip gives."""
+    """Number of crops per clip."""
     scenes: int = 0
-    """How many samples are synthetic; they come last."""
+    """Number of synthetic samples, which come last."""
 
     @property
     def count(self) -> int:
@@ -41,7 +41,7 @@ class PartPlan:
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """What a dataset is going to hold."""
+    """Contents of a dataset to build."""
 
     recipe: Recipe
     parts: tuple[PartPlan, ...]
@@ -53,7 +53,7 @@ class DatasetPlan:
 
 
 def plan_dataset(footage: FootageScan, recipe: Recipe) -> DatasetPlan:
-    """Decide how many samples come from each clip.
+    """Decide the number of samples per clip.
 
     Raises:
         ValueError: the recipe asks for synthetic scenes, and no frame is large enough for them.
@@ -78,20 +78,20 @@ def _plan_part(name: str, clips: tuple[ClipScan, ...], count: int, scenes: int =
 
 
 def difficulty(window: Window) -> float:
-    """How much a window has to teach, from LEAST_DIFFICULTY to 1, by how badly blending predicts it."""
+    """Difficulty of a window, from LEAST_DIFFICULTY to 1, by the error of blending."""
     motion = float(np.clip((EASY - window.blend_psnr) / (EASY - HARD), LEAST_DIFFICULTY, 1.0))
     return motion if window.stride == 1 else motion * WIDE_STRIDE_WEIGHT
 
 
 def _clip_weight(clip: ClipScan) -> float:
-    """A clip's share of the samples: the square root of its length, times its mean difficulty."""
+    """Weight of a clip: the square root of its length, times its mean difficulty."""
     return float(np.sqrt(len(clip.windows)) * np.mean([difficulty(window) for window in clip.windows]))
 
 
 def apportion(weights: Sequence[float], count: int) -> list[int]:
     """Divide ``count`` in proportion to weights, by largest remainders.
 
-    Where there are fewer than weights, they are spread evenly along the list.
+    If ``count`` is smaller than the number of weights, it is spread evenly along the list.
     """
     exact = np.asarray(weights) / np.sum(weights) * count
     if count < len(exact):

@@ -1,6 +1,6 @@
-"""Published: Vimeo-90K and BVI-DVC as papers train on them, every sample once an epoch, cropped anew.
+"""Published: Vimeo-90K and BVI-DVC as in papers: every sample once an epoch, with a new crop each time.
 
-Nothing is stored: the frames of a sample are decoded when it is drawn, and its crop is another each time.
+Nothing is stored: frames are decoded when a sample is drawn.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from tweenlet.training.data.clips import (
 from tweenlet.training.data.dataset import FINGERPRINT_SAMPLES
 
 FRAMES = (1, 3, 4, 5, 7)
-"""Images of a septuplet that make a sample: inputs 1, 3, 5 and 7, truth 4."""
+"""Images of a septuplet in a sample: inputs 1, 3, 5 and 7, truth 4."""
 
 
 class PublishedDataset:
     """Septuplets of Vimeo-90K and quintuplets of BVI-DVC, as a dataset to draw batches from.
 
     Args:
-        clips: their folders, as :func:`~tweenlet.training.data.clips.find_clips` gives them.
+        clips: their folders, from :func:`~tweenlet.training.data.clips.find_clips`.
         crop: side of the crops, in pixels, that every sample must have room for.
 
     Raises:
-        ValueError: a clip that is neither, or too small.
+        ValueError: a clip is neither, or too small.
         OSError: an image is missing or cannot be read.
 
     """
@@ -63,14 +63,14 @@ class PublishedDataset:
 
     @property
     def fingerprint(self) -> str:
-        """What the samples are: how many, and the content of some."""
+        """Digest of the samples: their number, and the content of some."""
         digest = hashlib.blake2b(str(len(self)).encode(), digest_size=16)
         for number in np.linspace(0, len(self) - 1, min(FINGERPRINT_SAMPLES, len(self))).astype(int):
             digest.update(clip_digest(self.clips[number]).encode())
         return digest.hexdigest()
 
     def size_of(self, index: int) -> tuple[int, int]:
-        """Height and width of a sample, in pixels; UnusableError where a crop does not fit."""
+        """Height and width of a sample, in pixels; UnusableError if the crop does not fit."""
         if index not in self._sizes:
             clip = self.clips[index]
             file = clip / QUINTUPLET if is_quintuplet(clip) else clip / "im4.png"
@@ -86,7 +86,7 @@ class PublishedDataset:
         return self._sizes[index]
 
     def window(self, index: int) -> NDArray[np.uint8]:
-        """The five frames of a sample, (5, 3, h, w), RGB; UnusableError where one cannot be read."""
+        """The five frames of a sample, (5, 3, h, w), RGB; UnusableError if one cannot be read."""
         clip = self.clips[index]
         if is_quintuplet(clip):
             frames = list(read_frames(clip))

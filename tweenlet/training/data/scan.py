@@ -1,8 +1,8 @@
-"""Scan: what a network can learn from in footage, found by looking at every frame once, small.
+"""Scan: find usable windows in footage, from one pass over thumbnails of every frame.
 
     clips --scan_clip--> windows of 7 (stride 1) or 13 (stride 2) consecutive frames
                          without a cut or a repeated frame, each with its motion
-          --scan_footage--> clips to train on, clips held out, and what is unusable
+          --scan_footage--> clips to train on, clips held out, unusable files
 
 A window with first frame t and stride s has inputs t, t+2s, t+4s, t+6s and truth t+3s.
 """
@@ -34,27 +34,27 @@ from tweenlet.video import scene_detection
 WORKERS = 2
 """Clips that are decoded at the same time."""
 THUMBNAIL = 90
-"""Short side, in pixels, of the grey thumbnails on which cuts, repeats and motion are judged."""
+"""Short side of the grey thumbnails for detecting cuts, repeats and motion, in pixels."""
 REPEAT = 0.12
 """Mean difference of thumbnails, in units of 1/255, below which a frame repeats the one before."""
 MAX_HELD_OUT = 8
-"""Most clips that are held out for validation where none are named."""
+"""Most clips to hold out for validation if none are named."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive frames of one clip that make one sample: seven times the stride."""
+    """Consecutive frames of one clip for one sample: seven times the stride."""
 
     first: int
     stride: int
     blend_psnr: float
-    """PSNR (dB) at which blending predicts the truth, on thumbnails: low = much motion."""
+    """PSNR of blending against the truth, on thumbnails, in dB: low = much motion."""
     quintuplet: bool = False
-    """Whether the clip holds only the five frames that are used."""
+    """Whether the clip holds only the five frames of the sample."""
 
     @property
     def frames(self) -> tuple[int, int, int, int, int]:
-        """Numbers of the frames used, from 0 in order of time; the middle one is the truth."""
+        """Numbers of the sample's frames, from 0 in order of time; the middle one is the truth."""
         if self.quintuplet:
             return (0, 1, 2, 3, 4)
         t, s = self.first, self.stride
@@ -63,13 +63,13 @@ class Window:
 
 @dataclass(frozen=True)
 class ClipScan:
-    """What the scan of one clip found."""
+    """Result of scanning one clip."""
 
     path: Path
     width: int
     height: int
     frames: int
-    """How many there are."""
+    """Number of frames."""
     cuts: int
     repeats: int
     windows: tuple[Window, ...]
@@ -78,18 +78,18 @@ class ClipScan:
 
     @property
     def short_side(self) -> int:
-        """Pixels."""
+        """Short side of its frames, in pixels."""
         return min(self.width, self.height)
 
 
 @dataclass(frozen=True)
 class FootageScan:
-    """What the scan of all clips found."""
+    """Result of scanning all clips."""
 
     training: tuple[ClipScan, ...]
     held_out: tuple[ClipScan, ...]
     unusable: tuple[tuple[str, str], ...]
-    """(file, reason) for each clip that cannot be used; the file may be one image of it."""
+    """(file, reason) per unusable clip; the file may be one of its images."""
 
     def __str__(self) -> str:
         clips = self.training + self.held_out
@@ -155,13 +155,13 @@ def scan_footage(
 
 
 def _hold_out(clips: Sequence[Path]) -> set[Path]:
-    """About one clip in seven, chosen by the hash of its name, so that other clips do not change it."""
+    """Choose about one clip in seven by the hash of its name, independently of the other clips."""
     by_hash = sorted(clips, key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
     return set(by_hash[: min(MAX_HELD_OUT, len(clips) // 7 or len(clips) // 2)])
 
 
 def _scan_or_reason(path: Path, crop: int, strides: tuple[int, ...]) -> ClipScan | tuple[str, str]:
-    """The scan of a clip, or (file, reason) where it cannot be used."""
+    """Scan a clip; returns (file, reason) if it cannot be used."""
     try:
         clip = scan_clip(path, strides)
     except UnusableError as error:
@@ -177,7 +177,7 @@ def _scan_or_reason(path: Path, crop: int, strides: tuple[int, ...]) -> ClipScan
 
 
 def scan_clip(path: Path, strides: tuple[int, ...] = (1, 2)) -> ClipScan:
-    """Look at every frame of a clip once, as a thumbnail, and list its usable windows.
+    """Read every frame of a clip once, as a thumbnail, and list its usable windows.
 
     Raises:
         UnusableError: the clip or a frame of it is missing or cannot be read, frames change size, or there
@@ -207,7 +207,7 @@ def scan_clip(path: Path, strides: tuple[int, ...] = (1, 2)) -> ClipScan:
 
 
 def _read_thumbnails(path: Path) -> tuple[list[Pixels], tuple[int, int]]:
-    """All frames of a clip as thumbnails, and their (width, height); UnusableError where that changes."""
+    """All frames of a clip as thumbnails, and their (width, height); UnusableError if the size changes."""
     thumbnails: list[Pixels] = []
     first = (0, 0)
     for thumbnail, size in read_thumbnails(path, THUMBNAIL):
@@ -221,7 +221,7 @@ def _read_thumbnails(path: Path) -> tuple[list[Pixels], tuple[int, int]]:
 def _find_windows(
     thumbnails: Sequence[Pixels], bad_steps: NDArray[np.bool_], strides: tuple[int, ...]
 ) -> Iterator[Window]:
-    """The windows of consecutive frames without a bad step between any two of them."""
+    """The windows of consecutive frames that contain no bad step."""
     bad_before = np.concatenate([[0], np.cumsum(bad_steps)])  # of each frame
     for stride in strides:
         span = (WINDOW - 1) * stride
@@ -232,7 +232,7 @@ def _find_windows(
 
 
 def _find_cuts(thumbnails: Sequence[Pixels]) -> NDArray[np.bool_]:
-    """Which steps between frames are cuts, judged as when interpolating."""
+    """Which steps between frames are cuts, by the same test as interpolation."""
     tiny = [
         cv2.resize(t, scene_detection.SMALL[::-1], interpolation=cv2.INTER_AREA) / np.float32(255)
         for t in thumbnails

@@ -25,7 +25,7 @@ Field = NDArray[np.float32]
 
 
 def moving_scene(stills: Sequence[Pixels], size: int, random: np.random.Generator) -> Pixels:
-    """Five frames (5, size, size, 3) uint8 of a scene made from stills (H, W, 3) uint8, H and W >= size."""
+    """Five frames (5, size, size, 3) uint8 of a scene from stills (H, W, 3) uint8, H and W >= size."""
     speed = float(np.exp(random.normal(1.9, 0.9)))  # pixels per input step; median 6.7
     camera = _field(size, speed, random)
     scene = _moved(_piece(stills, size, random), camera, bend=random.normal(0, 0.2))
@@ -53,7 +53,7 @@ def _moved(picture: Field, velocity: Field, bend: float) -> Field:
 
 
 def _field(size: int, speed: float, random: np.random.Generator) -> Field:
-    """A smooth velocity field (size, size, 2): shift, turn, zoom and shear about a point, and ripples."""
+    """A smooth velocity field (size, size, 2): shift, rotation, zoom and shear about a point, and ripples."""
     shift = random.normal(0, speed, 2)
     linear = random.normal(0, speed / size, (2, 2))
     centre = random.uniform(0, size, 2)

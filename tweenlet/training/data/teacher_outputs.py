@@ -1,10 +1,10 @@
-r"""Teacher outputs: the frames that teachers predict for the samples of a dataset, stored once.
+r"""Teacher outputs: teachers' predictions for the samples of a dataset, computed and stored once.
 
     any program's frames --read_teacher_frames--\
                                                  > frames (3, h, w) uint8 RGB --store_frames--> (N, 3, h, w)
     a network, Batch in  --predict_all----------/
 
-Frame n of the array is a teacher's prediction of the truth of sample n, cropped as the sample is.
+Frame n of the array is a teacher's prediction of the truth of sample n, with the sample's crop.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tweenlet.training.data.dataset import CropDataset, CropLocation, Progress, 
 
 
 def read_teacher_frames(folder: Path, dataset: CropDataset) -> Iterator[Pixels]:
-    """Read frames that any program predicted, and crop them as the samples were.
+    """Read another program's predictions, and crop them like the samples.
 
     Args:
         folder: ``folder/CLIP/N.png`` is frame N of CLIP, counted from 0, predicted from its frames N-3, N-1,
-            N+1 and N+3, and as large as they are. N may have leading zeros, and the image another suffix. Of
-            a clip of seven frames, or a quintuplet, it is frame 3. CLIP is the name of the clip's folder, or
-            of its file without the suffix; where two clips share it, with as many folders above as tell them
-            apart, such as 00001/0389 of Vimeo-90K.
+            N+1 and N+3, and of the same size. N may have leading zeros, and the image another suffix. For a
+            clip of seven frames, or a quintuplet, it is frame 3. CLIP is the name of the clip's folder, or of
+            its file without the suffix; clips that share a name are told apart by parent folders, such as
+            00001/0389 of Vimeo-90K.
         dataset: samples whose locations are known, all of stride 1.
 
     Returns:
@@ -41,7 +41,7 @@ def read_teacher_frames(folder: Path, dataset: CropDataset) -> Iterator[Pixels]:
     Raises:
         ValueError: samples without a location or of another stride; later, a frame of another size than its
             clip.
-        FileNotFoundError: frames are missing, which is known before the first crop.
+        FileNotFoundError: frames are missing; checked before the first crop.
         OSError: a frame or its clip cannot be read.
 
     """
@@ -76,7 +76,7 @@ def _find_files(folder: Path, locations: list[CropLocation]) -> dict[tuple[str, 
 
 
 def _short_names(clips: Iterable[str]) -> dict[str, str]:
-    """A name for each clip: its own without a suffix, after as many folders as tell all clips apart."""
+    """A name per clip: its own without a suffix, preceded by as many folders as tell all clips apart."""
     paths = {clip: Path(clip).with_suffix("") if Path(clip).is_file() else Path(clip) for clip in clips}
     deepest = max(len(path.parts) for path in paths.values())
     for depth in range(1, deepest + 1):
@@ -89,7 +89,7 @@ def _short_names(clips: Iterable[str]) -> dict[str, str]:
 def _crop_frames(
     locations: list[CropLocation], files: dict[tuple[str, int], Path], height: int, width: int
 ) -> Iterator[Pixels]:
-    """Each crop in turn; a frame is read once for all consecutive crops of one scaled size."""
+    """Yield each crop; a frame is read once for all consecutive crops of one scaled size."""
     clip, clip_shape = "", (0, 0)
     current, frame = None, np.empty((0, 0, 3), np.uint8)
     for location in locations:
@@ -116,10 +116,10 @@ def predict_all(
     """Run a teacher on every sample, uncropped and not augmented.
 
     Args:
-        teacher: takes a Batch on ``device``, without gradients; returns (B, 3, h, w) in [0, 1].
+        teacher: maps a Batch on ``device`` to (B, 3, h, w) in [0, 1], without gradients.
         dataset: the samples.
-        batch_size: samples in a batch.
-        device: where the teacher runs.
+        batch_size: samples per batch.
+        device: device of the teacher.
 
     Returns:
         Frames (3, h, w) uint8 RGB, rounded, in the order of the samples.
@@ -146,14 +146,14 @@ def store_frames(
     shape: tuple[int, int, int],
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """Write frames into one .npy file, which appears whole or not at all.
+    """Write frames into one .npy file, atomically.
 
     Args:
         path: the file.
         frames: ``count`` arrays of ``shape``, uint8.
-        count: how many there must be.
+        count: expected number of frames.
         shape: (3, h, w).
-        progress: called with what is being done, how much of it is done, and how much there is.
+        progress: called with the name of the work under way, the units done and the total.
 
     Returns:
         The array (count, 3, h, w) uint8, memory-mapped.

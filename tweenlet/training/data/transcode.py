@@ -1,9 +1,9 @@
-"""Transcode: footage made small enough to travel to the machine that trains.
+"""Transcode: copies of footage small enough to upload to a training machine.
 
-    folders of footage --scan--> usable clips --their middles, scaled--> H.264 files of `megabytes` together
+    folders of footage --scan--> usable clips --middles, scaled--> H.264 files of `megabytes` in total
 
-The result is a folder of videos that training reads like any other footage. Frames are kept one to one: the
-windows of the new videos are windows of the footage.
+Training reads the resulting folder of videos like any other footage. Frames map one to one: windows of the
+new videos are windows of the footage.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tweenlet.training.data.scan import ClipScan, scan_footage
 from tweenlet.video.container import system_error
 
 RATE = 25
-"""Frames per second that the videos claim; nothing depends on it."""
+"""Nominal frames per second of the videos; nothing depends on it."""
 SMALLEST = 32
-"""Short side, in pixels, below which clips are left out."""
+"""Smallest short side of a clip, in pixels; smaller clips are left out."""
 CONTAINER_SHARE = 0.05
-"""Share of the bytes that goes to the containers rather than to pictures."""
+"""Fraction of the bytes taken by containers rather than pictures."""
 
 
 def transcode(
@@ -40,16 +40,16 @@ def transcode(
     notify: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write every usable clip as a small H.264 video into a new folder, which appears whole or not at all.
+    """Write every usable clip as a small H.264 video into a new folder, atomically.
 
     Args:
         data: videos, and folders of videos or of frames.
         out: the new folder.
-        megabytes: size of all videos together, in 10^6 bytes; clips share it by their pixels.
-        short_side: clips are scaled down to this many pixels.
+        megabytes: total size, in 10^6 bytes, shared among clips by their pixels.
+        short_side: short side to scale clips down to, in pixels.
         max_frames: longest run of frames taken from a clip, from its middle.
         notify: called with a summary of the footage.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        progress: called with the name of the work under way, the units done and the total.
 
     Returns:
         The files.
@@ -95,7 +95,7 @@ def _usable_clips(
 def _encode(
     clip: ClipScan, path: Path, size: tuple[int, int], bits_per_pixel: float, max_frames: int
 ) -> None:
-    """Write the middle of a clip as one H.264 file of a (width, height); OSError where that fails."""
+    """Write the middle of a clip as one H.264 file of a (width, height); OSError if that fails."""
     width, height = size
     first = max(0, clip.frames - max_frames) // 2
     try:
@@ -114,12 +114,12 @@ def _encode(
 
 
 def _even(size: tuple[int, int]) -> tuple[int, int]:
-    """The size rounded down to even numbers, as 4:2:0 needs them."""
+    """Round a size down to even numbers, for 4:2:0."""
     return size[0] // 2 * 2, size[1] // 2 * 2
 
 
 def _file_names(clips: Sequence[ClipScan]) -> dict[ClipScan, str]:
-    """A file name for every clip, numbered where two share one."""
+    """A file name per clip, numbered where names collide."""
     names: dict[ClipScan, str] = {}
     used = set()
     for clip in clips:

@@ -1,4 +1,4 @@
-r"""Write: a planned dataset onto disk, every clip decoded once.
+r"""Write: a planned dataset to disk, decoding every clip once.
 
 DatasetPlan --extract_crops--> frames, sources, locations
 \-> stills --moving_scene--> synthetic samples
@@ -35,11 +35,11 @@ def write_dataset(plan: DatasetPlan, folder: Path, progress: Progress | None = N
 
     Args:
         plan: from :func:`~tweenlet.training.data.plan.plan_dataset`.
-        folder: where ``train`` and ``validation`` are made.
+        folder: folder for ``train`` and ``validation``.
         progress: called with the name of the work under way, the units done and the total.
 
     Raises:
-        OSError: the disk has no room, which is known before anything is decoded, or a clip changed.
+        OSError: the disk has no room, checked before anything is decoded; or a clip changed.
         ValueError: scenes are planned, and no still is large enough for them.
 
     """
@@ -54,7 +54,7 @@ def write_dataset(plan: DatasetPlan, folder: Path, progress: Progress | None = N
 
 @contextmanager
 def _single_threaded_opencv() -> Iterator[None]:
-    """Keep OpenCV to one thread: clips are what is done in parallel."""
+    """Limit OpenCV to one thread: parallelism is over clips."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -72,7 +72,7 @@ class _Arrays:
 
     @classmethod
     def create(cls, folder: Path, count: int, recipe: Recipe) -> _Arrays:
-        """Arrays for so many samples, all zero; OSError where the disk has no room for them."""
+        """Create zero-filled arrays for ``count`` samples; OSError if the disk has no room."""
         folder.mkdir(parents=True)
         side = recipe.crop
         path = folder / "frames.npy"
@@ -80,7 +80,7 @@ class _Arrays:
 
 
 def _write_crops(part: PartPlan, arrays: _Arrays, recipe: Recipe, progress: Progress | None) -> list[Pixels]:
-    """Fill all samples but the scenes, and write where they are from; returns stills for the scenes."""
+    """Fill all samples but the scenes, and write their locations; returns stills for the scenes."""
     frames = arrays.frames
     ends = np.cumsum(part.crops)
     jobs = [
