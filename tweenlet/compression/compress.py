@@ -42,6 +42,7 @@ from tweenlet.compression.widths import compaction
 from tweenlet.evaluation.baselines.classical import blend
 from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.baselines.network import Network
+from tweenlet.evaluation.catalogue import default_metrics, resolve_metrics
 from tweenlet.evaluation.run import evaluate
 from tweenlet.evaluation.samples import Benchmark
 from tweenlet.inference.machine import describe_machine
@@ -309,7 +310,7 @@ class _Compression:
         benchmark = self.benchmark or Benchmark("held-out crops", (held_out,))
         progress = self.progress or (lambda *_: None)
         quality = evaluate(
-            methods, benchmark, ledger=self._ledger(methods, benchmark),
+            methods, benchmark, resolve_metrics(default_metrics()), ledger=self._ledger(methods, benchmark),
             progress=lambda done, total: progress("evaluating", done, total or 0),
         )  # fmt: skip
         table = compaction(teacher.config, student.config, shares, timed=True)

@@ -230,18 +230,30 @@ def write_tradeoff(reports: Mapping[str, Compressed], folder: Path) -> str:
     Returns the Markdown. OSError, with the file's name, if writing fails.
     """
     first = next(iter(reports.values()))
+    metrics = first.quality.metrics
     teacher, blend = (first.quality.mean("psnr", name) for name in ("teacher", "blend"))
     students = {name: report.quality.mean("psnr", "student") for name, report in reports.items()}
-    wholes = {name: report.compaction.rows[-1] for name, report in reports.items()}
-    rows = [("teacher", wholes[next(iter(wholes))], 0, teacher, "")]
-    rows += [(name, wholes[name], 1, students[name], reports[name].verdict()) for name in reports]
+    rows = [("teacher", first, 0, "teacher", "")]
+    rows += [(name, report, 1, "student", report.verdict()) for name, report in reports.items()]
     cells = []
-    for name, whole, side, psnr, verdict in rows:
+    for name, report, side, method, verdict in rows:
+        whole = report.compaction.rows[-1]
         milliseconds = f"{whole.milliseconds[side]:,.0f}" if whole.milliseconds else "-"
         costs = [f"{whole.parameters[side]:,}", f"{whole.multiply_adds[side] / 1e9:.2f}", milliseconds]
-        cells.append([name, verdict, *costs, f"{psnr:.2f}"])
-    head = ["budget", "verdict", "parameters", "multiply-adds (G)", "ms", "PSNR (dB)"]
-    points = [(name, float(wholes[name].parameters[1]), psnr) for name, psnr in students.items()]
+        means = [f"{report.quality.mean(m, method):.{METRICS[m].digits}f}" for m in metrics]
+        cells.append([name, verdict, *costs, *means])
+    head = [
+        "budget",
+        "verdict",
+        "parameters",
+        "multiply-adds (G)",
+        "ms",
+        *(METRICS[m].label for m in metrics),
+    ]
+    points = [
+        (name, float(reports[name].compaction.rows[-1].parameters[1]), psnr)
+        for name, psnr in students.items()
+    ]
     markdown = f"{table(head, cells, 2)}\n\nBlending the two middle frames: {blend:.2f} dB.\n"
     files = {
         "tradeoff.md": markdown.encode(errors="replace"),
