@@ -15,8 +15,8 @@ LABEL org.opencontainers.image.licenses="MIT AND GPL-2.0-or-later" \
 RUN --mount=from=build,source=/dist,target=/dist --mount=from=build,source=/source/constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
     -c /constraints.txt "$(echo /dist/*.whl)[torch,images]" \
-    && useradd --create-home tweenlet
-USER tweenlet
+    && useradd --create-home --uid 1000 tweenlet
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["tweenlet"]
 CMD ["--help"]

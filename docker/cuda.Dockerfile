@@ -18,8 +18,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN --mount=from=build,source=/dist,target=/dist --mount=from=build,source=/source/constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir -c /constraints.txt "$(echo /dist/*.whl)[torch,images]" \
-    && useradd --create-home tweenlet
-USER tweenlet
+    && useradd --create-home --uid 1000 tweenlet
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["tweenlet"]
 CMD ["--help"]

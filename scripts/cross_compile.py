@@ -1,15 +1,12 @@
-"""Compile the native code for systems that are not here, by zig; for ARM Linux, run it as well, by qemu-user.
+"""Compile and link the native code for systems that are not here, by zig; scripts/native_calls.py runs it.
 
-python scripts/cross_compile.py [TARGET ...]        needs: pip install ziglang; qemu-aarch64 for the run
+python scripts/cross_compile.py [TARGET ...]        needs: pip install ziglang
 
 As CMakeLists.txt has it, no OpenMP is linked: PyTorch brings it. For Windows a library tells its name.
-The run is of one thread, since zig has no OpenMP either: all of csrc with a main that compares ops with
-loops in plain C.
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -69,22 +66,6 @@ def main() -> None:
                 subprocess.run([sys.executable, "-m", "ziglang", "dlltool", *arguments], check=True)
             zig("-target", target, "-shared", *objects, *runtime, "-o", str(folder / "library"))
             print(f"{target}: compiled and linked", flush=True)
-    if shutil.which("qemu-aarch64"):
-        run_on_arm()
-    else:
-        print("not run: there is no qemu-aarch64")
-
-
-def run_on_arm() -> None:
-    """Compare ops of ARM Linux with plain loops; CalledProcessError where they differ."""
-    target = "aarch64-linux-musl"
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        objects = [str(path) for path in compile_for(target, folder, openmp=False)]
-        program = str(folder / "check")
-        check = str(ROOT / "tests/ops/cpu/native_check.c")
-        zig("-target", target, "-static", f"-I{FOLDER}", check, *objects, "-lm", "-o", program)
-        subprocess.run(["qemu-aarch64", program], check=True)
 
 
 if __name__ == "__main__":
