@@ -179,6 +179,7 @@ def test_an_intermediate_flow_network_is_pruned_and_taught_by_its_flows(samples,
     assert not (tmp_path / "out" / "densities.png").exists()
     with pytest.raises(ValueError, match="multiples of 16, got 24"):
         compress(rife, samples, samples, tmp_path / "crop", budget, plan, replace(COURSE, crop=24))
+    assert not (tmp_path / "crop" / "start.safetensors").exists()  # before minutes of pruning
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ class _Compression:
     def __call__(self) -> Compressed | None:
         """Run the remaining stages."""
         self._check_plan()
+        self._check_crop()
         shares = self._prune()
         student = weights.load(self._start)
         self.say(f"compacted:\n{compaction(self.teacher.config, student.config, shares).markdown()}")
@@ -213,6 +215,29 @@ class _Compression:
             self.folder.mkdir(parents=True, exist_ok=True)
             limit = {"limit": float(self.budget.limit)} if self.budget else {}
             write_bytes_atomically(path, json.dumps(first | later | limit, indent=1).encode())
+
+    def _check_crop(self) -> None:
+        """ValueError for a crop that the teacher does not take."""
+        branch, stride, crop = (
+            self.teacher.config.intermediate,
+            self._timed_teacher.stride,
+            self.data_options.crop,
+        )
+        timed = branch is not None and (self.plan.timed or branch.four_frames)
+        if self.teachers is None and timed and crop % stride:
+            raise ValueError(
+                f"a teacher timed by four frames takes crops that are multiples of {stride}, got {crop}: "
+                "expected another --crop, or --no-timed"
+            )
+
+    @cached_property
+    def _timed_teacher(self) -> STMFNet:
+        """The teacher; one of intermediate flow and two frames is timed by four, if the plan asks."""
+        branch = self.teacher.config.intermediate
+        if branch is None or branch.four_frames or not self.plan.timed:
+            return self.teacher
+        several = sum(level.scale > 1 for level in branch.levels) > 1
+        return four_frames(self.teacher) if several else self.teacher
 
     def _prune(self) -> Densities | None:
         """Write the pruned network if it does not exist; returns the densities behind it, if any."""
@@ -279,23 +304,15 @@ class _Compression:
         return self._finished(result, "distilled")
 
     def _teachers(self, student: STMFNet) -> tuple[TeacherSet, list[IntermediateLoss]]:
-        """The student's teachers and intermediate losses; ValueError for a crop that does not fit."""
-        teacher, plan = self.teacher, self.plan
+        """The student's teachers and intermediate losses."""
         if self.teachers is not None:
             return self.teachers, []
-        branch = teacher.config.intermediate
-        if branch is None:
+        teacher = self._timed_teacher
+        if teacher.config.intermediate is None:
             return TeacherSet((network_teacher(teacher),), ()), []
-        if plan.timed and not branch.four_frames and sum(level.scale > 1 for level in branch.levels) > 1:
-            teacher = four_frames(teacher)
-        if self.data_options.crop % teacher.stride and (plan.timed or branch.four_frames):
-            raise ValueError(
-                f"a teacher timed by four frames takes crops that are multiples of {teacher.stride}, got "
-                f"{self.data_options.crop}: expected another --crop, or --no-timed"
-            )
         losses: list[IntermediateLoss] = []
-        if plan.flow_weight:
-            losses.append(FlowLoss(student, teacher, plan.flow_weight))
+        if self.plan.flow_weight:
+            losses.append(FlowLoss(student, teacher, self.plan.flow_weight))
         return TeacherSet((network_teacher(teacher),), (), (teacher,)), losses
 
     def _report(self, student: STMFNet, shares: Densities | None) -> Compressed:

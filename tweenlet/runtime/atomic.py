@@ -28,6 +28,8 @@ from tweenlet.runtime.locks import NO_LINK, OPEN_FILES_MOVE, lock
 
 MARK = ".tweenlet"
 """Marker file of a folder written by this program; locked while a run writes there."""
+BY_EFFECTIVE_USER = os.access in os.supports_effective_ids
+"""Whether what may be written is asked for the user that the process acts as, its capabilities included."""
 _MARK_TEXT = (
     "Written by tweenlet. While this file is here, tweenlet may replace what it wrote in this folder.\n"
 )
@@ -246,7 +248,7 @@ def check_writable_folder(folder: Path) -> None:
     """Raise FileNotFoundError if a folder does not exist, PermissionError if it cannot be written."""
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder to write into does not exist: {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=BY_EFFECTIVE_USER):
         raise PermissionError(f"the folder {folder} cannot be written into")
 
 

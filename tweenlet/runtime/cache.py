@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from tweenlet.runtime.atomic import Partial
+from tweenlet.runtime.atomic import BY_EFFECTIVE_USER, Partial
 
 _OTHERS_WRITE = 0 if sys.platform == "win32" else stat.S_IWGRP | stat.S_IWOTH
 _user_id = getattr(os, "geteuid", lambda: 0)  # Windows has none, and says 0 for the owner of any file
@@ -45,7 +45,7 @@ def cache_folder(subfolder: str = "") -> Path:
             return _fall_back(f"{error.strerror}: {folder}", subfolder)
         if not _is_ours(folder):
             return _fall_back(f"{folder} is another user's, or others can write into it", subfolder)
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK, effective_ids=BY_EFFECTIVE_USER):
             return _fall_back(f"{folder} cannot be written", subfolder)
     return home / subfolder
 
