@@ -23,6 +23,7 @@ from statistics import mean
 from typing import Any
 
 from tweenlet.compression.budget import UNITS
+from tweenlet.compression.report import tradeoff_table
 from tweenlet.evaluation.report import Report
 from tweenlet.network import checkpoint, weight_files
 from tweenlet.runtime.tables import table
@@ -115,7 +116,11 @@ def _list_pruning(values: dict[str, Any]) -> str:
     return f"{table(head, lines, names=4)}\n\n{note}"
 
 
-TABLES: dict[str, Callable[[Any], str]] = {"runs": _list_runs, "pruning": _list_pruning}
+TABLES: dict[str, Callable[[Any], str]] = {
+    "runs": _list_runs,
+    "pruning": _list_pruning,
+    "tradeoff": tradeoff_table,
+}
 """Parts that are not of a report of `tweenlet evaluate`."""
 
 

@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -326,8 +327,9 @@ class _Compression:
         held_out = HeldOut(self.validation, range(len(self.validation)), student.stride)
         benchmark = self.benchmark or Benchmark("held-out crops", (held_out,))
         progress = self.progress or (lambda *_: None)
+        names = [*default_metrics(), *(["flip"] if find_spec("flip_evaluator") else [])]
         quality = evaluate(
-            methods, benchmark, resolve_metrics(default_metrics()), ledger=self._ledger(methods, benchmark),
+            methods, benchmark, resolve_metrics(names), ledger=self._ledger(methods, benchmark),
             progress=lambda done, total: progress("evaluating", done, total or 0),
         )  # fmt: skip
         table = compaction(teacher.config, student.config, shares, timed=True)
