@@ -1,4 +1,4 @@
-"""Evaluation: score any method that predicts middle frames against frames that were hidden from it.
+"""Evaluation: score methods that predict middle frames on held-out frames.
 
 ::
 
@@ -6,7 +6,7 @@
     baselines ───────────────> Method(four frames) ────────────────────┼─> run.evaluate ──> Report ──> page
     metrics, ... ─ catalogue ─> Metric(output, truth) ─────────────────┘
 
-    statistics: intervals and tests     published: results of others     compare: on a clip of one's own
+    statistics: intervals and tests     published: results of others     compare: on a clip of the user's own
 
 It may import interpolation and everything below it.
 """

@@ -3,7 +3,7 @@
     "davis:PATH" ──> davis(PATH) ──> all there? ──> Benchmark ──> sequences ──> samples
                                         └──> what is missing, by name
 
-:data:`KINDS` tells what each kind looks for. No picture is opened before its sample is asked for.
+:data:`KINDS` describes the files of each kind. No picture is opened before its sample is read.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def benchmark(
         name: kind and folder, such as ``davis:FOLDER``, or a list of clips ``FILE.json``; lists included in
             the package go by their name alone.
         subset: 2/3 is the second of every three samples.
-        footage: of a list; see :func:`~tweenlet.evaluation.lists.open_clip_list`.
-        download: of a list, likewise.
-        progress: of a list, likewise.
+        footage: for a list, as in :func:`~tweenlet.evaluation.lists.open_clip_list`.
+        download: for a list, as in :func:`~tweenlet.evaluation.lists.open_clip_list`.
+        progress: for a list, as in :func:`~tweenlet.evaluation.lists.open_clip_list`.
 
     Raises:
         ValueError: the name or subset is not understood.
@@ -100,7 +100,7 @@ class Kind(NamedTuple):
     frames: int
     """Number of input frames: 4, or 2, which are repeated."""
     mean: str
-    """What the mean is taken over: samples, or the means of sequences."""
+    """Items of the mean: samples, or the means of sequences."""
 
 
 KINDS = {

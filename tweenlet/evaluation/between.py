@@ -1,4 +1,4 @@
-"""Metrics that look at the two frames between which a frame was made, as a viewer does.
+"""Metrics of a frame relative to both neighbouring frames, as a viewer sees it.
 
 ::
 
@@ -17,29 +17,28 @@ from tweenlet.evaluation.metrics import eight_bit, pair
 from tweenlet.evaluation.optical_flow import dis_flow, luma
 
 NO_DETAIL = 0.01
-"""Energy added on both sides, so that flat pictures have a ratio, too; that of footage is in the hundreds."""
+"""Energy added on both sides, so that flat pictures have a ratio; that of footage is in the hundreds."""
 DIVERGENT = 0.01
-"""Share of the largest divergence in a frame above which a pixel counts."""
+"""Fraction of a frame's largest divergence above which a pixel counts."""
 _LAPLACIAN = ((2.0, 0.0, 2.0), (0.0, -8.0, 0.0), (2.0, 0.0, 2.0))
 _BT709 = (0.2126, 0.7152, 0.0722)
 
 
 def detail_kept(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
-    """The energy of a frame's fine detail beside that of the real frames before and after it.
+    """Energy of a frame's fine detail relative to that of the real frames before and after it.
 
     The energy is the mean square of the Laplacian (OpenCV's kernel of size 3, the border mirrored) of the
-    mean of the three channels, in steps of 8 bits. 1.0 is as detailed as the neighbours; a frame with less
-    looks softer than they do, so that a doubled video pulses; one with more is noisy, or has edges that are
-    not there. Means over frames are geometric. It does not look at the truth, and a repeated frame has 1.0:
-    read it beside an error.
+    mean of the three channels, in 8-bit steps. 1.0 is as detailed as the neighbours; a frame with less looks
+    softer, so that an interpolated video pulses; one with more is noisy or has false edges. Means over frames
+    are geometric. It ignores the truth, and a repeated frame has 1.0, so read it together with an error.
 
     Args:
-        output: the frame that was made, RGB in [0, 1], (3, H, W).
-        truth: the frame that was hidden, of the same shape.
+        output: the predicted frame, RGB in [0, 1], (3, H, W).
+        truth: the true frame, of the same shape.
         neighbours: the real frames before and after it, (2, 3, H, W).
 
     Raises:
-        ValueError: for other shapes, and for a side under 2 pixels.
+        ValueError: other shapes, or a side under 2 pixels.
 
     """
     frame, _ = pair(output, truth, "detail", 2)
@@ -49,21 +48,21 @@ def detail_kept(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
 
 
 def psnr_div(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
-    """PSNR of luma in dB over those pixels of a frame in which motion diverges; equal pictures score 80.
+    """PSNR of luma, in dB, over the pixels of a frame where motion diverges; equal pictures score 80.
 
-    Where a frame is torn, the flow from it to the next one runs apart or together. PSNR-DIV (Daly, Ramsook
-    and Kokaram, 2025, arXiv 2510.01361) counts the squared error only where the absolute divergence of that
-    flow, as a share of its largest in the frame, is above 0.01. The flow is that of OpenCV's DIS on every
-    machine, from the frame that was made to the real one after it; the luma is that of BT.709. Where the flow
-    diverges nowhere, every pixel counts. The paper averages over a whole video; here each frame has a score.
+    Where a frame is torn, the flow to the next frame diverges. PSNR-DIV (Daly, Ramsook and Kokaram, 2025,
+    arXiv 2510.01361) counts the squared error only where the absolute divergence of that flow, relative to
+    the frame's maximum, is above 0.01. The flow is by OpenCV's DIS, from the predicted frame to the real one
+    after it; luma is BT.709. If there is no divergence, every pixel counts. The paper averages over a whole
+    video; here each frame has a score.
 
     Args:
-        output: the frame that was made, RGB in [0, 1], (3, H, W).
-        truth: the frame that was hidden, of the same shape.
+        output: the predicted frame, RGB in [0, 1], (3, H, W).
+        truth: the true frame, of the same shape.
         neighbours: the real frames before and after it, (2, 3, H, W).
 
     Raises:
-        ValueError: for other shapes, and for a side under 2 pixels.
+        ValueError: other shapes, or a side under 2 pixels.
 
     """
     frame, target = pair(output, truth, "psnr_div", 2)
@@ -77,7 +76,7 @@ def psnr_div(output: Tensor, truth: Tensor, neighbours: Tensor) -> float:
 
 
 def _neighbours(output: Tensor, neighbours: Tensor) -> Tensor:
-    """The two frames in 8 bits, on the CPU."""
+    """The two neighbouring frames in 8 bits, on the CPU."""
     if neighbours.shape != (2, *output.shape):
         got = f"{tuple(neighbours.shape)} for a frame {tuple(output.shape)}"
         raise ValueError(f"expected the frames before and after as (2, 3, H, W), got {got}")
@@ -85,7 +84,7 @@ def _neighbours(output: Tensor, neighbours: Tensor) -> Tensor:
 
 
 def _detail(picture: Tensor) -> float:
-    """The mean square of the Laplacian of a picture (3, H, W)."""
+    """Mean square of the Laplacian of a picture (3, H, W)."""
     grey = F.pad(picture.mean(0)[None, None], (1, 1, 1, 1), mode="reflect")
     return F.conv2d(grey, torch.tensor(_LAPLACIAN)[None, None]).square().mean(dtype=torch.float64).item()
 

@@ -66,7 +66,7 @@ def resolve_metrics(names: Iterable[str], lpips: Path | None = None) -> dict[str
     """Look up metrics by name, and try each once, so that missing packages are reported before any work.
 
     Args:
-        names: in order.
+        names: names of metrics, in order.
         lpips: weights for LPIPS (:func:`.lpips.load`), which implies that metric.
 
     Returns:
@@ -103,7 +103,7 @@ def default_metrics() -> tuple[str, ...]:
 
 
 def _one(metric: Callable[[Tensor, Tensor], Tensor]) -> Measure:
-    """A metric of batches as one of a single picture."""
+    """Wrap a metric of batches for single pictures."""
 
     def measure(output: Tensor, truth: Tensor, _neighbours: Tensor) -> float:
         check_same_shape(output, truth)
@@ -113,7 +113,7 @@ def _one(metric: Callable[[Tensor, Tensor], Tensor]) -> Measure:
 
 
 def _of_two(metric: Callable[[Tensor, Tensor], float]) -> Measure:
-    """A metric that needs no neighbours."""
+    """Wrap a metric without neighbours."""
     return lambda output, truth, _neighbours: metric(output, truth)
 
 
@@ -159,10 +159,10 @@ METRICS: dict[str, Metric] = {
         for backbone in ("alex", "squeeze", "vgg")
     },
 }
-"""By the names that reports use."""
+"""Metrics by their name in reports."""
 ASKED = (*(name for name in METRICS if not name.startswith("lpips")), "lpips")
-"""The names that are asked for: which LPIPS it is, the file of weights tells."""
+"""Names on the command line; the weights decide which LPIPS it is."""
 FEATURES = "features"
 _USUAL = ("psnr", "detail", FEATURES, "ssim", "psnr_div", "ssim_3d")
 DEFAULT = tuple(name for name in _USUAL if name != FEATURES)
-"""What needs no package and no file, the most telling first."""
+"""Metrics that need no package or file, most informative first."""

@@ -1,11 +1,11 @@
-"""Charts of an evaluation, as SVG and HTML that follow the page: its width, its letters, light or dark.
+"""Charts of an evaluation, as SVG and HTML that follow the page's width, type and light or dark theme.
 
     points ----------------> scatter   quality against time or size, names beside the points
     values by sequence ----> bars      a group for every sequence, a bar for every method
     values along a clip ---> course    a line for every method
 
-The first, second, ... method has the class s0, s1, ... in all of them; page.css gives the colours, which are
-those of Okabe and Ito, in a lighter cast on a dark page. Names are escaped.
+The first, second, ... method has the class s0, s1, ... in all charts; page.css sets the colours, the palette
+of Okabe and Ito, lighter on a dark page. Names are escaped.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from html import escape
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Colours that eyes of every kind tell apart (Okabe and Ito); page.css has them, too."""
+"""Colour-blind-safe palette (Okabe and Ito), also in page.css."""
 WIDTH, HEIGHT = 480, 310
-"""Of a chart, in pixels where it is not scaled: narrow, so that letters stay legible on a phone."""
+"""Unscaled size of a chart, in pixels: narrow, so that text stays legible on a phone."""
 LEFT, RIGHT, TOP, BOTTOM = 52, WIDTH - 14, 14, HEIGHT - 48
-"""The sides of the field that is drawn on."""
+"""Edges of the plot area."""
 ASIDE = 74
-"""Width of the strip for points that have no place across."""
+"""Width of the strip for points without an x value."""
 LETTER, LINE, DOT = 8, 17, 6
-"""Width of a letter, about; height of a line; radius of a point."""
+"""Approximate width of a letter, height of a line, radius of a point."""
 LONGEST = 24
-"""Letters of a name that are shown beside a point."""
+"""Longest label of a point, in letters."""
 FIRST = 12
-"""Groups of bars that are seen at once; the others unfold."""
+"""Groups of bars to show at once; the others unfold."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Point:
 
     name: str
     x: float | None
-    """Positive; None for a method that has no such thing, which then stands aside."""
+    """Positive x value; None for a method without one, which is shown aside."""
     y: float
 
 
@@ -54,15 +54,15 @@ class _Box:
 
 
 def series(number: int) -> str:
-    """The classes of the method of a number: its colour, and whether another has that colour, too."""
+    """CSS classes of a method by number: its colour, and whether another method shares it."""
     return f"s{number % len(PALETTE)}{' again' if number >= len(PALETTE) else ''}"
 
 
 def scatter(points: Sequence[Point], across: str, up: str, *, higher: bool = True) -> str:
-    """Points over a logarithmic axis; ``across`` and ``up`` name the axes.
+    """Scatter chart over a logarithmic axis; ``across`` and ``up`` name the axes.
 
-    Better is up: where lower values are better (not ``higher``), these are above. Points without a place
-    stand in a strip of their own. ValueError where no point has a place, or one that is not positive.
+    Better is up, even if lower values are better (not ``higher``). Points without an x value are in a strip
+    of their own. ValueError if no point has one, or one is not positive.
     """
     placed = [point.x for point in points if point.x is not None]
     if not placed or min(placed) <= 0:
@@ -95,7 +95,7 @@ def scatter(points: Sequence[Point], across: str, up: str, *, higher: bool = Tru
 
 
 def course(lines: Mapping[str, Sequence[float]], across: str, up: str, *, higher: bool = True) -> str:
-    """A line for the values of every method, in the order of samples, with the names below."""
+    """A line per method over the samples, with the names below."""
     ends = _ends([value for line in lines.values() for value in line], higher)
     last = max(len(line) for line in lines.values()) - 1
     marks, keys = [], []
@@ -113,10 +113,10 @@ def course(lines: Mapping[str, Sequence[float]], across: str, up: str, *, higher
 
 
 def bars(groups: Mapping[str, Mapping[str, float]], digits: int) -> tuple[str, float]:
-    """A group of bars for every sequence, a bar for every method; and the value at which bars begin.
+    """A group of bars per sequence, a bar per method; and the value at which bars begin.
 
-    That is 0, or where all values are far from it a round number below them: it is their differences that are
-    to be seen, and the values stand beside the bars.
+    Bars begin at 0 or, if all values are far from it, at a round number below them, to show differences;
+    values are printed next to the bars.
     """
     values = [value for group in groups.values() for value in group.values()]
     low, high = min(values), max(values)
@@ -141,7 +141,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], digits: int) -> tuple[str, f
 
 
 def _names(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> list[str]:
-    """The names, each on that side of its point where it covers the least of what is there already."""
+    """Labels, each on the side of its point where it overlaps least."""
     occupied = [_Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in places]
     names = []
     for point, (x, y) in zip(points, places, strict=True):
@@ -154,9 +154,7 @@ def _names(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> li
         ]
         anchor, box = min(inside or sides, key=lambda side: sum(side[1].meets(other) for other in occupied))
         occupied.append(box)
-        if (
-            not box.top - DOT - LINE / 2 < y < box.bottom + DOT + LINE / 2
-        ):  # far away: a line shows whose it is
+        if not box.top - DOT - LINE / 2 < y < box.bottom + DOT + LINE / 2:  # far away: a leader line
             names.append(_line("rule", x, y, x, box.top if box.top > y else box.bottom))
         edge = {"start": box.left, "middle": (box.left + box.right) / 2, "end": box.right}[anchor]
         names.append(_text(edge, box.bottom - 5, name, anchor, "name"))
@@ -164,7 +162,7 @@ def _names(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> li
 
 
 def _sides(x: float, y: float, width: float) -> Iterator[tuple[str, _Box]]:
-    """Where a name may stand: right, left, above, below, and ever farther above and below."""
+    """Candidate positions of a label: right, left, above, below, and further above and below."""
     gap, half = DOT + 5, LINE / 2
     yield "start", _Box(x + gap, y - half, x + gap + width, y + half)
     yield "end", _Box(x - gap - width, y - half, x - gap, y + half)
@@ -176,7 +174,7 @@ def _sides(x: float, y: float, width: float) -> Iterator[tuple[str, _Box]]:
 
 
 def _rules(bottom: float, top: float) -> Iterator[str]:
-    """Lines at round values, with the values, and the axis below."""
+    """Grid lines at round values, with labels, and the x axis."""
     low, high = sorted((bottom, top))
     step = _step(high - low)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -188,7 +186,7 @@ def _rules(bottom: float, top: float) -> Iterator[str]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Round numbers between two powers of ten: 1, 10, 100 where there are many decades, else 1, 2, 5, 10."""
+    """Round numbers in a range: 1, 10, 100 over many decades, else 1, 2, 5, 10."""
     leading = (1, 2, 5) if high - low < 2 else (1,)
     powers = range(math.floor(low), math.ceil(high) + 1)
     found = [first * 10.0**power for power in powers for first in leading]
@@ -210,25 +208,25 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str
 
 
 def _ends(values: Sequence[float], higher: bool) -> tuple[float, float]:
-    """The values at the bottom and at the top of a chart."""
+    """Values at the bottom and top of a chart."""
     low, high = _padded(values, 1e-3)
     return (low, high) if higher else (high, low)
 
 
 def _padded(values: Sequence[float], least: float) -> tuple[float, float]:
-    """The ends of an axis: with room around the values, and not closer to each other than ``least``."""
+    """Ends of an axis: values with padding, at least ``least`` apart."""
     low, high = min(values), max(values)
     room = max(0.14 * (high - low), least / 2, 1e-3 * abs(high))
     return low - room, high + room
 
 
 def _between(value: float, start: float, end: float, first: float, last: float) -> float:
-    """The place between ``first`` and ``last`` that a value has between ``start`` and ``end``."""
+    """Map a value from [start, end] to [first, last]."""
     return first + (value - start) / (end - start or 1) * (last - first)
 
 
 def _step(span: float) -> float:
-    """1, 2 or 5 times a power of ten, of which two to five fit into a span."""
+    """Tick step: 1, 2 or 5 times a power of ten, two to five of which fit into a span."""
     power: float = 10.0 ** math.floor(math.log10(span / 5))
     return next(power * first for first in (1, 2, 5, 10) if power * first >= span / 5 * 0.999)
 

@@ -1,4 +1,4 @@
-"""Clips: one's own videos and folders of frames as a benchmark."""
+"""Clips: the user's own videos and folders of frames as a benchmark."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tweenlet.video.images import is_image
 from tweenlet.video.suffixes import is_video
 
 WINDOWS_FILE = "eval_windows.json"
-"""Fixes which windows of which clips count: {"windows": {path from this file: [first frame numbers]}}."""
+"""File that fixes the windows of clips: {"windows": {path relative to this file: [first frame numbers]}}."""
 
 
 def clips(path: Path) -> Benchmark:
-    """Every clip of a folder, or one clip alone; named after the number of clips, so that nine are "clips9".
+    """Every clip of a folder, or a single clip; named after the number of clips, such as "clips9".
 
-    ``eval_windows.json`` in or beside the folder fixes clips and windows. Without it, every video and every
-    folder of frames counts, and a window starts at every second frame, as the paper has it for DAVIS.
-    FileNotFoundError names what is missing; ValueError where no clip is found.
+    ``eval_windows.json`` in or beside the folder fixes clips and windows. Without it, every video and folder
+    of frames counts, and a window starts at every second frame, as in the paper for DAVIS. FileNotFoundError
+    names missing files; ValueError if there is no clip.
     """
     if not path.exists():
         raise FileNotFoundError(f"no such folder of clips or video: {path}")
@@ -31,7 +31,7 @@ def clips(path: Path) -> Benchmark:
 
 
 def _listed(path: Path) -> list[Clip]:
-    """The clips at or under ``path`` that a windows file names, in its order."""
+    """The clips at or under ``path`` named in a windows file, in its order."""
     for folder in (path, path.parent):
         file = folder / WINDOWS_FILE
         if not file.is_file():
@@ -51,7 +51,7 @@ def _listed(path: Path) -> list[Clip]:
 
 
 def _clip_paths(path: Path) -> list[Path]:
-    """``path`` itself where it is a clip, else the clips that lie in it, by name."""
+    """``path`` itself if it is a clip, else the clips in it, by name."""
     if path.is_file() or _holds_frames(path):
         return [path]
     return [p for p in sorted(path.iterdir()) if is_video(p) or _holds_frames(p)]

@@ -53,18 +53,18 @@ XIPH = (
     "BoxingPractice", "Crosswalk", "DrivingPOV", "FoodMarket", "FoodMarket2", "RitualDance",
     "SquareAndTimelapse", "Tango",
 )  # fmt: skip
-"""Netflix clips at Xiph of which the benchmark of softmax splatting takes a hundred frames each."""
+"""Netflix clips at Xiph; the benchmark of softmax splatting uses a hundred frames of each."""
 
 SNUFILM = {"easy": 2, "medium": 4, "hard": 8, "extreme": 16}
 """Distance between two inputs of SNU-FILM, in frames, by difficulty."""
 
-_MAX_NAMES = 5  # names in a message
+_MAX_NAMES = 5  # names in an error
 
 
 def ucf101(path: Path) -> Benchmark:
     """UCF101 as cut for Quadratic Video Interpolation (Xu et al., 2019): 100 quintuplets.
 
-    ValueError where there is no folder; FileNotFoundError names what is missing in them.
+    ValueError if there is no folder; FileNotFoundError names missing files.
     """
     sequences = tuple(
         _single(folder, [f"frame{number}.png" for number in range(4)], folder / "framet.png")
@@ -75,9 +75,9 @@ def ucf101(path: Path) -> Benchmark:
 
 
 def ucf101_dvf(path: Path) -> Benchmark:
-    """UCF101 as cut for Deep Voxel Flow (Liu et al., 2017): 379 triplets, on which CDFI reports.
+    """UCF101 as cut for Deep Voxel Flow (Liu et al., 2017): 379 triplets, used by CDFI.
 
-    ``path`` is ucf101_interp_ours or the folder above it. FileNotFoundError names what is missing.
+    ``path`` is ucf101_interp_ours or the folder above it. FileNotFoundError names missing files.
     """
     names = [str(number) for number in range(1, 3791, 10)]
     home = _home(path, ("", "ucf101_interp_ours"), names)
@@ -92,8 +92,8 @@ def ucf101_dvf(path: Path) -> Benchmark:
 def davis(path: Path) -> Benchmark:
     """DAVIS 2017 at 480p: every window that starts at an even frame, in each of 90 sequences.
 
-    ``path`` holds the sequences, or is the root of DAVIS. FileNotFoundError names sequences that are missing,
-    and frames where the numbering has gaps.
+    ``path`` holds the sequences, or is the root of DAVIS. FileNotFoundError names missing sequences and
+    frames.
     """
     home = _home(path, ("", "JPEGImages/480p", "DAVIS/JPEGImages/480p", "480p"), DAVIS)
     missing = [name for name in DAVIS if not (home / name).is_dir()]
@@ -106,9 +106,9 @@ def snufilm(difficulty: str, path: Path) -> Benchmark:
     """SNU-FILM (Choi et al., 2020): the triplets of a list, and the frames a step before and after each.
 
     Triplets at an end of a sequence, without a frame before or after them, are left out as in the official
-    evaluation of ST-MFNet, and counted in the note. The frames are looked for below ``path``, whatever
-    folders the list puts first. FileNotFoundError names a list or frames that are missing, outer frames
-    inside of a sequence too; ValueError tells a line of another form.
+    evaluation of ST-MFNet, and counted in the note. Frames are looked up below ``path``, ignoring the list's
+    leading folders. FileNotFoundError names a missing list or frames, including outer frames inside a
+    sequence; ValueError quotes a line of another form.
     """
     kind, step = f"snufilm-{difficulty}", SNUFILM[difficulty]
     triplets = [_triplet(path, line) for line in _lines(kind, path, (f"test-{difficulty}.txt", "eval_modes"))]
@@ -135,8 +135,8 @@ def snufilm(difficulty: str, path: Path) -> Benchmark:
 def vfitex(path: Path) -> Benchmark:
     """VFITex (Danier et al., 2022): every window that starts at an odd frame, in each of 20 textured videos.
 
-    Those with 4K in their name are cropped to the middle, half as wide and high. ValueError where there is no
-    folder; FileNotFoundError names frames where the numbering from 001.png on has gaps.
+    Videos with 4K in their name are centre-cropped to half the width and height. ValueError if there is no
+    folder; FileNotFoundError names missing frames, from 001.png on.
     """
     names = [folder.name for folder in _folders(path, "001.png, 002.png, ...")]
     sequences = _windows(
@@ -148,7 +148,7 @@ def vfitex(path: Path) -> Benchmark:
 def vimeo(path: Path) -> Benchmark:
     """The test list of Vimeo-90K's septuplets (Xue et al., 2019): frames 1, 3, 5, 7 in, 4 out.
 
-    A folder of septuplets is a sequence. FileNotFoundError names a list or frames that are missing.
+    A folder of septuplets is a sequence. FileNotFoundError names a missing list or frames.
     """
     by_folder: dict[str, list[Files]] = {}
     for line in _lines("vimeo", path, ("sep_testlist.txt", "")):
@@ -161,10 +161,10 @@ def vimeo(path: Path) -> Benchmark:
 
 
 def middlebury(path: Path) -> Benchmark:
-    """Middlebury OTHER (Baker et al., 2011): frames 10 and 11 of 12 sequences, and what lies between.
+    """Middlebury OTHER (Baker et al., 2011): frames 10 and 11 of 12 sequences, and the frame between.
 
-    ``path`` holds what other-color-twoframes.zip (or -allframes.zip) and other-gt-interp.zip unpack to, or
-    input/ and gt/ as AdaCoF and CDFI have them. FileNotFoundError names what is missing.
+    ``path`` holds the contents of other-color-twoframes.zip (or -allframes.zip) and other-gt-interp.zip, or
+    input/ and gt/ as for AdaCoF and CDFI. FileNotFoundError names missing files.
     """
     zips = ("other-color-twoframes", "other-color-allframes")
     inputs = ("other-data", *(f"{name}/other-data" for name in zips), *zips, "input")
@@ -181,8 +181,8 @@ def middlebury(path: Path) -> Benchmark:
 def xiph(size: str, path: Path) -> Benchmark:
     """Eight Netflix clips of Xiph as in Softmax Splatting (Niklaus and Liu, 2020): even frames from 2 to 98.
 
-    ``size`` "2k" halves the pictures by averaging, "4k" takes the middle of each. ``path`` holds frames
-    001 to 100 of each clip as PNG files of 4096x2160 pixels. FileNotFoundError names what is missing.
+    ``size`` "2k" downsamples the pictures by 2, "4k" takes their centre. ``path`` holds frames 001 to 100 of
+    each clip as PNG files of 4096x2160 pixels. FileNotFoundError names missing files.
     """
     home = _home(path, ("", "netflix", "frames"), [f"{clip}-001.png" for clip in XIPH])
     fit = {"2k": halved_4k, "4k": middle_4k}[size]
@@ -192,26 +192,26 @@ def xiph(size: str, path: Path) -> Benchmark:
 
 
 def high_480(pixels: Pixels) -> Pixels:
-    """A picture of 480 rows; ValueError for others, so that full resolution is not taken for 480p."""
+    """Check that a picture has 480 rows; ValueError otherwise, as for full resolution."""
     if pixels.shape[0] != 480:
         raise ValueError(f"expected 480 rows (DAVIS at 480p), got {_size(pixels)}")
     return pixels
 
 
 def middle(pixels: Pixels) -> Pixels:
-    """The middle of a picture, half as wide and half as high."""
+    """The centre of a picture, half as wide and high."""
     height, width = (length // 2 for length in pixels.shape[:2])
     top, left = (round((length - length // 2) / 2) for length in pixels.shape[:2])
     return pixels[top : top + height, left : left + width]
 
 
 def middle_4k(pixels: Pixels) -> Pixels:
-    """The middle of a picture of 4096x2160 pixels; ValueError for others."""
+    """The centre of a picture of 4096x2160 pixels; ValueError for other sizes."""
     return middle(_of_4k(pixels))
 
 
 def halved_4k(pixels: Pixels) -> Pixels:
-    """A picture of 4096x2160 pixels, each square of four averaged; ValueError for others."""
+    """A picture of 4096x2160 pixels, downsampled by 2; ValueError for other sizes."""
     return np.asarray(cv2.resize(_of_4k(pixels), (2048, 1080), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -232,7 +232,7 @@ def _single(folder: Path, inputs: Iterable[str], truth: Path) -> Stills:
 
 
 def _four(inputs: Sequence[Path]) -> tuple[Path, ...]:
-    """Four frames as they are, two with each repeated."""
+    """Four frames unchanged, two frames each repeated."""
     return tuple(path for path in inputs for _ in range(len(INPUTS) // len(inputs)))
 
 
@@ -251,7 +251,7 @@ def _numbered(folder: Path, pattern: str, number: int) -> Path:
 def _windows(
     kind: str, home: Path, names: Iterable[str], pattern: str, first: int, fit: Callable[[str], Fit]
 ) -> tuple[Stills, ...]:
-    """Every second window of folders of frames numbered from ``first`` on; FileNotFoundError for gaps."""
+    """Every second window of folders of frames, numbered from ``first``; FileNotFoundError for gaps."""
     sequences, missing, total = [], [], 0
     for name in names:
         frame = partial(_numbered, home / name, pattern)
@@ -271,7 +271,7 @@ def _windows(
 
 
 def _numbers(folder: Path, suffix: str) -> set[int]:
-    """The numbers that frames of a folder have for names; none where there is no folder."""
+    """Numbers of the frames in a folder; empty if there is no folder."""
     files = folder.iterdir() if folder.is_dir() else ()
     return {int(file.stem) for file in files if file.suffix == suffix and file.stem.isdecimal()}
 
@@ -287,13 +287,13 @@ def _folders(path: Path, content: str) -> list[Path]:
 
 
 def _home(path: Path, below: Iterable[str], names: Sequence[str]) -> Path:
-    """The first of some places below a folder that has one of the names in it, else the first of them."""
+    """The first subfolder that contains one of the names, else the first one."""
     places = [path / place for place in below]
     return next((place for place in places if any((place / name).exists() for name in names)), places[0])
 
 
 def _lines(kind: str, path: Path, location: tuple[str, str]) -> list[str]:
-    """Read the nonempty lines of a list, given its name and a subfolder that it may be in.
+    """Read the non-empty lines of a list, by its name and a subfolder that may contain it.
 
     Raises:
         FileNotFoundError: there is no such list.
@@ -311,7 +311,7 @@ def _lines(kind: str, path: Path, location: tuple[str, str]) -> list[str]:
 
 
 def _triplet(path: Path, line: str) -> tuple[Path, Path, Path]:
-    """The files of a line of SNU-FILM, below ``path``; ValueError for a line of another form."""
+    """The files in a line of SNU-FILM's list, below ``path``; ValueError for a line of another form."""
     files = [PurePosixPath(name.lstrip("/")) for name in line.split()]
     if len(files) != 3 or len({file.parent for file in files}) != 1 or not files[0].stem.isdecimal():
         raise ValueError(f"expected three numbered frames of one folder in each line of the list, got {line}")
@@ -323,7 +323,7 @@ def _triplet(path: Path, line: str) -> tuple[Path, Path, Path]:
 
 
 def _all_there(kind: str, home: Path, sequences: Iterable[Stills]) -> None:
-    """FileNotFoundError where files of sequences are missing."""
+    """FileNotFoundError if files of sequences are missing."""
     paths = dict.fromkeys(path for sequence in sequences for files in sequence.files for path in files.paths)
     missing = [path.relative_to(home).as_posix() for path in paths if not path.is_file()]
     _none_missing(kind, "files", home, missing, len(paths))
@@ -336,7 +336,7 @@ def _none_missing(kind: str, unit: str, home: Path, missing: Sequence[str], tota
 
 
 def _counted(benchmark: Benchmark, count: int, published: int, unit: str) -> Benchmark:
-    """The benchmark; with a note, and not whole, where it has another number of things than was published."""
+    """Note it, and mark a benchmark as incomplete, if its number of items is not the published one."""
     if count == published:
         return benchmark
     note = f"{count} {unit} where {published} are published"

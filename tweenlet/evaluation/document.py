@@ -1,10 +1,10 @@
-"""A page as a document: one HTML file that needs nothing else, and the pieces that it is made of.
+"""Document: a page as one self-contained HTML file, and its building blocks.
 
     Markdown ---> markdown_html --+
     pictures ---> embedded -------+-> document(document.html, page.css) -> write_files
 
-Whatever may hold a name (of a file, a sample, a method) is escaped, and the document's own policy forbids it
-to load anything, and to run any script but the one that it was made with.
+Names (of files, samples, methods) are escaped, and the document's content security policy forbids loading
+anything, and running any script but its own.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from string import Template
 from tweenlet.runtime.atomic import write_bytes_atomically
 
 LONG = 40
-"""Letters from which on a cell of a table is text that may take several lines."""
+"""Letters from which on a table cell may wrap."""
 _STROKE = re.compile(r"(?<!\\)\|")
 
 
 def document(title: str, body: str, script: str = "") -> str:
-    """A complete document of a body in HTML; ``script`` is the only JavaScript that it can run."""
+    """Build a complete document from a body in HTML; ``script`` is the only JavaScript it can run."""
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return template("document.html").substitute(
         title=escape(title),
@@ -38,37 +38,37 @@ def document(title: str, body: str, script: str = "") -> str:
 
 
 def markdown_html(markdown: str, minor: Collection[str] = ()) -> str:
-    """Paragraphs, tables and plain lists of Markdown as HTML, escaped; nothing else of Markdown is known.
+    """Convert Markdown to escaped HTML; only paragraphs, tables and plain lists are supported.
 
-    Columns whose heads are ``minor`` are left out on a narrow screen.
+    Columns with headings in ``minor`` are hidden on a narrow screen.
     """
     return "\n".join(_block(block, minor) for block in re.split(r"\n{2,}", markdown.strip()) if block)
 
 
 def table(head: str, rows: Sequence[str]) -> str:
-    """A table of rows in HTML, in a frame that scrolls where it is wider than the page."""
+    """A table in HTML, in a frame that scrolls if it is wider than the page."""
     body = "\n".join(rows)
     inner = f"<table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table>"
     return f'<div class="table" tabindex="0">{inner}</div>'
 
 
 def embedded(content: bytes, kind: str = "png") -> str:
-    """A picture as a link that holds it; ``kind`` is "png" or "webp"."""
+    """A picture as a data URL; ``kind`` is "png" or "webp"."""
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
 def asset(name: str) -> str:
-    """The text of a file that lies beside this one."""
+    """The text of a file next to this module."""
     return files("tweenlet.evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def template(name: str) -> Template:
-    """Such a file with places to fill."""
+    """A file next to this module, as a template."""
     return Template(asset(name))
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files by name, each whole or not at all; OSError, naming the file, where that fails."""
+    """Write files by name, each atomically; OSError, with the file's name, if that fails."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_bytes_atomically(folder / name, content)
@@ -84,7 +84,7 @@ def _block(block: str, minor: Collection[str]) -> str:
 
 
 def _markdown_table(block: str, minor: Collection[str]) -> str:
-    """Columns whose rule ends in a colon hold numbers, unless there is long text in them."""
+    """Convert a table; columns whose rule ends in a colon are numbers, unless they hold long text."""
     lines = (_STROKE.split(line.strip()[1:-1]) for line in block.splitlines())
     head, rule, *rows = ([cell.strip() for cell in cells] for cells in lines)
     kinds = ["number" if dashes.endswith(":") else "text" for dashes in rule]
@@ -104,7 +104,7 @@ def _markdown_table(block: str, minor: Collection[str]) -> str:
 
 
 def _inline(text: str) -> str:
-    r"""Text of a paragraph or cell, escaped; ** ** is strong, -> an arrow, \| a stroke; lines stay lines."""
+    r"""Convert the text of a paragraph or cell, escaped; ** ** is strong, -> an arrow, \| a bar."""
     safe = escape(text).replace("-&gt;", "→").replace("\n", "<br>\n")
     strong = re.sub(r"(?<!\\)\*\*(.+?)(?<!\\)\*\*", r"<strong>\1</strong>", safe)
     return re.sub(r"\\(&lt;|[\\|*`\[])", r"\1", strong)

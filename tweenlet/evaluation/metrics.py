@@ -1,4 +1,4 @@
-"""Metrics: how near a frame comes to the truth, in one number. By name they are in :mod:`.catalogue`.
+"""Metrics: the error of a frame against the truth, as one number. :mod:`.catalogue` has them by name.
 
 All look at 8-bit pictures: RGB in [0, 1] is clipped, scaled by 255 and rounded first, whatever the network's
 dtype. Metrics by trained networks, and those that also need the frames on both sides, have their own files.
@@ -9,7 +9,7 @@ dtype. Metrics by trained networks, and those that also need the frames on both 
                                 |              ... x channels --------------> ssim_3d
                                 +-> the same at five scales (torchmetrics) -> ms_ssim
                                 +-> luma -> ffmpeg's libvmaf ---------------> vmaf
-                                +-> what an eye sees (flip_evaluator) ------> flip
+                                +-> a model of perception (flip_evaluator) -> flip
                                 +-> features of a trained network ----------> lpips.py, features.py
                     neighbours -`-> detail, divergence of the motion -------> between.py
 
@@ -34,11 +34,11 @@ _C1 = (0.01 * 255) ** 2
 _C2 = (0.03 * 255) ** 2
 
 MS_SSIM_LEAST = 176
-"""Pixels that each side needs for five scales: the coarsest, a sixteenth, still holds a window of 11."""
+"""Smallest side for five scales, in pixels: the coarsest, a sixteenth, must hold a window of 11."""
 
 VMAF_MODEL = "vmaf_v0.6.1"
 VMAF_LEAST = 33
-"""Pixels that each side needs. From 17 to 32 libvmaf scores even equal pictures low, and at 16 it crashes."""
+"""Smallest side, in pixels. From 17 to 32 libvmaf scores even equal pictures low, and at 16 it crashes."""
 
 FLIP_PIXELS_PER_DEGREE = 0.7 * (3840 / 0.7) * torch.pi / 180
 """FLIP's own default, 67.02: a screen 0.7 m wide, with 3840 pixels to the line, seen from 0.7 m."""
@@ -47,7 +47,7 @@ FLIP_PIXELS_PER_DEGREE = 0.7 * (3840 / 0.7) * torch.pi / 180
 def psnr(output: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB over all three channels; equal pictures score 80.
 
-    ``-10 log10(mse / 255^2 + 1e-8)``: the small constant is the official evaluation's, and caps the scale.
+    ``-10 log10(mse / 255^2 + 1e-8)``: the constant is that of the official evaluation, and caps the scale.
     The usual PSNR has none and is higher, by 0.0002 dB at 37 dB, less below, 0.004 dB at 50, 0.4 dB at 70.
     """
     difference = (eight_bit(output) - eight_bit(truth)).double()
@@ -58,10 +58,10 @@ def psnr(output: Tensor, truth: Tensor) -> Tensor:
 def ssim(output: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each channel, averaged; at most 1 (Wang et al., 2004).
 
-    The usual one: a Gaussian window of 11 x 11 pixels, sigma 1.5, population variances, and only windows that
-    lie within the picture. scikit-image agrees to 1e-6 (``gaussian_weights``, ``sigma=1.5``,
-    ``use_sample_covariance=False``); torchmetrics also counts windows that reach over the border, into a
-    mirrored picture, which moves frames of 480 lines by up to 0.008. ValueError for a side under 11 pixels.
+    The usual definition: a Gaussian window of 11 x 11 pixels, sigma 1.5, population variances, and only
+    windows within the picture. scikit-image agrees to 1e-6 (``gaussian_weights``, ``sigma=1.5``,
+    ``use_sample_covariance=False``); torchmetrics also counts windows across the border, on a mirrored
+    picture, which changes frames of 480 lines by up to 0.008. ValueError for a side under 11 pixels.
     """
     moments = _moments(output, truth)
     _refuse_small(moments, "ssim", 2 * _REACH + 1)
@@ -69,11 +69,11 @@ def ssim(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def ssim_3d(output: Tensor, truth: Tensor) -> Tensor:
-    """The SSIM of the official evaluation, under a window of three dimensions; at most 1.
+    """The SSIM of the official evaluation, with a three-dimensional window; at most 1.
 
-    It takes a colour picture for a volume: the Gaussian window (11 taps, sigma 1.5) runs over channels as
-    well as rows and columns, the outermost values are repeated beyond every border, and no border is cropped
-    from the mean. Its numbers are others than those of :func:`ssim` and must not stand beside them.
+    It treats a colour picture as a volume: the Gaussian window (11 taps, sigma 1.5) runs over channels as
+    well as rows and columns, values are repeated beyond every border, and no border is cropped from the mean.
+    Its numbers are not comparable with those of :func:`ssim`.
     """
     moments = _moments(output, truth)
     channels = torch.arange(3, device=moments.device)
@@ -85,7 +85,7 @@ def ssim_3d(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def ms_ssim(output: Tensor, truth: Tensor) -> float:
-    """Multi-scale SSIM of two pictures (3, H, W), from 0 to 1 (Wang et al., 2003), as torchmetrics has it.
+    """Multi-scale SSIM of two pictures (3, H, W), from 0 to 1 (Wang et al., 2003), by torchmetrics.
 
     Contrast and structure at five scales, each half as large, and luminance at the coarsest, to the powers of
     the paper; at each scale the mean over pixels and channels, negative ones cut to 0. At the coarsest scale
@@ -124,10 +124,10 @@ def vmaf(output: Tensor, truth: Tensor) -> float:
 
 
 def flip(output: Tensor, truth: Tensor) -> float:
-    """The mean FLIP error of two pictures (3, H, W), from 0 for equal ones to 1 (Andersson et al., 2020).
+    """Mean FLIP error of two pictures (3, H, W), from 0 for equal ones to 1 (Andersson et al., 2020).
 
-    How much a viewer would notice who flips between the two: LDR, sRGB, at 67 pixels to the degree. OSError
-    without flip-evaluator.
+    The difference that a viewer notices when flipping between the two: LDR, sRGB, 67 pixels per degree.
+    OSError without flip-evaluator.
     """
     prediction, target = (
         (picture / 255).permute(1, 2, 0).contiguous().numpy() for picture in pair(output, truth, "flip")
@@ -141,14 +141,14 @@ def flip(output: Tensor, truth: Tensor) -> float:
 
 
 def eight_bit(picture: Tensor) -> Tensor:
-    """[0, 1] -> the whole numbers 0 to 255, as float32; ValueError for a shape other than (..., 3, H, W)."""
+    """Round [0, 1] to integers from 0 to 255, float32; ValueError for a shape other than (..., 3, H, W)."""
     if picture.ndim < 3 or picture.shape[-3] != 3:
         raise ValueError(f"expected pictures of shape (..., 3, H, W), got {tuple(picture.shape)}")
     return picture.float().clamp(0, 1).mul(255).round()
 
 
 def pair(output: Tensor, truth: Tensor, metric: str, least: int = 1) -> tuple[Tensor, Tensor]:
-    """Two pictures (3, H, W) in 8 bits, on the CPU."""
+    """Convert two pictures (3, H, W) to 8 bits, on the CPU; ValueError if they do not fit the metric."""
     check_same_shape(output, truth)
     _refuse_small(output, metric, least)
     return eight_bit(output.detach().cpu()), eight_bit(truth.detach().cpu())
@@ -168,7 +168,7 @@ def _refuse_small(picture: Tensor, metric: str, least: int) -> None:
 
 
 def _moments(output: Tensor, truth: Tensor) -> Tensor:
-    """What a window averages for SSIM: (4, ..., 3, H, W)."""
+    """Moments for SSIM to average: (4, ..., 3, H, W)."""
     x, y = eight_bit(output), eight_bit(truth)
     squares = x * x + y * y
     return torch.stack((x.expand_as(squares), y.expand_as(squares), squares, x * y))
@@ -189,13 +189,13 @@ def _offsets(values: Tensor) -> Tensor:
 
 
 def _taps(values: Tensor) -> Tensor:
-    """The Gaussian window along one axis: 11 shares of 1."""
+    """The Gaussian window along one axis: 11 weights that sum to 1."""
     taps = torch.exp(-_offsets(values).square() / (2 * _SIGMA**2))
     return taps / taps.sum()
 
 
 def _window_means(values: Tensor) -> Tensor:
-    """The Gaussian mean in every window that lies within (..., H, W): (..., H - 10, W - 10)."""
+    """Gaussian means of all windows within (..., H, W): (..., H - 10, W - 10)."""
     planes = values.reshape(1, -1, *values.shape[-2:])
     count = planes.shape[1]
     for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
@@ -211,6 +211,6 @@ def _luma(picture: Tensor) -> Tensor:
 
 
 def ffmpeg() -> str:
-    """The path of the ffmpeg that imageio-ffmpeg carries; OSError without that package."""
+    """Path of the ffmpeg in imageio-ffmpeg; OSError without that package."""
     path: str = import_extra("imageio_ffmpeg").get_ffmpeg_exe()
     return path

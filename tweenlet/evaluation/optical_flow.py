@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 FINEST = 1
-"""Level of the pyramid at which the search ends: half the frame's size, as in the medium preset."""
+"""Finest pyramid level of the search: half the frame's size, as in the medium preset."""
 SMALLEST = 16
-"""Pixels along a side under which the search has no patch, and OpenCV refuses the frame."""
+"""Smallest side, in pixels: OpenCV refuses smaller frames, which cannot hold a patch."""
 _own = threading.local()  # an estimator holds buffers: one for each thread
 
 
 def luma(frame: Tensor) -> Tensor:
-    """The luma of a frame (3, H, W) in [0, 1] as (H, W) float32 of whole numbers to 255, on the CPU.
+    """Luma of a frame (3, H, W) in [0, 1]: (H, W) float32, integers from 0 to 255, on the CPU.
 
-    NaN becomes 0: it would spread over all of the flow.
+    NaN becomes 0; it would spread over the whole flow.
     """
     red, green, blue = frame.detach().cpu().float()
     weighted: Tensor = (255 * 0.299 * red).add_(green, alpha=255 * 0.587).add_(blue, alpha=255 * 0.114)
@@ -32,12 +32,12 @@ def dis_flow(first: Tensor, second: Tensor) -> Tensor:
     """Optical flow by OpenCV's DIS, medium preset.
 
     Args:
-        first: (B, H, W), luma as whole numbers in [0, 255], on the CPU.
-        second: Likewise.
+        first: luma (B, H, W), integers from 0 to 255, on the CPU.
+        second: luma of the second frame, of the same shape.
 
     Returns:
         (B, 2, H, W) float32 in pixels (dx, dy): the pixel of first at p is that of second at p + flow(p). All
-        zero where a side is under SMALLEST.
+        zero if a side is under SMALLEST.
 
     """
     if min(first.shape[-2:]) < SMALLEST:

@@ -1,11 +1,11 @@
-"""The page of an evaluation: one HTML file to read, and to look at where each method fails.
+"""Page of an evaluation: one HTML file with tables, charts and the samples on which methods fail.
 
     Report --+-> summary table, charts (charts.py), tables of Markdown --+
              |                                                           +-> document (document.py) -> page
     SampleImages ---+-> WebP pictures and error maps, as JSON --> viewer.html --+
                                                            page.js
 
-The viewer lays two pictures of one sample over each other, parted by a line that can be dragged.
+The viewer overlays two pictures of one sample, divided by a line that can be dragged.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ Picture = NDArray[np.uint8]
 Errors = NDArray[np.float32]
 
 LARGEST = (1280, 720)
-"""Pixels of the longer and the shorter side of a picture on the page; what is larger is cut."""
+"""Longer and shorter side of a picture on the page, in pixels; larger ones are cropped."""
 QUALITY, ROUGH = 90, 80
-"""Of WebP, for what is compared; and for error maps and the frames before and after."""
+"""WebP quality of compared pictures; and of error maps and the frames before and after."""
 FULL_ERROR = 64
-"""Of 255: the mean error of the three channels from which on a map is brightest."""
+"""Mean error of the three channels, of 255, at which a map is brightest."""
 FOCUS = 6
-"""One zooms to the worst window of 1 / FOCUS of width and height, and may go elsewhere from there."""
+"""The initial zoom is to the worst window of 1 / FOCUS of the width and height."""
 MAIN = 3
-"""Metrics that are shown on a narrow screen, too: the first ones."""
+"""Number of metrics to show on a narrow screen."""
 _SURE = "How sure is that?"
 _HEAT: Picture = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class SampleImages:
-    """One sample, as it was and as every method made it; ValueError for pictures that do not go together."""
+    """One sample: inputs, truth and every method's output; ValueError for pictures of different sizes."""
 
     name: str
     note: str
-    """A line about it, such as when it is in a clip; may be empty."""
+    """A line about it, such as its time in a clip; may be empty."""
     before: Picture
-    """RGB (3, h, w), as all the others."""
+    """RGB (3, h, w), like all the others."""
     after: Picture
     truth: Picture
     outputs: Mapping[str, Picture]
-    """By method. The first is the one whose errors are looked for."""
+    """Outputs by method; the initial zoom follows the first one's errors."""
     values: Mapping[str, Mapping[str, float]]
     """Metrics by method."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be laid over each other."""
+        """ValueError for pictures of different sizes."""
         if not self.outputs:
             raise ValueError(f"expected pictures of {self.name} that a method made, got none")
         pictures = {"truth": self.truth, "before": self.before, "after": self.after, **self.outputs}
@@ -81,9 +81,9 @@ def page(
     verdict: str = "",
     extra_tables: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The whole page. ``verdict`` is Markdown; ``extra_tables`` are headings, each with Markdown below it.
+    """Build the page. ``verdict`` is Markdown; ``extra_tables`` maps headings to Markdown.
 
-    Rows whose name ends in "(published)" are set apart from what was measured.
+    Rows whose name ends in "(published)" are set apart from measurements.
     """
     units = statistics.unit_name(report.values(report.metrics[0], report.names[0]))
     sure = f"Bootstrap over {units}; the p value is that of a paired sign-flip test.\n\n{report.certainty()}"
@@ -108,7 +108,7 @@ def page(
 
 
 def _summary(report: Report) -> str:
-    """The means of every method; the best of each column is marked, and what may be as good."""
+    """Means of every method; the best of each column is marked, and those not significantly worse."""
     columns = {METRICS[metric].label: _quality_column(report, metric) for metric in report.metrics}
     main = [*columns][:MAIN]
     for label, time in {"ms / frame": "seconds", "CPU ms / frame": "cpu_seconds"}.items():
@@ -148,7 +148,7 @@ def _quality_column(report: Report, metric: str) -> list[str]:
 
 
 def _cost_column(values: Sequence[float | None], text: Callable[[float], str]) -> list[str]:
-    """Of values of which the smallest is the best."""
+    """A column in which the smallest value is the best."""
     numbers = [value for value in values if value is not None]
     best = text(min(numbers)) if len(numbers) > 1 else ""
     texts = ["–" if value is None else text(value) for value in values]
@@ -163,7 +163,7 @@ def _cell(text: str, best: bool, level: bool = False) -> str:
 
 
 def _scatters(report: Report) -> str:
-    """Quality against time, and against parameters where there is a method that has any."""
+    """Quality against time, and against parameters if a method has any."""
     metric = _main_metric(report)
     higher = METRICS[metric].sign > 0
     label = f"{METRICS[metric].label}, {METRICS[metric].better} is better"
@@ -183,7 +183,7 @@ def _scatters(report: Report) -> str:
 
 
 def _sequences(report: Report) -> str:
-    """The first metric per sequence, the hardest first; or, of a single one, its course."""
+    """The first metric per sequence, hardest first; or its course along a single sequence."""
     first = report.metrics[0]
     metric, higher = METRICS[first], METRICS[first].sign > 0
     if report.sequences_tell:
@@ -204,7 +204,7 @@ def _sequences(report: Report) -> str:
 
 
 def _list(heading: str, lines: Sequence[str]) -> str:
-    """Lines of HTML below a heading; nothing of none."""
+    """Lines of HTML below a heading; empty if there are none."""
     rows = "".join(f"<li>{line}</li>" for line in lines)
     return f"<h2>{heading}</h2>\n<ul>{rows}</ul>" if rows else ""
 
@@ -215,7 +215,7 @@ def _section(heading: str, inner: str) -> str:
 
 
 def _linked(source: str) -> str:
-    """Whose a clip is, with its URL, which comes last, behind its name."""
+    """Attribution of a clip, with its trailing URL as a link."""
     text, _, url = source.rpartition(", ")
     name, colon, rest = text.partition(": ")
     if not url.startswith(("https://", "http://")) or not colon:
@@ -230,7 +230,7 @@ def _main_metric(report: Report) -> str:
 def _viewer(report: Report, images: Sequence[SampleImages]) -> str:
     metric = _main_metric(report)
     samples = json.dumps([_sample(one, metric) for one in images])
-    for sign in "<>&":  # what could end the element that holds it
+    for sign in "<>&":  # anything that could end the script element
         samples = samples.replace(sign, f"\\u{ord(sign):04x}")
     return template("viewer.html").substitute(
         samples=samples,
@@ -242,7 +242,7 @@ def _viewer(report: Report, images: Sequence[SampleImages]) -> str:
 
 
 def _sample(images: SampleImages, metric: str) -> dict[str, Any]:
-    """What page.js is told of a sample: texts, size, where one zooms to, and the pictures in their order."""
+    """Data of a sample for page.js: texts, size, initial zoom, and the pictures in order."""
     first = next(iter(images.outputs))
     error = _error(images.outputs[first], images.truth)
     height, width = error.shape
@@ -281,7 +281,7 @@ def _sample(images: SampleImages, metric: str) -> dict[str, Any]:
 
 
 def _value(metric: str, values: Mapping[str, float]) -> str:
-    """A value with its unit, such as 25.30 dB; empty where it is not known."""
+    """A value with its unit, such as 25.30 dB; empty if unknown."""
     if metric not in values:
         return ""
     _, _, unit = METRICS[metric].label.removesuffix(")").partition(" (")
@@ -289,13 +289,13 @@ def _value(metric: str, values: Mapping[str, float]) -> str:
 
 
 def _error(output: Picture, truth: Picture) -> Errors:
-    """(h, w), 0 to 255: how far the three channels are off, in the mean."""
+    """Mean absolute error of the three channels, (h, w), 0 to 255."""
     error: Errors = np.abs(output.astype(np.float32) - truth).mean(0)
     return error
 
 
 def _worst(error: Errors, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns of the window of a size in which the sum of errors is largest."""
+    """Rows and columns of the window of a given size with the largest sum of errors."""
     sums = np.pad(error.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     bands = sums[height:] - sums[:-height]
     totals = bands[:, width:] - bands[:, :-width]
@@ -304,7 +304,7 @@ def _worst(error: Errors, height: int, width: int) -> tuple[slice, slice]:
 
 
 def _heat(error: Errors) -> Picture:
-    """Errors as colours, (h / 2, w / 2, 3): half the size shows where they are, in a quarter of the bytes."""
+    """Errors as colours, (h / 2, w / 2, 3), at half the size to save bytes."""
     height, width = error.shape
     halves = Image.fromarray(error).resize(((width + 1) // 2, (height + 1) // 2), Image.Resampling.BOX)
     levels = (np.asarray(halves) * (255 / FULL_ERROR)).round().clip(0, 255).astype(np.uint8)

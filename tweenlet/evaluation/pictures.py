@@ -1,4 +1,4 @@
-"""Pictures: the samples that a report shows, read and made once more.
+"""Pictures: read the samples that a report shows, and run every method on them again.
 
 report --names of samples--> read again -> every method again -> SampleImages, in the order of the names
 """
@@ -26,7 +26,7 @@ def render_samples(
     note: Callable[[str], str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[SampleImages]:
-    """The named samples with what every method makes of them; ``note`` gives a line to tell of a sample."""
+    """The named samples with every method's output; ``note`` returns a line about a sample."""
     images: dict[str, SampleImages] = {}
     for sequence in benchmark.sequences:
         for sample in sequence.samples(lambda name: name in names and name not in images):

@@ -1,12 +1,12 @@
-"""Published: what others measured, each number with its source, to stand beside ours and never among them.
+"""Published: other people's results with their sources, shown beside ours and never mixed with them.
 
 published.json holds one entry per method and benchmark:
 
     {"method": "ST-MFNet", "benchmark": "davis", "frames": 4, "values": {"psnr": 28.29}, "source": "..."}
 
-``benchmark`` is a kind of :mod:`tweenlet.evaluation.benchmarks`, or a set that we have no kind for;
-``frames`` tells how many frames the method was given, since results from two and from four are never mixed.
-SSIM and LPIPS are those of the source's own code, so only PSNR is held against ours.
+``benchmark`` is a kind of :mod:`tweenlet.evaluation.benchmarks`, or another set; ``frames`` is the number of
+input frames, since results from two and from four are never mixed. SSIM and LPIPS are by the source's own
+code, so only PSNR is compared with ours.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from tweenlet.runtime import tables
 from tweenlet.runtime.tables import cell
 
 AGREES = 0.05
-"""dB of PSNR within which a measured mean is that of the publication."""
+"""Largest difference of PSNR, in dB, at which a measured mean agrees with the publication."""
 _LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """One method on one benchmark, as its source has it."""
+    """One method on one benchmark, from its source."""
 
     method: str
     benchmark: str
     frames: int
     values: Mapping[str, float]
-    """"psnr" in dB, "ssim", "lpips"; as the source's own code computes them."""
+    """"psnr" in dB, "ssim", "lpips", by the source's own code."""
     source: str
     parameters: int = 0
 
     def verdict(self, measured: float | None) -> str:
-        """Whether a measured PSNR agrees, in a line of Markdown; None where it is not of the whole set."""
+        """Whether a measured PSNR agrees, in a line of Markdown; None if it is not of the whole set."""
         line = f"{cell(self.method)}: published {self.values['psnr']:g} dB ({cell(self.source)})"
         if measured is None:
             return f"{line}: not to be compared with what was measured, which is not of the whole benchmark"
@@ -49,7 +49,7 @@ class Published:
 
 
 def published_results(kind: str | None = None, two_frames: bool = False) -> tuple[Published, ...]:
-    """All entries, or those of one kind of benchmark that were made from as many frames."""
+    """All entries, or those of one kind of benchmark and number of input frames."""
     text = files("tweenlet.evaluation").joinpath("published.json").read_text(encoding="utf-8")
     entries: list[dict[str, Any]] = json.loads(text)
     all_entries = tuple(Published(**entry) for entry in entries)
@@ -59,7 +59,7 @@ def published_results(kind: str | None = None, two_frames: bool = False) -> tupl
 
 
 def table(entries: Sequence[Published]) -> str:
-    """The entries as a table in Markdown, marked as published; empty without any."""
+    """The entries as a table in Markdown, marked as published; empty if there are none."""
     if not entries:
         return ""
     kinds = [kind for kind in _LABELS if any(kind in entry.values for entry in entries)]

@@ -1,8 +1,8 @@
-"""Report: all scores of one run, what they say, and what it takes to make them again.
+"""Report: all scores of one run, their statistics, and everything needed to reproduce them.
 
-Score, Score, ... --> Report --+--> markdown()            for people at a terminal
-                               +--> to_json(), from_json  for machines
-                               `--> page.page(report)     to look at
+Score, Score, ... --> Report --+--> markdown()            for the terminal
+                               +--> to_json(), from_json  for programs
+                               `--> page.page(report)     for the browser
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tweenlet.runtime.tables import cell, table
 
 TIMES = ("seconds", "cpu_seconds")
 MOST_SEQUENCES = 100
-"""Sequences up to which they have rows of their own."""
+"""Most sequences to list in rows of their own."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Score:
     size: tuple[int, int]
     """Width and height in pixels."""
     values: Mapping[str, float]
-    """By the names of METRICS."""
+    """Values by the names of METRICS."""
     seconds: float
     """Wall time for the frame."""
     cpu_seconds: float
@@ -45,27 +45,27 @@ class Score:
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What is known of a method besides its scores."""
+    """Description of a method."""
 
     name: str
     parameters: int = 0
     digest: str = ""
-    """SHA-256 of the weights, or of the file or command; empty for a method without."""
+    """SHA-256 of the weights, file or command; empty if there are none."""
     description: str = ""
-    """One line: the file, the command, what it is."""
+    """One line: the file, the command or a phrase."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """All scores of one run, and what it takes to make them again."""
+    """All scores of one run, and everything needed to reproduce them."""
 
     benchmark: str
     entrants: tuple[MethodInfo, ...]
-    """The first is the one that the others are held against."""
+    """The methods; the others are compared with the first."""
     metrics: tuple[str, ...]
-    """Names of METRICS; the first decides which samples are the worst."""
+    """Names of METRICS; the first determines the worst samples."""
     scores: tuple[Score, ...]
-    """Sample by sample, in the order of the benchmark; for each, the methods in the order of the entrants."""
+    """Scores by sample, in the order of the benchmark, and then by method, in the order of the entrants."""
     version: str
     machine: str
     date: str
@@ -77,9 +77,9 @@ class Report:
     whole: bool = True
     """Whether all samples of the benchmark as published were scored."""
     published: tuple[Published, ...] = ()
-    """What others measured on it, to be shown beside."""
+    """Other people's results on the benchmark, to show beside."""
     sources: tuple[str, ...] = ()
-    """Whose the clips are, a line each (:attr:`Benchmark.sources`)."""
+    """Attribution of the clips, a line each (:attr:`Benchmark.sources`)."""
 
     @property
     def sequences(self) -> list[str]:
@@ -93,12 +93,12 @@ class Report:
 
     @property
     def count(self) -> int:
-        """How many samples were scored."""
+        """Number of samples scored."""
         return len(self.scores) // len(self.entrants)
 
     @property
     def sequences_tell(self) -> bool:
-        """Whether rows per sequence say more than the mean does, and are few enough to be read."""
+        """Whether rows per sequence add information, and are few enough to read."""
         return 1 < len(self.sequences) <= min(MOST_SEQUENCES, self.count - 1)
 
     def values(self, field: str, method: str) -> Values:
@@ -123,9 +123,9 @@ class Report:
         return None if ends is None else (_back(metric, ends[0]), _back(metric, ends[1]))
 
     def difference(self, metric: str, first: str, second: str) -> Difference:
-        """How far the second method is from the first (:func:`statistics.difference`).
+        """Difference of the first method from the second (:func:`statistics.difference`).
 
-        Of a metric whose mean is geometric, it is the ratio that is tested, and told as a difference from the
+        For a metric with a geometric mean, the ratio is tested, and expressed as a difference from the
         second's mean.
         """
         pair = self._additive(metric, first), self._additive(metric, second)
@@ -137,12 +137,12 @@ class Report:
         return Difference(base * math.expm1(apart.mean), (low, high) if apart.interval else None, apart.p)
 
     def _additive(self, field: str, method: str) -> Values:
-        """:meth:`values` on the scale on which they are averaged."""
+        """:meth:`values` on the scale of averaging."""
         values = self.values(field, method)
         return [[math.log(v) for v in own] for own in values] if _geometric(field) else values
 
     def worst(self, method: str, count: int) -> list[str]:
-        """Names of the samples that a method scored worst on by the first metric, the worst first."""
+        """Names of the samples on which a method scored worst by the first metric, worst first."""
         metric = self.metrics[0]
         own = [score for score in self.scores if score.method == method]
         worst_first = sorted(own, key=lambda score: METRICS[metric].goodness(score.values[metric]))
@@ -150,7 +150,7 @@ class Report:
 
     @property
     def protocol(self) -> str:
-        """What was averaged, over what, from how many frames, in a line."""
+        """The protocol in a line: number of samples, items of the mean, input frames."""
         average = "mean of the means of sequences" if self.by_sequence else "mean"
         sequences = len(self.sequences)
         clauses = [f"{average} of {_counted(self.count, 'sample')} in {_counted(sequences, 'sequence')}"]
@@ -162,17 +162,17 @@ class Report:
 
     @property
     def notes(self) -> str:
-        """How the metrics are computed, in a line."""
+        """Definitions of the metrics, in a line."""
         notes = (f"{METRICS[metric].label}: {METRICS[metric].note}" for metric in self.metrics)
         return f"{'; '.join(notes)}."
 
     @property
     def origin(self) -> str:
-        """By what, when and where it was made, in a line."""
+        """Version, date and machine, in a line."""
         return f"tweenlet {self.version}, {self.date}, {self.machine}"
 
     def summary(self) -> str:
-        """The table of means, one row a method."""
+        """Table of means, one row per method."""
         head = (
             "method",
             *(METRICS[m].label for m in self.metrics),
@@ -192,7 +192,7 @@ class Report:
         return table(head, rows)
 
     def certainty(self, metrics: Sequence[str] | None = None) -> str:
-        """The table of intervals, and of the differences from the first method, by metric (all of them)."""
+        """Tables of intervals, and of differences from the first method, by metric (default: all)."""
         first, *others = self.names
         rows = []
         for metric in metrics or self.metrics:
@@ -218,7 +218,7 @@ class Report:
         return table(head, rows, names=2)
 
     def agreement(self) -> list[str]:
-        """Of every published PSNR, whether what was measured under its name agrees; lines of Markdown."""
+        """For every published PSNR, whether the measurement of the same name agrees; lines of Markdown."""
         comparable = self.whole and not self.skipped and "psnr" in self.metrics
         lines = []
         for entry in self.published:
@@ -231,7 +231,7 @@ class Report:
         return lines
 
     def per_sequence(self) -> str:
-        """The table of the first metric, one row a sequence."""
+        """Table of the first metric, one row per sequence."""
         metric = self.metrics[0]
         rows = [
             (cell(sequence), *(_digits(metric, self.mean(metric, name, sequence)) for name in self.names))
@@ -240,7 +240,7 @@ class Report:
         return table((METRICS[metric].label, *map(cell, self.names)), rows)
 
     def markdown(self) -> str:
-        """Everything but the single scores, for people."""
+        """Everything but the single scores, in Markdown."""
         units = statistics.unit_name(self.values(self.metrics[0], self.names[0]))
         parts = [
             f"**{cell(self.benchmark)}**: {self.protocol}",
@@ -259,7 +259,7 @@ class Report:
         return "\n\n".join([*parts, f"{self.notes}\n{self.origin}"]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON types, means and intervals beside the single scores."""
+        """Everything as plain JSON types, with means and intervals in addition to the scores."""
         means = {
             name: {field: self.mean(field, name) for field in (*self.metrics, *TIMES)} for name in self.names
         }
@@ -281,7 +281,7 @@ class Report:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Report:
-        """What :meth:`to_json` gave; ValueError for anything else. Older ones have no ``sources``."""
+        """The inverse of :meth:`to_json`; ValueError for anything else. Older reports have no ``sources``."""
         try:
             whole = {"sources": (), **values}
             plain = {field.name: whole[field.name] for field in fields(cls)}
@@ -315,7 +315,7 @@ def score_from(values: Mapping[str, Any]) -> Score:
 
 
 class _MetricFormat:
-    """How numbers of one metric are written."""
+    """Formatting of one metric."""
 
     def __init__(self, metric: str) -> None:
         self.label, self._metric = METRICS[metric].label, metric
@@ -324,7 +324,7 @@ class _MetricFormat:
         return "too few" if ends is None else " to ".join(_digits(self._metric, end) for end in ends)
 
     def gap(self, apart: Difference) -> str:
-        """A difference, marked as noise where it may be; p shows where nothing can be said."""
+        """A difference, marked as noise if it may be."""
         value = f"{apart.mean:+.{METRICS[self._metric].digits}f}"
         return value if apart.sure or apart.p is None else f"noise ({value})"
 
@@ -334,7 +334,7 @@ def _geometric(field: str) -> bool:
 
 
 def _back(field: str, value: float) -> float:
-    """From the scale on which scores are averaged to their own."""
+    """Convert from the scale of averaging to that of the metric."""
     return math.exp(value) if _geometric(field) else value
 
 

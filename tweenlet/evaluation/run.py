@@ -1,13 +1,12 @@
-"""Run: every method on every sample of a benchmark, and the Report that comes of it.
+"""Run: every method on every sample of a benchmark, for a Report.
 
     sequences -- read on all cores, one sample of each -+
                                                         +-> each method in turn, timed -> metrics on all cores
     methods --------------------------------------------+                                       |
     ledger (a file of scores, a line a sample) <----- written as soon as known -----------------+--> Report
 
-Nothing is decoded or measured while a method is timed, and the methods take turns on the same frames, so that
-what else the machine does falls on all alike. Killed and run again with the same ledger it goes on where it
-was.
+Nothing is decoded or measured while a method is timed, and methods alternate on the same frames, so that
+other load affects all alike. A run that was killed resumes with the same ledger.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from tweenlet.runtime.cache import source_hash
 from tweenlet.runtime.json_file import parse_json
 
 Progress = Callable[[int, int | None], None]
-"""Told after every sample how many are done, and of how many (None if only decoding can tell)."""
+"""Called after every sample with the number done and the total (None if only decoding can tell)."""
 
 
 def evaluate(
@@ -59,9 +58,9 @@ def evaluate(
     one is timed.
 
     Args:
-        methods: by label.
+        methods: methods by label.
         benchmark: the samples.
-        metrics: by name; default: those of :data:`~tweenlet.evaluation.catalogue.DEFAULT`.
+        metrics: metrics by name; default: those of :data:`~tweenlet.evaluation.catalogue.DEFAULT`.
         ledger: file that receives each score as soon as it is computed; scores in it are not computed again.
         overwrite: start a new ledger, whatever it holds, unless another run is writing it.
         skip_bad: skip and list samples that cannot be read; otherwise the first one ends the run.
@@ -182,7 +181,7 @@ def describe_method(name: str, method: Method) -> MethodInfo:
 def _head(
     entrants: tuple[MethodInfo, ...], benchmark: Benchmark, metrics: Mapping[str, Metric]
 ) -> dict[str, Any]:
-    """What scores of one report have in common, so that those of another run are not mixed among them."""
+    """Head of a ledger: everything that its scores share, so that runs are not mixed."""
     return {
         "benchmark": benchmark.name,
         "data": _data(benchmark),
@@ -194,7 +193,7 @@ def _head(
 
 
 def _data(benchmark: Benchmark) -> str:
-    """A fingerprint of the samples: the sequences, which windows, and name, size and date of every file."""
+    """A fingerprint of the samples: sequences, windows, and name, size and date of every file."""
     contents = []
     for sequence in benchmark.sequences:
         stats = [(path.name, path.stat()) for path in sequence.paths if path.exists()]
@@ -204,9 +203,9 @@ def _data(benchmark: Benchmark) -> str:
 
 
 class _Ledger:
-    """The scores so far, in memory and, where there is a path, in a file: a head, then a line per sample.
+    """The scores so far, in memory and, with a path, in a file: a head, then a line per sample.
 
-    Samples that were skipped are not known when a run goes on: they may have been mended.
+    Skipped samples are tried again when a run resumes.
     """
 
     def __init__(self, path: Path | None, head: Mapping[str, Any], overwrite: bool = False) -> None:
@@ -220,7 +219,7 @@ class _Ledger:
         self.finished = {line["sample"] for line in self._lines}
 
     def _read(self, path: Path, head: Mapping[str, Any], overwrite: bool) -> None:
-        """Take over what is there, and write it anew without what a kill left of a last line."""
+        """Read existing scores, and rewrite the file without a truncated last line."""
         if path.exists() and not overwrite:
             held, *lines = _whole_lines(path, head)
             if other := [name for name, value in head.items() if held.get(name) != value]:
@@ -252,7 +251,7 @@ class _Ledger:
                 file.write(json.dumps(line) + "\n")
 
     def scores(self) -> tuple[Score, ...]:
-        """In the order of the benchmark, however they came."""
+        """Scores in the order of the benchmark."""
         return tuple(score_from(score) for line in self._ordered() for score in line.get("scores", ()))
 
     def skipped_samples(self) -> tuple[tuple[str, str], ...]:
@@ -263,9 +262,9 @@ class _Ledger:
 
 
 def _whole_lines(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The lines of a ledger, less a last one that was cut off; ValueError for no sound ledger.
+    """The lines of a ledger, without a truncated last one; ValueError for an invalid ledger.
 
-    Lines are those of a run of this ``head``; where the ledger is another run's, only its own head counts.
+    Lines are those of a run with this ``head``; of another run's ledger, only the head is returned.
     """
     try:
         lines = [parse_json(line, path) for line in path.read_bytes().split(b"\n")[:-1]]
@@ -285,7 +284,7 @@ def _whole_lines(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _check_line(line: Any, head: Mapping[str, Any]) -> None:
-    """ValueError, TypeError or KeyError for what is no line of a ledger with this head."""
+    """ValueError, TypeError or KeyError for anything but a line of a ledger with this head."""
     if not isinstance(line["place"], int) or not isinstance(line["sample"], str):
         raise TypeError(f"expected a place and a sample, got {line['place']} and {line['sample']}")
     if "scores" not in line:
@@ -306,7 +305,7 @@ def _cpu_seconds() -> float:
 
 
 def code_version() -> str:
-    """The package's version, and in a checkout the commit, marked if files have changed since."""
+    """The package's version; in a checkout also the commit, marked if files have changed since."""
     release = version("tweenlet")
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():

@@ -1,4 +1,4 @@
-"""Samples: four frames, and the one in their middle that is to be made from them.
+"""Samples: four frames, and the true frame in their middle.
 
     a clip   ...   t    t+1   t+2   t+3   t+4   t+5   t+6   ...        the window at t
                    |           |     |     |           |
@@ -6,11 +6,11 @@
 
     a video or a folder of frames ──> Clip ────┐                ┌─> Sample, or UnreadableSample and why
                                                ├─> .samples() ──┤
-    image files, listed ────────────> Stills ──┘                └─> ...          in the order of time
+    image files, listed ────────────> Stills ──┘                └─> ...          in order of time
 
     Benchmark = a name and some of these sequences
 
-A sequence is opened when its samples are asked for and read once, with a few frames held.
+A sequence is opened when its samples are iterated, and read once, with few frames held.
 """
 
 from __future__ import annotations
@@ -34,61 +34,61 @@ from tweenlet import video
 SPAN = 7
 """Consecutive frames in a window."""
 UNEVEN = 0.25
-"""How far from half-way the truth may lie in time, as a share of the way to its neighbours."""
+"""Largest deviation of the truth from halfway in time, as a fraction of the distance to its neighbours."""
 INPUTS = (0, 2, 4, 6)
-"""Which of them are given."""
+"""Frames of a window that are inputs."""
 TRUTH = 3
-"""Which of them is to be made."""
+"""Frame of a window to predict."""
 
 _UNUSABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for files that are no pictures, damaged (SyntaxError: a PNG file) or too large."""
+"""Pillow's errors for files that are no pictures, damaged (SyntaxError: a PNG file) or too large."""
 
 Pixels = NDArray[np.uint8]
 Fit = Callable[[Pixels], Pixels]
-"""What a benchmark makes of each picture (H, W, 3); ValueError for one that it has no use for."""
+"""A benchmark's preprocessing of a picture (H, W, 3); ValueError for one that does not fit."""
 NameFilter = Callable[[str], bool]
 Seen = tuple[Fraction, Callable[[], NDArray[np.float32]]]
-"""When a frame is shown, and its picture (3, H, W), RGB in [0, 1], made when it is first asked for."""
+"""Time of a frame, and a function that returns its picture (3, H, W), RGB in [0, 1]."""
 
 
 def everything(_name: str) -> bool:
-    """Every sample is wanted."""
+    """Select every sample."""
     return True
 
 
 def as_it_is(pixels: Pixels) -> Pixels:
-    """The whole picture."""
+    """Leave a picture unchanged."""
     return pixels
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Four frames, two steps apart, and the frame between the inner two that is to be made from them."""
+    """Four frames, two steps apart, and the true frame between the inner two."""
 
     name: str
     sequence: str
     frames: Tensor
-    """(4, 3, H, W), RGB in [0, 1], in the order of time; a set of two frames a, b gives a, a, b, b."""
+    """(4, 3, H, W), RGB in [0, 1], in order of time; a set of two frames a, b gives a, a, b, b."""
     truth: Tensor
     """(3, H, W), half-way between ``frames[1]`` and ``frames[2]``."""
 
 
 @dataclass(frozen=True)
 class UnreadableSample:
-    """A sample that is listed, but cannot be read."""
+    """A sample that cannot be read."""
 
     name: str
     sequence: str
     reason: str
-    """The file that is to blame, and what is the matter with it."""
+    """The file at fault, and why."""
 
 
 class SampleSequence(Protocol):
-    """What has samples: a Clip, Stills, or anything that gives them as these do."""
+    """A source of samples: a Clip, Stills, or anything with the same interface."""
 
     @property
     def name(self) -> str:
-        """What a report calls it; no other sequence of a benchmark is called the same."""
+        """Name in reports, unique within a benchmark."""
 
     @property
     def count(self) -> int | None:
@@ -96,24 +96,24 @@ class SampleSequence(Protocol):
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that it is read from."""
+        """The files to read."""
 
     def part(self, number: int, of: int) -> Self:
         """Every ``of``-th sample from the ``number``-th on, counted from 1."""
 
     def samples(self, select: NameFilter = everything) -> Iterator[Sample | UnreadableSample]:
-        """Those of its samples whose names are wanted, in the order of time."""
+        """Yield the selected samples, in order of time."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A video file or a folder of frames, with the windows that count."""
+    """A video file or a folder of frames, with its windows."""
 
     path: Path
     windows: tuple[int, ...] | range
-    """First frame numbers, rising. A range ends where the clip ends; a tuple must be met in full."""
+    """First frame numbers, ascending. A range ends with the clip; a tuple must exist in full."""
     name: str = ""
-    """The folder's or the file's own name, if none is given."""
+    """Name in reports; default: that of the folder or file."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.windows, range) and sorted({-1, *self.windows}) != [-1, *self.windows]:
@@ -136,12 +136,12 @@ class Clip:
         return replace(self, windows=self.windows[number - 1 :: of])
 
     def samples(self, select: NameFilter = everything) -> Iterator[Sample | UnreadableSample]:
-        """The samples in the order of time; only frames of wanted ones are made RGB.
+        """Yield the selected samples in order of time; only their frames are converted to RGB.
 
-        If the clip turns out to be damaged, each later window is an :class:`UnreadableSample`: each of
-        a tuple, the first of a range. So are windows of a tuple that reach beyond the end of the clip, the
-        first of a range for which the clip is too short, and those in which the truth does not lie half-way
-        in time, as where frames are lost or the rate varies.
+        If the clip turns out to be damaged, each later window of a tuple, and the first one of a range, is an
+        :class:`UnreadableSample`. So are windows of a tuple beyond the end of the clip, the first of a range
+        if the clip is too short, and windows in which the truth is not halfway in time, because frames are
+        lost or the rate varies.
         """
         windows = self.windows
         if not isinstance(windows, range):
@@ -175,7 +175,7 @@ class Clip:
     def _left(
         self, windows: tuple[int, ...] | range, count: int, trouble: str, select: NameFilter
     ) -> Iterator[UnreadableSample]:
-        """What cannot be read any more once ``count`` frames were."""
+        """The windows that can no longer be read after ``count`` frames."""
         ahead: Iterable[int] = windows
         if isinstance(windows, range):
             passed = max(-(-(count - SPAN + 1 - windows.start) // windows.step), 0)
@@ -195,7 +195,7 @@ class Files:
 
     name: str
     inputs: tuple[Path, ...]
-    """Four; of a set of two frames a, a, b, b."""
+    """Four input files; for a set of two frames a, a, b, b."""
     truth: Path
 
     @property
@@ -206,7 +206,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Stills:
-    """A sequence of which image files are listed, sample by sample."""
+    """A sequence of listed image files."""
 
     name: str
     files: tuple[Files, ...]
@@ -227,10 +227,10 @@ class Stills:
         return replace(self, files=self.files[number - 1 :: of])
 
     def samples(self, select: NameFilter = everything) -> Iterator[Sample | UnreadableSample]:
-        """The samples as they are listed; files that two neighbours share are read once.
+        """Yield the samples as listed; files shared by neighbours are read once.
 
-        An :class:`UnreadableSample` if a file is missing, not a picture, not 8-bit, partly transparent, or
-        not of the size that the benchmark asks for, or where the pictures of one sample differ in size.
+        A sample is an :class:`UnreadableSample` if a file is missing, no picture, not 8-bit, partly
+        transparent or of another size than the benchmark's, or if its pictures differ in size.
         """
         pictures: dict[Path, Pixels] = {}
         for files in self.files:
@@ -256,15 +256,15 @@ class Benchmark:
     name: str
     sequences: tuple[SampleSequence, ...]
     two_frames: bool = False
-    """Whether only two frames are given, which every sample repeats: a, a, b, b."""
+    """Whether there are two input frames, repeated as a, a, b, b."""
     by_sequence: bool = False
-    """Whether its mean is the mean of the means of its sequences, and not that of all samples."""
+    """Whether the mean is over the means of sequences rather than over samples."""
     note: str = ""
-    """What its table must tell: samples that are left out, a number other than the published one."""
+    """Note for tables: samples left out, a number other than the published one."""
     whole: bool = True
-    """Whether these are all samples that were published, so that a mean may stand beside a published one."""
+    """Whether these are all the published samples, so that means are comparable with published ones."""
     sources: tuple[str, ...] = ()
-    """Whose the clips are and under which licence, a line each, where a list tells."""
+    """Attribution and licence of the clips, a line each, from a list."""
 
     def __post_init__(self) -> None:
         sequences = [sequence.name for sequence in self.sequences]
@@ -275,7 +275,7 @@ class Benchmark:
                 raise ValueError(f"{self.name} lists {', '.join(repeated[:5])} more than once")
 
     def __iter__(self) -> Iterator[Sample]:
-        """Every sample in order; ValueError at one that is damaged."""
+        """Yield every sample in order; ValueError at a damaged one."""
         for sequence in self.sequences:
             for sample in sequence.samples():
                 if isinstance(sample, UnreadableSample):
@@ -290,9 +290,9 @@ class Benchmark:
         return sum(known) if len(known) == len(counts) else None
 
     def part(self, number: int, of: int) -> Benchmark:
-        """Every ``of``-th sample of each sequence, from the ``number``-th on; ValueError for no such part.
+        """Every ``of``-th sample of each sequence, from the ``number``-th on; ValueError if there is none.
 
-        Where each sequence is a single sample, it is every ``of``-th sequence.
+        If sequences are single samples, it is every ``of``-th sequence.
         """
         if not 1 <= number <= of:
             raise ValueError(f"expected a subset such as 1/3 or 3/3, got {number}/{of}")
@@ -303,13 +303,13 @@ class Benchmark:
 
 
 def half_way(times: Sequence[Fraction]) -> bool:
-    """Whether the truth of a window of seven frames lies half-way in time between its neighbours."""
+    """Whether the truth of a window of seven frames is halfway in time between its neighbours."""
     before, truth, after = (times[place] for place in (INPUTS[1], TRUTH, INPUTS[2]))
     return after > before and abs(truth - (before + after) / 2) <= UNEVEN * (after - before) / 2
 
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """The end of each path, with as many of its parts as it takes to tell all apart."""
+    """The shortest unambiguous end of each path."""
     parts = {path: path.absolute().parts for path in paths}
     length, longest = 1, max(map(len, parts.values()), default=0)
     while length < longest and len({own[-length:] for own in parts.values()}) < len(parts):
@@ -318,7 +318,7 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _picture(path: Path, fit: Fit) -> Pixels:
-    """An image file as Pillow reads it, which is how the official evaluations do; ValueError if it cannot."""
+    """Read an image with Pillow, as the official evaluations do; ValueError if that fails."""
     try:
         with Image.open(path) as image:
             wide = image.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in image.tile)

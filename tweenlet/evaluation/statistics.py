@@ -1,12 +1,12 @@
 """Statistics: confidence intervals of means, and significance tests of differences.
 
-    values per sequence -> units, each a part of the mean -+-> drawn again and again --> interval
-                                                           `-> signs turned at random -> p value
+    values per sequence -> units, each a part of the mean -+-> resampled ------> interval
+                                                           `-> signs flipped --> p value
 
-Frames of one clip resemble each other, so whole sequences are drawn, not frames: what is asked is what other
-clips like these would have given. Fewer than :data:`FEW` sequences are cut into blocks of consecutive
-samples, as long as makes them about independent; what comes out then is about these clips only.
-All random numbers are seeded: the same values give the same digits.
+Frames of one clip are correlated, so whole sequences are resampled, not frames: the question is what other
+clips like these would give. Fewer than :data:`FEW` sequences are divided into blocks of consecutive samples,
+long enough to be about independent; results then apply to these clips only. Random numbers are seeded, so
+that results are reproducible.
 """
 
 from __future__ import annotations
@@ -20,39 +20,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEW = 6
-"""Sequences under which blocks of them are the units, and units under which nothing can be said."""
+"""Fewest sequences to use as units instead of blocks, and fewest units for any statement."""
 LEVEL = 0.95
 NOISE = 0.05
-"""A p value from which on a difference counts as noise."""
+"""p value from which on a difference counts as noise."""
 _DRAWS = 10_000
 _ALL_SIGNS = 13
-"""Units up to which every way to turn the signs is tried (2^13)."""
+"""Most units for which all sign flips are enumerated (2^13)."""
 _HIGHEST = 0.95
-"""Of the correlation of one sample with the next: no more is believed."""
+"""Upper bound of the estimated correlation between neighbouring samples."""
 
 Values = Sequence[Sequence[float]]
-"""One number per sample, sequence by sequence, in the order of time."""
+"""One number per sample, sequence by sequence, in order of time."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a second method is from a first one on the same samples; all in the metric's own unit."""
+    """Difference of two methods on the same samples, in the metric's unit."""
 
     mean: float
     """First minus second."""
     interval: tuple[float, float] | None
-    """None where there are too few units to say."""
+    """95 % interval; None if there are too few units."""
     p: float | None
-    """Of a difference at least so large, either way, if the two were equally good; None as above."""
+    """p value: probability of a difference at least this large, in either direction, between equal methods;
+    None if there are too few units."""
 
     @property
     def sure(self) -> bool:
-        """Whether it is more than chance would give."""
+        """Whether the difference is significant."""
         return self.p is not None and self.p < NOISE
 
 
 def mean(values: Values, by_sequence: bool = False) -> float:
-    """The mean over samples, or of the means per sequence; ValueError where there is no value."""
+    """The mean over samples, or over the means of sequences; ValueError if there is no value."""
     sums, weights = _parts(values, by_sequence)
     return float(sums.sum() / weights.sum())
 
@@ -61,8 +62,8 @@ def interval(values: Values, by_sequence: bool = False) -> tuple[float, float] |
     """The 95 % interval of :func:`mean`; None for fewer than six units. ValueError for no value.
 
     The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13),
-    widened as the t distribution asks of so few units (Hesterberg, What Teachers Should Know About the
-    Bootstrap, 2015, "expanded percentile interval").
+    widened for few units by the t distribution (Hesterberg, What Teachers Should Know About the Bootstrap,
+    2015, "expanded percentile interval").
     """
     sums, weights = _units(values, by_sequence)
     if (count := len(sums)) < FEW:
@@ -75,10 +76,10 @@ def interval(values: Values, by_sequence: bool = False) -> tuple[float, float] |
 
 
 def difference(first: Values, second: Values, by_sequence: bool = False) -> Difference:
-    """First minus second, sample by sample, with a paired test: were they equal, each sign could be turned.
+    """First minus second, sample by sample, with a paired test.
 
     The p value is that of the sign-flip permutation test over the units, exact for up to 13 of them.
-    ValueError where the two do not pair.
+    ValueError if the two do not pair.
     """
     if [len(a) for a in first] != [len(b) for b in second]:
         raise ValueError("expected as many values of the second as of the first in every sequence")
@@ -90,19 +91,19 @@ def difference(first: Values, second: Values, by_sequence: bool = False) -> Diff
         signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
     else:
         signs = 1 - 2 * np.random.default_rng(0).integers(0, 2, (_DRAWS, count))
-        signs[0] = 1  # what was seen is one of the ways
+        signs[0] = 1  # the observed signs are one of the ways
     p = float(np.mean(np.abs(signs @ sums) >= abs(sums.sum()) * (1 - 1e-9)))
     return Difference(mean(values, by_sequence), interval(values, by_sequence), p)
 
 
 def unit_name(values: Values) -> str:
-    """What is drawn, in words: "9 sequences", or "blocks of consecutive samples"."""
+    """Name of the units: "9 sequences", or "blocks of consecutive samples"."""
     sequences = sum(1 for sequence in values if len(sequence))
     return f"{sequences} sequences" if sequences >= FEW else "blocks of consecutive samples"
 
 
 def _parts(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each sequence's part of the sum, and of the weight that the sum is divided by."""
+    """Each sequence's part of the weighted sum, and of the total weight."""
     arrays = [np.asarray(sequence, np.float64) for sequence in values if len(sequence)]
     if not arrays:
         raise ValueError("expected values, got none")
@@ -111,7 +112,7 @@ def _parts(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDAr
 
 
 def _units(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """As :func:`_parts`, of the sequences, or where these are few of their blocks."""
+    """As :func:`_parts`, for sequences, or for their blocks if there are few."""
     sequences = [np.asarray(sequence, np.float64) for sequence in values if len(sequence)]
     if len(sequences) >= FEW or not sequences:
         return _parts(values, by_sequence)
@@ -126,10 +127,10 @@ def _units(values: Values, by_sequence: bool) -> tuple[NDArray[np.float64], NDAr
 
 
 def _block(sequences: Sequence[NDArray[np.float64]]) -> int:
-    """Samples that count as one: (1 + r) / (1 - r), where r is the correlation of a sample with the next.
+    """Block length: (1 + r) / (1 - r), where r is the correlation of neighbouring samples.
 
-    That is by how much the variance of a mean grows where each sample depends on the one before; r is
-    corrected for its bias in short series (Kendall, 1954).
+    The variance of a mean grows by this factor if each sample depends on the previous one; r is corrected for
+    its bias in short series (Kendall, 1954).
     """
     apart = [sequence - sequence.mean() for sequence in sequences]
     power = sum(float((series * series).sum()) for series in apart)
@@ -142,7 +143,7 @@ def _block(sequences: Sequence[NDArray[np.float64]]) -> int:
 
 
 def _t(freedom: int) -> float:
-    """The quantile of Student's t that leaves (1 - LEVEL) / 2 above it (Cornish and Fisher, 1938)."""
+    """Upper (1 - LEVEL) / 2 quantile of Student's t (Cornish and Fisher, 1938)."""
     z, v = NormalDist().inv_cdf((1 + LEVEL) / 2), freedom
     first = (z**3 + z) / (4 * v)
     second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)

@@ -1,1 +1,1 @@
-"""Pure tensor functions: forward and backward, any batch, height and width, on a CPU or a GPU."""
+"""Ops: pure tensor functions, forward and backward, for any batch, height and width, on CPU and GPU."""

@@ -1,22 +1,22 @@
-"""AdaCoF, adaptive collaboration of flows: each pixel is a weighted sum of k x k freely placed samples.
+"""AdaCoF, adaptive collaboration of flows: each pixel is a weighted sum of k x k freely positioned samples.
 
     frame (B, C, H, W) + weight, rows, columns (B, k*k, H, W each)  ->  (B, C, H, W)
 
     out(p) = sum over taps t of  weight_t(p) * sample(p + dilation * place_t + (rows_t(p), columns_t(p)))
 
-Lee et al., "AdaCoF: Adaptive Collaboration of Flows for Video Frame Interpolation", 2020. ``sample`` mixes
-four pixels, but not quite bilinearly: the published weights were trained with offsets truncated toward zero,
-not floored. An offset of -1.3 is so split into -1 and -0.3, and the pixels at -1 and 0 are extrapolated with
-the weights 1.3 and -0.3. Each of the four pixels is clamped to the frame by itself.
+Lee et al., "AdaCoF: Adaptive Collaboration of Flows for Video Frame Interpolation", 2020. ``sample`` is
+almost bilinear: the published weights were trained with offsets truncated toward zero instead of floored. An
+offset of -1.3 is split into -1 and -0.3, and the pixels at -1 and 0 are extrapolated with the weights 1.3 and
+-0.3. Each of the four pixels is clamped to the frame separately.
 
-To gather four neighbours at once, the frame is first turned into the four coefficients of the surface that
-runs through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  one nearest lookup per tap
+To gather four neighbours at once, the frame is first converted to the four coefficients of the bilinear
+surface through each 2x2 of pixels,  a + b * row + c * column + d * row * column;  one nearest lookup per tap
 fetches them.
 
-Where no gradient is wanted, ``adacof_pixels`` is faster: it makes some of the pixels, from taps that lie
-pixel by pixel, as sums over rows of a table. Native code, where there is a compiler, is faster still:
-``ops.cpu.adacof_head.synthesize``. While a network learns on a CPU and the frame does not, ``adacof``'s
-gradient is written out, and native code makes both, the picture to the last bit as PyTorch does:
+Without a gradient, ``adacof_pixels`` is faster: it computes some of the rows, from channels-last taps, as
+sums over rows of a table. Native code is faster still: ``ops.cpu.adacof_head.synthesize``. If taps need a
+gradient on a CPU but the frame does not, ``adacof``'s gradient is explicit and native code computes both; the
+picture agrees with PyTorch to the last bit:
 
     gradient of a pixel  .  (a, b, c, d) that a tap reads  ->  gradient of the tap's weight, row and column
 """
@@ -50,18 +50,18 @@ def adacof(
     *,
     softmax: bool = False,
 ) -> Tensor:
-    """Synthesise an image from ``frame`` with one kernel of free taps per pixel.
+    """Synthesise an image from ``frame`` with one kernel of freely positioned taps per pixel.
 
-    Differentiable in all four tensors; for the gradient each tap is computed a second time instead of being
-    kept in memory. Positions are float32 at least.
+    Differentiable in all four tensors; the backward pass recomputes each tap instead of keeping it in memory.
+    Positions are float32 at least.
 
     Args:
         frame: (B, C, H, W), any range.
-        weight: Of the taps, row by row, (B, k*k, H, W).
-        rows: Vertical offsets in pixels from the taps of a plain k x k convolution, like ``weight``.
-        columns: Horizontal offsets, likewise.
-        dilation: Of that convolution, in pixels.
-        softmax: Whether ``weight`` are logits, to go through a softmax over the taps first.
+        weight: weights of the taps, row by row, (B, k*k, H, W).
+        rows: vertical offsets from the taps of a plain k x k convolution, in pixels, (B, k*k, H, W).
+        columns: horizontal offsets, in pixels, (B, k*k, H, W).
+        dilation: dilation of that convolution, in pixels.
+        softmax: whether ``weight`` are logits, for a softmax over the taps.
 
     Returns:
         (B, C, H, W), in the dtype of ``frame``.
@@ -81,7 +81,7 @@ def adacof(
             f"expected weights and offsets of one shape, got {tuple(weight.shape)}, {tuple(rows.shape)} and "
             f"{tuple(columns.shape)}"
         )
-    if frame.is_meta:  # only the shape is asked for; walking the taps would take seconds
+    if frame.is_meta:  # only the shape is needed; looping over the taps would take seconds
         return torch.empty_like(frame)
     if (run := kernel_for(adacof, frame, weight, rows, columns)) is not None:
         return run(frame, weight, rows, columns, dilation, softmax=softmax)
@@ -120,7 +120,7 @@ def _surface(frame: Tensor) -> Tensor:
 
 
 def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """One tap's share of the sum, (B, C, H, W); weight, rows, columns (B, H, W), y (H, 1), x (W,)."""
+    """Contribution (B, C, H, W) of one tap; weight, rows, columns (B, H, W), y (H, 1), x (W,)."""
     height, width = surface.shape[-2:]
     rows, columns = rows.to(surface.dtype), columns.to(surface.dtype)
     whole_rows, whole_columns = rows.detach().trunc(), columns.detach().trunc()
@@ -135,7 +135,7 @@ def _tap(surface: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, y: Tens
 
 
 def surface_table(frame: Tensor) -> Tensor:
-    """``frame`` (C, H, W) as ``adacof_pixels`` reads it: its surface's coefficients, (4, H + 1, W + 1, C)."""
+    """Surface coefficients of ``frame`` (C, H, W) for ``adacof_pixels``, (4, H + 1, W + 1, C)."""
     coefficients = _surface(frame[None])
     return coefficients.view(4, -1, *coefficients.shape[2:]).permute(0, 2, 3, 1).contiguous()
 
@@ -143,10 +143,10 @@ def surface_table(frame: Tensor) -> Tensor:
 def adacof_pixels(
     table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int = 1
 ) -> Tensor:
-    """Some rows of :func:`adacof`, those from ``top`` on, without a gradient.
+    """Compute h rows of :func:`adacof`, from ``top`` on, without a gradient.
 
-    The frame comes as a :func:`surface_table`. The taps (h, W, k*k) are those of the h rows, in the precision
-    of the table; ``rows`` and ``columns`` are overwritten. Returns (h, W, C).
+    The frame is given as a :func:`surface_table`, the taps as (h, W, k*k) in the dtype of the table; ``rows``
+    and ``columns`` are overwritten. Returns (h, W, C).
     """
     parts = zip(*(torch.split(taps, CACHED_ROWS) for taps in (weight, rows, columns)), strict=True)
     return torch.cat(
@@ -167,7 +167,7 @@ def _pixels(table: Tensor, top: int, weight: Tensor, rows: Tensor, columns: Tens
 
 
 def _table_rows(table: Tensor, top: int, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
-    """Which row of a part of the table each tap reads: (h, W, k*k) int32, of offsets of that shape."""
+    """Table row that each tap reads, (h, W, k*k) int32, from offsets of that shape."""
     _, height, wide, _ = table.shape
     side = math.isqrt(rows.shape[-1])
     place = torch.arange(side, dtype=torch.int32, device=table.device) * dilation - (side - 1) * dilation // 2
@@ -180,7 +180,7 @@ def _table_rows(table: Tensor, top: int, rows: Tensor, columns: Tensor, dilation
 
 
 class _LearntTaps(torch.autograd.Function):
-    """:func:`adacof` on a CPU with a gradient for the taps alone, which are read pixel by pixel."""
+    """:func:`adacof` on a CPU with a gradient for channels-last taps only."""
 
     @staticmethod
     def forward(
@@ -201,7 +201,7 @@ class _LearntTaps(torch.autograd.Function):
 
 
 def adacof_forward(frame: Tensor, weight: Tensor, rows: Tensor, columns: Tensor, dilation: int) -> Tensor:
-    """:func:`adacof` on a CPU while the taps learn, to the last bit."""
+    """:func:`adacof` on a CPU with a gradient for the taps, bit-exact."""
     run = kernel_for(adacof_forward, frame) if frame.shape[1] <= MAX_CHANNELS else None
     return (run or adacof)(frame, weight, rows, columns, dilation)
 
@@ -212,11 +212,11 @@ def adacof_backward(
     """Write the gradients of weight, rows and columns into ``for_taps``, (B, H, W, k*k) each.
 
     Args:
-        gradient: That of the picture, (B, C, H, W).
+        gradient: gradient of the picture, (B, C, H, W).
         frame: (B, C, H, W).
-        taps: Weight, rows and columns, (B, k*k, H, W) each.
-        dilation: As in :func:`adacof`.
-        for_taps: Where the gradients go, of any floating dtypes.
+        taps: weight, rows and columns, (B, k*k, H, W) each.
+        dilation: as in :func:`adacof`.
+        for_taps: outputs for the gradients, of any floating dtypes.
 
     """
     run = kernel_for(adacof_backward, gradient, frame) if frame.shape[1] <= MAX_CHANNELS else None
@@ -241,7 +241,7 @@ def adacof_backward(
 
 
 def _strip(x: Tensor, number: int, top: int) -> Tensor:
-    """A copy of a few rows of one of (B, C, H, W), pixel by pixel: (h, W, C)."""
+    """A channels-last copy (h, W, C) of a few rows of one sample of (B, C, H, W)."""
     return x[number, :, top : top + CACHED_ROWS].permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
 
 

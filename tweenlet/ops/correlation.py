@@ -15,16 +15,16 @@ from torch.nn import functional as F
 from tweenlet.ops.dispatch import kernel_for
 
 REACH = 4
-"""Furthest displacement in pixels, each way."""
+"""Largest displacement in each direction, in pixels."""
 MATCHES = (2 * REACH + 1) ** 2
-"""Displacements looked at, and so channels of the result."""
+"""Number of displacements, which are the channels of the result."""
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Mean over channels of first(p) * second(p + d) for the 81 displacements d; zero outside the frame.
 
-    Shapes (B, C, H, W) twice -> (B, 81, H, W), channels_last where a kernel makes it. Differentiable in
-    both. ValueError when the two shapes differ.
+    Two tensors (B, C, H, W) -> (B, 81, H, W), channels_last if a kernel computes it. Differentiable in both.
+    ValueError if the shapes differ.
     """
     if first.shape != second.shape:
         raise ValueError(
@@ -40,14 +40,14 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _displaced(around: Tensor) -> list[Tensor]:
-    """What lies at each displacement from every pixel: 81 views (B, C, H, W) of (B, C, H + 8, W + 8)."""
+    """The 81 displaced views (B, C, H, W) of (B, C, H + 8, W + 8)."""
     height, width = (side - 2 * REACH for side in around.shape[-2:])
     steps = range(2 * REACH + 1)
     return [around[..., y : y + height, x : x + width] for y in steps for x in steps]
 
 
 class _Learnt(torch.autograd.Function):
-    """The plain cost volume of (B, C, H, W) and what is around, its gradients summed up in place."""
+    """The plain cost volume of (B, C, H, W) and padded features, with gradients accumulated in place."""
 
     @staticmethod
     def forward(context: Any, first: Tensor, around: Tensor) -> Tensor:

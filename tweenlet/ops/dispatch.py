@@ -1,12 +1,12 @@
-"""Dispatch: which backend runs an op, decided here alone.
+"""Dispatch: the choice of backend for every op.
 
     op(tensors) --> kernel_for(op, tensors) --+--> None: the op's own plain PyTorch, the reference
                                               +--> "cpu":  tweenlet.ops.cpu.warp.backwarp     compiled C
                                               +--> "cuda": tweenlet.ops.cuda.warp.backwarp    Triton
 
-A kernel has the name and the signature of its op, in the file of the same name one folder down, and is
-imported when it is first chosen. Kernels run forward only, and not while a graph is traced: what is compiled
-or exported keeps to PyTorch's operations. To compare backends, or to rule one out:
+A kernel has the name and signature of its op, in the file of the same name one folder down, and is imported
+when first chosen. Kernels run forward only, and not while a graph is traced, so that compiled and exported
+networks use PyTorch's operations. To compare backends, or to rule one out:
 
     with override("reference"):
         ...
@@ -37,11 +37,11 @@ _forced: Backend | None = None
 
 @contextmanager
 def override(backend: Backend) -> Iterator[None]:
-    """Run all ops by one backend within the block: in the whole process, other threads included.
+    """Run all ops by one backend within the block, in the whole process, including other threads.
 
-    "cpu" and "cuda" are demands: an op whose kernel refuses its tensors raises ValueError, which says why. An
-    op that has no kernel there runs as plain PyTorch. Under TRITON_INTERPRET=1 "cuda" takes tensors on the
-    CPU, too. ValueError for another name.
+    "cpu" and "cuda" are strict: an op whose kernel refuses its tensors raises ValueError, with the reason. An
+    op without a kernel there runs as plain PyTorch. Under TRITON_INTERPRET=1, "cuda" also takes tensors on
+    the CPU. ValueError for any other name.
     """
     global _forced
     if backend not in get_args(Backend):
@@ -54,7 +54,7 @@ def override(backend: Backend) -> Iterator[None]:
 
 
 def has_native(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether kernels on the CPU may compute in ``dtype``: float32, or bfloat16 where the processor does."""
+    """Whether CPU kernels may compute in ``dtype``: float32, or bfloat16 if the processor supports it."""
     return _forced in (None, "cpu") and _cpu_dtype_refusal(dtype, FLOAT32_OR_BF16) is None
 
 
@@ -64,16 +64,16 @@ def kernel_for(
     cpu_dtypes: tuple[torch.dtype, ...] = FLOAT32,
     channels_last: bool = False,
 ) -> Callable[P, T] | None:
-    """The kernel to run instead of the rest of ``op``, or None where there is none for these inputs.
+    """The kernel to run instead of the rest of ``op``; None if there is none for these inputs.
 
     Args:
-        op: The public function; its module and name are those of its kernels.
-        inputs: The tensors that decide.
-        cpu_dtypes: What the kernel on the CPU computes in; one on a CUDA device takes any floating dtype.
-        channels_last: Whether the kernel on the CPU wants the channels of a pixel next to each other.
+        op: the public function; its kernels have the same module and name.
+        inputs: the tensors that decide.
+        cpu_dtypes: dtypes of the CPU kernel; CUDA kernels take any floating dtype.
+        channels_last: whether the CPU kernel requires channels_last inputs.
 
     Raises:
-        ValueError: A backend that :func:`override` demands refuses, with its reason.
+        ValueError: a backend forced by :func:`override` refuses, with its reason.
 
     """
     if _forced == "reference":
@@ -91,7 +91,7 @@ def kernel_for(
 
 
 def _refusal(inputs: tuple[Tensor, ...]) -> str | None:
-    """What no kernel does."""
+    """Why no kernel can run; None if one might."""
     if torch.compiler.is_compiling():
         return "a graph is being traced"
     if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):

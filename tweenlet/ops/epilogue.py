@@ -21,11 +21,11 @@ def scale_shift_act_(
     """Overwrite ``x`` with ``leaky_relu(x * scale + shift + residual, slope)``; no gradient.
 
     Args:
-        x: (B, C, ...). One sample, channels_last, is passed over once on a CPU; others several times.
+        x: (B, C, ...). One channels_last sample takes a single pass on a CPU, others several.
         scale: C numbers, or B times C.
-        shift: C numbers, or none.
-        residual: Of the shape of ``x``, or none.
-        slope: Of the activation below zero; 1 for none.
+        shift: C numbers; None = no shift.
+        residual: tensor of the shape of ``x``; None = none.
+        slope: negative slope of the activation; 1 = no activation.
 
     Returns:
         ``x``.

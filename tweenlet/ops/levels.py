@@ -1,4 +1,4 @@
-"""Inputs of a level of an intermediate-flow network: both frames warped, and the estimate so far.
+"""Levels: inputs of a level of an intermediate-flow network: both frames warped, and the estimate so far.
 
 before, after, both with features --warped by the flows--+--> inputs of the level
 time, and a coarser level's estimate -------upsampled----+
@@ -19,15 +19,15 @@ from tweenlet.ops.warp import backwarp
 def warped_inputs(
     before: Tensor, after: Tensor, times: Tensor, estimate: Tensor | None, *more: Tensor
 ) -> Tensor:
-    """Inputs of a level whose frames are as large as the estimate so far.
+    """Inputs of a level at the size of the estimate so far.
 
     Args:
         before: a frame and its features, (B, 3 + F, h, w).
-        after: the same of the frame after.
+        after: the next frame and its features, of the same shape.
         times: (B, 1, 1, 1).
         estimate: flows in pixels of these frames, mask and context, (B, 5 + context, h, w); None at the first
-            level, which sees both frames as they are.
-        more: joined behind the flows, (B, ..., h, w) each.
+            level, which sees unwarped frames.
+        more: tensors to concatenate after the flows, (B, ..., h, w) each.
 
     Returns:
         (B, C, h, w): frames, features, time, mask, context, flows, more.
@@ -45,17 +45,18 @@ def warped_inputs(
 def level_inputs(
     before: Tensor, after: Tensor, times: Tensor, scale: int, estimate: Tensor, factor: int, *more: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Inputs of a level that follows a coarser one, and the flows that it corrects.
+    """Inputs of a level after a coarser one, and the flows that it corrects.
 
     Args:
         before: a frame and its features at the level's size, (B, 3 + F, h, w).
-        after: the same of the frame after.
+        after: the next frame and its features, of the same shape.
         times: (B, 1, 1, 1).
-        scale: how many times smaller than the frame this size is.
-        estimate: of the coarser level, (B, 5 + context, h/factor, w/factor): flows in pixels of the frame,
-            mask, context.
-        factor: how many times smaller than this level the coarser one is.
-        more: joined behind the flows, in pixels of the frame, (B, ..., h/factor, w/factor) each.
+        scale: downsampling factor of this level relative to the frame.
+        estimate: estimate of the coarser level, (B, 5 + context, h/factor, w/factor): flows in pixels of the
+            frame, mask, context.
+        factor: downsampling factor of the coarser level relative to this one.
+        more: tensors to concatenate after the flows, in pixels of the frame, (B, ..., h/factor, w/factor)
+            each.
 
     Returns:
         As :func:`warped_inputs`; and flows (B, 4, h, w) in pixels of the frame.
@@ -72,15 +73,15 @@ def level_inputs(
 def pooled_level_inputs(
     before: Tensor, after: Tensor, times: Tensor, scale: int, estimates: Sequence[Tensor]
 ) -> Tensor:
-    """Inputs of a level, warped at the frame's size and then reduced to the level's, bilinearly.
+    """Inputs of a level, warped at full size and then downsampled to the level's size, bilinearly.
 
     Args:
         before: a frame and its features, (B, 3 + F, H, W).
-        after: the same of the frame after.
+        after: the next frame and its features, of the same shape.
         times: (B, 1, 1, 1).
-        scale: how many times smaller than the frame the level's size is; H and W are multiples of it.
-        estimates: of the coarser levels, (B, 5 + context, H/s, W/s) each: corrections of the flows in pixels
-            of the frame, mask, context.
+        scale: downsampling factor of the level; H and W are multiples of it.
+        estimates: estimates of the coarser levels, (B, 5 + context, H/s, W/s) each: corrections of the flows
+            in pixels of the frame, mask, context.
 
     Returns:
         (B, C, H/scale, W/scale), as :func:`warped_inputs`; flows in pixels of the level.
@@ -99,7 +100,7 @@ def pooled_level_inputs(
 
 
 def _middle_mean(x: Tensor, scale: int) -> Tensor:
-    """The mean of the middle 2x2 pixels of each cell of ``scale`` x ``scale``."""
+    """Mean of the middle 2x2 pixels of each cell of ``scale`` x ``scale``."""
     if scale == 1:
         return x
     first = scale // 2 - 1
@@ -108,12 +109,12 @@ def _middle_mean(x: Tensor, scale: int) -> Tensor:
 
 
 def merge_warped(before: Tensor, after: Tensor, estimates: Sequence[Tensor]) -> Tensor:
-    """Warp both neighbours along the flows and mix them by the mask: the frame (B, 3, H, W).
+    """Warp both neighbours by the flows, and blend them by the mask: the frame (B, 3, H, W).
 
     Args:
         before: a frame and its features, (B, 3 + F, H, W).
-        after: the same of the frame after.
-        estimates: of all levels, as :func:`pooled_level_inputs` takes them.
+        after: the next frame and its features, of the same shape.
+        estimates: estimates of all levels, as for :func:`pooled_level_inputs`.
 
     """
     if (run := kernel_for(merge_warped, before, after, *estimates)) is not None:
@@ -125,7 +126,7 @@ def merge_warped(before: Tensor, after: Tensor, estimates: Sequence[Tensor]) -> 
 
 
 def combine_estimates(estimates: Sequence[Tensor], height: int) -> Tensor:
-    """Estimates of levels (B, 5 + context, h, w), at the frame's size: flows summed, the rest the last's."""
+    """Combine estimates (B, 5 + context, h, w) at full size: flows summed, the rest from the last level."""
     flows, rest = None, None
     for level in estimates:
         rest = resize(level, height / level.shape[-2])
@@ -136,5 +137,5 @@ def combine_estimates(estimates: Sequence[Tensor], height: int) -> Tensor:
 
 
 def resize(x: Tensor, factor: float) -> Tensor:
-    """Bilinear, (B, C, H, W) -> (B, C, factor H, factor W)."""
+    """Resize bilinearly, (B, C, H, W) -> (B, C, factor H, factor W)."""
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Synthesis from flows at half the frame's size: bicubic backward warping, and mixing by a mask.
+"""Mix: synthesis from flows at half the frame's size, by bicubic backward warping and blending by a mask.
 
     before, after, flows --> fetched, bicubic --> fetched --+--> mixed by the mask --> frame
                                                             |
@@ -21,12 +21,12 @@ def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
     """Backward warp both frames, bicubic; the border is repeated beyond the frame.
 
     Args:
-        before: (B, 3, H, W).
-        after: the same of the frame after.
-        flows: to both, (B, 4, H/2, W/2), pixels of the frame, x then y.
+        before: the frame before, (B, 3, H, W).
+        after: the frame after, (B, 3, H, W).
+        flows: flows to both, (B, 4, H/2, W/2), in pixels of the frame, x then y.
 
     Returns:
-        (B, 24, H/2, W/2): channels of both frames, each of four pixels.
+        (B, 24, H/2, W/2): both warped frames, pixel-unshuffled by 2.
 
     """
     if (run := kernel_for(fetch_both, before, after, flows)) is not None:
@@ -39,15 +39,15 @@ def fetch_both(before: Tensor, after: Tensor, flows: Tensor) -> Tensor:
 def mix(
     before: Tensor, after: Tensor, fetched: Tensor, mask: Tensor, correction: Tensor | None, still: Tensor
 ) -> Tensor:
-    """Mix the warped frames by a mask, correct them, and blend the originals where an overlay stands still.
+    """Blend the warped frames by a mask, correct them, and show the mean of the originals under an overlay.
 
     Args:
-        before: (B, 3, H, W).
-        after: the same of the frame after.
-        fetched: (B, 24, H/2, W/2), from :func:`fetch_both`.
-        mask: (B, 1, H/2, W/2), logit of the share of the frame before.
-        correction: (B, 16, H/2, W/2), added to frame and mask, pixel-unshuffled by 2; None = nothing.
-        still: (B, 1, H, W), how much of each pixel is an overlay, 0 to 1, where the mean of both shows.
+        before: the frame before, (B, 3, H, W).
+        after: the frame after, (B, 3, H, W).
+        fetched: warped frames (B, 24, H/2, W/2), from :func:`fetch_both`.
+        mask: logit of the weight of the frame before, (B, 1, H/2, W/2).
+        correction: residual of frame and mask, (B, 16, H/2, W/2), pixel-unshuffled by 2; None = none.
+        still: opacity of a static overlay, (B, 1, H, W), 0 to 1.
 
     Returns:
         (B, 3, H, W).

@@ -1,11 +1,11 @@
-"""Overlay: what stands still over a picture that moves, a logo, burnt-in subtitles, the display of a game.
+"""Overlay: detect static overlays on a moving picture, such as logos, burnt-in subtitles and game displays.
 
-    four frames --> patches that differ in space, but not in time   --> what keeps its shape --+
-                --> blocks that change from each frame to the next  --> where all moves -------+--> overlay
+    four frames --> patches that vary in space, but not in time     --> constant shape --+
+                --> blocks that change from each frame to the next  --> motion ----------+--> overlay
 
-Optical flow takes such things along with what is behind them, or tears them. What a ball flies past keeps its
-shape, too, and must not be taken for something in front of it; but before and behind a ball there are blocks
-that do not change. No gradient.
+Optical flow moves overlays with the background, or tears them. The background that a ball flies past keeps
+its shape too and must not be taken for an overlay; but before and after the ball there are blocks that do not
+change. No gradient.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from tweenlet.ops.dispatch import kernel_for
 
 # Of two ends the first is where a sign begins, the second where it is full.
 NOISE = 2 / 255
-"""Coding noise of a pixel, of frames in [0, 1]."""
+"""Coding noise of a pixel, for frames in [0, 1]."""
 PATCH = 5
 """Side of a patch in pixels (also in native code): a stroke of small letters and its surroundings."""
 BLOCK, BLOCKS = 8, 13
 """Side of a block in pixels (also in native code), and side of its surroundings in blocks."""
 SHAPE = (1.0, 2.0)
-"""Shape is kept, 0 to 1, as the variance of a patch over its variance in time rises."""
+"""Ramp of constant shape, from 0 to 1: variance of a patch over its variance in time."""
 SHADE = (0.6, 0.3)
-"""Shade is kept, 0 to 1, as a pixel's range in time over the deviation of its patch falls."""
+"""Ramp of constant shade, from 0 to 1: a pixel's range in time over the deviation of its patch."""
 CHANGE = (5 / 255, 10 / 255)
-"""A block moves, 0 to 1, as its difference from frame to frame rises."""
+"""Ramp of motion, from 0 to 1: a block's difference between frames."""
 MOVING = (0.05, 0.2)
-"""An overlay lies over motion, 0 to 1, as the share of moving blocks in the surroundings rises."""
+"""Ramp of an overlay over motion, from 0 to 1: fraction of moving blocks in the surroundings."""
 
 
 @torch.no_grad()
 def overlay(frames: Tensor, duplicates: Tensor) -> Tensor:
-    """How much of each pixel is an overlay, 0 to 1: frames (B, 4, 3, H, W) in [0, 1] -> (B, 1, H, W).
+    """Opacity of a static overlay, 0 to 1: frames (B, 4, 3, H, W) in [0, 1] -> (B, 1, H, W).
 
-    H and W are multiples of BLOCK. ``duplicates`` (B, 2): whether the first frame and the last only repeat
-    their neighbours, as at the ends of a clip. Those tell nothing: each pixel is taken to change there as it
-    does between the middle two.
+    H and W are multiples of BLOCK. ``duplicates`` (B, 2): whether the first and the last frame repeat their
+    neighbours, as at the ends of a clip. These tell nothing: pixels are assumed to change there as between
+    the middle two.
     """
     persistence, changes = measure_persistence(frames, duplicates)
     moves = _ramp(changes.amin(1, keepdim=True), CHANGE).nan_to_num(0)
@@ -49,9 +49,9 @@ def overlay(frames: Tensor, duplicates: Tensor) -> Tensor:
 
 
 def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Tensor]:
-    """How far pixels keep shape and shade over frames (B, 4, 3, H, W), 0 to 1, (B, 1, H, W); and changes.
+    """Persistence of pixels over frames (B, 4, 3, H, W): constancy of shape and shade, 0 to 1, (B, 1, H, W).
 
-    Changes are mean absolute differences of blocks between frames, (B, 3, H / BLOCK, W / BLOCK).
+    Also returns mean absolute differences of blocks between frames, (B, 3, H / BLOCK, W / BLOCK).
     """
     if (run := kernel_for(measure_persistence, frames)) is not None:
         return run(frames, duplicates)
@@ -72,12 +72,12 @@ def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Ten
 
 
 def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
-    """From 0 at the one end to 1 at the other."""
+    """Linear ramp from 0 at one end to 1 at the other, clamped."""
     none, full = ends
     return ((x - none) / (full - none)).clamp(0, 1)
 
 
 def _around(x: Tensor, side: int) -> Tensor:
-    """The mean of so many pixels a side around each, of those that there are."""
+    """Mean over a window of ``side`` pixels around each pixel, cropped at the border."""
     rows = F.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, side), 1, (0, side // 2), count_include_pad=False)

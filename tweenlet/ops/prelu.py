@@ -1,9 +1,9 @@
-"""PReLU for training: x, or a learnt slope times x below zero, with its gradient written out.
+"""PReLU for training, with an explicit gradient: x, or a learnt slope times x below zero.
 
     gradient, x, slope  -->  gradient, times the slope below zero;  and summed up, times x below zero
 
-PyTorch's own gradient on a CPU takes one number at a time. Native code makes both in one pass over memory
-where pixels lie channels last; PyTorch in some more.
+PyTorch's own gradient on a CPU is scalar code. For channels_last tensors, native code computes both gradients
+in one pass over memory; plain PyTorch takes several.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reductions over the pixels of an image, or of several in time, in one pass over memory.
+"""Reductions over the pixels of images or volumes, in one pass over memory.
 
 (B, C, ...)  -->  (B, C, 1, ...)
 """
@@ -14,10 +14,10 @@ from tweenlet.ops.dispatch import FLOAT32_OR_BF16, kernel_for
 
 
 def channel_mean(x: Tensor) -> Tensor:
-    """The mean of each channel of ``x`` (B, C, H, W) or (B, C, T, H, W), with sides of 1 for the rest.
+    """Mean of each channel of ``x`` (B, C, H, W) or (B, C, T, H, W), with size 1 in the other dimensions.
 
-    Differentiable. One sample, channels_last, is summed up in native code on a CPU: PyTorch takes up to five
-    times as long.
+    Differentiable. One channels_last sample is summed by native code on a CPU, up to five times as fast as
+    PyTorch.
     """
     run = _channel_sum_kernel(x)
     if run is None:
@@ -26,7 +26,7 @@ def channel_mean(x: Tensor) -> Tensor:
 
 
 def channel_sum(x: Tensor) -> Tensor:
-    """The sum of each channel of ``x`` as in :func:`channel_mean`, (B, C), float64."""
+    """Sum of each channel of ``x``, as in :func:`channel_mean`: (B, C), float64."""
     if (run := _channel_sum_kernel(x)) is not None:
         return run(x)
     return x.sum(tuple(range(2, x.dim())), dtype=torch.float64)

@@ -1,9 +1,9 @@
-"""Resampling and pyramids: half a frame, double a frame, and a frame as a sum of bands.
+"""Resampling and pyramids: downsampling and upsampling by 2, and Laplacian pyramids.
 
     downsample      (B, C, H, W) -> (B, C, H/2, W/2)   5x5 Gaussian, then the mean of every 2x2
     avg_pool2       (B, C, H, W) -> (B, C, H/2, W/2)   the mean of every 2x2 alone
-    upsample_8tap   (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between the pixels, these themselves kept
-    upsample_rows   (B, C, H, W) -> some of 2H rows of (B, C, 2H, 2W)    bilinear
+    upsample_8tap   (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between pixels, which are kept
+    upsample_rows   (B, C, H, W) -> some rows of (B, C, 2H, 2W)    bilinear
     laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)], finest first
 
 Borders are reflected (repeated where a side is too short to reflect).
@@ -25,7 +25,7 @@ GAUSSIAN_SIGMA = 0.5
 
 
 def gaussian_kernel() -> Tensor:
-    """The 5x5 Gaussian of sigma 0.5 that goes before halving; float32, sums to 1."""
+    """The 5x5 Gaussian of sigma 0.5 before downsampling; float32, sums to 1."""
     line = torch.exp(-((torch.arange(5.0) - 2) ** 2) / (2 * GAUSSIAN_SIGMA**2))
     square = torch.outer(line, line)
     return square / square.sum()
@@ -37,9 +37,9 @@ def blur(frame: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
-    """Blur and halve ``frame`` (B, C, H, W); ``kernel`` as in :func:`blur`, by default the Gaussian.
+    """Blur and downsample ``frame`` (B, C, H, W) by 2; ``kernel`` as in :func:`blur`, default the Gaussian.
 
-    Sides of two pixels or more; an odd one loses its last row or column. ValueError for shorter ones.
+    An odd side loses its last row or column. ValueError for sides under two pixels.
     """
     kernel = (gaussian_kernel() if kernel is None else kernel).to(frame)
     if (run := kernel_for(downsample, frame, kernel)) is not None:
@@ -49,7 +49,7 @@ def downsample(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
 
 
 def upsample_8tap(frame: Tensor, taps: Tensor | None = None) -> Tensor:
-    """Double ``frame`` (B, C, H, W) with an 8-tap filter; ``taps`` (8,) or (C, 1, 1, 8) for another.
+    """Upsample ``frame`` (B, C, H, W) by 2 with an 8-tap filter; ``taps`` (8,) or (C, 1, 1, 8) replace it.
 
     Output pixel (2i, 2j) is input pixel (i, j); the ones between are filtered along x, then along y.
     """
@@ -64,16 +64,15 @@ def upsample_8tap(frame: Tensor, taps: Tensor | None = None) -> Tensor:
 
 
 def avg_pool2(x: Tensor) -> Tensor:
-    """The mean of every 2x2 pixels of ``x`` (B, C, H, W); an odd side is halved upwards."""
+    """Mean of every 2x2 pixels of ``x`` (B, C, H, W); odd sides are rounded up."""
     run = kernel_for(avg_pool2, x) if x.is_contiguous() else None
     return F.avg_pool2d(x, 2, ceil_mode=True) if run is None else run(x)
 
 
 def upsample_rows(x: Tensor, start: int, end: int) -> Tensor:
-    """The rows from ``start`` to ``end`` of ``x`` (B, C, h, w) at twice its size: (B, C, end - start, 2w).
+    """Rows ``start`` to ``end`` of ``x`` (B, C, h, w) upsampled by 2: (B, C, end - start, 2w).
 
-    As ``F.interpolate`` does it, pixel areas on pixel areas; no gradient. ValueError for rows that it does
-    not have.
+    As ``F.interpolate`` without aligned corners; no gradient. ValueError for rows out of range.
     """
     height = x.shape[2]
     if not 0 <= start <= end <= 2 * height:
@@ -87,9 +86,9 @@ def upsample_rows(x: Tensor, start: int, end: int) -> Tensor:
 
 
 def laplacian_pyramid(frame: Tensor, levels: int = 5) -> list[Tensor]:
-    """Split ``frame`` (B, C, H, W) into ``levels`` bands, finest first; the last one is what remains.
+    """Split ``frame`` (B, C, H, W) into ``levels`` bands, finest first; the last one is the residual.
 
-    Any H and W: an odd side is halved upwards.
+    Any H and W: odd sides are rounded up.
     """
     line = torch.tensor(BINOMIAL)
     kernel = torch.outer(line, line)
@@ -110,7 +109,7 @@ def _each_channel(frame: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _between(frame: Tensor, by_tap: Sequence[Tensor], dim: int) -> Tensor:
-    """Between its pixels along ``dim``; summed tap by tap, in half the time and memory of a convolution."""
+    """Values between pixels along ``dim``, summed tap by tap in half the time and memory of a convolution."""
     size = frame.shape[dim]
     around = _reflect(frame, 3, 4, 0, 0) if dim == -1 else _reflect(frame, 0, 0, 3, 4)
     first, *others = (around.narrow(dim, number, size) for number in range(len(by_tap)))

@@ -1,9 +1,9 @@
-"""Softmax splatting: throw every pixel to where the flow points, the more important one in front.
+"""Softmax splatting (forward warp): move every pixel along the flow, more important ones in front.
 
     frame (B, C, H, W), flow (B, 2, H, W) in pixels (dx, dy), metric (B, 1, H, W)  ->  (B, C, H, W)
 
 Niklaus and Liu, "Softmax Splatting for Video Frame Interpolation", 2020. A pixel p lands on the four pixels
-around p + flow(p) with bilinear shares; where several land, they are averaged with the weights exp(metric).
+around p + flow(p) with bilinear weights; where several land, they are averaged with the weights exp(metric).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tweenlet.ops.dispatch import kernel_for
 def splat(frame: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
     """Softmax-splat ``frame`` (B, C, H, W) along ``flow`` (B, 2, H, W; pixels, x then y) by exp(``metric``).
 
-    Pixels that nothing reaches are zero. As in the published code the normaliser has no epsilon: where it is
-    exactly zero it is replaced by one. Sums and positions are float32 at least. Differentiable in all three.
-    ValueError for shapes that do not match.
+    Pixels without a source are zero. As in the published code, the normaliser has no epsilon: exact zeros are
+    replaced by one. Sums and positions are float32 at least. Differentiable in all three. ValueError for
+    shapes that do not match.
     """
     batch, _, height, width = frame.shape
     if flow.shape != (batch, 2, height, width) or metric.shape != (batch, 1, height, width):

@@ -1,10 +1,10 @@
-"""Backward warp: fetch from where the flow points.
+"""Backward warp: sample where the flow points.
 
     source (B, C, H, W) + flow (B, 2, H, W) in pixels, (dx, dy)  ->  (B, C, H, W)
 
-Each output pixel p takes the bilinear sample of ``source`` at p + flow(p): that is ``backwarp``. PWC-Net's
-published weights were trained with a warp that stretches the flow by W / (W - 1) and blanks whatever reaches
-outside the frame; ``backwarp_pwc`` keeps both.
+In ``backwarp``, each output pixel p is the bilinear sample of ``source`` at p + flow(p). PWC-Net's published
+weights were trained with a warp that stretches the flow by W / (W - 1) and zeroes samples outside the frame;
+``backwarp_pwc`` does both.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from tweenlet.ops.dispatch import kernel_for
 
 INSIDE = 0.999
-"""Share of a sample's four taps that must lie in the frame for the sample to count."""
+"""Weight of the taps inside the frame from which on a sample counts."""
 
 
 def backwarp_pwc(source: Tensor, flow: Tensor) -> Tensor:
-    """Sample ``source`` (B, C, H, W) at the places that ``flow`` (B, 2, H, W; pixels, x then y) points to.
+    """Sample ``source`` (B, C, H, W) at the positions that ``flow`` (B, 2, H, W; pixels, x then y) points to.
 
     Positions are float32 at least. Samples that reach outside the frame are zero. The flow is scaled as
     PWC-Net scales it (see above). Differentiable in both. ValueError for shapes that do not match.

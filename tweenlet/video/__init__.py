@@ -18,14 +18,14 @@ use is constant: one frame is held back until its duration is known, and every f
     frame frame.py, conversion.py, colour.py, chroma.py        Y'CbCr to RGB and back without loss
           orientation.py       rotation, mirroring             static_areas.py  exact codes in static areas
           scene_detection.py   cuts, repeated frames           opacity.py         alpha, in and out
-    image images.py            still images, in and out        image_tags.py    ICC profile, EXIF
+    image images.py            still images, in and out        image_tags.py     ICC profile, EXIF
     out   output.py            the writer for a name           writer.py        what all writers share
           video_writer.py      one video file, y4m             image_writer.py  numbered images
           picture_encoder.py   pictures to packets             journal.py       segments of a job under way
           codecs.py            encoder and pixel format        headers.py       crop and pixel shape
-          encoding.py          what may be chosen about it     retiming.py, tempo.py   slower, faster
-          streams.py           the streams beside the pictures sinks.py, audio.py, subtitles.py   one of them
-          timestamps.py        packet timestamps made to rise  codec_parameters.py   what PyAV refuses to copy
+          encoding.py          the user's choices of these     retiming.py, tempo.py   slower, faster
+          streams.py           audio, subtitles, chapters      sinks.py, audio.py, subtitles.py   one stream
+          timestamps.py        repairs packet timestamps       codec_parameters.py   what PyAV cannot copy
 
 It may import :mod:`tweenlet.runtime` only.
 """

@@ -1,4 +1,4 @@
-"""Audio transcoding: one audio stream decoded, kept in time and encoded for another container.
+"""Audio transcoding: decode one audio stream, keep it in sync, and encode it for another container.
 
 ::
 
@@ -27,12 +27,12 @@ _AUDIO_ENCODERS = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "a
 _CHOSEN = {"aac": "aac", "opus": "libopus"}
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "5.1", 4: "5.1", 5: "5.1", 6: "5.1", 7: "7.1", 8: "7.1"}
 _LONGEST_SILENCE = 600
-"""Seconds without sound that are filled with silence; longer gaps stay gaps."""
+"""Longest gap in the sound, in seconds, to fill with silence; longer ones stay gaps."""
 
 
 class AudioTranscoder(StreamSink):
-    """Sound encoded anew with the codec of the output's kind: in time, whatever its time stamps, channels and
-    sample rate do on the way. ValueError if it cannot be.
+    """Re-encodes sound with the output's codec, in sync even if timestamps, channels or sample rate change.
+    ValueError if the sound cannot be encoded.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AudioTranscoder(StreamSink):
         self._surplus = 0  # samples still to be left out
 
     def convert(self, packet: AnyPacket) -> Iterator[AnyPacket]:
-        """The sound of one packet, encoded as far as it fills the new packets."""
+        """Encode the sound of one packet; returns complete output packets."""
         for frame in cast("av.Packet[AudioStream]", packet).decode():
             yield from self._fill_gap(frame)
             signature = frame.format.name, frame.layout.name, frame.sample_rate
@@ -86,7 +86,7 @@ class AudioTranscoder(StreamSink):
             yield from self._write_samples(self._resampler.resample(frame))
 
     def finish(self) -> Iterator[AnyPacket]:
-        """The end of the sound."""
+        """Flush the decoder and encoder; returns the last packets."""
         yield from self._drain()
         yield from self._finish_tempo()
         yield from self._encode(rest=True)
@@ -94,7 +94,7 @@ class AudioTranscoder(StreamSink):
             yield from self._output_stream.encode(None)
 
     def _fill_gap(self, frame: av.AudioFrame) -> Iterator[AnyPacket]:
-        """Fill a gap before a frame, or have left out what was heard before."""
+        """Fill a gap before a frame with silence, or drop the overlap with earlier sound."""
         seconds = None if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
         begin = (self._due or Fraction(0)) if seconds is None else seconds * self._rate
         if self._due is None:
@@ -124,7 +124,7 @@ class AudioTranscoder(StreamSink):
             yield from self._write_samples([block])
 
     def _drain(self) -> Iterator[AnyPacket]:
-        """Empty the resampler, which then is to be set up anew."""
+        """Drain the resampler, before it is configured again."""
         if self._resampler is not None:
             blocks = self._resampler.resample(None)
             self._resampler = None
@@ -150,7 +150,7 @@ class AudioTranscoder(StreamSink):
             self._fifo.write(block)
 
     def _jump_to(self, begin: Fraction) -> None:
-        """Go on at a time in samples of the source, where nothing waits to be written."""
+        """Continue at a time, in source samples; nothing may be pending."""
         self._taken = max(round(begin), 0)
         self._at = round(self._map.output_time(Fraction(self._taken, self._rate)) * self._rate)
 
@@ -179,7 +179,7 @@ def _audio_encoder_name(form: str, source: str) -> str:
 
 
 def _open_encoder(name: str, source: AudioCodecContext) -> AudioCodecContext:
-    """An encoder set up for a sound: its own channels where the codec has them, else the nearest."""
+    """Open an encoder for a sound, with its channel layout or the nearest that the codec supports."""
     codec = av.Codec(name, "w")
     rates = [48000] if name == "libopus" else sorted(codec.audio_rates or [source.sample_rate])
     deep = name == "flac" and source.format.bytes > 2

@@ -1,4 +1,4 @@
-"""Subsampled chroma: where its samples lie, and a pair of filters that loses nothing.
+"""Subsampled chroma: sample positions, and a lossless pair of filters.
 
 ::
 
@@ -8,9 +8,9 @@
     centred                  luma    X   X   X   X   X   X       first  = c - slope of c / 4
                              chroma    c       c       c         second = c + slope of c / 4
 
-A picture is upsampled to 4:4:4 on its way to RGB and downsampled on its way to an encoder. Downsampling is
-the lifting step that inverts the interpolation: ``downsample(upsample(c))`` is ``c`` for every plane of
-chroma, and of any other plane the mean is kept (the biorthogonal wavelets CDF 4.2 and 1.3).
+Pictures are upsampled to 4:4:4 on the way to RGB and downsampled on the way to an encoder. Downsampling is
+the lifting step that inverts the interpolation: ``downsample(upsample(c))`` is ``c`` for every chroma plane,
+and for any other plane the mean is preserved (the biorthogonal wavelets CDF 4.2 and 1.3).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Subsampling:
-    """How the chroma planes of a picture lie on its luma plane.
+    """Position of a picture's chroma samples relative to luma.
 
-    ``across`` and ``down`` are log2 of the luma samples per chroma sample. ``left`` and ``top`` say that a
-    chroma sample lies on the first of these luma samples; otherwise it lies in their centre.
+    ``across`` and ``down`` are log2 of the luma samples per chroma sample. With ``left`` and ``top``, a
+    chroma sample is co-sited with the first of these luma samples; otherwise it is centred.
     """
 
     across: int
@@ -45,7 +45,7 @@ class Subsampling:
 
     @classmethod
     def of(cls, pixels: av.VideoFormat, location: int) -> Subsampling:
-        """That of a pixel format with an AVChromaLocation.
+        """The subsampling of a pixel format with an AVChromaLocation.
 
         Unspecified is taken as left, the default of H.264, HEVC, VP9 and AV1, or as the centre for JPEG.
         """
@@ -65,12 +65,12 @@ class Subsampling:
         return f"yuv{ratio[self.across, self.down]}p"
 
     def reach(self, rows: slice, height: int) -> slice:
-        """The luma rows that the chroma of a band of luma rows is filtered from."""
+        """Luma rows that the chroma of a band of luma rows depends on."""
         beyond = _REACH << self.down if self.down else 0
         return slice(max(0, rows.start - beyond), min(height, rows.stop + beyond))
 
     def rows(self, luma: slice) -> slice:
-        """The chroma rows of a band of luma rows that begins on a chroma row."""
+        """Chroma rows of a band of luma rows that begins on a chroma row."""
         return slice(luma.start >> self.down, -(-luma.stop >> self.down))
 
     def upsample(
@@ -81,14 +81,14 @@ class Subsampling:
         offset: np.float32,
         out: Floats,
     ) -> None:
-        """Two chroma planes at the luma samples of a band.
+        """Upsample two chroma planes to the luma samples of a band.
 
         Args:
             planes: Cb and Cr, whole.
             rows: the band, in luma rows of the picture; it begins on a chroma row.
             size: height and width of the luma plane.
-            offset: is subtracted from every sample.
-            out: is filled, (2, rows, width).
+            offset: number to subtract from every sample.
+            out: (2, rows, width), filled here.
 
         """
         height, width = size
@@ -104,7 +104,7 @@ class Subsampling:
                 full[:] = part
 
     def downsample(self, chroma: Floats, outer: slice, rows: slice) -> Floats:
-        """The inverse: floats (2, outer rows, width) at luma samples as the chroma rows of a band.
+        """The inverse: floats (2, outer rows, width) at luma samples to the chroma rows of a band.
 
         Args:
             chroma: Cb and Cr at the luma samples of ``outer``.
@@ -123,9 +123,9 @@ class Subsampling:
 
 
 def location_of(picture: av.VideoFrame) -> int:
-    """The AVChromaLocation of a picture, which PyAV does not show but FFmpeg's scaler obeys.
+    """The AVChromaLocation of a picture, which PyAV does not expose but FFmpeg's scaler obeys.
 
-    A small copy inherits the tag; how far the scaler moves a ramp that is drawn into it tells which it is.
+    It is measured by the shift that the scaler applies to a ramp in a small copy with the same tag.
     """
     if picture.format.chroma_width(2) == 2 and picture.format.chroma_height(2) == 2:
         return UNSPECIFIED
@@ -156,7 +156,7 @@ def _samples(plane: av.video.plane.VideoPlane) -> NDArray[np.uint8]:
 
 
 def _upsample(chroma: Floats, octaves: int, size: int, cosited: bool, out: Floats | None = None) -> Floats:
-    """To ``size`` samples along the first axis, 2**octaves times as many, but for those beyond the end."""
+    """Upsample along the first axis by 2**octaves, to ``size`` samples."""
     for octave in reversed(range(octaves)):
         length = -(-size >> octave)
         last = octave == 0 and out is not None
@@ -193,7 +193,7 @@ def _downsample(full: Floats, octaves: int, cosited: bool) -> Floats:
 
 
 def _between(x: Floats) -> Floats:
-    """Half way from each sample to the next, by cubic interpolation; the last stands for those beyond."""
+    """Values halfway between neighbours, by cubic interpolation; the last sample is repeated."""
     n = len(x)
     beyond = np.concatenate([x[:1], x, x[-1:], x[-1:]])
     near: Floats = beyond[1 : n + 1] + beyond[2 : n + 2]
@@ -205,7 +205,7 @@ def _between(x: Floats) -> Floats:
 
 
 def _quarter_slope(x: Floats, length: int) -> Floats:
-    """A quarter of the slope at each sample; none at a last one that stands for one sample of ``length``."""
+    """A quarter of the slope at each sample; zero at a last sample that covers a single one of ``length``."""
     beyond = np.concatenate([x[:1], x, x[-1:]])
     slope: Floats = beyond[2:] - beyond[:-2]
     slope *= np.float32(1 / 8)

@@ -1,4 +1,4 @@
-"""Codec parameters of a stream, which PyAV does not show, copied whole.
+"""Codec parameters: copy those of a stream, which PyAV does not expose.
 
 ::
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def add_parameters(source: Stream, output: OutputContainer) -> Stream:
-    """Add a stream to ``output`` that has the codec parameters of ``source``, whatever its codec is.
+    """Add a stream to ``output`` with the codec parameters of ``source``, for any codec.
 
-    PyAV's own way asks FFmpeg first, which denies what Matroska holds under the names of old Windows codecs
-    (ADPCM, WMA, mu-law). Here only the writing of the header shows whether the output takes it.
+    PyAV asks FFmpeg first, which rejects old Windows codecs (ADPCM, WMA, mu-law) that Matroska holds. Here,
+    writing the header shows whether the output accepts the stream.
     """
     stream = output.add_stream_from_template(_any_stream())
     BitStreamFilterContext("null", source, stream)

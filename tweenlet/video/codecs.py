@@ -1,4 +1,4 @@
-"""Which encoder and pixel format an output gets: by the kind of file, the depth, the size and the colours."""
+"""Codecs: the encoder and pixel format of an output, from its container, depth, size and colours."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from tweenlet.video.encoding import TRANSPARENT, Encoding, check_encoder, neares
 from tweenlet.video.headers import PLACEHOLDER, Shape
 from tweenlet.video.reader import Reader
 
-os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 says errors only; it reads this once, at its first encoder
+os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints errors only; it reads this once, at its first encoder
 
 KINDS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".y4m": "yuv4mpegpipe",
 }  # fmt: skip
 DEFAULT = Encoding()
-"""Nothing is chosen: the kind of file and the source decide."""
-_H264 = {"crf": "16", "preset": "fast", "bf": "0"}  # B-frames round up: a quarter step brighter, flicker
+"""No choices: the container and the source decide."""
+_H264 = {
+    "crf": "16",
+    "preset": "fast",
+    "bf": "0",
+}  # B-frames round up: a quarter step brighter, visible as flicker
 _HEVC = {"crf": "16", "preset": "fast"}
 _VP9 = {"crf": "20", "b": "0", "row-mt": "1", "cpu-used": "4", "deadline": "good"}
 _AV1 = {"crf": "20", "preset": "9"}
 _FFV1 = {"level": "3", "slices": "4", "slicecrc": "1"}
 _TRANSPARENT = {"mov": "prores", "webm": "vp9"}
-"""Codec of a source with opacity, by the kind of file, if none is chosen."""
+"""Container -> default codec for a source with opacity."""
 _USUAL = {"libx264": _H264, "libx265": _HEVC, "libvpx-vp9": _VP9, "libsvtav1": _AV1, "ffv1": _FFV1}
 _HDR10: dict[
     str, tuple[str, str, str, list[str]]
@@ -43,7 +47,7 @@ _HDR10: dict[
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder, set up for one output."""
+    """An encoder, configured for one output."""
 
     container: str
     encoder: str
@@ -53,46 +57,46 @@ class Codec:
     container_options: dict[str, str] = field(default_factory=dict)
     tag: str = ""
     shape: Shape = field(default_factory=Shape)
-    """The picture as it is to be shown."""
+    """Displayed shape of the picture."""
 
     @property
     def completes_header(self) -> bool:
-        """Whether the header takes more than PyAV can tell a muxer; H.264 and HEVC say their pixel shape."""
+        """Whether the header needs more than PyAV passes to a muxer; H.264 and HEVC carry pixel shape."""
         is_cropped = bool(self.shape.right or self.shape.bottom)
         return is_cropped or (self.container in ("webm", "yuv4mpegpipe") and not self.shape.is_plain)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels as they are encoded."""
+        """Encoded width and height, in pixels."""
         return self.shape.width + self.shape.right, self.shape.height + self.shape.bottom
 
     @property
     def siting(self) -> int:
-        """Where the samples of 4:2:0 chroma lie (AVChromaLocation), 0 for other formats."""
+        """AVChromaLocation of 4:2:0 chroma; 0 for other formats."""
         return self.colour.chroma if self.pixels.startswith("yuv420p") else 0
 
     @property
     def keeps_alpha(self) -> bool:
-        """Whether the opacity of pictures is kept."""
+        """Whether opacity is kept."""
         return has_alpha(av.VideoFormat(self.pixels))
 
     @property
     def has_side_pictures(self) -> bool:
-        """Whether opacity lies in pictures beside the others, as in WebM."""
+        """Whether opacity is stored in separate pictures, as in WebM."""
         return self.keeps_alpha and self.encoder == "libvpx-vp9"
 
     @property
     def fixed_rate(self) -> bool:
-        """Whether the file holds pictures at a fixed rate and nothing else (y4m)."""
+        """Whether the file holds only pictures, at a fixed rate (y4m)."""
         return self.container == "yuv4mpegpipe"
 
     @property
     def max_rate(self) -> int | None:
-        """Frames per second that the file's times can tell apart; None where there is no limit."""
+        """Highest frame rate that the file's timestamps can resolve; None = no limit."""
         return 1000 if self.container in ("matroska", "webm") else None
 
     def warnings(self, template: Reader, name: str) -> list[str]:
-        """What the pictures of ``template`` lose in the file ``name``, in words."""
+        """Warnings about losses of the pictures of ``template`` in the file ``name``."""
         source, target = template.first.picture.format, av.VideoFormat(self.pixels)
         losses = []
         fewer = tuple(map(max, _subsampling(source), _subsampling(target))) != _subsampling(source)
@@ -105,7 +109,7 @@ class Codec:
 
     @property
     def counts_decoding_time(self) -> bool:
-        """Whether the file's length is counted in decoding times, which end early where the rate varies."""
+        """Whether the file's duration is in decoding times, which end early with a variable rate."""
         return self.container in ("mp4", "mov")
 
     @property
@@ -113,7 +117,7 @@ class Codec:
         return self.options | {"chroma_sample_location": str(self.siting)}
 
     def create_encoder(self, like: av.VideoStream) -> av.VideoCodecContext:
-        """An encoder set up as that of a stream which :meth:`add_to` made."""
+        """Create an encoder configured like that of a stream from :meth:`add_to`."""
         own = like.codec_context
         encoder = cast(av.VideoCodecContext, av.CodecContext.create(self.encoder, "w"))
         encoder.width, encoder.height, encoder.pix_fmt = own.width, own.height, own.pix_fmt
@@ -156,17 +160,18 @@ class Codec:
 
 
 def choose_codec(suffix: str, template: Reader, encoding: Encoding = DEFAULT) -> Codec:
-    """The encoder for a kind of file: H.264 for 8 bits, HEVC for more; .webm VP9 and AV1; .y4m raw pictures;
-    or what is chosen.
+    """The encoder of a file: as chosen, else H.264 for 8 bits, HEVC for more; VP9 or AV1 in .webm; raw .y4m.
 
-    Raises ValueError for a suffix that is not known, and for choices that do not go together.
+    Raises ValueError for an unknown suffix, and for choices that exclude each other.
     """
     codec = _choose_codec(suffix, template, encoding)
     codec = replace(codec, shape=_shape(codec, template))
     if not encoding.is_default:
         check_encoder(codec.encoder, codec.pixels, codec.size, codec.options)
     if codec.container in ("matroska", "webm"):
-        options = codec.container_options | {"fflags": "+bitexact"}  # no random numbers: one job, one file
+        options = codec.container_options | {
+            "fflags": "+bitexact"
+        }  # no random IDs, so that a job always gives the same file
         if codec.completes_header:
             options["write_crc32"] = "0"
         codec = replace(codec, container_options=options)
@@ -174,7 +179,7 @@ def choose_codec(suffix: str, template: Reader, encoding: Encoding = DEFAULT) ->
 
 
 def _shape(codec: Codec, template: Reader) -> Shape:
-    """The picture as it is to be shown: padded by one where halved chroma and H.264 or HEVC ask for it."""
+    """Displayed shape of the picture: padded by one where subsampled chroma in H.264 or HEVC requires it."""
     aspect = template.stream.sample_aspect_ratio if template.stream is not None else None
     width, height, aspect = template.width, template.height, aspect or Fraction(1)
     if codec.fixed_rate and template.orientation.sideways:
@@ -186,7 +191,7 @@ def _shape(codec: Codec, template: Reader) -> Shape:
 
 
 def _stream_metadata(template: Reader, stream: av.VideoStream, rate: Fraction) -> dict[str, str]:
-    """What is to be kept of what a stream says about itself."""
+    """Metadata of a stream to keep."""
     tags = {k.lower(): v for m in (stream.container.metadata, stream.metadata) for k, v in m.items()}
     names = {k: v for k, v in stream.metadata.items() if k in ("language", "title", "stereo_mode")}
     code = tags.get("timecode", "")
@@ -222,7 +227,7 @@ def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
     _check_pixels(pixels)
     options = options | encoding.options(encoder)
     if encoder == "libvpx-vp9" and has_alpha(av.VideoFormat(pixels)):
-        options = options | {"auto-alt-ref": "0"}  # it does both only apart
+        options = options | {"auto-alt-ref": "0"}  # it does not do both at once
     if encoder == "prores_ks":
         options = options | {"profile": "4" if "444" in pixels else "3", "vendor": "apl0"}
     return replace(codec, encoder=encoder, pixels=pixels, options=options, tag=tag)
@@ -272,7 +277,7 @@ def _usual_codec(suffix: str, template: Reader) -> Codec:
 
 
 def _colour(template: Reader) -> Colour:
-    """The tags of Y'CbCr made from a source: its own, or BT.709 with chroma at the left of what has none."""
+    """Colour tags of Y'CbCr converted from a source: its own, else BT.709 with left-sited chroma."""
     source, colour = template.first.picture.format, template.colour
     if _subsampling(source) == (1, 1):
         colour = replace(colour, chroma=LEFT)
@@ -281,17 +286,17 @@ def _colour(template: Reader) -> Colour:
 
 
 def _phone_metadata_flag(template: Reader) -> str:
-    """The flag that keeps what phones and cameras write about themselves, where they did: with it, other
-    players may not find the title.
+    """Muxer flag that keeps the metadata of phones and cameras, if there is any: with it, some players do not
+    find the title.
     """
     names = {} if template.stream is None else template.stream.container.metadata
     return "+use_metadata_tags" if any(k.startswith("com.") or k in ("make", "model") for k in names) else ""
 
 
 def _pixels(template: Reader, whole: bool = True, top: int = 12) -> str:
-    """The Y'CbCr format next to the source's.
+    """The Y'CbCr format nearest to the source's.
 
-    ``whole``: whether the chroma of RGB is kept whole. ``top``: the most bits that the encoder takes.
+    ``whole``: convert RGB without chroma subsampling. ``top``: most bits that the encoder takes.
     """
     source = template.first.picture.format
     still = is_rgb(source) or is_gray(source)
@@ -307,7 +312,7 @@ def _subsampling(pixels: av.VideoFormat) -> tuple[int, int]:
 
 
 def _hdr10(picture: av.VideoFrame, encoder: str) -> dict[str, str]:
-    """The option by which an encoder learns a picture's HDR10 data (from PyAV it takes them no other way)."""
+    """Encoder option with a picture's HDR10 metadata, which PyAV cannot pass otherwise."""
     option, display, light, params = _HDR10[encoder]
     mastering = side_data_of(picture, "MASTERING_DISPLAY_METADATA")
     if mastering is not None:
@@ -323,7 +328,7 @@ def _hdr10(picture: av.VideoFrame, encoder: str) -> dict[str, str]:
 
 
 def _format_hdr10_values(values: list[Fraction], encoder: str) -> list[str]:
-    """Coordinates and luminances as SVT-AV1 reads them, decimal, or as the others do, in whole steps."""
+    """Coordinates and luminances in decimal for SVT-AV1, in integer steps for the others."""
     if encoder == "libsvtav1":
         return [f"{float(value):.5f}" for value in values]
     return [str(round(value * (50_000 if i < 8 else 10_000))) for i, value in enumerate(values)]

@@ -1,4 +1,4 @@
-"""Colour: a picture's tags (matrix, range, primaries, transfer, chroma location), and its format."""
+"""Colour: a picture's colour tags (matrix, range, primaries, transfer, chroma location) and pixel format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LUMA_WEIGHTS = {  # AVColorSpace -> the weights of red and blue in luma (ITU-T 
 class Colour:
     """The colour tags of a picture, as FFmpeg numbers them (ITU-T H.273).
 
-    ``chroma`` is the AVChromaLocation, where subsampled chroma lies; 0 where it is not tagged.
+    ``chroma`` is the AVChromaLocation of subsampled chroma; 0 if untagged.
     """
 
     matrix: int = UNSPECIFIED
@@ -40,7 +40,7 @@ class Colour:
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> Colour:
-        """The tags of a decoded picture; what is not tagged stays so."""
+        """The tags of a decoded picture; missing tags stay unspecified."""
         known_full = picture.format.name.startswith("yuvj") or is_rgb(picture.format)
         span = FULL if known_full else picture.color_range
         contradicts = picture.colorspace == 0 and not is_rgb(picture.format)  # as gray PNGs do
@@ -48,12 +48,12 @@ class Colour:
         return cls(matrix, span, picture.color_primaries, picture.color_trc, location_of(picture))
 
     def stamp(self, target: av.VideoFrame | av.VideoCodecContext) -> None:
-        """Write the tags onto a picture or an encoder, but for ``chroma``, which PyAV cannot set."""
+        """Write the tags to a picture or encoder, except ``chroma``, which PyAV cannot set."""
         target.colorspace, target.color_range = self.matrix, self.range
         target.color_primaries, target.color_trc = self.primaries, self.transfer
 
     def full(self, gray: bool = False) -> bool:
-        """Whether black is 0 and white the highest code; without a tag only gray pictures are full."""
+        """Whether the range is full; if untagged, only gray pictures are."""
         return self.range == FULL or (gray and self.range != LIMITED)
 
     def equations(
@@ -61,7 +61,7 @@ class Colour:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """``codes = forward @ rgb + offset`` for RGB in [0, 1]: (3, 3) and (3, 1); gray (1, 3) and (1, 1).
 
-        Without a known matrix tag players take BT.709 for 720 lines and more, else BT.601; so does this.
+        Without a known matrix tag, BT.709 is assumed for 720 lines and more, else BT.601, as players do.
         """
         red, blue = _LUMA_WEIGHTS.get(self.matrix, _LUMA_WEIGHTS[1 if height >= 720 else 6])
         luma = np.array([red, 1 - red - blue, blue])
@@ -79,22 +79,22 @@ def bits_of(pixels: av.VideoFormat) -> int:
 
 
 def is_rgb(pixels: av.VideoFormat) -> bool:
-    """Whether a pixel format holds red, green and blue (a palette does)."""
+    """Whether a pixel format is RGB (or a palette)."""
     return bool(pixels.is_rgb or pixels.has_palette)
 
 
 def is_gray(pixels: av.VideoFormat) -> bool:
-    """Whether a pixel format holds brightness only."""
+    """Whether a pixel format is gray."""
     return not is_rgb(pixels) and sum(not c.is_alpha for c in pixels.components) == 1
 
 
 def has_alpha(pixels: av.VideoFormat) -> bool:
-    """Whether a pixel format holds opacity."""
+    """Whether a pixel format has an alpha channel."""
     return any(component.is_alpha for component in pixels.components)
 
 
 def side_data_of(picture: av.VideoFrame, name: str) -> bytes | None:
-    """The bytes of one kind of FFmpeg side data (DISPLAYMATRIX, ...) of a picture, if it has it."""
+    """FFmpeg side data of one kind (DISPLAYMATRIX, ...) of a picture; None if absent."""
     try:
         data = picture.side_data.get(name)
     except ValueError:  # PyAV 18 does not know every kind (EXIF), and then shows none

@@ -1,4 +1,4 @@
-"""Containers: where a source lies, opening it, and which of its streams is meant.
+"""Containers: locate and open a source, and choose its video stream.
 
 ::
 
@@ -6,8 +6,8 @@
            └─ scheme://... ──> as it is
            └─ "-", FIFO ──> read once, in order
 
-Playlists (HLS, DASH, ffconcat ...) name other files or hosts. They are followed where a person writes a URL,
-https://... or file://..., and refused else.
+Playlists (HLS, DASH, ffconcat, ...) refer to other files or hosts. They are followed only if the source is a
+URL, https://... or file://....
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from av.container import InputContainer
 from tweenlet.video.truncation import is_truncated, is_truncated_stream
 
 _PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
-_HEAD = 4096  # bytes of a pipe, in which the header of a stream lies
+_HEAD = 4096  # first bytes of a pipe, which contain the header
 _SEEK_MARGIN = 2
-"""Seconds before what is wanted, from where a file is read."""
+"""Seconds before the start of a clip at which reading begins."""
 _NOT_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
 @dataclass
 class Pipe:
-    """A pipe for FFmpeg to read, which remembers how much came through it, and how that began."""
+    """A pipe for FFmpeg to read, which counts the bytes and keeps the first of them."""
 
     source: int | Path
     head: bytes = b""
@@ -43,7 +43,7 @@ class Pipe:
     _handle: int | None = None
 
     def read(self, size: int) -> bytes:
-        """The next bytes, up to so many; none at the end."""
+        """Read up to ``size`` bytes; none at the end."""
         if self._handle is None:
             flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
             self._handle = self.source if isinstance(self.source, int) else os.open(self.source, flags)
@@ -59,7 +59,7 @@ class Pipe:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a video lies: how FFmpeg is to open it, and how people call it.
+    """Location of a video: how FFmpeg opens it, and its name in messages.
 
     ``path`` is None for a URL, and for a pipe, which can be opened only once.
     """
@@ -71,11 +71,11 @@ class Location:
 
     @property
     def is_url(self) -> bool:
-        """Whether it lies elsewhere."""
+        """Whether it is a URL."""
         return self.path is None and self.pipe is None
 
     def is_truncated(self) -> bool:
-        """Whether bytes are missing at the end, once all has been read; False where nothing tells."""
+        """Whether bytes are missing at the end, after reading everything; False if unknown."""
         if self.pipe is not None:
             return is_truncated_stream(self.pipe.head, self.pipe.size)
         return self.path is not None and is_truncated(self.path)
@@ -83,12 +83,12 @@ class Location:
 
 @dataclass(frozen=True)
 class Clip:
-    """The part of a source that is wanted, in seconds as those of frames."""
+    """A part of a source, in seconds of frame time."""
 
     start: Fraction = Fraction(0)
-    """Frames that begin earlier are left out, and times are counted from the first that is not."""
+    """Earlier frames are left out, and times count from the first one left."""
     end: Fraction | None = None
-    """Frames that begin at it or later are left out."""
+    """Frames from this time on are left out."""
 
     def __post_init__(self) -> None:
         if self.start < 0 or (self.end is not None and self.end <= self.start):
@@ -99,11 +99,11 @@ class Clip:
 
     @property
     def length(self) -> Fraction | None:
-        """Seconds; None up to the end of the source."""
+        """Length in seconds; None = up to the end of the source."""
         return None if self.end is None else self.end - self.start
 
     def seek(self, container: InputContainer, stream: av.VideoStream | None) -> bool:
-        """Go to a key frame well before the start, where the kind of file has an index; whether it did."""
+        """Seek to a key frame well before the start if the container has an index; returns whether it did."""
         start = self.start - _SEEK_MARGIN
         if start <= 0 or not container.format.name.startswith(("mov", "matroska")):
             return False
@@ -119,14 +119,14 @@ WHOLE = Clip()
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is written as scheme://... and is no file."""
+    """Whether a name has the form scheme://... and is no file."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None and not Path(name).exists()
 
 
 def locate(source: str | os.PathLike[str]) -> Location:
-    """The place that a name of a video means: a URL, "-" (standard input), a file or a FIFO.
+    """Locate a video by name: a URL, "-" (standard input), a file or a FIFO.
 
-    Raises FileNotFoundError where there is nothing, ValueError for a terminal or another device.
+    Raises FileNotFoundError if it does not exist, ValueError for a terminal or other device.
     """
     name = os.fspath(source)
     if name == "-":
@@ -147,7 +147,7 @@ def locate(source: str | os.PathLike[str]) -> Location:
 
 
 def open_container(location: Location) -> InputContainer:
-    """Open what should be a video; ValueError or OSError with the reason in words where it is none."""
+    """Open a video; ValueError or OSError, with the reason, if it is none."""
     options = {} if location.is_url else {"format_whitelist": _readable_formats()}
     try:
         source: Any = location.pipe or location.url
@@ -156,14 +156,14 @@ def open_container(location: Location) -> InputContainer:
         if isinstance(error, OSError) and not isinstance(error, av.ArgumentError):
             raise system_error(error, f"cannot read {location.name}") from None
         raise ValueError(_explain_unreadable(location)) from None
-    if container.format.name == "tty":  # FFmpeg's player of text files
+    if container.format.name == "tty":  # FFmpeg's renderer of text files
         container.close()
         raise ValueError(_explain_unreadable(location))
     return container
 
 
 def system_error(error: av.FFmpegError | OSError, action: str) -> OSError:
-    """A failing disk or pipe, as FFmpeg or Python report it, as an OSError of one clear sentence."""
+    """Convert an error of FFmpeg or Python about a disk or pipe to an OSError of one sentence."""
     number = isinstance(error, OSError) and error.errno
     kind = type(OSError(number, "")) if number else OSError  # FileNotFoundError, PermissionError ...
     plain = kind(f"{action}: {os.strerror(number) if number else error.strerror}")
@@ -172,15 +172,15 @@ def system_error(error: av.FFmpegError | OSError, action: str) -> OSError:
 
 
 def start_of(container: InputContainer) -> Fraction:
-    """The earliest timestamp of a file in seconds: what the frames and the sound are both counted from."""
+    """The earliest timestamp of a file, in seconds: the origin of frame and sound times."""
     streams = [s for s in container.streams if s.type in ("video", "audio")]
     starts = (s.start_time * (s.time_base or Fraction(0)) for s in streams if s.start_time is not None)
     return min(starts, default=Fraction(0))
 
 
 def film_candidates(container: InputContainer, name: str, index: int | None = None) -> list[av.VideoStream]:
-    """The video streams of a file that may be its film, the likeliest first: those marked as default, the
-    larger first, then the others. Covers and thumbnails that are marked as such are none.
+    """Candidate video streams of a file, most likely first: default streams by size, then the others. Covers
+    and thumbnails marked as such are left out.
 
     ``index``: the one stream that is asked for, as counted among all streams of the file (ffprobe's count).
     Raises ValueError where there is none, or not this one.
@@ -201,7 +201,7 @@ def film_candidates(container: InputContainer, name: str, index: int | None = No
 
 @cache
 def _readable_formats() -> str:
-    """The kinds of files that are read, in FFmpeg's names: all that hold their pictures themselves."""
+    """FFmpeg's names of the containers to read: all that are self-contained."""
     names = (name for name in av.formats_available if not set(name.split(",")) & set(_PLAYLISTS))
     return ",".join(names)
 

@@ -1,4 +1,4 @@
-"""Conversion: the exact way between a decoder's picture and RGB, there and back.
+"""Conversion: exact conversion between decoded pictures and RGB, in both directions.
 
 ::
 
@@ -6,9 +6,9 @@
     encoder's picture <─ layout ─── Y'CbCr 4:4:4, same depth <─ matrix ─── RGB (3, H, W), float in [0, 1]
 
 swscale's own matrices shift the mean: its default flags by a whole step of luma, its full range by half a
-step of chroma. So it only changes the layout here (planes, byte order, depth), and matrix and range are float
-arithmetic, as is the resampling of chroma (:mod:`tweenlet.video.chroma`). A picture that goes there and back
-without clipping comes back with the same codes in all planes.
+step of chroma. Here it only changes the layout (planes, byte order, depth); matrix, range and chroma
+resampling (:mod:`tweenlet.video.chroma`) are float arithmetic. A round trip without clipping restores the
+same codes in all planes.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from tweenlet.video.chroma import Floats, Subsampling
 from tweenlet.video.colour import FULL, LIMITED, Colour, bits_of, is_gray, is_rgb
 
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-_BAND = 64  # rows at a time: what arithmetic leaves on its way stays in the caches, in half the time
+_BAND = 64  # rows per band: intermediates stay in the cache, in half the time
 
 
 def planes_of(picture: av.VideoFrame) -> list[NDArray[np.integer]]:
-    """Views of the codes of a picture with one plane a component, without alpha: (H, W) each, chroma less."""
+    """Views of a planar picture's codes, without alpha: (H, W) each, smaller for chroma."""
     bits = bits_of(picture.format)
     return [_view(plane, bits)[:, : plane.width] for plane in picture.planes[:3]]
 
 
 def to_rgb(picture: av.VideoFrame, clip: bool = True) -> Floats:
-    """Any decoded picture as float32 (3, H, W), RGB in [0, 1]; alpha is left out.
+    """Convert any decoded picture to float32 (3, H, W), RGB in [0, 1]; alpha is left out.
 
-    Many Y'CbCr codes lie outside RGB, as beside small saturated text. Without ``clip`` their values do, too,
-    and :func:`from_rgb` gives exactly the same codes back.
+    Many Y'CbCr codes are out of RGB's gamut, for example next to small saturated text. Without ``clip`` they
+    keep values outside [0, 1], and :func:`from_rgb` restores exactly the same codes.
     """
     if is_rgb(picture.format):
         bits = bits_of(picture.format)
@@ -53,7 +53,7 @@ def to_rgb(picture: av.VideoFrame, clip: bool = True) -> Floats:
 
 
 def to_rgb8(picture: av.VideoFrame) -> NDArray[np.uint8]:
-    """Any decoded picture as uint8 (H, W, 3), RGB: :func:`to_rgb` in steps of 1/255."""
+    """Convert any decoded picture to uint8 (H, W, 3), RGB: :func:`to_rgb`, rounded."""
     if is_rgb(picture.format) and bits_of(picture.format) == 8:
         return np.asarray(_change_layout(picture, "rgb24").to_ndarray(), np.uint8)
     packed = np.empty((picture.height, picture.width, 3), np.uint8)
@@ -67,7 +67,7 @@ def to_rgb8(picture: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def _rgb_bands(picture: av.VideoFrame, clip: bool) -> Iterator[tuple[slice, Floats]]:
-    """RGB (3, rows, W) of a Y'CbCr picture band by band, or (1, rows, W) of a gray one."""
+    """Yield RGB (3, rows, W) of a Y'CbCr picture band by band, or (1, rows, W) of a gray one."""
     planes = _Planes.of(picture)
     forward, offset = Colour.of(picture).equations(planes.bits, picture.height, gray=planes.gray)
     back = 1 / forward.sum(axis=1, keepdims=True) if planes.gray else np.linalg.inv(forward)
@@ -82,7 +82,7 @@ def _rgb_bands(picture: av.VideoFrame, clip: bool) -> Iterator[tuple[slice, Floa
 
 
 def _mix_rgb(luma: Floats, blue: Floats, red: Floats, back: Floats) -> Floats:
-    """RGB of luma, scaled, and of the colour differences; red depends on one of them, and so does blue."""
+    """RGB from scaled luma and the colour differences, of which red and blue depend on one each."""
     rgb = np.empty((3, *luma.shape), np.float32)
     np.multiply(red, back[0, 2], out=rgb[0])
     np.multiply(blue, back[2, 1], out=rgb[2])
@@ -94,10 +94,9 @@ def _mix_rgb(luma: Floats, blue: Floats, red: Floats, back: Floats) -> Floats:
 
 
 def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.VideoFrame:
-    """The inverse of :func:`to_rgb`: float (3, H, W) as a picture of the pixel format and colour tags given.
+    """The inverse of :func:`to_rgb`: float (3, H, W) to a picture with a pixel format and colour tags.
 
-    Values beyond what the pixel format can hold are clipped. Raises ValueError for an array that is no such
-    picture.
+    Values out of the format's range are clipped. Raises ValueError for any other array.
     """
     if rgb.ndim != 3 or rgb.shape[0] != 3 or not np.issubdtype(rgb.dtype, np.floating):
         raise ValueError(f"expected a float picture of shape (3, H, W), got {rgb.dtype} {rgb.shape}")
@@ -117,8 +116,8 @@ def from_rgb(rgb: NDArray[np.floating], pixels: str, colour: Colour) -> av.Video
 
 
 def convert_picture(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.VideoFrame:
-    """A decoder's picture for an encoder: as it is where format and colours are the same; only laid out anew
-    where the colours are (RGB, gray, or Y'CbCr of one matrix and range); else by way of float RGB.
+    """Convert a decoded picture for an encoder: unchanged if format and colours agree; by layout only if the
+    colours agree (RGB, gray, or Y'CbCr of one matrix and range); else through float RGB.
     """
     target, own = av.VideoFormat(pixels), Colour.of(picture)
     rgb, gray = is_rgb(target), is_gray(target)
@@ -140,7 +139,7 @@ def convert_picture(picture: av.VideoFrame, pixels: str, colour: Colour) -> av.V
 
 @dataclass(frozen=True)
 class _Planes:
-    """A Y'CbCr or gray picture, one native plane a component, read and written at the luma's resolution."""
+    """A planar Y'CbCr or gray picture in native byte order, read and written at luma resolution."""
 
     picture: av.VideoFrame
     bits: int
@@ -170,7 +169,7 @@ class _Planes:
             yield slice(top, min(top + step, height))
 
     def read(self, rows: slice, offset: NDArray[np.float64] | None = None) -> Floats:
-        """The codes of a band, less an offset (3, 1) each, as floats (3, rows, width); for gray (1, ...)."""
+        """The codes of a band minus offsets (3, 1), as floats (3, rows, width); for gray (1, ...)."""
         luma, *chroma = planes_of(self.picture)
         width = self.picture.width
         rows = slice(*rows.indices(self.picture.height))
@@ -183,7 +182,7 @@ class _Planes:
         return codes
 
     def write(self, codes: Callable[[slice], Floats]) -> None:
-        """Fill the planes from a function that gives the codes of any rows as :meth:`read` does."""
+        """Fill the planes from a function that returns the codes of any rows, like :meth:`read`."""
         luma, *chroma = planes_of(self.picture)
         top = np.float32(2**self.bits - 1)
         for rows in self.bands():
@@ -200,17 +199,17 @@ class _Planes:
 
 
 def _native(pixels: av.VideoFormat, odd: bool, location: int) -> tuple[str, int, Subsampling]:
-    """The planar format of the same samples, their bits, and how the chroma planes lie."""
+    """The native planar format of the same samples, their bits, and the chroma subsampling."""
     bits, subsampling = bits_of(pixels), Subsampling.of(pixels, location)
     name = _format_name("gray" if is_gray(pixels) else subsampling.planes, bits)
     if odd and _planar_name(pixels) != name and not is_gray(pixels):
-        # of odd sizes swscale loses the last chroma samples when it interleaves them, but not from 4:4:4
+        # for odd sizes swscale loses the last chroma samples when interleaving, but not from 4:4:4
         return _format_name("yuv444p", bits), bits, replace(subsampling, across=0, down=0)
     return name, bits, subsampling
 
 
 def _planar_name(pixels: av.VideoFormat) -> str:
-    """A pixel format's name without its range and its alpha plane, which comes last."""
+    """A pixel format's name without range and alpha plane."""
     return pixels.name.replace("yuvj", "yuv").replace("yuva", "yuv")
 
 
@@ -228,7 +227,7 @@ def _pack_rgb(rgb: NDArray[np.floating], bits: int, colour: Colour) -> av.VideoF
 
 
 def _multiply(matrix: NDArray[np.floating], flat: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``matrix @ flat`` for three rows and very many columns, where BLAS is twenty times slower."""
+    """``matrix @ flat`` for three rows and many columns, twenty times as fast as BLAS."""
     product: NDArray[np.float32] = np.einsum("ij,jk->ik", matrix.astype(np.float32), flat)
     return product
 
@@ -243,7 +242,7 @@ def _view(plane: VideoPlane, bits: int) -> NDArray[np.integer]:
 
 
 def _change_layout(picture: av.VideoFrame, pixels: str) -> av.VideoFrame:
-    """Another arrangement of the same colours: the matrix and range given on both sides cancel out."""
+    """Change the pixel layout only: matrix and range agree on both sides, so swscale keeps colours."""
     colour = Colour.of(picture)
     span = FULL if colour.full(is_gray(picture.format)) else LIMITED
     laid = picture.reformat(

@@ -1,13 +1,13 @@
-"""Decoding: the packets of one stream as pictures in order of time, going on where some are damaged.
+"""Decoder: one stream's packets to pictures in order of time, continuing after damage.
 
 ::
 
     demux ──> look ahead (time stamps) ──> decode ──> Picture: lost before it? damaged?
                  │                            │
-                 └ packets marked as corrupt, or that no decoder takes, are remembered by their time stamps
+                 └ corrupt packets, and those the decoder rejects, are remembered by their timestamps
 
-A picture whose packet is damaged, and those after it up to the next key frame, which rest on it, are damaged.
-Packets that no picture came of are lost; an empty packet only repeats the picture before it.
+A picture from a damaged packet is damaged, as are those after it up to the next key frame, which depend on
+it. Packets without a picture are lost; an empty packet only repeats the previous picture.
 """
 
 from __future__ import annotations
@@ -24,40 +24,39 @@ from av.container import InputContainer
 from tweenlet.video.ffv1_checksums import Ffv1Check
 
 _AHEAD, _AHEAD_BYTES = 48, 16 << 20
-_FAILURES = 8  # of reading, one after the other
+_FAILURES = 8  # consecutive read errors
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""Decoders of the opacity that WebM keeps beside the pictures, which FFmpeg's own leave out."""
+"""Decoders for WebM's separate opacity, which FFmpeg's native ones ignore."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, and what came of the packets around it."""
+    """A decoded picture, and the fate of the packets around it."""
 
     frame: av.VideoFrame
     time: Fraction | None
-    """Seconds of the file's clock, if it has a time stamp."""
+    """Seconds of the file's clock, if it has a timestamp."""
     damaged: bool
     hurt: bool
     """Whether a packet since the last picture was damaged or gave no picture."""
     lost: Fraction | None
-    """The time of the first packet since the last picture, in seconds, that gave no picture."""
+    """Time, in seconds, of the first packet since the last picture that gave no picture."""
     repeats: int
-    """Empty packets since the last picture: it is shown for so many times longer."""
+    """Empty packets since the last picture, which prolong it."""
 
 
 class Decoder:
     """The pictures of one stream; to be iterated once.
 
-    Known from the first packets: ``ahead``, their time stamps in seconds; ``several``, whether there is more
-    than one; ``starts_with_key``, whether the first picture rests on no other; ``has_alpha``, whether opacity
-    lies beside the pictures, which a decoder may leave out.
-    Known after the iteration: ``cut``, whether reading ended inside a packet or with an error; ``reach``, the
-    latest time of any stream's packets; ``count``, how many packets came; ``lost``, the times of the last
-    packets of which no picture came.
+    Known from the first packets: ``ahead``, their timestamps in seconds; ``several``, whether there is more
+    than one; ``starts_with_key``, whether the first picture is a key frame; ``has_alpha``, whether there is
+    separate opacity, which a decoder may ignore. Known after the iteration: ``cut``, whether reading ended
+    inside a packet or with an error; ``reach``, the latest time of any stream's packets; ``count``, the
+    number of packets; ``lost``, the times of the last packets without a picture.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream) -> None:
-        # with threads by frame FFmpeg's H.264 decoder hands pictures out before it knows of all their errors
+        # with frame threads, FFmpeg's H.264 decoder outputs pictures before it knows all their errors
         stream.thread_type = "SLICE" if stream.codec_context.name == "h264" else "AUTO"
         self._stream = stream
         self._own: Any = None
@@ -69,9 +68,9 @@ class Decoder:
         others = [s for s in container.streams if s.type == "audio" and s.codec_context is not None]
         self._container, self._streams = container, [stream, *others]
         self._check = Ffv1Check() if stream.codec_context.name == "ffv1" else None
-        self._waiting: set[int] = set()  # time stamps of packets whose picture has not come yet
-        self._bad: set[int] = set()  # and of those of them that are damaged
-        self._repeats: set[int | None] = set()  # time stamps of empty packets
+        self._waiting: set[int] = set()  # timestamps of packets whose picture has not come yet
+        self._bad: set[int] = set()  # and of the damaged ones among them
+        self._repeats: set[int | None] = set()  # timestamps of empty packets
         self._hurt = self._failed = self._on_damage = False
         self._last: int | None = None
         self.cut = False
@@ -85,13 +84,13 @@ class Decoder:
 
     @property
     def ahead(self) -> list[Fraction]:
-        """The time stamps of the first packets in seconds, those of an edit list's hidden part left out."""
+        """Timestamps of the first packets, in seconds, without those hidden by an edit list."""
         stamps = (_stamp(packet) for packet in self._ahead if packet.size and not packet.is_discard)
         return [stamp * self._base for stamp in stamps if stamp is not None]
 
     @property
     def lost(self) -> list[Fraction]:
-        """The times in seconds of the packets so far whose picture has not come."""
+        """Times, in seconds, of the packets so far without a picture."""
         return [stamp * self._base for stamp in sorted(self._waiting)]
 
     def __iter__(self) -> Iterator[Picture]:
@@ -110,8 +109,8 @@ class Decoder:
         self.several = sum(packet.size > 0 for packet in self._ahead) > 1
 
     def _all(self) -> Iterator[Any]:
-        """Packets with data, but for a last one that was cut short, and then the one that drains the decoder
-        (which would give up the pictures that it still holds at the first error).
+        """Packets with data, except a truncated last one, and then the one that drains the decoder. (At an
+        error, the decoder would give up the pictures that it still holds.)
         """
         delayed: Any = None
         while True:
@@ -132,7 +131,7 @@ class Decoder:
             yield packet
 
     def _read(self) -> Iterator[Any]:
-        """The packets of the stream. Reading goes on after damage, but ends where nothing else comes, with
+        """The packets of the stream. Reading continues after damage until nothing more comes, and ends with
         the empty packet that drains the decoder.
         """
         failures = 0
@@ -208,8 +207,8 @@ class Decoder:
         return len(past)
 
     def _lost_before(self, frame: av.VideoFrame) -> int | None:
-        """The first time stamp between the last picture and this one of which no picture came."""
-        if frame.pts is None:  # nor can others be told by theirs
+        """The first timestamp without a picture between the last picture and this one."""
+        if frame.pts is None:  # others cannot be told by theirs
             self._waiting.clear()
             return None
         lost = [w for w in self._waiting if w < frame.pts and (self._last is None or w > self._last)]
@@ -222,6 +221,6 @@ def _drains(packet: Any) -> bool:
 
 
 def _stamp(packet: Any) -> int | None:
-    """When a packet's picture is shown, in units of its time base; else when it is decoded, if known."""
+    """Presentation timestamp of a packet, else its decoding timestamp, if known."""
     stamp: int | None = packet.dts if packet.pts is None else packet.pts
     return stamp

@@ -14,7 +14,7 @@ from tweenlet.video.frame import Frame
 
 
 def deinterlace(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The same frames at the same times, each with the lines of one field and those made between them."""
+    """Deinterlace frames: each keeps the lines of one field, and the lines between are interpolated."""
     pending: deque[Frame] = deque()
     graph: Graph | None = None
     for number, frame in enumerate(frames):

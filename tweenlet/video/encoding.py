@@ -1,4 +1,4 @@
-"""Encoding: what a person may choose about an output's pictures and sound, and what encoders call it."""
+"""Encoding: the user's choices for pictures and sound, and the encoders' options for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOFTWARE = {
     "h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks",
     "ffv1": "ffv1",
 }  # fmt: skip
-"""The encoder of each codec, if none is named."""
+"""Codec -> default encoder."""
 CONTAINERS = {
     "h264": ("mp4", "mov", "matroska"),
     "hevc": ("mp4", "mov", "matroska"),
@@ -23,43 +23,43 @@ CONTAINERS = {
     "prores": ("mov", "matroska"),
     "ffv1": ("matroska",),
 }
-"""The kinds of files that each codec is put into."""
+"""Codec -> containers for it."""
 AUDIO = {"aac": ("mp4", "mov", "matroska"), "opus": ("webm", "matroska", "mp4")}
-"""Sound that may be asked for, and the kinds of files it is put into."""
+"""Audio codec -> containers for it."""
 _QUALITY = {
     "libx264": "crf", "libx265": "crf", "libsvtav1": "crf", "libvpx-vp9": "crf", "h264_nvenc": "cq",
     "hevc_nvenc": "cq", "av1_nvenc": "cq", "h264_qsv": "global_quality", "hevc_qsv": "global_quality",
     "av1_qsv": "global_quality", "vp9_qsv": "global_quality", "h264_vaapi": "qp", "hevc_vaapi": "qp",
     "av1_vaapi": "qp", "h264_videotoolbox": "q:v", "hevc_videotoolbox": "q:v", "h264_amf": "qp_i",
 }  # fmt: skip
-"""What encoders call the constant quality that ffmpeg's users know as crf."""
+"""Encoder -> its option for constant quality (crf)."""
 TRANSPARENT = ("prores_ks", "ffv1", "libvpx-vp9")
-"""Encoders that keep opacity so that players find it."""
+"""Encoders that store opacity in a way players support."""
 _PRESET = {"libvpx-vp9": "cpu-used"}
 _LOSSLESS_OR_FIXED = ("prores_ks", "ffv1")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Choices for an output; what is None is chosen by the kind of file and the source.
+    """Choices for an output; None leaves a choice to the container and the source.
 
     Raises:
-        ValueError: a codec or an encoder that is not known, or a choice that it does not have.
+        ValueError: an unknown codec or encoder, or a choice that it does not support.
 
     """
 
     codec: str | None = None
     """h264, hevc, av1, vp9, prores or ffv1."""
     encoder: str | None = None
-    """An encoder of FFmpeg by its name, such as hevc_nvenc."""
+    """Name of an FFmpeg encoder, such as hevc_nvenc."""
     crf: float | None = None
     """Constant quality: lower is better; 16 to 28 for x264."""
     preset: str | None = None
-    """How much time the encoder takes, in its own words."""
+    """Preset of the encoder: its trade-off between speed and size."""
     pixels: str | None = None
     """Pixel format, such as yuv420p."""
     audio: str | None = None
-    """"copy", as far as the file can hold it; "aac" or "opus"; "none"."""
+    """"copy", where the container allows it; "aac", "opus" or "none"."""
 
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in SOFTWARE:
@@ -75,17 +75,17 @@ class Encoding:
 
     @property
     def is_default(self) -> bool:
-        """Whether nothing is chosen about the pictures."""
+        """Whether all choices about pictures are None."""
         return (self.codec, self.encoder, self.crf, self.preset, self.pixels) == (None,) * 5
 
     def chosen_encoder(self) -> tuple[str, str] | None:
-        """(codec, encoder) if one of them is chosen."""
+        """(codec, encoder) if either is chosen."""
         if self.encoder is not None:
             return _codec_of(self.encoder), self.encoder
         return None if self.codec is None else (self.codec, SOFTWARE[self.codec])
 
     def options(self, encoder: str) -> dict[str, str]:
-        """What an encoder is told."""
+        """The options for an encoder."""
         options = {}
         if self.crf is not None:
             if encoder not in _QUALITY:
@@ -98,7 +98,7 @@ class Encoding:
         return options
 
     def check_container(self, container: str, suffix: str) -> None:
-        """Raise ValueError if files of a kind do not hold what is chosen."""
+        """Raise ValueError if a container does not support the choices."""
         chosen = self.chosen_encoder()
         if chosen is not None and container not in CONTAINERS.get(chosen[0], (container,)):
             raise ValueError(f"{suffix} files hold no {chosen[0]}: expected one of {_suffixes(chosen[0])}")
@@ -109,7 +109,7 @@ class Encoding:
 
 
 def nearest_pixels(encoder: str, pixels: str) -> str:
-    """The pixel format of an encoder that keeps most of one: opacity, chroma, then bits."""
+    """The encoder's pixel format that preserves most of another: opacity first, then chroma, then bits."""
     target = av.VideoFormat(pixels)
 
     def loss(name: str) -> tuple[float, ...]:
@@ -131,7 +131,7 @@ def nearest_pixels(encoder: str, pixels: str) -> str:
 
 
 def check_encoder(encoder: str, pixels: str, size: tuple[int, int], options: dict[str, str]) -> None:
-    """Open an encoder once; ValueError with its name if it refuses, as one without its device does."""
+    """Open an encoder on trial; ValueError, with its name, if it fails, for example without its device."""
     trial = cast(av.VideoCodecContext, av.CodecContext.create(encoder, "w"))
     known = [f.name for f in av.Codec(encoder, "w").video_formats or []]
     if known and pixels not in known:
@@ -139,7 +139,7 @@ def check_encoder(encoder: str, pixels: str, size: tuple[int, int], options: dic
     trial.width, trial.height, trial.pix_fmt = *size, pixels
     trial.time_base, trial.framerate, trial.options = Fraction(1, 25), Fraction(25), options
     level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)  # so that FFmpeg says why
+    av.logging.set_level(av.logging.ERROR)  # so that FFmpeg logs why
     try:
         with av.logging.Capture() as lines:
             trial.open()

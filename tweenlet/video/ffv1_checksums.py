@@ -1,4 +1,4 @@
-"""FFV1's own checksums (RFC 9043, 4.9): FFmpeg compares them, but says so in its log only.
+"""FFV1 checksums (RFC 9043, 4.9), which FFmpeg checks, but reports in its log only.
 
 packet:  slice ... size (3) error status (1) CRC (4) │ slice ... size (3) error status (1) CRC (4)
 """
@@ -12,13 +12,13 @@ _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class Ffv1Check:
-    """Compares the checksums of the packets of one FFV1 stream, if it has some."""
+    """Checks the checksums in the packets of an FFV1 stream, if there are any."""
 
     def __init__(self) -> None:
         self._has_checksums = False
 
     def is_damaged(self, packet: bytes) -> bool:
-        """Whether a packet's checksums are wrong; False until one packet has shown that there are any."""
+        """Whether a packet's checksums are wrong; False until one packet has had valid ones."""
         intact = _is_intact(packet)
         self._has_checksums |= intact
         return self._has_checksums and not intact
@@ -35,5 +35,5 @@ def _is_intact(packet: bytes) -> bool:
 
 
 def _crc(data: bytes) -> int:
-    """CRC-32, the most significant bit first, beginning with 0; zlib's begins with the other end of bytes."""
+    """CRC-32, most significant bit first, initial value 0; zlib's is least significant bit first."""
     return zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF

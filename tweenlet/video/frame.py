@@ -1,4 +1,4 @@
-"""Frame: one picture of a stream, and when it is shown."""
+"""Frame: one picture of a stream, with its time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tweenlet.video.opacity import read_alpha
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a stream and when it is shown.
+    """One picture of a stream, with its time.
 
-    ``time`` and ``duration`` are exact seconds, counted from the earliest packet of the file. ``picture`` is
-    the decoder's own frame, and ``path`` the image file that it came from, if it did.
+    ``time`` and ``duration`` are exact seconds from the earliest packet of the file. ``picture`` is the
+    decoder's own frame; ``path`` is its image file, if any.
     """
 
     time: Fraction
@@ -28,12 +28,12 @@ class Frame:
     path: Path | None = None
 
     def rgb(self, clip: bool = True) -> NDArray[np.float32]:
-        """The picture as float32 (3, H, W), RGB in [0, 1]; converted anew by each call. Alpha is left out.
+        """Convert the picture to float32 (3, H, W), RGB in [0, 1], without alpha.
 
-        Without ``clip`` colours outside RGB are left there, as :func:`to_rgb` says.
+        Without ``clip``, out-of-gamut colours keep values outside [0, 1], as in :func:`to_rgb`.
         """
         return to_rgb(self.picture, clip)
 
     def rgba(self, clip: bool = True) -> NDArray[np.float32]:
-        """As :meth:`rgb`, with the opacity as a fourth channel (4, H, W)."""
+        """As :meth:`rgb`, with opacity as a fourth channel (4, H, W)."""
         return np.concatenate([self.rgb(clip), read_alpha(self.picture)[None]])

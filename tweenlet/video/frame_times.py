@@ -1,10 +1,10 @@
-"""Frame times: decoded pictures as frames with exact times and durations, and notices of what is missing.
+"""Frame times: decoded pictures to frames with exact times and durations, and notices of gaps.
 
 ::
 
     pictures   0   1   2   .   .   5   6   │ 3600   3601        the file states an end at 12 s
     frames     0   1   2───────────5   6   │ 7      8───        from 9 s on: missing
-                       from 3 to 5:        the clock jumps: counted on
+                       from 3 to 5:        the clock jumps: ignored
                        missing, if packets were lost there
 """
 
@@ -24,10 +24,10 @@ from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.rates import Stated
 
 IMAGE_RATE = Fraction(24)
-"""Frames per second by which pictures are timed where nothing else is known."""
-_WIDE = Fraction(3, 2)  # usual steps, beyond which pictures are missing between two
+"""Default frame rate where nothing else is known."""
+_WIDE = Fraction(3, 2)  # largest gap between pictures, in usual steps
 _SECOND = Fraction(1)
-_BACK = Fraction(1, 2)  # seconds back: a clock that begins anew, not pictures out of order
+_BACK = Fraction(1, 2)  # seconds back: a clock reset, not pictures out of order
 _BEYOND = 10  # seconds beyond the end that the file states
 _LONGEST = 24 * 3600  # seconds between two pictures, where the file states no end
 
@@ -35,7 +35,7 @@ _LONGEST = 24 * 3600  # seconds between two pictures, where the file states no e
 class FrameTimes:
     """The frames of one video stream, each held back until its duration is known; to be iterated once.
 
-    ``start`` is the time of the file's clock, in seconds, from which its frames and its sound are counted.
+    ``start`` is the origin of frame and sound times, in seconds of the file's clock.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FrameTimes:
         stated: Stated,
         location: Location,
     ) -> None:
-        """``step``: the seconds that pictures are usually apart."""
+        """``step``: usual seconds between pictures."""
         self.start = stated.start
         self._container, self._stream, self._decoder = container, stream, decoder
         self._step, self._notices, self._location = step, notices, location
@@ -79,7 +79,7 @@ class FrameTimes:
             yield self._finish(previous)
 
     def _time_of(self, picture: Picture, previous: Frame | None) -> Fraction:
-        """When a picture is shown: later than the one before, whatever its time stamp."""
+        """Time of a picture: later than the previous one, whatever its timestamp."""
         if previous is None:
             return Fraction(0) if picture.time is None else picture.time + self._shift
         if picture.time is None:
@@ -129,9 +129,9 @@ class FrameTimes:
             self._notices.add(Notice("gap", "the file has no pictures there", end, time))
 
     def _finish(self, last: Frame) -> Frame:
-        """The last frame, to the end that the file states if that is near; what is missing is noted.
+        """The last frame, up to the end that the file states if that is near; gaps are noted.
 
-        (MP4 knows the durations of pictures in the order of decoding only.)
+        (MP4 stores durations in decoding order only.)
         """
         end_shown = last.time + last.duration
         lost = [time + self._shift for time in self._decoder.lost if time + self._shift > last.time]
@@ -157,7 +157,7 @@ class FrameTimes:
         return last
 
     def _check_file_end(self, last: Frame, end_shown: Fraction) -> Frame:
-        """Where nothing is stated about the stream alone: none of the streams may end early."""
+        """If nothing is stated about the stream alone, check that no stream ends early."""
         end = self._file_end(end_shown)
         reach = self._decoder.reach - self.start
         if end is not None and end - max(reach, end_shown) > self._tolerance(end_shown):

@@ -1,4 +1,4 @@
-"""Headers: what players need to know of a picture and PyAV cannot tell a muxer, written into a finished file.
+"""Headers: crop and pixel shape, which PyAV cannot pass to a muxer, written into a finished file.
 
 ::
 
@@ -8,7 +8,7 @@
                            └─ minf ─ stbl ─ stsd ─ entry <── clap ────────┘
     y4m       YUV4MPEG2 W64 H48 F25:1 Ip A0:0 ── A16:11
 
-Nothing behind the place that is changed moves, so that indices in the file stay right.
+Nothing after the change moves, so that indices in the file stay valid.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ import numpy as np
 from tweenlet.video.colour import Colour
 
 PLACEHOLDER = "VideoHandler" + 40 * "."
-"""What the name of the picture stream begins with until its header is completed, for room; in MP4 the dots
-become a clap box.
-"""
+"""Start of the picture stream's name until its header is completed, to reserve space; in MP4 the dots become
+a clap box."""
 _HEAD = 1 << 20
 _SEGMENT, _TRACKS, _ENTRY, _VIDEO, _NAME, _VOID = (
     bytes.fromhex(code) for code in ("18538067", "1654AE6B", "AE", "E0", "536E", "EC")
@@ -41,26 +40,26 @@ _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _CROP_RIGHT, _CROP_BOTTOM = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A picture as it is to be shown: the size without what was padded, and the shape of its pixels."""
+    """Displayed shape of a picture: size without padding, and pixel aspect ratio."""
 
     width: int = 0
     height: int = 0
     right: int = 0
-    """Columns at the right that are not to be shown."""
+    """Columns to hide at the right."""
     bottom: int = 0
-    """Rows at the bottom that are not to be shown."""
+    """Rows to hide at the bottom."""
     aspect: Fraction = Fraction(1)
     """Width of a pixel divided by its height."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether all is shown, and of square pixels."""
+        """Whether nothing is hidden and pixels are square."""
         return not (self.right or self.bottom) and self.aspect == 1
 
 
 def pad_to_shape(picture: av.VideoFrame, shape: Shape) -> av.VideoFrame:
-    """A planar picture with the last column and row repeated where a shape has more: in luma only, as halved
-    chroma reaches that far already.
+    """Pad a planar picture to a shape by repeating the last column and row, in luma only: subsampled chroma
+    is large enough.
     """
     if not shape.right and not shape.bottom:
         return picture
@@ -80,8 +79,8 @@ def pad_to_shape(picture: av.VideoFrame, shape: Shape) -> av.VideoFrame:
 
 
 def complete_matroska(path: Path, shape: Shape) -> None:
-    """Write the crop and the pixel shape of the picture stream, whose title begins with PLACEHOLDER. The file
-    must have no checksums. ValueError where there is no such stream.
+    """Write crop and pixel shape of the picture stream, whose title begins with PLACEHOLDER. The file must
+    have no checksums. ValueError if there is no such stream.
     """
     with path.open("r+b") as file:
         head = file.read(_HEAD)
@@ -103,8 +102,8 @@ def complete_matroska(path: Path, shape: Shape) -> None:
 
 
 def complete_mp4(path: Path, shape: Shape) -> None:
-    """Write the crop of the picture stream, whose handler has the name PLACEHOLDER. ValueError where there is
-    no such stream.
+    """Write the crop of the picture stream, whose handler is named PLACEHOLDER. ValueError if there is no
+    such stream.
     """
     with path.open("r+b") as file:
         begin = _box_in_file(file, b"moov")
@@ -120,12 +119,12 @@ def complete_mp4(path: Path, shape: Shape) -> None:
 
 
 def complete_y4m_header(header: bytes, shape: Shape) -> bytes:
-    """The first bytes of a y4m stream with the pixel shape."""
+    """Add the pixel shape to the header of a y4m stream."""
     return header.replace(b" A0:0 ", b" A%d:%d " % shape.aspect.as_integer_ratio(), 1)
 
 
 class Y4MFile(io.RawIOBase):
-    """A file for PyAV to write y4m into, whose header gets the pixel shape; no path: standard output."""
+    """A file for PyAV to write y4m to, whose header gets the pixel shape; no path = standard output."""
 
     def __init__(self, path: Path | None, shape: Shape) -> None:
         super().__init__()
@@ -138,7 +137,7 @@ class Y4MFile(io.RawIOBase):
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write all of it."""
+        """Write bytes."""
         whole = bytes(data)
         self._file.write(complete_y4m_header(whole, self._shape) if self._is_first else whole)
         self._is_first = False
@@ -151,7 +150,7 @@ class Y4MFile(io.RawIOBase):
 
 
 def _find_track(head: bytes, name: bytes) -> tuple[int, int]:
-    """Where the content of the track with a name begins and ends."""
+    """Start and end of the content of the track with a name."""
     spans = [(0, len(head))]
     for code in (_SEGMENT, _TRACKS, _ENTRY):
         spans = [span for begin, end in spans for span in _spans(head, begin, end, code)]
@@ -170,7 +169,7 @@ def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, bytes]
 
 
 def _iterate_elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """EBML elements side by side: their codes, and where their contents begin and end."""
+    """Yield adjacent EBML elements: code, start and end of the content."""
     while begin < end - 1:
         code = data[begin : begin + _length(data[begin])]
         begin += len(code)
@@ -182,7 +181,7 @@ def _iterate_elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes
 
 
 def _length(first: int) -> int:
-    """Bytes of an EBML number, by its first one."""
+    """Length of an EBML number in bytes, from its first byte."""
     return 9 - first.bit_length() if first else 9
 
 
@@ -192,7 +191,7 @@ def _element(code: bytes, payload: bytes) -> bytes:
 
 
 def _void(size: int) -> bytes:
-    """An element without meaning of ``size`` bytes, 0 or 2 to 128."""
+    """A void element of ``size`` bytes, 0 or 2 to 128."""
     if size == 0:
         return b""
     if not 2 <= size <= 128:
@@ -201,7 +200,7 @@ def _void(size: int) -> bytes:
 
 
 def _box_in_file(file: io.BufferedRandom, kind: bytes) -> int:
-    """Where a box of an MP4 file begins; the file is left there."""
+    """Start of a box of an MP4 file, with the file positioned there."""
     begin = 0
     while len(head := file.read(16)) >= 8:
         size, name = struct.unpack(">I4s", head[:8])
@@ -214,7 +213,7 @@ def _box_in_file(file: io.BufferedRandom, kind: bytes) -> int:
 
 
 def _boxes(data: bytes, begin: int, end: int, kind: bytes) -> Iterator[tuple[int, int]]:
-    """Where boxes of a kind begin and end."""
+    """Yield start and end of boxes of a kind."""
     while begin < end - 7:
         size, name = struct.unpack(">I4s", data[begin : begin + 8])
         if name == kind:
@@ -232,7 +231,7 @@ def _cropped_track(track: bytes, shape: Shape) -> bytes:
     path = [next(_boxes(track, media + 8, media_end, b"minf"))]
     for kind in (b"stbl", b"stsd"):
         path.append(next(_boxes(track, path[-1][0] + 8, path[-1][1], kind)))
-    entry = path[-1][0] + 16  # behind the size, kind, version and count of stsd
+    entry = path[-1][0] + 16  # after the size, kind, version and count of stsd
     clap = struct.pack(
         ">I4sIIIIiIiI", 40, b"clap", shape.width, 1, shape.height, 1, -shape.right, 2, -shape.bottom, 2
     )
@@ -241,7 +240,7 @@ def _cropped_track(track: bytes, shape: Shape) -> bytes:
     entry_end = entry + struct.unpack(">I", track[entry : entry + 4])[0]
     data[entry_end:entry_end] = clap
     name = data.index(PLACEHOLDER.encode())
-    if data[name - 1] == len(PLACEHOLDER):  # QuickTime writes the length before
+    if data[name - 1] == len(PLACEHOLDER):  # QuickTime puts the length first
         data[name - 1] -= len(clap)
     _grow(data, handler, -len(clap))
     del data[name + len(PLACEHOLDER) - len(clap) : name + len(PLACEHOLDER)]

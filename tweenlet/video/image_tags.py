@@ -1,11 +1,11 @@
-"""What an image file says beside its pixels: orientation, ICC profile, EXIF, and PNG's colour chunks.
+"""Image tags: orientation, ICC profile, EXIF, and PNG's colour chunks.
 
 ::
 
-    source.png ── read_tags ──> ImageTags ── add_tags ──> the bytes of a made image, of any kind
+    source.png ── read_tags ──> ImageTags ── add_tags ──> the bytes of a new image, of any format
 
-FFmpeg's encoders write none of this from PyAV, and Pillow writes no 16-bit colour; so the tags are put into
-the encoded bytes, where each kind of file has its place for them.
+FFmpeg's encoders write none of these through PyAV, and Pillow writes no 16-bit colour, so the tags are
+inserted into the encoded bytes.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class ImageTags:
     icc: bytes | None = None
     exif: bytes | None = None
     png: tuple[tuple[bytes, bytes], ...] = ()
-    """Kind and content of the chunks that tell a PNG's colours."""
+    """Kind and content of a PNG's colour chunks."""
     jpeg_in_tiff: bool = False
     """Whether a TIFF is compressed as JPEG, which FFmpeg decodes to black."""
 
 
 def read_tags(path: Path) -> ImageTags:
-    """The tags of an image file; none of a file that has none, or that Pillow does not know."""
+    """Read the tags of an image file; empty if it has none or Pillow cannot read it."""
     Image = import_extra("PIL.Image")
     try:
         with Image.open(path) as image:
@@ -58,7 +58,7 @@ def read_tags(path: Path) -> ImageTags:
 
 
 def add_tags(data: bytes, tags: ImageTags, gray: bool) -> bytes:
-    """An encoded PNG, JPEG, TIFF or WebP with the tags; a profile goes only with pixels of its own kind."""
+    """Add tags to an encoded PNG, JPEG, TIFF or WebP; a profile only if it fits the kind of pixels."""
     icc = tags.icc if tags.icc and tags.icc[16:20] == (b"GRAY" if gray else b"RGB ") else None
     if data.startswith(_PNG):
         return _tag_png(data, icc, tags)
@@ -70,7 +70,7 @@ def add_tags(data: bytes, tags: ImageTags, gray: bool) -> bytes:
 
 
 def strip_png_profile(data: bytes) -> bytes:
-    """A PNG without its ICC profile; any other file as it is."""
+    """Remove the ICC profile of a PNG; other files are unchanged."""
     if not data.startswith(_PNG):
         return data
     chunks = [data[at:end] for kind, at, end in _png_chunks(data) if kind != b"iCCP"]
@@ -86,7 +86,7 @@ def _png_colour(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind, the begin and the end of every chunk of a PNG, and of what follows a damaged one."""
+    """Yield kind, start and end of every chunk of a PNG, and of the rest after a damaged one."""
     at = len(_PNG)
     while at < len(data):
         length, kind = struct.unpack(">I4s", data[at : at + 8].ljust(8, b"\0"))
@@ -122,7 +122,7 @@ def _tag_jpeg(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
 
 
 def _tag_webp(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
-    """A lossless WebP of one chunk in the extended format, if there is something to add."""
+    """Convert a lossless WebP of one chunk to the extended format, if there are tags to add."""
     if not (icc or exif) or data[12:16] != b"VP8L":
         return data
     bits = struct.unpack("<I", data[21:25])[0]
@@ -144,7 +144,7 @@ def _riff(chunks: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _tag_tiff(data: bytes, icc: bytes) -> bytes:
-    """A little-endian TIFF with one directory more at its end, which holds the profile as well."""
+    """Append a second directory, which also holds the profile, to a little-endian TIFF."""
     (begin,) = struct.unpack("<I", data[4:8])
     (count,) = struct.unpack("<H", data[begin : begin + 2])
     entries = [data[at : at + 12] for at in range(begin + 2, begin + 2 + 12 * count, 12)]

@@ -1,4 +1,4 @@
-"""Still images as frames: finding them, decoding one, and encoding one."""
+"""Images: find, decode and encode still images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tweenlet.video.suffixes import WRITABLE_IMAGES
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is one of a PNG, JPEG, TIFF or WebP file."""
+    """Whether the suffix is that of a PNG, JPEG, TIFF or WebP file."""
     return path.suffix.lower() in WRITABLE_IMAGES
 
 
 def is_animated(path: Path) -> bool:
-    """Whether an image file is a PNG of several pictures (APNG), which is read as a video.
+    """Whether an image file is an animated PNG (APNG), which is read as a video.
 
-    With an ICC profile it is not: PyAV 18 ends the process over one that has a name.
+    Not with an ICC profile: PyAV 18 crashes on one that has a name.
     """
     Image = import_extra("PIL.Image")
     try:
@@ -44,19 +44,19 @@ def is_animated(path: Path) -> bool:
 
 
 def is_glob(path: Path) -> bool:
-    """Whether a name is a pattern of names: it has a *, ? or [, and nothing exists that is called so."""
+    """Whether a name is a glob: it contains *, ? or [, and no file has this name."""
     return any(c in path.name for c in "*?[") and not path.exists()
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
-    """A sorting key under which frame10 comes after frame9."""
+    """Sorting key for natural order, in which frame10 comes after frame9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def list_images(location: Path, suffixes: Sequence[str] = WRITABLE_IMAGES) -> list[Path]:
-    """The images of a folder, or those that a glob in the last part of a path names, in natural order.
+    """The images of a folder, or of a glob in the last part of a path, in natural order.
 
-    Files ._NAME are left out: they are what macOS writes beside NAME, and are no images.
+    Files ._NAME, written by macOS beside NAME, are left out.
     """
     if location.is_dir():
         files = location.iterdir()
@@ -71,9 +71,9 @@ def list_images(location: Path, suffixes: Sequence[str] = WRITABLE_IMAGES) -> li
 
 
 def decode_image(path: Path) -> av.VideoFrame:
-    """The first picture of an image file, upright, at its own depth.
+    """Decode the first picture of an image file, upright, at its own depth.
 
-    Raises FileNotFoundError where there is none, ValueError for a file that cannot be decoded.
+    Raises FileNotFoundError if it does not exist, ValueError if it cannot be decoded.
     """
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
@@ -92,7 +92,7 @@ def decode_image(path: Path) -> av.VideoFrame:
 
 def _decode(path: Path, tags: ImageTags) -> av.VideoFrame:
     source: str | io.BytesIO = f"file:{path}"
-    if tags.icc:  # that a PNG's profile has a name makes PyAV 18 free it twice
+    if tags.icc:  # PyAV 18 frees a PNG's named profile twice
         source = io.BytesIO(strip_png_profile(path.read_bytes()))
     with av.open(source, "r", metadata_errors="replace") as container:
         return next(container.decode(video=0))
@@ -108,13 +108,13 @@ def _decode_by_pillow(path: Path) -> av.VideoFrame:
 
 
 class ImageEncoder:
-    """Pictures into PNG, JPEG, TIFF or WebP files of one depth: 16 bits where the kind has them, else 8."""
+    """Writes PNG, JPEG, TIFF or WebP files of one depth: 16 bits if the format has them, else 8."""
 
     def __init__(
         self, suffix: str, bits: int, orientation: Orientation = UPRIGHT, alpha: bool = False
     ) -> None:
-        """``orientation``: that of the pictures, which are written upright; ``alpha``: whether their opacity
-        is written, where the kind of file has it.
+        """``orientation`` is that of the pictures, which are written upright; ``alpha`` writes their opacity
+        if the format has it.
         """
         self._suffix, self._orientation = suffix.lower(), orientation
         deep = bits > 8
@@ -136,12 +136,12 @@ class ImageEncoder:
     def write(
         self, picture: Frame | NDArray[np.floating], target: Path, sources: Sequence[Frame] = ()
     ) -> None:
-        """Write one image: a frame that came from a file of this kind is copied byte by byte.
+        """Write one image; a frame from a file of this format is copied byte for byte.
 
         Args:
             picture: a frame, or RGB (3, H, W) in [0, 1].
             target: the file to write.
-            sources: the frames that a picture was made from. It gets the tags (ICC profile, EXIF) of the
+            sources: the frames on either side of a new picture. It gets the tags (ICC profile, EXIF) of the
                 first one's file, and is gray if all of them are.
 
         """

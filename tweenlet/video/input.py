@@ -6,7 +6,7 @@
     "-", URL ───┼─> container ─> Decoder ─> times ─┐
     folder ─────┤                                  ├─> one frame held back ─> Frame(time, duration, picture)
     glob, list ─┴─> files ─────────────── decode ──┘      (its duration is known when the next one comes)
-                                             └─ what is damaged, missing or left out ─> Reader.notices
+                                             └─ damage, gaps, losses ─> Reader.notices
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tweenlet.video.programmes import find_companions
 from tweenlet.video.rates import Stated, usual_rate, usual_step
 from tweenlet.video.reader import Reader
 
-_MET = Fraction(1, 2000)  # seconds within which a time is met: containers round to milliseconds
+_MET = Fraction(1, 2000)  # tolerance in seconds: containers round to milliseconds
 _NO_ALPHA = "transparency is left out: ProRes (.mov), VP9 (.webm), FFV1 (--codec ffv1) and PNG keep it"
 
 Source = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -62,19 +62,18 @@ def read(
     """Open a video file, a URL, a folder or glob of images, a list of images, or ``"-"`` (a pipe on stdin).
 
     Args:
-        source: what exists under a name is opened, whatever characters are in it; else it may be a glob, or
-            a URL where it is written as scheme://...
-        rate: frames per second of images, which are taken in natural order (2 before 10); IMAGE_RATE if not
-            given. A video has its own.
-        stream: which stream of a file with several videos, counted among all its streams; by default the one
-            marked so, or the largest that has frames.
-        strict: whether damage and a missing end raise ValueError; by default they are told in the notices.
-        clip: the part that is wanted; times are counted from its first frame.
-        deinterlace: whether every two fields are made one picture.
+        source: an existing file of this name, whatever characters are in it; else a glob, or a URL of the
+            form scheme://...
+        rate: frames per second of images, which are read in natural order (2 before 10); default: IMAGE_RATE.
+        stream: index of the video stream among all streams; default: the default stream, or the largest that
+            has frames.
+        strict: raise ValueError for damage and a missing end, which are otherwise notices.
+        clip: the part to read; times count from its first frame.
+        deinterlace: make one picture of every two fields.
 
     Raises:
-        FileNotFoundError: there is nothing of this name.
-        ValueError: it is no video, has no video stream or no frames, or is damaged and read strictly.
+        FileNotFoundError: the source does not exist.
+        ValueError: it is no video, has no video stream or no frames, or is damaged and ``strict``.
 
     """
     if not isinstance(source, (str, PathLike)):
@@ -105,7 +104,7 @@ def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bo
                 frame = first if i == 0 else Frame(time, duration, decode_image(path), path)
             except ValueError:
                 notices.add(Notice("missing", f"{path.name} cannot be read", time, time + duration))
-                frame = replace(frame, time=time)  # the one before is held
+                frame = replace(frame, time=time)  # repeat the previous one
             _check_same_size(frame.picture, first.picture, str(path), str(paths[0]))
             if frame.picture.is_corrupt:
                 notices.add(Notice("damaged", f"{path.name} has errors", time, time + duration))
@@ -126,7 +125,7 @@ def _no_frames_in(clip: Clip, name: str) -> str:
 
 
 def _read_video(location: Location, index: int | None, strict: bool, clip: Clip, deinterlace: bool) -> Reader:
-    """The film of a file: the likeliest of its video streams that has several pictures, else one."""
+    """The main video of a file: its likeliest video stream with several pictures, else with one."""
     container = open_container(location)
     try:
         candidates = [stream.index for stream in film_candidates(container, location.name, index)]
@@ -161,7 +160,7 @@ def _read_stream(
     deinterlace: bool = False,
     seek: bool = True,
 ) -> tuple[Reader | None, bool]:
-    """A reader of one stream, None where it has no pictures, and whether it has several packets."""
+    """A reader of one stream, None if it has no pictures; and whether it has several packets."""
     stream = cast(av.VideoStream, container.streams[index])
     notices = Notices(location.name, strict)
     stated = Stated.of(container, stream)
@@ -174,7 +173,9 @@ def _read_stream(
         times = FrameTimes(container, stream, decoder, usual, notices, stated=stated, location=location)
         frames = iter(times)
         first = next(frames, None)
-        if moved and (first is None or first.time > clip.start):  # the index is wrong, or there is no more
+        if moved and (
+            first is None or first.time > clip.start
+        ):  # the index is wrong, or the source has ended
             container.close()
             again = open_container(location)
             return _read_stream(again, index, location, strict, clip, deinterlace, seek=False)
@@ -217,7 +218,7 @@ def _read_stream(
 
 
 def _within(clip: Clip, frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames of a part, with their own times."""
+    """The frames of a clip, with their original times."""
     for frame in frames:
         if clip.end is not None and frame.time >= clip.end - _MET:
             return
@@ -245,7 +246,7 @@ def _check_frames(first: Frame, frames: Iterator[Frame], name: str, notices: Not
 
 
 def _note_kind(picture: av.VideoFrame, notices: Notices) -> None:
-    """Say once what a picture has that no frame made of it will have: opacity and fields."""
+    """Note once that pictures have opacity or fields, which new frames will not have."""
     if picture.interlaced_frame and "interlaced" not in notices:
         reason = "the pictures are interlaced, and their two fields are taken as one frame: see deinterlace"
         notices.add(Notice("interlaced", reason))

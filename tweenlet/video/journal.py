@@ -1,10 +1,10 @@
-"""Journal: the encoded segments of a video under way, so that a killed job goes on where it stopped.
+"""Journal: the encoded segments of an unfinished video, from which a killed job resumes.
 
     .NAME.KEY.segments   identity of the job │ segment │ segment │ segm      cut short: not counted
-                                              SEGMENT frames each, numbered, checked by a CRC
+                                              SEGMENT frames each, numbered, with a CRC
 
-An encoder ends with each segment and a new one begins, so that a job in one go, a job in several and one that
-many machines share write the same packets. Those of the last kind come in any order.
+Each segment has its own encoder, so that an uninterrupted job, a resumed one and one on many machines write
+the same packets. On many machines, segments come in any order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import av
 from tweenlet.runtime.locks import NO_LINK
 
 SEGMENT = 120
-"""Output frames of a segment: what a kill costs at most, and how often there is a key frame at least."""
+"""Output frames per segment: the most that a kill costs, and the longest distance between key frames."""
 _HEAD = struct.Struct("<4sIIII")  # mark, number, packets, bytes, CRC
 _PACKET = struct.Struct("<qqqB?I")
 _MARK = b"TWS2"
@@ -40,23 +40,23 @@ class Coded:
     duration: int
     is_keyframe: bool
     original: Any = None
-    """The encoder's own packet, where it has more than can be saved."""
+    """The encoder's own packet, if it has side data that cannot be saved."""
 
     @classmethod
     def of(cls, packet: Any, duration: int, whole: bool = False) -> Coded:
-        """What an encoder gave, with the duration of its picture; ``whole``: with all that lies beside it."""
+        """From an encoder's packet and the duration of its picture; ``whole`` keeps its side data."""
         original = packet if whole else None
         return cls(bytes(packet), packet.pts, packet.dts, duration, packet.is_keyframe, original)
 
     def pack(self) -> bytes:
-        """As it lies in the file."""
+        """The bytes in the journal."""
         unknown = (self.pts is None) + 2 * (self.dts is None)
         size = len(self.data)
         head = _PACKET.pack(self.pts or 0, self.dts or 0, self.duration, unknown, self.is_keyframe, size)
         return head + self.data
 
     def packet(self, stream: av.VideoStream, time_base: Any) -> Any:
-        """A packet of a stream."""
+        """Convert to a packet of a stream."""
         packet: Any = av.Packet(self.data) if self.original is None else self.original
         packet.stream, packet.time_base, packet.is_keyframe = stream, time_base, self.is_keyframe
         packet.pts, packet.dts, packet.duration = self.pts, self.dts, self.duration
@@ -68,7 +68,7 @@ class Journal:
 
     Args:
         target: the output.
-        identity: what decides what is written; segments of another job are dropped.
+        identity: identity of the job; segments of another job are dropped.
 
     Raises:
         OSError: the folder cannot be written.
@@ -91,7 +91,7 @@ class Journal:
         self._file.truncate(end)
 
     def __len__(self) -> int:
-        """Segments that are complete, up to the first that is not."""
+        """Number of complete segments before the first incomplete one."""
         return next(number for number in count() if number not in self)
 
     def __contains__(self, number: int) -> bool:
@@ -99,7 +99,7 @@ class Journal:
         return number in self._offsets
 
     def append(self, number: int, packets: Sequence[Coded]) -> None:
-        """Add a segment; it is on the disk afterwards."""
+        """Append a segment, and flush it to disk."""
         body = b"".join(packet.pack() for packet in packets)
         self._offsets[number] = self._file.seek(0, os.SEEK_END)
         self._file.write(_HEAD.pack(_MARK, number, len(packets), len(body), zlib.crc32(body)) + body)
@@ -113,13 +113,13 @@ class Journal:
         return list(_packets(self._file.read(size), packets))
 
     def close(self, keep: bool) -> None:
-        """Let go of the file; it stays only if there is something in it to go on with."""
+        """Close the file; it is kept only if it holds a complete segment."""
         self._file.close()
         if not (keep and self._offsets):
             self._path.unlink(missing_ok=True)
 
     def _scan(self, start: int) -> int:
-        """Find the complete segments; where they end."""
+        """Find the complete segments; returns the end of the last."""
         while True:
             head = self._file.read(_HEAD.size)
             if len(head) < _HEAD.size:

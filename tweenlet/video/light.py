@@ -1,8 +1,9 @@
-"""Light: code values as amounts of light and back, by the transfer characteristics of a source.
+"""Light: code values to linear light and back, by the transfer characteristics of a source.
 
-    code values ── to_light ──> light, of which a mean is what a shutter sees ── to_codes ──> code values
+    code values ── to_light ──> linear light, which a shutter averages ── to_codes ──> code values
 
-Curves are those of cameras (ITU-T H.273, table 3), not of displays; but PQ's, which knows displays only.
+Curves are those of cameras (ITU-T H.273, table 3), not of displays, except PQ, which is defined for displays
+only.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from tweenlet.runtime.arrays import Array, array_namespace
 
 LINEAR, SRGB, PQ, HLG = 8, 13, 16, 18
-"""AVColorTransferCharacteristic; all others, and what is not tagged, are taken for BT.709."""
+"""AVColorTransferCharacteristic; all others, and untagged sources, are treated as BT.709."""
 _PQ_1, _PQ_2 = 2610 / 16384, 2523 / 4096 * 128
 _PQ_A, _PQ_B, _PQ_C = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 _709_A, _709_B = 1.09929682680944, 0.018053968510807
@@ -18,7 +19,7 @@ _HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
 
 
 def to_light(codes: Array, transfer: int) -> Array:
-    """Light, 1 for white, of code values of any shape, 0 for black and 1 for white."""
+    """Convert code values of any shape, 0 for black and 1 for white, to linear light, 1 for white."""
     xp = array_namespace(codes)
     if transfer == LINEAR:
         return codes

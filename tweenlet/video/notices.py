@@ -1,6 +1,6 @@
-"""Notices: what a person should know about a source, with its times.
+"""Notices: problems of a source or output, with their times.
 
-reader ── add ──> Notices (spans that touch are joined) ──> Summary.notices ──> stderr, --json
+reader ── add ──> Notices (adjacent spans are merged) ──> Summary.notices ──> stderr, --json
                      └ strict: the first damage is a ValueError
 """
 
@@ -16,21 +16,22 @@ DAMAGE = ("damaged", "missing")
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing about a source that cannot be seen in the output, or that is wrong there.
+    """A problem of the source, or a loss in the output.
 
     ``kind``:
 
-    - "damaged": pictures between ``start`` and ``end`` could be decoded with errors only, or rest on such;
-    - "missing": no picture of this span could be read; the frames around it bridge it, at the end nothing;
-    - "late": pictures before ``end`` rest on some from before the file begins, and are left out;
-    - "gap": a long time without a picture, in a clip that is even otherwise;
-    - "clock": time stamps that jump by more than the file is long, and are set right;
-    - "alpha", "interlaced", "sound", "programme": opacity, fields, the sound and subtitles of a pipe, or the
-      streams of other programmes are not kept;
-    - "replace": frames to be remade that could not be;
-    - "output": what the kind of file that is written cannot hold.
+    - "damaged": pictures between ``start`` and ``end`` were decoded with errors, or depend on such pictures;
+    - "missing": no picture of this span could be read; it is bridged, except at the end;
+    - "late": pictures before ``end`` depend on ones before the start of the file, and are left out;
+    - "gap": a long time without a picture in a clip of otherwise constant rate;
+    - "clock": timestamps jump by more than the length of the file, and are repaired;
+    - "alpha", "interlaced", "sound", "programme": opacity, fields, sound and subtitles of a pipe, or streams
+    of
+      other programmes are not kept;
+    - "replace": frames that could not be remade;
+    - "output": something that the output's container cannot hold.
 
-    ``start`` and ``end`` are seconds as those of frames; None where unknown, or where the whole is meant.
+    ``start`` and ``end`` are in seconds of frame time; None if unknown, or if the whole source is meant.
     """
 
     kind: str
@@ -50,24 +51,24 @@ class Notice:
         return f"{self.kind} from {float(self.start):.2f} s {upto}: {self.reason}"
 
     def as_json(self) -> dict[str, Any]:
-        """The same with seconds as floats, for a machine."""
+        """The notice as plain JSON types, with times as floats."""
         start, end = (None if time is None else float(time) for time in (self.start, self.end))
         return {"kind": self.kind, "start": start, "end": end, "message": self.reason}
 
 
 class Notices:
-    """Notices in the order of their times, those of one kind and reason that touch joined into one."""
+    """Notices in order of time, with adjacent ones of the same kind and reason merged."""
 
     def __init__(self, name: str, strict: bool = False) -> None:
-        """``strict``: the first damage is raised as a ValueError that begins with ``name``."""
+        """``strict``: raise the first damage as a ValueError that begins with ``name``."""
         self._name, self._strict = name, strict
         self._all: list[Notice] = []
         self._kinds: set[str] = set()
         self.ignored: set[str] = set()
-        """Kinds that are of no concern."""
+        """Kinds to ignore."""
 
     def add(self, notice: Notice) -> None:
-        """Take note, or raise ValueError where that is asked for."""
+        """Add a notice, or raise ValueError if strict."""
         if notice.kind in self.ignored:
             return
         if self._strict and notice.is_damage:
@@ -84,10 +85,10 @@ class Notices:
         return kind in self._kinds
 
     def all(self) -> tuple[Notice, ...]:
-        """What there is so far."""
+        """The notices so far."""
         return tuple(self._all)
 
 
 def _touch(one: Notice, other: Notice) -> bool:
-    """Whether the second begins where the first ends, to a millisecond."""
+    """Whether the second begins where the first ends, within a millisecond."""
     return one.end is not None and other.start is not None and other.start <= one.end + Fraction(1, 1000)

@@ -1,4 +1,4 @@
-"""Opacity: the alpha of pictures, read, and written into pictures that hold one.
+"""Opacity: read and write the alpha of pictures.
 
 ::
 
@@ -18,12 +18,12 @@ from tweenlet.video.colour import FULL, Colour, bits_of, has_alpha
 
 
 def can_be_transparent(picture: av.VideoFrame) -> bool:
-    """Whether a picture has an opacity, be it full everywhere."""
+    """Whether a picture has an alpha channel, even if fully opaque."""
     return bool(has_alpha(picture.format) or picture.format.has_palette)
 
 
 def read_alpha(picture: av.VideoFrame) -> Floats:
-    """The opacity (H, W) of a picture, from 0 to 1; 1 everywhere of one that has none."""
+    """The opacity (H, W) of a picture, from 0 to 1; 1 everywhere if it has no alpha channel."""
     if not can_be_transparent(picture):
         return np.ones((picture.height, picture.width), np.float32)
     bits = bits_of(picture.format)
@@ -35,13 +35,13 @@ def read_alpha(picture: av.VideoFrame) -> Floats:
 
 
 def write_alpha(picture: av.VideoFrame, alpha: NDArray[np.floating]) -> None:
-    """Give a planar picture with an opacity, such as yuva444p10le, that one (H, W), from 0 to 1."""
+    """Write an opacity (H, W), from 0 to 1, to a planar picture with alpha, such as yuva444p10le."""
     top = np.float32(2 ** bits_of(picture.format) - 1)
     _plane(picture)[:, : picture.width] = np.rint(alpha.clip(0, 1).astype(np.float32) * top)
 
 
 def pack_rgba(rgb: NDArray[np.floating], alpha: NDArray[np.floating], pixels: str) -> av.VideoFrame:
-    """RGB (3, H, W) and opacity (H, W), both from 0 to 1, as a packed picture such as rgba or rgba64be."""
+    """Pack RGB (3, H, W) and opacity (H, W), from 0 to 1, into a picture such as rgba or rgba64be."""
     deep = "64" in pixels
     top, kind = (65535, np.uint16) if deep else (255, np.uint8)
     values = np.concatenate([rgb, alpha[None]]).clip(0, 1).astype(np.float32) * np.float32(top)

@@ -1,4 +1,4 @@
-"""Orientation: how a stored picture is to be shown, mirrored or not and turned by quarters.
+"""Orientation: mirroring and rotation of a stored picture for display.
 
 ::
 
@@ -21,8 +21,8 @@ from tweenlet.video.colour import side_data_of
 
 @dataclass(frozen=True)
 class Orientation:
-    """A picture is shown after a mirroring from left to right, if ``mirrored``, and then ``turns`` quarter
-    turns counter-clockwise, 0 to 3.
+    """Display transform: mirror left to right if ``mirrored``, then rotate by ``turns`` quarter turns
+    counter-clockwise, 0 to 3.
     """
 
     mirrored: bool = False
@@ -30,7 +30,7 @@ class Orientation:
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> Orientation:
-        """That of a decoder's picture, from its display matrix."""
+        """The orientation of a decoded picture, from its display matrix."""
         data = side_data_of(picture, "DISPLAYMATRIX")
         if data is None:
             return cls(quarter_turns=round(picture.rotation / 90) % 4)
@@ -42,17 +42,17 @@ class Orientation:
 
     @classmethod
     def of_exif(cls, number: int) -> Orientation:
-        """That of an EXIF orientation, 1 to 8; any other number is taken as 1."""
+        """The orientation of an EXIF number, 1 to 8; any other number counts as 1."""
         mirrored = number in (2, 4, 5, 7)
         return cls(mirrored, {3: 2, 4: 2, 5: 1, 8: 1, 6: 3, 7: 3}.get(number, 0))
 
     @property
     def sideways(self) -> bool:
-        """Whether width and height change places."""
+        """Whether width and height are swapped."""
         return self.quarter_turns % 2 == 1
 
     def upright(self, rgb: NDArray[np.floating]) -> NDArray[np.floating]:
-        """RGB (3, H, W) as it is to be shown."""
+        """Transform RGB (3, H, W) for display."""
         return np.rot90(rgb[:, :, ::-1] if self.mirrored else rgb, self.quarter_turns, axes=(1, 2))
 
 

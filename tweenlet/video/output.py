@@ -1,4 +1,4 @@
-"""Output: which writer the name of an output calls for.
+"""Output: the writer for the name of an output.
 
 ::
 
@@ -25,7 +25,7 @@ from tweenlet.video.writer import Writer
 
 
 def keeps_alpha(target: str | PathLike[str], template: Reader, encoding: Encoding | None = None) -> bool:
-    """Whether an output will hold the opacity of a source; if so, the source need not say that it is lost.
+    """Whether an output keeps the opacity of a source; if so, the source's notices do not mention it.
 
     Raises ValueError as :func:`write` does.
     """
@@ -52,17 +52,16 @@ def write(
     encoding: Encoding = DEFAULT,
     job: str = "",
 ) -> Writer:
-    """Open an output whose size, depth, colour tags, names and sound are those of ``template``.
+    """Open an output with the size, depth, colour tags, metadata and sound of ``template``.
 
     ``target`` is a video file (.mp4 .m4v .mov .mkv .webm .y4m), a folder for PNG images, a pattern such as
-    ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the frames per second that players are told;
-    what counts are the times given with the pictures (y4m and images have none). By ``time_map``
-    sound, subtitles and chapters are retimed as the pictures are. ``encoding`` is what is chosen about the
-    encoders. ``job`` identifies all that decides what is written: a video file then resumes where an earlier
-    run of the same job was stopped.
+    ``out/%05d.jpg``, or ``"-"`` (y4m on stdout). ``rate`` is the nominal frame rate; the times of the
+    pictures decide (y4m and images have none). ``time_map`` retimes sound, subtitles and chapters like the
+    pictures. ``encoding`` holds the choices about encoders. ``job`` identifies everything that determines the
+    output: a video file then resumes an earlier run of the same job.
 
-    Raises FileExistsError where there is something already and not ``overwrite``, FileNotFoundError where the
-    folder to write into is missing, ValueError for an unknown kind of file or an output that is the input.
+    Raises FileExistsError if the output exists and not ``overwrite``, FileNotFoundError if its folder is
+    missing, ValueError for an unknown kind of file or an output that is the input.
     """
     name = str(target)
     if name == "-":

@@ -1,10 +1,10 @@
-"""Picture encoder: frames and pictures to packets, with an encoder of its own for each segment.
+"""Picture encoder: frames and pictures to packets, with a new encoder for each segment.
 
-    Frame ───────── as it is ───────────┐
+    Frame ───────── unchanged ──────────┐
                                         ├─> encoder ─> Coded, Coded ...
     RGB (3, H, W) ─ float to Y'CbCr ────┘
 
-It needs no file: what it encodes is the same in whichever process, and in whichever order of the segments.
+It needs no file: its packets do not depend on the process or the order of segments.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _FINEST = 2**31 - 1  # the largest denominator of a time base
 
 
 class Places:
-    """Where pictures stand in units of a time base, each after the one before."""
+    """Times of pictures in units of a time base, strictly increasing."""
 
     def __init__(self, time_base: Fraction) -> None:
         self.time_base = time_base
         self.first = self.last = -1
-        """Where the first and the latest picture begin; -1 before there is one."""
+        """Start of the first and the latest picture; -1 if there is none."""
         self.end = 0
-        """Where the latest one ends."""
+        """End of the latest picture."""
         self.count = 0
-        """Pictures so far."""
+        """Number of pictures so far."""
 
     def take(self, time: Fraction, duration: Fraction) -> tuple[int, int]:
-        """When the next picture is shown and for how long; from seconds."""
+        """Convert time and duration of the next picture from seconds."""
         begin = max(round(time / self.time_base), self.last + 1)
         shown = max(1, round(duration / self.time_base))
         self.first = begin if self.last < 0 else self.first
@@ -62,9 +62,9 @@ class PictureEncoder:
     """Encodes pictures in the order of their times.
 
     Args:
-        codec: what encodes them.
-        stream: a stream of an output, which :meth:`~tweenlet.video.codecs.Codec.add_to` made.
-        time_base: the unit of their times, in seconds.
+        codec: the configured codec.
+        stream: an output stream from :meth:`~tweenlet.video.codecs.Codec.add_to`.
+        time_base: unit of time, in seconds.
         template: the reader of the source.
 
     """
@@ -76,7 +76,7 @@ class PictureEncoder:
         self._recent: list[tuple[Frame, av.VideoFrame]] = []
         self._shown: dict[int, int] = {}  # pts -> duration of the pictures inside the encoder
         self._encoder: av.VideoCodecContext | None = None
-        self._packets: list[Coded] = []  # of the segment under way
+        self._packets: list[Coded] = []  # of the current segment
 
     def write(
         self,
@@ -93,17 +93,17 @@ class PictureEncoder:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether a segment is under way."""
+        """Whether the current segment has pictures."""
         return self._encoder is not None
 
     def end_segment(self) -> list[Coded]:
-        """All packets since the last segment ended; the next has an encoder of its own."""
+        """End the segment; returns its packets. The next one gets a new encoder."""
         self._encode(None)
         packets, self._packets, self._encoder = self._packets, [], None
         return packets
 
     def convert(self, picture: Picture, between: tuple[Frame, Frame] | None = None) -> av.VideoFrame:
-        """A picture as the encoder takes it, without its time."""
+        """Convert a picture for the encoder, without its time."""
         frame = self._convert(picture) if isinstance(picture, Frame) else self._encode_rgb(picture)
         if between is not None:
             copy_static_areas(frame, *map(self._convert, between))
@@ -116,7 +116,7 @@ class PictureEncoder:
         return frame
 
     def _convert(self, frame: Frame) -> av.VideoFrame:
-        """A frame as the encoder takes it; those of the last few are remembered."""
+        """Convert a frame for the encoder; the last few are cached."""
         for recent, converted in self._recent:
             if recent is frame:
                 return converted
@@ -136,7 +136,7 @@ class PictureEncoder:
         return picture
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
-        """Give the encoder a picture, or with None have all of it that it still holds."""
+        """Encode a picture; None flushes the encoder."""
         if self._encoder is None:
             self._encoder = self._codec.create_encoder(self._stream)
             with keep_scheduling():
@@ -152,13 +152,13 @@ class PictureEncoder:
 def open_encoder(
     suffix: str, template: Reader, rate: Fraction, encoding: Encoding
 ) -> Iterator[PictureEncoder]:
-    """The encoder of a video file without the file.
+    """Open the encoder of a video file without the file.
 
     Args:
-        suffix: of the file's name.
+        suffix: suffix of the file's name.
         template: the reader of the source.
         rate: frames per second of the output.
-        encoding: what is chosen about the encoder.
+        encoding: choices about the encoder.
 
     """
     codec, rate = choose_codec(suffix, template, encoding), representable(rate)
@@ -169,8 +169,8 @@ def open_encoder(
 
 
 def time_base_of(template: Reader, rate: Fraction) -> Fraction:
-    """A unit of time in which the source's frames, eighths of them and the new rate are whole numbers; where
-    that would be too fine for FFmpeg's 32 bits, one of about a microsecond.
+    """A time base in which source times, eighths of the source interval and the new rate are integers; about
+    a microsecond if that would exceed FFmpeg's 32 bits.
     """
     source = template.first.duration if template.stream is None else cast(Fraction, template.stream.time_base)
     unit = math.lcm((source / 8).denominator, rate.numerator)
@@ -180,7 +180,7 @@ def time_base_of(template: Reader, rate: Fraction) -> Fraction:
 
 
 def representable(rate: Fraction) -> Fraction:
-    """The rate nearest to one, of 32-bit numbers, as FFmpeg has them."""
+    """The nearest rate with a 32-bit numerator and denominator, as FFmpeg requires."""
     if rate > _FINEST:
         raise ValueError(f"expected a frame rate that can be written, got {float(rate):g}")
     return rate.limit_denominator(min(1_000_000, max(1, int(_FINEST / (rate + 1)))))

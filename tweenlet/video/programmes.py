@@ -1,4 +1,4 @@
-"""Programmes of a transport stream (ISO/IEC 13818-1): which sound belongs to which picture.
+"""Programmes of a transport stream (ISO/IEC 13818-1): which streams belong together.
 
 PID 0: programme 1 -> PID 4096, programme 2 -> PID 4097        (PAT)
 PID 4096: streams with PID 256, 257                             (PMT)
@@ -19,7 +19,7 @@ _LOOK_AT = 4 << 20  # bytes; a PAT comes ten times a second
 
 
 def find_companions(container: InputContainer, film: Stream, path: Path | None) -> frozenset[int]:
-    """The indices of the streams that belong with a film: those of its programme, or all of the file."""
+    """Indices of the streams that belong with a video: those of its programme, or all of the file."""
     everything = frozenset(stream.index for stream in container.streams)
     if path is None or container.format.name != "mpegts":
         return everything
@@ -58,7 +58,7 @@ def _streams(section: bytes) -> set[int]:
 
 
 def _sections(path: Path, tables: set[int]) -> Iterator[tuple[int, bytes]]:
-    """Whole sections with their PID: of PID 0, and of those in ``tables``, which may grow meanwhile."""
+    """Yield complete sections with their PID: PID 0 and those in ``tables``, which may grow meanwhile."""
     parts: dict[int, bytes] = {}
     for pid, begins, payload in _packets(path):
         if pid != 0 and pid not in tables:
@@ -74,7 +74,7 @@ def _sections(path: Path, tables: set[int]) -> Iterator[tuple[int, bytes]]:
 
 
 def _packets(path: Path) -> Iterator[tuple[int, bool, bytes]]:
-    """PID, whether a section begins in it, and the payload of each packet near the beginning of a file."""
+    """Yield PID, whether a section starts, and payload of each packet near the beginning of a file."""
     with path.open("rb") as file:
         data = file.read(_LOOK_AT)
     stride, at = (192, 4) if data[:1] != b"G" and data[4:5] == b"G" else (_PACKET, max(data.find(b"G"), 0))

@@ -1,7 +1,7 @@
-"""Rates and lengths: what a file states about its times, compared with the time stamps of its packets.
+"""Rates and durations: those a file states, checked against the timestamps of its packets.
 
-Files state rates that are absurd (1000 for 30, 60000 for 25), and lengths that are those of other streams or
-count from elsewhere. The time stamps of the first packets are believed first.
+Files state absurd rates (1000 for 30, 60000 for 25), and durations of other streams or from another origin.
+The timestamps of the first packets take precedence.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from tweenlet.video.container import start_of
 
 _DURATION = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
 _CLOSE, _BURST = Fraction(1, 250), 8  # seconds between pictures, and pictures, of a burst
-_ROUNDED = Fraction(1, 2500)  # less than what 30 and 30000/1001 differ by
+_ROUNDED = Fraction(1, 2500)  # less than the difference of 30 and 30000/1001
 _COUNTED = {"mpegts", "mpeg", "ogg", "gif", "yuv4mpegpipe", "webp_pipe"}
 
 
 def usual_step(stamps: Iterable[Fraction]) -> Fraction | None:
-    """Seconds from one picture to the next, as most of them are apart; None for under two time stamps.
+    """The most common interval between pictures, in seconds; None for fewer than two timestamps.
 
-    Recorders that deliver pictures in bursts give them stamps milliseconds apart: where pictures are closer
-    than in any usual video, several steps are looked at together.
+    Recorders that deliver pictures in bursts stamp them milliseconds apart: if pictures are closer than in
+    any usual video, several steps are taken together.
     """
     times = sorted(set(stamps))
     if len(times) < 2:
@@ -44,8 +44,8 @@ def usual_step(stamps: Iterable[Fraction]) -> Fraction | None:
 
 
 def usual_rate(stream: av.VideoStream, step: Fraction | None) -> Fraction | None:
-    """Frames per second: the average that the file states, or else the rate that FFmpeg guesses, where the
-    usual step between time stamps agrees with it; else the rate of that step. None where nothing is known.
+    """Frames per second: the average that the file states, or FFmpeg's guess, if it agrees with the usual
+    interval between timestamps; else the rate of that interval. None if nothing is known.
     """
     stated = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if step is None:
@@ -57,8 +57,8 @@ def usual_rate(stream: av.VideoStream, step: Fraction | None) -> Fraction | None
 
 
 def promised_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """When a stream ends by what is stated about it, in seconds of the file's clock; None if nothing is, or
-    only what FFmpeg counted from the packets that are there.
+    """End of a stream as stated by the file, in seconds of the file's clock; None if it is not stated, or
+    only estimated by FFmpeg from the existing packets.
     """
     if container.format.name in _COUNTED or (container.format.name.startswith("mov") and not stream.frames):
         return None
@@ -75,7 +75,7 @@ def promised_end(container: InputContainer, stream: av.VideoStream) -> Fraction 
 
 
 def file_end(container: InputContainer) -> Fraction | None:
-    """When a file ends by what is stated about all its streams together, in seconds of its clock."""
+    """End of a file as stated for all streams together, in seconds of its clock."""
     if container.format.name in _COUNTED or not container.duration or container.duration < 0:
         return None
     return Fraction(container.duration + max(container.start_time or 0, 0), av.time_base)
@@ -83,21 +83,21 @@ def file_end(container: InputContainer) -> Fraction | None:
 
 @dataclass(frozen=True)
 class Stated:
-    """What a file states about the times of a stream, in seconds of its clock; None where it does not.
+    """Times that a file states about a stream, in seconds of its clock; None if it does not.
 
-    To be asked before packets are read, which FFmpeg changes its mind by.
+    To be read before any packets, which change FFmpeg's values.
     """
 
     start: Fraction
-    """From where the frames and the sound are counted."""
+    """Origin of frame and sound times."""
     end: Fraction | None
     file_end: Fraction | None
     estimated_end: Fraction | None
-    """The end that is stated, or that FFmpeg counted from the packets that are there."""
+    """The stated end, or FFmpeg's estimate from the existing packets."""
 
     @classmethod
     def of(cls, container: InputContainer, stream: av.VideoStream) -> Stated:
-        """What a file that was just opened states about one of its streams."""
+        """Read the statements of a newly opened file about one of its streams."""
         end = estimated = promised_end(container, stream)
         if end is None and stream.duration:
             estimated = ((stream.start_time or 0) + stream.duration) * (stream.time_base or Fraction(0))
@@ -107,7 +107,7 @@ class Stated:
 
 
 def _near_usual(rate: Fraction, tolerance: Fraction) -> Fraction:
-    """A rate, or the one of 25, 30, 30000/1001 ... that it is next to."""
+    """The usual rate (25, 30, 30000/1001, ...) next to a rate; else the rate itself."""
     usual = (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001))
     nearest = min(usual, key=lambda u: abs(u - rate))
     return nearest if nearest and abs(nearest - rate) < rate * tolerance else rate

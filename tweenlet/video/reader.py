@@ -24,26 +24,26 @@ from tweenlet.video.orientation import Orientation
 
 
 class Reader:
-    """A stream of frames: a context manager, and an iterable that can be walked once.
+    """A stream of frames: a context manager, and an iterable that can be iterated once.
 
-    Iterating raises ValueError if a frame has another size than the first, and, for a source that is read
-    strictly, if it turns out to be damaged or cut short.
+    Iterating raises ValueError if a frame differs in size from the first and, for a strict source, if it is
+    damaged or truncated.
 
     Attributes:
-        name: what messages call the source.
-        width, height: pixels.
-        bits: per component: 8, 9, 10, 12, 14 or 16.
-        rate: average frames per second; None for images that were given none.
-        frame_count: an estimate, or None.
-        duration: seconds, or None.
+        name: name of the source in messages.
+        width, height: size in pixels.
+        bits: bits per component: 8, 9, 10, 12, 14 or 16.
+        rate: average frames per second; None for images without a rate.
+        frame_count: estimated number of frames, or None.
+        duration: duration in seconds, or None.
         colour: the colour tags of the frames.
-        orientation: how the frames are to be rotated or mirrored for display.
+        orientation: rotation and mirroring of the frames for display.
         first: the first frame.
         path: the video file or the folder of images; None for a pipe.
-        location: what to open again for the audio; None for images.
-        stream: the stream that is decoded; None for images.
-        companions: indices of the streams that belong to it: all but those of other programmes.
-        clip: the part of the file that is read, from the time of its first frame on.
+        location: location to open again for the audio; None for images.
+        stream: the decoded stream; None for images.
+        companions: indices of the streams of the same programme.
+        clip: the part of the file to read, from the time of its first frame on.
 
     """
 
@@ -85,24 +85,22 @@ class Reader:
 
     @property
     def is_transparent(self) -> bool:
-        """Whether its pictures may be transparent, and have colours."""
+        """Whether its pictures have colour and may be transparent."""
         return can_be_transparent(self.first.picture) and not is_gray(self.first.picture.format)
 
     @property
     def transfer(self) -> int:
-        """The AVColorTransferCharacteristic of its pictures, that of sRGB for untagged RGB."""
+        """The AVColorTransferCharacteristic of its pictures; sRGB for untagged RGB."""
         tagged = self.colour.transfer
         return SRGB if tagged == UNSPECIFIED and is_rgb(self.first.picture.format) else tagged
 
     def ignore(self, kind: str) -> None:
-        """Take note of nothing of a kind from now on, which is of no concern."""
+        """Ignore notices of a kind from now on."""
         self._notices.ignored.add(kind)
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What the frames read so far have shown to be damaged, missing or left out; with the times of the
-        file, of what lies in the part that is read.
-        """
+        """Notices from the frames read so far, within the clip, with the file's times."""
         return tuple(notice for notice in self._notices.all() if self._concerns(notice))
 
     def _concerns(self, notice: Notice) -> bool:
@@ -111,6 +109,6 @@ class Reader:
         return not before and (end is None or notice.start is None or notice.start < end)
 
     def close(self) -> None:
-        """Let go of the file; the frames already taken stay valid."""
+        """Close the file; frames read so far stay valid."""
         if self.stream is not None:
             self.stream.container.close()

@@ -1,7 +1,7 @@
-"""Retiming: which moment of the source is shown when, where it is slowed down or sped up.
+"""Retiming: the map between output time and source time for slow and fast motion.
 
 speed  1 ┤─────╮        ╭───      between two points the speed changes evenly in the time of the output,
-       ¼ ┤      ╰──────╯          so that rational times stay rational
+       ¼ ┤      ╰──────╯          which keeps rational times rational
          0     2.5     4  seconds of the source
 """
 
@@ -16,7 +16,7 @@ from math import sqrt
 from pathlib import Path
 
 SLOWEST, FASTEST = Fraction(1, 100), Fraction(100)
-"""Speeds that may be asked for."""
+"""Lowest and highest speed."""
 _FINE = 10**9  # the largest denominator of times that a square root gives
 
 
@@ -31,14 +31,14 @@ class _Segment:
 
 
 class TimeMap:
-    """Seconds of the source for seconds of the output, and back.
+    """Maps output time to source time, and back.
 
     Args:
-        points: (second of the source, speed there), in the order of time; the first and the last speed hold
-            before and after them, and two points of one time are a jump. Of no points the speed is 1.
+        points: (source time in seconds, speed), in order of time; the first and last speed hold before and
+            after them, and two points at one time are a jump. Without points the speed is 1.
 
     Raises:
-        ValueError: times that are negative or fall, or a speed outside [SLOWEST, FASTEST].
+        ValueError: times that are negative or decrease, or a speed outside [SLOWEST, FASTEST].
 
     """
 
@@ -64,21 +64,21 @@ class TimeMap:
         self.slowest, self.fastest = min(speeds), max(speeds)
         """The lowest and the highest speed."""
         self.steady = speeds.pop() if len(speeds) == 1 else None
-        """The speed, where it is one throughout."""
+        """The speed if it is constant, else None."""
 
     @property
     def is_identity(self) -> bool:
-        """Whether all times stay as they are."""
+        """Whether times do not change."""
         return self.steady == 1
 
     def source_time(self, output: Fraction) -> Fraction:
-        """The second of the source that is shown at a second of the output."""
+        """Source time at an output time, in seconds."""
         segment = self._segment(s.output <= output for s in self._segments)
         since = output - segment.output
         return segment.source + segment.speed * since + segment.acceleration * since * since / 2
 
     def output_time(self, source: Fraction) -> Fraction:
-        """When a second of the source is shown; to a nanosecond where the speed changes."""
+        """Output time of a source time, in seconds; accurate to a nanosecond where the speed changes."""
         segment = self._segment(s.source <= source for s in self._segments)
         since, speed, change = source - segment.source, segment.speed, segment.acceleration
         if not change:
@@ -87,20 +87,20 @@ class TimeMap:
         return segment.output + Fraction(passed).limit_denominator(_FINE)
 
     def speed_at(self, output: Fraction) -> Fraction:
-        """How fast the source runs at a second of the output."""
+        """Speed of the source at an output time."""
         segment = self._segment(s.output <= output for s in self._segments)
         return segment.speed + segment.acceleration * (output - segment.output)
 
     def _segment(self, has_begun: Iterable[bool]) -> _Segment:
-        """The last segment that has begun; the first for times before it."""
+        """The segment at a time; the first for earlier times."""
         return self._segments[max(0, sum(has_begun) - 1)]
 
 
 def parse_speed(text: str) -> TimeMap:
-    """A map of points "TIME:SPEED", as in "0:1 2.5:0.25 4:1", or of a file that holds such points.
+    """Parse points "TIME:SPEED", such as "0:1 2.5:0.25 4:1", or a file of such points.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: any other text.
 
     """
     path = Path(text)
@@ -120,7 +120,7 @@ def parse_speed(text: str) -> TimeMap:
 
 
 def parse_time(text: object) -> Fraction:
-    """Seconds of "90", "90.5", "1:30.5" or "0:01:30"; ValueError for anything else, or a negative time."""
+    """Parse "90", "90.5", "1:30.5" or "0:01:30" as seconds; ValueError for other text and negative times."""
     parts = re.fullmatch(
         r"(?:(?:(\d{1,5}):)?(\d{1,5}):)?(\d{1,9}(?:\.\d{1,12})?|\d{1,9}/\d{1,9})", str(text).strip()
     )

@@ -1,4 +1,4 @@
-"""Scene detection: which frames repeat the one before, and where one shot cuts to the next.
+"""Scene detection: frames that repeat the previous one, and cuts between shots.
 
     frames ── fingerprint ── is_repeat ──> key frames ── thumbnail ── change ── is_cut ──> cuts
 
@@ -31,7 +31,7 @@ SMALL = (36, 64)
 BLOCK = (6, 8)
 """Height and width of the blocks of a thumbnail that are matched."""
 REACH = 8
-"""How far a block is looked for, in pixels of a thumbnail."""
+"""Search range of a block, in pixels of a thumbnail."""
 FINE = (72, 128)
 """Height and width of a fingerprint at most."""
 NOISE = 6
@@ -50,7 +50,7 @@ Picture = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Change:
-    """How far two consecutive pictures differ; both (C, 36, 64), square roots of the values."""
+    """Difference of two consecutive pictures; both (C, 36, 64), square roots of the values."""
 
     before: NDArray[np.float32]
     after: NDArray[np.float32]
@@ -69,7 +69,7 @@ class Change:
 
     @cached_property
     def unexplained(self) -> float:
-        """Mean absolute difference after each block has been moved to where it matches best."""
+        """Mean absolute difference after block matching."""
         height, width = self.after.shape[1:]
         padded = np.pad(self.before, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
         around = np.stack([padded, *np.gradient(padded, axis=(1, 2))])
@@ -100,24 +100,24 @@ def _without_shift(error: Picture, down: Picture, across: Picture) -> Picture:
 
 
 def _block_sums(values: Picture) -> NDArray[np.float32]:
-    """The sum of (C, H, W) over each block and all channels."""
+    """Sums of (C, H, W) over blocks and channels."""
     (_, height, width), (rows, columns) = values.shape, BLOCK
     blocks = values.sum(0).reshape(height // rows, rows, width // columns, columns)
     return np.asarray(blocks.sum((1, 3)), np.float32)
 
 
 def _on_pixels(blocks: NDArray[Any]) -> NDArray[Any]:
-    """A value of each block at each of its pixels."""
+    """Expand values per block to pixels."""
     return blocks.repeat(BLOCK[0], 0).repeat(BLOCK[1], 1)
 
 
 def thumbnail(picture: Array) -> NDArray[np.float32]:
-    """A picture (C, H, W) in [0, 1], any size and device, as a (C, 36, 64) array."""
+    """Downscale a picture (C, H, W) in [0, 1], of any size and device, to a (C, 36, 64) array."""
     return _block_means(picture, SMALL)
 
 
 def change(a: NDArray[np.float32], b: NDArray[np.float32]) -> Change:
-    """How far one thumbnail (C, 36, 64), or grey (36, 64), differs from the next."""
+    """Difference of a thumbnail (C, 36, 64), or grey (36, 64), from the next."""
     a, b = (np.sqrt(x.reshape(-1, *x.shape[-2:]).clip(0)) for x in (a, b))
     return Change(a, b)
 
@@ -166,7 +166,7 @@ def _averaging(length: int, count: int) -> NDArray[np.float32]:
 
 
 def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """How far two fingerprints differ, in [0, 1], in the places where they differ most.
+    """Difference of two fingerprints, in [0, 1], at the places where they differ most.
 
     Where that is no more than an encoder leaves at hard edges, it counts less if all else is alike.
     """
@@ -177,7 +177,7 @@ def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def is_repeat(drift: float, before: Sequence[float], after: Sequence[float]) -> bool:
-    """Whether a frame shows what the key frame before it shows.
+    """Whether a frame repeats the key frame before it.
 
     Args:
         drift: its difference from that.

@@ -1,13 +1,13 @@
-"""Stream sinks: how the packets of one stream beside the pictures get into another file.
+"""Stream sinks: transfer one stream other than the pictures to another file.
 
 ::
 
     packet ─ CopyStream ───────────────────────────────────────────────────────> packet, unchanged
     packet ─ AudioTranscoder ─── decode ─ resample ─ fill gaps ─ Opus, AAC ... ─> packet
     packet ─ SubtitleConverter ─ decode ─ WebVTT or SubRip ────────────────────> packet
-    packet ─ CaptionMerger ───── decode ─ overlapping lines as one ─ timed text > packet
+    packet ─ CaptionMerger ───── decode ─ overlapping lines merged ─ timed text > packet
 
-This file holds the interface and the plain copy; :mod:`.audio` and :mod:`.subtitles` hold the others.
+This module holds the interface and the plain copy; the others are in :mod:`.audio` and :mod:`.subtitles`.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ from tweenlet.video.codec_parameters import add_parameters
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 _MOV_AUDIO = {"aac", "ac3", "adpcm_ima_qt", "alac", "amr_nb", "amr_wb", "dts", "eac3", "mp2", "mp3"}
-"""Sound that players find in .mov, beside PCM; FFmpeg writes more, some so that it cannot read it again."""
+"""Audio codecs, besides PCM, that players support in .mov; FFmpeg writes more, some unreadably."""
 _PREROLL = Fraction(1, 10)
-"""Seconds of hidden sound before the first that is heard, for the decoder to begin on (an AAC has 48 ms)."""
+"""Seconds of hidden sound before the first audible one, for priming the decoder (AAC: 48 ms)."""
 JITTER = Fraction(1, 25)
-"""Seconds by which sound may be off its time stamp before silence is put in or sound left out."""
+"""Largest deviation of sound from its timestamp, in seconds, before silence is inserted or sound dropped."""
 
 
 class StreamSink(ABC):
-    """How the packets of one stream get into an output, whose ``stream`` they belong to there.
+    """Converts the packets of one stream for ``stream`` of an output.
 
-    The packets come in the order of the file; times are counted from the start of the output.
+    Packets come in file order; times count from the start of the output.
     """
 
     stream: Stream
 
     @abstractmethod
     def convert(self, packet: AnyPacket) -> Iterable[AnyPacket]:
-        """What one packet of the source becomes."""
+        """Convert one packet of the source."""
 
     def advance(self, _time: Fraction) -> Iterable[AnyPacket]:
-        """What is due before a time in seconds, up to which all packets have come."""
+        """Packets due before a time, in seconds, up to which all source packets have come."""
         return ()
 
     def finish(self) -> Iterable[AnyPacket]:
-        """What is left when the source has ended."""
+        """Remaining packets at the end of the source."""
         return ()
 
 
 def can_hold(source: Stream, form: str, packets: Iterable[AnyPacket] = ()) -> bool:
-    """Whether files of a format hold a stream, and its first packets, as they are: tried in memory, since
-    FFmpeg tells most of it only when it writes. PCM is not put into .mp4, where few players look for it.
+    """Whether a format can hold a stream and its first packets unchanged, tried in memory because FFmpeg
+    reports most problems only when writing. PCM is refused in .mp4, where few players support it.
     """
-    if form == "mov" and source.disposition & Disposition.attached_pic:  # which FFmpeg takes and drops
+    if form == "mov" and source.disposition & Disposition.attached_pic:  # which FFmpeg accepts and drops
         return False
     if source.type == "audio" and source.codec_context is not None:
         codec = source.codec_context.codec.canonical_name
@@ -91,7 +91,7 @@ def _duplicate(packet: AnyPacket, stream: Stream) -> AnyPacket:
 
 
 def add_copied_stream(source: Stream, output: OutputContainer) -> Stream:
-    """Add a stream for the packets of ``source`` as they are, with its names and its role."""
+    """Add a stream for unchanged packets of ``source``, with its metadata and disposition."""
     try:
         stream = output.add_stream_from_template(source, opaque=True)
     except ValueError:
@@ -102,9 +102,9 @@ def add_copied_stream(source: Stream, output: OutputContainer) -> Stream:
 
 
 class CopyStream(StreamSink):
-    """Packets as they are, but no sound that an edit list hides or that was there before.
+    """Copies packets, except sound that an edit list hides or that overlaps earlier sound.
 
-    The output must be one that holds such a stream (:func:`can_hold`).
+    The output must be able to hold the stream (:func:`can_hold`).
     """
 
     def __init__(self, source: Stream, output: OutputContainer) -> None:
@@ -115,7 +115,7 @@ class CopyStream(StreamSink):
         self._last: int | None = None
 
     def convert(self, packet: AnyPacket) -> list[AnyPacket]:
-        """The packet itself, or nothing."""
+        """The packet itself, or none."""
         if self._is_sound and (self._is_hidden(packet) or self._overlaps(packet)):
             return []
         if self._trims and self._last is not None and packet.dts is not None and packet.pts is not None:

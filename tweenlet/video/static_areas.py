@@ -1,13 +1,13 @@
-"""Still areas: a made picture gets the exact codes of the pictures around it where nothing moves.
+"""Static areas: new pictures get the exact codes of their neighbours where nothing moves.
 
 ::
 
     before == after, in blocks of 8x8 luma samples ─┐
-                                                    ├─ and so in the 8 blocks around ──> copied from before
-    made close to before, in the same blocks ───────┘
+                                                    ├─ also in the 8 blocks around ──> copied from before
+    new picture close to before, in these blocks ───┘
 
-A network gives text that stands still back to within some codes, which flickers at the frame rate: the more,
-the sharper it is. What moves over an area between two equal pictures differs by more, and is left alone.
+A network reproduces static text to within a few codes, which flickers at the frame rate, more so if it is
+sharp. Objects that move over an area between two equal pictures differ by more, and are left alone.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tweenlet.video.colour import bits_of
 from tweenlet.video.conversion import planes_of
 
 _BLOCK = 8  # luma samples a side
-_MEAN, _MOST = 1, 8  # codes of 8 bits by which a block may be off in its mean and in any sample,
-_MEAN_SHARE, _MOST_SHARE = 1 / 32, 1 / 4  # and more by these shares of its contrast
+_MEAN, _MOST = 1, 8  # largest error of a block, in 8-bit codes, in its mean and in any sample,
+_MEAN_SHARE, _MOST_SHARE = 1 / 32, 1 / 4  # plus these fractions of its contrast
 
 Grid = NDArray[np.bool_]
 
 
 def copy_static_areas(middle: av.VideoFrame, before: av.VideoFrame, after: av.VideoFrame) -> None:
-    """Copy the still areas between two pictures into the one made between them, in place.
+    """Copy the static areas of two pictures into the new one between them, in place.
 
-    All three are of one size and one planar pixel format. Where the two differ nowhere, all is copied.
+    All three have the same size and planar pixel format. If the two are equal, everything is copied.
     """
     planes = list(zip(*map(planes_of, (middle, before, after)), strict=True))
     steps = [_steps(plane[0], planes[0][0]) for plane in planes]
@@ -51,7 +51,7 @@ def copy_static_areas(middle: av.VideoFrame, before: av.VideoFrame, after: av.Vi
 
 
 def _steps(plane: NDArray[np.integer], luma: NDArray[np.integer]) -> tuple[int, int]:
-    """How many rows and columns of a plane a block of the luma plane covers."""
+    """Rows and columns of a plane per block of the luma plane."""
     down, across = (round(full / part) for full, part in zip(luma.shape, plane.shape, strict=True))
     return _BLOCK // down, _BLOCK // across
 
@@ -59,7 +59,7 @@ def _steps(plane: NDArray[np.integer], luma: NDArray[np.integer]) -> tuple[int, 
 def _is_close(
     plane: NDArray[np.integer], other: NDArray[np.integer], step: tuple[int, int], unit: int
 ) -> Grid:
-    """Whether blocks differ by little beside their contrast, in their mean and in every sample."""
+    """Whether blocks differ little relative to their contrast, in their mean and in every sample."""
     apart = np.maximum(plane, other) - np.minimum(plane, other)
     highest, lowest = _reduce_blocks(np.maximum, other, step), _reduce_blocks(np.minimum, other, step)
     contrast = highest.astype(np.float32) - lowest
@@ -73,7 +73,7 @@ def _is_close(
 def _reduce_blocks(
     ufunc: np.ufunc, plane: NDArray[np.integer], step: tuple[int, int], kind: type[np.uint32] | None = None
 ) -> NDArray[np.integer]:
-    """A plane reduced block by block; its last row and column stand for those that blocks lack."""
+    """Reduce a plane block by block, repeating its last row and column to complete blocks."""
     lacking = [(0, -size % by) for size, by in zip(plane.shape, step, strict=True)]
     whole = np.pad(plane, lacking, "edge") if any(lack for _, lack in lacking) else plane
     rows = ufunc.reduce(whole.reshape(-1, step[0], whole.shape[1]), axis=1, dtype=kind)
@@ -83,7 +83,7 @@ def _reduce_blocks(
 
 
 def _erode(grid: Grid) -> Grid:
-    """Where a block and the eight around it are set; what lies beyond the borders counts as set."""
+    """Blocks that are set together with their eight neighbours; blocks outside the picture count as set."""
     height, width = grid.shape
     wide = np.pad(grid, 1, constant_values=True)
     shifts = [wide[y : y + height, x : x + width] for y in range(3) for x in range(3)]

@@ -1,12 +1,12 @@
-"""What a video carries beside its pictures: sound, subtitles, other streams, attachments, chapters, names.
+"""Streams of a video other than its pictures: audio, subtitles, data, attachments, chapters, metadata.
 
 ::
 
     source file ── demuxed a second time ── clock ──> packets up to a time ── StreamSink ──> output
 
-The packets are pulled only as far as the pictures have come: nothing piles up in memory, and nothing is muxed
-before the first picture (which would open the encoder and write the header too early). No stream can end the
-run: what an output cannot hold, or what is damaged, is left out and named in ``warnings``.
+Packets are read only as far as the pictures have come: nothing piles up in memory, and nothing is muxed
+before the first picture (which would open the encoder and write the header too early). No stream can fail the
+run: streams that the output cannot hold, and damaged packets, are left out and named in ``warnings``.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _FILE_TAGS = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "duration", "location-eng", "timecode",
 }  # fmt: skip
 _PROBED_PACKETS = 300
-"""Packets of a file among which the first of each stream are looked for."""
+"""Packets of a file in which to look for the first of each stream."""
 _TRIAL_PACKETS = 3
-"""Packets of a stream that an output must take before all are copied into it."""
+"""Packets of a stream that an output must accept on trial."""
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}
 
 
 def copy_metadata(source: InputContainer, output: OutputContainer) -> None:
-    """Copy the title, artist and so on of a file, but not what describes the old file itself."""
+    """Copy metadata such as title and artist, but not tags about the source file itself."""
     output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _FILE_TAGS})
 
 
 def describe(stream: Stream) -> str:
-    """A stream in words: its kind, number and codec, or the name of an attached file."""
+    """Describe a stream: kind, number and codec, or the name of an attached file."""
     if stream.type == "attachment":
         return f"attachment {stream.metadata.get('filename', stream.index)}"
     kind = "cover" if _is_cover(stream) else f"{stream.type} stream"
@@ -57,8 +57,8 @@ def describe(stream: Stream) -> str:
 
 
 def side_streams(source: InputContainer, picture: int, indices: Container[int]) -> list[Stream]:
-    """The streams of these indices beside that of the pictures, but for those that only repeat what the file
-    says elsewhere: chapters, time code.
+    """The streams of these indices other than the pictures, except those that repeat other information:
+    chapters, time code.
     """
     is_known = {"bin_data"} if source.chapters() else set()
     return [
@@ -71,19 +71,19 @@ def side_streams(source: InputContainer, picture: int, indices: Container[int]) 
 
 
 class StreamCopier:
-    """The streams of a video file beside its pictures: copied, or converted where the output asks for it.
+    """Copies the other streams of a video file, converting them where the output requires it.
 
-    ``warnings`` says in words what was left out; it is complete after ``copy_until(None)``.
+    ``warnings`` name the streams left out; they are complete after ``copy_until(None)``.
 
     Args:
         location: the source, which is opened a second time.
-        output: where the streams go; it has its picture stream already.
-        picture: index of the source's picture stream, by whose clock the others' timestamps are repaired.
+        output: the output, with its picture stream.
+        picture: index of the source's picture stream, by whose clock other timestamps are repaired.
         indices: the streams of the source to copy, apart from the picture stream.
-        clip: the part of the source that is wanted.
-        time_map: which second of that part is shown when. Sound is then encoded anew, and streams of data,
-            which have no pace, are left out.
-        audio: "none" leaves the sound out, "aac" and "opus" encode it anew.
+        clip: the part of the source to copy.
+        time_map: map between output time and time in that part. Sound is then re-encoded, and data streams
+            are left out.
+        audio: "none" leaves sound out, "aac" and "opus" re-encode it.
 
     """
 
@@ -134,7 +134,7 @@ class StreamCopier:
         self._next = next(self._packets, None)
 
     def copy_until(self, time: Fraction | None) -> None:
-        """Mux the packets that begin before a time in seconds; with None, all that are left."""
+        """Mux the packets that begin before a time, in seconds; with None, all the rest."""
         while (packet := self._next) is not None:
             packet_time = self._time_of(packet, packet.pts if packet.dts is None else packet.dts)
             if time is not None and self._map.output_time(packet_time) >= time:
@@ -149,12 +149,12 @@ class StreamCopier:
             self._report_failures()
 
     def _time_of(self, packet: AnyPacket, stamp: int | None) -> Fraction:
-        """Seconds since the start of what is wanted."""
+        """Seconds since the start of the clip."""
         base = packet.time_base or Fraction(1)
         return ((stamp or 0) - round(self._start / base)) * base
 
     def _place(self, packet: AnyPacket, time: Fraction) -> bool:
-        """Give a packet the times of the output; False if it lies outside what is wanted."""
+        """Convert a packet's times to output times; False if it is outside the clip."""
         stream, base = self._source.streams[packet.stream_index], packet.time_base or Fraction(1)
         shift, end = round(self._start / base), time + (packet.duration or 0) * base
         if self._clip.start and (end <= 0 if packet.duration else time < 0):
@@ -174,8 +174,8 @@ class StreamCopier:
         return True
 
     def mux(self, packets: Iterable[AnyPacket]) -> None:
-        """Mux the packets of the pictures. What the output then refuses is a packet from beside them that it
-        had held back: FFmpeg writes packets in the order of their times.
+        """Mux the packets of the pictures. Errors are about earlier packets of other streams, which FFmpeg
+        holds back to write in order of time.
         """
         for packet in packets:
             try:
@@ -186,7 +186,7 @@ class StreamCopier:
                 self._refused += 1
 
     def close(self) -> None:
-        """Let go of the source file."""
+        """Close the source file."""
         self._source.close()
 
     def _demux(self, streams: list[Stream]) -> Iterator[AnyPacket]:
@@ -196,7 +196,7 @@ class StreamCopier:
             self.warnings.append(f"what lies beside the pictures ends early: {error.strerror}")
 
     def _mux(self, index: int, packets: Iterable[AnyPacket]) -> None:
-        """Mux what becomes of a packet; a packet that is damaged, or that the output refuses, is left out."""
+        """Convert and mux a packet; damaged and rejected packets are left out."""
         try:
             for packet in packets:
                 self._output.mux(packet)
@@ -215,7 +215,7 @@ class StreamCopier:
             )
 
     def _add(self, stream: Stream) -> bool:
-        """Add one stream to the output, if it can be."""
+        """Add one stream to the output, if possible."""
         if _is_cover(stream) and self._form == "matroska":
             return self._attach_cover(stream)
         with suppress(av.FFmpegError, ValueError):
@@ -240,7 +240,7 @@ class StreamCopier:
         return False
 
     def _attach_cover(self, stream: Stream) -> bool:
-        """Attach a cover, which is the first packet of its stream, as Matroska holds it."""
+        """Attach a cover, the first packet of its stream, to a Matroska file."""
         suffix, mime = _COVERS.get(stream.codec_context.name, ("", ""))
         with open_container(self._location) as source:
             picture = next(source.demux(source.streams[stream.index]), None)
@@ -267,7 +267,7 @@ class StreamCopier:
 
 
 def _first_packets(location: Location) -> dict[int, list[AnyPacket]]:
-    """The first packets of the streams of a file, as far as they come early."""
+    """The first packets of the streams of a file, among its first packets."""
     first: dict[int, list[AnyPacket]] = {}
     with open_container(location) as source, suppress(av.FFmpegError):
         for packet in islice(source.demux(), _PROBED_PACKETS):

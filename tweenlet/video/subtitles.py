@@ -1,4 +1,4 @@
-"""Subtitle conversion: text subtitles decoded and encoded for another container.
+"""Subtitle conversion: decode text subtitles, and encode them for another container.
 
 ::
 
@@ -21,11 +21,11 @@ from tweenlet.video.sinks import AnyPacket, StreamSink, time_base_of
 
 _SUBTITLE_ENCODERS = {"webm": "webvtt", "matroska": "subrip", "mp4": "mov_text", "mov": "mov_text"}
 _DEFAULT_LINE_SECONDS = 3
-"""Seconds that a line is shown which says no duration."""
+"""Duration of a line that has none, in seconds."""
 
 
 class _SubtitleSink(StreamSink):
-    """Subtitles that are text, encoded anew. ValueError for pictures of text, or what cannot be read."""
+    """Re-encodes text subtitles. ValueError for bitmap subtitles, or if they cannot be read."""
 
     def __init__(self, source: SubtitleStream, output: OutputContainer) -> None:
         name = _SUBTITLE_ENCODERS.get(output.format.name)
@@ -52,10 +52,10 @@ class _SubtitleSink(StreamSink):
 
 
 class SubtitleConverter(_SubtitleSink):
-    """Subtitles that are text, each line in the words of the output's kind."""
+    """Converts text subtitles line by line to the output's format."""
 
     def convert(self, packet: AnyPacket) -> list[AnyPacket]:
-        """The same words at the same time."""
+        """The same text at the same time."""
         words = self._decoder.decode2(packet)
         if words is None:
             return []
@@ -63,18 +63,18 @@ class SubtitleConverter(_SubtitleSink):
 
 
 class CaptionMerger(_SubtitleSink):
-    """Subtitles that are text, for files in which one text takes the place of another: what is shown at the
-    same time becomes one text of several lines, anew whenever one comes or goes.
+    """Converts text subtitles for formats with one text at a time: simultaneous lines are merged into one
+    text, which is replaced whenever a line starts or ends.
     """
 
     def __init__(self, source: SubtitleStream, output: OutputContainer) -> None:
         super().__init__(source, output)
         self._unit = source.time_base or Fraction(1, 1000)
-        self._shown: list[tuple[int, bytes]] = []  # lines, and when they go
+        self._shown: list[tuple[int, bytes]] = []  # lines, and when they end
         self._since = 0  # when the text last changed; it is written once its end is known
 
     def convert(self, packet: AnyPacket) -> Iterator[AnyPacket]:
-        """The texts that end where a new line begins."""
+        """Texts that end where a new line begins."""
         words = self._decoder.decode2(packet)
         if words is None:
             return
@@ -87,15 +87,15 @@ class CaptionMerger(_SubtitleSink):
         self._shown += [(end, line.ass) for line in words if isinstance(line, AssSubtitle) and line.ass]
 
     def advance(self, time: Fraction) -> Iterator[AnyPacket]:
-        """The texts that end before a time in seconds."""
+        """Texts that end before a time, in seconds."""
         return self._flush_until(int(time / self._unit))
 
     def finish(self) -> Iterator[AnyPacket]:
-        """The texts up to when the last line goes."""
+        """Texts up to the end of the last line."""
         return self._flush_until(max((end for end, _ in self._shown), default=0))
 
     def _flush_until(self, time: int) -> Iterator[AnyPacket]:
-        """The texts up to a time, as long as lines go and none comes."""
+        """Texts up to a time, while lines end and none starts."""
         while self._shown and (change := min(end for end, _ in self._shown)) <= time:
             if change > self._since:
                 yield self._text(change)
@@ -108,6 +108,6 @@ class CaptionMerger(_SubtitleSink):
 
 
 def _merge_lines(lines: list[bytes]) -> bytes:
-    """Lines in the form of ASS, whose ninth field is the text, as one in the style of the first."""
+    """Merge lines in ASS format, whose ninth field is the text, into one with the style of the first."""
     first, *others = lines
     return rb"\N{\r}".join([first, *(line.split(b",", 8)[-1] for line in others)])

@@ -1,18 +1,18 @@
-"""Suffixes by which files are taken for videos and images, in lower case."""
+"""Suffixes of videos and images, in lower case."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 WRITABLE_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-"""Images that are read and written."""
+"""Image formats to read and write."""
 IMAGES = (*WRITABLE_IMAGES, ".bmp")
-"""Images that are read as frames to train on."""
+"""Image formats to read for training."""
 VIDEOS = (
     *(".264", ".265", ".3gp", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mkv"),
     *(".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
 )
-"""Videos that are looked for in folders; what is named on its own may have any suffix."""
+"""Videos to look for in folders; a video named explicitly may have any suffix."""
 
 
 def is_video(path: Path) -> bool:

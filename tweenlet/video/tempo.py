@@ -1,6 +1,6 @@
-"""Tempo: sound made slower or faster at its own pitch, by FFmpeg's atempo.
+"""Tempo: slow down or speed up sound without change of pitch, by FFmpeg's atempo.
 
-blocks of samples ── atempo, set anew every STEP to what reaches the time that is due ──> more, or fewer
+blocks of samples ── atempo, adjusted every STEP to stay in sync ──> more, or fewer
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from av.filter.context import FilterContext
 from tweenlet.video.retiming import TimeMap
 
 STEP = Fraction(1, 8)
-"""Seconds of the source between changes of the speed: atempo forgets where it was at each."""
+"""Source time between changes of speed, in seconds: each makes atempo lose its position."""
 _PIECE = 1024
-"""Samples that are given at a time."""
+"""Samples per block."""
 _CORRECTION = Fraction(3, 2)  # by how much more or less than the speed that is due
 
 
 class Tempo:
-    """Stretches one sound; its samples are heard when a map of times says.
+    """Stretches one sound according to a time map.
 
     Args:
-        format: sample format, as FFmpeg names it.
-        layout: channels, as FFmpeg names them.
+        format: FFmpeg's name of the sample format.
+        layout: FFmpeg's name of the channel layout.
         rate: samples per second.
-        time_map: which second of the source is shown when.
+        time_map: map between output and source time.
 
     """
 
@@ -47,7 +47,7 @@ class Tempo:
         self._emitted = 0
 
     def stretch(self, block: av.AudioFrame, time: Fraction) -> Iterator[av.AudioFrame]:
-        """What becomes of the samples that begin at a second of the source, as far as it is known."""
+        """Stretch samples that begin at a source time; returns the samples ready so far."""
         if self._graph is None:
             self._begin(time)
         pieces = AudioFifo()
@@ -61,7 +61,7 @@ class Tempo:
             yield from self._push(piece)
 
     def finish(self) -> Iterator[av.AudioFrame]:
-        """The rest of what was given; other samples may follow."""
+        """Flush the remaining samples; others may follow."""
         if self._graph is not None:
             missing = round((self._end - self._origin) * self._rate) - self._emitted
             rest = AudioFifo()
@@ -93,7 +93,7 @@ class Tempo:
         graph.push(self._silence(round(lead)))
 
     def _adjust(self, time: Fraction) -> None:
-        """Set the speed so that after a STEP as much has been heard as is due then."""
+        """Adjust the speed so that the sound is in sync after a STEP."""
         speed, self._changed = self._speed(time), time
         ahead = self._emitted / self._rate + self._waiting(speed)
         due = float(self._map.output_time(time + STEP) - self._origin) - ahead
@@ -104,7 +104,7 @@ class Tempo:
         return float(self._map.speed_at(self._map.output_time(time)))
 
     def _waiting(self, speed: float) -> float:
-        """Seconds of the output that the filters hold back: about so much of a window each."""
+        """Output time held back by the filters, in seconds: about a fraction of a window each."""
         share: float = speed ** (1 / self._stages)
         window = 0.6 * self._window / self._rate
         return sum((window * share**-stage for stage in range(1, self._stages + 1)), 0.0)

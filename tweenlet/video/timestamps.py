@@ -1,13 +1,13 @@
-"""Time stamps of a file made to rise: recordings that were joined, and streams that step back.
+"""Timestamps: make them increase in concatenated recordings and streams that step back.
 
 ::
 
     picture  0 ── 1 ── 2 │ 0 ── 1 ── 2        picture  0 ── 1 ── 2 ── 3 ── 4 ── 5
     sound    0 ── 1 ── 2 │ 0 ── 1 ── 2   ──>  sound    0 ── 1 ── 2 ── 3 ── 4 ── 5
 
-Where the clock starts anew, all streams go on where the pictures ended. Sound that steps back while the
-pictures do not is an overlap where it stays near them (its stamps are right, and who writes it drops what was
-there already), else a clock of its own that started anew.
+Where the clock is reset, all streams continue at the end of the pictures. Sound that steps back while the
+pictures do not is an overlap if it stays near them (its stamps are right, and the writer drops the overlap),
+else a reset of its own clock.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import av
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 _RESET = Fraction(1, 2)
-"""Seconds by which the clock of a stream steps back at least when it starts anew."""
+"""Smallest step back of a clock reset, in seconds."""
 _NEAR = 10
-"""Seconds between pictures and sound that lie side by side in a file, at most."""
+"""Largest distance between adjacent pictures and sound in a file, in seconds."""
 _PICTURES, _AHEAD = 4, 2000
-"""Packets of pictures to look ahead for, and packets of any kind among which they are looked for."""
+"""Picture packets to look ahead for, and the packets of any kind to search for them."""
 
 
 def repair_timestamps(packets: Iterable[AnyPacket], picture: int) -> Iterator[AnyPacket]:
-    """Packets in the order of the file with their time stamps repaired; ``picture`` is the index of the
-    stream of pictures. Each packet has a time then, and empty ones are left out.
+    """Yield packets in file order with repaired timestamps; ``picture`` is the index of the picture stream.
+    Every packet gets a time, and empty ones are left out.
     """
     return _TimestampRepair(packets, picture).run()
 
@@ -40,10 +40,10 @@ class _TimestampRepair:
         self._source = iter(packets)
         self._ahead: deque[AnyPacket] = deque()
         self._picture = picture
-        self._offsets: dict[int, Fraction] = {}  # seconds to add to what a stream says
+        self._offsets: dict[int, Fraction] = {}  # seconds to add to a stream's timestamps
         self._last: dict[int, Fraction] = {}  # repaired decoding time of its last packet
         self._steps: dict[int, Fraction] = {}  # seconds between its last two packets
-        self._ends: dict[int, Fraction] = {}  # repaired time at which what it shows ends
+        self._ends: dict[int, Fraction] = {}  # repaired end of its presentation
 
     def run(self) -> Iterator[AnyPacket]:
         while (packet := self._take()) is not None:
@@ -62,7 +62,7 @@ class _TimestampRepair:
         return round((self._ends.get(stream, Fraction(0)) - self._offset(stream)) / unit)
 
     def _check(self, packet: AnyPacket, unit: Fraction) -> None:
-        """See whether the clock starts anew at a packet of pictures or sound."""
+        """Check for a clock reset at a packet of pictures or sound."""
         stream = packet.stream_index
         if packet.stream.type not in ("video", "audio"):
             return
@@ -88,7 +88,7 @@ class _TimestampRepair:
         return stream in self._last and now < self._last[stream] - _RESET
 
     def _is_far(self, packet: AnyPacket, unit: Fraction, pictures: list[AnyPacket]) -> bool:
-        """Whether sound lies far from the pictures beside it."""
+        """Whether sound is far from the adjacent pictures."""
         now = _stamp(packet) * unit + self._offset(packet.stream_index)
         beside = self._last.get(self._picture, now)
         if pictures and pictures[0].time_base:
@@ -96,7 +96,7 @@ class _TimestampRepair:
         return abs(now - beside) > _NEAR
 
     def _offset_ahead(self, pictures: list[AnyPacket]) -> Fraction:
-        """What the pictures to come will be off by: where one steps back, its clock starts anew."""
+        """Offset of the coming pictures, if one of them steps back."""
         offset = self._offset(self._picture)
         end = self._ends.get(self._picture, Fraction(0))
         for packet in pictures:
@@ -106,8 +106,8 @@ class _TimestampRepair:
         return offset
 
     def _pictures_ahead(self) -> list[AnyPacket]:
-        """The next packets of pictures, which may be those from before a step back too: demuxers of
-        broadcasts give a picture out when the next one begins.
+        """The next picture packets, which may include ones from before a step back: broadcast demuxers output
+        a picture when the next one begins.
         """
         pictures = [p for p in self._ahead if p.stream_index == self._picture and p.size]
         while len(pictures) < _PICTURES and len(self._ahead) < _AHEAD:
@@ -140,20 +140,20 @@ class _TimestampRepair:
         self._ends[stream] = max(end, self._ends.get(stream, end))
 
     def _offset(self, stream: int) -> Fraction:
-        """What the stamps of a stream are off by; those of subtitles, as much as those of the pictures."""
+        """Offset of a stream's timestamps; for subtitles, that of the pictures."""
         return self._offsets.get(stream, self._offsets.get(self._picture, Fraction(0)))
 
 
 def _is_untimed(packet: AnyPacket) -> bool:
-    """Whether no decoding time is known, while pictures may come in another order than they are shown."""
+    """Whether there is no decoding time although pictures may be reordered."""
     return packet.dts is None and packet.stream.type == "video"
 
 
 def _stamp(packet: AnyPacket) -> int:
-    """The time by which packets lie in order."""
+    """The timestamp that orders packets."""
     return (packet.pts or 0) if packet.dts is None else packet.dts
 
 
 def _begin(packet: AnyPacket) -> Fraction:
-    """When what a packet holds is shown or heard, in seconds."""
+    """Presentation time of a packet, in seconds."""
     return (_stamp(packet) if packet.pts is None else packet.pts) * (packet.time_base or Fraction(0))

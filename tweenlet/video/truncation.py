@@ -1,4 +1,4 @@
-"""Truncation: whether a file ends before the end that its own structure states, judged by bytes.
+"""Truncation: whether a file ends before the end stated by its own structure.
 
 ::
 
@@ -22,11 +22,11 @@ _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _HEAD = 4096  # bytes in which the header lies
 _TAIL = 1 << 17  # an Ogg page has 65,307 bytes at most
 _Y4M = {"420": (2, 2), "411": (4, 1), "422": (2, 1), "444": (1, 1), "mono": (0, 0)}
-"""By how much chroma is narrower and lower; 0 = there is none."""
+"""Subsampling of chroma across and down; 0 = no chroma."""
 
 
 def is_truncated(path: Path) -> bool:
-    """Whether bytes are missing at the end of a file; False where its kind does not tell."""
+    """Whether bytes are missing at the end of a file; False if its format does not tell."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(_HEAD)
@@ -43,7 +43,7 @@ def is_truncated(path: Path) -> bool:
 
 
 def is_truncated_stream(head: bytes, size: int) -> bool:
-    """Whether bytes are missing at the end of a stream, by how it begins and how long it is."""
+    """Whether bytes are missing at the end of a stream, from its first bytes and length."""
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return (_segment_end(BytesIO(head)) or 0) > size
     if head.startswith(b"YUV4MPEG2"):
@@ -75,7 +75,7 @@ def _last_box_end(file: BinaryIO, size: int) -> int:
 
 
 def _segment_end(file: BinaryIO) -> int | None:
-    """Where the first Segment of a Matroska file ends; None where it does not say."""
+    """End of the first Segment of a Matroska file; None if it is not stated."""
     at = 0
     for _ in range(8):
         file.seek(at)
@@ -129,7 +129,7 @@ def _asf_size(head: bytes) -> int:
 
 
 def _y4m_frame(header: str) -> int:
-    """Bytes of a picture and its own header in a y4m stream; 0 where its kind is not known."""
+    """Bytes of a picture and its header in a y4m stream; 0 if the format is unknown."""
     words = {word[0]: word[1:] for word in header.split()[1:]}
     kind, _, bits = words.get("C", "420").partition("p")
     name = next((name for name in _Y4M if kind.startswith(name)), None)

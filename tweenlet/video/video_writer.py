@@ -2,12 +2,12 @@
 
 ::
 
-    Frame ───────── as it is ───────────┐
+    Frame ───────── unchanged ──────────┐
                                         ├─> encoder ─> container ─> a partial file ─ success ─> name.mp4
     RGB (3, H, W) ─ float to Y'CbCr ────┘    │             ▲                └─ failure ─> removed
                             a new one every SEGMENT  audio and subtitles up to this time
 
-A new file has a temporary name beside the final one until it is complete (:mod:`tweenlet.runtime.atomic`).
+A file has a temporary name until it is complete (:mod:`tweenlet.runtime.atomic`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tweenlet.video.writer import FixedRate, Picture, Writer, describe_left_out
 
 
 class VideoWriter(Writer):
-    """Pictures into one video file or into y4m on standard output."""
+    """Writes pictures to one video file or, as y4m, to standard output."""
 
     def __init__(
         self,
@@ -119,29 +119,29 @@ class VideoWriter(Writer):
             self._output.mux(self._stream.encode(frame))
 
     def _begin_picture(self) -> None:
-        """End the segment before one more picture, where it is complete."""
+        """Before another picture, end the segment if it is complete."""
         if self._places.count and self._places.count % SEGMENT == 0:
             self._end_segment()
 
     def skip(self, time: Fraction, duration: Fraction) -> None:
-        """Take one of the ``saved`` pictures: what was made of it is written with the rest of its segment."""
+        """Skip one of the ``saved`` pictures; its packet is written with the rest of its segment."""
         with self._explain_errors():
             self._begin_picture()
             self._places.take(time, duration)
 
     def save(self, number: int, packets: Sequence[Coded]) -> None:
-        """Keep a segment that was encoded elsewhere, for when its pictures are given to :meth:`skip`."""
+        """Keep a segment that was encoded elsewhere, until its pictures are passed to :meth:`skip`."""
         assert self.journal is not None
         with self._explain_errors():
             self.journal.append(number, packets)
 
     def _end_segment(self) -> None:
-        """Mux the segment under way; the next has its own encoder."""
+        """Mux the current segment; the next has its own encoder."""
         self._mux(self._packets_of_segment())
         self._segments += 1
 
     def _packets_of_segment(self) -> list[Coded]:
-        """The segment under way, as it was saved or as the encoder gives it."""
+        """The packets of the current segment, from the journal or the encoder."""
         if self.journal is not None and not self._encoder.has_pictures:
             return self.journal.read(self._segments)
         packets = self._encoder.end_segment()
@@ -150,14 +150,14 @@ class VideoWriter(Writer):
         return packets
 
     def _mux(self, packets: Sequence[Coded]) -> None:
-        """Mux packets, and before each what lies beside the pictures up to its time: timed text of .mp4 must
-        come before a picture that is later.
+        """Mux packets, and before each the other streams up to its time: timed text in .mp4 must come before
+        later pictures.
         """
         for coded in packets:
             packet = coded.packet(self._stream, self._places.time_base)
             if self._first_dts is None:
                 self._first_dts = packet.dts
-                with keep_scheduling():  # the stream's own encoder is opened, for the header
+                with keep_scheduling():  # the stream's own encoder is opened for the header
                     self._output.start_encoding()
             if self._streams is None:
                 self._output.mux(packet)
@@ -188,7 +188,7 @@ class VideoWriter(Writer):
             self.journal.close(keep=False)
 
     def _end_last_segment(self) -> None:
-        """End the segment under way; its last packet lasts to the end where that is in decoding time."""
+        """End the current segment; its last packet extends to the end if that is in decoding time."""
         packets = self._packets_of_segment()
         if packets and self._codec.counts_decoding_time:
             last = packets[-1]

@@ -25,15 +25,15 @@ from tweenlet.video.streams import describe, side_streams
 
 Picture = Frame | NDArray[np.floating]
 SHORTEST_HOLD, LONGEST_HOLD = 1, 600
-"""Seconds: a picture shown for so long or longer is repeated in files without times, for up to so long."""
+"""Seconds from which on, and up to which, a long picture is repeated in files without timestamps."""
 
 
 class Writer(ABC):
-    """Takes pictures in the order of their times; a context manager.
+    """Takes pictures in order of time; a context manager.
 
     Leaving it without an exception completes the output and gives it its name; leaving it with one removes
-    all that was written. OSError (a full disk, say) is raised by :meth:`write` or on leaving.
-    ``warnings`` says in words what of the source is not in the output; it is complete after leaving.
+    everything written. OSError (a full disk, for example) is raised by :meth:`write` or on leaving.
+    ``warnings`` are losses in the output, complete after leaving.
     """
 
     def write(
@@ -45,22 +45,22 @@ class Writer(ABC):
     ) -> None:
         """Add a Frame, or RGB (3, H, W) in [0, 1], shown from ``time`` for ``duration`` seconds.
 
-        ``between``: the frames around a made picture. A video gets their codes where nothing moves; an image
-        gets the tags (ICC profile, EXIF) of the first, or else those of the last frame written.
+        ``between``: the frames on either side of a new picture. A video takes over their codes where nothing
+        moves; an image takes the tags (ICC profile, EXIF) of the first, else those of the last frame written.
         """
         with self._explain_errors():
             self._write(picture, time, duration, between)
 
     keeps_alpha = False
-    """Whether pictures may be RGB and opacity (4, H, W), and frames keep theirs."""
+    """Whether pictures may be RGBA (4, H, W), and frames keep their opacity."""
     saved = 0
-    """Pictures that an earlier run of the same job has written: they are to be given to :meth:`skip`."""
+    """Number of pictures written by an earlier run of the same job, to be passed to :meth:`skip`."""
 
     journal: Journal | None = None
-    """Where the segments are saved; None where there are none."""
+    """Journal of the segments; None if the output has none."""
 
     def skip(self, time: Fraction, duration: Fraction) -> None:
-        """Take one of the ``saved`` pictures, shown from ``time`` for ``duration`` seconds."""
+        """Skip one of the ``saved`` pictures, shown from ``time`` for ``duration`` seconds."""
         raise NotImplementedError
 
     def save(self, number: int, packets: Sequence[Coded]) -> None:
@@ -109,10 +109,10 @@ class Writer(ABC):
 
 
 class FixedRate:
-    """The times of pictures in an output that has none, but shows them at a fixed rate.
+    """Timing of pictures in an output of fixed rate without timestamps.
 
-    A picture that is held for SHORTEST_HOLD or longer is repeated; other times are rounded to the rate, and
-    what that is off by is told in :meth:`warnings`.
+    A picture of SHORTEST_HOLD or longer is repeated; other times are rounded to the rate, and
+    :meth:`warnings` states the error.
     """
 
     def __init__(self, name: str, rate: Fraction) -> None:
@@ -122,7 +122,7 @@ class FixedRate:
         self._off = Fraction(0)
 
     def repeats(self, time: Fraction, duration: Fraction) -> int:
-        """How many times to write the next picture, which is shown at ``time`` for ``duration`` seconds."""
+        """Number of times to write the next picture, shown at ``time`` for ``duration`` seconds."""
         self._first = time if self._first is None else self._first
         self._off = max(self._off, abs(time - self._first - self._count / self._rate))
         count = 1
@@ -133,7 +133,7 @@ class FixedRate:
         return count
 
     def warnings(self) -> list[str]:
-        """The loss in words, if it is more than the rounding of times explains."""
+        """A warning, if the error exceeds rounding."""
         if self._off * self._rate < Fraction(3, 2):
             return []
         return [
@@ -143,7 +143,7 @@ class FixedRate:
 
 
 def describe_left_out(template: Reader, name: str) -> list[str]:
-    """A warning that names a source's streams other than pictures, which the output cannot hold."""
+    """Warnings about streams other than pictures, which the output cannot hold."""
     if template.stream is None:
         return []
     streams = side_streams(
@@ -154,7 +154,7 @@ def describe_left_out(template: Reader, name: str) -> list[str]:
 
 @contextmanager
 def write_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """As :func:`~tweenlet.runtime.atomic.atomic_write_many`, with errors of a full disk, say, in words."""
+    """As :func:`~tweenlet.runtime.atomic.atomic_write_many`, with disk errors in one sentence."""
     try:
         with atomic_write_many(paths) as partials:
             yield partials

@@ -1,4 +1,4 @@
-"""Network: a network of ours as a Method."""
+"""Network: a network of the family as a Method."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Network:
 
     Args:
         model: the network.
-        device: where it runs; default: CUDA if available, else the CPU.
+        device: device to run on; default: CUDA if available, else the CPU.
         pad_to: as for :class:`~tweenlet.interpolation.interpolator.Interpolator`.
-        dtype: likewise.
+        dtype: as for :class:`~tweenlet.interpolation.interpolator.Interpolator`.
         description: one line for reports.
 
     """

@@ -1,4 +1,4 @@
-"""AdaCoF while a network learns, in C (csrc/adacof.c)."""
+"""AdaCoF for training, in C (csrc/adacof.c)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def adacof_backward(
 
 
 def _pack(frame: Tensor, taps: Sequence[Tensor], dilation: int) -> Taps:
-    """A frame with its border repeated and the taps of its pixels, channels_last and in float32."""
+    """A frame with replicated border, and its taps, channels_last in float32."""
     batch, channels, height, width = frame.shape
     bordered = F.pad(frame, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
     inputs = [F.pad(bordered, (0, MAX_CHANNELS - channels)), *(x.permute(0, 2, 3, 1).float() for x in taps)]

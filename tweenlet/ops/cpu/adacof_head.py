@@ -7,11 +7,11 @@
                                                                                  ^
     frame (3, H, W) -------------------------------------------------------------+
 
-Upsampling and the convolution after it are both linear. So each pixel of the small taps is multiplied by the
-nine matrices of the kernel first; at full size only sums of six of these along the columns remain, and of six
-of those along the rows. Large taps are never stored: they are computed and used pixel by pixel.
+Upsampling and the convolution after it are both linear, so each pixel of the small taps is first multiplied
+by the nine matrices of the kernel; at full size only sums of six of these along columns remain, and of six of
+those along rows. Full-size taps are never stored: they are computed and used pixel by pixel.
 
-The plain path, which this equals but for rounding, is ``network.adacof_heads`` with ``ops.adacof``.
+The reference, equal up to rounding, is ``network.adacof_heads`` with ``ops.adacof``.
 """
 
 from __future__ import annotations
@@ -86,17 +86,17 @@ def upsample_and_synthesize(
 
     Args:
         frame: (3, H, W), float32, on a CPU.
-        weight: Logits of the small taps, (h, w, k*k), likewise.
-        rows: Vertical offsets in pixels, likewise.
-        columns: Horizontal offsets, likewise.
-        layers: The convolutions after upsampling.
-        positions: Where the H rows and the W columns lie among the h and w small ones, as
-            :func:`tweenlet.network.blocks.aligned_positions` gives them; two or more for a small one.
-        dilation: As in :func:`tweenlet.ops.adacof.adacof`.
-        out: Where the result is written: last stride 1, no gap between rows. None = a new tensor.
+        weight: logits of the small taps, (h, w, k*k), float32, on a CPU.
+        rows: vertical offsets in pixels, like ``weight``.
+        columns: horizontal offsets in pixels, like ``weight``.
+        layers: the convolutions after upsampling.
+        positions: positions of the H rows and the W columns among the h and w small ones, from
+            :func:`tweenlet.network.blocks.aligned_positions`; two or more per small one.
+        dilation: as in :func:`tweenlet.ops.adacof.adacof`.
+        out: tensor for the result: last stride 1, no gap between rows. None = a new tensor.
 
     Returns:
-        (H, W, 3); None where there is no native code.
+        (H, W, 3); None without native code.
 
     Raises:
         ValueError: Tensors do not match.
@@ -143,7 +143,7 @@ def synthesize(
 
 
 def _interpolate(positions: Tensor, small: int) -> tuple[Tensor, Tensor]:
-    """For each position, and one more at each end: the first of two neighbours, and the shares of both."""
+    """For each position, and one more at each end: the first of two neighbours, and the weights of both."""
     first = positions.long().clamp(0, max(small - 2, 0))
     second = positions - first
     shares = F.pad(torch.stack((1 - second, second), 1), (0, 0, 1, 1))  # zeros outside: the layers' padding

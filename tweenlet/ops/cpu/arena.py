@@ -1,10 +1,10 @@
-"""Arena: where the large tensors of inference lie on a CPU, close together in one piece of memory.
+"""Arena: one contiguous block of memory for the large tensors of inference on a CPU.
 
     pixels --> the first gap that is large enough --> tensor --freed--> a gap again, one with those beside it
 
-Left to glibc, each lies in the smallest gap that is large enough; small things go into the others, and the
-next tensor of the same size no longer fits there. A network held a third more than all its tensors take,
-and not the same from run to run. What is freed stays with the process, as in :mod:`tweenlet.runtime.malloc`.
+glibc puts each tensor into the smallest gap that fits; small blocks go into the others, and the next tensor
+of the same size no longer fits there. A network then took a third more than its tensors, and a varying
+amount. Freed memory stays with the process, as in :mod:`tweenlet.runtime.malloc`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NORESERVE = 0x4000  # Linux's MAP_NORESERVE: what is only reserved is not in th
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """As ``torch.empty``, of any numbers."""
+    """As ``torch.empty``."""
     size = math.prod(shape) * dtype.itemsize
     arena = (
         device.type == "cpu" and size >= SMALLEST and not torch.compiler.is_compiling() and _process_arena()
@@ -47,9 +47,9 @@ def empty_channels_last(shape: tuple[int, ...], dtype: torch.dtype, device: torc
 
 @cache
 def _process_arena() -> Arena | None:
-    """The one of this process, as large as the machine's memory; None where memory is not kept.
+    """The arena of this process, as large as the machine's memory; None if freed memory is not retained.
 
-    And where there is no native code: then PyTorch makes most of what is large, where glibc puts it.
+    Also None without native code, because PyTorch then allocates most large tensors itself.
     """
     if sys.platform == "win32" or not retain_freed_memory() or library() is None:
         return None
@@ -75,7 +75,7 @@ class Arena:
         self._lock = Lock()
 
     def take(self, size: int) -> Tensor | None:
-        """``size`` bytes, uint8, a gap again when nothing refers to them; None where no gap is so large."""
+        """Allocate ``size`` bytes, uint8, freed with their last reference; None if no gap is large enough."""
         pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         with self._lock:
             while self._freed:
@@ -91,7 +91,7 @@ class Arena:
         return torch.frombuffer(block, dtype=torch.uint8)
 
     def _join(self, start: int, size: int) -> None:
-        """A gap more."""
+        """Add a gap, merged with its neighbours."""
         after = next((n for n, gap in enumerate(self._gaps) if gap[0] > start), len(self._gaps))
         before = after
         if after < len(self._gaps) and self._gaps[after][0] == start + size:

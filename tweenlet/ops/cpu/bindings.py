@@ -2,10 +2,10 @@
 
     tensors, numbers, structs --argtypes check them--> C --status--> None | MemoryError
 
-A pointer argument is given as a tensor. It must lie on the CPU and have the dtype and the layout that are
-declared here; anything else raises ``ctypes.ArgumentError`` (in a struct: TypeError or ValueError) before C
-sees it. What one op wants of shapes it checks itself. When the library is loaded, the size of each struct is
-compared with the one that the library tells.
+Pointer arguments are tensors. They must be on the CPU and have the dtype and layout declared here; anything
+else raises ``ctypes.ArgumentError`` (in a struct: TypeError or ValueError) before C sees it. Ops check shapes
+themselves. When the library is loaded, the size of each struct is compared with the size that the library
+exports.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Pointer(ctypes.c_void_p):
 
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
     layout: ClassVar[str] = "contiguous"
-    """Or "channels_last", the channels of a pixel of (B, C, ...) or (C, ...) side by side; or "strided"."""
+    """"contiguous"; "channels_last", also of (C, ...); or "strided"."""
     nullable: ClassVar[bool] = False
 
     @classmethod
     def from_param(cls, value: Any) -> Pointer:
-        """The address of ``value``. TypeError or ValueError for one that is not as declared."""
+        """The address of ``value``. TypeError or ValueError if it does not match the declaration."""
         if value is None and cls.nullable:
             return cls(None)
         if not isinstance(value, Tensor):
@@ -65,7 +65,7 @@ class Float32OrNull(Pointer):
 
 
 class Float32Strided(Pointer):
-    """``float *`` whose strides are told beside it."""
+    """``float *`` whose strides are further arguments."""
 
     layout = "strided"
 
@@ -107,7 +107,7 @@ class Values(Pointer):
 
 
 class ValuesStrided(Values):
-    """The same, whose strides are told beside it."""
+    """``char *`` whose strides are further arguments."""
 
     layout = "strided"
 
@@ -131,7 +131,7 @@ class ValuesChannelsLastOrNull(ValuesChannelsLast):
 
 
 class Struct(ctypes.Structure):
-    """A struct whose pointers are given as tensors, which it keeps alive."""
+    """A struct whose pointers are set from tensors, which it keeps alive."""
 
     def __init__(self, *values: Any):
         fields = zip(self._fields_, values, strict=True)
@@ -140,7 +140,7 @@ class Struct(ctypes.Structure):
 
 
 def _field(kind: Any, value: Any) -> Any:
-    """A value as ctypes takes it for a field of a kind."""
+    """Convert a value for a field of a ctypes kind."""
     if issubclass(kind, ctypes.Array) and not isinstance(value, kind):
         return kind(*(_field(kind._type_, element) for element in value))
     return kind.from_param(value) if issubclass(kind, Pointer) else value
@@ -184,7 +184,7 @@ class Taps(Struct):
 
 
 class Positions(Struct):
-    """``struct tweenlet_positions``: between which small rows or columns each large one lies."""
+    """``struct tweenlet_positions``: the small rows or columns on either side of each large one."""
 
     _fields_ = (*_fields(INT, "small large"), ("first", Int32OrNull), ("shares", Float32OrNull))
 
@@ -227,7 +227,7 @@ class Convolution(Struct):
 
 
 class Estimate(Struct):
-    """``struct tweenlet_estimate``: what a level of an intermediate-flow network estimated."""
+    """``struct tweenlet_estimate``: the estimate of a level of an intermediate-flow network."""
 
     _fields_ = (("values", Float32ChannelsLast), *_fields(INT, "channels scale"))
 
@@ -248,7 +248,7 @@ STRUCTS: dict[str, type[Struct]] = {
     "convolution": Convolution,
     "estimate": Estimate,
 }
-"""By their names in C, without the prefix."""
+"""Structs by their names in C, without the prefix."""
 POINTER_TO = {struct: ctypes.POINTER(struct) for struct in STRUCTS.values()}
 PICTURES = (Float32, Float32, Float32)
 STATUS, NOTHING, NUMBER = "status", "nothing", "number"
@@ -301,11 +301,11 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(ValuesStridedOrNull, *[INT] * 6),
     ),
 }
-"""What each function returns, then what it takes; by their names in C, without the prefix."""
+"""Functions by their names in C, without the prefix -> type of the result, then of the arguments."""
 
 
 class Library:
-    """The compiled functions, by their names without the prefix. OSError for a file that does not fit."""
+    """The compiled functions, by their names without the prefix. OSError for an incompatible file."""
 
     def __init__(self, path: Path):
         library = ctypes.CDLL(str(path))
@@ -338,7 +338,7 @@ def for_each_sample(call: Callable[..., None], batches: Sequence[Tensor], *setti
 
 
 def array(items: Iterable[Struct]) -> Any:
-    """Structs of one kind, one after the other."""
+    """A C array of structs of one kind."""
     first, *rest = items
     return (type(first) * (1 + len(rest)))(first, *rest)
 

@@ -24,11 +24,11 @@ from tweenlet.ops.dispatch import has_native
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 MAX_GROUP = 16
-"""Most channels that a group may have."""
+"""Most channels per group."""
 
 
 def _shape(kind: type[Convolution], size: int, stride: int = 1, padding: int = 0) -> tuple[object, ...]:
-    """What :func:`_shape_of` returns for a layer with these settings."""
+    """The result of :func:`_shape_of` for a layer with these settings."""
     return kind, (size, size), (stride, stride), (padding, padding), (1, 1), (0, 0), "zeros"
 
 
@@ -49,20 +49,20 @@ GROUPED = {
 
 @dataclass(frozen=True)
 class PackedBottleneck:
-    """The weights of a bottleneck as the native code reads them."""
+    """Packed weights of a bottleneck for native code."""
 
     inputs: int
     inner: int
     """Inner channels, rounded up to whole vectors."""
     outputs: int
     group: int
-    """Channels of a group."""
+    """Channels per group."""
     taps: int
-    """Taps along one side of the grouped kernel; of a transposed one, those that reach one output pixel."""
+    """Taps per side of the grouped kernel; of a transposed one, those that reach one output pixel."""
     stride: int
-    """How many times smaller the outputs are, 1 or 2."""
+    """Downsampling factor, 1 or 2."""
     scale: int
-    """How many times larger, 1 or 2."""
+    """Upsampling factor, 1 or 2."""
     first: tuple[int, int]
     """Offset of the first tap from the pixel, for even and for odd output pixels."""
     reduce: Tensor
@@ -80,7 +80,7 @@ def pack_bottleneck(
 ) -> PackedBottleneck | None:
     """Pack the weights of four layers, norms folded in; None if native code does not support them.
 
-    The 1x1 products are made in the layers' own type, float32 or bfloat16; all else is float32.
+    The 1x1 products are computed in the layers' own dtype, float32 or bfloat16, everything else in float32.
     """
     dtype = reduce.weight.dtype
     if reduce.weight.device.type != "cpu" or not has_native(dtype):
@@ -162,9 +162,9 @@ def bottleneck(x: Tensor, weights: PackedBottleneck, out: Tensor | None = None) 
     """Run a packed bottleneck; no gradient.
 
     Args:
-        x: (B, C, h, w) on a CPU, channels_last, of the dtype of the products.
-        weights: From :func:`pack_bottleneck`, which makes them only where there is native code.
-        out: Where the result is written, like ``x`` in memory.
+        x: (B, C, h, w) on a CPU, channels_last, in the dtype of the products.
+        weights: packed weights, from :func:`pack_bottleneck`.
+        out: tensor for the result, channels_last.
 
     Returns:
         (B, K, h', w'), channels_last.

@@ -1,14 +1,13 @@
-"""Native code: inner loops in C that PyTorch has no fast form of, built ahead or compiled for this machine.
+"""Native code: inner loops in C that PyTorch lacks a fast form of, built ahead or compiled for this machine.
 
     csrc/*.c --+-- CMakeLists.txt --> built/avx2.so, avx512.so, ... of a wheel --+-- bindings --> library()
                +-- the machine's cc --> cache/native-FINGERPRINT.so -------------+
 
-A wheel has a library for each instruction set, of which the best that this processor knows is loaded. If it
-has none, or with TWEENLET_NATIVE=compile, the machine's own compiler builds one at first use. Plain C with
-GCC's vector extensions, which GCC and Clang compile for any processor. Without a working compiler either, or
-with TWEENLET_NATIVE=0, there is no library and PyTorch does the work: the same results, but slower. Threads
-are those of the OpenMP that PyTorch has loaded, if it is found and the compiler's code runs on it: two pools
-may wait for each other.
+A wheel has a library for each instruction set, of which the best supported one is loaded. Without one, or
+with TWEENLET_NATIVE=compile, the machine's own compiler builds a library at first use. It is plain C with
+GCC's vector extensions, which GCC and Clang compile for any processor. Without a working compiler, or with
+TWEENLET_NATIVE=0, there is no library and PyTorch gives the same results more slowly. Threads are those of
+PyTorch's OpenMP if possible: two pools may wait for each other.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ SOURCES, HEADERS = (sorted((Path(__file__).parent / "csrc").glob(f"*.{kind}")) f
 FLAGS = tuple((Path(__file__).parent / "csrc/flags.txt").read_text(encoding="utf-8").split())
 """Sums may be fused; infinities and NaN stay as they are."""
 BUILT = Path(__file__).parent / "built"
-"""Where a wheel has libraries, named after the instruction sets of CMakeLists.txt."""
+"""Folder of a wheel's libraries, named after the instruction sets in CMakeLists.txt."""
 TUNED = (("-march=native",), ("-mcpu=native",), ())
-"""Flags for this machine's processor, tried in order: not every compiler knows the first, or any."""
+"""Flags for this machine's processor, tried in order: not every compiler supports the first, or any."""
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -60,7 +59,7 @@ def library() -> Library | None:
 
 
 def _load_built() -> Library | None:
-    """The best of the wheel's libraries that this processor runs; None where there is none."""
+    """The best of the wheel's libraries that this processor supports; None if there is none."""
     for name in _instruction_sets():
         for path in BUILT.glob(f"{name}.*"):
             try:
@@ -73,7 +72,7 @@ def _load_built() -> Library | None:
 
 
 def _instruction_sets() -> tuple[str, ...]:
-    """Names of the instruction sets that this processor knows, the best first."""
+    """Names of the instruction sets that this processor supports, best first."""
     machine = platform.machine().lower()
     if machine in ("aarch64", "arm64"):
         return ("neon",)
@@ -87,7 +86,7 @@ def _instruction_sets() -> tuple[str, ...]:
 
 
 def _load() -> Library:
-    """The compiled code, from the cache if it is there and intact; any error where it cannot be built."""
+    """The compiled code, from the cache if intact; any error if it cannot be built."""
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if shutil.which(compiler[0]) is None:
         raise FileNotFoundError(f"there is no C compiler called {compiler[0]}")
@@ -100,14 +99,14 @@ def _load() -> Library:
 
 
 def _reason(error: Exception) -> str:
-    """One line of an error: of a compiler's output the first with "error" in it."""
+    """One line of an error; from a compiler's output, the first with "error" in it."""
     output = error.stdout if isinstance(error, subprocess.CalledProcessError) else None
     lines = output.decode(errors="replace").split("\n") if output else [str(error) or type(error).__name__]
     return next((line for line in lines if "error" in line), lines[0]).strip()
 
 
 def require_library() -> Library:
-    """The compiled code, for kernels, which are chosen only where it exists. RuntimeError elsewhere."""
+    """The compiled code, for kernels, which are chosen only if it exists. RuntimeError otherwise."""
     compiled = library()
     if compiled is None:
         raise RuntimeError("expected native code, but there is none")
@@ -115,12 +114,12 @@ def require_library() -> Library:
 
 
 def describe() -> str:
-    """Whether there is native code, in words."""
+    """Whether there is native code, as text."""
     return "no native code" if library() is None else "native code"
 
 
 def compile_to(path: Path, compiler: Sequence[str]) -> None:
-    """Compile the library to ``path``. CalledProcessError, with the compiler's output, where that fails."""
+    """Compile the library to ``path``. CalledProcessError, with the compiler's output, if that fails."""
     work = Partial(path.with_name(f"{path.stem}.objects"), folder=True, shared=True)
     try:
         content = _compile(work.path, compiler).read_bytes()
@@ -147,15 +146,15 @@ def _compile(work: Path, compiler: Sequence[str]) -> Path:
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether the file is there as it was written: loading half a library would end the process."""
+    """Whether the file is complete: loading a truncated library would crash the process."""
     content = path.read_bytes() if path.is_file() else b""
     return hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
 
 
 def _run(*commands: Sequence[str], limit: float = 300) -> bytes:
-    """The output of the first command that succeeds. CalledProcessError, of the last, where none does.
+    """The output of the first command that succeeds. CalledProcessError, of the last one, if none does.
 
-    TimeoutExpired, with its process group killed, where one takes longer than ``limit`` seconds.
+    TimeoutExpired, with the process group killed, if one takes longer than ``limit`` seconds.
     """
     for command in commands:
         with tempfile.TemporaryFile() as output:  # a pipe may be held open by a child
@@ -184,7 +183,7 @@ def _openmp() -> tuple[str, ...]:
 
 
 def _fingerprint(compiler: Sequence[str]) -> str:
-    """Digest of all that the library depends on: the code, flags, compiler and processor."""
+    """Digest of everything that the library depends on: code, flags, compiler and processor."""
     digest = hashlib.sha256("\n".join((*compiler, *FLAGS, *_openmp(), platform.machine())).encode())
     digest.update(_run([*compiler, "--version"], limit=20))
     for source in (*SOURCES, *HEADERS):

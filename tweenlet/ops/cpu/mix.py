@@ -1,4 +1,4 @@
-"""The last steps of a network that knows its motion at half the frame's size, in C (csrc/mix.c)."""
+"""Synthesis from flows at half the frame's size, in C (csrc/mix.c)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands still, in C (csrc/overlay.c)."""
+"""Overlay detection in C (csrc/overlay.c)."""
 
 from __future__ import annotations
 

@@ -10,18 +10,18 @@ from tweenlet.ops.cpu.library import library
 
 
 def vector_lanes() -> int:
-    """Numbers of one vector, to whose multiples the native code pads channels; any, where there is none."""
+    """Numbers per vector, to whose multiples native code pads channels."""
     compiled = library()
     return 1 if compiled is None else int(compiled.vector_lanes())
 
 
 def pad_channels(numbers: Tensor, channels: int) -> Tensor:
-    """For each channel, with as many zeros more as a vector can reach beyond the last: float32."""
+    """Pad a value per channel with zeros, as far as a vector can reach beyond the last; float32."""
     return F.pad(numbers.float().cpu().expand(channels), (0, vector_lanes())).contiguous()
 
 
 def pack_weights(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Matrices (N, taps, inputs, outputs) in ``dtype``, (N, numbers): vectors of outputs, some at once."""
+    """Pack matrices (N, taps, inputs, outputs) in ``dtype`` as (N, numbers), in blocks of output vectors."""
     outputs = matrices.shape[-1]
     pair = 2 if dtype == torch.bfloat16 else 1  # inputs side by side for each output
     matrices = F.pad(matrices.cpu().to(dtype), (0, -outputs % vector_lanes(), 0, -matrices.shape[-2] % pair))

@@ -23,5 +23,5 @@ def backwarp(source: Tensor, flow: Tensor) -> Tensor:
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of a pixel of (B, C, H, W) are neighbours, and pixels at even distances."""
+    """Whether the channels of a pixel of (B, C, H, W) are adjacent, and pixels evenly spaced."""
     return x.shape[1] > 1 and x.stride(1) == 1 and x.stride(2) == x.shape[3] * x.stride(3)

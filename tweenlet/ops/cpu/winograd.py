@@ -31,7 +31,7 @@ POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
 
 @dataclass(frozen=True)
 class PackedConvolution:
-    """The weights of a layer as native code reads them."""
+    """Packed weights of a layer for native code."""
 
     inputs: int
     outputs: int
@@ -49,9 +49,9 @@ class PackedConvolution:
     slope_before: Tensor | None
     """Slopes (C,) of a leaky activation of the inputs; None = no activation."""
     slope_after: Tensor | None
-    """Slopes (K,) of one of the outputs, before a residual is added."""
+    """Slopes (K,) of an activation of the outputs, before a residual is added; None = none."""
     slope_sum: Tensor | None
-    """Slopes (K,) of one after it is added."""
+    """Slopes (K,) of an activation after the residual is added; None = none."""
 
 
 def pack_convolution(
@@ -69,8 +69,9 @@ def pack_convolution(
         weight: (K, C, 3, 3) or (K, C, 3, 3, 3).
         bias: (K,), or None.
         slope_before: slope of a leaky activation of the inputs, (1,) or (C,); None = no activation.
-        slope_after: slope of one of the outputs, before a residual is added, (1,) or (K,); None = none.
-        slope_sum: slope of one after the residual is added, (1,) or (K,); None = none.
+        slope_after: slope of an activation of the outputs, before a residual is added, (1,) or (K,); None =
+            none.
+        slope_sum: slope of an activation after the residual is added, (1,) or (K,); None = none.
         dtype: dtype of the products: float32, or bfloat16 where :func:`~tweenlet.ops.dispatch.has_native`
             says so. Sums are float32.
         stride: stride in space, 1 or 2; 2 is computed as a convolution over cells of 2x2 pixels.
@@ -158,19 +159,19 @@ def convolve(
     """Convolve ``x`` by the packed ``weights``; no gradient.
 
     Args:
-        x: (B, C, H, W) or (1, C, T, H, W) on a CPU, channels_last, perhaps a strided view of pixels or of
-            some channels. float32, or bfloat16 where the products are.
-        weights: Of the layer, with K outputs.
-        residual: Added to the result, of its shape and strides.
-        out: Where the result is written, a view as ``x`` may be.
-        dtype: Of the result without ``out``; None = that of ``x``.
-        crop_halo: Whether ``x`` is cut out of an image above and below. Its first and last row are then only
-            read, instead of zeros around them, and produce no output (of stride 2: its first two; where it
-            is cut below, it has an even number of rows).
-        concat_with: Like ``x``; its channels follow those of ``x``.
+        x: (B, C, H, W) or (1, C, T, H, W) on a CPU, channels_last, possibly a strided view of pixels or of
+            some channels; float32, or bfloat16 if the products are.
+        weights: packed weights of the layer, with K outputs.
+        residual: tensor to add to the result, of its shape and strides.
+        out: tensor for the result, possibly a view like ``x``.
+        dtype: dtype of the result without ``out``; None = that of ``x``.
+        crop_halo: whether ``x`` has a halo above and below. Its first and last row are then only read, in
+            place of zero padding, and produce no output (with stride 2, its first two; with a halo below, it
+            has an even number of rows).
+        concat_with: tensor like ``x``, whose channels follow those of ``x``.
 
     Returns:
-        (B, K, H', W') or (1, K, T, H', W'), channels_last; None where there is no native code.
+        (B, K, H', W') or (1, K, T, H', W'), channels_last; None without native code.
 
     Raises:
         ValueError: Tensors do not match.
@@ -228,7 +229,7 @@ def _fits(tensor: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype]) -> b
 
 
 def _alike(x: Tensor, y: Tensor) -> bool:
-    """Whether two tensors of one shape lie alike in memory."""
+    """Whether two tensors of one shape have the same strides."""
     return all(a == b for a, b, size in zip(x.stride(), y.stride(), x.shape, strict=True) if size > 1)
 
 
