@@ -190,6 +190,14 @@ def test_other_ways_to_the_same_budget(samples, teacher, method):
     assert 70_000 < sum(p.numel() for p in found.parameters()) <= 90_000
 
 
+def test_several_budgets_are_all_looked_at_before_the_first_is_worked_on(samples, tmp_path, teacher):
+    for impossible, message in (("1", "the least that can be made"), ("9M", "nothing to make smaller")):
+        budgets = {name: Budget.parse("params", name) for name in ("70%", impossible)}
+        with pytest.raises(ValueError, match=message):
+            compress_to_each(teacher, samples, samples, tmp_path / "out", budgets)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.long
 def test_several_budgets_and_the_groups_of_a_penalty(samples, tmp_path, teacher):
     plan = Plan(

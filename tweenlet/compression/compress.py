@@ -37,10 +37,10 @@ from tweenlet.compression.held_out import HeldOut, pick_crops
 from tweenlet.compression.inherit import four_frames, inherit
 from tweenlet.compression.prune import prune, search_rounds
 from tweenlet.compression.report import Compressed, write, write_tradeoff
-from tweenlet.compression.search import describe
+from tweenlet.compression.search import check_feasible, describe
 from tweenlet.compression.sparsify import sparsify
 from tweenlet.compression.teachers import TeacherSet
-from tweenlet.compression.widths import compaction
+from tweenlet.compression.widths import Spending, compaction
 from tweenlet.evaluation.baselines.classical import blend
 from tweenlet.evaluation.baselines.method import Method
 from tweenlet.evaluation.baselines.network import Network
@@ -122,8 +122,13 @@ def compress_to_each(
     """Compress to several budgets, each into ``folder/NAME``, and compare their cost and quality.
 
     OBProx-SG sparsifies once for all of them. Writes tradeoff.md, tradeoff.json and tradeoff.png. Arguments,
-    results and errors are those of :func:`compress`, except ``budgets`` by name.
+    results and errors are those of :func:`compress`, except ``budgets`` by name; one that cannot be met is
+    refused before the first is worked on.
     """
+    for name, budget in budgets.items():
+        limit = _limit(budget, teacher.config, folder / name)
+        if plan is None or plan.prune in ("taylor", "group"):
+            check_feasible(teacher.config, Spending(limit))
     reports: dict[str, Compressed | None] = {}
     for name, budget in budgets.items():
         reports[name] = compress(

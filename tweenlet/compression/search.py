@@ -64,13 +64,8 @@ def search(
     ``measure`` returns the saliency of a network, once per round; ``notify`` is called with each round's
     reductions. ValueError for a budget that cannot be met, with the smallest one that can.
     """
+    check_feasible(network.config, spent)
     limit = spent.budget.limit
-    least = min(spent(_least(config)) for config in combinations(network.config).values())
-    if least > limit:
-        raise ValueError(
-            f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
-            f"{spent.budget.say(least)}"
-        )
     original, rounds = network.config, list[Round]()
     while (cost := spent(network.config)) > limit:
         count = max(1, math.ceil(math.log(cost / limit) / math.log(ROUND)))
@@ -81,6 +76,16 @@ def search(
         rounds.append(Round(config, saliency))
         network = cut(network, rounds[-1:])
     return rounds
+
+
+def check_feasible(config: ModelConfig, spent: Spending) -> None:
+    """ValueError for a budget that no search from a config meets, with the smallest one that can be met."""
+    least = min(spent(_least(candidate)) for candidate in combinations(config).values())
+    if least > spent.budget.limit:
+        raise ValueError(
+            f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
+            f"{spent.budget.say(least)}"
+        )
 
 
 def cut(network: STMFNet, rounds: Iterable[Round]) -> STMFNet:
