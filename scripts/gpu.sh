@@ -22,11 +22,11 @@ kernels() { # are they right on this device, how fast, and by which settings
 
 tests() { # graph against eager against plain; bench and copies on the device
   python3 -m pytest -q -W default tests/inference tests/bench tests/interpolation/test_prefetch.py \
-    tests/interpolation/test_learned_motion.py -k "device or replay or ferry or same_frames" 2>&1 | tee "$out/tests.log"
+    tests/interpolation/test_learned_motion.py -k "device or replay or copie or same_frames" 2>&1 | tee "$out/tests.log"
 }
 
 bench() { # the goals: MINI over 30 frames a second at 1080p, the default network over 100
-  for model in mini small stmfnet; do
+  for model in mini default stmfnet; do
     python3 -m tweenlet bench $model --device cuda --size 1080p --dtype float16 --engines eager,cudagraph --runs 20 \
       --json "$out/$model.json" --overwrite | tee "$out/$model.log"
   done
@@ -53,7 +53,7 @@ with av.open(source, "w") as container:
         frame = av.VideoFrame.from_ndarray((255 * picture).byte().permute(1, 2, 0).numpy(), "rgb24")
         container.mux(stream.encode(frame))
     container.mux(stream.encode())
-for name in ("mini", "small"):
+for name in ("mini", "default"):
     for engine in ("eager", "cudagraph"):
         torch.manual_seed(0)
         done = interpolate_video(

@@ -234,7 +234,7 @@ def test_a_page_that_cannot_be_written_is_told_before_any_work(
     for folder in ("nowhere", "file"):
         assert run(clip, tmp_path / folder / "page.html") == 1
         assert "the folder to write into does not exist" in capsys.readouterr().err
-    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
     assert run(clip, tmp_path / "page.html") == 1
     assert f"the folder {tmp_path} cannot be written into" in capsys.readouterr().err
 

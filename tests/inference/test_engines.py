@@ -132,7 +132,7 @@ def test_a_damaged_file_in_the_cache_is_written_again(
     (file,) = (empty_cache / "onnx").iterdir()
     file.write_bytes(b"who")
     if read_only:
-        monkeypatch.setattr(os, "access", lambda *_: False)
+        monkeypatch.setattr(os, "access", lambda *_, **__: False)
     made = Interpolator(model, engine="onnxruntime").middle(frames)
     torch.testing.assert_close(made, frames[1])
     assert file.read_bytes() == (b"who" if read_only else b"whole")
@@ -272,7 +272,7 @@ def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch:
 def test_a_cache_that_can_only_be_read_is_read(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = cache_folder() / "made.so"
     there.write_text("")
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
     assert cached_file("made.so") == there
     assert cached_file("other.so") is None
     assert empty_cache not in cache_folder().parents

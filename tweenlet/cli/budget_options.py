@@ -1,4 +1,4 @@
-"""Options that say how small a network should become."""
+"""Options for the budget of a smaller network."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Amounts = Annotated[Several, Parameter(group=BUDGET, show_default=False)]
 
 @dataclass(frozen=True)
 class BudgetOptions:
-    """Budgets as they are typed: one, or several of a kind where a verb takes several."""
+    """Budgets as typed: one, or several of a kind where a command takes several."""
 
     params: Amounts = ()
     """Maximum number of parameters, such as 2M or 50%."""
     macs: Amounts = ()
     """Maximum multiply-adds per new frame, such as 50G@480p, 50G@1920x1080 or 50%."""
     ms: Amounts = ()
-    """Maximum milliseconds per new frame, such as 500@480p: CPU time divided by threads. Widths are chosen by
-    a table of this machine's times for each part; the chosen network is measured."""
+    """Maximum milliseconds per new frame, such as 500@480p: CPU time divided by threads. Widths are chosen
+    from this machine's times for each part, and the chosen network is measured."""
 
     def one(self) -> Budget | None:
         """The only budget; None without any. ValueError for several."""
@@ -41,7 +41,7 @@ class BudgetOptions:
         return next(iter(budgets.values()), None)
 
     def all(self, latency_command: str | None = None, device: str = "cpu") -> dict[str, Budget]:
-        """The budgets by their text; milliseconds are those of a device, or measured by a command."""
+        """The budgets by their text; milliseconds are timed on ``device``, or by a command."""
         from tweenlet.compression.budget import Budget
 
         if latency_command and not self.ms:

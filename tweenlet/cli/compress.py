@@ -1,4 +1,4 @@
-"""The verb compress: a trained network to a small one, in one resumable run."""
+"""The command compress: a trained network to a small one, in one resumable run."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def compress(
     Parameters
     ----------
     teacher
-        Trained checkpoint, or name of bundled weights. With --network, the first path of footage.
+        Trained checkpoint, or name of bundled weights. With --network, the first path of training data.
     out
         Folder for student.safetensors, report.html, report.md, report.json and the stages. With several
         budgets (--params 1M 500k 200k), a subfolder per budget, and tradeoff.md, .json and .png.
     latency_command
-        With --ms, a command that prints the milliseconds of the network {onnx}, on any other device.
+        With --ms, a command that times the network {onnx} on another device and prints milliseconds.
     latency_device
-        With --ms, the device that is timed here: cpu, or cuda by the GPU's own clock.
+        With --ms, the device of this machine to time on: cpu, or cuda, timed by CUDA events.
     network
         Compress any other network instead, FILE.py:CLASS, of two or four frames and optionally a time. The
         file is executed. Needs the extra `compress`.
     weights
-        With --network, its weights: a state dict or safetensors.
+        With --network, its weights: a state dict or a safetensors file.
     benchmark
         Benchmark for teacher and student, such as clips:FOLDER; default: the held-out samples.
     teacher_frames
@@ -122,7 +122,7 @@ def _compress_module(
     data_options: DataOptions,
     anyway: bool,
 ) -> None:
-    """Compress a network outside the family."""
+    """Compress a network that tweenlet does not define."""
     from tweenlet.compression.modules.adapter import load_module
     from tweenlet.compression.modules.compress import compress_module
 

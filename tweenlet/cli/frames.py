@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tweenlet.interpolation.inspection import Inspection
 
 CUTS_SHOWN = 12
-"""Cuts whose times are listed; the rest is counted."""
+"""Number of cuts listed with their times; the others are only counted."""
 
 
 @app.command(group=FRAMES, sort_key=1)
@@ -33,7 +33,7 @@ def info(
     stream: Annotated[int | None, Whole] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
-    """Show what is found in a video: frame rate, repeated frames, cuts, colours, tracks, damage.
+    """Describe a video: frame rate, repeated frames, cuts, colours, tracks, damage.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def _as_json(info: Inspection) -> dict[str, Any]:
 
 
 def _page(info: Inspection) -> str:
-    """The same for people, a line for each thing."""
+    """Format the description as text, one property per line."""
     rate = "unknown" if info.rate is None else f"{float(info.rate):.6g} frames/s"
     cuts = ", ".join(time_code(time) for time in info.cuts[:CUTS_SHOWN])
     more = f" and {len(info.cuts) - CUTS_SHOWN} more" if len(info.cuts) > CUTS_SHOWN else ""
@@ -90,12 +90,12 @@ def _page(info: Inspection) -> str:
 def demo(
     folder: Path = Path(), *, model: str = "default", device: str | None = None, overwrite: bool = False
 ) -> None:
-    """Interpolate an embedded clip: writes tweenlet-demo.mp4 and, with a comparison, tweenlet-demo.png.
+    """Interpolate the bundled clip and write tweenlet-demo.mp4, and a comparison as tweenlet-demo.png.
 
     Parameters
     ----------
     folder
-        Where to write them; default: the current folder.
+        Folder for the files; default: the current folder.
     model
         Name of bundled weights, or path to a checkpoint.
     device
@@ -122,20 +122,20 @@ def serve_page(
     model: str = "default",
     device: str | None = None,
 ) -> None:
-    """Open a page in the browser: drop a video or two pictures, choose, watch, compare, keep.
+    """Serve a page for the browser: drop a video or two pictures, choose, watch, compare, download.
 
-    It listens to this machine only. What was dropped and made is gone when the command ends (Ctrl-C).
+    It listens to this machine only. Uploads and results are deleted when the command ends (Ctrl-C).
 
     Parameters
     ----------
     port
-        Port of the page; 0 = any that is free.
+        Port to listen on; 0 = any free port.
     browser
-        Open the browser.
+        Open the page in the browser.
     max_megabytes
-        Largest file.
+        Maximum size of an upload.
     max_minutes
-        Longest time for making one.
+        Maximum time for one job.
     model
         Name of bundled weights, or path to a checkpoint.
     device

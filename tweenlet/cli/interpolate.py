@@ -1,4 +1,4 @@
-"""The verb interpolate: one video, the images between two, or many videos one after the other."""
+"""The command interpolate: one video, the images between two, or many videos one after the other."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def interpolate(
     Audio and subtitles are kept. --factor keeps every frame of IN; --fps keeps those whose times coincide
     with the new rate (every second one from 24 to 60) and reports how many. Without OUT, the result is
     written next to IN: holiday.mp4 gives holiday.2x.mp4, old.avi gives old.2x.mkv. Two images give the image
-    between them; with --out-dir, several videos are done one after the other.
+    between them; with --out-dir, several videos run one after the other.
 
     Damaged or missing parts of IN are bridged and reported, with exit code 3. The exit code is 1 if OUT could
-    not be written, and 2 for a command line that is not understood.
+    not be written, and 2 for an invalid command line.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ Groups = tuple[RateOptions, TimeOptions, OutputOptions, SourceOptions, NetworkOp
 
 
 def _interpolate_pair(pair: list[str], target: str, groups: Groups) -> None:
-    """Write the images between two."""
+    """Write the images between two others."""
     rate, times, output, _, network, watch = groups
     if network.on is not None:
         raise ValueError("between two images, leave out --on: a farm takes a video")
@@ -128,9 +128,9 @@ def _network(options: NetworkOptions) -> dict[str, Any]:
 def _run(
     origin: Any, target: str, groups: Groups, check: Callable[[int, int | None], None] | None = None
 ) -> tweenlet.Summary:
-    """Interpolate one video, and say what came of it.
+    """Interpolate one video, and print its summary.
 
-    ``check``: called again and again while others are done at the same time; it ends the run by an exception.
+    ``check``: called after each frame when several videos run at once; it ends the run by raising.
     """
     from tweenlet.video import Encoding
 
@@ -170,7 +170,7 @@ class _Outcome:
 
 
 def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
-    """Interpolate several videos into a folder; the exit code."""
+    """Interpolate several videos into a folder; returns the exit code."""
     output, network, watch = groups[2], groups[4], groups[5]
     paths = list(expand(sources))
     names = [name_in(folder, path, "") for path in paths]
@@ -210,7 +210,7 @@ def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
 
 
 def _run_together(run: Callable[..., _Outcome], count: int) -> list[_Outcome]:
-    """Run several videos at once on a farm, as many as this machine has cores to look through them."""
+    """Run several videos at once on a farm, one per core of this machine."""
     from tweenlet.interpolation.farm import connect
 
     stopped = Event()
@@ -230,7 +230,7 @@ def _run_together(run: Callable[..., _Outcome], count: int) -> list[_Outcome]:
 
 
 def _differing(groups: Sequence[Any]) -> dict[str, Any]:
-    """Options that are not what they are by default, by their names on the command line."""
+    """Options that differ from their defaults, by their names on the command line."""
     renamed = {"start": "from", "end": "to", "as_json": "json"}
     return {
         renamed.get(field.name, field.name).replace("_", "-"): getattr(group, field.name)

@@ -1,4 +1,4 @@
-"""What verbs that learn share: options, the set-up of a run, its progress and its result."""
+"""Shared by the training commands: options, set-up of a run, progress and result."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ RecipeName = Annotated[
         group=Group("Samples", sort_key=1),
         help="paper: as ST-MFNet Mini was trained. Every septuplet and quintuplet of DATA once an epoch, "
         "a new crop of 256 each time, flips and reversal only, Adamax at 1e-3, halved every 20 epochs, "
-        "without decay or clipping. What you ask for yourself stays.",
+        "without decay or clipping. Options given on the command line win.",
     ),
 ]
-Anyway = Annotated[bool, Parameter(negative="", help="Go on in OUT although the run there differs.")]
+Anyway = Annotated[bool, Parameter(negative="", help="Continue in OUT even though the run there differs.")]
 LINE_SECONDS = 60.0
-"""Seconds between lines of progress where there is no terminal."""
+"""Seconds between lines of progress without a terminal."""
 COURSE, OPTIONS = DataOptions(), TrainOptions()
 
 
 def follow(recipe: str, options: Any) -> Any:
-    """The options of a recipe by name."""
+    """Apply a recipe to options."""
     from tweenlet.training.options import follow_paper
 
     return follow_paper(options) if recipe == "paper" else options
@@ -59,7 +59,7 @@ def set_up(
 
 
 def preparing(progress: Any) -> Any:
-    """A callback that shows preparations on the bar or, without a terminal, in a line now and then."""
+    """A callback that reports preparation on the bar or, without a terminal, once a minute."""
     speak = _speaker()
 
     def update(task: str, done: int, total: int) -> None:
@@ -70,7 +70,7 @@ def preparing(progress: Any) -> Any:
 
 
 def ticking(progress: Any) -> Any:
-    """A callback that shows loss and epoch on the bar or, without a terminal, in a line now and then."""
+    """A callback that reports loss and epoch on the bar or, without a terminal, once a minute."""
     speak = _speaker()
 
     def update(info: StepInfo) -> None:
@@ -83,7 +83,7 @@ def ticking(progress: Any) -> Any:
 
 
 def _speaker() -> Callable[[str], None]:
-    """Says a line every LINE_SECONDS where there is no terminal for a bar, in the first process."""
+    """A function that prints a line per LINE_SECONDS at most, in the first process and without a terminal."""
     from tweenlet.training import distributed
 
     last = time.monotonic()

@@ -1,4 +1,4 @@
-"""Verbs about network files: models, convert, cost, push."""
+"""Commands for network files: convert, models, push, cost."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> None:
 
 @app.command(group=NETWORKS, sort_key=3)
 def models(*paths: Path) -> None:
-    """List the bundled weights, and checkpoints, with size, cost, quality, speed and licence.
+    """List bundled weights or checkpoints with size, cost, quality, speed and licence.
 
-    Quality and speed are those in the file's metadata, measured on the benchmark and machine listed below.
+    Quality and speed come from the file's metadata; the benchmark and the machine are listed below the table.
 
     Parameters
     ----------
@@ -59,18 +59,18 @@ def models(*paths: Path) -> None:
 
 @app.command(group=NETWORKS, sort_key=7)
 def push(model: str, repo: str, /, *, private: bool = False) -> None:
-    """Upload a checkpoint to the Hugging Face Hub, with a card made from its metadata; prints its address.
+    """Upload a checkpoint to the Hugging Face Hub, with a model card from its metadata, and print its URL.
 
-    Log in first: hf auth login. Then --model USER/REPO uses it anywhere.
+    Log in first: hf auth login. Afterwards --model USER/REPO loads it on any machine.
 
     Parameters
     ----------
     model
         Name of bundled weights, or path to a checkpoint.
     repo
-        USER/REPO, created if there is none.
+        USER/REPO, created if it does not exist.
     private
-        Create it private.
+        Create the repository as private.
 
     """
     from tweenlet.network.hub import push as upload
@@ -80,7 +80,7 @@ def push(model: str, repo: str, /, *, private: bool = False) -> None:
 
 @app.command(group=NETWORKS, sort_key=5)
 def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> None:
-    """Count parameters and multiply-adds of a network for one new frame, part by part.
+    """Count the parameters of a network and its multiply-adds per new frame, part by part.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def cost(model: str, /, *, size: str = "854x480", official: bool = False) -> Non
     size
         Frame size as WIDTHxHEIGHT, or 480p, 720p, 1080p, 4k.
     official
-        Count as the official code runs it: frames padded to multiples of 128, unused blocks included.
+        Count as the official code runs: frames padded to multiples of 128, unused blocks included.
 
     """
     from tweenlet.network.checkpoint import network_of

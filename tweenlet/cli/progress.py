@@ -1,4 +1,4 @@
-"""Progress: a bar on stderr with the speed and the remaining time; without a terminal, lines."""
+"""Progress: a bar on stderr with speed and time left; without a terminal, lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 console = Console(stderr=True)
 LINE_EVERY = 10.0
-"""Seconds between lines of progress where there is no terminal."""
+"""Seconds between lines of progress without a terminal."""
 
 
 def say(text: str) -> None:
@@ -38,7 +38,7 @@ def say(text: str) -> None:
 
 
 def print_line(text: str, stream: TextIO) -> None:
-    """Print a line at once, so that those of several threads do not mix."""
+    """Print a line in a single write, so that lines of several threads do not mix."""
     stream.write(f"{text}\n")
     stream.flush()
 
@@ -58,8 +58,8 @@ def bar(title: str, unit: str, shown: bool = True) -> Iterator[Callable[..., Non
 
     Args:
         title: text before the bar.
-        unit: what is counted, for the speed.
-        shown: False hides the bar, as in all but one of several processes.
+        unit: unit of progress, for the speed.
+        shown: False hides the bar, as in every process but the first.
 
     Yields:
         A function to call with (done, total or None[, new title]).
@@ -79,18 +79,18 @@ def bar(title: str, unit: str, shown: bool = True) -> Iterator[Callable[..., Non
 
 
 class Watch:
-    """Shows how far a video has come: a bar in a terminal, else a line or a JSON object every ten seconds.
+    """Progress of a video: a bar in a terminal, otherwise a line or a JSON object every ten seconds.
 
-    A context manager that gives a function to call with each :class:`~tweenlet.interpolation.video.Moment`.
+    A context manager; it returns a function to call with each :class:`~tweenlet.interpolation.video.Moment`.
 
     Args:
         title: name of the output.
         quiet: show nothing.
-        as_json: write objects to ``stream`` instead.
-        stream: where those go.
-        preview: image that holds the latest frame.
+        as_json: write JSON objects to ``stream`` instead.
+        stream: destination of the JSON objects.
+        preview: image file to keep the latest frame in.
         every: seconds between previews.
-        lines: whether it is never a bar, as where several videos are done at once.
+        lines: print lines even in a terminal, for several videos at once.
 
     """
 

@@ -1,4 +1,4 @@
-"""Verbs about quality: evaluate, compare."""
+"""Commands for quality: evaluate, compare."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Baselines = Annotated[tuple[str, ...], Parameter(name="--baseline", negative="")]
 WORST = 10
-"""Samples shown on a page."""
+"""Number of samples shown on a page, the worst first."""
 
 
 @app.command(group=QUALITY, sort_key=1)
@@ -51,7 +51,7 @@ def evaluate(
         Name of bundled weights, checkpoint (the authors' .pth files too), ONNX file, or one of blend, dis and
         minterpolate; LABEL=FILE sets its label.
     against
-        More methods, given like MODEL.
+        More methods, in the same form as MODEL.
     benchmarks
         Benchmarks as KIND:PATH, where KIND is ucf101, ucf101-dvf, davis, snufilm-easy, -medium, -hard or
         -extreme, vfitex, vimeo, middlebury, xiph-2k or xiph-4k; clips:PATH for any videos or folders of
@@ -60,7 +60,7 @@ def evaluate(
         1/3 takes every third sample, starting with the first.
     baselines
         NAME="COMMAND {0} {1} {2} {3} {out}", run once per frame with four PNG files as input; it writes the
-        frame half-way between {1} and {2}. Or NAME=FILE.py:FUNCTION or NAME=package.module:FUNCTION, from
+        frame halfway between {1} and {2}. Or NAME=FILE.py:FUNCTION or NAME=package.module:FUNCTION, from
         (4, 3, H, W) to (3, H, W). May be repeated.
     metrics
         Any of psnr, detail, features, ssim, psnr_div, ssim_3d, ms_ssim, vmaf, flip, lpips; default: the first
@@ -69,7 +69,7 @@ def evaluate(
     lpips
         Weights of AlexNet, SqueezeNet or VGG for the LPIPS metric, as torchvision publishes them.
     published
-        Show published results too, and whether a method of the same name agrees with them.
+        Show published results too, and whether a method of the same name reproduces them.
     skip_bad
         Skip samples that cannot be read, and list them; by default the first one ends the run.
     footage
@@ -141,9 +141,9 @@ def compare(
 ) -> None:
     """Compare methods on a clip of your own, to see whether a network is worth its time.
 
-    Every other frame is hidden, recreated by each method and compared with the original. The result is a
+    Every other frame is hidden, interpolated by each method and compared with the original. The result is a
     table, and a page that shows the frames on which each method fails. The input frames are twice as far
-    apart as in real use, so interpolating the whole clip is easier than this test.
+    apart as in real use, so the test is harder than interpolating the clip.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def compare(
     model
         Names of bundled weights, checkpoints or ONNX files.
     against
-        What to compare them with: any of blend, minterpolate and dis.
+        Simple methods to compare with: any of blend, minterpolate and dis.
     baselines
         More methods, as in tweenlet evaluate.
     frames
@@ -220,7 +220,7 @@ def _page(
 
 
 def _default_metrics() -> tuple[str, ...]:
-    """Metrics of a command that names none; prints a note about one whose package is missing."""
+    """The default metrics; prints a note if the package of one is missing."""
     from tweenlet.evaluation.catalogue import FEATURES, default_metrics
 
     names = default_metrics()

@@ -1,4 +1,4 @@
-"""Settings: options of a verb from tweenlet.toml in the current folder, as if typed before the others.
+"""Settings: options of a command from tweenlet.toml in the current folder, as if typed before the others.
 
 [interpolate]
 fps = "60"
@@ -18,14 +18,14 @@ from tweenlet.runtime.atomic import write_bytes_atomically
 
 FILE = Path("tweenlet.toml")
 EXCLUSIVE = ({"factor", "fps", "r"}, {"factor", "slow", "speed"})
-"""Options of which a typed one takes the place of another in the file."""
+"""Groups of exclusive options: a typed one overrides the others of its group in the file."""
 
 
 def add_settings(arguments: Sequence[str]) -> list[str]:
-    """A command line with the options of its verb in the file that are not typed.
+    """Add the options saved for a command to its command line, unless they are typed.
 
     Raises:
-        ValueError: the file cannot be read, or holds other values than numbers, texts, truths and lists.
+        ValueError: the file cannot be read, or a value is not a number, a string, a boolean or a list.
 
     """
     verb = arguments[0] if arguments else ""
@@ -48,7 +48,7 @@ def add_settings(arguments: Sequence[str]) -> list[str]:
 
 
 def save_settings(verb: str, options: dict[str, Any]) -> None:
-    """Write the options of a verb into the file; those of other verbs stay."""
+    """Save the options of a command to the file, and leave those of other commands."""
     tables = tomllib.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
     tables[verb] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     lines = []

@@ -1,4 +1,4 @@
-"""Verbs about speed: bench, export."""
+"""Commands for speed: bench, export."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def bench(
 ) -> None:
     """Time a network on this machine, part by part, and compare it with the machine's limits.
 
-    Times are medians for one new frame of a running video. Memory is the peak of a separate process, beyond
-    what it uses with the network loaded.
+    Times are medians per new frame in a stream. Memory is the peak of a separate process, less its memory
+    with the network loaded.
 
     Parameters
     ----------
     model
-        Name of bundled weights, checkpoint, JSON file of a ModelConfig, or ONNX file; or stmfnet, mini or
-        small.
+        Name of bundled weights, checkpoint, JSON file of a ModelConfig, or ONNX file; or stmfnet, mini, rife
+        or default.
     size
         Frame size as WIDTHxHEIGHT, or 480p, 720p, 1080p, 4k.
     engines
@@ -48,9 +48,9 @@ def bench(
     device
         cpu, cuda, cuda:1, ...; frames are on the device before the clock starts.
     vs
-        Others to alternate with MODEL and its engines: MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or an ONNX
-        file; FILE.py:FUNCTION, a Python function of four frames (4, 3, H, W); or "CMD {1} {2} {out}". The
-        result is then how many times longer they take, pair by pair.
+        Alternatives to time in turn with MODEL and its engines: MODEL, MODEL:ENGINE, MODEL:ENGINE:DTYPE or an
+        ONNX file; FILE.py:FUNCTION, a Python function of four frames (4, 3, H, W); or "CMD {1} {2} {out}".
+        The result is then the ratio of their times to MODEL's, pair by pair.
     runs
         Number of frames to time.
     memory
@@ -58,7 +58,7 @@ def bench(
     json
         JSON file for the result.
     overwrite
-        Replace that file if it exists.
+        Replace the JSON file if it exists.
 
     """
     from tweenlet.bench.run import bench as measure
@@ -90,10 +90,10 @@ def export(
     one_input: Annotated[bool, Parameter(negative=())] = False,
     overwrite: bool = False,
 ) -> None:
-    """Export a network to ONNX, run it, and print the largest difference from the network's own output.
+    """Export a network to ONNX, run the file, and print its largest difference from the network's own output.
 
-    The file takes frames (1, 4, 3, H, W), RGB in [0, 1]. Networks that take a time, such as the default,
-    also take that: (1,), between 0 and 1.
+    The input is frames (1, 4, 3, H, W), RGB in [0, 1] and, for networks that take a time such as the default,
+    the time (1,), between 0 and 1.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ def export(
         Frame size as WIDTHxHEIGHT, or 480p, 720p, 1080p, 4k, rounded up to the network's stride; or
         "dynamic" for frames of any size, which takes minutes to export.
     one_input
-        Take one input (1, 13, H, W) instead: four frames, and the time as a plane (12 without a time), as
-        vs-mlrt and other programs give it.
+        Take one input (1, 13, H, W) instead, as vs-mlrt and other programs expect: four frames, and the time
+        as a plane (12 channels without a time).
     overwrite
         Replace FILE.onnx if it exists.
 

@@ -1,4 +1,4 @@
-"""Verbs for the stages of a compression, one by one: sparsify, compact, prune, distill."""
+"""Commands for single stages of compression: sparsify, compact, prune, distill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAN = Plan()
 Sparsifying = Annotated[SparsifyOptions, OPTIONS_OF_LEARNING]
 Distilling = Annotated[DistillOptions, OPTIONS_OF_LEARNING]
 DENSE = 0.99
-"""Density above which a network counts as never sparsified."""
+"""Density above which a network counts as dense: never sparsified."""
 
 
 @app.command(group=LEARNING, sort_key=10)
@@ -105,9 +105,9 @@ def compact(
     size: str = "480p",
     overwrite: bool = False,
 ) -> None:
-    """Shrink a sparse network to the widths given by its densities or by a budget.
+    """Shrink a sparse network to the widths its densities or a budget imply.
 
-    Prints part, widths, densities, parameters, multiply-adds and milliseconds.
+    Prints a table of parts: widths, densities, parameters, multiply-adds and milliseconds.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def prune(
     overwrite: bool = False,
     data_options: Sampling = COURSE,
 ) -> None:
-    """Prune a trained network to a budget, ready to be distilled, and print what it costs before and after.
+    """Prune a trained network to a budget, ready for distillation, and print its cost before and after.
 
     Parameters
     ----------
@@ -175,13 +175,13 @@ def prune(
     out
         Checkpoint to write (.safetensors).
     method
-        Criterion for what to remove: see tweenlet compress --help.
+        Pruning criterion: see tweenlet compress --help.
     passes
-        Batches on which losses and gradients are measured.
+        Number of batches to measure losses and gradients on.
     four_frames
-        Convert an intermediate-flow network of two frames to four, whose timing follows the footage.
+        Convert an intermediate-flow network of two frames to one of four, which estimates acceleration.
     head
-        With --four-frames, width of the residual head to add; 0 = none.
+        With --four-frames, width of the residual head to add; 0 adds none.
     size
         Frame size for the table.
     overwrite
@@ -234,7 +234,7 @@ def distill(
     data_options: Sampling = COURSE,
     options: Distilling = PLAN.distill,
 ) -> None:
-    """Stage 2: train a student on the outputs of teachers and, with less weight, on the truth. Resumable.
+    """Stage 2: train a student on the outputs of teachers and, with less weight, on ground truth. Resumable.
 
     Parameters
     ----------
@@ -246,14 +246,14 @@ def distill(
         Folder of another program's frames: CLIP/N.png is frame N of CLIP, predicted from frames N-3, N-1, N+1
         and N+3. Needs --recipe.strides 1 --recipe.synthetic 0.
     teacher_weight
-        Weight of each teacher's frames, folders last; default: equal weights. A single teacher takes 0 with
-        --flow-weight or --attention: its frames do not count then, only its flows or attention.
+        Weight of each teacher's frames, folders last; default: equal weights. A single teacher may have
+        weight 0 with --flow-weight or --attention: only its flows or attention count then.
     out
         Folder for the weights (model.safetensors), the training state and the log (log.jsonl).
     alpha
-        Weight of the loss against the truth.
+        Weight of the loss against the ground truth.
     filter_teacher
-        Use the truth wherever blending is nearer to it than the teacher is.
+        Use the ground truth wherever blending the neighbours is closer to it than the teacher.
     attention
         Parts (features, multi_flow, fusion, texture, ...) whose attention should match the first teacher's.
     flow_weight
@@ -261,7 +261,7 @@ def distill(
     precompute_teacher
         Run the teachers over all samples once, before training, and store their frames beside the samples.
     timed
-        Convert intermediate-flow teachers of two frames (RIFE) to four, whose timing follows the footage.
+        Convert intermediate-flow teachers of two frames (RIFE) to four frames, which estimate acceleration.
 
     """
     import torch

@@ -1,4 +1,4 @@
-"""Verbs for training: transcode, train."""
+"""Commands for training: transcode, train."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def transcode(
     data
         Videos, and folders of videos or of frames.
     out
-        New folder for H.264 videos, one for each usable clip.
+        New folder for H.264 videos, one per usable clip.
     megabytes
         Maximum total size.
     short_side
