@@ -183,7 +183,7 @@ def test_the_model_is_in_evaluation_mode_and_half_precision_is_near() -> None:
     frames = drifting(2)
     exact = list(Interpolator(model)(frames))[1]
     assert not model.training
-    rough = list(Interpolator(model, dtype=torch.bfloat16)(frames))[1]
+    rough = list(Interpolator(model, dtype="bfloat16")(frames))[1]
     assert rough.dtype == np.float32
     np.testing.assert_allclose(rough, exact, atol=0.02)
 
@@ -219,6 +219,7 @@ def test_the_model_is_in_evaluation_mode_and_half_precision_is_near() -> None:
         (lambda i: i.middle([torch.rand(3, 16, 16)] * 3), "expected four frames, got 3"),
         (lambda i: Interpolator(i.model, pad_to=40), "multiple of the model's stride 16, got 40"),
         (lambda i: Interpolator(i.model, dtype=torch.float64), "float64"),
+        (lambda i: Interpolator(i.model, dtype="float8"), "got 'float8'"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(call, message: str) -> None:

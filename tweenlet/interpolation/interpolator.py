@@ -28,6 +28,7 @@ from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.intermediate_flow import check_time
 from tweenlet.network.motion import Motion
+from tweenlet.runtime.dtypes import DTYPES, dtype_of
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
 INTERVAL = Fraction(1, 24)
@@ -44,7 +45,7 @@ class Interpolator:
             the family are copied for inference (:mod:`tweenlet.inference.fused`): later changes of the
             weights have no effect.
         device: device to move the model to; None = leave it where it is.
-        dtype: precision: torch.float32, or torch.bfloat16 or torch.float16 where that is safe.
+        dtype: precision, as a torch.dtype or by name: float32, or bfloat16 or float16 where that is safe.
         engine: "eager" (PyTorch), "compile", "cudagraph", "onnxruntime", "openvino", or "auto", the fastest
             on this machine, measured once on the first frames (:mod:`tweenlet.inference.engines`). Tiles of
             networks with gates or upsampled kernels always run in eager.
@@ -72,13 +73,14 @@ class Interpolator:
         model: nn.Module,
         *,
         device: str | torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
         engine: str = "eager",
         pad_to: int | None = None,
         tile: int | str | None = None,
     ) -> None:
-        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise ValueError(f"expected dtype float32, bfloat16 or float16, got {dtype}")
+        dtype = dtype_of(dtype) if isinstance(dtype, str) else dtype
+        if dtype not in DTYPES.values():
+            raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {dtype}")
         stride = int(getattr(model, "stride", 1))
         if pad_to is not None and (pad_to < 1 or pad_to % stride):
             raise ValueError(f"expected pad_to to be a multiple of the model's stride {stride}, got {pad_to}")

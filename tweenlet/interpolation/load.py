@@ -67,8 +67,6 @@ def load_interpolator(
         return LiteInterpolator(model, tile=tile)
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.network import checkpoint
-    from tweenlet.runtime.dtypes import dtype_of
 
     network = checkpoint.load(model, device=place) if isinstance(model, (str, Path)) else model
-    precision = dtype_of(dtype) if isinstance(dtype, str) else dtype
-    return Interpolator(network, device=place, dtype=precision, engine=engine, tile=tile)
+    return Interpolator(network, device=place, dtype=dtype, engine=engine, tile=tile)
