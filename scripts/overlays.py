@@ -1,12 +1,12 @@
-"""What becomes of subtitles, logos and displays: drawn onto clips, interpolated, and held against the truth.
+"""Overlays: draw subtitles, logos and game displays onto clips, interpolate, and compare with the truth.
 
     python scripts/overlays.py CLIPS [--subset 1/3] [--show FOLDER]
 
-    window of a clip --> the same picture drawn over all frames --> JPEG, each by itself --> frames, truth
+    window of a clip --> the same picture drawn over all frames --> one JPEG per frame --> frames, truth
     four frames --> the default network, with `ops/overlay.py` and without, and blending --> PSNR
 
-of the whole frame, of what was drawn, and of 8 pixels around that. Clips as `tweenlet evaluate` takes them.
-With --show, the first window of each clip is saved: the frame without it, with it, and the truth.
+PSNR is that of the whole frame, of the overlay only, and of 8 pixels around it. Clips as `tweenlet evaluate`
+takes them. With --show, the first window of each clip is saved: the default, without, and the truth.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tweenlet.network import four_frames
 from tweenlet.runtime.tables import table
 
 AROUND = 8
-"""Pixels."""
+"""Width of the surroundings of an overlay, in pixels."""
 QUALITY = 92
-"""Of the JPEGs: what stands still is not the same in all frames of a video either."""
+"""JPEG quality: static areas differ from frame to frame in real videos too."""
 WHITE, BLACK, CLEAR = (255, 255, 255, 255), (0, 0, 0, 255), (0, 0, 0, 0)
 
 
 def main() -> None:
-    """Measure what was asked for, and print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("clips", type=Path)
     parser.add_argument("--subset", default="1/3")
@@ -47,7 +47,7 @@ def main() -> None:
     network = tweenlet.Interpolator(tweenlet.load("default"))
     methods: dict[str, Callable[[Tensor], Tensor]] = {
         "default": lambda frames: network.middle(list(frames)).clamp(0, 1),
-        "without": lambda frames: taken_along(network, frames),
+        "without": lambda frames: without_detection(network, frames),
         "blend": lambda frames: (frames[1] + frames[2]) / 2,
     }
     scores = defaultdict(list)
@@ -71,11 +71,11 @@ def main() -> None:
                 picture(beside).save(options.show / f"{Path(sample.sequence).stem}-{name}.png")
     print(f"{benchmark.name}: PSNR in dB, mean of {len(scores[next(iter(DRAWN)), 'blend'])} windows\n")
     rows = [(*key, *(f"{x:.2f}" for x in np.mean(of, 0))) for key, of in scores.items()]
-    print(table(("drawn", "method", "whole frame", "what was drawn", "around it"), rows, names=2))
+    print(table(("overlay", "method", "whole frame", "overlay only", "8 pixels around it"), rows, names=2))
 
 
-def taken_along(network: tweenlet.Interpolator, frames: Tensor) -> Tensor:
-    """What the network makes if it takes nothing for an overlay."""
+def without_detection(network: tweenlet.Interpolator, frames: Tensor) -> Tensor:
+    """The output of the network without overlay detection."""
     with mock.patch.object(four_frames, "overlay", lambda frames, _: torch.zeros_like(frames[:, 0, :1])):
         return network.middle(list(frames)).clamp(0, 1)
 
@@ -114,7 +114,7 @@ def subtitles(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
 
 
 def logo(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
-    """A ring and a name, half see-through."""
+    """A ring and a name, half transparent."""
     ghost = (255, 255, 255, 150)
     draw.text((width * 0.86, height * 0.1), "tweenTV", ghost, font(height / 16), "mm")
     ring = (width * 0.7, height * 0.07, width * 0.7 + height * 0.07, height * 0.14)
@@ -130,7 +130,7 @@ def score(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
 
 
 def display(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
-    """A game's: thin crosshairs, a bar and a number."""
+    """A game display: thin crosshairs, a bar and a number."""
     green = (0, 255, 0, 255)
     for x in (0.48, 0.52):
         draw.line((width * x - 8, height / 2, width * x + 8, height / 2), green, 2)
@@ -142,7 +142,7 @@ def display(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
 
 
 def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The one that comes with Pillow."""
+    """The font that comes with Pillow."""
     return ImageFont.load_default(max(10, round(size)))
 
 

@@ -1,7 +1,7 @@
-"""Cost grows as the work grows: time and memory against pixels, factor and length, measured and plotted.
+"""Cost by size and length: time and memory against pixels, factor and length, measured and plotted.
 
     python scripts/scaling.py docs [--runs 3] [--only length]    writes docs/scaling.json and .png
-    python scripts/scaling.py docs --farm [--price 0.04]         measures what a farm does beside, and reckons
+    python scripts/scaling.py docs --farm [--price 0.04]         measures a farm and estimates its cost
 
 Every point is a clip made on the spot and `tweenlet.interpolate_video` in a process of its own, with one
 thread for the network; the table printed is the one of docs/scaling.md. CPU seconds are those of the whole
@@ -164,12 +164,12 @@ def row(point: dict[str, float]) -> str:
 
 
 HEAD = (
-    "| size | frames in | factor | frames made | wall s | CPU s | CPU s for each | peak MB |\n"
+    "| size | frames in | factor | new frames | wall s | CPU s | CPU s per new frame | peak MB |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 
-FARM_HEAD = "| cores | hours | frames/s | times as fast | busy | dollars |\n|---:|---:|---:|---:|---:|---:|"
+FARM_HEAD = "| cores | hours | frames/s | speed-up | utilisation | dollars |\n|---:|---:|---:|---:|---:|---:|"
 
 
 def slope(points: list[dict[str, float]], key: str) -> float:

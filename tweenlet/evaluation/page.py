@@ -41,7 +41,7 @@ FOCUS = 6
 """The initial zoom is to the worst window of 1 / FOCUS of the width and height."""
 MAIN = 3
 """Number of metrics to show on a narrow screen."""
-_SURE = "How sure is that?"
+_SURE = "Confidence intervals"
 _HEAT: Picture = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
 

@@ -245,7 +245,7 @@ class Report:
         parts = [
             f"**{cell(self.benchmark)}**: {self.protocol}",
             self.summary(),
-            f"How sure (bootstrap over {units}; paired sign-flip test):",
+            f"Confidence intervals (bootstrap over {units}; paired sign-flip test):",
             self.certainty(),
         ]
         if self.sequences_tell:
