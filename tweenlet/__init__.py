@@ -1,4 +1,4 @@
-"""tweenlet: in-between frames for video, and the tools that make the networks behind them small.
+"""tweenlet: video frame interpolation, and tools to compress and train such networks.
 
 >>> model = tweenlet.load("default")
 >>> summary = tweenlet.interpolate_video("in.mp4", "out.mp4", factor=2, model=model)

@@ -1,4 +1,4 @@
-"""The app that verbs register with, how a command ends, and the answers to flags of old."""
+"""The app that commands register with, exit codes, and the new names of old flags."""
 
 from __future__ import annotations
 

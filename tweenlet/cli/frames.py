@@ -1,4 +1,4 @@
-"""Verbs around interpolation: info, demo, app."""
+"""Commands around interpolation: info, demo, app."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The public doors to training and compression: a network and footage in, a network out.
+"""The public functions for training and compression: a network and footage in, a network out.
 
 train, sparsify, distill   one stage each, into a folder; the same call again resumes it
-compress                   all of it, for a network of the family or any nn.Module
+compress                   all stages, for a network of the family or any nn.Module
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Compress: a trained network and footage in, a small distilled network and a report out.
 
-    teacher --prune, to a budget--> start --distill--> student
-                                         evaluate--> report
+    teacher --prune, to a budget--> start --distill--> student --evaluate--> report
 
     folder/plan.json           the budget and the plan
     folder/sparsify/           if the method trains: the sparse network, its state and log

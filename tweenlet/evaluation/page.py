@@ -1,9 +1,9 @@
 """Page of an evaluation: one HTML file with tables, charts and the samples on which methods fail.
 
-    Report --+-> summary table, charts (charts.py), tables of Markdown --+
-             |                                                           +-> document (document.py) -> page
-    SampleImages ---+-> WebP pictures and error maps, as JSON --> viewer.html --+
-                                                           page.js
+    Report --------> summary table, charts (charts.py), Markdown tables -----+
+                                                                             +-> document (document.py)
+    SampleImages --> WebP pictures and error maps, as JSON --> viewer.html --+
+                                                               page.js
 
 The viewer overlays two pictures of one sample, divided by a line that can be dragged.
 """

@@ -3,7 +3,7 @@
     checkpoint.safetensors ── weights ──┐
     graphs/*.onnx ── a session each ────┴──> features, estimate, join, frame
 
-The graphs are those of :mod:`tweenlet.inference.lite_graphs`, which says what each step maps. Arrays are
+The graphs and their steps are those of :mod:`tweenlet.inference.lite_graphs`. Arrays are
 float32; sides of frames are multiples of the network's stride.
 """
 

@@ -1,4 +1,4 @@
-"""Export: a network as one ONNX file, checked against the network when it is written.
+"""Export: write a network as one ONNX file, and check it against the network.
 
     STMFNet -- torch.export --> graph -- to ONNX --> FILE.onnx
 

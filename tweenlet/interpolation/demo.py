@@ -2,8 +2,8 @@
 
 assets/demo.mp4 ── interpolate_video ──> tweenlet-demo.mp4 ── the hardest step ──> tweenlet-demo.png
 
-tweenlet-demo.png    before │ made │ after
-                     below each, the part that moves most, enlarged
+tweenlet-demo.png    before │ new │ after
+                     below each, the area with the most motion, enlarged
 """
 
 from __future__ import annotations

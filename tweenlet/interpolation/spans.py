@@ -1,9 +1,11 @@
 """Spans: positions and blending weights of the tiles of a frame, for tensors and arrays.
 
-one side       ├─────────── tile ──────────┤
-of a frame                        ├─────────── tile ──────────┤
-weights        1 1 1 1 1 1 1 1 1 1 1 1 ╲ 0 0
-0 0 ╱ 1 1 1 1 1 1 1 1 1 1 1 1    0 in the margins, where the cut shows
+    one side       ├─────────── tile ──────────┤
+    of a frame                        ├─────────── tile ──────────┤
+    weights        1 1 1 1 1 1 1 1 1 1 1 1 ╲ 0 0
+                                      0 0 ╱ 1 1 1 1 1 1 1 1 1 1 1 1    0 in the margins, where the cut shows
+
+For every pixel the weights of all tiles sum to 1.
 """
 
 from __future__ import annotations

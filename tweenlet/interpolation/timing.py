@@ -1,13 +1,15 @@
 """Timing: output times for a factor, frame rate, slow motion or speed curve.
 
-factor   source  0       1           2  3      fps   source  0       1       2
-output  0   ½   1     1½    2 2½ 3          output  0    .6   1.2   1.8
+    factor   source  0       1           2  3      fps   source  0       1       2
+             output  0   ½   1     1½    2 2½ 3          output  0    .6   1.2   1.8
 
-a hold   source  0 1 2                        3      (an interval much longer than the others)
-factor   output  0 . 1 . 2                   .3      held, then moved during one usual interval
+    a hold   source  0 1 2                        3      (an interval much longer than the others)
+    factor   output  0 . 1 . 2                   .3      held, then moved during one usual interval
 
-shutter  source  0       1       2      (180 degrees)
-output   [....]  [....]  [....]  each the mean of SHUTTER_SAMPLES frames
+    shutter  source  0       1       2                   (180 degrees)
+             output  [....]  [....]  [....]              each the mean of SHUTTER_SAMPLES frames
+
+All times are exact fractions.
 """
 
 from __future__ import annotations

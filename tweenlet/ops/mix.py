@@ -1,6 +1,6 @@
 """Mix: synthesis from flows at half the frame's size, by bicubic backward warping and blending by a mask.
 
-    before, after, flows --> fetched, bicubic --> fetched --+--> mixed by the mask --> frame
+    before, after, flows --> backward warp, bicubic --------+--> blended by the mask --> frame
                                                             |
     mask, correction, static overlay -----------------------+
 

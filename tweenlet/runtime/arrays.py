@@ -1,4 +1,4 @@
-"""Arrays: one code path for numpy arrays and PyTorch tensors; PyTorch is not imported and may be missing.
+"""Arrays: one code path for numpy arrays and PyTorch tensors, without importing PyTorch.
 
 Both libraries share many function names, so code for both is written once:
 

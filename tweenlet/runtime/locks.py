@@ -1,7 +1,7 @@
-"""Locks: a file that one process at a time holds, and that is let go however the process ends.
+"""Locks: a file that only one process at a time can hold, released however the process ends.
 
-POSIX locks a file as a whole. Windows locks bytes, which nobody else can then read or write, so it is one far
-beyond the end; nor does it rename or remove what is open, open a folder, or know how to follow no link.
+POSIX locks whole files. Windows locks bytes, which nobody else can then read or write, so one far beyond the
+end is locked; it also cannot rename or remove open files, open a folder, or refuse to follow links.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Programs: what systems do differently with those that are started, and with the one that runs."""
+"""Programs: differences between systems in starting processes and handling signals."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""The one training loop: any network of the family, resumable to the bit.
+"""The training loop: any network of the family, resumable bit for bit.
 
     folder/state.pt            everything that the next step depends on
     folder/model.safetensors   the averaged weights, a checkpoint like any other
-    folder/best.safetensors    the weights that validated best; with `keep`, step-N.safetensors of the last
-    saves folder/tensorboard/        with `tensorboard`, scalars and pictures folder/log.jsonl           one
-    line every `log_every` steps, and one per validation
+    folder/best.safetensors    the weights that validated best
+    folder/step-N.safetensors  with `keep`, the weights of the last saves
+    folder/tensorboard/        with `tensorboard`, scalars and pictures
+    folder/log.jsonl           one line every `log_every` steps, and one per validation
 
 It takes objects and returns a Result; :mod:`tweenlet.training.data.build` builds the objects from paths.
 """

@@ -1,7 +1,7 @@
-"""Modules: any interpolation network made small, not only those of the family.
+"""Modules: compression of any interpolation network, not only those of the family.
 
 adapter    a module under the signature of the family, or loaded from FILE.py:CLASS
-pruning    Torch-Pruning, each layer tried first
-weights    the widths that a file's tensors have
-compress   pruned, distilled and scored in one resumable run
+pruning    Torch-Pruning, after trying each layer
+weights    a file's tensors into the original class
+compress   prune, distil and score in one resumable run
 """

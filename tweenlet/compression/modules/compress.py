@@ -1,6 +1,6 @@
-"""Compression of modules: pruned to a budget, taught by their former selves, scored.
+"""Compression of modules: prune to a budget, distil from the original, score.
 
-folder/start.safetensors     the pruned module before it learns
+folder/start.safetensors     the pruned module before distillation
 folder/unpruned.json         layers that keep all their channels, and why
 folder/distill/              stage 2: the student, its state and log
 folder/student.safetensors, report.md

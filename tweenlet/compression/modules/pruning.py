@@ -1,4 +1,4 @@
-"""Pruning of modules: groups of channels go, the least salient first, on Torch-Pruning's dependency graph.
+"""Pruning of modules: remove the least important channel groups of Torch-Pruning's dependency graph.
 
     adapter, frames --find_unprunable--> layers that keep all their channels, and why
     adapter, budget --prune_module-----> Taylor importance, group by group, until the budget is met

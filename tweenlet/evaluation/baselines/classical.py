@@ -1,7 +1,7 @@
 """Classical: methods without a network, by name.
 
     blend          the mean of the two middle frames
-    dis            OpenCV's DIS optical flow in both directions, each splatted half-way
+    dis            OpenCV's DIS optical flow in both directions, each splatted halfway
     minterpolate   ffmpeg's motion-compensating filter, given the same four frames
 
 For data sets with two input frames, minterpolate gets four as well, the outer ones repeated, because it

@@ -1,1 +1,1 @@
-"""The CPU backend: C compiled at first use (csrc), its bindings, and kernels with the names of the ops."""
+"""The CPU backend: C code (csrc), its bindings, and kernels with the names of the ops."""

@@ -1,4 +1,4 @@
-"""Native code: inner loops in C that PyTorch lacks a fast form of, built ahead or compiled for this machine.
+"""Native code: C for the inner loops that are slow in PyTorch, built ahead or compiled for this machine.
 
     csrc/*.c --+-- CMakeLists.txt --> built/avx2.so, avx512.so, ... of a wheel --+-- bindings --> library()
                +-- the machine's cc --> cache/native-FINGERPRINT.so -------------+

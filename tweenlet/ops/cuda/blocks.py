@@ -1,4 +1,4 @@
-"""What Triton kernels over the pixels of an image share: indices of a block, and bilinear sampling."""
+"""Shared by the Triton kernels over the pixels of an image: indices of a block, and bilinear sampling."""
 
 from __future__ import annotations
 

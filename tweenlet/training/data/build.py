@@ -3,8 +3,8 @@
     paths --find_clips--> clips --scan_footage--> FootageScan --plan_dataset--> DatasetPlan
                                       CropDataset <--read-- folder <--write_dataset--/
 
-A dataset appears whole or not at all, and is never replaced: a folder built by another recipe or from other
-files, or with anything else in it, is an error and stays as it is.
+A dataset appears complete or not at all, and is never replaced: a folder with another recipe, other source
+files or foreign contents is an error and stays as it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 r"""Write: a planned dataset to disk, decoding every clip once.
 
-DatasetPlan --extract_crops--> frames, sources, locations
-\-> stills --moving_scene--> synthetic samples
+    DatasetPlan --extract_crops--> frames, sources, locations
+                               \-> stills --moving_scene--> synthetic samples
+
+The folder appears complete or not at all.
 """
 
 from __future__ import annotations
