@@ -217,6 +217,10 @@ def test_the_model_is_in_evaluation_mode_and_half_precision_is_near() -> None:
             "frame 3 is 32x24, the frames before it are 40x24: resize or crop all to one",
         ),
         (lambda i: i.middle([torch.rand(3, 16, 16)] * 3), "expected four frames, got 3"),
+        (
+            lambda i: i.middle([np.zeros((3, 16, 16), np.float32)] * 4),
+            r"expected tensors \(3, H, W\), got ndarray",
+        ),
         (lambda i: Interpolator(i.model, pad_to=40), "multiple of the model's stride 16, got 40"),
         (lambda i: Interpolator(i.model, dtype=torch.float64), "float64"),
         (lambda i: Interpolator(i.model, dtype="float8"), "got 'float8'"),

@@ -112,12 +112,14 @@ class Interpolator:
             (3, H, W), float32, on the network's device, not clamped.
 
         Raises:
-            ValueError: not four frames, frames of different sizes, or values far outside [0, 1].
+            ValueError: not four tensors, frames of different sizes, or values far outside [0, 1].
 
         """
         if len(frames) != 4:
             raise ValueError(f"expected four frames, got {len(frames)}")
         for number, frame in enumerate(frames):
+            if not isinstance(frame, Tensor):
+                raise ValueError(f"expected tensors (3, H, W), got {type(frame).__name__}")
             check_picture(frame, number, frames[0].shape)
         return self.between(frames)
 
