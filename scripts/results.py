@@ -23,7 +23,7 @@ from statistics import mean
 from typing import Any
 
 from tweenlet.compression.budget import UNITS
-from tweenlet.compression.report import tradeoff_table
+from tweenlet.compression.tradeoff import tradeoff_table
 from tweenlet.evaluation.report import Report
 from tweenlet.network import checkpoint, weight_files
 from tweenlet.runtime.tables import table

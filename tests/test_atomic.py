@@ -12,15 +12,9 @@ from threading import Barrier
 
 import pytest
 
-from tweenlet.runtime.atomic import (
-    MARK,
-    Partial,
-    atomic_write,
-    atomic_write_folder,
-    claim_folder,
-    preallocate,
-    write_bytes_atomically,
-)
+from tweenlet.runtime.atomic import Partial, atomic_write, atomic_write_folder, write_bytes_atomically
+from tweenlet.runtime.disk_space import preallocate
+from tweenlet.runtime.folders import MARK, claim_folder
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none")
 HOLD = """

@@ -20,7 +20,7 @@ from tweenlet.cli import main
 from tweenlet.evaluation import Clip, UnreadableSample, benchmark
 from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.lists import ClipList, ListedFile, bundled_lists, fetch, open_clip_list
-from tweenlet.runtime.atomic import MARK, claim_folder
+from tweenlet.runtime.folders import MARK, claim_folder
 
 pin = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "pin_clips.py"))["pin"]
 ELF = Path(__file__).parents[1] / "assets" / "learning-area-elf.mp4"

@@ -245,7 +245,7 @@ def test_a_state_is_kept_whole(samples, tmp_path, monkeypatch):
 def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=2), tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
-    monkeypatch.setattr("tweenlet.runtime.atomic.check_disk_space", lambda *_: None)
+    monkeypatch.setattr("tweenlet.runtime.disk_space.check_disk_space", lambda *_: None)
     took = []
     monkeypatch.setattr(os, "posix_fallocate", lambda handle, start, size: took.append(size))
     train(tiny(), batches(samples), None, replace(OPTIONS, steps=3), tmp_path)

@@ -4,5 +4,6 @@
                   start ──>   │  thread ── interpolate_video ──> preview, progress, result
                  cancel ──>   ┘
 
-It listens on localhost only, and loads nothing from the network.
+It listens on localhost only, and loads nothing from the network. It may import interpolation and everything
+below it.
 """

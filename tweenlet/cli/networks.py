@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tweenlet.cli.app import NETWORKS, app
-from tweenlet.runtime.atomic import check_free
+from tweenlet.runtime.folders import check_free
 
 
 @app.command(group=NETWORKS, sort_key=6)

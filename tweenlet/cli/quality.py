@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from tweenlet.cli.app import QUALITY, Several, app
 from tweenlet.cli.progress import bar
-from tweenlet.runtime.atomic import check_free
+from tweenlet.runtime.folders import check_free
 
 if TYPE_CHECKING:
     from tweenlet.evaluation import Benchmark, Method, Report

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tweenlet.cli.app import NETWORKS, QUALITY, Several, app
-from tweenlet.runtime.atomic import check_free
+from tweenlet.runtime.folders import check_free
 
 if TYPE_CHECKING:
     from tweenlet.bench.report import Race, Report

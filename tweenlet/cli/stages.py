@@ -23,7 +23,7 @@ from tweenlet.cli.learning import (
     ticking,
 )
 from tweenlet.cli.progress import say
-from tweenlet.runtime.atomic import check_free, check_no_foreign_files
+from tweenlet.runtime.folders import check_free, check_no_foreign_files
 from tweenlet.training.options import DistillOptions, Init, Plan, PruneMethod, SparsifyOptions
 
 PLAN = Plan()

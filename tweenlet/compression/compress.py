@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,11 +32,13 @@ from tweenlet.compression.distill import FlowLoss, IntermediateLoss, distill, ne
 from tweenlet.compression.groups import load_masks, masks_of, save_masks, shrinking_optimiser
 from tweenlet.compression.held_out import HeldOut, pick_crops
 from tweenlet.compression.inherit import four_frames, inherit
+from tweenlet.compression.plan_file import after_pruning, before_pruning, limit_of, write_plan
 from tweenlet.compression.prune import prune, search_rounds
-from tweenlet.compression.report import Compressed, write, write_tradeoff
+from tweenlet.compression.report import Compressed, write
 from tweenlet.compression.search import check_feasible, describe
 from tweenlet.compression.sparsify import sparsify
 from tweenlet.compression.teachers import TeacherSet
+from tweenlet.compression.tradeoff import write_tradeoff
 from tweenlet.compression.widths import Spending, compaction
 from tweenlet.evaluation.baselines.classical import blend
 from tweenlet.evaluation.baselines.method import Method
@@ -50,20 +50,15 @@ from tweenlet.inference.machine import describe_machine
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
-from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.cache import source_hash
-from tweenlet.runtime.json_file import read_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Batch, BatchSampler
 from tweenlet.training.data.build import make_sampler
 from tweenlet.training.data.dataset import CropDataset, Dataset, Progress
-from tweenlet.training.identity import check_identity, identity_of_options
 from tweenlet.training.loop import Result, StepInfo, read_log
 from tweenlet.training.losses import Objective, build_objective
-from tweenlet.training.options import DataOptions, Plan, rename_options
+from tweenlet.training.options import DataOptions, Plan
 
-TRAINED = ("obproxsg", "group")
-"""Methods that include a training stage."""
 OUTPUTS = (
     "pruning.txt",
     *("sparsify", "groups.safetensors", "start.safetensors", "distill", "student.safetensors"),
@@ -100,7 +95,7 @@ def compress(
     plan, data_options = plan or Plan(), data_options or DataOptions()
     say = notify if notify and not distributed.rank() else lambda _: None
     with distributed.claim_folder_for_all(folder, foreign):
-        limit = _limit(budget, teacher.config, folder) if budget else None
+        limit = limit_of(budget, teacher.config, folder) if budget else None
         run = _Compression(
             teacher, samples, validation, folder, budget, limit, plan, data_options, teachers, benchmark,
             command, say, progress, anyway, stage_one or folder / "sparsify",
@@ -125,7 +120,7 @@ def compress_to_each(
     refused before the first is worked on.
     """
     for name, budget in budgets.items():
-        limit = _limit(budget, teacher.config, folder / name)
+        limit = limit_of(budget, teacher.config, folder / name)
         if plan is None or plan.prune in ("taylor", "group"):
             check_feasible(teacher.config, Spending(limit))
     reports: dict[str, Compressed | None] = {}
@@ -189,37 +184,13 @@ class _Compression:
 
     def _check_plan(self) -> None:
         """Write the plan; ValueError if finished stages were run with another one."""
-        plan, data = self.plan, self.data_options
-        first: dict[str, Any] = {
-            "teacher": Network(self.teacher).digest, "data": self.samples.fingerprint,
-            "validation": self.validation.fingerprint,
-        }  # fmt: skip
-        first |= {name: getattr(data, name) for name in ("batch", "crop", "seed", "augment")}
-        if plan.prune in TRAINED:
-            settled = {"sparsify.steps": plan.sparsify.steps}
-            first |= settled | _dotted("sparsify", identity_of_options(plan.sparsify))
-        if plan.prune in ("obproxsg", "magnitude"):
-            first |= {"density": plan.density}
-        later: dict[str, Any] = {
-            "budget": str(self.asked) if self.asked else None,
-            "latency_command": self.asked.command if self.asked else "",
-            "prune": plan.prune,
-            "init": plan.init,
-        }
-        names = ("alpha", "filter_teacher", "flow_weight", "timed")
-        later |= {name: getattr(plan, name) for name in names}
-        later |= _dotted("distill", identity_of_options(plan.distill))
-        later["teachers"] = list(self.teachers.identities) if self.teachers else None
-        path = self.folder / "plan.json"
+        teachers = self.teachers.identities if self.teachers else None
+        first = before_pruning(
+            self.plan, self.data_options, Network(self.teacher).digest, self.samples, self.validation
+        )
+        later = after_pruning(self.plan, self.asked, teachers)
         with distributed.main_process_first():
-            stored = rename_options(read_json(path)) if path.exists() else {}
-            if not isinstance(stored, dict):
-                raise ValueError(f"{path} is not the plan of a compression: name another folder")
-            begun = first | later if self._start.exists() else first
-            check_identity(self.folder, stored, begun, self.anyway)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            limit = {"limit": float(self.budget.limit)} if self.budget else {}
-            write_bytes_atomically(path, json.dumps(first | later | limit, indent=1).encode())
+            write_plan(self.folder, first, later, self.budget, self._start.exists(), self.anyway)
 
     def _check_crop(self) -> None:
         """ValueError for a crop that the teacher does not take."""
@@ -379,17 +350,6 @@ class _Compression:
         return result.model
 
 
-def _limit(budget: Budget, config: ModelConfig, folder: Path) -> Budget:
-    """The budget as an amount: of a percentage the one found before, since clocks differ from run to run."""
-    path = folder / "plan.json"
-    stored = read_json(path) if budget.relative and path.exists() else None
-    if isinstance(stored, dict) and stored.get("budget") == str(budget):
-        limit = stored.get("limit")
-        if isinstance(limit, float) and 0 < limit < math.inf:
-            budget = replace(budget, limit=limit, relative=False)
-    return budget.of(config)
-
-
 def fresh(config: ModelConfig, seed: int = 0) -> STMFNet:
     """A network with random weights from a seed."""
     torch.manual_seed(seed)
@@ -403,7 +363,3 @@ def _compute(folders: Sequence[Path]) -> str:
     processes = f"{distributed.world_size()} processes" if distributed.world_size() > 1 else "one process"
     time = f"{seconds / 60:,.0f} minutes" if seconds >= 600 else f"{seconds:.0f} seconds"
     return f"{time} of training, {processes}, {describe_machine()}"
-
-
-def _dotted(stage: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{stage}.{name}": value for name, value in options.items()}

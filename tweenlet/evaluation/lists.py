@@ -34,8 +34,8 @@ from urllib.request import Request, urlopen
 
 from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.samples import Benchmark, Clip
-from tweenlet.runtime.atomic import claim_folder
 from tweenlet.runtime.cache import cache_folder
+from tweenlet.runtime.folders import claim_folder
 from tweenlet.runtime.json_file import read_json
 
 Progress = Callable[[int, int | None], None]

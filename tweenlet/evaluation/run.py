@@ -34,8 +34,9 @@ from tweenlet.evaluation.catalogue import DEFAULT, METRICS, Metric
 from tweenlet.evaluation.report import MethodInfo, Report, Score, score_from
 from tweenlet.evaluation.samples import Benchmark, Sample, UnreadableSample
 from tweenlet.inference.machine import describe_machine
-from tweenlet.runtime.atomic import claim_folder, write_bytes_atomically
+from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.cache import source_hash
+from tweenlet.runtime.folders import claim_folder
 from tweenlet.runtime.json_file import parse_json
 
 Progress = Callable[[int, int | None], None]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tweenlet import video
 from tweenlet.interpolation.video import Summary, interpolate_video
-from tweenlet.runtime.atomic import check_free
+from tweenlet.runtime.folders import check_free
 from tweenlet.video.images import ImageEncoder
 
 if TYPE_CHECKING:

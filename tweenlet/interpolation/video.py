@@ -26,7 +26,8 @@ from tweenlet.interpolation.sequences import interpolate
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming, Rate
 from tweenlet.runtime.arrays import to_numpy
-from tweenlet.runtime.atomic import atomic_write, check_free
+from tweenlet.runtime.atomic import atomic_write
+from tweenlet.runtime.folders import check_free
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder, is_image
 from tweenlet.video.retiming import TimeMap

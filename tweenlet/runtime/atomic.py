@@ -21,18 +21,11 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from os import PathLike
 from pathlib import Path
 
+from tweenlet.runtime.folders import MARK, MARK_TEXT, create_file
 from tweenlet.runtime.locks import NO_LINK, OPEN_FILES_MOVE, lock
 
-MARK = ".tweenlet"
-"""Marker file of a folder written by this program; locked while a run writes there."""
-BY_EFFECTIVE_USER = os.access in os.supports_effective_ids
-"""Whether what may be written is asked for the user that the process acts as, its capabilities included."""
-_MARK_TEXT = (
-    "Written by tweenlet. While this file is here, tweenlet may replace what it wrote in this folder.\n"
-)
 _STEM = 60
 """Bytes of the final name repeated in the temporary one: some file systems allow 143 bytes in all."""
 _SUFFIX = 12
@@ -80,9 +73,9 @@ class Partial:
             with suppress(FileExistsError):
                 if self._folder:
                     path.mkdir()
-                handle = _create(path / MARK if self._folder else path)
+                handle = create_file(path / MARK if self._folder else path)
                 if self._folder:
-                    os.write(handle, _MARK_TEXT.encode())
+                    os.write(handle, MARK_TEXT.encode())
                 lock(handle)
                 return path, handle
 
@@ -185,115 +178,6 @@ def write_bytes_atomically(path: Path, content: bytes, shared: bool = False) -> 
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check_disk_space(folder: Path, size: int) -> None:
-    """Raise OSError if the disk that holds ``folder`` has less than ``size`` bytes free."""
-    disk = shutil.disk_usage(folder)
-    if disk.total and disk.free < size:
-        raise OSError(
-            errno.ENOSPC,
-            f"not enough room in {folder}: expected {_format_size(size)} free, got {_format_size(disk.free)}",
-        )
-
-
-def preallocate(path: Path, size: int) -> None:
-    """Allocate ``size`` bytes on disk for an existing file, so that later writes cannot run out of space.
-
-    This covers writes through a memory map, which would otherwise end in SIGBUS.
-
-    Raises:
-        OSError: there is not enough space.
-
-    """
-    check_disk_space(path.parent, size - getattr(path.stat(), "st_blocks", 0) * 512)
-    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
-        return
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.posix_fallocate(handle, 0, max(1, size))
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system that cannot
-            reason = os.strerror(error.errno or errno.EIO)
-            raise OSError(error.errno, f"cannot take {_format_size(size)} for {path}: {reason}") from None
-    finally:
-        os.close(handle)
-
-
-def _format_size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
-
-
-def check_free(path: Path, overwrite: bool, sources: Iterable[str | PathLike[str]] = ()) -> None:
-    """Check, before any work is done, that an output file may be written.
-
-    Args:
-        path: the output.
-        overwrite: whether it may replace an existing file.
-        sources: inputs of the same command, which are never overwritten.
-
-    Raises:
-        ValueError: the output is one of the sources.
-        FileExistsError: the output exists and ``overwrite`` is False.
-        FileNotFoundError: its folder does not exist.
-        PermissionError: its folder cannot be written.
-
-    """
-    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in sources):
-        raise ValueError(f"the output {path} is the input itself: choose another name")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already: pass --overwrite to replace it")
-    check_writable_folder(path.absolute().parent)
-
-
-def check_writable_folder(folder: Path) -> None:
-    """Raise FileNotFoundError if a folder does not exist, PermissionError if it cannot be written."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the folder to write into does not exist: {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=BY_EFFECTIVE_USER):
-        raise PermissionError(f"the folder {folder} cannot be written into")
-
-
-def is_marked(folder: Path) -> bool:
-    """Whether a folder carries the marker of this program."""
-    return (folder / MARK).is_file() and not (folder / MARK).is_symlink()
-
-
-def check_no_foreign_files(folder: Path, names: Iterable[str]) -> None:
-    """Raise FileExistsError if ``folder`` has any of ``names`` but no marker: they are another program's."""
-    foreign = [] if is_marked(folder) else [name for name in names if os.path.lexists(folder / name)]
-    if foreign:
-        raise FileExistsError(
-            f"{folder} holds {', '.join(foreign)}, not written by tweenlet: name another folder"
-        )
-
-
-@contextmanager
-def claim_folder(folder: Path, names: Iterable[str] = ()) -> Iterator[None]:
-    """Create and mark a folder, and hold a lock on it, so that this run alone writes there.
-
-    Args:
-        folder: the folder.
-        names: files that the run will write.
-
-    Raises:
-        FileExistsError: as for :func:`check_no_foreign_files`.
-        BlockingIOError: another run holds the lock.
-
-    """
-    check_no_foreign_files(folder, names)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = _create(folder / MARK, new=False)
-    try:
-        if not lock(handle):
-            raise BlockingIOError(
-                f"another run is writing into {folder}: wait for it, or name another folder"
-            )
-        if not os.fstat(handle).st_size:
-            os.write(handle, _MARK_TEXT.encode())
-        yield
-    finally:
-        os.close(handle)
-
-
 def _check_kind(target: Path, folder: bool) -> None:
     """Refuse early what cannot or should not be replaced at the end, such as a device or a pipe."""
     try:
@@ -365,18 +249,13 @@ def _remove_stale(partial: Path) -> bool:
         return True
 
 
-def _create(path: Path, new: bool = True) -> int:
-    """Open a file, which must not exist if ``new``, without following a symlink."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | (os.O_EXCL if new else 0), 0o666)
-
-
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[bool]:
     """Keep other runs from starting or cleaning up in a folder; yields False if that cannot be arranged."""
     inside = None if OPEN_FILES_MOVE else folder / f"{MARK}.lock"  # where a folder cannot be opened
     try:
         flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-        handle = os.open(folder, flags) if inside is None else _create(inside, new=False)
+        handle = os.open(folder, flags) if inside is None else create_file(inside, new=False)
     except OSError:
         yield False
         return

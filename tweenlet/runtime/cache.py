@@ -21,7 +21,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from tweenlet.runtime.atomic import BY_EFFECTIVE_USER, Partial
+from tweenlet.runtime.atomic import Partial
+from tweenlet.runtime.folders import BY_EFFECTIVE_USER
 
 _OTHERS_WRITE = 0 if sys.platform == "win32" else stat.S_IWGRP | stat.S_IWOTH
 _user_id = getattr(os, "geteuid", lambda: 0)  # Windows has none, and says 0 for the owner of any file

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from tweenlet.runtime.atomic import claim_folder
+from tweenlet.runtime.folders import claim_folder
 
 TIMEOUT = timedelta(hours=6)
 """Longest wait for the first process, which may be building a large dataset."""

@@ -19,8 +19,9 @@ from torch.optim import Optimizer
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.network.weight_files import rename_from_format_1
-from tweenlet.runtime.atomic import atomic_write, preallocate, write_bytes_atomically
+from tweenlet.runtime.atomic import atomic_write, write_bytes_atomically
 from tweenlet.runtime.devices import resolve_device
+from tweenlet.runtime.disk_space import preallocate
 from tweenlet.runtime.json_file import parse_json
 from tweenlet.training import distributed
 from tweenlet.training.data.batches import Batch, predict

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from tweenlet.runtime.atomic import MARK, Partial
+from tweenlet.runtime.atomic import Partial
+from tweenlet.runtime.folders import MARK
 from tweenlet.video.frame import Frame
 from tweenlet.video.images import ImageEncoder
 from tweenlet.video.reader import Reader

@@ -13,7 +13,7 @@ from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
-from tweenlet.runtime.atomic import check_free, check_writable_folder
+from tweenlet.runtime.folders import check_free, check_writable_folder
 from tweenlet.video.codecs import DEFAULT, choose_codec
 from tweenlet.video.encoding import Encoding
 from tweenlet.video.image_writer import ImageWriter

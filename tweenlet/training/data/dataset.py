@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.runtime.atomic import preallocate
+from tweenlet.runtime.disk_space import preallocate
 from tweenlet.runtime.json_file import read_json
 
 FINGERPRINT_SAMPLES = 256

@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tweenlet.runtime.atomic import check_disk_space
+from tweenlet.runtime.disk_space import check_disk_space
 from tweenlet.training.data.clips import Pixels
 from tweenlet.training.data.crops import extract_crops
 from tweenlet.training.data.dataset import CropLocation, Progress, create_array
