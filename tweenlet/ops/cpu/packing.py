@@ -27,9 +27,18 @@ def pack_weights(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     matrices = F.pad(matrices.cpu().to(dtype), (0, -outputs % vector_lanes(), 0, -matrices.shape[-2] % pair))
     count, taps = matrices.shape[:2]
     by_pair = matrices.view(count, taps, -1, pair, matrices.shape[-1]).transpose(-1, -2).flatten(-2)
-    left, at_once = by_pair.shape[-1] // vector_lanes() // pair, []
-    while left:
-        at_once.append(2 if left == 4 else min(left, 3))
-        left -= at_once[-1]
-    parts = torch.split(by_pair, [pair * vector_lanes() * vectors for vectors in at_once], -1)
+    parts = torch.split(by_pair, [pair * outputs for outputs in group_outputs(matrices.shape[-1])], -1)
     return torch.cat([part.flatten(1) for part in parts], 1).contiguous()
+
+
+def group_outputs(outputs: int) -> list[int]:
+    """Outputs of each micro-kernel call, of so many in whole vectors: as ``vectors_at_once`` in gemm.h."""
+    lanes = vector_lanes()
+    left, at_once = outputs // lanes, list[int]()
+    while left:
+        if lanes == 16:
+            at_once.append(2 if left == 4 else min(left, 3))
+        else:
+            at_once.append(3 if left == 3 else min(left, 2))
+        left -= at_once[-1]
+    return [vectors * lanes for vectors in at_once]

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from tweenlet.ops.cpu.arena import empty, empty_channels_last
 from tweenlet.ops.cpu.bindings import Convolution, Input, Layout, array
 from tweenlet.ops.cpu.library import require_library
-from tweenlet.ops.cpu.packing import pack_weights, pad_channels, vector_lanes
+from tweenlet.ops.cpu.packing import group_outputs, pack_weights, pad_channels, vector_lanes
 from tweenlet.ops.dispatch import has_native
 
 POINTS = (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2.0), -sqrt(2.0))
@@ -130,8 +130,14 @@ def _pack(
     for row in matrix:
         points = torch.einsum("y,bx,ekctyx->btcek", row, matrix, weight.double().cpu())
         by_row.append(pack_weights(F.pad(points, (0, -outputs % vector_lanes())).flatten(-2), dtype))
-    points = empty((len(matrix) ** 2, by_row[0].shape[1]), dtype, torch.device("cpu"))
-    torch.cat(by_row, out=points)
+    padded = enlarge**2 * (outputs + -outputs % vector_lanes())
+    points = empty((len(matrix) * by_row[0].numel(),), dtype, torch.device("cpu"))
+    start = 0
+    shares = [count * by_row[0].shape[1] // padded for count in group_outputs(padded)]
+    for group in zip(*(row.split(shares, 1) for row in by_row), strict=True):
+        end = start + len(matrix) ** 2 * group[0].shape[1]
+        torch.cat(group, out=points[start:end].view(len(matrix) ** 2, -1))
+        start = end
     return PackedConvolution(
         inputs // shrink**2,
         outputs,

@@ -15,10 +15,10 @@ a vector holds some whole groups, or a larger group takes some whole vectors.
 
 #include "gemm.h"
 
-#define COLUMNS 8         /* output columns of the grouped kernel computed at once */
-#define PIXELS (4 * ROWS) /* pixels of the 1x1 kernels computed at once */
-#define MAX_GROUP 16      /* most inputs of a group */
-#define TAPS 7            /* most taps of a side */
+#define COLUMNS 8    /* output columns of the grouped kernel computed at once */
+#define PIXELS 24    /* pixels of the 1x1 kernels computed at once */
+#define MAX_GROUP 16 /* most inputs of a group */
+#define TAPS 7       /* most taps of a side */
 
 INLINE int bytes(int is_bf16) { return is_bf16 ? 2 : 4; }
 

@@ -3,12 +3,16 @@
 
 #include "vectors.h"
 
-#define ROWS (LANES == 16 ? 8 : 4) /* of a product: as many sums as registers hold */
+#define ROWS (LANES == 16 ? 8 : 6) /* of a product: with the vectors below as many sums as registers hold */
 
 static inline int round_to_vectors(int numbers) { return (numbers + LANES - 1) / LANES * LANES; }
 
-/* Vectors of outputs that are made at once: so they lie in the kernels. */
-static inline int vectors_at_once(int left) { return left == 4 ? 2 : at_most(left, 3); }
+#define AT_ONCE 3 /* at most */
+
+/* Vectors of outputs that are made at once: so they lie in the kernels (packing.py knows it, too). */
+static inline int vectors_at_once(int left) {
+    return LANES == 16 ? (left == 4 ? 2 : at_most(left, 3)) : left == 3 ? 3 : at_most(left, 2);
+}
 
 /* rows x (taps * inputs) times (taps * inputs) x vectors: m[row] = sum over taps and inputs. */
 INLINE void gemm_microkernel(const int rows, const int vectors, const float *v, ptrdiff_t row_stride,
@@ -62,29 +66,36 @@ INLINE void gemm_microkernel_bf16(const int rows, const int vectors, const short
 }
 #endif
 
-#define GEMM_VECTORS(gemm_microkernel, rows, vectors)                                                                  \
-    switch (vectors) {                                                                                                 \
-    case 3: gemm_microkernel(rows, 3, v, row_stride, tap_stride, taps, inputs, kernels, m, m_stride); break;           \
-    case 2: gemm_microkernel(rows, 2, v, row_stride, tap_stride, taps, inputs, kernels, m, m_stride); break;           \
-    default: gemm_microkernel(rows, 1, v, row_stride, tap_stride, taps, inputs, kernels, m, m_stride);                 \
+#define GEMM_ROWS(gemm_microkernel, rows, vectors)                                                                     \
+    for (; count >= rows; count -= rows, v += rows * row_stride, m += rows * m_stride)                                 \
+        gemm_microkernel(rows, vectors, v, row_stride, tap_stride, taps, inputs, kernels, m, m_stride);
+#define GEMM_VECTORS(gemm_microkernel, vectors)                                                                        \
+    {                                                                                                                  \
+        GEMM_ROWS(gemm_microkernel, (vectors == 3 && LANES < 16 ? 4 : ROWS), vectors)                                  \
+        GEMM_ROWS(gemm_microkernel, 4, vectors)                                                                        \
+        GEMM_ROWS(gemm_microkernel, 2, vectors)                                                                        \
+        GEMM_ROWS(gemm_microkernel, 1, vectors)                                                                        \
+        break;                                                                                                         \
     }
-#define GEMM_ROWS(gemm_microkernel)                                                                                    \
-    for (; rows >= ROWS; rows -= ROWS, v += ROWS * row_stride, m += ROWS * m_stride)                                   \
-        GEMM_VECTORS(gemm_microkernel, ROWS, vectors)                                                                  \
-    for (; rows > 0; rows--, v += row_stride, m += m_stride) GEMM_VECTORS(gemm_microkernel, 1, vectors)
+#define GEMM(gemm_microkernel)                                                                                         \
+    switch (vectors) {                                                                                                 \
+    case 3: GEMM_VECTORS(gemm_microkernel, 3)                                                                          \
+    case 2: GEMM_VECTORS(gemm_microkernel, 2)                                                                          \
+    default: GEMM_VECTORS(gemm_microkernel, 1)                                                                         \
+    }
 
 static void gemm_f32(int vectors, const float *v, ptrdiff_t row_stride, ptrdiff_t tap_stride, int taps, int inputs,
-                     const float *kernels, float *m, ptrdiff_t m_stride, int rows) {
-    GEMM_ROWS(gemm_microkernel)
+                     const float *kernels, float *m, ptrdiff_t m_stride, int count) {
+    GEMM(gemm_microkernel)
 }
 
 static void gemm_bf16(int vectors, const short *v, ptrdiff_t row_stride, ptrdiff_t tap_stride, int taps, int inputs,
-                      const short *kernels, float *m, ptrdiff_t m_stride, int rows) {
+                      const short *kernels, float *m, ptrdiff_t m_stride, int count) {
 #ifdef __AVX512BF16__
-    GEMM_ROWS(gemm_microkernel_bf16)
+    GEMM(gemm_microkernel_bf16)
 #else
     (void)vectors, (void)v, (void)row_stride, (void)tap_stride, (void)taps, (void)inputs, (void)kernels, (void)m;
-    (void)m_stride, (void)rows;
+    (void)m_stride, (void)count;
 #endif
 }
 

@@ -82,12 +82,30 @@ INLINE vec load_f32(const char *from, lane_mask active) { return (vec)_mm512_mas
 INLINE void store_f32(char *to, vec x, lane_mask active) { _mm512_mask_storeu_ps(to, active, (__m512)x); }
 INLINE void store_streaming(char *to, vec x) { _mm512_stream_ps((float *)to, (__m512)x); }
 #elif LANES == 8
-typedef __m256i lane_mask;
-INLINE lane_mask first_lanes(int numbers) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(numbers), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+typedef int lane_mask;
+INLINE lane_mask first_lanes(int numbers) { return at_most(numbers, LANES); }
+INLINE vec load_f32(const char *from, lane_mask active) {
+    if (active == LANES) return *(const vec *)from;
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return (vec)_mm256_maskload_ps((const float *)from, _mm256_cmpgt_epi32(_mm256_set1_epi32(active), lanes));
 }
-INLINE vec load_f32(const char *from, lane_mask active) { return (vec)_mm256_maskload_ps((const float *)from, active); }
-INLINE void store_f32(char *to, vec x, lane_mask active) { _mm256_maskstore_ps((float *)to, active, (__m256)x); }
+/* In parts: AMD's processors take 12 cycles or more for a masked store. */
+INLINE void store_f32(char *to, vec x, lane_mask active) {
+    if (active == LANES) {
+        *(vec *)to = x;
+        return;
+    }
+    __m128 part = _mm256_castps256_ps128((__m256)x);
+    if (active & 4) {
+        _mm_storeu_ps((float *)to, part);
+        part = _mm256_extractf128_ps((__m256)x, 1), to += 16;
+    }
+    if (active & 2) {
+        _mm_storel_pi((__m64 *)to, part);
+        part = _mm_movehl_ps(part, part), to += 8;
+    }
+    if (active & 1) _mm_store_ss((float *)to, part);
+}
 INLINE void store_streaming(char *to, vec x) { _mm256_stream_ps((float *)to, (__m256)x); }
 #else
 typedef int lane_mask;

@@ -1,7 +1,7 @@
 /* 3x3 convolutions by Winograd's method, of channels_last pixels. ops/cpu/winograd.py calls it.
 
     block of tiles -- input transform --> v, a small matrix for each point -- GEMM --> m -- output transform --> tiles
-                      B' d B                                                               A' m A
+                      B' d B                                      some outputs at a time   A' m A
 
     F(4x4, 3x3)  6x6 input pixels of a tile, 4x4 output pixels
     F(5x5, 2x2)  6x6 and 5x5: one of the four 2x2 kernels of a transposed convolution of 4x4; or a convolution of
@@ -18,7 +18,7 @@ core. Slices in time, three taps over them, are one longer product.
 
 #define INPUT_TILE 6 /* side of a tile in input pixels */
 #define POINTS (INPUT_TILE * INPUT_TILE)
-#define CACHE (400 * 1024) /* bytes for the matrices of a block, inputs and products together */
+#define CACHE (400 * 1024) /* bytes for the matrices of a block, inputs and some products together */
 #define LARGE (16L << 20)  /* bytes of a result that no cache holds until it is read */
 
 /* Points 0, +-sqrt(1/2), +-sqrt(2), infinity: their errors are a third of those of 0, +-1, +-2. */
@@ -58,9 +58,9 @@ struct source {
 };
 
 INLINE void input_transform(const int inside, const int x_is_bf16, const int v_is_bf16, struct source from,
-                            const float *slope, char *points, ptrdiff_t stride) {
-    const lane_mask active = first_lanes(from.channels), all = first_lanes(LANES);
-    vec columns[INPUT_TILE][INPUT_TILE]; /* [point along columns][row] */
+                            const lane_mask active, const float *slope, char *points, ptrdiff_t stride) {
+    const lane_mask all = first_lanes(LANES);
+    _Alignas(64) vec columns[INPUT_TILE][INPUT_TILE]; /* [point along columns][row] */
     for (int row = 0; row < INPUT_TILE; row++) {
         vec d[INPUT_TILE], p[INPUT_TILE];
         int there = inside || (from.top + row >= from.above && from.top + row < from.height);
@@ -99,10 +99,9 @@ struct target {
 };
 
 INLINE void output_transform(const int tile, const int y_is_bf16, const int streams, const float *points,
-                             ptrdiff_t stride, struct target to, struct range rows, struct range columns,
-                             const char *residual) {
-    const lane_mask active = first_lanes(to.channels);
-    vec lines[INPUT_TILE][INPUT_TILE]; /* [row][point along columns] */
+                             ptrdiff_t stride, struct target to, const lane_mask active, struct range rows,
+                             struct range columns, const char *residual) {
+    _Alignas(64) vec lines[INPUT_TILE][INPUT_TILE]; /* [row][point along columns] */
     for (int column = 0; column < INPUT_TILE; column++) {
         vec m[INPUT_TILE], p[INPUT_TILE];
         for (int row = 0; row < INPUT_TILE; row++)
@@ -135,20 +134,24 @@ typedef void input_function(const struct source *from, char *points, ptrdiff_t s
 typedef void output_function(const float *points, ptrdiff_t stride, const struct target *to);
 #define INPUT_TRANSFORM(name, ...)                                                                                     \
     NOINLINE void name(const struct source *from, char *points, ptrdiff_t stride) {                                    \
+        const lane_mask all = first_lanes(LANES);                                                                      \
         if (from->slope)                                                                                               \
-            input_transform(__VA_ARGS__, *from, from->slope, points, stride);                                          \
+            input_transform(__VA_ARGS__, *from, first_lanes(from->channels), from->slope, points, stride);             \
+        else if (from->channels < LANES)                                                                               \
+            input_transform(__VA_ARGS__, *from, first_lanes(from->channels), NULL, points, stride);                    \
         else                                                                                                           \
-            input_transform(__VA_ARGS__, *from, NULL, points, stride);                                                 \
+            input_transform(__VA_ARGS__, *from, all, NULL, points, stride);                                            \
     }
 #define OUTPUT_TRANSFORM(name, tile, ...)                                                                              \
     NOINLINE void name(const float *points, ptrdiff_t stride, const struct target *to) {                               \
-        const struct range all = {0, tile};                                                                            \
-        if (to->rows.from || to->columns.from || to->rows.to < tile || to->columns.to < tile)                          \
-            output_transform(tile, __VA_ARGS__, points, stride, *to, to->rows, to->columns, to->residual);             \
+        const struct range whole = {0, tile};                                                                          \
+        const lane_mask active = first_lanes(to->channels), all = first_lanes(LANES);                                  \
+        if (to->channels < LANES || to->rows.from || to->columns.from || to->rows.to < tile || to->columns.to < tile)  \
+            output_transform(tile, __VA_ARGS__, points, stride, *to, active, to->rows, to->columns, to->residual);     \
         else if (to->residual)                                                                                         \
-            output_transform(tile, __VA_ARGS__, points, stride, *to, all, all, to->residual);                          \
+            output_transform(tile, __VA_ARGS__, points, stride, *to, all, whole, whole, to->residual);                 \
         else                                                                                                           \
-            output_transform(tile, __VA_ARGS__, points, stride, *to, all, all, NULL);                                  \
+            output_transform(tile, __VA_ARGS__, points, stride, *to, all, whole, whole, NULL);                         \
     }
 INPUT_TRANSFORM(border_f32, 0, 0, 0)
 INPUT_TRANSFORM(inside_f32, 1, 0, 0)
@@ -187,11 +190,12 @@ struct plan {
     const char *residual;
     int slices, height, width, above, below;
 
-    int cells_high, cells_wide;                /* the grid of tiles: pixels, or cells of shrink x shrink */
-    int tiles_high, tiles_wide, blocks, tiles; /* blocks of a row of tiles, tiles of a block */
-    int padding, copies;                       /* slices of zeros at either end; outputs that share their inputs */
+    int cells_high, cells_wide;               /* the grid of tiles: pixels, or cells of shrink x shrink */
+    int tiles_wide, all_tiles, blocks, tiles; /* tiles of a row of them, of the image, of a block */
+    int padding, copies;                      /* slices of zeros at either end; outputs that share their inputs */
     int x_bytes, y_bytes, v_bytes;
-    ptrdiff_t v_tile, v_slice, v_point, m_copy, m_tile, m_slice, m_point; /* strides in numbers */
+    int outputs, copy;                  /* of all copies, of one, in whole vectors */
+    ptrdiff_t v_tile, v_slice, v_point; /* strides in numbers */
     input_function *inside, *border;
     output_function *output;
 };
@@ -215,26 +219,26 @@ static void plan_transforms(struct plan *plan) {
     plan->output = select_output_transform(layer->tile, plan->layout->is_bf16, streams(plan));
 }
 
-/* Chooses how many tiles a block has, so that its matrices fit the cache, and their layout. */
-static void plan_blocks(struct plan *plan) {
+/* Chooses how many tiles a block has, so that its matrices fit the cache and each thread has a share, and their layout. */
+static void plan_blocks(struct plan *plan, int threads) {
     const struct tweenlet_convolution *layer = plan->layer;
     const int tile = layer->tile, all_inputs = layer->shrink * layer->shrink * layer->inputs;
     const int last = plan->inputs[plan->count - 1].channels;
     plan->v_tile = round_to_vectors(all_inputs - last + round_to_vectors(last));
-    plan->m_copy = round_to_vectors(layer->outputs), plan->m_tile = plan->copies * plan->m_copy;
+    plan->copy = round_to_vectors(layer->outputs), plan->outputs = plan->copies * plan->copy;
     /* the second of two copies begins one pixel before its tile, where the kernels of both see the same */
-    plan->tiles_high = (plan->cells_high + layer->enlarge - 1 + tile - 1) / tile;
     plan->tiles_wide = (plan->cells_wide + layer->enlarge - 1 + tile - 1) / tile;
+    plan->all_tiles = (plan->cells_high + layer->enlarge - 1 + tile - 1) / tile * plan->tiles_wide;
     const int v_slices = plan->slices + 2 * plan->padding;
-    const ptrdiff_t bytes = POINTS * (plan->v_bytes * v_slices * plan->v_tile + 4 * plan->slices * plan->m_tile);
-    int most = at_most(CACHE / bytes, plan->tiles_wide) / ROWS * ROWS;
-    if (most < ROWS) most = ROWS;
-    plan->blocks = (plan->tiles_wide + most - 1) / most;
-    plan->tiles = ((plan->tiles_wide + plan->blocks - 1) / plan->blocks + ROWS - 1) / ROWS * ROWS; /* evenly */
+    const ptrdiff_t bytes = POINTS * (plan->v_bytes * v_slices * plan->v_tile + 4L * plan->slices * AT_ONCE * LANES);
+    int most = at_most(CACHE / bytes, (plan->all_tiles + threads - 1) / threads);
+    if (most < 1) most = 1;
+    plan->blocks = (plan->all_tiles + most - 1) / most;
+    plan->blocks = (plan->blocks + threads - 1) / threads * threads;
+    plan->tiles = (plan->all_tiles + plan->blocks - 1) / plan->blocks; /* evenly */
     /* an odd number of cache lines apart, so that the points of a tile do not map to the same few sets */
-    plan->v_slice = plan->tiles * plan->v_tile, plan->m_slice = plan->tiles * plan->m_tile;
+    plan->v_slice = plan->tiles * plan->v_tile;
     plan->v_point = plan->v_slice * v_slices / LANES / 2 * 2 * LANES + LANES * 3;
-    plan->m_point = plan->m_slice * plan->slices / LANES / 2 * 2 * LANES + LANES * 3;
 }
 
 /* Transforms one cell of a tile's pixels, all inputs, into a row of v. */
@@ -265,35 +269,34 @@ static void transform_input_tile(const struct plan *plan, int slice, int cell, i
     }
 }
 
-static void transform_inputs(const struct plan *plan, int block, char *v) {
-    const int tile = plan->layer->tile, cells = plan->layer->shrink * plan->layer->shrink;
-    const int top = block / plan->blocks * tile, start = block % plan->blocks * plan->tiles;
-    const int count = at_most(plan->tiles, plan->tiles_wide - start);
-    for (int slice = 0; slice < plan->slices; slice++)
-        for (int number = 0; number < count; number++)
-            for (int cell = 0; cell < cells; cell++) {
-                const ptrdiff_t row = (slice + plan->padding) * plan->v_slice + number * plan->v_tile;
-                transform_input_tile(plan, slice, cell, top, (start + number) * tile,
-                                     v + plan->v_bytes * (row + cell * plan->layer->inputs));
-            }
+static int tiles_of(const struct plan *plan, int block) {
+    return at_most(plan->tiles, plan->all_tiles - block * plan->tiles);
 }
 
-/* v times the kernels -> m, for each point. */
-static void multiply(const struct plan *plan, const char *v, float *m) {
+static void transform_inputs(const struct plan *plan, int block, char *v) {
+    const int tile = plan->layer->tile, cells = plan->layer->shrink * plan->layer->shrink;
+    for (int slice = 0; slice < plan->slices; slice++)
+        for (int k = 0; k < tiles_of(plan, block); k++) {
+            const int number = block * plan->tiles + k;
+            const ptrdiff_t row = (slice + plan->padding) * plan->v_slice + k * plan->v_tile;
+            for (int cell = 0; cell < cells; cell++)
+                transform_input_tile(plan, slice, cell, number / plan->tiles_wide * tile,
+                                     number % plan->tiles_wide * tile,
+                                     v + plan->v_bytes * (row + cell * plan->layer->inputs));
+        }
+}
+
+/* v times the kernels of some outputs -> m, for each point: [point][slice][tile][outputs]. Returns the next kernels. */
+static const char *multiply(const struct plan *plan, int tiles, int vectors, const char *v, const char *kernels,
+                            float *m) {
     const struct tweenlet_convolution *layer = plan->layer;
     const int inputs = layer->shrink * layer->shrink * layer->inputs;
-    const char *kernels = layer->kernels;
-    for (int point = 0; point < POINTS; point++)
-        for (int output = 0, vectors; output < plan->m_tile; output += vectors * LANES) {
-            const char *next = kernels;
-            vectors = vectors_at_once((plan->m_tile - output) / LANES);
-            for (int slice = 0; slice < plan->slices; slice++)
-                next =
-                    gemm(layer->is_bf16, vectors, v + plan->v_bytes * (point * plan->v_point + slice * plan->v_slice),
-                         plan->v_tile, plan->v_slice, layer->taps, inputs, kernels,
-                         m + point * plan->m_point + slice * plan->m_slice + output, plan->m_tile, plan->tiles);
-            kernels = next;
-        }
+    const char *next = kernels;
+    for (int point = 0; point < POINTS; point++, kernels = next)
+        for (int slice = 0; slice < plan->slices; slice++, m += tiles * vectors * LANES)
+            next = gemm(layer->is_bf16, vectors, v + plan->v_bytes * (point * plan->v_point + slice * plan->v_slice),
+                        plan->v_tile, plan->v_slice, layer->taps, inputs, kernels, m, vectors * LANES, tiles);
+    return kernels;
 }
 
 /* Of a tile from ``start`` of ``size`` pixels on. */
@@ -301,37 +304,40 @@ static struct range range_of(int start, int tile, int size) {
     return (struct range){start < 0 ? -start : 0, at_most(tile, size - start)};
 }
 
-/* A row of m to one copy of the pixels of a tile. */
-static void transform_output_tile(const struct plan *plan, int slice, int copy, int top, int left, const float *m) {
+/* One vector of outputs of a tile: m, `stride` numbers from point to point, to the pixels of its copy. */
+static void transform_output_tile(const struct plan *plan, int slice, int output, int top, int left, const float *m,
+                                  ptrdiff_t stride) {
     const struct tweenlet_convolution *layer = plan->layer;
     const struct tweenlet_layout *layout = plan->layout;
-    const int enlarge = layer->enlarge, down = copy / enlarge, right = copy % enlarge, row = top - down,
-              column = left - right;
-    const ptrdiff_t place =
-        slice * layout->slice + (enlarge * row + down) * layout->row + (enlarge * column + right) * layout->pixel;
-    struct target to = {.row = plan->y_bytes * enlarge * layout->row,
-                        .pixel = plan->y_bytes * enlarge * layout->pixel,
-                        .rows = range_of(row, layer->tile, plan->cells_high),
-                        .columns = range_of(column, layer->tile, plan->cells_wide)};
-    for (int channel = 0; channel < layer->outputs; channel += LANES) {
-        to.y = plan->y + plan->y_bytes * (place + channel);
-        to.residual = plan->residual ? plan->residual + plan->y_bytes * (place + channel) : NULL;
-        to.channels = layer->outputs - channel;
-        to.bias = layer->bias + channel;
-        to.slope = layer->slope_after ? layer->slope_after + channel : NULL;
-        to.slope_sum = layer->slope_sum ? layer->slope_sum + channel : NULL;
-        plan->output(m + channel, plan->m_point, &to);
-    }
+    const int copy = output / plan->copy, channel = output % plan->copy, enlarge = layer->enlarge;
+    const int down = copy / enlarge, right = copy % enlarge, row = top - down, column = left - right;
+    const ptrdiff_t place = slice * layout->slice + (enlarge * row + down) * layout->row +
+                            (enlarge * column + right) * layout->pixel + channel;
+    const struct target to = {.y = plan->y + plan->y_bytes * place,
+                              .residual = plan->residual ? plan->residual + plan->y_bytes * place : NULL,
+                              .row = plan->y_bytes * enlarge * layout->row,
+                              .pixel = plan->y_bytes * enlarge * layout->pixel,
+                              .channels = layer->outputs - channel,
+                              .rows = range_of(row, layer->tile, plan->cells_high),
+                              .columns = range_of(column, layer->tile, plan->cells_wide),
+                              .bias = layer->bias + channel,
+                              .slope = layer->slope_after ? layer->slope_after + channel : NULL,
+                              .slope_sum = layer->slope_sum ? layer->slope_sum + channel : NULL};
+    plan->output(m, stride, &to);
 }
 
-static void transform_outputs(const struct plan *plan, int block, const float *m) {
-    const int tile = plan->layer->tile, top = block / plan->blocks * tile, start = block % plan->blocks * plan->tiles;
-    const int count = at_most(plan->tiles, plan->tiles_wide - start);
+/* Outputs from ``output`` on. */
+static void transform_outputs(const struct plan *plan, int block, int output, int vectors, const float *m) {
+    const int tile = plan->layer->tile, tiles = tiles_of(plan, block);
     for (int slice = 0; slice < plan->slices; slice++)
-        for (int number = 0; number < count; number++)
-            for (int copy = 0; copy < plan->copies; copy++)
-                transform_output_tile(plan, slice, copy, top, (start + number) * tile,
-                                      m + slice * plan->m_slice + number * plan->m_tile + copy * plan->m_copy);
+        for (int k = 0; k < tiles; k++) {
+            const int number = block * plan->tiles + k;
+            for (int vector = 0; vector < vectors; vector++)
+                transform_output_tile(plan, slice, output + vector * LANES, number / plan->tiles_wide * tile,
+                                      number % plan->tiles_wide * tile,
+                                      m + ((ptrdiff_t)(slice * tiles + k) * vectors + vector) * LANES,
+                                      (ptrdiff_t)plan->slices * tiles * vectors * LANES);
+        }
 }
 
 /* x (slices, height, width, inputs), the channels of all inputs -> y (slices, enlarge / shrink of each side, outputs);
@@ -360,25 +366,28 @@ int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct twe
     };
     plan_transforms(&plan);
     if (!plan.inside || !plan.output) return -1;
-    plan_blocks(&plan);
+    plan_blocks(&plan, threads);
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
         char *v = allocate_aligned(plan.v_bytes * POINTS * plan.v_point);
-        float *m = allocate_aligned(4 * POINTS * plan.m_point);
+        float *m = allocate_aligned(4L * POINTS * slices * plan.tiles * AT_ONCE * LANES);
         if (!v || !m) {
 #pragma omp atomic write
             failed = 1;
-        } else
-            memset(v, 0,
-                   plan.v_bytes * POINTS * plan.v_point); /* slices before the first and after the last, unused rows */
+        } else if (plan.padding) /* slices before the first and after the last */
+            memset(v, 0, plan.v_bytes * POINTS * plan.v_point);
 #pragma omp barrier
 #pragma omp for schedule(dynamic)
-        for (int block = 0; block < plan.tiles_high * plan.blocks; block++) {
-            if (failed) continue;
+        for (int block = 0; block < plan.blocks; block++) {
+            if (failed || tiles_of(&plan, block) < 1) continue;
             transform_inputs(&plan, block, v);
-            multiply(&plan, v, m);
-            transform_outputs(&plan, block, m);
+            const char *kernels = layer->kernels;
+            for (int output = 0, vectors; output < plan.outputs; output += vectors * LANES) {
+                vectors = vectors_at_once((plan.outputs - output) / LANES);
+                kernels = multiply(&plan, tiles_of(&plan, block), vectors, v, kernels, m);
+                transform_outputs(&plan, block, output, vectors, m);
+            }
         }
 #ifdef __AVX2__
         _mm_sfence(); /* what was stored past the caches is there */
