@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from tweenlet.compression.budget import Budget
     from tweenlet.compression.modules.weights import load_pruned
     from tweenlet.interpolation.interpolator import Interpolator
+    from tweenlet.interpolation.pair import interpolate_pair
     from tweenlet.interpolation.sequences import interpolate
-    from tweenlet.interpolation.video import Summary, interpolate_pair, interpolate_video
+    from tweenlet.interpolation.video import Summary, interpolate_video
     from tweenlet.network.checkpoint import load, save
     from tweenlet.network.config import MINI, STMFNET, ModelConfig
     from tweenlet.network.stmfnet import STMFNet
@@ -72,7 +73,8 @@ _HOMES = {
     "network.config": ("MINI", "STMFNET", "ModelConfig"),
     "interpolation.interpolator": ("Interpolator",),
     "interpolation.sequences": ("interpolate",),
-    "interpolation.video": ("Summary", "interpolate_pair", "interpolate_video"),
+    "interpolation.pair": ("interpolate_pair",),
+    "interpolation.video": ("Summary", "interpolate_video"),
     "network.stmfnet": ("STMFNet",),
     "network.checkpoint": ("load", "save"),
     "network.weight_files": ("names",),

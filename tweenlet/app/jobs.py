@@ -14,7 +14,8 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from tweenlet.interpolation.inspection import inspect
-from tweenlet.interpolation.video import Moment, interpolate_pair, interpolate_video
+from tweenlet.interpolation.pair import interpolate_pair
+from tweenlet.interpolation.video import Moment, interpolate_video
 from tweenlet.video import Encoding
 from tweenlet.video.images import is_image
 

@@ -1,6 +1,6 @@
 """Interpolation: frames or a video in, a denser stream of frames out.
 
-    video.py         files in, files out: a video, or the images between two
+    video.py         a video in, a video out; pair.py: the images between two images
     sequences.py     arrays, tensors or PIL images in, the same out
     interpolator.py  one network with its padding, tiling and motion
     lite.py          the same for the default network, without PyTorch; load.py chooses one

@@ -94,6 +94,11 @@ class Job:
             deinterlace=self.deinterlace,
         )  # fmt: skip
 
+    def rates(self, reader: video.Reader) -> tuple[Fraction, Fraction]:
+        """Average frames per second of the source, and frames per second of the output."""
+        rate = reader.rate or video.IMAGE_RATE
+        return rate, self.timing.output_rate(rate)
+
     def frames(
         self, reader: video.Reader, copier: DeviceCopier, first_number: int = 0
     ) -> Iterator[SourceFrame[Frame]]:

@@ -1,4 +1,4 @@
-"""Video: interpolate a video file, or write the images between two images.
+"""Video: interpolate a video file.
 
 source ── video.read ──> Timeline ──> video.write
 """
@@ -6,7 +6,7 @@ source ── video.read ──> Timeline ──> video.write
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,28 +18,30 @@ from typing import TYPE_CHECKING
 from tweenlet import video
 from tweenlet.interpolation.frame_stream import find_unmade
 from tweenlet.interpolation.job import Job, Ready, for_source
-from tweenlet.interpolation.keyframes import LONGEST_RUN
-from tweenlet.interpolation.load import choose_engine, load_interpolator
+from tweenlet.interpolation.keyframes import LONGEST_RUN, SourceFrame
+from tweenlet.interpolation.load import choose_engine
 from tweenlet.interpolation.pictures import Picture
 from tweenlet.interpolation.prefetch import DeviceCopier, WriteQueue, prefetch
-from tweenlet.interpolation.sequences import interpolate
 from tweenlet.interpolation.timeline import Timeline
-from tweenlet.interpolation.timing import OutputTiming, Rate
+from tweenlet.interpolation.timing import Rate
 from tweenlet.runtime.arrays import to_numpy
 from tweenlet.runtime.atomic import atomic_write
-from tweenlet.runtime.folders import check_free
 from tweenlet.video.frame import Frame
-from tweenlet.video.images import ImageEncoder, is_image
+from tweenlet.video.images import ImageEncoder
 from tweenlet.video.retiming import TimeMap
 
 NOT_OF_JOB = ("on", "overwrite", "progress", "observe")
 """Arguments of :func:`interpolate_video` that do not change what is written."""
+Report = Callable[[int, Fraction, Picture | None], None]
+"""Called after each frame with the number so far, its time and its picture, None on another machine."""
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from tweenlet.interpolation.farm import Farm
+    from tweenlet.interpolation.interpolator import Interpolator
+    from tweenlet.interpolation.lite import LiteInterpolator
 
 
 @dataclass(frozen=True)
@@ -214,51 +216,26 @@ def interpolate_video(
     began = time.monotonic()
     farm = None if on is None else _start_farm(job, on)
     local = job if farm is None else farm.local
-    timing, copier = job.timing, DeviceCopier(local.place)
+    timing, copier = job.timing, DeviceCopier(local.place)  # raises for conflicting options
     with ExitStack() as stack:
         reader = stack.enter_context(job.read())
         incoming = local.frames(reader, copier)
         source = stack.enter_context(prefetch(incoming if farm is None else farm.leave_pictures(incoming)))
-        interpolator = local.load_network()
-        rate_in = reader.rate or video.IMAGE_RATE
-        network = for_source(interpolator, reader)
-        timeline = Timeline(
-            source, network, timing, rate_in, cuts=cuts, repeats=repeats, longest_run=longest_run,
-            transfer=reader.transfer,
-        )  # fmt: skip
-        frames = timeline.source
-        if not frames.has(1):
-            raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")
-        timing.check(rate_in, frames.usual_interval(0), interpolator.takes_time, reader.name)
-        rate_out, written, total = timing.output_rate(rate_in), 0, None
-        if reader.frame_count:
-            length = timing.time_map.output_time((reader.frame_count - (not loop)) / rate_in)
-            total = ceil(length * rate_out) + (not loop)
-
-        def report(number: int, time: Fraction, picture: Picture | None) -> None:
-            if progress is not None:
-                progress(number, total)
-            if observe is not None:
-                observe(Moment(number, total, time, picture))
-
+        network = local.load_network()
+        timeline = _start_timeline(job, reader, source, network)
+        report = _reporter(_estimate_total(job, reader), progress, observe)
+        _, rate = job.rates(reader)
         writer = video.write(
-            dst, reader, rate_out, overwrite=overwrite, time_map=timing.time_map,
+            dst, reader, rate, overwrite=overwrite, time_map=timing.time_map,
             encoding=encoding or video.Encoding(), job=job.identity,
         )  # fmt: skip
         with writer:
             if farm is None:
                 written = _make_frames(timeline, writer, copier, report)
             else:
-                written = farm.make_segments(timeline, reader, writer, rate_out, report)
-    count = frames.taken - frames.encores
-    notices = [*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)]
-    notices += [video.Notice("replace", reason) for reason in find_unmade(job.remake, count, loop)]
-    return Summary(
-        frames_in=count, frames_out=written, frames_made=timeline.made,
-        cuts=frames.cuts, seconds=time.monotonic() - began, width=reader.width, height=reader.height,
-        rate_in=rate_in, rate_out=rate_out, engine=interpolator.engine if farm is None else engine,
-        frames_kept=timeline.originals, repeats=frames.repeats,
-        notices=tuple(notices),
+                written = farm.make_segments(timeline, reader, writer, rate, report)
+    return _summarise(
+        job, reader, writer, timeline, written, network.engine if farm is None else engine, began
     )  # fmt: skip
 
 
@@ -268,11 +245,77 @@ def _start_farm(job: Job, on: str) -> Farm:
     return Farm(job, on)
 
 
+def _start_timeline(
+    job: Job,
+    reader: video.Reader,
+    source: Iterator[SourceFrame[Frame]],
+    network: Interpolator | LiteInterpolator,
+) -> Timeline[Frame]:
+    """Build the timeline of a job; ValueError for a source or network that does not suit its options."""
+    rate, _ = job.rates(reader)
+    timeline = Timeline(
+        source, for_source(network, reader), job.timing, rate, cuts=job.cuts, repeats=job.repeats,
+        longest_run=job.longest_run, transfer=reader.transfer,
+    )  # fmt: skip
+    frames = timeline.source
+    if not frames.has(1):
+        raise ValueError(f"{reader.name}: expected two frames or more, got {frames.taken}")
+    job.timing.check(rate, frames.usual_interval(0), network.takes_time, reader.name)
+    return timeline
+
+
+def _estimate_total(job: Job, reader: video.Reader) -> int | None:
+    """Estimate the number of output frames; None if the source does not state its own."""
+    if not reader.frame_count:
+        return None
+    rate_in, rate_out = job.rates(reader)
+    length = job.timing.time_map.output_time((reader.frame_count - (not job.loop)) / rate_in)
+    return ceil(length * rate_out) + (not job.loop)
+
+
+def _reporter(
+    total: int | None,
+    progress: Callable[[int, int | None], None] | None,
+    observe: Callable[[Moment], None] | None,
+) -> Report:
+    """Combine both callbacks of :func:`interpolate_video`."""
+
+    def report(number: int, time: Fraction, picture: Picture | None) -> None:
+        if progress is not None:
+            progress(number, total)
+        if observe is not None:
+            observe(Moment(number, total, time, picture))
+
+    return report
+
+
+def _summarise(
+    job: Job,
+    reader: video.Reader,
+    writer: video.Writer,
+    timeline: Timeline[Frame],
+    written: int,
+    engine: str,
+    began: float,
+) -> Summary:
+    frames = timeline.source
+    count = frames.taken - frames.encores
+    rate_in, rate_out = job.rates(reader)
+    notices = [*reader.notices, *(video.Notice("output", warning) for warning in writer.warnings)]
+    notices += [video.Notice("replace", reason) for reason in find_unmade(job.remake, count, job.loop)]
+    return Summary(
+        frames_in=count, frames_out=written, frames_made=timeline.made,
+        cuts=frames.cuts, seconds=time.monotonic() - began, width=reader.width, height=reader.height,
+        rate_in=rate_in, rate_out=rate_out, engine=engine,
+        frames_kept=timeline.originals, repeats=frames.repeats, notices=tuple(notices),
+    )  # fmt: skip
+
+
 def _make_frames(
     timeline: Timeline[Frame],
     writer: video.Writer,
     copier: DeviceCopier,
-    report: Callable[[int, Fraction, Picture], None],
+    report: Report,
 ) -> int:
     """Compute and write all frames that are not saved; returns the total."""
     timeline.skipped = writer.saved
@@ -285,64 +328,3 @@ def _make_frames(
                 queue.put(partial(Ready.of(output, copier).write, writer))
             report(written, output.time, output.picture)
     return written
-
-
-def interpolate_pair(
-    before: str | Path,
-    after: str | Path,
-    dst: str | Path,
-    *,
-    factor: int = 2,
-    model: str | Path | nn.Module = "default",
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype = "float32",
-    engine: str | None = None,
-    tile: int | str | None = "auto",
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write the images between two images of one scene.
-
-    Args:
-        before: the first image (PNG, JPEG, TIFF or WebP).
-        after: the second image, of the same size.
-        dst: the image to write. With a factor above 2 the images are numbered: "mid.png" becomes mid.1.png,
-            mid.2.png ... Each appears once it is complete, or not at all.
-        factor: one more than the number of images to write, 2 or more.
-        model: as in :func:`interpolate_video`, like the following arguments.
-        device: None = a CUDA device if there is one, else the CPU.
-        dtype: precision of the network.
-        engine: what runs the network.
-        tile: longest side of a tile in pixels, "auto" or None.
-        overwrite: replace images that exist.
-
-    Returns:
-        The paths of the images, in order.
-
-    Raises:
-        OSError: a file cannot be read or written.
-        ValueError: as for :func:`interpolate_video`, and a `dst` that is no image.
-
-    Examples:
-        >>> tweenlet.interpolate_pair("before.png", "after.png", "middle.png")
-        [PosixPath('middle.png')]
-
-    """
-    OutputTiming(factor)
-    dst = Path(dst)
-    if not is_image(dst):
-        raise ValueError(f"expected the name of a PNG, JPEG, TIFF or WebP image to write, got {dst}")
-    targets = [dst] if factor == 2 else [dst.with_stem(f"{dst.stem}.{k}") for k in range(1, factor)]
-    for target in targets:
-        check_free(target, overwrite, (before, after))
-    with video.read([before, after], strict=True) as reader:
-        real = list(reader)
-        encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation, reader.is_transparent)
-        frames = [frame.rgba() if encoder.keeps_alpha else frame.rgb() for frame in real]
-    interpolator = load_interpolator(model, device, dtype, engine, tile)
-    pictures = interpolate(
-        frames, factor=factor, channels="first", model=interpolator, cuts=False, repeats="ignore"
-    )[1:-1]
-    with video.write_files(targets) as partials:
-        for partial, picture in zip(partials, pictures, strict=True):
-            encoder.write(picture, partial, real)
-    return targets
