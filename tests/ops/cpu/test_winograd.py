@@ -248,3 +248,19 @@ def test_without_a_compiler_there_is_none():
     assert (
         winograd.convolve(random(1, 16, 8, 8), winograd.pack_convolution(weights(16, 16, 3, 3), None)) is None
     )
+
+
+@pytest.mark.parametrize("channels", [(16, 1), (7, 5), (30, 13), (64, 17)], ids=str)
+def test_a_pixel_shuffle_after_it(channels):
+    inputs, outputs = channels
+    x, weight, bias = random(2, inputs, 9, 14), weights(inputs, 4 * outputs, 4, 4), torch.randn(4 * outputs)
+    slopes = torch.rand(4 * outputs)
+    order = torch.arange(4 * outputs).view(-1, 4).T.flatten()  # pixels of a cell, then channels
+    packed = winograd.pack_transposed(weight[:, order], bias[order], slope_after=slopes[order], shuffle=2)
+    truth = F.prelu(F.conv_transpose2d(x.double(), weight.double(), bias.double(), 2, 1), slopes.double())
+    truth = F.pixel_shuffle(truth, 2)
+    output = winograd.convolve(x, packed)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(output.double(), truth, **CLOSE)
+    with pytest.raises(ValueError, match="no gap"):
+        winograd.convolve(x, packed, out=random(2, outputs + 3, 36, 56)[:, 3:])

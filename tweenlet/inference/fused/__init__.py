@@ -83,7 +83,7 @@ class FusedSTMFNet(STMFNet):
             part = getattr(model, name)
             fused = None if part is None else PARTS[type(part)](part, dtype, self.compute_dtype)
             setattr(self, name, fused)
-        if isinstance(self.intermediate, FourFrameFlow) and self.intermediate.head is None:
+        if self.intermediate is not None and getattr(self.intermediate, "head", None) is None:
             finest = self.intermediate.levels[-1]
             assert isinstance(finest, FusedLevel)
             finest.keep_channels(5)  # nothing reads its context

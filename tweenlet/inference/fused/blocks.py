@@ -22,6 +22,7 @@ from tweenlet.inference.fused.layers import (
     new_image,
     out_channels_of,
     run_and_add,
+    shuffle_cells,
 )
 from tweenlet.network.blocks import Tile, WholeFrameLayer
 from tweenlet.network.features import Block, Branch
@@ -254,6 +255,8 @@ class FusedLevel(nn.Module):
         layer.weight.data = channels_last(layer.weight.data[:, order] * factors.view(1, -1, 1, 1))
         if layer.bias is not None:
             layer.bias.data = layer.bias.data[order] * factors
+        if isinstance(self.up, Winograd):
+            self.up.shuffle = 2
 
     def _last_layer(self) -> nn.ConvTranspose2d:
         layer = self.up.layer if isinstance(self.up, Winograd) else self.up
@@ -274,10 +277,8 @@ class FusedLevel(nn.Module):
 
     def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
         """As :meth:`tweenlet.network.intermediate_flow.Level.forward`, channels_last."""
-        cells = self.up(self.blocks(self.down(inputs))).float().permute(0, 2, 3, 1)
-        batch, height, width, channels = cells.shape
-        by_row = cells.reshape(batch, height, width, 2, 2, channels // 4).transpose(2, 3)
-        estimate: Tensor = by_row.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        out = self.up(self.blocks(self.down(inputs)))
+        estimate: Tensor = (out if isinstance(self.up, Winograd) else shuffle_cells(out)).float()
         if flows is not None:
             estimate[:, :4] += flows
         return estimate

@@ -93,6 +93,8 @@ class Winograd(nn.Module):
         slope_before, slope_after: slopes of the leaky activations around the convolution, 1 or C numbers;
             None = no activation.
         slope_sum: slopes of the activation after the residual is added.
+        shuffle: factor of a pixel shuffle of the result, 1 or 2, from outputs ordered by row and column of a
+            cell, then by channel.
 
     """
 
@@ -103,6 +105,7 @@ class Winograd(nn.Module):
         self.slope_before: Tensor | None = None
         self.slope_after: Tensor | None = None
         self.slope_sum: Tensor | None = None
+        self.shuffle = 1
         self.memory_format = torch.channels_last if layer.weight.dim() == 4 else torch.channels_last_3d
         self.transposed = isinstance(layer, TRANSPOSED)
         self.out_channels = layer.weight.shape[1 if self.transposed else 0]
@@ -138,6 +141,7 @@ class Winograd(nn.Module):
         result = self.layer(x if self.slope_before is None else _activate(x, self.slope_before))
         result = _activate_(crop_halo(result, self.layer, halo), self.slope_after)
         result = _activate_(result if residual is None else result.add_(residual), self.slope_sum)
+        result = result if self.shuffle == 1 else shuffle_cells(result)
         return result if out is None else out.copy_(result)
 
     def pack(self) -> winograd.PackedConvolution:
@@ -146,7 +150,7 @@ class Winograd(nn.Module):
             slopes = self.slope_before, self.slope_after, self.slope_sum
             arguments = (self.layer.weight, self.layer.bias, *slopes, self.compute_dtype)
             if self.transposed:
-                self._packed = winograd.pack_transposed(*arguments)
+                self._packed = winograd.pack_transposed(*arguments, self.shuffle)
             else:
                 self._packed = winograd.pack_convolution(*arguments, self.layer.stride[-1])
         return self._packed
@@ -206,6 +210,16 @@ class InPlaceGate(WholeFrameLayer):
     def forward(self, x: Tensor, tile: Tile | None = None) -> Tensor:
         """(B, C, ...) -> the same tensor."""
         return x.mul_(self.gate.factors(x, tile))
+
+
+def shuffle_cells(x: Tensor) -> Tensor:
+    """Pixel shuffle by 2 of channels ordered by row and column of a cell: (B, 4 C, H, W) -> (B, C, 2 H, 2 W).
+
+    The result is channels_last.
+    """
+    batch, _, height, width = x.shape
+    by_row = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, -1).transpose(2, 3)
+    return by_row.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
 def _activate(x: Tensor, slope: Tensor) -> Tensor:

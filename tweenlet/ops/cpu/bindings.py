@@ -219,7 +219,7 @@ class Convolution(Struct):
     """``struct tweenlet_convolution``: a convolution's weights in the Winograd domain."""
 
     _fields_ = (
-        *_fields(INT, "inputs outputs taps tile is_bf16 enlarge shrink"),
+        *_fields(INT, "inputs outputs taps tile is_bf16 enlarge shrink shuffle"),
         ("kernels", Values),
         ("bias", Float32),
         *_fields(Float32OrNull, "slope_before slope_after slope_sum"),

@@ -43,6 +43,8 @@ class PackedConvolution:
     """Factor of a transposed convolution, 1 or 2."""
     shrink: int
     """Stride, 1 or 2."""
+    shuffle: int
+    """Factor of a pixel shuffle of the outputs, 1 or 2."""
     points: Tensor
     """The weights in the Winograd domain."""
     bias: Tensor
@@ -93,11 +95,13 @@ def pack_transposed(
     slope_after: Tensor | None = None,
     slope_sum: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
+    shuffle: int = 1,
 ) -> PackedConvolution:
     """Pack a transposed convolution, of stride 2 and padding 1 in space, 1 and 1 in time.
 
     Each of the four output pixels of an input pixel is a convolution with 2x2 taps of the 4x4. ``weight`` is
-    (C, K, 4, 4) or (C, K, 3, 4, 4); all other arguments are those of :func:`pack_convolution`.
+    (C, K, 4, 4) or (C, K, 3, 4, 4). With ``shuffle`` 2 a pixel shuffle by 2 follows, from outputs ordered by
+    row and column of a cell, then by channel. All other arguments are those of :func:`pack_convolution`.
     """
     inputs, outputs = weight.shape[:2]
     by_slice = weight.reshape(inputs, outputs, -1, 4, 4).transpose(0, 1).flip(2)
@@ -105,7 +109,8 @@ def pack_transposed(
     for y in (0, 1):
         for x in (0, 1):
             parts.append(by_slice[..., [3 - y, 1 - y], :][..., [3 - x, 1 - x]])  # of pixels y - 1 and y
-    return _pack(torch.stack(parts), bias, slope_before, slope_after, slope_sum, dtype, enlarge=2)
+    weight = torch.stack(parts)
+    return _pack(weight, bias, slope_before, slope_after, slope_sum, dtype, enlarge=2, shuffle=shuffle)
 
 
 def _pack(
@@ -117,6 +122,7 @@ def _pack(
     dtype: torch.dtype,
     enlarge: int = 1,
     shrink: int = 1,
+    shuffle: int = 1,
 ) -> PackedConvolution:
     """``weight``: (enlarge^2, K, shrink^2 C, T, size, size)."""
     _, outputs, inputs, taps, size, _ = weight.shape
@@ -129,15 +135,20 @@ def _pack(
     by_row = []
     for row in matrix:
         points = torch.einsum("y,bx,ekctyx->btcek", row, matrix, weight.double().cpu())
-        by_row.append(pack_weights(F.pad(points, (0, -outputs % vector_lanes())).flatten(-2), dtype))
-    padded = enlarge**2 * (outputs + -outputs % vector_lanes())
+        by_row.append(pack_weights(_pad_rows(points, shuffle).flatten(-2), dtype))
+    padded = enlarge**2 * _pad_rows(torch.zeros(outputs), shuffle).numel()
     points = empty((len(matrix) * by_row[0].numel(),), dtype, torch.device("cpu"))
     start = 0
     shares = [count * by_row[0].shape[1] // padded for count in group_outputs(padded)]
-    for group in zip(*(row.split(shares, 1) for row in by_row), strict=True):
+    for group in zip(*(torch.split(row, shares, 1) for row in by_row), strict=True):
         end = start + len(matrix) ** 2 * group[0].shape[1]
         torch.cat(group, out=points[start:end].view(len(matrix) ** 2, -1))
         start = end
+
+    def by_output(numbers: Tensor) -> Tensor:
+        numbers = _pad_rows(numbers.expand(outputs), shuffle)
+        return pad_channels(numbers, numbers.numel())
+
     return PackedConvolution(
         inputs // shrink**2,
         outputs,
@@ -145,12 +156,19 @@ def _pack(
         len(matrix) + 1 - size,
         enlarge,
         shrink,
+        shuffle,
         points,
-        pad_channels(torch.zeros(outputs) if bias is None else bias, outputs),
+        by_output(torch.zeros(1) if bias is None else bias),
         None if slope_before is None else pad_channels(slope_before, inputs // shrink**2),
-        None if slope_after is None else pad_channels(slope_after, outputs),
-        None if slope_sum is None else pad_channels(slope_sum, outputs),
+        None if slope_after is None else by_output(slope_after),
+        None if slope_sum is None else by_output(slope_sum),
     )
+
+
+def _pad_rows(x: Tensor, shuffle: int) -> Tensor:
+    """Outputs (..., K) of each row of a cell, padded to whole vectors."""
+    by_row = x.reshape(*x.shape[:-1], shuffle, -1)
+    return F.pad(by_row, (0, -by_row.shape[-1] % vector_lanes())).flatten(-2)
 
 
 def convolve(
@@ -177,7 +195,8 @@ def convolve(
         concat_with: tensor like ``x``, whose channels follow those of ``x``.
 
     Returns:
-        (B, K, H', W') or (1, K, T, H', W'), channels_last; None without native code.
+        (B, K, H', W') or (1, K, T, H', W'), channels_last, K / 4 channels after a pixel shuffle; None without
+        native code.
 
     Raises:
         ValueError: Tensors do not match.
@@ -191,8 +210,9 @@ def convolve(
         source[..., above : source.shape[-2] - below, :] for source in (x, concat_with) if source is not None
     ]
     batch, channels, *times, height, width = sources[-1].shape
-    size = (-(-side // weights.shrink) * weights.enlarge for side in (height, width))
-    shape = (batch, weights.outputs, *times, *size)
+    enlarge = weights.enlarge * weights.shuffle
+    size = (-(-side // weights.shrink) * enlarge for side in (height, width))
+    shape = (batch, weights.outputs // weights.shuffle**2, *times, *size)
     result = empty_channels_last(shape, dtype or x.dtype, x.device) if out is None else out
     dtypes, like_x = {torch.float32, weights.points.dtype}, {x.dtype}
     first = weights.inputs if concat_with is None else weights.inputs - channels
@@ -206,6 +226,8 @@ def convolve(
             raise ValueError(_expected(name, wanted, types, "channels_last", given))
     if residual is not None and not (_fits(residual, shape, {result.dtype}) and _alike(residual, result)):
         raise ValueError(_expected("residual", shape, {result.dtype}, f"strides {result.stride()}", residual))
+    if weights.shuffle > 1 and result.stride(-1) != result.shape[1]:
+        raise ValueError("expected no gap between the pixels of the result of a pixel shuffle")
     if times and batch != 1:
         raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
     if weights.taps != (3 if times else 1):
@@ -218,15 +240,15 @@ def convolve(
         weights.points.dtype == torch.bfloat16,
     )
     layer = Convolution(
-        *(*numbers, weights.enlarge, weights.shrink, weights.points, weights.bias),
+        *(*numbers, weights.enlarge, weights.shrink, weights.shuffle, weights.points, weights.bias),
         *(weights.slope_before, weights.slope_after, weights.slope_sum),
     )
     inputs = array(Input(t, t.shape[1], _layout(t)) for t in sources)
     extent = (times[0] if times else batch, height, width, above, below)
     threads = torch.get_num_threads()
-    require_library().winograd(
-        layer, inputs, len(sources), result, _layout(result), residual, *extent, threads
-    )
+    layout = _layout(result)
+    layout.pixel *= weights.shuffle
+    require_library().winograd(layer, inputs, len(sources), result, layout, residual, *extent, threads)
     return result
 
 

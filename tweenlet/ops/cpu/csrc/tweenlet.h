@@ -80,7 +80,8 @@ struct tweenlet_convolution {
     int tile;                  /* output pixels of a tile, a side */
     int is_bf16;               /* products of bfloat16, in pairs of inputs; their sums are float32 */
     int enlarge;               /* 2: each pixel becomes 2x2, one after the other among the kernels' outputs; else 1 */
-    int shrink; /* 2: each cell of 2x2 becomes a pixel, one after the other among the kernels' inputs; else 1 */
+    int shrink;  /* 2: each cell of 2x2 becomes a pixel, one after the other among the kernels' inputs; else 1 */
+    int shuffle; /* 2: half of the outputs are of each row of a cell of 2x2; bias and slopes in whole vectors; else 1 */
     const void *kernels; /* [group of outputs][point][tap][input (pair)][outputs of the group] ([of pair]) */
     const float *bias;
     const float *slope_before, *slope_after; /* of leaky activations around the convolution, or null */

@@ -194,7 +194,7 @@ struct plan {
     int tiles_wide, all_tiles, blocks, tiles; /* tiles of a row of them, of the image, of a block */
     int padding, copies;                      /* slices of zeros at either end; outputs that share their inputs */
     int x_bytes, y_bytes, v_bytes;
-    int outputs, copy;                  /* of all copies, of one, in whole vectors */
+    int outputs, copy, part;            /* of all copies, of one, of a row of its cells, in whole vectors */
     ptrdiff_t v_tile, v_slice, v_point; /* strides in numbers */
     input_function *inside, *border;
     output_function *output;
@@ -205,8 +205,8 @@ static int streams(const struct plan *plan) {
     const struct tweenlet_layout *y = plan->layout;
     const int outputs = plan->layer->outputs;
     return 4L * plan->slices * plan->cells_high * plan->cells_wide * plan->copies * outputs > LARGE &&
-           outputs % LANES == 0 && y->pixel % LANES == 0 && y->row % LANES == 0 && y->slice % LANES == 0 &&
-           (ptrdiff_t)plan->y % (4 * LANES) == 0;
+           plan->layer->shuffle == 1 && outputs % LANES == 0 && y->pixel % LANES == 0 && y->row % LANES == 0 &&
+           y->slice % LANES == 0 && (ptrdiff_t)plan->y % (4 * LANES) == 0;
 }
 
 static void plan_transforms(struct plan *plan) {
@@ -225,7 +225,8 @@ static void plan_blocks(struct plan *plan, int threads) {
     const int tile = layer->tile, all_inputs = layer->shrink * layer->shrink * layer->inputs;
     const int last = plan->inputs[plan->count - 1].channels;
     plan->v_tile = round_to_vectors(all_inputs - last + round_to_vectors(last));
-    plan->copy = round_to_vectors(layer->outputs), plan->outputs = plan->copies * plan->copy;
+    plan->part = round_to_vectors(layer->outputs / layer->shuffle), plan->copy = layer->shuffle * plan->part;
+    plan->outputs = plan->copies * plan->copy;
     /* the second of two copies begins one pixel before its tile, where the kernels of both see the same */
     plan->tiles_wide = (plan->cells_wide + layer->enlarge - 1 + tile - 1) / tile;
     plan->all_tiles = (plan->cells_high + layer->enlarge - 1 + tile - 1) / tile * plan->tiles_wide;
@@ -275,15 +276,17 @@ static int tiles_of(const struct plan *plan, int block) {
 
 static void transform_inputs(const struct plan *plan, int block, char *v) {
     const int tile = plan->layer->tile, cells = plan->layer->shrink * plan->layer->shrink;
-    for (int slice = 0; slice < plan->slices; slice++)
+    for (int slice = 0; slice < plan->slices; slice++) {
+        int top = block * plan->tiles / plan->tiles_wide * tile, left = block * plan->tiles % plan->tiles_wide * tile;
         for (int k = 0; k < tiles_of(plan, block); k++) {
-            const int number = block * plan->tiles + k;
             const ptrdiff_t row = (slice + plan->padding) * plan->v_slice + k * plan->v_tile;
             for (int cell = 0; cell < cells; cell++)
-                transform_input_tile(plan, slice, cell, number / plan->tiles_wide * tile,
-                                     number % plan->tiles_wide * tile,
+                transform_input_tile(plan, slice, cell, top, left,
                                      v + plan->v_bytes * (row + cell * plan->layer->inputs));
+            left += tile;
+            if (left >= plan->tiles_wide * tile) left = 0, top += tile;
         }
+    }
 }
 
 /* v times the kernels of some outputs -> m, for each point: [point][slice][tile][outputs]. Returns the next kernels. */
@@ -304,44 +307,58 @@ static struct range range_of(int start, int tile, int size) {
     return (struct range){start < 0 ? -start : 0, at_most(tile, size - start)};
 }
 
-/* One vector of outputs of a tile: m, `stride` numbers from point to point, to the pixels of its copy. */
-static void transform_output_tile(const struct plan *plan, int slice, int output, int top, int left, const float *m,
-                                  ptrdiff_t stride) {
+/* Where a vector of outputs goes, in the pixels of its copy of a tile at the top left. */
+struct place {
+    struct target to;
+    int down, right; /* by so many pixels its copy begins before the tile */
+};
+
+static struct place place_of(const struct plan *plan, int output) {
     const struct tweenlet_convolution *layer = plan->layer;
     const struct tweenlet_layout *layout = plan->layout;
-    const int copy = output / plan->copy, channel = output % plan->copy, enlarge = layer->enlarge;
-    const int down = copy / enlarge, right = copy % enlarge, row = top - down, column = left - right;
-    const ptrdiff_t place = slice * layout->slice + (enlarge * row + down) * layout->row +
-                            (enlarge * column + right) * layout->pixel + channel;
-    const struct target to = {.y = plan->y + plan->y_bytes * place,
-                              .residual = plan->residual ? plan->residual + plan->y_bytes * place : NULL,
-                              .row = plan->y_bytes * enlarge * layout->row,
-                              .pixel = plan->y_bytes * enlarge * layout->pixel,
-                              .channels = layer->outputs - channel,
-                              .rows = range_of(row, layer->tile, plan->cells_high),
-                              .columns = range_of(column, layer->tile, plan->cells_wide),
-                              .bias = layer->bias + channel,
-                              .slope = layer->slope_after ? layer->slope_after + channel : NULL,
-                              .slope_sum = layer->slope_sum ? layer->slope_sum + channel : NULL};
-    plan->output(m, stride, &to);
+    const int copy = output / plan->copy, channel = output % plan->copy, part = channel / plan->part;
+    const int enlarge = layer->enlarge, down = copy / enlarge, right = copy % enlarge;
+    const ptrdiff_t row = plan->y_bytes * layer->shuffle * layout->row, pixel = plan->y_bytes * layout->pixel;
+    const ptrdiff_t start = (1 - enlarge) * (down * row + right * pixel) + plan->y_bytes * part * layout->row +
+                            plan->y_bytes * (channel % plan->part);
+    return (struct place){.to = {.y = plan->y + start,
+                                 .residual = plan->residual ? plan->residual + start : NULL,
+                                 .row = enlarge * row,
+                                 .pixel = enlarge * pixel,
+                                 .channels = layer->outputs / layer->shuffle - channel % plan->part,
+                                 .bias = layer->bias + channel,
+                                 .slope = layer->slope_after ? layer->slope_after + channel : NULL,
+                                 .slope_sum = layer->slope_sum ? layer->slope_sum + channel : NULL},
+                          .down = down,
+                          .right = right};
 }
 
 /* Outputs from ``output`` on. */
 static void transform_outputs(const struct plan *plan, int block, int output, int vectors, const float *m) {
     const int tile = plan->layer->tile, tiles = tiles_of(plan, block);
-    for (int slice = 0; slice < plan->slices; slice++)
+    struct place places[AT_ONCE];
+    for (int vector = 0; vector < vectors; vector++) places[vector] = place_of(plan, output + vector * LANES);
+    for (int slice = 0; slice < plan->slices; slice++) {
+        int top = block * plan->tiles / plan->tiles_wide * tile, left = block * plan->tiles % plan->tiles_wide * tile;
         for (int k = 0; k < tiles; k++) {
-            const int number = block * plan->tiles + k;
-            for (int vector = 0; vector < vectors; vector++)
-                transform_output_tile(plan, slice, output + vector * LANES, number / plan->tiles_wide * tile,
-                                      number % plan->tiles_wide * tile,
-                                      m + ((ptrdiff_t)(slice * tiles + k) * vectors + vector) * LANES,
-                                      (ptrdiff_t)plan->slices * tiles * vectors * LANES);
+            for (int vector = 0; vector < vectors; vector++, m += LANES) {
+                struct target to = places[vector].to;
+                const ptrdiff_t start = plan->y_bytes * slice * plan->layout->slice + top * to.row + left * to.pixel;
+                to.y += start;
+                if (to.residual) to.residual += start;
+                to.rows = range_of(top - places[vector].down, tile, plan->cells_high);
+                to.columns = range_of(left - places[vector].right, tile, plan->cells_wide);
+                plan->output(m, (ptrdiff_t)plan->slices * tiles * vectors * LANES, &to);
+            }
+            left += tile;
+            if (left >= plan->tiles_wide * tile) left = 0, top += tile;
         }
+    }
 }
 
 /* x (slices, height, width, inputs), the channels of all inputs -> y (slices, enlarge / shrink of each side, outputs);
-   where it is given, + residual, which lies as y. Above and below x are so many rows more, which are only looked at (of
+   where it is given, + residual, which lies as y. With shuffle 2 outputs are of rows of cells of y, a pixel of which is
+   two. Above and below x are so many rows more, which are only looked at (of
    shrink 2: two above at most). x and y are bfloat16 only where the products are. 1: not enough memory; -1: no such
    tiles. */
 int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct tweenlet_input *inputs, int count, char *y,
