@@ -304,7 +304,7 @@ BAD = {
     "no folder": (lambda clip: clip, ["nowhere/out.mp4"], "does not exist"),
     "foreign kind": (lambda clip: clip, ["out.docx"], ".docx"),
     "unknown model": (lambda clip: clip, ["--model", "giant"], "default"),
-    "corrupt model": (lambda clip: clip, ["--model", "clip.mp4"], "not a sound safetensors file"),
+    "corrupt model": (lambda clip: clip, ["--model", "clip.mp4"], "not a valid safetensors file"),
     "large factor": (
         lambda clip: clip,
         ["--factor", "9"],
@@ -520,7 +520,7 @@ def test_evaluate_prints_a_table_and_writes_a_report(
     text = capsys.readouterr().out
     assert "| blend" in text
     assert "| dis" in text
-    assert "Nothing published is known of clips1." in text
+    assert "There are no published results for clips1." in text
     folder = tmp_path / "scores" / "clips1"
     assert {file.name for file in folder.iterdir()} == {
         ".tweenlet", "report.html", "report.json", "report.md", "scores.jsonl",

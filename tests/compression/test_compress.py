@@ -191,7 +191,10 @@ def test_other_ways_to_the_same_budget(samples, teacher, method):
 
 
 def test_several_budgets_are_all_looked_at_before_the_first_is_worked_on(samples, tmp_path, teacher):
-    for impossible, message in (("1", "the least that can be made"), ("9M", "nothing to make smaller")):
+    for impossible, message in (
+        ("1", "the smallest that this one can become"),
+        ("9M", "the budget is met already"),
+    ):
         budgets = {name: Budget.parse("params", name) for name in ("70%", impossible)}
         with pytest.raises(ValueError, match=message):
             compress_to_each(teacher, samples, samples, tmp_path / "out", budgets)

@@ -150,7 +150,7 @@ def test_a_budget_may_be_a_share_and_must_ask_for_something():
     assert str(half) == "at most 50 % of the parameters"
     assert half.of(RIFE).limit == 5_664_776 / 2
     assert Budget.parse("macs", "25%@64x64").of(TINY).limit > 0
-    with pytest.raises(ValueError, match=r"nothing to make smaller: the network costs 5,664,776 parameters"):
+    with pytest.raises(ValueError, match=r"met already: the network costs 5,664,776 parameters"):
         Budget.parse("params", "6M").of(RIFE)
     with pytest.raises(ValueError, match="less than 100%"):
         Budget.parse("params", "100%")

@@ -146,7 +146,7 @@ def test_another_hash_is_refused_and_nothing_of_it_is_left(write: Write, cache: 
     assert not [path for path in cache.rglob("*") if path.is_file() and path.name != MARK]
     (clip,) = open_clip_list(write(), download=True).sequences
     clip.paths[0].write_bytes(b"damaged since")
-    with pytest.raises(ValueError, match=r"is not what the list tells: .*; delete it to download it again"):
+    with pytest.raises(ValueError, match=r"does not match the list: .*; delete it to download it again"):
         open_clip_list(write())
 
 

@@ -94,5 +94,5 @@ def test_what_it_cannot_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="runs weights by name or path, got STMFNet"):
         tweenlet.interpolate_video(CLIP, tmp_path / "o.mp4", model=STMFNet(MINI), engine="lite")
     (tmp_path / "x.safetensors").write_bytes(b"not one")
-    with pytest.raises(ValueError, match="not a sound safetensors file"):
+    with pytest.raises(ValueError, match="not a valid safetensors file"):
         LiteInterpolator(tmp_path / "x.safetensors")

@@ -165,7 +165,7 @@ def test_metadata_is_changed_without_the_weights(tiny, tmp_path):
     assert weight_files.read_metadata(path).keys() == {"config", "note", "teacher", "tweenlet"}
     assert weights.digest(weights.load(path)) == weights.digest(tiny)
     (tmp_path / "x.safetensors").write_bytes(b"not one")
-    with pytest.raises(ValueError, match="not a sound safetensors file"):
+    with pytest.raises(ValueError, match="not a valid safetensors file"):
         weight_files.read_metadata(tmp_path / "x.safetensors")
 
 

@@ -172,7 +172,7 @@ def test_folders_hold_the_names_of_the_ops(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("x", "reason"),
     [
-        (torch.zeros(1, 2, 4, 4, requires_grad=True), "a gradient is wanted"),
+        (torch.zeros(1, 2, 4, 4, requires_grad=True), "a gradient is required"),
         (torch.zeros(1, 2, 4, 4, device="meta"), "a tensor is on meta"),
         (torch.zeros(1, 2, 4, 4).double(), "a tensor is of torch.float64, not torch.float32"),
         (torch.zeros(0, 2, 4, 4), "a tensor is empty, (0, 2, 4, 4)"),

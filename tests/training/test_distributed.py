@@ -76,5 +76,5 @@ def test_a_batch_that_cannot_be_shared(samples, monkeypatch):
     from tweenlet.training import distributed
 
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
-    with pytest.raises(ValueError, match="3 processes can share alike, got 4"):
+    with pytest.raises(ValueError, match="3 processes can share equally, got 4"):
         distributed.local_slice(4)

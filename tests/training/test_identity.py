@@ -134,5 +134,5 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(samples, tmp_path):
     ]
     for one, other in zip(*(model.parameters() for model in results), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
-    with pytest.raises(ValueError, match="divided into 3 parts alike, got 4"):
+    with pytest.raises(ValueError, match="divided into 3 equal parts, got 4"):
         train(Mean(), batches, None, replace(OPTIONS, accumulate=3), tmp_path / "uneven")

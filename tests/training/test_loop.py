@@ -256,7 +256,7 @@ def test_a_state_takes_its_room_first(samples, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match=r"cannot take .* MB for .*state.*: No space left on device"):
+    with pytest.raises(OSError, match=r"cannot allocate .* MB for .*state.*: No space left on device"):
         train(tiny(), batches(samples), None, replace(OPTIONS, steps=4), tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
 

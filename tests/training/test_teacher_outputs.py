@@ -202,7 +202,7 @@ def test_a_full_disk_is_one_error_before_the_frames_and_no_end_by_a_signal(tmp_p
         raise OSError(errno.ENOSPC, "no room")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match=r"cannot take 1 kB for .*: No space left on device"):
+    with pytest.raises(OSError, match=r"cannot allocate 1 kB for .*: No space left on device"):
         store_frames(tmp_path / "teacher.npy", iter([]), 12, (3, 4, 6))
     assert not list(tmp_path.iterdir())
 

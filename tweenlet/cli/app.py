@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(_protect_paths(add_settings(reorder_paths(arguments))), exit_on_error=False, print_error=False)
         return
     except CycloptsError as error:
-        code, message = 2, f"{error} (tweenlet --help tells more)"
+        code, message = 2, f"{error} (see tweenlet --help)"
     except KeyboardInterrupt:
         code, message = 130, "stopped"
     except SystemExit as end:

@@ -115,7 +115,7 @@ def evaluate(
             report = replace(report, published=published_results(name.partition(":")[0], samples.two_frames))
         print(report.markdown(), end="")
         if published and not report.published:
-            print(f"\nNothing published is known of {samples.name}.")
+            print(f"\nThere are no published results for {samples.name}.")
         if folder:
             worst = report.worst(report.names[0], WORST)
             page = _page(report, entrants, samples, worst, f"{samples.name}: {', '.join(report.names)}")

@@ -197,9 +197,9 @@ def prune(
     from tweenlet.training.losses import build_objective
 
     if method == "obproxsg":
-        raise ValueError("obproxsg takes a training: use tweenlet sparsify, then tweenlet compact")
+        raise ValueError("obproxsg needs a training stage: use tweenlet sparsify, then tweenlet compact")
     if method == "group":
-        raise ValueError("group takes a training: use tweenlet compress --prune group")
+        raise ValueError("group needs a training stage: use tweenlet compress --prune group")
     if head and not four_frames:
         raise ValueError("a head goes with --four-frames only")
     check_free(out, overwrite)

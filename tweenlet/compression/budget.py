@@ -88,7 +88,7 @@ class Budget:
         if budget.relative:
             budget = replace(budget, limit=budget.limit * cost, relative=False)
         if cost <= budget.limit:
-            raise ValueError(f"nothing to make smaller: the network costs {budget.say(cost)}, {budget}")
+            raise ValueError(f"the budget is met already: the network costs {budget.say(cost)}, {budget}")
         return budget
 
     def spent(self, config: ModelConfig) -> float:

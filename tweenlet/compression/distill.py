@@ -108,8 +108,8 @@ class Distillation:
         taught = bool(intermediate) or sum(weights) > 0
         if not teachers or len(weights) != len(teachers) or min(weights) < 0 or not taught:
             raise ValueError(
-                "expected at least one teacher, and for each a weight of 0 or more, not all 0 without a loss "
-                f"between what goes on inside; got {len(teachers)} teachers and the weights {weights}"
+                "expected at least one teacher, each with a weight of 0 or more, not all 0 without an "
+                f"intermediate loss; got {len(teachers)} teachers and the weights {weights}"
             )
         if alpha < 0:
             raise ValueError(f"expected an alpha of 0 or more, got {alpha}")

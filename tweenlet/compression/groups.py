@@ -79,7 +79,7 @@ def load_masks(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
             config = ModelConfig.from_json(json.loads(file.metadata()["config"]))
             return {name: file.get_tensor(name) for name in file.keys()}, config  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: remove it, and it will be made again ({error})") from error
+        raise ValueError(f"{path} is damaged: remove it, and it will be rebuilt ({error})") from error
 
 
 def shrinking_optimiser(network: STMFNet, masks: Masks, options: TrainOptions) -> Optimizer:

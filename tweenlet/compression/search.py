@@ -83,7 +83,7 @@ def check_feasible(config: ModelConfig, spent: Spending) -> None:
     least = min(spent(_least(candidate)) for candidate in combinations(config).values())
     if least > spent.budget.limit:
         raise ValueError(
-            f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
+            f"no network of this family costs {spent.budget}: the smallest that this one can become costs "
             f"{spent.budget.say(least)}"
         )
 

@@ -85,7 +85,7 @@ def load_teachers(
     def store(identity: str, pictures: Callable[[CropDataset], Iterable[Array]]) -> None:
         if not isinstance(dataset, CropDataset):
             raise ValueError(
-                "frames of teachers are kept beside stored samples only: expected --source store"
+                "teachers' frames can only be stored with stored samples: expected --source store"
             )
         teachers.append(stored_teacher(len(arrays)))
         arrays.append(_stored_once(dataset, identity, partial(pictures, dataset), progress))

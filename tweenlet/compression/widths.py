@@ -107,7 +107,7 @@ def _feasible(
             if amount <= spent.budget.limit:
                 return names, sets[names]
     raise ValueError(
-        f"no network of this family costs {spent.budget}: the least that can be made of this one costs "
+        f"no network of this family costs {spent.budget}: the smallest that this one can become costs "
         f"{spent.budget.say(least)}"
     )
 

@@ -178,9 +178,7 @@ def fetch(file: ListedFile, target: Path, progress: Progress | None = None) -> N
             _receive(file.url, output, progress)
         if file.sha256 and (got := sha256_of(partial)) != file.sha256:
             partial.unlink()
-            raise ValueError(
-                f"{file.url} is not what the list tells: expected SHA-256 {file.sha256}, got {got}"
-            )
+            raise ValueError(f"{file.url} does not match the list: expected SHA-256 {file.sha256}, got {got}")
         partial.replace(target)
 
 
@@ -192,7 +190,7 @@ def _receive(url: str, output: Any, progress: Progress | None) -> None:
         headers["Range"] = f"bytes={have}-"
     try:
         with urlopen(Request(url, headers=headers), timeout=_TIMEOUT) as answer:
-            if answer.status != 206:  # the server begins anew
+            if answer.status != 206:  # the server starts over
                 have = 0
                 output.truncate(0)
             length = answer.headers.get("Content-Length")
@@ -267,7 +265,7 @@ def locate_files(
 def _verify(path: Path, file: ListedFile) -> None:
     if file.sha256 and (got := sha256_of(path)) != file.sha256:
         expected = f"expected SHA-256 {file.sha256}, got {got}"
-        raise ValueError(f"{path} is not what the list tells: {expected}; delete it to download it again")
+        raise ValueError(f"{path} does not match the list: {expected}; delete it to download it again")
 
 
 def _wanting(path: Path, missing: Sequence[ListedClip]) -> str:

@@ -225,7 +225,7 @@ class _Ledger:
             held, *lines = _whole_lines(path, head)
             if other := [name for name, value in head.items() if held.get(name) != value]:
                 raise ValueError(
-                    f"{path} holds another run: it differs in {', '.join(other)}; --overwrite begins anew"
+                    f"{path} holds another run: it differs in {', '.join(other)}; --overwrite starts over"
                 )
             self.date = held["date"]
             self._lines = [line for line in lines if "scores" in line]
@@ -279,7 +279,7 @@ def _whole_lines(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
                 raise ValueError("expected each sample once")
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} is not the ledger of an evaluation ({error}): --overwrite begins anew"
+            f"{path} is not the ledger of an evaluation ({error}): --overwrite starts over"
         ) from error
     return [held, *lines[1:]]
 

@@ -98,7 +98,7 @@ def _read_weights(path: Path) -> dict[str, Array]:
         with safe_open(path, "numpy") as file:
             tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a sound safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
     return rename_from_format_1(tensors)
 
 

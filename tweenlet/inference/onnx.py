@@ -173,7 +173,7 @@ def call(
     if takes_time:
         arguments["time"] = time
     elif time != 0.5:
-        raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time.item()}")
+        raise ValueError(f"this network only predicts the midpoint (time 0.5), got time {time.item()}")
     inputs = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in arguments.items()}
     return torch.from_numpy(run(inputs)).to(frames.device)
 

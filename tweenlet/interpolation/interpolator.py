@@ -145,7 +145,7 @@ class Interpolator:
 
         """
         if not self.takes_time and time != HALFWAY:
-            raise ValueError(f"expected time 1/2 of a network that makes the middle only, got {time}")
+            raise ValueError(f"expected time 1/2, as this network only predicts the midpoint, got {time}")
         options = {"time": float(time)} if self.takes_time else {}
         side = self._tiling.side_for(*frames[0].shape[-2:])
         if side is not None and motion is None and self._finder is not None:

@@ -193,7 +193,7 @@ def _without_classical_motion(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("flow") == "dis" or values.get("refine") is not None:
         raise ValueError(
             'made by a version with classical motion (flow "dis"), which this one cannot run: use the '
-            "weights that it ships, or train anew"
+            "bundled weights, or train again"
         )
     return {name: value for name, value in values.items() if name != "refine"}
 

@@ -111,7 +111,7 @@ class STMFNet(nn.Module):
             return self.frame_at(frames, motion, time)
         check(frames, self.stride)
         if not isinstance(time, Tensor) and time != 0.5:
-            raise ValueError(f"this network makes the frame halfway (time 0.5), got time {time}")
+            raise ValueError(f"this network only predicts the midpoint (time 0.5), got time {time}")
         before, after = frames[:, 1], frames[:, 2]
         candidates: dict[float, Tensor] = {}
         if self.features is not None and self.multi_flow is not None:

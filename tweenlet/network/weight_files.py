@@ -62,7 +62,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         with safe_open(path, "numpy") as file:
             metadata: dict[str, str] = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a sound safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
     if "config" not in metadata:
         raise ValueError(f"{path} is not a tweenlet checkpoint: its metadata has {sorted(metadata)}")
     return metadata

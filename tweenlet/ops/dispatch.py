@@ -95,7 +95,7 @@ def _refusal(inputs: tuple[Tensor, ...]) -> str | None:
     if torch.compiler.is_compiling():
         return "a graph is being traced"
     if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
-        return "a gradient is wanted"
+        return "a gradient is required"
     return None
 
 

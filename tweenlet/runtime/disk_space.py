@@ -36,7 +36,7 @@ def preallocate(path: Path, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system that cannot
             reason = os.strerror(error.errno or errno.EIO)
-            raise OSError(error.errno, f"cannot take {_format_size(size)} for {path}: {reason}") from None
+            raise OSError(error.errno, f"cannot allocate {_format_size(size)} for {path}: {reason}") from None
     finally:
         os.close(handle)
 

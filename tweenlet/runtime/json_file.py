@@ -17,6 +17,6 @@ def parse_json(text: str | bytes, source: object) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError(f"{source} is not sound JSON: nested too deep") from None
+        raise ValueError(f"{source} is not valid JSON: nested too deep") from None
     except ValueError as error:  # UnicodeDecodeError is one, too
-        raise ValueError(f"{source} is not sound JSON: {error}") from error
+        raise ValueError(f"{source} is not valid JSON: {error}") from error

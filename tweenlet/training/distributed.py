@@ -84,7 +84,7 @@ def main_process_first() -> Iterator[None]:
         all_reduce_mean(0.0)
     else:
         if all_reduce_mean(0.0) != 0.0:
-            raise OSError("the first process failed; its message says why")
+            raise OSError("the first process failed: see its message")
         yield
 
 
@@ -101,7 +101,7 @@ def claim_folder_for_all(folder: Path, names: Iterable[str]) -> Iterator[None]:
 def local_slice(batch: int) -> slice:
     """The part of a batch for this process; ValueError if the batch cannot be divided evenly."""
     if batch % world_size():
-        raise ValueError(f"expected a batch that {world_size()} processes can share alike, got {batch}")
+        raise ValueError(f"expected a batch that {world_size()} processes can share equally, got {batch}")
     size = batch // world_size()
     return slice(rank() * size, (rank() + 1) * size)
 

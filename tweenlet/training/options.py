@@ -318,4 +318,6 @@ class Plan:
         if self.alpha < 0:
             raise ValueError(f"expected an alpha of 0 or more, got {self.alpha}")
         if self.sparsify.minutes is not None or self.distill.minutes is not None:
-            raise ValueError("a compression goes by steps: minutes are for its stages, run one by one")
+            raise ValueError(
+                "a compression is limited by steps: minutes apply to its stages as commands only"
+            )

@@ -44,7 +44,7 @@ class AudioTranscoder(StreamSink):
     ) -> None:
         context = source.codec_context
         if context is None or not context.sample_rate or not context.channels:
-            raise ValueError("nothing is known of this sound")
+            raise ValueError("its parameters are unknown")
         name = _CHOSEN.get(codec or "") or _audio_encoder_name(output.format.name, context.name)
         trial = _open_encoder(name, context)
         self._rate = trial.sample_rate

@@ -193,7 +193,7 @@ class StreamCopier:
         try:
             yield from self._source.demux(streams)
         except av.FFmpegError as error:
-            self.warnings.append(f"what lies beside the pictures ends early: {error.strerror}")
+            self.warnings.append(f"the other streams end early: {error.strerror}")
 
     def _mux(self, index: int, packets: Iterable[AnyPacket]) -> None:
         """Convert and mux a packet; damaged and rejected packets are left out."""

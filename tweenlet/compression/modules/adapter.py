@@ -112,7 +112,7 @@ def load_module(network: str, weights: str | Path | None = None) -> nn.Module:
     try:
         module = factory()
     except TypeError as error:
-        raise ValueError(f"{name} of {file} cannot be made without arguments: {error}") from error
+        raise ValueError(f"{name} of {file} cannot be constructed without arguments: {error}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"{name} of {file} is {type(module).__name__}: expected an nn.Module")
     return load_pruned(module, weights).eval() if weights else module.eval()

@@ -80,7 +80,7 @@ def prune_module(
     before = _spent(adapter, budget)
     limit = budget.limit * before if budget.relative else budget.limit
     if before <= limit:
-        raise ValueError(f"nothing to make smaller: the network costs {budget.say(before)}, {budget}")
+        raise ValueError(f"the budget is met already: the network costs {budget.say(before)}, {budget}")
     unpruned = find_unprunable(adapter, frames)
     layers = dict(_layers(adapter))
     if len(unpruned) == len(layers):

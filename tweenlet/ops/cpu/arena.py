@@ -1,6 +1,6 @@
 """Arena: one contiguous block of memory for the large tensors of inference on a CPU.
 
-    pixels --> the first gap that is large enough --> tensor --freed--> a gap again, one with those beside it
+    pixels --> the first gap that is large enough --> tensor --freed--> a gap again, merged with neighbours
 
 glibc puts each tensor into the smallest gap that fits; small blocks go into the others, and the next tensor
 of the same size no longer fits there. A network then took a third more than its tensors, and a varying

@@ -57,7 +57,7 @@ class Batch:
         """Split the batch into equal parts; ValueError if its size is no multiple of their number."""
         count = len(self.frames)
         if count % parts:
-            raise ValueError(f"expected a batch that can be divided into {parts} parts alike, got {count}")
+            raise ValueError(f"expected a batch that can be divided into {parts} equal parts, got {count}")
         size = count // parts
 
         def part(start: int) -> Batch:
