@@ -28,6 +28,8 @@ EVALUATION = (ROOT / "docs/evaluation.md").read_text()
 PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")))
 SPOKEN = [path for path in PAGES if "log" not in path.parts and path.name != "CHANGELOG.md"]
 """Pages whose commands are today's; those of the log are those of its days."""
+ALONE = [path for path in SPOKEN if not path.name.startswith("tutorial")]
+"""Pages whose snippets run one by one; test_tutorials.py runs those of a tutorial in order."""
 
 
 def blocks(*languages: str, text: str = README) -> list[str]:
@@ -54,17 +56,17 @@ def small_clip(path: Path) -> None:
             writer.write(frame, frame.time, frame.duration)
 
 
-def every(find: Callable[[str], list[str]]) -> list[object]:
-    """What is found on the pages, with their names as ids."""
+def every(find: Callable[[str], list[str]], pages: list[Path] = SPOKEN) -> list[object]:
+    """Whatever `find` returns for each page, as parameters with the page in their ids."""
     return [
         pytest.param(found, id=f"{path.relative_to(ROOT)}-{k}")
-        for path in SPOKEN
+        for path in pages
         for k, found in enumerate(find(path.read_text()))
     ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("snippet", every(lambda text: blocks("python", text=text)))
+@pytest.mark.parametrize("snippet", every(lambda text: blocks("python", text=text), ALONE))
 def test_python_on_the_pages_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'(?:interpolate_video|read|VideoDecoder|imiter)\(\s*"([^"]+\.\w+)"', snippet):
