@@ -1,4 +1,4 @@
-"""The tutorials as a reader follows them: a page's snippets in order, in one folder, and the files they promise.
+"""The tutorials as a reader follows them: each page from top to bottom, and the files that it promises.
 
 So, too, the README's examples of `interpolate`. test_readme.py has the snippets of other pages.
 """
