@@ -30,7 +30,16 @@ from tweenlet.ops.resample import avg_pool2, downsample, upsample_8tap, upsample
 from tweenlet.ops.splat import splat, splat_sum
 from tweenlet.ops.warp import backwarp
 
-CPU_ALONE = {"adacof_head", "arena", "bindings", "bottleneck", "library", "packing", "winograd"}
+CPU_ALONE = {
+    "adacof_head",
+    "arena",
+    "bindings",
+    "bottleneck",
+    "level_entry",
+    "library",
+    "packing",
+    "winograd",
+}
 """Files of the backend on a CPU that are no op's."""
 
 

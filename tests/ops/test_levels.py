@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tweenlet.ops import dispatch
+from tweenlet.ops.cpu.level_entry import level_entry, pack_entry
 from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs, resize, warped_inputs
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -78,3 +80,19 @@ def test_pooled_inputs_of_the_first_level_are_reduced_bilinearly(scale):
     times = torch.full((1, 1, 1, 1), 0.5).double()
     expected = resize(warped_inputs(before, after, times, None), 1 / scale)
     torch.testing.assert_close(pooled_level_inputs(before, after, times, scale, []), expected)
+
+
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
+@pytest.mark.parametrize(("scales", "scale"), [((8,), 4), ((8, 4), 2), ((8, 4, 2), 1)], ids=str)
+@pytest.mark.parametrize(("outputs", "context"), [(16, 8), (31, 1), (48, 20)], ids=str)
+def test_the_first_layer_of_a_level_is_that_on_its_inputs(outputs, context, scales, scale):
+    height, width = (96, 160) if scale == 1 else (72, 232)  # of more than one tile, and odd at the level
+    before, after, times, estimates = levels_of(scales, context, height, width)
+    estimates[0][0, :4, 0, 0] = 0  # no far point, which float32 tells less exactly
+    layer = torch.nn.Conv2d(15 + 5 + context, outputs, 3, 2, 1)
+    with dispatch.override("reference"), torch.no_grad():
+        doubled = [x.double() for x in estimates]
+        inputs = pooled_level_inputs(before.double(), after.double(), times.double(), scale, doubled)
+        expected = F.leaky_relu(layer.double()(inputs), 0.1)
+    found = level_entry(before, after, times, scale, estimates, pack_entry(layer.float(), 0.1, 4))
+    torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=2e-6)

@@ -98,6 +98,11 @@ class Level(nn.Module):
         correction = out[:, :4] * self.scale
         return torch.cat((correction if flows is None else flows + correction, out[:, 4:]), 1)
 
+    def look(self, before: Tensor, after: Tensor, times: Tensor, estimates: Sequence[Tensor]) -> Tensor:
+        """The estimate from frames with features, warped at full size: see :func:`pooled_level_inputs`."""
+        out: Tensor = self(pooled_level_inputs(before, after, times, self.scale, estimates))
+        return out
+
     def declare_channels(self, graph: ChannelGraph) -> None:
         """State which channels enter and leave each layer; all blocks share those of one residual stream."""
         width = f"level.{self.scale}"
@@ -164,8 +169,8 @@ class IntermediateFlow(nn.Module):
     def _estimates(self, before: Tensor, after: Tensor, times: Tensor) -> list[Tensor]:
         """Estimates of the levels, coarsest first, (B, 5 + context, H/scale, W/scale) each."""
         estimates: list[Tensor] = []
-        for scale, level in zip(self.scales, self.levels, strict=True):
-            estimates.append(level(pooled_level_inputs(before, after, times, scale, estimates)))
+        for level in self.levels:
+            estimates.append(cast(Level, level).look(before, after, times, estimates))
         return estimates
 
     def declare_channels(self, graph: ChannelGraph) -> None:

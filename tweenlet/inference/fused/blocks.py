@@ -6,6 +6,8 @@ folded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,8 +34,10 @@ from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import SLOPE, Encoder, Level, ResidualBlock
 from tweenlet.network.texture import Residual
 from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
-from tweenlet.ops.dispatch import has_native
+from tweenlet.ops.cpu.level_entry import PackedEntry, level_entry, new_padded_pixels, pack_entry
+from tweenlet.ops.dispatch import has_native, kernel_for
 from tweenlet.ops.epilogue import scale_shift_act_
+from tweenlet.ops.levels import pooled_level_inputs
 from tweenlet.ops.resample import avg_pool2
 
 
@@ -192,7 +196,10 @@ class FusedEncoder(nn.Module):
         """(B, 3, H, W) -> (B, 3 + outputs, h, w), channels_last, the frame first, at the features' size."""
         x = self.layers(channels_last(frame))
         picture = avg_pool2(frame) if self.halves else frame
-        out = new_image(picture, 3 + self.outputs)
+        if frame.device.type == "cpu" and frame.dtype == torch.float32 and not self.halves:
+            out = new_padded_pixels(len(frame), 3 + self.outputs, *frame.shape[2:])  # as levels sample it
+        else:
+            out = new_image(picture, 3 + self.outputs)
         out[:, :3] = picture
         if isinstance(self.out, Winograd):
             self.out(x, out=out[:, 3:])
@@ -247,6 +254,8 @@ class FusedLevel(nn.Module):
     def __init__(self, plain: Level):
         super().__init__()
         self.down, self.blocks, (self.up, _) = plain.down, plain.blocks, plain.up
+        self.scale = plain.scale
+        self._entry: PackedEntry | None = None
         layer = self._last_layer()
         order = torch.arange(layer.out_channels).view(-1, 4).T.flatten()  # pixels of a cell, then channels
         factors = torch.ones(layer.out_channels // 4)
@@ -275,9 +284,30 @@ class FusedLevel(nn.Module):
         if isinstance(self.up, Winograd):
             self.up.out_channels = 4 * channels
 
+    def look(self, before: Tensor, after: Tensor, times: Tensor, estimates: Sequence[Tensor]) -> Tensor:
+        """As :meth:`tweenlet.network.intermediate_flow.Level.look`, without the inputs as a whole."""
+        pooled = self.scale == 1 or self.scale % 2 == 0
+        if not (estimates and pooled and kernel_for(pooled_level_inputs, before, after, *estimates)):
+            out: Tensor = self(pooled_level_inputs(before, after, times, self.scale, estimates))
+            return out
+        first, *rest = self.down.children()
+        if self._entry is None:
+            layer = first.layer if isinstance(first, Winograd) else first
+            assert isinstance(layer, nn.Conv2d)
+            self._entry = pack_entry(layer, SLOPE, before.shape[1] - 3)
+        x = level_entry(before, after, times, self.scale, estimates, self._entry)
+        if not isinstance(rest[0], Winograd | nn.Conv2d):
+            rest = rest[1:]  # the activation, which is in it
+        for layer in rest:
+            x = layer(x)
+        return self._estimate(x)
+
     def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
         """As :meth:`tweenlet.network.intermediate_flow.Level.forward`, channels_last."""
-        out = self.up(self.blocks(self.down(inputs)))
+        return self._estimate(self.down(inputs), flows)
+
+    def _estimate(self, x: Tensor, flows: Tensor | None = None) -> Tensor:
+        out = self.up(self.blocks(x))
         estimate: Tensor = (out if isinstance(self.up, Winograd) else shuffle_cells(out)).float()
         if flows is not None:
             estimate[:, :4] += flows

@@ -232,6 +232,12 @@ class Estimate(Struct):
     _fields_ = (("values", Float32ChannelsLast), *_fields(INT, "channels scale"))
 
 
+class Entry(Struct):
+    """``struct tweenlet_entry``: the first layer of a level."""
+
+    _fields_ = (*_fields(Float32, "kernels bias"), ("outputs", INT), ("slope", FLOAT))
+
+
 class _Size(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("size", DISTANCE))
 
@@ -247,6 +253,7 @@ STRUCTS: dict[str, type[Struct]] = {
     "bottleneck": Bottleneck,
     "convolution": Convolution,
     "estimate": Estimate,
+    "entry": Entry,
 }
 """Structs by their names in C, without the prefix."""
 POINTER_TO = {struct: ctypes.POINTER(struct) for struct in STRUCTS.values()}
@@ -267,10 +274,14 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     ),
     "level_inputs": (STATUS, *[Float32ChannelsLast] * 5, FLOAT, *[INT] * 6, FLOAT, INT),
     "pooled_level_inputs": (
-        *(STATUS, *[Float32ChannelsLast] * 2, POINTER_TO[Estimate], INT, Float32ChannelsLast, FLOAT),
-        *[INT] * 6,
+        *(STATUS, *[Float32Strided] * 2, POINTER_TO[Estimate], INT, Float32ChannelsLast, FLOAT),
+        *[INT] * 7,
     ),
-    "merge_warped": (STATUS, *[Float32ChannelsLast] * 2, POINTER_TO[Estimate], INT, Float32, *[INT] * 4),
+    "level_entry": (
+        *(STATUS, *[Float32Strided] * 2, POINTER_TO[Estimate], INT, POINTER_TO[Entry]),
+        *(Float32ChannelsLast, FLOAT, *[INT] * 7),
+    ),
+    "merge_warped": (STATUS, *[Float32Strided] * 2, POINTER_TO[Estimate], INT, Float32, *[INT] * 4),
     "fetch_both": (
         STATUS,
         Float32,

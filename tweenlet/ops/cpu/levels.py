@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tweenlet.ops.cpu.arena import empty_channels_last
-from tweenlet.ops.cpu.bindings import Estimate, array
+from tweenlet.ops.cpu.level_entry import adjacent_channels, pack_estimates, padded_pixels
 from tweenlet.ops.cpu.library import require_library
 
 
@@ -39,33 +38,30 @@ def pooled_level_inputs(
 ) -> Tensor:
     """As :func:`tweenlet.ops.levels.pooled_level_inputs`, channels_last."""
     batch, channels, height, width = before.shape
-    before, after, known_channels = _pixels(before), _pixels(after), estimates[-1].shape[1]
-    estimates = [_pixels(estimate) for estimate in estimates]
+    before, after, known_channels = padded_pixels(before), padded_pixels(after), estimates[-1].shape[1]
+    estimates = adjacent_channels(estimates)
     shape = (batch, 2 * channels + 1 + known_channels, height // scale, width // scale)
     inputs = empty_channels_last(shape, before.dtype, before.device)
     for k, time in enumerate(times.flatten().tolist()):
         require_library().pooled_level_inputs(
-            *(before[k], after[k], _of_sample(estimates, k, height), len(estimates), inputs[k], time),
-            *(channels, known_channels, height, width, scale, torch.get_num_threads()),
+            *(before[k], after[k], pack_estimates(estimates, k, height), len(estimates), inputs[k], time),
+            *(channels, before.stride(3), known_channels, height, width, scale, torch.get_num_threads()),
         )
     return inputs
 
 
 def merge_warped(before: Tensor, after: Tensor, estimates: Sequence[Tensor]) -> Tensor:
     """As :func:`tweenlet.ops.levels.merge_warped`."""
-    batch, channels, height, width = before.shape
-    before, after, estimates = _pixels(before), _pixels(after), [_pixels(x) for x in estimates]
+    batch, _, height, width = before.shape
+    before, after = padded_pixels(before), padded_pixels(after)
+    estimates = adjacent_channels(estimates)
     frame = before.new_empty(batch, 3, height, width)
     for k in range(batch):
         require_library().merge_warped(
-            *(before[k], after[k], _of_sample(estimates, k, height), len(estimates), frame[k]),
-            *(channels, height, width, torch.get_num_threads()),
+            *(before[k], after[k], pack_estimates(estimates, k, height), len(estimates), frame[k]),
+            *(before.stride(3), height, width, torch.get_num_threads()),
         )
     return frame
-
-
-def _of_sample(estimates: Sequence[Tensor], sample: int, height: int) -> Any:
-    return array(Estimate(x[sample], x.shape[1], height // x.shape[2]) for x in estimates)
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -94,6 +94,14 @@ struct tweenlet_estimate {
     int channels, scale;
 };
 
+/* The first layer of a level: 3x3 kernels of stride 2, as the GEMM micro-kernels read them, [row][column, input]. */
+struct tweenlet_entry {
+    const float *kernels;
+    const float *bias; /* zeros after the last */
+    int outputs;
+    float slope; /* of the leaky activation after it */
+};
+
 /* The name and sizeof of each struct above; a null name after the last. */
 struct tweenlet_size {
     const char *name;
@@ -132,10 +140,13 @@ int tweenlet_level_inputs(const float *before, const float *after, const float *
                           int threads);
 
 int tweenlet_pooled_level_inputs(const float *before, const float *after, const struct tweenlet_estimate *estimates,
-                                 int count, float *out, float time, int channels, int known, int height, int width,
-                                 int scale, int threads);
+                                 int count, float *out, float time, int channels, int pixel, int known, int height,
+                                 int width, int scale, int threads);
+int tweenlet_level_entry(const float *before, const float *after, const struct tweenlet_estimate *estimates, int count,
+                         const struct tweenlet_entry *layer, float *out, float time, int channels, int pixel, int known,
+                         int height, int width, int scale, int threads);
 int tweenlet_merge_warped(const float *before, const float *after, const struct tweenlet_estimate *estimates, int count,
-                          float *out, int channels, int height, int width, int threads);
+                          float *out, int pixel, int height, int width, int threads);
 
 /* mix.c */
 int tweenlet_fetch_both(const float *before, const float *after, const float *flows, float *out, ptrdiff_t flow_row,
