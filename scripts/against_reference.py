@@ -1,12 +1,12 @@
-"""How much faster the network for inference is than the official one executed plainly (tests/reference).
+"""Speed-up of the fused network over the official one, executed plainly (tests/reference).
 
     python scripts/against_reference.py mini [--size 854x480] [--rounds 3]
 
-    this script --"frame"--> a process for each subject --> wall and CPU seconds, most memory held
+    this script --"frame"--> a process for each subject --> wall and CPU seconds, peak memory
 
-The processes take turns frame by frame, with untrained weights. Told are medians, the median of the ratios
-to both references, pair by pair, and the most memory that a process held, with Python and torch. The
-reference runs as its users run it: no native code, glibc as it comes; the second time with memory kept.
+The processes take turns frame by frame, with untrained weights. The table shows medians, the medians of the
+ratios to both references, pair by pair, and the peak memory of each process, Python and torch included. The
+reference runs as its users run it: no native code, glibc's defaults; the second time with memory retained.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from tweenlet.runtime.malloc import peak_rss
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference.official import Reference
 
-PLAIN, KEPT = "reference", "reference, memory kept"
+PLAIN, RETAINED = "reference", "reference, memory kept"
 ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}  # as tweenlet does where it is imported before torch
 SUBJECTS = {
     PLAIN: {"TWEENLET_NATIVE": "0", "TWEENLET_KEEP_MEMORY": "0"},
-    KEPT: {"TWEENLET_NATIVE": "0"},
+    RETAINED: {"TWEENLET_NATIVE": "0"},
     "float32": ASLEEP,
     "bfloat16": ASLEEP,
 }
-"""The environment of each."""
+"""Environment of each subject."""
 
 
 def main() -> None:
-    """Run what was asked for, and print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", choices=("mini", "stmfnet"))
     parser.add_argument("--size", default="854x480")
@@ -69,12 +69,12 @@ def main() -> None:
                 took = worker.frame()
                 if turn:  # the first sets up
                     timings[name].append(took)
-    print(f"{'':24}{'':30}{'times faster than the reference':>34}{'with memory kept':>20}")
+    print(f"{'':24}{'':30}{'speed-up over the reference':>34}{'memory retained':>20}")
     print(f"{'':24}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}" + 2 * f"{'wall':>14}{'CPU':>8}")
     for name, frames in timings.items():
         wall, cpu = (median(frame[clock] for frame in frames) for clock in ("wall", "cpu"))
         line = f"{name:24}{wall:10.2f}{cpu:10.2f}{frames[-1]['peak'] / 1e6:10.0f}"
-        for reference in (PLAIN, KEPT):
+        for reference in (PLAIN, RETAINED):
             for clock in ("wall", "cpu"):
                 ratios = [r[clock] / f[clock] for r, f in zip(timings[reference], frames, strict=True)]
                 line += f"{median(ratios):{14 if clock == 'wall' else 8}.2f}"
@@ -127,7 +127,7 @@ def serve(run: Callable[[Tensor], Tensor], width: int, height: int) -> None:
 def subject(name: str, model: str) -> Callable[[Tensor], Tensor]:
     """What maps frames (4, 3, H, W) to the one in their middle."""
     network = network_of(model).eval()
-    if name in (PLAIN, KEPT):
+    if name in (PLAIN, RETAINED):
         reference = Reference(network)
         return lambda frames: reference(list(frames))
     fast = FusedSTMFNet(network, getattr(torch, name))
