@@ -14,6 +14,7 @@ from tests.reference.official import Reference, clear_of_jumps
 from tweenlet.inference.fused import FusedSTMFNet, bands
 from tweenlet.inference.fused.adacof_heads import UpsampleConv
 from tweenlet.inference.fused.fuse import fuse_for_inference
+from tweenlet.inference.latency import latency_runs
 from tweenlet.interpolation.interpolator import Interpolator
 from tweenlet.network.adacof_heads import SCALE_NAMES
 from tweenlet.network.config import DEFAULT, MINI, RIFE, TINY, FlowLevel, IntermediateFlowConfig
@@ -173,6 +174,13 @@ def test_takes_half_of_the_memory():
         for which in ("fused", "plain")
     )
     assert fast < 0.55 * plain
+
+
+@pytest.mark.parametrize("config", [RIFE, DEFAULT, MINI], ids=["RIFE", "DEFAULT", "MINI"])
+def test_every_part_is_timed(config):
+    times = latency_runs(STMFNet(config), 128, 128, runs=1)
+    assert {name for name, runs in times.items() if not runs} == set()
+    assert len(times) > 4
 
 
 def test_is_a_copy(lively):

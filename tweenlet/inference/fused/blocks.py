@@ -290,23 +290,25 @@ class FusedLevel(nn.Module):
         if not (estimates and pooled and kernel_for(pooled_level_inputs, before, after, *estimates)):
             out: Tensor = self(pooled_level_inputs(before, after, times, self.scale, estimates))
             return out
-        first, *rest = self.down.children()
         if self._entry is None:
+            first = self.down[0]
             layer = first.layer if isinstance(first, Winograd) else first
             assert isinstance(layer, nn.Conv2d)
             self._entry = pack_entry(layer, SLOPE, before.shape[1] - 3)
-        x = level_entry(before, after, times, self.scale, estimates, self._entry)
-        if not isinstance(rest[0], Winograd | nn.Conv2d):
-            rest = rest[1:]  # the activation, which is in it
-        for layer in rest:
-            x = layer(x)
-        return self._estimate(x)
+        first_out = level_entry(before, after, times, self.scale, estimates, self._entry)
+        estimate: Tensor = self(first_out, entered=True)  # by a call, so that hooks time it
+        return estimate
 
-    def forward(self, inputs: Tensor, flows: Tensor | None = None) -> Tensor:
-        """As :meth:`tweenlet.network.intermediate_flow.Level.forward`, channels_last."""
-        return self._estimate(self.down(inputs), flows)
+    def forward(self, inputs: Tensor, flows: Tensor | None = None, entered: bool = False) -> Tensor:
+        """As :meth:`tweenlet.network.intermediate_flow.Level.forward`, channels_last.
 
-    def _estimate(self, x: Tensor, flows: Tensor | None = None) -> Tensor:
+        ``entered``: the inputs have been through the first layer and its activation.
+        """
+        if entered:
+            has_activation = not isinstance(self.down[1], Winograd | nn.Conv2d)
+            x = self.down[2 if has_activation else 1 :](inputs)
+        else:
+            x = self.down(inputs)
         out = self.up(self.blocks(x))
         estimate: Tensor = (out if isinstance(self.up, Winograd) else shuffle_cells(out)).float()
         if flows is not None:
