@@ -7,6 +7,7 @@ folded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -288,8 +289,7 @@ class FusedLevel(nn.Module):
         """As :meth:`tweenlet.network.intermediate_flow.Level.look`, without the inputs as a whole."""
         pooled = self.scale == 1 or self.scale % 2 == 0
         if not (estimates and pooled and kernel_for(pooled_level_inputs, before, after, *estimates)):
-            out: Tensor = self(pooled_level_inputs(before, after, times, self.scale, estimates))
-            return out
+            return cast(Tensor, self(pooled_level_inputs(before, after, times, self.scale, estimates)))
         if self._entry is None:
             first = self.down[0]
             layer = first.layer if isinstance(first, Winograd) else first
