@@ -224,7 +224,7 @@ def test_attention_is_between_parts_of_any_width(samples):
 
 def test_settings_without_meaning():
     for teachers, weights in (([], None), ([always(torch.zeros(3, 1, 1))], [1, 2]), ([nn.Identity()], [0.0])):
-        with pytest.raises(ValueError, match="at least one teacher, and for each a weight"):
+        with pytest.raises(ValueError, match="at least one teacher, each with a weight"):
             Distillation(OPTIONS, teachers, weights=weights)
     with pytest.raises(ValueError, match="alpha of 0 or more, got -1"):
         Distillation(OPTIONS, [nn.Identity()], alpha=-1)

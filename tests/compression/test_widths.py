@@ -170,7 +170,7 @@ def test_a_tight_budget_drops_the_least_dense_piece_before_the_rest_starves():
 
 def test_a_budget_that_cannot_be_met_says_the_least_that_can():
     with pytest.raises(
-        ValueError, match=r"costs at most 1,000 parameters: the least .* costs [\d,]+ parameters"
+        ValueError, match=r"costs at most 1,000 parameters: the smallest .* costs [\d,]+ parameters"
     ):
         compact(TINY, uniform(TINY), Budget.parse("params", "1k"))
 

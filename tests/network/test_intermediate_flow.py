@@ -77,7 +77,7 @@ def test_a_network_of_the_halfway_kind_refuses_other_times():
 
     model = STMFNet(TINY)
     assert not model.takes_time
-    with pytest.raises(ValueError, match=r"halfway \(time 0\.5\), got time 0\.25"):
+    with pytest.raises(ValueError, match=r"midpoint \(time 0\.5\), got time 0\.25"):
         model(torch.rand(1, 4, 3, 32, 32), time=0.25)
 
 

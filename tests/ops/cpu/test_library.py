@@ -267,7 +267,7 @@ def test_a_damaged_library_that_can_only_be_read_is_passed_over(
     monkeypatch.delenv("CC", raising=False)
     damaged = cache_folder() / f"native-{native._fingerprint(['cc'])}.so"
     damaged.write_bytes(b"damaged")
-    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: mode != os.W_OK)
     assert native.library.__wrapped__() is not None
     assert damaged.read_bytes() == b"damaged"
 
