@@ -147,7 +147,7 @@ def test_every_exported_symbol_has_the_prefix() -> None:
 
 @pytest.mark.slow
 def test_no_other_file_imports_ctypes() -> None:
-    """Except where the system is asked for what concerns the process: its memory, and on Windows its locks."""
+    """Except where the system is asked about the process: its memory, and on Windows its locks."""
     users = set()
     for path in HOUSE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
