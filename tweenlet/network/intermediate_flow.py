@@ -98,7 +98,9 @@ class Level(nn.Module):
         correction = out[:, :4] * self.scale
         return torch.cat((correction if flows is None else flows + correction, out[:, 4:]), 1)
 
-    def look(self, before: Tensor, after: Tensor, times: Tensor, estimates: Sequence[Tensor]) -> Tensor:
+    def warp_and_estimate(
+        self, before: Tensor, after: Tensor, times: Tensor, estimates: Sequence[Tensor]
+    ) -> Tensor:
         """The estimate from frames with features, warped at full size: see :func:`pooled_level_inputs`."""
         out: Tensor = self(pooled_level_inputs(before, after, times, self.scale, estimates))
         return out
@@ -170,7 +172,7 @@ class IntermediateFlow(nn.Module):
         """Estimates of the levels, coarsest first, (B, 5 + context, H/scale, W/scale) each."""
         estimates: list[Tensor] = []
         for level in self.levels:
-            estimates.append(cast(Level, level).look(before, after, times, estimates))
+            estimates.append(cast(Level, level).warp_and_estimate(before, after, times, estimates))
         return estimates
 
     def declare_channels(self, graph: ChannelGraph) -> None:

@@ -285,8 +285,10 @@ class FusedLevel(nn.Module):
         if isinstance(self.up, Winograd):
             self.up.out_channels = 4 * channels
 
-    def look(self, before: Tensor, after: Tensor, times: Tensor, estimates: Sequence[Tensor]) -> Tensor:
-        """As :meth:`tweenlet.network.intermediate_flow.Level.look`, without the inputs as a whole."""
+    def warp_and_estimate(
+        self, before: Tensor, after: Tensor, times: Tensor, estimates: Sequence[Tensor]
+    ) -> Tensor:
+        """As :meth:`.intermediate_flow.Level.warp_and_estimate`, without storing the inputs as a whole."""
         pooled = self.scale == 1 or self.scale % 2 == 0
         if not (estimates and pooled and kernel_for(pooled_level_inputs, before, after, *estimates)):
             return cast(Tensor, self(pooled_level_inputs(before, after, times, self.scale, estimates)))

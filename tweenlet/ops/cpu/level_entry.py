@@ -91,6 +91,6 @@ def pack_estimates(estimates: Sequence[Tensor], sample: int, height: int) -> Any
     return array(Estimate(x[sample], x.shape[1], height // x.shape[2]) for x in estimates)
 
 
-def adjacent_channels(estimates: Sequence[Tensor]) -> list[Tensor]:
-    """Estimates (B, C, h, w), channels_last, copied only if needed."""
-    return [x.contiguous(memory_format=torch.channels_last) for x in estimates]
+def adjacent_channels(images: Sequence[Tensor]) -> list[Tensor]:
+    """Images (B, C, h, w), channels_last, copied only if needed."""
+    return [x.contiguous(memory_format=torch.channels_last) for x in images]

@@ -17,8 +17,9 @@ def level_inputs(
 ) -> tuple[Tensor, Tensor]:
     """As :func:`tweenlet.ops.levels.level_inputs`."""
     batch, channels, height, width = before.shape
-    known_channels, before, after = estimate.shape[1], _pixels(before), _pixels(after)
-    estimate = _pixels(torch.cat((estimate, *more), 1) if more else estimate)
+    known_channels = estimate.shape[1]
+    joined = torch.cat((estimate, *more), 1) if more else estimate
+    before, after, estimate = adjacent_channels((before, after, joined))
     more_channels = estimate.shape[1] - known_channels
     size, threads = (height, width), torch.get_num_threads()
     outputs = 2 * channels + 1 + known_channels + more_channels
@@ -62,7 +63,3 @@ def merge_warped(before: Tensor, after: Tensor, estimates: Sequence[Tensor]) -> 
             *(before.stride(3), height, width, torch.get_num_threads()),
         )
     return frame
-
-
-def _pixels(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
