@@ -64,7 +64,9 @@ def run(source, model: nn.Module, rate: Fraction | int = 1, **options) -> list[O
     timing = OutputTiming(
         **{k: options.pop(k) for k in ("factor", "fps", "slow", "max_recursion") if k in options}
     )
-    return list(Timeline(source, Interpolator(model), timing, Fraction(rate), cuts=False, **options))
+    shown = list(Timeline(source, Interpolator(model), timing, Fraction(rate), cuts=False, **options))
+    assert all(output.picture.shape == (3, 32, 32) for output in shown)
+    return shown
 
 
 def value(shown: OutputFrame[int]) -> float:

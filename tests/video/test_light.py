@@ -45,7 +45,7 @@ def test_light_is_what_the_standards_say(transfer: int, code: float, light: floa
 def test_a_shutter_averages_light_and_what_is_transparent_has_no_colour() -> None:
     def sample(picture: torch.Tensor) -> OutputFrame[int]:
         source = SourceFrame(0, picture, Fraction(0), Fraction(1))
-        return OutputFrame(None, (source, source), picture, Fraction(0), Fraction(1), 0)
+        return OutputFrame(None, (source, source), lambda: picture, Fraction(0), Fraction(1), 0)
 
     dark, lit = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     seen = _expose([sample(lit), *[sample(dark)] * 7], BT709).picture

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tweenlet.inference import engines
 from tweenlet.interpolation.keyframes import SourceFrame
+from tweenlet.interpolation.lanes import LANES, LARGEST
 from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.pictures import HALFWAY, check_values
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
@@ -99,8 +100,8 @@ class Interpolator:
         self._finder = engines.motion_finder(self._for_tiles)
         self._takes_motion = engines.motion_finder(self.model) is not None
         # eager networks keep no state between calls on a CPU; CUDA graphs and other engines do
-        alone = engine == "eager" and self.device.type == "cpu"
-        self._lock: AbstractContextManager[object] = nullcontext() if alone else Lock()
+        self._is_stateless = engine == "eager" and self.device.type == "cpu"
+        self._lock: AbstractContextManager[object] = nullcontext() if self._is_stateless else Lock()
 
     def middle(self, frames: Sequence[Tensor]) -> Tensor:
         """Make the frame in the middle of four.
@@ -175,6 +176,11 @@ class Interpolator:
     def engine(self) -> str:
         """The engine that runs the network; with "auto", the one it chose."""
         return engines.running(self.model)
+
+    def lanes(self, height: int, width: int) -> int:
+        """How many frames of this size to make side by side (:mod:`.lanes`)."""
+        suits = self._is_stateless and self.takes_time and height * width <= LARGEST
+        return LANES if suits and torch.get_num_threads() > 1 else 1
 
     def picture(self, values: NDArray[Any] | Tensor) -> Tensor:
         """Convert a picture to float32 on the network's device."""

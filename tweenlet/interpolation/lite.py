@@ -59,6 +59,10 @@ class LiteInterpolator:
             frame = self._run_tiled(padded, motion, float(time), side)
         return np.ascontiguousarray(frame[:, :height, :width])
 
+    def lanes(self, height: int, width: int) -> int:  # noqa: ARG002
+        """How many frames to make side by side: ONNX Runtime shares the cores out by itself."""
+        return 1
+
     def _run_tiled(self, frames: Array, motion: Motion, time: float, side: int) -> Array:
         """The frame (3, H, W) between the middle two of four (4, 3, H, W), tile by tile."""
         size, stride = frames.shape[2:], self._network.stride

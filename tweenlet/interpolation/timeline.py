@@ -19,7 +19,7 @@ after their last use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
@@ -65,8 +65,8 @@ class OutputFrame(Generic[Original]):
     """The source frame, if shown unchanged; None for a new picture."""
     between: tuple[SourceFrame[Original], SourceFrame[Original]]
     """The source frames on either side of a new picture; for a source frame, that frame twice."""
-    picture: Picture
-    """RGB (3, H, W), on the network's device."""
+    make: Callable[[], Picture]
+    """Returns the picture; the first call may take the network's time."""
     time: Fraction
     """Presentation time, in seconds."""
     duration: Fraction
@@ -75,6 +75,25 @@ class OutputFrame(Generic[Original]):
     """Number of frames shown before it."""
     blurred: bool = False
     """Whether the picture is the mean of several."""
+
+    @property
+    def picture(self) -> Picture:
+        """RGB (3, H, W), on the network's device; made when first asked for, in whatever thread asks."""
+        return self.make()
+
+
+class Once:
+    """A picture that is made when first asked for; then what it was made from is let go."""
+
+    def __init__(self, make: Callable[[], Picture]) -> None:
+        self._make: Callable[[], Picture] | None = make
+        self._picture: Picture = None
+
+    def __call__(self) -> Picture:
+        """The picture."""
+        if self._make is not None:
+            self._picture, self._make = self._make(), None
+        return self._picture
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,7 @@ class Timeline(Generic[Original]):
         self._clock, self._levels, self._keep_frames = timing.clock(rate), timing.levels, timing.keep_frames
         self._smooth, self._has_shutter = repeats == "smooth", bool(timing.shutter)
         self._gaps: dict[int, _Gap[Original]] = {}  # by key frame, with repeats "smooth"
-        self._pictures: dict[Fraction, Picture] = {}
+        self._pictures: dict[Fraction, Callable[[], Picture]] = {}
         self._index = 0  # of the source frame whose interval is current
         self._shown = -1
         self._slots = -1
@@ -251,13 +270,14 @@ class Timeline(Generic[Original]):
         if gap is not None and 0 < part < 1:
             position = gap.key + part
             if self._slots < self.skipped:
-                return OutputFrame(None, gap.between, gap.between[0].picture, time, duration, self._slots)
+                nothing = _given(gap.between[0].picture)
+                return OutputFrame(None, gap.between, nothing, time, duration, self._slots)
             self._pictures = {p: x for p, x in self._pictures.items() if _is_needed(p, position)}
-            return OutputFrame(None, gap.between, self._picture(position), time, duration, self._slots)
+            return OutputFrame(None, gap.between, self._maker(position), time, duration, self._slots)
         number = gap.after if gap is not None and part == 1 else index
         self._shown = max(self._shown, number)
         frame = self.source.frame(number)
-        return OutputFrame(frame, (frame, frame), frame.picture, time, duration, self._slots)
+        return OutputFrame(frame, (frame, frame), _given(frame.picture), time, duration, self._slots)
 
     def _reachable(self, gap: _Gap[Original], part: Fraction) -> Fraction:
         """The nearest position in a gap that can be computed; across a cut only its ends."""
@@ -269,10 +289,10 @@ class Timeline(Generic[Original]):
         scale = 2 ** min(self._levels + (max(intervals, 1) - 1).bit_length(), 8)
         return Fraction(round(part * scale), scale)
 
-    def _picture(self, position: Fraction) -> Picture:
-        """The picture at a position: a key frame's, or one from the cache or computed now."""
+    def _maker(self, position: Fraction) -> Callable[[], Picture]:
+        """Makes the picture at a position: a key frame's, or one that the network predicts, once."""
         if position.denominator == 1:
-            return self.source.picture(int(position))
+            return _given(self.source.picture(int(position)))
         if position not in self._pictures:
             if self._network.takes_time:
                 step, time = Fraction(1), position - floor(position)
@@ -281,10 +301,10 @@ class Timeline(Generic[Original]):
                 step, time = Fraction(1, position.denominator), Fraction(1, 2)
                 around = [position + k * step for k in (-3, -1, 1, 3)]
             window = [self._within_scene(place, position) for place in around]
-            pictures = [self._picture(place) for place in window]
+            pictures = [self._maker(place)() for place in window]
             motion = None if self._motion is None else self._motion.window(pictures, window, time)
-            picture = self._network.between(pictures, time, motion)
-            self._pictures[position] = clamp(picture, pictures[1:3])
+            between = self._network.between
+            self._pictures[position] = Once(lambda: clamp(between(pictures, time, motion), pictures[1:3]))
             self.made += 1
         return self._pictures[position]
 
@@ -304,18 +324,26 @@ def _expose(samples: Sequence[OutputFrame[Original]], transfer: int) -> OutputFr
     first, last = samples[0], samples[-1]
     if len(samples) == 1 or all(s.source and s.picture is first.picture for s in samples):
         return first
-    xp = array_namespace(first.picture)
-    pictures = xp.stack([sample.picture for sample in samples])
-    light = to_light(pictures[:, :3], transfer)
-    if pictures.shape[1] == 4:
-        opacity = pictures[:, 3:]
-        share = opacity / opacity.sum(0).clip(1e-6)
-        light = xp.where(opacity.sum(0) > 0, (light * share).sum(0), light.mean(0))
-        picture = xp.concatenate([to_codes(light, transfer), opacity.mean(0)])
-    else:
-        picture = to_codes(light.mean(0), transfer)
+    make = Once(lambda: _mean_light([sample.picture for sample in samples], transfer))
     between = first.between[0], last.between[1]
-    return OutputFrame(None, between, picture, first.time, first.duration, first.number, blurred=True)
+    return OutputFrame(None, between, make, first.time, first.duration, first.number, blurred=True)
+
+
+def _mean_light(samples: Sequence[Picture], transfer: int) -> Picture:
+    """The mean of pictures in linear light, by opacity."""
+    xp = array_namespace(samples[0])
+    pictures = xp.stack(samples)
+    light = to_light(pictures[:, :3], transfer)
+    if pictures.shape[1] != 4:
+        return to_codes(light.mean(0), transfer)
+    opacity = pictures[:, 3:]
+    share = opacity / opacity.sum(0).clip(1e-6)
+    light = xp.where(opacity.sum(0) > 0, (light * share).sum(0), light.mean(0))
+    return xp.concatenate([to_codes(light, transfer), opacity.mean(0)])
+
+
+def _given(picture: Picture) -> Callable[[], Picture]:
+    return lambda: picture
 
 
 def _is_needed(position: Fraction, now: Fraction) -> bool:

@@ -19,6 +19,7 @@ from tweenlet import video
 from tweenlet.interpolation.frame_stream import find_unmade
 from tweenlet.interpolation.job import Job, Ready, for_source
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SourceFrame
+from tweenlet.interpolation.lanes import in_lanes
 from tweenlet.interpolation.load import choose_engine
 from tweenlet.interpolation.pictures import Picture
 from tweenlet.interpolation.prefetch import DeviceCopier, WriteQueue, prefetch
@@ -231,7 +232,8 @@ def interpolate_video(
         )  # fmt: skip
         with writer:
             if farm is None:
-                written = _make_frames(timeline, writer, copier, report)
+                lanes = network.lanes(reader.height, reader.width)
+                written = _make_frames(timeline, lanes, writer, copier, report)
             else:
                 written = farm.make_segments(timeline, reader, writer, rate, report)
     return _summarise(
@@ -313,6 +315,7 @@ def _summarise(
 
 def _make_frames(
     timeline: Timeline[Frame],
+    lanes: int,
     writer: video.Writer,
     copier: DeviceCopier,
     report: Report,
@@ -320,8 +323,9 @@ def _make_frames(
     """Compute and write all frames that are not saved; returns the total."""
     timeline.skipped = writer.saved
     written = 0
-    with WriteQueue[Callable[[], None]](lambda write: write()) as queue:
-        for written, output in enumerate(timeline, start=1):
+    queueing = WriteQueue[Callable[[], None]](lambda write: write())
+    with in_lanes(timeline, lanes) as outputs, queueing as queue:
+        for written, output in enumerate(outputs, start=1):
             if written <= writer.saved:
                 queue.put(partial(writer.skip, output.time, output.duration))
             else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -134,16 +135,26 @@ class Struct(ctypes.Structure):
     """A struct whose pointers are set from tensors, which it keeps alive."""
 
     def __init__(self, *values: Any):
-        fields = zip(self._fields_, values, strict=True)
-        super().__init__(*(_field(field[1], value) for field, value in fields))
+        fields = zip(_converted_kinds(type(self)), values, strict=True)
+        super().__init__(*(value if kind is None else _convert(kind, value) for kind, value in fields))
         self._tensors = values
 
 
-def _field(kind: Any, value: Any) -> Any:
-    """Convert a value for a field of a ctypes kind."""
-    if issubclass(kind, ctypes.Array) and not isinstance(value, kind):
-        return kind(*(_field(kind._type_, element) for element in value))
-    return kind.from_param(value) if issubclass(kind, Pointer) else value
+@cache
+def _converted_kinds(struct: type[Struct]) -> tuple[Any, ...]:
+    """The kind of each field whose values are converted; None for others."""
+    kinds = (field[1] for field in struct._fields_)
+    return tuple(kind if issubclass(kind, ctypes.Array | Pointer) else None for kind in kinds)
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    """Convert a value for a field of a ctypes kind, a pointer or an array."""
+    if issubclass(kind, Pointer):
+        return kind.from_param(value)
+    if isinstance(value, kind):
+        return value
+    element = kind._type_
+    return kind(*(_convert(element, x) for x in value) if issubclass(element, Pointer) else value)
 
 
 def _fields(kind: Any, names: str) -> tuple[tuple[str, Any], ...]:

@@ -13,6 +13,7 @@ errors are about five times those of a direct convolution: some 1e-6 of the valu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod, sqrt
 
 import torch
@@ -54,6 +55,15 @@ class PackedConvolution:
     """Slopes (K,) of an activation of the outputs, before a residual is added; None = none."""
     slope_sum: Tensor | None
     """Slopes (K,) of an activation after the residual is added; None = none."""
+
+    @cached_property
+    def struct(self) -> Convolution:
+        """The same, for C."""
+        return Convolution(
+            *(self.inputs, self.outputs, self.taps, self.tile, self.points.dtype == torch.bfloat16),
+            *(self.enlarge, self.shrink, self.shuffle, self.points, self.bias),
+            *(self.slope_before, self.slope_after, self.slope_sum),
+        )
 
 
 def pack_convolution(
@@ -206,9 +216,9 @@ def convolve(
     if not has_native():
         return None
     above, below = weights.shrink * crop_halo[0], int(crop_halo[1] and weights.shrink == 1)
-    sources = [
-        source[..., above : source.shape[-2] - below, :] for source in (x, concat_with) if source is not None
-    ]
+    sources = [x] if concat_with is None else [x, concat_with]
+    if above or below:
+        sources = [source[..., above : source.shape[-2] - below, :] for source in sources]
     batch, channels, *times, height, width = sources[-1].shape
     enlarge = weights.enlarge * weights.shuffle
     size = (-(-side // weights.shrink) * enlarge for side in (height, width))
@@ -232,23 +242,14 @@ def convolve(
         raise ValueError(f"expected a batch of 1 of slices in time, got {batch}")
     if weights.taps != (3 if times else 1):
         raise ValueError(f"expected weights over {3 if times else 1} slices, got {weights.taps}")
-    numbers = (
-        weights.inputs,
-        weights.outputs,
-        weights.taps,
-        weights.tile,
-        weights.points.dtype == torch.bfloat16,
-    )
-    layer = Convolution(
-        *(*numbers, weights.enlarge, weights.shrink, weights.shuffle, weights.points, weights.bias),
-        *(weights.slope_before, weights.slope_after, weights.slope_sum),
-    )
     inputs = array(Input(t, t.shape[1], _layout(t)) for t in sources)
     extent = (times[0] if times else batch, height, width, above, below)
     threads = torch.get_num_threads()
     layout = _layout(result)
     layout.pixel *= weights.shuffle
-    require_library().winograd(layer, inputs, len(sources), result, layout, residual, *extent, threads)
+    require_library().winograd(
+        weights.struct, inputs, len(sources), result, layout, residual, *extent, threads
+    )
     return result
 
 

@@ -8,6 +8,7 @@
 static inline int round_to_vectors(int numbers) { return (numbers + LANES - 1) / LANES * LANES; }
 
 #define AT_ONCE 3 /* at most */
+#define LINE 16   /* floats that a cache fetches together */
 
 /* Vectors of outputs that are made at once: so they lie in the kernels (packing.py knows it, too). */
 static inline int vectors_at_once(int left) {
@@ -18,6 +19,8 @@ static inline int vectors_at_once(int left) {
 INLINE void gemm_microkernel(const int rows, const int vectors, const float *v, ptrdiff_t row_stride,
                              ptrdiff_t tap_stride, int taps, int inputs, const float *kernels, float *m,
                              ptrdiff_t m_stride) {
+    const ptrdiff_t next =
+        (ptrdiff_t)taps * inputs * vectors * LANES; /* to the kernels of the product after this one */
     vec sum[24];
     UNROLL(24)
     for (int i = 0; i < rows * vectors; i++) sum[i] = (vec){0};
@@ -26,6 +29,8 @@ INLINE void gemm_microkernel(const int rows, const int vectors, const float *v, 
             vec kernel[3];
             UNROLL(3)
             for (int j = 0; j < vectors; j++) kernel[j] = *(const vec *)(kernels + j * LANES);
+            UNROLL(3)
+            for (int j = 0; j < vectors * LANES; j += LINE) __builtin_prefetch(kernels + next + j);
             UNROLL(24)
             for (int i = 0; i < rows; i++) {
                 vec x = (vec){0} + v[i * row_stride + input];
