@@ -26,7 +26,7 @@ from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import measure_persistence
 from tweenlet.ops.prelu import prelu_backward
 from tweenlet.ops.reduce import channel_sum
-from tweenlet.ops.resample import avg_pool2, downsample, upsample_8tap, upsample_rows
+from tweenlet.ops.resample import avg_pool2, box_blur, downsample, upsample_8tap, upsample_rows
 from tweenlet.ops.splat import splat, splat_sum
 from tweenlet.ops.warp import backwarp
 
@@ -62,6 +62,7 @@ CASES: dict[str, tuple[Callable[..., object], Callable[[], tuple[object, ...]]]]
     "adacof": (adacof, lambda: (torch.rand(1, 3, 6, 7), *taps())),
     "adacof_forward": (adacof_forward, lambda: (torch.rand(1, 3, 6, 7), *taps(), 1)),
     "adacof_backward": (gradients_of_taps, lambda: (torch.rand(1, 3, 6, 7), *taps())),
+    "box_blur": (box_blur, lambda: (torch.rand(2, 3, 7, 8), 5)),
     "avg_pool2": (avg_pool2, lambda: (torch.rand(2, 3, 7, 8),)),
     "backwarp": (backwarp, lambda: (torch.rand(2, 3, 7, 8), 3 * torch.randn(2, 2, 7, 8))),
     "channel_sum": (channel_sum, lambda: (last(1, 5, 6, 7),)),

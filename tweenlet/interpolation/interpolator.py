@@ -162,14 +162,14 @@ class Interpolator:
         self, frames: Sequence[Tensor], motion: Motion | None, options: dict[str, float]
     ) -> Tensor:
         height, width = frames[0].shape[-2:]
-        window = self._padded(torch.stack(list(frames)))
+        window = self._padded(frames)
         given = () if motion is None else (motion,)
         out: Tensor = self.model(window.unsqueeze(0), *given, **options)[0, :, :height, :width]
         return out
 
-    def _padded(self, frames: Tensor) -> Tensor:
-        """Copy frames (B, 3, H, W) to the device, padded to a size that the network takes."""
-        there = frames.to(self.device, torch.float32)
+    def _padded(self, frames: Sequence[Tensor]) -> Tensor:
+        """Copy frames (3, H, W) to the device, padded to a size that the network takes: (B, 3, H', W')."""
+        there = [frame.to(self.device, torch.float32) for frame in frames]
         return padded(there, self.multiple, getattr(self.model, "padding", "mirrored"))
 
     @property
@@ -193,7 +193,7 @@ class Interpolator:
     def features(self, frame: Tensor) -> Tensor:
         """Features (1, C, h, w) of a frame (3, H, W), padded, in a network of four frames."""
         with self._four_frames() as branch:
-            return branch.features(self._padded(frame.unsqueeze(0)))
+            return branch.features(self._padded([frame]))
 
     def estimate(self, before: Tensor, after: Tensor, time: float) -> Tensor:
         """Motion estimate of the coarse levels, from the features of two frames, for a time between them."""

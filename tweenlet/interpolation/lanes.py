@@ -33,8 +33,8 @@ def in_lanes(
 ) -> Iterator[Iterator[OutputFrame[Original]]]:
     """Yield the outputs, in order, with pictures that have been made, up to ``lanes`` at a time.
 
-    Meanwhile PyTorch's threads are divided: the caller's thread and each lane use a share of them. With one
-    lane, pictures are made when asked for, in the caller's thread. An error is raised where its output is due.
+    Meanwhile PyTorch's threads are divided: the caller's thread and each lane use a share. With one lane,
+    pictures are made when asked for, in the caller's thread. An error is raised where its output is due.
     """
     if lanes == 1:
         yield iter(outputs)

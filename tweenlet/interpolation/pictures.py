@@ -19,7 +19,8 @@ SLACK = 0.5
 
 def is_equal(a: Picture, b: Picture) -> bool:
     """Whether two pictures of one size are equal."""
-    return a is b or bool((a == b).all())
+    middle = a.shape[-2] // 2  # most pictures differ in one row already
+    return a is b or bool((a[..., middle, :] == b[..., middle, :]).all() and (a == b).all())
 
 
 def clamp(picture: Picture, around: Sequence[Picture]) -> Picture:

@@ -37,21 +37,24 @@ INTERMEDIATE = {True: 270, False: 400}
 3840x2160; 107 of them are the stream's cached motion, which is of whole frames even with tiles) or two."""
 
 
-def padded(frames: Tensor, multiple: int, padding: str = "mirrored") -> Tensor:
-    """Pad frames (B, C, H, W) right and below to a multiple, with "zeros" or "mirrored".
+def padded(frames: Tensor | Sequence[Tensor], multiple: int, padding: str = "mirrored") -> Tensor:
+    """Stack frames (..., H, W), padded right and below to a multiple, with "zeros" or "mirrored".
 
     Frames too small to mirror are repeated.
     """
-    height, width = frames.shape[-2:]
+    height, width = frames[0].shape[-2:]
     right, down = -width % multiple, -height % multiple
     if not right and not down:
-        return frames
+        return frames if isinstance(frames, Tensor) else torch.stack(list(frames))
+    larger = frames[0].new_empty(len(frames), *frames[0].shape[:-2], height + down, width + right)
+    for room, frame in zip(larger, frames, strict=True):
+        room[..., :height, :width] = frame
     if padding == "zeros":
-        return F.pad(frames, (0, right, 0, down))
-    larger = frames.new_empty(*frames.shape[:-2], height + down, width + right)
-    larger[..., :height, :width] = frames
-    _mirror(larger[..., :height, :], -1, width)
-    _mirror(larger, -2, height)
+        larger[..., :height, width:] = 0
+        larger[..., height:, :] = 0
+    else:
+        _mirror(larger[..., :height, :], -1, width)
+        _mirror(larger, -2, height)
     return larger
 
 
@@ -153,7 +156,7 @@ def run_tiled(
 
     def run(down: Span, across: Span, mean: ChannelMeans) -> Tensor:
         part = [frame[:, down.start : down.stop, across.start : across.stop] for frame in frames]
-        pieces = torch.stack(part).to(device, torch.float32)
+        pieces = [piece.to(device, torch.float32) for piece in part]
         window = padded(pieces, multiple, getattr(model, "padding", "mirrored"))
         size = rows[-1].stop, columns[-1].stop
         given = () if motion is None else (cut_motion(motion, down, across, size),)

@@ -38,7 +38,7 @@ from tweenlet.network.motion import PAIR_TIME, Motion
 from tweenlet.ops.levels import level_inputs, resize, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
-from tweenlet.ops.resample import avg_pool2
+from tweenlet.ops.resample import avg_pool2, box_blur
 from tweenlet.ops.warp import backwarp
 
 SMOOTHED = 5
@@ -234,12 +234,8 @@ def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -
     velocity = flows[:, 2:] - flows[:, :2]
     steps = velocity * (flows.shape[-1] / width)
     observed = ~velocities.isnan().flatten(2).any(2)[..., None, None, None]
-    first, last = (_smooth(v.nan_to_num()) for v in velocities.unbind(1))
-    own = _smooth(velocity)
+    all_pairs = torch.cat((velocities.nan_to_num().flatten(1, 2), velocity), 1)
+    first, last, own = box_blur(all_pairs, SMOOTHED).split(2, 1)
     first = own - backwarp(first, -steps * (times + PAIR_TIME))
     last = backwarp(last, steps * (2 - PAIR_TIME - times)) - own
     return (first * observed[:, 0] + last * observed[:, 1]) / observed.sum(1).clamp_min(1)
-
-
-def _smooth(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, SMOOTHED, 1, SMOOTHED // 2, count_include_pad=False)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tweenlet.ops.dispatch import kernel_for
+from tweenlet.ops.resample import box_blur
 
 # Of two ends the first is where a sign begins, the second where it is full.
 NOISE = 2 / 255
@@ -43,7 +44,7 @@ def overlay(frames: Tensor, duplicates: Tensor) -> Tensor:
     """
     persistence, changes = measure_persistence(frames, duplicates)
     moves = _ramp(changes.amin(1, keepdim=True), CHANGE).nan_to_num(0)
-    moving = _ramp(_around(moves, BLOCKS), MOVING)
+    moving = _ramp(box_blur(moves, BLOCKS), MOVING)
     moving = F.interpolate(moving, scale_factor=BLOCK, mode="bilinear")
     return (persistence * moving).nan_to_num_(0)
 
@@ -62,9 +63,9 @@ def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Ten
     frames = torch.stack((first, before, after, last), 1)
     mean = frames.mean(1)
     difference = frames - mean[:, None]
-    power = _around(mean.square().mean(1, keepdim=True), PATCH)
-    contrast = (power - _around(mean, PATCH).square().mean(1, keepdim=True)).clamp_min(0)
-    change = _around(difference.square().mean((1, 2))[:, None], PATCH)
+    power = box_blur(mean.square().mean(1, keepdim=True), PATCH)
+    contrast = (power - box_blur(mean, PATCH).square().mean(1, keepdim=True)).clamp_min(0)
+    change = box_blur(difference.square().mean((1, 2))[:, None], PATCH)
     shape = F.max_pool2d(_ramp(contrast / (change + NOISE**2), SHAPE), 3, 1, 1)
     shade = _ramp(difference.abs().amax((1, 2))[:, None] / (contrast.sqrt() + NOISE), SHADE)
     changes = F.avg_pool2d((frames[:, 1:] - frames[:, :-1]).abs().mean(2), BLOCK)
@@ -75,9 +76,3 @@ def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
     """Linear ramp from 0 at one end to 1 at the other, clamped."""
     none, full = ends
     return ((x - none) / (full - none)).clamp(0, 1)
-
-
-def _around(x: Tensor, side: int) -> Tensor:
-    """Mean over a window of ``side`` pixels around each pixel, cropped at the border."""
-    rows = F.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
-    return F.avg_pool2d(rows, (1, side), 1, (0, side // 2), count_include_pad=False)

@@ -2,6 +2,7 @@
 
     downsample      (B, C, H, W) -> (B, C, H/2, W/2)   5x5 Gaussian, then the mean of every 2x2
     avg_pool2       (B, C, H, W) -> (B, C, H/2, W/2)   the mean of every 2x2 alone
+    box_blur        (B, C, H, W) -> (B, C, H, W)       the mean of a square around each pixel
     upsample_8tap   (B, C, H, W) -> (B, C, 2H, 2W)     8-tap filter between pixels, which are kept
     upsample_rows   (B, C, H, W) -> some rows of (B, C, 2H, 2W)    bilinear
     laplacian_pyramid  (B, C, H, W) -> [(B, C, H, W), (B, C, H/2, W/2), ..., (B, C, H/16, W/16)], finest first
@@ -36,6 +37,14 @@ def blur(frame: Tensor, kernel: Tensor) -> Tensor:
     return _each_channel(_reflect(frame, 2, 2, 2, 2), kernel)
 
 
+def box_blur(x: Tensor, side: int) -> Tensor:
+    """Mean over the ``side`` x ``side`` pixels around each of ``x`` (B, C, H, W), those inside; ``side`` is odd."""
+    if (run := kernel_for(box_blur, x)) is not None:
+        return run(x, side)
+    rows = F.avg_pool2d(x.contiguous(), (side, 1), 1, (side // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, side), 1, (0, side // 2), count_include_pad=False)
+
+
 def downsample(frame: Tensor, kernel: Tensor | None = None) -> Tensor:
     """Blur and downsample ``frame`` (B, C, H, W) by 2; ``kernel`` as in :func:`blur`, default the Gaussian.
 
@@ -65,7 +74,8 @@ def upsample_8tap(frame: Tensor, taps: Tensor | None = None) -> Tensor:
 
 def avg_pool2(x: Tensor) -> Tensor:
     """Mean of every 2x2 pixels of ``x`` (B, C, H, W); odd sides are rounded up."""
-    run = kernel_for(avg_pool2, x) if x.is_contiguous() else None
+    lies_close = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
+    run = kernel_for(avg_pool2, x) if lies_close else None
     return F.avg_pool2d(x, 2, ceil_mode=True) if run is None else run(x)
 
 

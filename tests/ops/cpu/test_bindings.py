@@ -110,7 +110,7 @@ def test_a_tensor_that_is_not_as_declared_is_refused(wrong: torch.Tensor, messag
     library = native.library()
     assert library is not None
     with pytest.raises(ctypes.ArgumentError, match=message):
-        library.avg_pool2(wrong, torch.empty(1, 2, 2, 2), 2, 4, 4, 1)
+        library.box_blur(wrong, torch.empty(1, 2, 4, 4), 2, 3, 4, 4, 1)
 
 
 def test_a_field_is_checked_like_an_argument() -> None:

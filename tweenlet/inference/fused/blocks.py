@@ -36,6 +36,7 @@ from tweenlet.network.intermediate_flow import SLOPE, Encoder, Level, ResidualBl
 from tweenlet.network.texture import Residual
 from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
 from tweenlet.ops.cpu.level_entry import PackedEntry, level_entry, new_padded_pixels, pack_entry
+from tweenlet.ops.cpu.winograd import residual_blocks
 from tweenlet.ops.dispatch import has_native, kernel_for
 from tweenlet.ops.epilogue import scale_shift_act_
 from tweenlet.ops.levels import pooled_level_inputs
@@ -311,8 +312,19 @@ class FusedLevel(nn.Module):
             x = self.down[2 if has_activation else 1 :](inputs)
         else:
             x = self.down(inputs)
-        out = self.up(self.blocks(x))
+        out = self.up(self._run_blocks(x))
         estimate: Tensor = (out if isinstance(self.up, Winograd) else shuffle_cells(out)).float()
         if flows is not None:
             estimate[:, :4] += flows
         return estimate
+
+    def _run_blocks(self, x: Tensor) -> Tensor:
+        """The residual blocks, in one native call where there is native code for all of them."""
+        convolutions = [block.conv for block in self.blocks if isinstance(block, FusedResidualBlock)]
+        layers = [layer for layer in convolutions if isinstance(layer, Winograd) and layer.takes_native(x)]
+        if len(layers) == len(self.blocks) > 0:
+            out = residual_blocks(channels_last(x), [layer.pack() for layer in layers])
+            if out is not None:
+                return out
+        blocks: Tensor = self.blocks(x)
+        return blocks

@@ -133,7 +133,7 @@ class Winograd(nn.Module):
             (B, K, ...), without the halo's rows.
 
         """
-        if self._takes_native(x):
+        if self.takes_native(x):
             result = self._run_native(x, self.pack(), residual, out, halo, concat_with)
             if result is not None:
                 return result if out is None or result is out else out.copy_(result)
@@ -189,7 +189,7 @@ class Winograd(nn.Module):
         """The same tensor with the channels of a pixel next to each other, copied only if needed."""
         return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous(memory_format=self.memory_format)
 
-    def _takes_native(self, x: Tensor) -> bool:
+    def takes_native(self, x: Tensor) -> bool:
         """Whether native code may take this input."""
         return (
             x.device.type == "cpu"

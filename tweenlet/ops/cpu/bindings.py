@@ -314,13 +314,17 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "channel_sum": (NOTHING, INT, ValuesChannelsLast, Float64, DISTANCE, INT, INT),
     "downsample": (STATUS, *[Float32] * 3, DISTANCE, *[INT] * 4),
     "upsample_8tap": (STATUS, *[Float32] * 3, DISTANCE, *[INT] * 4),
-    "avg_pool2": (NOTHING, Float32, Float32, DISTANCE, *[INT] * 3),
+    "avg_pool2": (NOTHING, Float32Strided, Float32Strided, DISTANCE, *[INT] * 4),
+    "box_blur": (STATUS, Float32, Float32, DISTANCE, *[INT] * 4),
     "upsample_rows": (NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, *[INT] * 7),
     "splat_sum": (STATUS, *[Float32] * 3, *[INT] * 4),
     "backwarp": (STATUS, *[Float32Strided] * 3, INT, *[DISTANCE] * 4, *[INT] * 4),
     "winograd": (
         *(STATUS, POINTER_TO[Convolution], POINTER_TO[Input], INT, ValuesStrided, POINTER_TO[Layout]),
         *(ValuesStridedOrNull, *[INT] * 6),
+    ),
+    "residual_blocks": (
+        *(STATUS, POINTER_TO[Convolution], INT, *[ValuesChannelsLast] * 3, POINTER_TO[Layout], *[INT] * 4),
     ),
 }
 """Functions by their names in C, without the prefix -> type of the result, then of the arguments."""

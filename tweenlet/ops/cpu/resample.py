@@ -29,10 +29,24 @@ def upsample_8tap(frame: Tensor, taps: Tensor) -> Tensor:
 
 
 def avg_pool2(x: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.resample.avg_pool2`."""
-    pooled = x.new_empty(*x.shape[:2], *(-(-side // 2) for side in x.shape[2:]))
-    require_library().avg_pool2(x, pooled, x.shape[0] * x.shape[1], *x.shape[2:], torch.get_num_threads())
+    """As :func:`tweenlet.ops.resample.avg_pool2`, for planes, or for pixels (channels_last)."""
+    batch, channels, height, width = x.shape
+    shape, threads = (batch, channels, -(-height // 2), -(-width // 2)), torch.get_num_threads()
+    if x.is_contiguous():
+        pooled = x.new_empty(shape)
+        require_library().avg_pool2(x, pooled, batch * channels, height, width, 1, threads)
+    else:
+        pooled = empty_channels_last(shape, x.dtype, x.device)
+        require_library().avg_pool2(x, pooled, batch, height, width, channels, threads)
     return pooled
+
+
+def box_blur(x: Tensor, side: int) -> Tensor:
+    """As :func:`tweenlet.ops.resample.box_blur`."""
+    batch, channels, height, width = x.shape
+    blurred, threads = x.new_empty(x.shape), torch.get_num_threads()
+    require_library().box_blur(x.contiguous(), blurred, batch * channels, side, height, width, threads)
+    return blurred
 
 
 def upsample_rows(x: Tensor, start: int, end: int) -> Tensor:

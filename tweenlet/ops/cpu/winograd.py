@@ -12,6 +12,7 @@ errors are about five times those of a direct convolution: some 1e-6 of the valu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod, sqrt
@@ -251,6 +252,34 @@ def convolve(
         weights.struct, inputs, len(sources), result, layout, residual, *extent, threads
     )
     return result
+
+
+def residual_blocks(x: Tensor, layers: Sequence[PackedConvolution]) -> Tensor | None:
+    """Residual blocks, each ``x -> layer(x) + x``, one after the other; no gradient.
+
+    Args:
+        x: (B, C, H, W) on a CPU, channels_last, float32 or the dtype of the products.
+        layers: packed weights of 3x3 convolutions with C inputs and outputs.
+
+    Returns:
+        A new tensor like ``x``; None without native code.
+
+    Raises:
+        ValueError: ``x`` does not match.
+        MemoryError: There is not enough memory.
+
+    """
+    if not has_native():
+        return None
+    channels = layers[0].inputs
+    dtypes, shape = {torch.float32, layers[0].points.dtype}, (len(x), channels, *x.shape[2:])
+    if not _fits(x, shape, dtypes):
+        raise ValueError(_expected("x", shape, dtypes, "channels_last", x))
+    other, out = (empty_channels_last(x.shape, x.dtype, x.device) for _ in range(2))
+    sizes = (len(x), *x.shape[2:], torch.get_num_threads())
+    structs = array(layer.struct for layer in layers)
+    require_library().residual_blocks(structs, len(layers), x, other, out, _layout(out), *sizes)
+    return out
 
 
 def _fits(tensor: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype]) -> bool:

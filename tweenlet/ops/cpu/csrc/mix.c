@@ -13,10 +13,20 @@
 
 /* Bicubic weights of four pixels in a row, for a point t from the second. a = -0.75, as in PyTorch. */
 INLINE quad cubic_shares(float t) {
-    const float a = -0.75f, far = t + 1, near = 1 - t, farther = 2 - t;
-    return (quad){((a * far - 5 * a) * far + 8 * a) * far - 4 * a, ((a + 2) * t - (a + 3)) * t * t + 1,
-                  ((a + 2) * near - (a + 3)) * near * near + 1,
-                  ((a * farther - 5 * a) * farther + 8 * a) * farther - 4 * a};
+    const float a = -0.75f;
+    const quad one = {0, 1, 0, 0}, linear = {a, 0, -a, 0}, square = {-2 * a, -(a + 3), 2 * a + 3, a},
+               cube = {a, a + 2, -(a + 2), -a};
+    return one + t * (linear + t * (square + t * cube));
+}
+
+/* Sums of four numbers each. */
+INLINE quad sums_of(quad a, quad b, quad c) {
+#ifdef __AVX2__
+    const __m128 beside = _mm_hadd_ps((__m128)c, (__m128)c);
+    return (quad)_mm_hadd_ps(_mm_hadd_ps((__m128)a, (__m128)b), beside);
+#else
+    return (quad){(a[0] + a[1]) + (a[2] + a[3]), (b[0] + b[1]) + (b[2] + b[3]), (c[0] + c[1]) + (c[2] + c[3])};
+#endif
 }
 
 /* A bicubic sample of a planar frame, its colours written step floats apart; the border is repeated. */
@@ -26,25 +36,27 @@ INLINE void fetch_bicubic(const float *frame, int height, int width, float y, fl
     const int row = (int)top - 1, column = (int)left - 1;
     const quad down = cubic_shares(y - top), across = cubic_shares(x - left);
     const ptrdiff_t plane = (ptrdiff_t)height * width;
+    quad products[COLOURS];
     if (row >= 0 && row + 3 < height && column >= 0 && column + 3 < width) {
         const float *first = frame + (ptrdiff_t)row * width + column;
-        for (int colour = 0; colour < COLOURS; colour++, first += plane) {
-            const quad sum = down[0] * *(const quad *)first + down[1] * *(const quad *)(first + width) +
-                             down[2] * *(const quad *)(first + 2 * width) +
-                             down[3] * *(const quad *)(first + 3 * width);
-            const quad product = across * sum;
-            to[colour * step] = (product[0] + product[1]) + (product[2] + product[3]);
+        UNROLL(3)
+        for (int colour = 0; colour < COLOURS; colour++, first += plane)
+            products[colour] =
+                across * (down[0] * *(const quad *)first + down[1] * *(const quad *)(first + width) +
+                          down[2] * *(const quad *)(first + 2 * width) + down[3] * *(const quad *)(first + 3 * width));
+    } else {
+        for (int colour = 0; colour < COLOURS; colour++, frame += plane) {
+            products[colour] = (quad){0};
+            for (int i = 0; i < 4; i++) {
+                const float *line = frame + (ptrdiff_t)clamp_index(row + i, height) * width;
+                for (int j = 0; j < 4; j++)
+                    products[colour][j] += down[i] * across[j] * line[clamp_index(column + j, width)];
+            }
         }
-        return;
     }
-    for (int colour = 0; colour < COLOURS; colour++, frame += plane) {
-        float sum = 0;
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < 4; j++)
-                sum += down[i] * across[j] *
-                       frame[(ptrdiff_t)clamp_index(row + i, height) * width + clamp_index(column + j, width)];
-        to[colour * step] = sum;
-    }
+    const quad sums = sums_of(products[0], products[1], products[2]);
+    UNROLL(3)
+    for (int colour = 0; colour < COLOURS; colour++) to[colour * step] = sums[colour];
 }
 
 /* One channel of a row of an image upsampled by 2, bilinearly, from the rows above and below it. */

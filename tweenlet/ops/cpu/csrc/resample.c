@@ -101,19 +101,63 @@ int tweenlet_downsample(const float *x, const float *kernels, float *y, ptrdiff_
     return 0;
 }
 
-/* x (planes, height, width) -> y, means of 2x2 pixels, of fewer at the end of odd sides. */
-void tweenlet_avg_pool2(const float *x, float *y, ptrdiff_t planes, int height, int width, int threads) {
+INLINE void average_row(const float *upper, const float *lower, float *to, int width, const int channels) {
+    for (int pixel = 0; pixel < width / 2; pixel++, upper += 2 * channels, lower += 2 * channels, to += channels)
+        for (int k = 0; k < channels; k++)
+            to[k] = ((upper[k] + upper[channels + k]) + (lower[k] + lower[channels + k])) / 4;
+    if (width % 2)
+        for (int k = 0; k < channels; k++) to[k] = (upper[k] + lower[k]) / 2;
+}
+
+/* x (images, height, width, channels) -> y, means of 2x2 pixels, of fewer at the end of odd sides. */
+void tweenlet_avg_pool2(const float *x, float *y, ptrdiff_t images, int height, int width, int channels, int threads) {
     const int lines = (height + 1) / 2, columns = (width + 1) / 2;
+    const ptrdiff_t row_size = (ptrdiff_t)width * channels;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (ptrdiff_t line = 0; line < planes * lines; line++) {
+    for (ptrdiff_t line = 0; line < images * lines; line++) {
         const int row = line % lines * 2;
-        const float *upper = x + (line / lines * height + row) * width,
-                    *lower = row + 1 < height ? upper + width : upper;
-        float *to = y + line * columns;
-        for (int pixel = 0; pixel < width / 2; pixel++)
-            to[pixel] = ((upper[2 * pixel] + upper[2 * pixel + 1]) + (lower[2 * pixel] + lower[2 * pixel + 1])) / 4;
-        if (width % 2) to[columns - 1] = (upper[width - 1] + lower[width - 1]) / 2;
+        const float *upper = x + (line / lines * height + row) * row_size,
+                    *lower = row + 1 < height ? upper + row_size : upper;
+        float *to = y + line * columns * channels;
+        if (channels == 1)
+            average_row(upper, lower, to, width, 1);
+        else
+            average_row(upper, lower, to, width, channels);
     }
+}
+
+/* x (planes, height, width) -> y, means over the side x side pixels around each, those inside. 1: not enough memory. */
+int tweenlet_box_blur(const float *x, float *y, ptrdiff_t planes, int side, int height, int width, int threads) {
+    const int reach = side / 2, line = width + 2 * reach;
+    const ptrdiff_t per_thread = line + width;
+    float *workspace = malloc(sizeof(float) * threads * per_thread);
+    if (!workspace) return 1;
+#pragma omp parallel num_threads(threads)
+    {
+        float *sums = workspace + omp_get_thread_num() * per_thread, *shares = sums + line;
+        for (int column = 0; column < width; column++)
+            shares[column] = 1.0f / (at_most(column + reach, width - 1) - (column > reach ? column - reach : 0) + 1);
+        for (int column = 0; column < line; column++) sums[column] = 0;
+#pragma omp for schedule(static)
+        for (ptrdiff_t number = 0; number < planes * height; number++) {
+            const int row = number % height, first = row > reach ? row - reach : 0,
+                      end = at_most(row + reach + 1, height);
+            const float *from = x + (number - row + first) * width;
+            float *middle = sums + reach, *to = y + number * width;
+            for (int column = 0; column < width; column++) middle[column] = from[column];
+            for (int other = first + 1; other < end; other++) {
+                from += width;
+                for (int column = 0; column < width; column++) middle[column] += from[column];
+            }
+            for (int column = 0; column < width; column++) to[column] = sums[column];
+            for (int tap = 1; tap < 2 * reach + 1; tap++)
+                for (int column = 0; column < width; column++) to[column] += sums[column + tap];
+            const float share = 1.0f / (end - first);
+            for (int column = 0; column < width; column++) to[column] *= share * shares[column];
+        }
+    }
+    free(workspace);
+    return 0;
 }
 
 /* Three quarters of the nearer and a quarter of the farther of two pixels. */

@@ -172,7 +172,8 @@ int tweenlet_downsample(const float *x, const float *kernels, float *y, ptrdiff_
                         int width, int threads);
 int tweenlet_upsample_8tap(const float *x, const float *taps, float *y, ptrdiff_t planes, int channels, int height,
                            int width, int threads);
-void tweenlet_avg_pool2(const float *x, float *y, ptrdiff_t planes, int height, int width, int threads);
+void tweenlet_avg_pool2(const float *x, float *y, ptrdiff_t images, int height, int width, int channels, int threads);
+int tweenlet_box_blur(const float *x, float *y, ptrdiff_t planes, int side, int height, int width, int threads);
 void tweenlet_upsample_rows(int is_bf16, const char *x, char *y, int batch, int height, int width, int channels,
                             int start, int end, int threads);
 
@@ -189,5 +190,7 @@ int tweenlet_backwarp(const float *source, const float *flow, float *out, int ch
 int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct tweenlet_input *inputs, int count, char *y,
                       const struct tweenlet_layout *layout, const char *residual, int slices, int height, int width,
                       int above, int below, int threads);
+int tweenlet_residual_blocks(const struct tweenlet_convolution *layers, int count, const char *x, char *other, char *y,
+                             const struct tweenlet_layout *layout, int batch, int height, int width, int threads);
 
 #endif

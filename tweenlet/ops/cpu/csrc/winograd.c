@@ -414,3 +414,18 @@ int tweenlet_winograd(const struct tweenlet_convolution *layer, const struct twe
     }
     return failed;
 }
+
+/* Residual blocks of one width, one after the other, each x -> layer(x) + x: from x by way of `other` to y, which lie as
+   layout says. As tweenlet_winograd else. */
+int tweenlet_residual_blocks(const struct tweenlet_convolution *layers, int count, const char *x, char *other, char *y,
+                             const struct tweenlet_layout *layout, int batch, int height, int width, int threads) {
+    struct tweenlet_input input = {x, layers->inputs, *layout};
+    int status = 0;
+    for (int k = 0; k < count && !status; k++) {
+        char *const to = (count - k) % 2 ? y : other;
+        status =
+            tweenlet_winograd(layers + k, &input, 1, to, layout, input.values, batch, height, width, 0, 0, threads);
+        input.values = to;
+    }
+    return status;
+}
