@@ -21,7 +21,7 @@ from tweenlet.ops.adacof import adacof, adacof_backward, adacof_forward
 from tweenlet.ops.correlation import correlation
 from tweenlet.ops.dispatch import Backend, kernel_for, override
 from tweenlet.ops.epilogue import scale_shift_act_
-from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs
+from tweenlet.ops.levels import merge_warped, pooled_level_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import measure_persistence
 from tweenlet.ops.prelu import prelu_backward
@@ -71,10 +71,6 @@ CASES: dict[str, tuple[Callable[..., object], Callable[[], tuple[object, ...]]]]
     "fetch_both": (
         fetch_both,
         lambda: (*torch.rand(2, 1, 3, 12, 16), 3 * torch.randn(1, 4, 6, 8)),
-    ),
-    "level_inputs": (
-        level_inputs,
-        lambda: (last(1, 5, 8, 12), last(1, 5, 8, 12), torch.full((1, 1, 1, 1), 0.3), 2, last(1, 8, 4, 6), 2),
     ),
     "merge_warped": (
         merge_warped,

@@ -7,41 +7,15 @@ import torch
 from torch.nn import functional as F
 
 from tweenlet.ops import dispatch
-from tweenlet.ops.cpu.level_entry import level_entry, pack_entry
+from tweenlet.ops.cpu.level_entry import level_entry, pack_entry, warped_level_entry
 from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs, resize, warped_inputs
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize("more", [0, 2])
-@pytest.mark.parametrize(("features", "context", "factor"), [(0, 1, 2), (4, 8, 2), (20, 17, 4)])
-def test_is_that_in_double_precision(features, context, factor, more, layout):
-    height, width = 2 * factor, 6 * factor
-    frames = torch.rand(2, 2, 3 + features, height, width)
-    before, after = (x.contiguous(memory_format=layout) for x in frames.unbind(1))
-    coarse = 9 * torch.randn(2, 5 + context + more, height // factor, width // factor)
-    coarse = coarse.contiguous(memory_format=layout)
-    coarse[0, :4, 0, 0] = torch.tensor([1e6, -1e6, 50.0, -50.0])
-    estimate, beside = coarse[:, : 5 + context], coarse[:, 5 + context :]
-    times = torch.tensor([0.25, 0.5]).view(2, 1, 1, 1)
-
-    def run(*tensors):
-        first, second, at, known, other = tensors
-        return level_inputs(first, second, at, 4, known, factor, *([other] if more else []))
-
-    with dispatch.override("reference"):
-        expected = run(*(x.double() for x in (before, after, times, estimate, beside)))
-    with dispatch.override("cpu"):
-        found = run(before, after, times, estimate, beside)
-    for x, y in zip(found, expected, strict=True):
-        torch.testing.assert_close(x.double(), y, atol=2e-4, rtol=2e-6)
-
-
-def levels_of(scales, context, height, width):
+def levels_of(scales, context, height, width, features=4):
     """A frame with features before and after, and what levels of these scales might estimate."""
-    before, after = torch.rand(2, 2, 7, height, width)
+    before, after = torch.rand(2, 2, 3 + features, height, width)
     estimates = [
         4 * torch.randn(2, 5 + context, height // scale, width // scale).contiguous(memory_format=layout)
         for scale, layout in zip(scales, (*LAYOUTS, *LAYOUTS), strict=False)
@@ -96,3 +70,25 @@ def test_the_first_layer_of_a_level_is_that_on_its_inputs(outputs, context, scal
         expected = F.leaky_relu(layer.double()(inputs), 0.1)
     found = level_entry(before, after, times, scale, estimates, pack_entry(layer.float(), 0.1, 4))
     torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=2e-6)
+
+
+@pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("more", [0, 2], ids="more {}".format)
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize(("features", "context"), [(4, 8), (1, 3), (9, 0)], ids=str)
+def test_the_first_layer_of_a_refined_level_is_that_on_its_inputs(features, context, factor, more, layout):
+    height, width = 36, 72  # of more than one tile
+    before, after, times, (joined,) = levels_of((factor,), context + more, height, width, features)
+    joined[0, :4, 0, 0] = 0  # no far point, which float32 tells less exactly
+    before, after = (x.contiguous(memory_format=layout) for x in (before, after))
+    estimate, beside = joined[:, : 5 + context], [joined[:, 5 + context :]] if more else []
+    layer = torch.nn.Conv2d(2 * (3 + features) + 6 + context + more, 20, 3, 2, 1)
+    packed = pack_entry(layer, 0.1, features, more, 1 / 4)
+    with dispatch.override("reference"), torch.no_grad():
+        frames, doubled = (before.double(), after.double(), times.double()), [x.double() for x in beside]
+        inputs, expected_flows = level_inputs(*frames, 4, estimate.double(), factor, *doubled)
+        expected = F.leaky_relu(layer.double()(inputs), 0.1)
+    found, flows = warped_level_entry(before, after, times, 4, estimate, packed, *beside)
+    torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=2e-6)
+    torch.testing.assert_close(flows.double(), expected_flows, atol=2e-4, rtol=2e-6)

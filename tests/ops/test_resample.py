@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tweenlet.ops.resample import (
     avg_pool2,
     blur,
+    box_blur,
     downsample,
     gaussian_kernel,
     laplacian_pyramid,
@@ -88,6 +90,17 @@ def test_gradients():
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 9), (9, 1), (5, 34), (16, 33)], ids=str)
 def test_pools_what_there_is(size, compiled):
     x = torch.rand(2, 3, *size)
-    wanted = torch.nn.functional.avg_pool2d(x.double(), 2, ceil_mode=True)
-    for frames in (x, x.contiguous(memory_format=torch.channels_last)):
+    wanted = F.avg_pool2d(x.double(), 2, ceil_mode=True)
+    last = x.contiguous(memory_format=torch.channels_last)
+    spaced = torch.cat((last, last), 1).contiguous(memory_format=torch.channels_last)
+    for frames in (x, last, spaced[:, :3], spaced[:, 3:]):
         torch.testing.assert_close(avg_pool2(frames).double(), wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "side"), [((1, 1), 5), ((2, 3), 5), ((9, 34), 3), ((16, 33), 13)], ids=str)
+def test_blurs_with_what_is_there(size, side, compiled):
+    x = torch.rand(2, 3, *size)
+    ones, reach = torch.ones(3, 1, side, side).double(), side // 2
+    total, count = (F.conv2d(t.double(), ones, padding=reach, groups=3) for t in (x, torch.ones_like(x)))
+    for pictures in (x, x.contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(box_blur(pictures, side).double(), total / count, atol=1e-6, rtol=0)

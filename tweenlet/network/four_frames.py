@@ -35,7 +35,7 @@ from tweenlet.network.intermediate_flow import (
     encoder_layers,
 )
 from tweenlet.network.motion import PAIR_TIME, Motion
-from tweenlet.ops.levels import level_inputs, resize, warped_inputs
+from tweenlet.ops.levels import resize, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
 from tweenlet.ops.resample import avg_pool2, box_blur
@@ -165,7 +165,7 @@ class FourFrameFlow(nn.Module):
             if estimate is None:
                 estimate = level(warped_inputs(*pyramid[scale], times, None))
             else:
-                estimate = level(*level_inputs(*pyramid[scale], times, scale, estimate, coarser // scale))
+                estimate = cast(Level, level).refine(*pyramid[scale], times, estimate, coarser // scale)
             coarser = scale
         assert estimate is not None
         return estimate
@@ -198,10 +198,8 @@ class FourFrameFlow(nn.Module):
         """Motion estimate of the finest level: (B, 5 + context, H/2, W/2), as from :class:`Level`."""
         coarser, scale = self.scales[-2:]
         before, after, estimate, bend, _ = motion
-        finest: Tensor = self.levels[-1](
-            *level_inputs(before, after, times, scale, estimate, coarser // scale, bend)
-        )
-        return finest
+        level = cast(Level, self.levels[-1])
+        return level.refine(before, after, times, estimate, coarser // scale, bend)
 
     def show(self, frames: Tensor, finest: Tensor, repeats: Tensor) -> tuple[Tensor, Tensor | None]:
         """The frame (B, 3, H, W) from four frames (B, 4, 3, H, W) and the finest level's estimate.

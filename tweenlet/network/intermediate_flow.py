@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from tweenlet.network.channels import ChannelGraph, group
 from tweenlet.network.config import FlowLevel, IntermediateFlowConfig
-from tweenlet.ops.levels import merge_warped, pooled_level_inputs, resize
+from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs, resize
 
 SLOPE = 0.2
 """Negative slope of the leaky ReLUs."""
@@ -103,6 +103,13 @@ class Level(nn.Module):
     ) -> Tensor:
         """The estimate from frames with features, warped at full size: see :func:`pooled_level_inputs`."""
         out: Tensor = self(pooled_level_inputs(before, after, times, self.scale, estimates))
+        return out
+
+    def refine(
+        self, before: Tensor, after: Tensor, times: Tensor, estimate: Tensor, factor: int, *more: Tensor
+    ) -> Tensor:
+        """The estimate from frames with features of the level's size: see :func:`level_inputs`."""
+        out: Tensor = self(*level_inputs(before, after, times, self.scale, estimate, factor, *more))
         return out
 
     def declare_channels(self, graph: ChannelGraph) -> None:

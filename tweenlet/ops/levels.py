@@ -62,8 +62,6 @@ def level_inputs(
         As :func:`warped_inputs`; and flows (B, 4, h, w) in pixels of the frame.
 
     """
-    if (run := kernel_for(level_inputs, before, after, estimate, *more)) is not None:
-        return run(before, after, times, scale, estimate, factor, *more)
     estimate, *more_here = (resize(x, factor) for x in (estimate, *more))
     flows = estimate[:, :4]
     small = torch.cat((flows / scale, estimate[:, 4:]), 1)

@@ -38,7 +38,7 @@ def blur(frame: Tensor, kernel: Tensor) -> Tensor:
 
 
 def box_blur(x: Tensor, side: int) -> Tensor:
-    """Mean over the ``side`` x ``side`` pixels around each of ``x`` (B, C, H, W), those inside; ``side`` is odd."""
+    """Mean over the square around each pixel of ``x`` (B, C, H, W), what is inside; ``side`` is odd."""
     if (run := kernel_for(box_blur, x)) is not None:
         return run(x, side)
     rows = F.avg_pool2d(x.contiguous(), (side, 1), 1, (side // 2, 0), count_include_pad=False)
@@ -74,9 +74,15 @@ def upsample_8tap(frame: Tensor, taps: Tensor | None = None) -> Tensor:
 
 def avg_pool2(x: Tensor) -> Tensor:
     """Mean of every 2x2 pixels of ``x`` (B, C, H, W); odd sides are rounded up."""
-    lies_close = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-    run = kernel_for(avg_pool2, x) if lies_close else None
+    run = kernel_for(avg_pool2, x) if x.is_contiguous() or _are_whole_pixels(x) else None
     return F.avg_pool2d(x, 2, ceil_mode=True) if run is None else run(x)
+
+
+def _are_whole_pixels(x: Tensor) -> bool:
+    """Whether ``x`` (B, C, H, W) is the first channels of evenly spaced pixels."""
+    batch, channel, row, pixel = x.stride()
+    evenly = row == x.shape[3] * pixel and (x.shape[0] == 1 or batch == x.shape[2] * row)
+    return channel == 1 and evenly and x.storage_offset() % max(pixel, 1) == 0
 
 
 def upsample_rows(x: Tensor, start: int, end: int) -> Tensor:

@@ -35,11 +35,17 @@ from tweenlet.network.fusion import Lateral
 from tweenlet.network.intermediate_flow import SLOPE, Encoder, Level, ResidualBlock
 from tweenlet.network.texture import Residual
 from tweenlet.ops.cpu.bottleneck import Convolution, bottleneck, pack_bottleneck
-from tweenlet.ops.cpu.level_entry import PackedEntry, level_entry, new_padded_pixels, pack_entry
+from tweenlet.ops.cpu.level_entry import (
+    PackedEntry,
+    level_entry,
+    new_padded_pixels,
+    pack_entry,
+    warped_level_entry,
+)
 from tweenlet.ops.cpu.winograd import residual_blocks
 from tweenlet.ops.dispatch import has_native, kernel_for
 from tweenlet.ops.epilogue import scale_shift_act_
-from tweenlet.ops.levels import pooled_level_inputs
+from tweenlet.ops.levels import level_inputs, pooled_level_inputs
 from tweenlet.ops.resample import avg_pool2
 
 
@@ -198,8 +204,8 @@ class FusedEncoder(nn.Module):
         """(B, 3, H, W) -> (B, 3 + outputs, h, w), channels_last, the frame first, at the features' size."""
         x = self.layers(channels_last(frame))
         picture = avg_pool2(frame) if self.halves else frame
-        if frame.device.type == "cpu" and frame.dtype == torch.float32 and not self.halves:
-            out = new_padded_pixels(len(frame), 3 + self.outputs, *frame.shape[2:])  # as levels sample it
+        if frame.device.type == "cpu" and frame.dtype == torch.float32:
+            out = new_padded_pixels(len(frame), 3 + self.outputs, *picture.shape[2:])  # as levels sample it
         else:
             out = new_image(picture, 3 + self.outputs)
         out[:, :3] = picture
@@ -293,14 +299,31 @@ class FusedLevel(nn.Module):
         pooled = self.scale == 1 or self.scale % 2 == 0
         if not (estimates and pooled and kernel_for(pooled_level_inputs, before, after, *estimates)):
             return cast(Tensor, self(pooled_level_inputs(before, after, times, self.scale, estimates)))
+        layer = self._first_layer(before, 0, 1)
+        first_out = level_entry(before, after, times, self.scale, estimates, layer)
+        estimate: Tensor = self(first_out, entered=True)  # by a call, so that hooks time it
+        return estimate
+
+    def refine(
+        self, before: Tensor, after: Tensor, times: Tensor, estimate: Tensor, factor: int, *more: Tensor
+    ) -> Tensor:
+        """As :meth:`.intermediate_flow.Level.refine`, without storing the inputs as a whole."""
+        if not kernel_for(pooled_level_inputs, before, after, estimate, *more):
+            inputs = level_inputs(before, after, times, self.scale, estimate, factor, *more)
+            return cast(Tensor, self(*inputs))
+        layer = self._first_layer(before, sum(x.shape[1] for x in more), 1 / self.scale)
+        first_out, flows = warped_level_entry(before, after, times, self.scale, estimate, layer, *more)
+        refined: Tensor = self(first_out, flows, entered=True)
+        return refined
+
+    def _first_layer(self, before: Tensor, more: int, unit: float) -> PackedEntry:
+        """The packed first layer, for frames with as many features as ``before``."""
         if self._entry is None:
             first = self.down[0]
             layer = first.layer if isinstance(first, Winograd) else first
             assert isinstance(layer, nn.Conv2d)
-            self._entry = pack_entry(layer, SLOPE, before.shape[1] - 3)
-        first_out = level_entry(before, after, times, self.scale, estimates, self._entry)
-        estimate: Tensor = self(first_out, entered=True)  # by a call, so that hooks time it
-        return estimate
+            self._entry = pack_entry(layer, SLOPE, before.shape[1] - 3, more, unit)
+        return self._entry
 
     def forward(self, inputs: Tensor, flows: Tensor | None = None, entered: bool = False) -> Tensor:
         """As :meth:`tweenlet.network.intermediate_flow.Level.forward`, channels_last.

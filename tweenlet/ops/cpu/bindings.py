@@ -283,14 +283,13 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(NOTHING, INT, ValuesChannelsLast, Float32, Float32, ValuesChannelsLastOrNull),
         *(FLOAT, DISTANCE, INT, INT),
     ),
-    "level_inputs": (STATUS, *[Float32ChannelsLast] * 5, FLOAT, *[INT] * 6, FLOAT, INT),
     "pooled_level_inputs": (
         *(STATUS, *[Float32Strided] * 2, POINTER_TO[Estimate], INT, Float32ChannelsLast, FLOAT),
         *[INT] * 7,
     ),
     "level_entry": (
         *(STATUS, *[Float32Strided] * 2, POINTER_TO[Estimate], INT, POINTER_TO[Entry]),
-        *(Float32ChannelsLast, FLOAT, *[INT] * 7),
+        *(Float32ChannelsLast, Float32ChannelsLastOrNull, FLOAT, FLOAT, *[INT] * 7),
     ),
     "merge_warped": (STATUS, *[Float32Strided] * 2, POINTER_TO[Estimate], INT, Float32, *[INT] * 4),
     "fetch_both": (

@@ -12,28 +12,6 @@ from tweenlet.ops.cpu.level_entry import adjacent_channels, pack_estimates, padd
 from tweenlet.ops.cpu.library import require_library
 
 
-def level_inputs(
-    before: Tensor, after: Tensor, times: Tensor, scale: int, estimate: Tensor, factor: int, *more: Tensor
-) -> tuple[Tensor, Tensor]:
-    """As :func:`tweenlet.ops.levels.level_inputs`."""
-    batch, channels, height, width = before.shape
-    known_channels = estimate.shape[1]
-    joined = torch.cat((estimate, *more), 1) if more else estimate
-    before, after, estimate = adjacent_channels((before, after, joined))
-    more_channels = estimate.shape[1] - known_channels
-    size, threads = (height, width), torch.get_num_threads()
-    outputs = 2 * channels + 1 + known_channels + more_channels
-    inputs, flows = (
-        empty_channels_last((batch, count, *size), before.dtype, before.device) for count in (outputs, 4)
-    )
-    for k, time in enumerate(times.flatten().tolist()):
-        require_library().level_inputs(
-            *(before[k], after[k], estimate[k], inputs[k], flows[k], time),
-            *(channels, known_channels, more_channels, height, width, factor, scale, threads),
-        )
-    return inputs, flows
-
-
 def pooled_level_inputs(
     before: Tensor, after: Tensor, times: Tensor, scale: int, estimates: Sequence[Tensor]
 ) -> Tensor:

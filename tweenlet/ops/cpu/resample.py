@@ -29,16 +29,17 @@ def upsample_8tap(frame: Tensor, taps: Tensor) -> Tensor:
 
 
 def avg_pool2(x: Tensor) -> Tensor:
-    """As :func:`tweenlet.ops.resample.avg_pool2`, for planes, or for pixels (channels_last)."""
+    """As :func:`tweenlet.ops.resample.avg_pool2`, for planes, or for pixels evenly far apart."""
     batch, channels, height, width = x.shape
-    shape, threads = (batch, channels, -(-height // 2), -(-width // 2)), torch.get_num_threads()
+    size, threads = (-(-height // 2), -(-width // 2)), torch.get_num_threads()
     if x.is_contiguous():
-        pooled = x.new_empty(shape)
+        pooled = x.new_empty(batch, channels, *size)
         require_library().avg_pool2(x, pooled, batch * channels, height, width, 1, threads)
-    else:
-        pooled = empty_channels_last(shape, x.dtype, x.device)
-        require_library().avg_pool2(x, pooled, batch, height, width, channels, threads)
-    return pooled
+        return pooled
+    pixel = x.stride(3)  # with what lies between pixels, which are as far apart in the result
+    pooled = empty_channels_last((batch, pixel, *size), x.dtype, x.device)
+    require_library().avg_pool2(x, pooled, batch, height, width, pixel, threads)
+    return pooled[:, :channels]
 
 
 def box_blur(x: Tensor, side: int) -> Tensor:

@@ -12,83 +12,6 @@
 #define COLOURS 3
 #define FLOWS 4 /* channels: to the frame before and to the one after, x and y */
 
-struct pixels {
-    const float *values;
-    int channels, height, width;
-};
-
-/* A bilinear sample: one vector of channels, those that are active. */
-INLINE vec sample_vector(const struct pixels *from, struct position at, int channel, lane_mask active) {
-    const char *upper = (const char *)(from->values + (ptrdiff_t)at.first * from->channels + channel),
-               *lower = upper + 4L * at.down * from->channels;
-    const ptrdiff_t right = 4L * at.right * from->channels;
-    vec above = load_f32(upper, active), below = load_f32(lower, active);
-    above += at.beside * (load_f32(upper + right, active) - above);
-    below += at.beside * (load_f32(lower + right, active) - below);
-    return above + at.below * (below - above);
-}
-
-/* A bilinear sample of all channels, written if `first`, else added. */
-INLINE void sample(const struct pixels *from, float y, float x, float *to, int is_first) {
-    const struct position at = locate(from->height, from->width, y, x);
-    for (int channel = 0; channel < from->channels; channel += LANES) {
-        const vec value = sample_vector(from, at, channel, first_lanes(from->channels - channel));
-        if (is_first)
-            *(vec *)(to + channel) = value;
-        else
-            *(vec *)(to + channel) += value;
-    }
-}
-
-/* before, after: COLOURS and features at the level's size; estimate: at 1 / factor of it, FLOWS in pixels of the frame,
-   others, and `more` channels in pixels of the frame -> out: colours of both, features of both, time, others, flows and
-   more in pixels of the level; flows: those of the frame. 1: not enough memory. */
-int tweenlet_level_inputs(const float *before, const float *after, const float *estimate, float *out, float *flows,
-                          float time, int channels, int known, int more, int height, int width, int factor, float scale,
-                          int threads) {
-    const struct pixels first = {before, channels, height, width}, second = {after, channels, height, width},
-                        coarse = {estimate, known + more, height / factor, width / factor};
-    const int features = channels - COLOURS, others = known - FLOWS;
-    const int outputs = 2 * channels + 1 + known + more, room = channels + LANES;
-    int failed = 0;
-#pragma omp parallel num_threads(threads)
-    {
-        float *one = malloc(sizeof(float) * (2 * room + known + more + LANES)), *other = one + room,
-              *here = other + room;
-        if (!one) {
-#pragma omp atomic write
-            failed = 1;
-        }
-#pragma omp barrier
-#pragma omp for schedule(static)
-        for (int row = 0; row < height; row++) {
-            if (failed) continue;
-            float *to = out + (ptrdiff_t)row * width * outputs, *flow = flows + (ptrdiff_t)row * width * FLOWS;
-            for (int column = 0; column < width; column++, to += outputs, flow += FLOWS) {
-                sample(&coarse, (row + 0.5f) / factor - 0.5f, (column + 0.5f) / factor - 0.5f, here, 1);
-                memcpy(flow, here, sizeof(float) * FLOWS);
-                for (int k = 0; k < FLOWS; k++) here[k] /= scale;
-                for (int k = known; k < known + more; k++) here[k] /= scale;
-                sample(&first, row + here[1], column + here[0], one, 1);
-                sample(&second, row + here[3], column + here[2], other, 1);
-                float *next = to;
-                memcpy(next, one, sizeof(float) * COLOURS), next += COLOURS;
-                memcpy(next, other, sizeof(float) * COLOURS), next += COLOURS;
-                for (int k = 0; k < features; k++) *next++ = one[COLOURS + k];
-                for (int k = 0; k < features; k++) *next++ = other[COLOURS + k];
-                *next++ = time;
-                for (int k = 0; k < others; k++) *next++ = here[FLOWS + k];
-                for (int k = 0; k < FLOWS; k++) *next++ = here[k];
-                for (int k = 0; k < more; k++) *next++ = here[known + k];
-            }
-        }
-        free(one);
-    }
-    return failed;
-}
-
-/* ---- levels that warp at the frame's size ---- */
-
 typedef float oct __attribute__((vector_size(32), aligned(4), may_alias)); /* a pixel's channels, or eight of them */
 typedef int quad_mask __attribute__((vector_size(16), aligned(4), may_alias));
 #define WIDE 8
@@ -99,6 +22,7 @@ struct view {
     int channels, pixel, height, width;
     const struct tweenlet_estimate *estimates;
     int count, known; /* estimates; channels of the last one that are read */
+    float unit;       /* pixels of before and after in a pixel that flows count */
     int samples;      /* columns that are read */
     int *lefts;       /* [estimate][sample]: the column of the estimate on its left */
     float *shares;    /* [estimate][sample]: of the one on its right */
@@ -245,7 +169,8 @@ INLINE void input_cells(const struct view *view, const int scale, const int side
         quad flows = {0};
         UNROLL(4)
         for (int k = 0; k < side * side; k++) {
-            const quad flow = *(const quad *)(known[k / side].flows + FLOWS * ((cell - from) * side + k % side));
+            const quad flow =
+                view->unit * *(const quad *)(known[k / side].flows + FLOWS * ((cell - from) * side + k % side));
             corners[k] = find_corners(view, top + k / side, cell * scale + start + k % side, flow);
             flows += flow;
         }
@@ -290,7 +215,7 @@ INPUT_CELLS(input_cells_pooled, 2)
 int tweenlet_pooled_level_inputs(const float *before, const float *after, const struct tweenlet_estimate *estimates,
                                  int count, float *out, float time, int channels, int pixel, int known, int height,
                                  int width, int scale, int threads) {
-    struct view view = {before, after, channels, pixel, height, width, estimates, count, known};
+    struct view view = {before, after, channels, pixel, height, width, estimates, count, known, .unit = 1};
     const int side = scale > 1 ? 2 : 1, cells = width / scale, features = channels - COLOURS;
     const int outputs = 2 * channels + 1 + known;
     int failed = find_columns(&view, scale, side);
@@ -331,11 +256,12 @@ int tweenlet_pooled_level_inputs(const float *before, const float *after, const 
 #define TILE_COLUMNS 32 /* with the inputs that they see in the cache of a core */
 
 /* tweenlet_pooled_level_inputs, then the level's first layer of 3x3 kernels, stride 2, and a leaky activation -> out
-   (height / scale / 2, width / scale / 2, outputs). Its inputs are in the order of input_cells. */
+   (height / scale / 2, width / scale / 2, outputs). Its inputs are in the order of input_cells. Estimates count flows in
+   pixels of which `unit` are one of before and after; those of scale 1 are written to flows, too, if it is not null. */
 int tweenlet_level_entry(const float *before, const float *after, const struct tweenlet_estimate *estimates, int count,
-                         const struct tweenlet_entry *layer, float *out, float time, int channels, int pixel, int known,
-                         int height, int width, int scale, int threads) {
-    struct view view = {before, after, channels, pixel, height, width, estimates, count, known};
+                         const struct tweenlet_entry *layer, float *out, float *flows, float time, float unit,
+                         int channels, int pixel, int known, int height, int width, int scale, int threads) {
+    struct view view = {before, after, channels, pixel, height, width, estimates, count, known, unit};
     const int side = scale > 1 ? 2 : 1, rows = height / scale, columns = width / scale;
     const int inputs = 2 * channels + 1 + known, outputs = layer->outputs, padded = round_to_vectors(outputs);
     const int high = (rows + 1) / 2, wide = (columns + 1) / 2;
@@ -370,6 +296,10 @@ int tweenlet_level_entry(const float *before, const float *after, const struct t
                                                                   scratch_row, first);
                 float *const end = first + (to - from) * inputs;
                 memset(end, 0, sizeof(float) * (start + line - end));
+                if (flows && k) /* rows and columns of no other tile */
+                    for (int column = 2 * left; column < to; column++)
+                        *(quad *)(flows + FLOWS * ((ptrdiff_t)row * columns + column)) =
+                            *(const quad *)(first + (column - from) * (ptrdiff_t)inputs + inputs - 1 - FLOWS) / unit;
             }
             for (int k = 0; k < lines; k++) {
                 const char *kernels = (const char *)layer->kernels;
@@ -397,7 +327,7 @@ int tweenlet_level_entry(const float *before, const float *after, const struct t
    mask -> out (COLOURS, height, width). 1: not enough memory. */
 int tweenlet_merge_warped(const float *before, const float *after, const struct tweenlet_estimate *estimates, int count,
                           float *out, int pixel, int height, int width, int threads) {
-    struct view view = {before, after, COLOURS, pixel, height, width, estimates, count, FLOWS + 1};
+    struct view view = {before, after, COLOURS, pixel, height, width, estimates, count, FLOWS + 1, .unit = 1};
     const int padded = (width + LANES - 1) / LANES * LANES, last = count - 1;
     int failed = find_columns(&view, 1, 1);
     const ptrdiff_t plane = (ptrdiff_t)height * width, scratch_row = scratch_size(&view);

@@ -135,16 +135,12 @@ void tweenlet_scale_shift_act(int is_bf16, char *x, const float *scale, const fl
                               float slope, ptrdiff_t pixels, int channels, int threads);
 
 /* levels.c */
-int tweenlet_level_inputs(const float *before, const float *after, const float *estimate, float *out, float *flows,
-                          float time, int channels, int known, int more, int height, int width, int factor, float scale,
-                          int threads);
-
 int tweenlet_pooled_level_inputs(const float *before, const float *after, const struct tweenlet_estimate *estimates,
                                  int count, float *out, float time, int channels, int pixel, int known, int height,
                                  int width, int scale, int threads);
 int tweenlet_level_entry(const float *before, const float *after, const struct tweenlet_estimate *estimates, int count,
-                         const struct tweenlet_entry *layer, float *out, float time, int channels, int pixel, int known,
-                         int height, int width, int scale, int threads);
+                         const struct tweenlet_entry *layer, float *out, float *flows, float time, float unit,
+                         int channels, int pixel, int known, int height, int width, int scale, int threads);
 int tweenlet_merge_warped(const float *before, const float *after, const struct tweenlet_estimate *estimates, int count,
                           float *out, int pixel, int height, int width, int threads);
 
