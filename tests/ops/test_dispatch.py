@@ -38,6 +38,7 @@ CPU_ALONE = {
     "level_entry",
     "library",
     "packing",
+    "planes",
     "winograd",
 }
 """Files of the backend on a CPU that are no op's."""

@@ -58,6 +58,11 @@ def has_native(dtype: torch.dtype = torch.float32) -> bool:
     return _forced in (None, "cpu") and _cpu_dtype_refusal(dtype, FLOAT32_OR_BF16) is None
 
 
+def has_loaded_native() -> bool:
+    """Whether CPU kernels may compute and need no loading first: something else has asked for them before."""
+    return library.cache_info().currsize > 0 and has_native()
+
+
 def kernel_for(
     op: Callable[P, T],
     *inputs: Tensor,

@@ -27,6 +27,7 @@ POINTERS = {
     "int": (torch.int32,),
     "char": (torch.float32, torch.bfloat16),
     "void": (torch.float32, torch.bfloat16),
+    "uint8_t": (torch.uint8, torch.uint16),
 }
 compiled = pytest.mark.skipif(not dispatch.has_native(), reason="no C compiler")
 

@@ -131,6 +131,13 @@ class ValuesChannelsLastOrNull(ValuesChannelsLast):
     nullable = True
 
 
+class Codes(Pointer):
+    """``uint8_t *`` to integers of one or two bytes, as another argument says; others are strides."""
+
+    dtypes = (torch.uint8, torch.uint16)
+    layout = "strided"
+
+
 class Struct(ctypes.Structure):
     """A struct whose pointers are set from tensors, which it keeps alive."""
 
@@ -249,6 +256,25 @@ class Entry(Struct):
     _fields_ = (*_fields(Float32, "kernels bias"), ("outputs", INT), ("slope", FLOAT))
 
 
+class YCbCr(Struct):
+    """``struct tweenlet_ycbcr``: a planar Y'CbCr picture."""
+
+    _fields_ = (
+        *(("planes", Codes * 3), ("rows", DISTANCE * 3)),
+        *_fields(INT, "is_wide height width"),
+        *_fields(INT * 2, "halved cosited"),
+    )
+
+
+class Blocks(Struct):
+    """``struct tweenlet_blocks``: a plane of three pictures, in blocks."""
+
+    _fields_ = (
+        *(("planes", Codes * 3), ("rows", DISTANCE * 3)),
+        *_fields(INT, "is_wide height width down across"),
+    )
+
+
 class _Size(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("size", DISTANCE))
 
@@ -265,6 +291,8 @@ STRUCTS: dict[str, type[Struct]] = {
     "convolution": Convolution,
     "estimate": Estimate,
     "entry": Entry,
+    "ycbcr": YCbCr,
+    "blocks": Blocks,
 }
 """Structs by their names in C, without the prefix."""
 POINTER_TO = {struct: ctypes.POINTER(struct) for struct in STRUCTS.values()}
@@ -277,6 +305,9 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "adacof_backward": (NOTHING, POINTER_TO[Taps], POINTER_TO[Strided], *[Float32] * 3, INT),
     "pad_frame": (NOTHING, Float32Strided, *[DISTANCE] * 3, INT, INT, Float32, INT),
     "adacof_head": (STATUS, POINTER_TO[AdacofHead], INT),
+    "equal_blocks": (STATUS, POINTER_TO[Blocks], Int32),
+    "close_blocks": (STATUS, POINTER_TO[Blocks], *[FLOAT] * 4, Int32),
+    "copy_blocks": (NOTHING, POINTER_TO[Blocks], Int32),
     "bottleneck": (STATUS, POINTER_TO[Bottleneck], *[POINTER_TO[Image]] * 2, *[INT] * 3),
     "correlation": (STATUS, *[POINTER_TO[Strided]] * 2, Float32, *[INT] * 5),
     "scale_shift_act": (
@@ -310,6 +341,8 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(NOTHING, INT, ValuesChannelsLast, ValuesChannelsLast, Float32, ValuesChannelsLast, Float64),
         *(DISTANCE, INT, INT),
     ),
+    "ycbcr_to_rgb": (STATUS, POINTER_TO[YCbCr], Float32, Float32, INT, Float32),
+    "rgb_to_ycbcr": (STATUS, *[Float32] * 3, FLOAT, POINTER_TO[YCbCr]),
     "channel_sum": (NOTHING, INT, ValuesChannelsLast, Float64, DISTANCE, INT, INT),
     "downsample": (STATUS, *[Float32] * 3, DISTANCE, *[INT] * 4),
     "upsample_8tap": (STATUS, *[Float32] * 3, DISTANCE, *[INT] * 4),

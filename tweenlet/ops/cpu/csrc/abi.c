@@ -8,8 +8,8 @@
     { #name, sizeof(struct tweenlet_##name) }
 
 const struct tweenlet_size tweenlet_sizes[] = {
-    SIZE(strided),     SIZE(image),      SIZE(layout),      SIZE(input),    SIZE(taps),  SIZE(positions),
-    SIZE(adacof_head), SIZE(bottleneck), SIZE(convolution), SIZE(estimate), SIZE(entry), {0, 0},
+    SIZE(strided),    SIZE(image),       SIZE(layout),   SIZE(input), SIZE(taps),  SIZE(positions), SIZE(adacof_head),
+    SIZE(bottleneck), SIZE(convolution), SIZE(estimate), SIZE(entry), SIZE(ycbcr), SIZE(blocks),    {0, 0},
 };
 
 int tweenlet_vector_lanes(void) { return LANES; }

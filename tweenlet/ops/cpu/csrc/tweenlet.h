@@ -8,6 +8,7 @@
 #define TWEENLET_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* A tensor (batch, channels, height, width) by its strides. */
 struct tweenlet_strided {
@@ -102,6 +103,24 @@ struct tweenlet_entry {
     float slope; /* of the leaky activation after it */
 };
 
+/* A planar Y'CbCr picture: luma, blue, red. */
+struct tweenlet_ycbcr {
+    uint8_t *planes[3];
+    ptrdiff_t rows[3]; /* codes from one row to the next */
+    int is_wide;       /* codes of two bytes, else of one */
+    int height, width; /* of luma */
+    int halved[2];     /* 1: chroma has half as many rows, columns; else 0 */
+    int cosited[2];    /* 1: a chroma sample lies on the first of its two rows, columns of luma; 0: between them */
+};
+
+/* A plane of three pictures, in blocks: of a new one, and of those before and after it. */
+struct tweenlet_blocks {
+    uint8_t *planes[3];
+    ptrdiff_t rows[3];          /* codes from one row to the next */
+    int is_wide, height, width; /* as above, of this plane */
+    int down, across;           /* rows and columns of a block */
+};
+
 /* The name and sizeof of each struct above; a null name after the last. */
 struct tweenlet_size {
     const char *name;
@@ -121,6 +140,12 @@ void tweenlet_adacof_backward(const struct tweenlet_taps *taps, const struct twe
 void tweenlet_pad_frame(const float *frame, ptrdiff_t channel, ptrdiff_t row, ptrdiff_t pixel, int height, int width,
                         float *padded, int threads);
 int tweenlet_adacof_head(const struct tweenlet_adacof_head *head, int threads);
+
+/* blocks.c */
+int tweenlet_equal_blocks(const struct tweenlet_blocks *blocks, int *grid);
+int tweenlet_close_blocks(const struct tweenlet_blocks *blocks, float mean, float mean_share, float most,
+                          float most_share, int *grid);
+void tweenlet_copy_blocks(const struct tweenlet_blocks *blocks, const int *grid);
 
 /* bottleneck.c */
 int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct tweenlet_image *x,
@@ -155,6 +180,12 @@ int tweenlet_mix(const float *before, const float *after, const float *fetched, 
 int tweenlet_static_overlay(const float *frames, const int *duplicates, float *persistence, float *changes, int height,
                             int width, float noise, float no_shape, float full_shape, float no_shade, float full_shade,
                             int threads);
+
+/* planes.c */
+int tweenlet_ycbcr_to_rgb(const struct tweenlet_ycbcr *picture, const float *matrix, const float *offset, int clip,
+                          float *rgb);
+int tweenlet_rgb_to_ycbcr(const float *rgb, const float *matrix, const float *offset, float top,
+                          const struct tweenlet_ycbcr *picture);
 
 /* prelu.c */
 void tweenlet_prelu_backward(int is_bf16, const char *gradient, const char *x, const float *slopes, char *for_x,
