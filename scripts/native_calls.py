@@ -37,7 +37,7 @@ KINDS = {torch.float32: 1, torch.bfloat16: 2, torch.float64: 3}
 OPS = "adacof dispatch epilogue levels mix overlay prelu reduce resample splat upsample_rows"
 TESTS = (
     *(f"tests/ops/test_{name}.py" for name in f"{OPS} warp_and_correlation".split()),
-    *(f"tests/ops/cpu/test_{name}.py" for name in ("adacof_head", "bottleneck", "winograd")),
+    *(f"tests/ops/cpu/test_{name}.py" for name in ("adacof_head", "bottleneck", "planes", "winograd")),
 )
 """What calls every function."""
 

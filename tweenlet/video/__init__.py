@@ -18,6 +18,7 @@ use is constant: one frame is held back until its duration is known, and every f
     frame frame.py, conversion.py, colour.py, chroma.py        Y'CbCr to RGB and back without loss
           orientation.py       rotation, mirroring             static_areas.py  exact codes in static areas
           scene_detection.py   cuts, repeated frames           opacity.py         alpha, in and out
+          native.py            compiled code, where loaded
     image images.py            still images, in and out        image_tags.py     ICC profile, EXIF
     out   output.py            the writer for a name           writer.py        what all writers share
           video_writer.py      one video file, y4m             image_writer.py  numbered images
@@ -27,7 +28,7 @@ use is constant: one frame is held back until its duration is known, and every f
           streams.py           audio, subtitles, chapters      sinks.py, audio.py, subtitles.py   one stream
           timestamps.py        repairs packet timestamps       codec_parameters.py   what PyAV cannot copy
 
-It may import :mod:`tweenlet.runtime` only.
+It may import :mod:`tweenlet.runtime` only; native.py hands it compiled code that is already loaded.
 """
 
 from __future__ import annotations

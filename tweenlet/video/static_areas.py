@@ -12,12 +12,15 @@ sharp. Objects that move over an area between two equal pictures differ by more,
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from tweenlet.video.colour import bits_of
 from tweenlet.video.conversion import planes_of
+from tweenlet.video.native import native_planes
 
 _BLOCK = 8  # luma samples a side
 _MEAN, _MOST = 1, 8  # largest error of a block, in 8-bit codes, in its mean and in any sample,
@@ -34,6 +37,11 @@ def copy_static_areas(middle: av.VideoFrame, before: av.VideoFrame, after: av.Vi
     planes = list(zip(*map(planes_of, (middle, before, after)), strict=True))
     steps = [_steps(plane[0], planes[0][0]) for plane in planes]
     pairs = list(zip(planes, steps, strict=True))
+    unit = 1 << (bits_of(middle.format) - 8)
+    native = native_planes()
+    if native is not None:
+        _copy_compiled([native.BlockComparison(*pair) for pair in pairs], unit)
+        return
     equal = np.logical_and.reduce(
         [_reduce_blocks(np.bitwise_or, first ^ second, step) == 0 for (_, first, second), step in pairs]
     )
@@ -41,13 +49,28 @@ def copy_static_areas(middle: av.VideoFrame, before: av.VideoFrame, after: av.Vi
     if not candidates.any():
         return
     if not equal.all():
-        unit = 1 << (bits_of(middle.format) - 8)
         close = [_is_close(plane, first, step, unit) for (plane, first, _), step in pairs]
         candidates = _erode(np.logical_and.reduce([equal, *close]))
     for (plane, first, _), step in pairs:
         height, width = plane.shape
         mask = candidates.repeat(step[0], 0)[:height].repeat(step[1], 1)[:, :width]
         np.copyto(plane, first, where=mask)
+
+
+def _copy_compiled(comparisons: list[Any], unit: int) -> None:
+    """The same by :class:`tweenlet.ops.cpu.planes.BlockComparison` of each plane."""
+    equal = np.ones(comparisons[0].grid, np.int32)
+    for comparison in comparisons:
+        comparison.clear_unequal(equal)
+    candidates = _erode(equal)
+    if not candidates.any():
+        return
+    if not equal.all():
+        for comparison in comparisons:
+            comparison.clear_far(equal, _MEAN * unit, _MEAN_SHARE, _MOST * unit, _MOST_SHARE)
+        candidates = _erode(equal)
+    for comparison in comparisons:
+        comparison.copy(candidates.astype(np.int32))
 
 
 def _steps(plane: NDArray[np.integer], luma: NDArray[np.integer]) -> tuple[int, int]:
@@ -82,10 +105,11 @@ def _reduce_blocks(
     return reduced
 
 
-def _erode(grid: Grid) -> Grid:
+def _erode(grid: NDArray[np.bool_ | np.int32]) -> Grid:
     """Blocks that are set together with their eight neighbours; blocks outside the picture count as set."""
-    height, width = grid.shape
-    wide = np.pad(grid, 1, constant_values=True)
-    shifts = [wide[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    eroded: Grid = np.logical_and.reduce(shifts)
+    eroded: Grid = grid.astype(bool)
+    for lines in (eroded, eroded.T):
+        whole = lines.copy()
+        lines[1:] &= whole[:-1]
+        lines[:-1] &= whole[1:]
     return eroded
