@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import ModuleType
 
 import av
@@ -53,7 +54,7 @@ def to_rgb(picture: av.VideoFrame, clip: bool = True) -> Floats:
     planes = _Planes.of(picture, colour)
     native = planes.native()
     if native is not None:
-        matrix, offset = _inverse(planes, colour)
+        matrix, offset = _inverse(colour, planes.bits, picture.height, planes.gray)
         compiled: Floats = native.ycbcr_to_rgb(
             planes_of(planes.picture), *_float32(matrix, offset), *planes.sites, clip
         )
@@ -81,7 +82,7 @@ def to_rgb8(picture: av.VideoFrame) -> NDArray[np.uint8]:
 
 def _rgb_bands(planes: _Planes, colour: Colour, clip: bool) -> Iterator[tuple[slice, Floats]]:
     """Yield RGB (3, rows, W) of a Y'CbCr picture band by band, or (1, rows, W) of a gray one."""
-    back, offset = _inverse(planes, colour)
+    back, offset = _inverse(colour, planes.bits, planes.picture.height, planes.gray)
     for rows in planes.bands():
         values = planes.read(rows, offset)
         values[0] *= np.float32(back[0, 0])
@@ -92,10 +93,13 @@ def _rgb_bands(planes: _Planes, colour: Colour, clip: bool) -> Iterator[tuple[sl
         yield rows, values
 
 
-def _inverse(planes: _Planes, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """``rgb = matrix @ (codes - offset)``: (3, 3) and (3, 1); for gray (1, 1) both."""
-    forward, offset = colour.equations(planes.bits, planes.picture.height, gray=planes.gray)
-    back = 1 / forward.sum(axis=1, keepdims=True) if planes.gray else np.linalg.inv(forward)
+@lru_cache
+def _inverse(
+    colour: Colour, bits: int, height: int, gray: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``rgb = matrix @ (codes - offset)``: (3, 3) and (3, 1); for gray (1, 1) both. Not to be changed."""
+    forward, offset = colour.equations(bits, height, gray)
+    back = 1 / forward.sum(axis=1, keepdims=True) if gray else np.linalg.inv(forward)
     return back.astype(np.float64), offset
 
 
@@ -284,12 +288,13 @@ def _view(plane: VideoPlane, bits: int) -> NDArray[np.integer]:
 
 def _change_layout(picture: av.VideoFrame, pixels: str) -> av.VideoFrame:
     """Change the pixel layout only: matrix and range agree on both sides, so swscale keeps colours."""
+    if picture.format.name == pixels:
+        return picture
     colour = Colour.of(picture)
     span = FULL if colour.full(is_gray(picture.format)) else LIMITED
     laid = picture.reformat(
         format=pixels, interpolation=_ACCURATE, src_colorspace=1, dst_colorspace=1,
         src_color_range=span, dst_color_range=span, threads=1,
     )  # fmt: skip
-    if laid is not picture:
-        colour.stamp(laid)
+    colour.stamp(laid)
     return laid
