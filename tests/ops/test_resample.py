@@ -90,11 +90,11 @@ def test_gradients():
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 9), (9, 1), (5, 34), (16, 33)], ids=str)
 def test_pools_what_there_is(size, compiled):
     x = torch.rand(2, 3, *size)
-    wanted = F.avg_pool2d(x.double(), 2, ceil_mode=True)
+    expected = F.avg_pool2d(x.double(), 2, ceil_mode=True)
     last = x.contiguous(memory_format=torch.channels_last)
     spaced = torch.cat((last, last), 1).contiguous(memory_format=torch.channels_last)
     for frames in (x, last, spaced[:, :3], spaced[:, 3:]):
-        torch.testing.assert_close(avg_pool2(frames).double(), wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(avg_pool2(frames).double(), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("size", "side"), [((1, 1), 5), ((2, 3), 5), ((9, 34), 3), ((16, 33), 13)], ids=str)

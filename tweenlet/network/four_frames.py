@@ -233,7 +233,7 @@ def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -
     steps = velocity * (flows.shape[-1] / width)
     observed = ~velocities.isnan().flatten(2).any(2)[..., None, None, None]
     all_pairs = torch.cat((velocities.nan_to_num().flatten(1, 2), velocity), 1)
-    first, last, own = box_blur(all_pairs, SMOOTHED).split(2, 1)
+    first, last, own = torch.split(box_blur(all_pairs, SMOOTHED), 2, 1)
     first = own - backwarp(first, -steps * (times + PAIR_TIME))
     last = backwarp(last, steps * (2 - PAIR_TIME - times)) - own
     return (first * observed[:, 0] + last * observed[:, 1]) / observed.sum(1).clamp_min(1)
