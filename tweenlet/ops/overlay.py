@@ -46,7 +46,7 @@ def overlay(frames: Tensor, duplicates: Tensor) -> Tensor:
     moves = _ramp(changes.amin(1, keepdim=True), CHANGE).nan_to_num(0)
     moving = _ramp(box_blur(moves, BLOCKS), MOVING)
     moving = F.interpolate(moving, scale_factor=BLOCK, mode="bilinear")
-    return (persistence * moving).nan_to_num_(0)
+    return moving.mul_(persistence).nan_to_num_(0)
 
 
 def measure_persistence(frames: Tensor, duplicates: Tensor) -> tuple[Tensor, Tensor]:
