@@ -29,34 +29,70 @@ INLINE quad sums_of(quad a, quad b, quad c) {
 #endif
 }
 
-/* A bicubic sample of a planar frame, its colours written step floats apart; the border is repeated. */
-INLINE void fetch_bicubic(const float *frame, int height, int width, float y, float x, float *to, int step) {
-    y = clamp(y, -4, height + 3), x = clamp(x, -4, width + 3);
-    const float top = floorf(y), left = floorf(x);
-    const int row = (int)top - 1, column = (int)left - 1;
-    const quad down = cubic_shares(y - top), across = cubic_shares(x - left);
+/* Two neighbours of two rows each, as one quad. */
+typedef double two __attribute__((aligned(4), may_alias));
+typedef double two_by_two __attribute__((vector_size(16)));
+INLINE quad load_cell(const float *upper, const float *lower) {
+    return (quad)(two_by_two){*(const two *)upper, *(const two *)lower};
+}
+INLINE void store_cell(quad cell, float *upper, float *lower) {
+    *(two *)upper = ((two_by_two)cell)[0], *(two *)lower = ((two_by_two)cell)[1];
+}
+
+/* Points of a row of a frame: the index of the top left one of the 4x4 pixels around each, BORDER if some are outside, and
+   how far each is from the second pixel. */
+struct points {
+    int *first;
+    float *across, *down;
+};
+#define BORDER (-1)
+
+/* The place of the point `beside` from `pixel`. Not so far outside that it does not fit an int. */
+INLINE float place_of(float beside, int pixel, int size) { return clamp(pixel + beside, -4, size + 3); }
+
+static void find_points(const float *x, const float *y, int row, int height, int width, struct points points) {
+#pragma omp simd
+    for (int k = 0; k < width; k++) {
+        const float across = place_of(x[k], k, width), down = place_of(y[k], row, height);
+        const float left = floorf(across), top = floorf(down);
+        const int inside = top >= 1 && top < height - 2 && left >= 1 && left < width - 2;
+        points.across[k] = across - left, points.down[k] = down - top;
+        points.first[k] = inside ? ((int)top - 1) * width + (int)left - 1 : BORDER;
+    }
+}
+
+/* Bicubic samples of a planar frame, of a row of points, which are x and y from its pixels. Their colours are written CELL
+   apart, pixels two to a cell, cells `cell` apart. The border is repeated. */
+static void fetch_row(const float *frame, const float *x, const float *y, int row, int height, int width,
+                      struct points points, float *to, int cell) {
+    find_points(x, y, row, height, width, points);
     const ptrdiff_t plane = (ptrdiff_t)height * width;
-    quad products[COLOURS];
-    if (row >= 0 && row + 3 < height && column >= 0 && column + 3 < width) {
-        const float *first = frame + (ptrdiff_t)row * width + column;
-        UNROLL(3)
-        for (int colour = 0; colour < COLOURS; colour++, first += plane)
-            products[colour] =
-                across * (down[0] * *(const quad *)first + down[1] * *(const quad *)(first + width) +
-                          down[2] * *(const quad *)(first + 2 * width) + down[3] * *(const quad *)(first + 3 * width));
-    } else {
-        for (int colour = 0; colour < COLOURS; colour++, frame += plane) {
-            products[colour] = (quad){0};
-            for (int i = 0; i < 4; i++) {
-                const float *line = frame + (ptrdiff_t)clamp_index(row + i, height) * width;
-                for (int j = 0; j < 4; j++)
-                    products[colour][j] += down[i] * across[j] * line[clamp_index(column + j, width)];
+    for (int k = 0; k < width; k++) {
+        const quad down = cubic_shares(points.down[k]), across = cubic_shares(points.across[k]);
+        quad products[COLOURS];
+        if (points.first[k] != BORDER) {
+            const float *first = frame + points.first[k];
+            UNROLL(3)
+            for (int colour = 0; colour < COLOURS; colour++, first += plane)
+                products[colour] = across * (down[0] * *(const quad *)first + down[1] * *(const quad *)(first + width) +
+                                             down[2] * *(const quad *)(first + 2 * width) +
+                                             down[3] * *(const quad *)(first + 3 * width));
+        } else {
+            const int top = floorf(place_of(y[k], row, height)), left = floorf(place_of(x[k], k, width));
+            for (int colour = 0; colour < COLOURS; colour++) {
+                products[colour] = (quad){0};
+                for (int i = 0; i < 4; i++) {
+                    const float *line = frame + colour * plane + (ptrdiff_t)clamp_index(top - 1 + i, height) * width;
+                    for (int j = 0; j < 4; j++)
+                        products[colour][j] += down[i] * across[j] * line[clamp_index(left - 1 + j, width)];
+                }
             }
         }
+        const quad sums = sums_of(products[0], products[1], products[2]);
+        float *const pixel = to + (ptrdiff_t)(k / 2) * cell + k % 2;
+        UNROLL(3)
+        for (int colour = 0; colour < COLOURS; colour++) pixel[colour * CELL] = sums[colour];
     }
-    const quad sums = sums_of(products[0], products[1], products[2]);
-    UNROLL(3)
-    for (int colour = 0; colour < COLOURS; colour++) to[colour * step] = sums[colour];
 }
 
 /* One channel of a row of an image upsampled by 2, bilinearly, from the rows above and below it. */
@@ -87,7 +123,8 @@ int tweenlet_fetch_both(const float *before, const float *after, const float *fl
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
-        float *between = malloc(sizeof(float) * (small + 2 + 4L * width)), *at = between + small + 2;
+        float *between = malloc(sizeof(float) * (small + 2 + 7L * width)), *at = between + small + 2;
+        const struct points points = {(int *)(at + 6 * width), at + 4 * width, at + 5 * width};
         if (!between) {
 #pragma omp atomic write
             failed = 1;
@@ -100,12 +137,8 @@ int tweenlet_fetch_both(const float *before, const float *after, const float *fl
                 enlarged_row(flows + channel * flow_channel, flow_row, flow_pixel, height / 2, small, row, between,
                              at + channel * width);
             float *to = out + (ptrdiff_t)(row / 2) * small * channels + row % 2 * 2;
-            for (int x = 0; x < width; x++) {
-                float *cell = to + (ptrdiff_t)(x / 2) * channels + x % 2;
-                fetch_bicubic(before, height, width, row + at[width + x], x + at[x], cell, CELL);
-                fetch_bicubic(after, height, width, row + at[3 * width + x], x + at[2 * width + x],
-                              cell + COLOURS * CELL, CELL);
-            }
+            fetch_row(before, at, at + width, row, height, width, points, to, channels);
+            fetch_row(after, at + 2 * width, at + 3 * width, row, height, width, points, to + COLOURS * CELL, channels);
         }
         free(between);
     }
@@ -117,37 +150,44 @@ int tweenlet_fetch_both(const float *before, const float *after, const float *fl
 int tweenlet_mix(const float *before, const float *after, const float *fetched, const float *mask,
                  const float *correction, const float *still, float *out, ptrdiff_t mask_row, ptrdiff_t mask_pixel,
                  int height, int width, int threads) {
-    const int small = width / 2, channels = 2 * COLOURS * CELL, corrected = (COLOURS + 1) * CELL;
-    const int padded = (width + LANES - 1) / LANES * LANES;
+    const int small = width / 2, padded = (CELL * small + LANES - 1) / LANES * LANES;
     const ptrdiff_t plane = (ptrdiff_t)height * width;
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
-        float *share = calloc(padded + small + 2, sizeof(float)), *between = share + padded;
+        float *share = calloc(padded + 2 * width + small + 2, sizeof(float)), *lines = share + padded,
+              *between = lines + 2 * width;
         if (!share) {
 #pragma omp atomic write
             failed = 1;
         }
 #pragma omp barrier
-#pragma omp for schedule(dynamic, 8)
-        for (int row = 0; row < height; row++) {
+#pragma omp for schedule(dynamic, 4)
+        for (int cells = 0; cells < height / 2; cells++) {
             if (failed) continue;
-            enlarged_row(mask, mask_row, mask_pixel, height / 2, small, row, between, share);
-            const float *cells = fetched + (ptrdiff_t)(row / 2) * small * channels + row % 2 * 2;
-            const float *more = correction ? correction + (ptrdiff_t)(row / 2) * small * corrected + row % 2 * 2 : NULL;
-            if (more)
-                for (int x = 0; x < width; x++)
-                    share[x] += more[(ptrdiff_t)(x / 2) * corrected + x % 2 + COLOURS * CELL];
+            for (int row = 0; row < 2; row++)
+                enlarged_row(mask, mask_row, mask_pixel, height / 2, small, 2 * cells + row, between,
+                             lines + row * width);
+            const quad *first = (const quad *)fetched + (ptrdiff_t)cells * small * 2 * COLOURS;
+            const quad *more = correction ? (const quad *)correction + (ptrdiff_t)cells * small * (COLOURS + 1) : NULL;
+            for (int cell = 0; cell < small; cell++) {
+                quad logits = load_cell(lines + 2 * cell, lines + width + 2 * cell);
+                if (more) logits += more[(COLOURS + 1) * (ptrdiff_t)cell + COLOURS];
+                ((quad *)share)[cell] = logits;
+            }
             sigmoid_row(share, padded);
-            for (int colour = 0; colour < COLOURS; colour++) {
-                const ptrdiff_t place = colour * plane + (ptrdiff_t)row * width;
-                for (int x = 0; x < width; x++) {
-                    const float *cell = cells + (ptrdiff_t)(x / 2) * channels + x % 2 + colour * CELL;
-                    const float second = cell[COLOURS * CELL];
-                    float value = second + share[x] * (cell[0] - second);
-                    if (more) value += more[(ptrdiff_t)(x / 2) * corrected + x % 2 + colour * CELL];
-                    const float mean = 0.5f * (before[place + x] + after[place + x]);
-                    out[place + x] = value + still[(ptrdiff_t)row * width + x] * (mean - value);
+            for (int cell = 0; cell < small; cell++, first += 2 * COLOURS, more += more ? COLOURS + 1 : 0) {
+                const ptrdiff_t upper = 2 * (ptrdiff_t)cells * width + 2 * cell, lower = upper + width;
+                const quad mine = ((const quad *)share)[cell], stays = load_cell(still + upper, still + lower);
+                UNROLL(3)
+                for (int colour = 0; colour < COLOURS; colour++) {
+                    const ptrdiff_t start = colour * plane;
+                    const quad second = first[COLOURS + colour];
+                    quad value = second + mine * (first[colour] - second);
+                    if (more) value += more[colour];
+                    const quad mean = 0.5f * (load_cell(before + start + upper, before + start + lower) +
+                                              load_cell(after + start + upper, after + start + lower));
+                    store_cell(value + stays * (mean - value), out + start + upper, out + start + lower);
                 }
             }
         }
