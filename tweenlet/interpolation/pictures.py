@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import isfinite
 from typing import Any, TypeAlias
 
-from tweenlet.runtime.arrays import array_namespace
+from tweenlet.runtime.arrays import array_namespace, is_tensor
 
 Picture: TypeAlias = Any
 """A numpy array, or a tensor on any device."""
@@ -28,6 +28,8 @@ def clamp(picture: Picture, around: Sequence[Picture]) -> Picture:
     xp = array_namespace(picture)
     low = xp.stack([frame.min() for frame in around]).min().clip(max=0)
     high = xp.stack([frame.max() for frame in around]).max().clip(min=1)
+    if not is_tensor(picture) or picture.device.type == "cpu":  # where nothing waits for them
+        low, high = float(low), float(high)
     return xp.clip(picture, low, high, out=picture)
 
 
