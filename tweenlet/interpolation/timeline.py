@@ -14,7 +14,7 @@ midpoint interpolation): a picture of level l is the midpoint of four pictures o
 
 At the ends of a scene the outer picture is repeated. The result is that of doubling the whole stream
 repeatedly, but only pictures that are shown, and those they depend on, are computed, once each, and dropped
-after their last use.
+after their last use. A picture that is shown is computed when it is asked for, by whoever asks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from math import ceil, floor
+from threading import Lock
 from typing import Any, Generic, Protocol
 
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SHORTEST_HOLD, KeyFrames, Original, SourceFrame
@@ -83,16 +84,18 @@ class OutputFrame(Generic[Original]):
 
 
 class Once:
-    """A picture that is made when first asked for; then what it was made from is let go."""
+    """A picture that is made when first asked for, by any thread; what it was made from is then let go."""
 
     def __init__(self, make: Callable[[], Picture]) -> None:
         self._make: Callable[[], Picture] | None = make
         self._picture: Picture = None
+        self._lock = Lock()
 
     def __call__(self) -> Picture:
         """The picture."""
-        if self._make is not None:
-            self._picture, self._make = self._make(), None
+        with self._lock:
+            if self._make is not None:
+                self._picture, self._make = self._make(), None
         return self._picture
 
 
