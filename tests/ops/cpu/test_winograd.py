@@ -56,6 +56,25 @@ def test_large_results_go_past_the_caches():
     torch.testing.assert_close(made.double(), wanted(x, weight, bias, residual=added), **CLOSE)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("channels", [16, 31])
+def test_residual_blocks_follow_each_other(channels, count):
+    x, slope = random(2, channels, 9, 14), torch.full((channels,), 0.2)
+    kernels, biases = weights(count * channels, channels, 3, 3).chunk(count), torch.randn(count, channels)
+    layers = [winograd.pack_convolution(k, b, slope_sum=slope) for k, b in zip(kernels, biases, strict=True)]
+    expected, given = x.double(), x.clone()
+    for kernel, bias in zip(kernels, biases, strict=True):
+        expected = F.prelu(wanted(expected, kernel, bias, residual=expected), slope.double())
+    torch.testing.assert_close(winograd.residual_blocks(x, layers).double(), expected, **CLOSE)
+    assert torch.equal(x, given)
+
+
+def test_residual_blocks_refuse_another_width():
+    layer = winograd.pack_convolution(weights(16, 16, 3, 3), torch.randn(16))
+    with pytest.raises(ValueError, match=r"expected x of shape \(1, 16, 4, 4\).*got \(1, 17, 4, 4\)"):
+        winograd.residual_blocks(random(1, 17, 4, 4), [layer])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (10, 12), (33, 40)], ids=str)
 @pytest.mark.parametrize("channels", [(16, 16), (17, 31), (5, 40), (46, 64)], ids=str)
 def test_stride_of_two(size, channels):
