@@ -57,14 +57,22 @@ def in_lanes(
             del task, output  # before the next one is there
 
     def finished() -> Iterator[OutputFrame[Original]]:
-        pending: deque[tuple[OutputFrame[Original], Outcome]] = deque()
+        pending: deque[tuple[OutputFrame[Original], Outcome | None]] = deque()
+        busy = 0
         for output in outputs:
-            pending.append((output, SimpleQueue()))
-            waiting.put(pending[-1])
-            if len(pending) > lanes:
-                yield _wait_for(*pending.popleft())
-        while pending:
-            yield _wait_for(*pending.popleft())
+            if output.source is None:
+                outcome: Outcome = SimpleQueue()
+                waiting.put((output, outcome))
+                pending.append((output, outcome))
+                busy += 1
+            else:
+                pending.append((output, None))
+            while pending and (busy > lanes or pending[0][1] is None):
+                oldest = pending.popleft()
+                busy -= oldest[1] is not None
+                yield _wait_for(*oldest)
+        for oldest in pending:
+            yield _wait_for(*oldest)
 
     threads = [Thread(target=work, name=f"tweenlet-lane-{n}", daemon=True) for n in range(lanes)]
     try:
@@ -84,7 +92,7 @@ def in_lanes(
         torch.set_num_threads(total)
 
 
-def _wait_for(output: OutputFrame[Original], outcome: Outcome) -> OutputFrame[Original]:
-    if (error := outcome.get()) is not None:
+def _wait_for(output: OutputFrame[Original], outcome: Outcome | None) -> OutputFrame[Original]:
+    if outcome is not None and (error := outcome.get()) is not None:
         raise error
     return output

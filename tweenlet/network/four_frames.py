@@ -185,12 +185,9 @@ class FourFrameFlow(nn.Module):
 
         """
         first, middle, last = estimates
-        velocities = torch.stack([x[:, 2:4] - x[:, :2] for x in (first, last)], 1)
-        velocities = velocities.masked_fill(repeats[..., None, None, None], torch.nan)
-        bend = (
-            acceleration(middle[:, :4], velocities, times, 2 * features[0].shape[-1])
-            * self.acceleration_weight
-        )
+        velocities = torch.cat([x[:, 2:4] - x[:, :2] for x in (first, last)], 1)
+        measured = acceleration(middle[:, :4], velocities, ~repeats, times, 2 * features[0].shape[-1])
+        bend = measured * self.acceleration_weight
         moved = middle[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
         return Motion(*features, torch.cat((moved, middle[:, 4:]), 1), bend, repeats)
 
@@ -222,18 +219,19 @@ class FourFrameFlow(nn.Module):
         graph.constants(self)
 
 
-def acceleration(flows: Tensor, velocities: Tensor, times: Tensor, width: int) -> Tensor:
+def acceleration(flows: Tensor, velocities: Tensor, known: Tensor, times: Tensor, width: int) -> Tensor:
     """Acceleration (B, 2, h, w), in pixels per frame squared, at the new frame.
 
-    ``flows`` (B, 4, h, w) are those of the middle pair at ``times`` (B, 1, 1, 1), ``velocities`` (B, 2, 2, h,
-    w) those of the pairs before and after (NaN = unknown), all in pixels of a frame of this width. Zero where
-    neither pair's is known.
+    ``flows`` (B, 4, h, w) are those of the middle pair at ``times`` (B, 1, 1, 1), ``velocities`` (B, 4, h, w)
+    those of the pairs before and after, all in pixels of a frame of this width. Of these, ``known`` (B, 2)
+    says which tell anything; the acceleration is zero where neither does.
     """
     velocity = flows[:, 2:] - flows[:, :2]
     steps = velocity * (flows.shape[-1] / width)
-    observed = ~velocities.isnan().flatten(2).any(2)[..., None, None, None]
-    all_pairs = torch.cat((velocities.nan_to_num().flatten(1, 2), velocity), 1)
-    first, last, own = torch.split(box_blur(all_pairs, SMOOTHED), 2, 1)
-    first = own - backwarp(first, -steps * (times + PAIR_TIME))
-    last = backwarp(last, steps * (2 - PAIR_TIME - times)) - own
-    return (first * observed[:, 0] + last * observed[:, 1]) / observed.sum(1).clamp_min(1)
+    smooth = box_blur(torch.cat((velocities, velocity), 1), SMOOTHED)
+    before, after, own = torch.split(smooth, 2, 1)
+    share = known.to(flows) / known.sum(1, keepdim=True).clamp_min(1)
+    share_before, share_after = share[..., None, None, None].unbind(1)
+    before = own - backwarp(before, -steps * (times + PAIR_TIME))
+    after = backwarp(after, steps * (2 - PAIR_TIME - times)) - own
+    return before * share_before + after * share_after
