@@ -43,7 +43,7 @@ TAKEN_OVER = 8
 """Frames around the start of a segment that its worker reads beside those that it makes others between."""
 LENGTHS = (100, 300, 1000, 3000, 10000)
 SWEEPS = {  # name -> what grows, and the points: (width, height, frames, factor)
-    "pixels": ("pixels of a frame", [(w, h, 3, 2) for w, h in SIZES]),
+    "pixels": ("pixels of a frame", [(w, h, 9, 2) for w, h in SIZES]),
     "factor": ("frames made", [(320, 180, 5, factor) for factor in (2, 4, 8, 16, 32)]),
     "length": ("frames made", [(64, 64, count, 2) for count in LENGTHS]),
 }

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -72,18 +71,25 @@ class Change:
         """Mean absolute difference after block matching."""
         height, width = self.after.shape[1:]
         padded = np.pad(self.before, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
+        shifts = range(2 * REACH + 1)
+        errors = np.concatenate([_shifted_errors(self.after, padded[:, k : k + height]) for k in shifts])
+        best, least = errors.argmin(0), errors.min(0)
+        down, across = np.divmod(_on_pixels(best), len(shifts))
+        rows, columns = np.indices((height, width))
         around = np.stack([padded, *np.gradient(padded, axis=(1, 2))])
-        least = np.full((height // BLOCK[0], width // BLOCK[1]), np.inf, np.float32)
-        matched = np.empty((3, *self.after.shape), np.float32)
-        for down, across in product(range(2 * REACH + 1), repeat=2):
-            moved = around[..., down : down + height, across : across + width]
-            error = _block_sums(np.abs(self.after - moved[0]))
-            better = error < least
-            least[better] = error[better]
-            places = _on_pixels(better)
-            matched[..., places] = moved[..., places]
+        matched = around[..., rows + down, columns + across]
         finer = _block_sums(np.abs(_without_shift(self.after - matched[0], *matched[1:])))
         return float(np.minimum(least, finer).sum()) / self.after.size
+
+
+def _shifted_errors(picture: Picture, wide: Picture) -> NDArray[np.float32]:
+    """Absolute differences of a picture (C, H, W) from parts of a wider one, by shift across and block."""
+    (_, height, width), (rows, columns) = picture.shape, BLOCK
+    parts = np.lib.stride_tricks.sliding_window_view(wide, width, 2)
+    errors = picture[:, :, None] - parts
+    lines = np.abs(errors, out=errors).sum(0).reshape(height // rows, rows, -1, width).sum(1)
+    blocks = lines.reshape(height // rows, -1, width // columns, columns).sum(3)
+    return np.asarray(blocks.swapaxes(0, 1), np.float32)
 
 
 def _without_shift(error: Picture, down: Picture, across: Picture) -> Picture:
