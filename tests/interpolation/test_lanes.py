@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from tweenlet.interpolation.keyframes import SourceFrame
-from tweenlet.interpolation.lanes import LANES, in_lanes
+from tweenlet.interpolation.lanes import LANES, LONGEST, in_lanes
 from tweenlet.interpolation.timeline import Once, OutputFrame
 
 
-def output(number: int, make) -> OutputFrame[int]:
+def output(number: int, make, is_source: bool = False) -> OutputFrame[int]:
     source = SourceFrame(number, None, Fraction(number), Fraction(1))
-    return OutputFrame(None, (source, source), Once(make), Fraction(number), Fraction(1), number)
+    shown = source if is_source else None
+    return OutputFrame(shown, (source, source), Once(make), Fraction(number), Fraction(1), number)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,25 @@ def test_few_outputs_are_begun_before_the_first_is_taken() -> None:
     with in_lanes(source(), LANES) as outputs:
         for number, _ in enumerate(outputs, start=1):
             assert started <= number + LANES
+
+
+def test_source_frames_wait_for_a_new_one_but_not_too_many() -> None:
+    taken = 0
+    release = threading.Event()
+
+    def source():
+        nonlocal taken
+        yield output(0, lambda: release.wait(20))
+        for taken in range(1, 40):
+            if taken == LONGEST:
+                release.set()
+            assert taken <= LONGEST or release.is_set()
+            yield output(taken, lambda k=taken: k, is_source=True)
+
+    with in_lanes(source(), LANES) as outputs:
+        assert next(outputs).picture is True
+        assert taken == LONGEST
+        assert [shown.picture for shown in outputs] == list(range(1, 40))
 
 
 def test_an_error_is_raised_where_its_output_is_due() -> None:

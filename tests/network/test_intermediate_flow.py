@@ -111,16 +111,16 @@ def test_a_config_survives_json():
 
 @pytest.mark.parametrize("times", [PAIR_TIME, 0.2])
 @pytest.mark.parametrize(
-    ("known", "expected"),
+    ("observed", "expected"),
     [((True, True), 1.5), ((True, False), 1.0), ((False, True), 2.0), ((False, False), 0.0)],
 )
-def test_acceleration_is_the_change_of_velocity(known, expected, times):
+def test_acceleration_is_the_change_of_velocity(observed, expected, times):
     """From 1 to 2 to 4 pixels a frame: 1, then 2 pixels a frame faster."""
     before, own, after = 1.0, 2.0, 4.0  # of the pairs, everywhere
     flows = torch.tensor([-own * times, 0.0, own * (1 - times), 0.0]).view(1, 4, 1, 1).repeat(1, 1, 8, 8)
     velocities = torch.tensor([before, 0.0, after, 0.0]).view(1, 4, 1, 1).repeat(1, 1, 8, 8)
     at = torch.full((1, 1, 1, 1), times)
-    bend = acceleration(flows, velocities, torch.tensor([known]), at, 32)
+    bend = acceleration(flows, velocities, torch.tensor([observed]), at, 32)
     torch.testing.assert_close(bend[:, 0], torch.full((1, 8, 8), expected))
     assert not bend[:, 1].any()
 

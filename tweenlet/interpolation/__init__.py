@@ -13,6 +13,7 @@
     pictures.py      operations on pictures, arrays or tensors
     frame_stream.py  the source as the timeline takes it: numbers, loops, damaged frames
     prefetch.py      decoding ahead, encoding behind, copies to a device and back
+    lanes.py         small frames made side by side
     job.py           a request, as a value
     farm.py          a job on a Ray cluster; segments.py is the part of its workers
     inspection.py    tweenlet info; demo.py tweenlet demo

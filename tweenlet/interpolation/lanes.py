@@ -23,6 +23,8 @@ from tweenlet.interpolation.timeline import OutputFrame
 LANES = 2
 LARGEST = 1 << 20
 """Pixels of the largest frames that are made side by side: larger ones take memory, and little waiting."""
+LONGEST = 8
+"""Most outputs that wait for one that is being made, source frames included."""
 Outcome: TypeAlias = "SimpleQueue[BaseException | None]"
 """Gets one item once a picture has been made: the error, or None."""
 
@@ -67,7 +69,7 @@ def in_lanes(
                 busy += 1
             else:
                 pending.append((output, None))
-            while pending and (busy > lanes or pending[0][1] is None):
+            while pending and (busy > lanes or len(pending) > LONGEST or pending[0][1] is None):
                 oldest = pending.popleft()
                 busy -= oldest[1] is not None
                 yield _wait_for(*oldest)

@@ -219,18 +219,18 @@ class FourFrameFlow(nn.Module):
         graph.constants(self)
 
 
-def acceleration(flows: Tensor, velocities: Tensor, known: Tensor, times: Tensor, width: int) -> Tensor:
+def acceleration(flows: Tensor, velocities: Tensor, observed: Tensor, times: Tensor, width: int) -> Tensor:
     """Acceleration (B, 2, h, w), in pixels per frame squared, at the new frame.
 
     ``flows`` (B, 4, h, w) are those of the middle pair at ``times`` (B, 1, 1, 1), ``velocities`` (B, 4, h, w)
-    those of the pairs before and after, all in pixels of a frame of this width. Of these, ``known`` (B, 2)
+    those of the pairs before and after, all in pixels of a frame of this width. Of these, ``observed`` (B, 2)
     says which tell anything; the acceleration is zero where neither does.
     """
     velocity = flows[:, 2:] - flows[:, :2]
     steps = velocity * (flows.shape[-1] / width)
     smooth = box_blur(torch.cat((velocities, velocity), 1), SMOOTHED)
     before, after, own = torch.split(smooth, 2, 1)
-    share = known.to(flows) / known.sum(1, keepdim=True).clamp_min(1)
+    share = observed.to(flows) / observed.sum(1, keepdim=True).clamp_min(1)
     share_before, share_after = share[..., None, None, None].unbind(1)
     before = own - backwarp(before, -steps * (times + PAIR_TIME))
     after = backwarp(after, steps * (2 - PAIR_TIME - times)) - own

@@ -62,11 +62,11 @@ def test_residual_blocks_follow_each_other(channels, count):
     x, slope = random(2, channels, 9, 14), torch.full((channels,), 0.2)
     kernels, biases = weights(count * channels, channels, 3, 3).chunk(count), torch.randn(count, channels)
     layers = [winograd.pack_convolution(k, b, slope_sum=slope) for k, b in zip(kernels, biases, strict=True)]
-    expected, given = x.double(), x.clone()
+    expected, before = x.double(), x.clone()
     for kernel, bias in zip(kernels, biases, strict=True):
         expected = F.prelu(wanted(expected, kernel, bias, residual=expected), slope.double())
     torch.testing.assert_close(winograd.residual_blocks(x, layers).double(), expected, **CLOSE)
-    assert torch.equal(x, given)
+    assert torch.equal(x, before)
 
 
 def test_residual_blocks_refuse_another_width():
