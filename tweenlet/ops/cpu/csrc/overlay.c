@@ -156,9 +156,9 @@ int tweenlet_static_overlay(const float *frames, const int *duplicates, float *p
         }
 #pragma omp barrier
 #pragma omp for schedule(dynamic)
-        for (int top = 0; top < height; top += STRIP) {
+        for (int strip = 0; strip < (height + STRIP - 1) / STRIP; strip++) {
             if (failed) continue;
-            const int bottom = at_most(top + STRIP, height);
+            const int top = strip * STRIP, bottom = at_most(top + STRIP, height);
             for (int row = top - 3; row < bottom + 3; row++) {
                 if (row >= 0 && row < height) {
                     if (row % BLOCK == 0) memset(own, 0, sizeof(float) * (FRAMES - 1) * width);
