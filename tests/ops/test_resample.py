@@ -97,6 +97,11 @@ def test_pools_what_there_is(size, compiled):
         torch.testing.assert_close(avg_pool2(frames).double(), expected, atol=1e-6, rtol=0)
 
 
+def test_pools_one_pixel_that_is_expanded(compiled):
+    x = torch.rand(1, 3, 1, 1).contiguous(memory_format=torch.channels_last).expand(1, 3, 4, 6)
+    torch.testing.assert_close(avg_pool2(x), x[..., :2, :3])
+
+
 @pytest.mark.parametrize(("size", "side"), [((1, 1), 5), ((2, 3), 5), ((9, 34), 3), ((16, 33), 13)], ids=str)
 def test_blurs_with_what_is_there(size, side, compiled):
     x = torch.rand(2, 3, *size)

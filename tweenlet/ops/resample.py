@@ -82,7 +82,7 @@ def _are_whole_pixels(x: Tensor) -> bool:
     """Whether ``x`` (B, C, H, W) is the first channels of evenly spaced pixels."""
     batch, channel, row, pixel = x.stride()
     evenly = row == x.shape[3] * pixel and (x.shape[0] == 1 or batch == x.shape[2] * row)
-    return channel == 1 and evenly and x.storage_offset() % max(pixel, 1) == 0
+    return channel == 1 and evenly and pixel >= x.shape[1] and x.storage_offset() % pixel == 0
 
 
 def upsample_rows(x: Tensor, start: int, end: int) -> Tensor:
