@@ -53,6 +53,22 @@ def test_a_stream_finds_each_thing_once(network, monkeypatch, times, estimates):
     assert calls == {"features": 7, "estimate": estimates}
 
 
+@pytest.mark.parametrize(("tile", "encoded"), [(None, 3), (256, 0)])
+def test_a_stream_encodes_each_frame_once_for_a_network_of_two(network, tile, encoded):
+    """For all times; tiles are encoded as they run."""
+    interpolator, calls = Interpolator(network(four_frames=False), tile=tile), Counter()
+    interpolator.model.intermediate.encode.register_forward_hook(lambda *_: calls.update(["encode"]))
+    frames, cache, pairs = moving_picture((300, 290), 5), interpolator.motion_cache(), []
+    for start in range(2):
+        window = frames[start : start + 4]
+        for time in (Fraction(1, 3), Fraction(2, 3)):
+            pairs.append((window, time, cache.window(window, range(start, start + 4), time)))
+    assert calls["encode"] == encoded
+    for window, time, pair in pairs:
+        expected = interpolator.between(window, time)
+        torch.testing.assert_close(interpolator.between(window, time, pair), expected)
+
+
 def test_a_stream_that_ends_has_no_acceleration(network):
     interpolator, frames = Interpolator(network(four_frames=True)), moving_picture((50, 38), 3)
     cache = interpolator.motion_cache()

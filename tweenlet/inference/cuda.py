@@ -21,7 +21,7 @@ from tweenlet.inference.fused.layers import Conv3d
 from tweenlet.network.adacof_heads import SCALE_NAMES, MultiFlow
 from tweenlet.network.blocks import PerSliceConv3d, Tile, run
 from tweenlet.network.intermediate_flow import check_time
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Motion, Precomputed
 from tweenlet.network.stmfnet import STMFNet, check
 from tweenlet.ops.adacof import adacof
 
@@ -64,7 +64,7 @@ class CudaSTMFNet(STMFNet):
     def forward(
         self,
         frames: Tensor,
-        motion: Motion | None = None,
+        motion: Precomputed | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,

@@ -38,6 +38,7 @@ from tweenlet.inference.onnx import TOLERANCE, call, write
 from tweenlet.inference.onnx_session import Session
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.intermediate_flow import IntermediateFlow
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import atomic_write, write_bytes_atomically
 from tweenlet.runtime.cache import cache_folder, cached_file, source_hash
@@ -99,6 +100,13 @@ def motion_finder(module: nn.Module) -> FusedSTMFNet | CudaSTMFNet | None:
     running = module.network if isinstance(module, CudaGraphed) else module
     if isinstance(running, FusedSTMFNet | CudaSTMFNet) and isinstance(running.intermediate, FourFrameFlow):
         return running
+    return None
+
+
+def frame_encoder(module: nn.Module) -> FusedSTMFNet | None:
+    """The network that encodes frames for a module of :func:`start`; None if the module takes no features."""
+    if isinstance(module, FusedSTMFNet) and isinstance(module.intermediate, IntermediateFlow):
+        return module
     return None
 
 

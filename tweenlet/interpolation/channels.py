@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from tweenlet.interpolation.motion_cache import MotionCache
+from tweenlet.interpolation.motion_cache import FeatureCache, MotionCache
 from tweenlet.interpolation.pictures import HALFWAY, Picture
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Precomputed
 from tweenlet.runtime.arrays import array_namespace
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ChannelGroups:
         self.takes_time = network.takes_time
 
     def between(
-        self, frames: Sequence[Picture], time: Fraction = HALFWAY, motion: Motion | None = None
+        self, frames: Sequence[Picture], time: Fraction = HALFWAY, motion: Precomputed | None = None
     ) -> Picture:
         """As :meth:`.interpolator.Interpolator.between`; ``motion`` is that of the first channels."""
         groups = []
@@ -47,8 +47,8 @@ class ChannelGroups:
             groups.append(picture if count == 3 else _reduce(picture, count))
         return array_namespace(groups[0]).concatenate(groups)
 
-    def motion_cache(self) -> MotionCache | None:
-        """A new cache for the motion of the first channels of a stream; None if the network takes none."""
+    def motion_cache(self) -> MotionCache | FeatureCache | None:
+        """A new cache for the first channels of a stream; None if the network takes nothing."""
         cache = self._network.motion_cache()
         return None if cache is None else cache.through(lambda frame: _triple(frame[:3]))
 

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from tweenlet.inference import engines
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.lanes import LANES, LARGEST
-from tweenlet.interpolation.motion_cache import MotionCache
+from tweenlet.interpolation.motion_cache import FeatureCache, MotionCache
 from tweenlet.interpolation.pictures import HALFWAY, check_values
 from tweenlet.interpolation.tiling import choose_tiling, needs_tile, padded, run_tiled
 from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network.four_frames import FourFrameFlow
-from tweenlet.network.intermediate_flow import check_time
-from tweenlet.network.motion import Motion
+from tweenlet.network.intermediate_flow import IntermediateFlow, check_time
+from tweenlet.network.motion import EncodedPair, Motion, Precomputed
 from tweenlet.runtime.dtypes import DTYPES, dtype_of
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
@@ -99,6 +99,7 @@ class Interpolator:
         self._tiling = choose_tiling(tile, self._for_tiles, self.device)
         self._finder = engines.motion_finder(self._for_tiles)
         self._takes_motion = engines.motion_finder(self.model) is not None
+        self._encoder = engines.frame_encoder(self.model)
         # eager networks keep no state between calls on a CPU; CUDA graphs and other engines do
         self._is_stateless = engine == "eager" and self.device.type == "cpu"
         self._lock: AbstractContextManager[object] = nullcontext() if self._is_stateless else Lock()
@@ -128,15 +129,15 @@ class Interpolator:
         self,
         frames: Sequence[Tensor],
         time: Fraction = HALFWAY,
-        motion: Motion | None = None,
+        motion: Precomputed | None = None,
     ) -> Tensor:
         """Make a frame between the middle two of four.
 
         Args:
             frames: four tensors (3, H, W), RGB in [0, 1], all of one size; not checked.
             time: position between the middle two, in (0, 1); 1/2 unless the network ``takes_time``.
-            motion: the network's motion input for this time, as returned by a :meth:`motion_cache`; None =
-                estimate it now, if the network takes any.
+            motion: what the network takes beside frames, for this time, as returned by a
+                :meth:`motion_cache`; None = compute it now, if the network takes any.
 
         Returns:
             (3, H, W), float32, on the network's device, not clamped.
@@ -153,13 +154,14 @@ class Interpolator:
             motion = MotionCache(self).window(frames, range(4), time)
         with torch.inference_mode(), self._lock:
             if side is not None:
+                assert not isinstance(motion, EncodedPair)
                 out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
             else:
                 out = self._run_whole(frames, motion, options)
         return out.float().clone()  # a plain tensor, which autograd accepts too
 
     def _run_whole(
-        self, frames: Sequence[Tensor], motion: Motion | None, options: dict[str, float]
+        self, frames: Sequence[Tensor], motion: Precomputed | None, options: dict[str, float]
     ) -> Tensor:
         height, width = frames[0].shape[-2:]
         window = self._padded(frames)
@@ -186,9 +188,21 @@ class Interpolator:
         """Convert a picture to float32 on the network's device."""
         return torch.as_tensor(values).to(self.device, torch.float32)
 
-    def motion_cache(self) -> MotionCache | None:
-        """A new cache for the motion of one stream; None if the network takes no motion."""
-        return MotionCache(self) if self._takes_motion else None
+    def motion_cache(self) -> MotionCache | FeatureCache | None:
+        """A new cache for what the network computes once in a stream; None if it takes nothing."""
+        if self._takes_motion:
+            return MotionCache(self)
+        return None if self._encoder is None else FeatureCache(self.encode)
+
+    def encode(self, frame: Tensor) -> Tensor | None:
+        """Features (1, C, H', W') of a frame (3, H, W), in a network of two frames; None if it is tiled."""
+        encoder = self._encoder
+        assert encoder is not None
+        if self._tiling.side_for(*frame.shape[-2:]) is not None:
+            return None
+        with torch.inference_mode(), self._lock, encoder.precision(self.device):
+            assert isinstance(encoder.intermediate, IntermediateFlow)
+            return encoder.intermediate.features(self._padded([frame]))
 
     def features(self, frame: Tensor) -> Tensor:
         """Features (1, C, h, w) of a frame (3, H, W), padded, in a network of four frames."""

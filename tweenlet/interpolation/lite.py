@@ -15,7 +15,7 @@ from tweenlet.inference.lite import LiteNetwork
 from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.pictures import HALFWAY
 from tweenlet.interpolation.spans import LIMIT, cut_motion, margins, parse_tile, spans
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Motion, Precomputed
 from tweenlet.runtime.arrays import to_numpy
 
 BYTES_PER_PIXEL = 700
@@ -45,10 +45,10 @@ class LiteInterpolator:
         self._tiling = parse_tile(tile, LIMIT // BYTES_PER_PIXEL)
 
     def between(
-        self, frames: Sequence[Array], time: Fraction = HALFWAY, motion: Motion | None = None
+        self, frames: Sequence[Array], time: Fraction = HALFWAY, motion: Precomputed | None = None
     ) -> Array:
         """As :meth:`.interpolator.Interpolator.between`."""
-        if motion is None:
+        if not isinstance(motion, Motion):
             motion = self.motion_cache().window(frames, range(4), time)
         height, width = frames[0].shape[1:]
         padded = np.stack([self._padded(frame) for frame in frames])

@@ -4,7 +4,8 @@
                   1 2 3 4                   2  3                   1-2  2-3  3-4   all but one cached
 
 Frames are identified by their numbers. It serves networks of four frames, whose timing follows the pairs
-before and after (:mod:`tweenlet.network.four_frames`). Each stream has a cache of its own.
+before and after (:mod:`tweenlet.network.four_frames`). Networks of two frames need features only
+(:class:`FeatureCache`). Each stream has a cache of its own.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from tweenlet.interpolation.pictures import Picture, is_equal
-from tweenlet.network.motion import PAIR_TIME, Motion
+from tweenlet.network.motion import PAIR_TIME, EncodedPair, Motion
 
 CAPACITY = 4
 """Frames, and pairs, to remember: those of one window, and one more."""
+PAIR = 2
+"""Frames to remember for networks of two frames, whose features are of full size."""
 
 
 class MotionFinder(Protocol):
@@ -87,11 +90,44 @@ class MotionCache:
         return _remember(self._estimates, (numbers[first], numbers[first + 1]), compute)
 
 
-def _remember(cached: OrderedDict[Hashable, Any], key: Hashable, compute: Callable[[], Any]) -> Any:
-    """The cached value of a key, computed if need be; the least recently used beyond CAPACITY are dropped."""
+class FeatureCache:
+    """Computes the features of the frames of one stream, for a network of two frames, and remembers a pair.
+
+    Args:
+        features: features of a frame (C, H, W); None if they are computed tile by tile.
+
+    """
+
+    def __init__(self, features: Callable[[Picture], Any | None]) -> None:
+        self._compute = features
+        self._features: OrderedDict[Hashable, Any] = OrderedDict()  # by the frame's number
+
+    def through(self, view: Callable[[Picture], Picture]) -> FeatureCache:
+        """A new cache for a stream whose frames go through ``view`` first."""
+        return FeatureCache(lambda frame: self._compute(view(frame)))
+
+    def window(
+        self, frames: Sequence[Picture], numbers: Sequence[Fraction | int], time: Fraction | float = PAIR_TIME
+    ) -> EncodedPair | None:
+        """As :meth:`MotionCache.window`, the features of the middle two frames; None if there are none."""
+        del time  # they serve all times
+        before, after = (self._features_of(frames[k], numbers[k]) for k in (1, 2))
+        return None if before is None else EncodedPair(before, after)
+
+    def _features_of(self, frame: Picture, number: Fraction | int) -> Any:
+        return _remember(self._features, number, lambda: self._compute(frame), PAIR)
+
+
+def _remember(
+    cached: OrderedDict[Hashable, Any],
+    key: Hashable,
+    compute: Callable[[], Any],
+    capacity: int = CAPACITY,
+) -> Any:
+    """The cached value of a key, computed if need be; the least recently used beyond capacity are dropped."""
     if key not in cached:
         cached[key] = compute()
     cached.move_to_end(key)
-    while len(cached) > CAPACITY:
+    while len(cached) > capacity:
         cached.popitem(last=False)
     return cached[key]

@@ -29,10 +29,10 @@ from threading import Lock
 from typing import Any, Generic, Protocol
 
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SHORTEST_HOLD, KeyFrames, Original, SourceFrame
-from tweenlet.interpolation.motion_cache import MotionCache
+from tweenlet.interpolation.motion_cache import FeatureCache, MotionCache
 from tweenlet.interpolation.pictures import Picture, clamp
 from tweenlet.interpolation.timing import Interval, OutputTiming, Slot
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Precomputed
 from tweenlet.runtime.arrays import array_namespace
 from tweenlet.video.colour import UNSPECIFIED
 from tweenlet.video.light import to_codes, to_light
@@ -50,12 +50,12 @@ class Network(Protocol):
     """Whether it predicts a frame at any time, not only the midpoint."""
 
     def between(
-        self, frames: Sequence[Picture], time: Fraction = ..., motion: Motion | None = ...
+        self, frames: Sequence[Picture], time: Fraction = ..., motion: Precomputed | None = ...
     ) -> Picture:
         """The picture (3, H, W) at a time in (0, 1) between the middle two of four."""
 
-    def motion_cache(self) -> MotionCache | None:
-        """A new cache for the motion of one stream; None if the network takes no motion."""
+    def motion_cache(self) -> MotionCache | FeatureCache | None:
+        """A new cache for what the network computes once in a stream; None if it takes nothing."""
 
 
 @dataclass(frozen=True)

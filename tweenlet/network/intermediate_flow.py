@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from tweenlet.network.channels import ChannelGraph, group
 from tweenlet.network.config import FlowLevel, IntermediateFlowConfig
+from tweenlet.network.motion import EncodedPair
 from tweenlet.ops.levels import level_inputs, merge_warped, pooled_level_inputs, resize
 
 SLOPE = 0.2
@@ -146,29 +147,41 @@ class IntermediateFlow(nn.Module):
             for place, level in enumerate(config.levels)
         )
 
-    def forward(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Interpolation:
+    def forward(
+        self,
+        before: Tensor,
+        after: Tensor,
+        time: float | Tensor = 0.5,
+        encoded: EncodedPair | None = None,
+    ) -> Interpolation:
         """Frames (B, 3, H, W) of any size in [0, 1], time in (0, 1), a number or (B,) -> the frame then.
 
-        Frames are padded with zeros, right and below, to sizes that the levels take. ValueError for a time
-        outside (0, 1).
+        Frames are padded with zeros, right and below, to sizes that the levels take. ``encoded`` are their
+        :meth:`features`; None = compute them now. ValueError for a time outside (0, 1).
         """
         height, width = before.shape[-2:]
         times = check_time(time, before)
-        before, after = self._encode(before), self._encode(after)
+        before, after = encoded or (self.features(before), self.features(after))
         estimates = self._estimates(before, after, times)
         flows, mask = accumulate(estimates, before.shape[-2])
         frame = merge_warped(before, after, estimates)
         area = (..., slice(height), slice(width))
         return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
 
-    def frame(self, before: Tensor, after: Tensor, time: float | Tensor = 0.5) -> Tensor:
+    def frame(
+        self,
+        before: Tensor,
+        after: Tensor,
+        time: float | Tensor = 0.5,
+        encoded: EncodedPair | None = None,
+    ) -> Tensor:
         """As :meth:`forward`, but only the frame (B, 3, H, W): nothing else is upsampled to its size."""
         height, width = before.shape[-2:]
         times = check_time(time, before)
-        before, after = self._encode(before), self._encode(after)
+        before, after = encoded or (self.features(before), self.features(after))
         return merge_warped(before, after, self._estimates(before, after, times))[..., :height, :width]
 
-    def _encode(self, frame: Tensor) -> Tensor:
+    def features(self, frame: Tensor) -> Tensor:
         """Frame (B, 3, H, W) -> padded, with its features, (B, 3 + F, H', W')."""
         height, width = frame.shape[-2:]
         frame = F.pad(frame, (0, -width % self._multiple, 0, -height % self._multiple))

@@ -1,11 +1,11 @@
-"""Motion: the result of the coarse levels of a network of four frames, before any full-size work.
+"""What a stream computes once and passes to a network: motion, or the features of two frames.
 
 PyTorch tensors, or numpy arrays with the lite engine.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ PAIR_TIME = 0.5
 
 
 class Motion(NamedTuple):
-    """Motion in a window of four frames.
+    """Motion in a window of four frames: the result of the coarse levels, before any full-size work.
 
     The coarse levels see whole frames; everything after them sees a neighbourhood, so it can run on tiles.
     """
@@ -31,3 +31,17 @@ class Motion(NamedTuple):
     """(B, 2, h, w), in pixels of the frame."""
     repeats: Tensor
     """Whether the first and the last frame equal their neighbours: (B, 2), bool."""
+
+
+class EncodedPair(NamedTuple):
+    """Features of the frames before and after a new one, for a network of two frames.
+
+    They are (B, 3 + F, H', W') each, the padded frame first.
+    """
+
+    before: Tensor
+    after: Tensor
+
+
+Precomputed: TypeAlias = Motion | EncodedPair
+"""What networks of four frames, and of two, take beside the frames."""

@@ -25,7 +25,7 @@ from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import EncodedPair, Motion, Precomputed
 from tweenlet.network.texture import Texture
 
 FRAMES = 4
@@ -86,7 +86,7 @@ class STMFNet(nn.Module):
     def forward(
         self,
         frames: Tensor,
-        motion: Motion | None = None,
+        motion: Precomputed | None = None,
         time: float | Tensor = 0.5,
         *,
         tile: Tile | None = None,
@@ -95,7 +95,8 @@ class STMFNet(nn.Module):
 
         Args:
             frames: H and W are multiples of ``stride``.
-            motion: for networks of four-frame motion, the motion estimated beforehand; None = estimate it.
+            motion: for networks with an intermediate-flow branch, the motion in four frames, or the features
+                of the middle two, computed beforehand; None = compute them now.
             time: position between the middle two, a number or (B,), in (0, 1); 1/2 unless the network
                 ``takes_time``.
             tile: where ``frames`` lie if they are a tile of larger ones; None = whole frames.
@@ -123,14 +124,16 @@ class STMFNet(nn.Module):
         draft: Tensor = self.fusion(candidates)
         return draft if self.texture is None else draft + self.texture(frames, draft, tile)
 
-    def frame_at(self, frames: Tensor, motion: Motion | None, time: float | Tensor) -> Tensor:
+    def frame_at(self, frames: Tensor, motion: Precomputed | None, time: float | Tensor) -> Tensor:
         """:meth:`forward` of a network with an intermediate-flow branch."""
         result: Interpolation
         if isinstance(self.intermediate, IntermediateFlow):
+            assert not isinstance(motion, Motion)
             check(frames, 1)
-            result = self.intermediate(frames[:, 1], frames[:, 2], time)
+            result = self.intermediate(frames[:, 1], frames[:, 2], time, motion)
         else:
             assert self.intermediate is not None
+            assert not isinstance(motion, EncodedPair)
             check(frames, self.stride)
             result = self.intermediate(frames, time, motion)
         return result.frame

@@ -33,7 +33,7 @@ from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import EncodedPair, Motion, Precomputed
 from tweenlet.network.stmfnet import PART_NAMES, STMFNet, check
 from tweenlet.network.texture import Texture
 from tweenlet.ops.dispatch import has_native
@@ -99,12 +99,14 @@ class FusedSTMFNet(STMFNet):
 
     forward = torch.no_grad()(STMFNet.forward)
 
-    def frame_at(self, frames: Tensor, motion: Motion | None, time: float | Tensor) -> Tensor:
+    def frame_at(self, frames: Tensor, motion: Precomputed | None, time: float | Tensor) -> Tensor:
         """As the plain network's, without the full-size flows and mask, which only training needs."""
         with self.precision(frames.device):
             if isinstance(self.intermediate, IntermediateFlow):
+                assert not isinstance(motion, Motion)
                 check(frames, 1)
-                return self.intermediate.frame(frames[:, 1], frames[:, 2], time)
+                return self.intermediate.frame(frames[:, 1], frames[:, 2], time, motion)
             assert self.intermediate is not None
+            assert not isinstance(motion, EncodedPair)
             check(frames, self.stride)
             return self.intermediate.frame(frames, time, motion)
