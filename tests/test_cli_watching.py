@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from tweenlet import video
@@ -31,11 +32,11 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def clip(name: str, count: int = 4, cut: int | None = None, hold: bool = False) -> Path:
+def clip(name: str, count: int = 4, cut: int | None = None, hold: bool = False, width: int = 64) -> Path:
     with av.open(name, "w") as output:
         stream = output.add_stream("libx264", 10, {"crf": "4"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        x, y = np.meshgrid(np.arange(64), np.arange(48))
+        stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+        x, y = np.meshgrid(np.arange(width), np.arange(48))
         for number in range(count):
             place = number // 2 * 2 if hold else number
             wave = np.sin((x + 2 * place) / 5) * np.cos(y / 6)
@@ -76,6 +77,29 @@ def test_many_videos_one_broken_and_what_is_done_is_not_done_again(capsys) -> No
     batch = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (batch["event"], batch["done"], batch["skipped"]) == ("batch", 1, 2)
     assert Path("out/a.mp4").stat().st_mtime_ns == before
+
+
+def test_a_video_too_large_for_the_memory_does_not_stop_the_rest(capsys, monkeypatch) -> None:
+    class Large(Blend):
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            if frames.shape[-1] > 64:
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory\nat alloc.cpp")
+            return super().forward(frames)
+
+    monkeypatch.setattr(weights, "load", lambda name, device="cpu": Large())
+    clip("a.mp4", width=96)
+    clip("b.mkv")
+    assert run("interpolate", "a.mp4", "b.mkv", "--out-dir", "out") == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == "2 videos: 1 done, 1 failed"
+    assert "tweenlet: a.mp4: not enough memory: [enforce fail]" in told.err
+
+
+def test_between_two_images_options_of_videos_are_named(capsys) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 48)).save(name)
+    assert run("interpolate", "a.png", "b.png", "c.png", "--crf", "20", "-y", "--no-cuts") == 0
+    assert "between two images, no use is made of --crf, --cuts" in capsys.readouterr().err
 
 
 def test_videos_of_one_name_are_refused(capsys) -> None:

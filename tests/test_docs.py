@@ -23,6 +23,14 @@ def docs():
     return module
 
 
+def test_the_log_lists_its_sections() -> None:
+    folder = ROOT / "docs/log"
+    for page in sorted(folder.glob("[a-z]*.md")):
+        sections = re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
+        _, listed = (folder / "README.md").read_text().split(f"({page.name})")
+        assert re.findall(r"^    - (.*)$", listed.split("\n- ")[0], re.MULTILINE) == sections
+
+
 def test_every_page_has_a_place_in_the_navigation(docs) -> None:
     navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
     named = re.findall(r"(?:- |: )([\w/.-]+\.md)$", navigation, re.M)

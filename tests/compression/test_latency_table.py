@@ -10,7 +10,7 @@ from tweenlet.compression import latency_table
 from tweenlet.compression.budget import Budget
 from tweenlet.compression.densities import widths_of, with_widths
 from tweenlet.compression.latency_table import LatencyTable
-from tweenlet.network.config import TINY
+from tweenlet.network.config import STMFNET, TINY
 from tweenlet.network.cost import cost
 
 
@@ -63,6 +63,10 @@ def test_what_is_measured_over_the_limit_is_made_again_smaller_and_a_tie_is_kept
     budget.meet(attempt, lambda config: config, heard.append)
     assert aims == pytest.approx([budget.limit, budget.limit / 1.25])
     assert len(heard) == 2
+    assert budget.outcome(TINY).startswith("NOT met: ")  # 1.5 times the limit
+    parameters = Budget.parse("params", "1M").of(STMFNET)
+    assert parameters.outcome(TINY).startswith("met with ")
+    assert parameters.outcome(STMFNET).startswith("NOT met: 21,0")
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ import pytest
 
 from tweenlet.cli import main
 from tweenlet.evaluation import BASELINES, Benchmark, Report, compare, evaluate
+from tweenlet.evaluation.report import MethodInfo, Score
 
 Reported = Callable[..., Report]
 
@@ -63,7 +64,7 @@ def test_every_other_frame_is_hidden(tmp_path: Path) -> None:
     assert names == ["clip/00000", "clip/00002", "clip/00004"]
     assert result.benchmark.count == 3
     assert "every other frame hidden; " in result.benchmark.note
-    assert "twice as far apart as in real use, which is easier" in result.benchmark.note
+    assert "twice as far apart as in real use, which is harder" in result.benchmark.note
     assert "left out" not in result.benchmark.note
     assert result.moment(names[0]) == "frame 3"
 
@@ -174,6 +175,21 @@ def test_of_few_frames_the_verdict_says_no_more_than_it_can(reported: Reported) 
     assert "2 hidden frames are too few" in text
     text = compare.verdict(reported({"a": {"clip": [30.0]}, "b": {"clip": [10.0]}}))
     assert "1 hidden frame is too few" in text
+
+
+def test_the_verdict_on_detail_goes_by_the_distance_from_one() -> None:
+    """0.91 and 1.1 are equally far from it."""
+    scores = tuple(
+        Score(name, f"clip/{i}", "clip", (40, 24), {"detail": value + noise}, 0.25, 0.5)
+        for i, noise in enumerate(np.random.default_rng(0).normal(0, 0.01, 30))
+        for name, value in (("softer", 0.909), ("sharper", 1.1), ("far", 0.3))
+    )
+    methods = tuple(MethodInfo(name) for name in ("softer", "sharper", "far"))
+    report = Report("clip", methods, ("detail",), scores, "", "", "")
+    text = compare.verdict(report)
+    assert "restores this clip best" not in text
+    assert report.advantage("detail", "sharper", "far").sure
+    assert report.advantage("detail", "sharper", "softer").mean == pytest.approx(0, abs=0.01)
 
 
 def test_where_each_fails(reported: Reported) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,9 @@ from PIL import Image
 from torch import nn
 
 from tweenlet import Interpolator, interpolate
+from tweenlet.network.checkpoint import save
+from tweenlet.network.config import RIFE, FlowLevel, IntermediateFlowConfig
+from tweenlet.network.stmfnet import STMFNet
 
 T, H, W = 5, 24, 32
 
@@ -172,6 +177,9 @@ def replaced(frames: np.ndarray, value: float) -> np.ndarray:
         (lambda: [*ramp()[:2], ramp()[2, :20]], {}, r"frame 2 is \(20, 32, 3\), the frames before it are"),
         (lambda: [*ramp()[:2], Image.new("RGB", (W, H + 2))], {}, r"frame 2 is \(26, 32, 3\)"),
         (lambda: [*ramp()[:2], torch.zeros(H, W, 3)], {}, "frame 2 is a Tensor, the first is a ndarray"),
+        (lambda: [(ramp()[0] * 255).astype(np.uint8), ramp()[1]], {}, "frame 1 has values of float32, the"),
+        (lambda: np.ma.masked_array(ramp(), ramp() > 0.5), {}, "got a masked array"),
+        (lambda: np.zeros((4, 0, 64, 3), np.uint8), {}, r"expected frames with pixels, got \(0, 64, 3\)"),
         (lambda: ramp(7), {}, "say where the channels are"),
         (lambda: ramp()[0], {}, "got one array"),
         (lambda: ramp().astype(np.int32), {}, r"got int32: say value_range=\(lowest, highest\)"),
@@ -188,6 +196,11 @@ def test_what_cannot_be_says_what_to_do(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run(frames(), **options)
+
+
+@pytest.mark.parametrize("factor", [np.int64(2), np.int32(2), 2.0])
+def test_a_factor_is_any_whole_number(factor: Any) -> None:
+    np.testing.assert_array_equal(run(ramp(), factor=factor), run(ramp(), factor=2))
 
 
 def test_progress_and_cancellation() -> None:
@@ -209,3 +222,15 @@ def test_threads_share_a_network_and_get_what_one_gets() -> None:
         together = list(pool.map(lambda clip: interpolate(clip, model=network, factor=3), clips))
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_new_weights_under_an_old_name_are_loaded(tmp_path: Path) -> None:
+    """As when training goes on while a notebook is open."""
+    clip, made = ramp()[:3], []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        levels = (FlowLevel(4, 8, 1), FlowLevel(2, 8, 1))
+        branch = IntermediateFlowConfig(levels, encoder=(8, 2), context=3)
+        save(tmp_path / "model.safetensors", STMFNet(replace(RIFE, intermediate=branch)))
+        made.append(interpolate(clip, model=tmp_path / "model.safetensors", factor=2))
+    assert np.abs(made[0] - made[1]).max() > 1e-4

@@ -9,15 +9,19 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from scene import scene
 
 from tweenlet import video
+from tweenlet.video.codecs import DEFAULT
 from tweenlet.video.headers import Shape, complete_y4m_header
 
 
-def copy(source: Path, target: Path, rate: Fraction | None = None) -> list[str]:
+def copy(
+    source: Path, target: Path, rate: Fraction | None = None, encoding: video.Encoding = DEFAULT
+) -> list[str]:
     with video.read(source) as reader:
-        writer = video.write(target, reader, rate or reader.rate or video.IMAGE_RATE)
+        writer = video.write(target, reader, rate or reader.rate or video.IMAGE_RATE, encoding=encoding)
         with writer:
             for frame in reader:
                 writer.write(frame, frame.time, frame.duration)
@@ -50,11 +54,25 @@ def wide(make_clip, tmp_path) -> Path:
     return tmp_path / "wide.mkv"
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm", "y4m"])
-def test_the_pixel_shape_is_kept(wide, tmp_path, suffix):
-    copy(wide, tmp_path / f"out.{suffix}")
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *(("mp4", None), ("mov", None), ("mkv", None), ("webm", None), ("y4m", None), ("mov", "prores")),
+        *(("mkv", codec) for codec in ("hevc", "ffv1", "vp9", "prores")),
+    ],
+)
+def test_the_pixel_shape_is_kept(wide, tmp_path, suffix, codec):
+    copy(wide, tmp_path / f"out.{suffix}", encoding=video.Encoding(codec=codec))
     assert aspect_of(tmp_path / f"out.{suffix}") == Fraction(16, 11)
     assert len(frames_of(tmp_path / f"out.{suffix}")) == 5
+
+
+def test_players_choose_the_new_pictures_before_another_video(wide, tmp_path):
+    """Of two default tracks they take the first."""
+    for suffix in ("mkv", "mp4", "webm"):
+        copy(wide, tmp_path / f"out.{suffix}")
+        with av.open(str(tmp_path / f"out.{suffix}")) as container:
+            assert container.streams.video[0].disposition & Disposition.default
 
 
 def test_a_y4m_header_without_a_shape_stays():

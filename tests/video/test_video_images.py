@@ -12,6 +12,9 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from tweenlet import video
+from tweenlet.video.image_tags import read_tags
+from tweenlet.video.images import is_animated
+from tweenlet.video.orientation import UPRIGHT
 
 
 def double(source: object, target: Path | str, **options: object) -> None:
@@ -293,6 +296,52 @@ def test_sizes_that_differ(folder):
         video.read(folder) as reader,
     ):
         list(reader)
+
+
+def test_a_shorter_sequence_replaces_a_longer_one(folder, tmp_path):
+    """No image of the longer one stays at its end; what has another name does."""
+    double(folder, tmp_path / "out")
+    for name in ("00007.png", "00008.png", "0009.png", "cover.png"):
+        (tmp_path / "out" / name).write_bytes(b"of an earlier run, or of somebody")
+    double(folder, tmp_path / "out", overwrite=True)
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == [*(f"{number:05d}.png" for number in range(1, 7)), "0009.png", "cover.png"]
+
+
+def test_tags_of_an_image_larger_than_pillow_opens(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    path = photograph(tmp_path / "a.jpg", 6, picture(1))
+    assert read_tags(path).orientation != UPRIGHT
+    Image.fromarray(picture(1)).save(path.with_suffix(".png"), icc_profile=b"profile")
+    assert read_tags(path.with_suffix(".png")).icc == b"profile"
+    assert not is_animated(path.with_suffix(".png"))
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+def test_a_gap_in_the_numbers_is_named(tmp_path):
+    names = [f"shot2_{number}.png" for number in (1, 2, 3, 5, 6, 7, 12)]
+    for name in names:
+        Image.fromarray(picture(1)).save(tmp_path / name)
+    with video.read(tmp_path, rate=Fraction(10)) as reader:
+        assert len(list(reader)) == 7
+        assert [str(notice) for notice in reader.notices] == [
+            "gap from 0.20 s to 0.30 s: no images between shot2_3.png and shot2_5.png, which are taken to "
+            "follow each other",
+            "gap from 0.50 s to 0.60 s: no images between shot2_7.png and shot2_12.png, which are taken to "
+            "follow each other",
+        ]
+    for name in names[::2]:  # 1, 3, 6, 12: no numbering that skips some
+        (tmp_path / name).rename(tmp_path / f"x{name}")
+    with video.read(str(tmp_path / "x*.png")) as reader:
+        assert len(list(reader)) == 4
+        assert not reader.notices
+
+
+def test_an_animated_webp_is_named(tmp_path):
+    first, *rest = (Image.fromarray(picture(shade)) for shade in (1, 5, 9))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=rest)
+    with pytest.raises(ValueError, match="an animated WebP, which cannot be read: convert it to APNG"):
+        video.read(tmp_path / "a.webp")
 
 
 def test_folder_without_images(tmp_path):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import nn
 from tweenlet import interpolate_video, video
 from tweenlet.network import checkpoint as weights
 from tweenlet.video import Encoding, codecs, journal, video_writer
+from tweenlet.video.retiming import TimeMap
 
 RUNS = 0
 
@@ -93,6 +95,26 @@ def test_a_job_that_differs_begins_anew(make_clip) -> None:
     os.utime(clip, ns=(1, 1))
     run(clip, target, overwrite=True)
     assert RUNS == 19
+
+
+def test_an_edited_file_of_speeds_begins_anew(make_clip) -> None:
+    """What it says is part of the job, not its name; points in an object are the same job in any process."""
+    clip = make_clip("clip.mkv", count=20)
+    target, speeds = clip.with_name("out.mp4"), clip.with_name("ramp.txt")
+    speeds.write_text("0:1 1:0.25")
+    run(clip, target, speed=str(speeds))
+    all_runs = RUNS
+    speeds.write_text("0:1 1:0.5")
+    with pytest.raises(Killed):
+        run(clip, target, stop=24, speed=str(speeds), overwrite=True)
+    speeds.write_text("0:1 1:0.25")
+    with pytest.raises(Killed):
+        run(clip, target, stop=24, speed=str(speeds), overwrite=True)
+    points = [(Fraction(0), Fraction(1)), (Fraction(1), Fraction(1, 4))]
+    begun = RUNS
+    assert begun > 10
+    run(clip, target, speed=TimeMap(points), overwrite=True)
+    assert all_runs > RUNS
 
 
 def test_segments_that_are_cut_short_or_damaged_are_not_counted(make_clip) -> None:

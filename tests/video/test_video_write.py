@@ -200,6 +200,32 @@ def test_hdr10_side_data_is_kept(make_clip, tmp_path, target):
     assert bytes(before["CONTENT_LIGHT_LEVEL"]) == bytes(after["CONTENT_LIGHT_LEVEL"])
     displays = [display_of(bytes(data["MASTERING_DISPLAY_METADATA"])) for data in (before, after)]
     np.testing.assert_allclose(displays[1], displays[0], rtol=0.001, atol=1e-4)
+    lost = losses(source, tmp_path / "lost.mkv", "prores")
+    assert lost == [f"{tmp_path / 'lost.mkv'}: HDR10 metadata is left out, which prores_ks does not carry"]
+
+
+def losses(source, target, codec=None):
+    with video.read(source) as reader:
+        writer = video.write(target, reader, Fraction(25), encoding=video.Encoding(codec=codec))
+        with writer:
+            writer.write(reader.first, Fraction(0), Fraction(1, 25))
+    return writer.warnings
+
+
+@pytest.mark.parametrize(
+    ("pixels", "codec", "loss"),
+    [
+        ("gray16le", None, "16 bits are reduced to 10"),
+        ("yuv420p12le", "av1", "12 bits are reduced to 10"),
+        ("bgr0", "ffv1", "RGB is converted to Y'CbCr, which is not lossless"),
+        ("yuv420p", "ffv1", None),
+    ],
+)
+def test_what_a_file_cannot_hold_is_named(make_clip, tmp_path, pixels, codec, loss):
+    colour = (0, 2, 1, 13) if pixels == "bgr0" else (1, 1, 1, 1)
+    source = make_clip("in.mkv", size=(96, 64), codec="ffv1", pixels=pixels, colour=colour, options={})
+    named = losses(source, tmp_path / "out.mkv", codec)
+    assert named == ([f"{tmp_path / 'out.mkv'}: {loss}"] if loss else [])
 
 
 def display_of(mastering: bytes) -> list[float]:

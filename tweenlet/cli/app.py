@@ -114,10 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (hint := describe_missing(error)) is None:
             raise
         message = hint
-    except RuntimeError as error:  # torch raises it when memory runs out, on the CPU and on CUDA
-        if "memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
-        message = f"not enough memory: {str(error).splitlines()[0]}"
+        message = describe_error(error)
     print("tweenlet: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(code)
 
@@ -181,8 +181,15 @@ class _ExitOnSignal:
         sys.exit(self.code)
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch raised an error because memory ran out, on the CPU or on CUDA."""
+    return "memory" in str(error)
+
+
 def describe_error(error: BaseException) -> str:
     """An error in words."""
+    if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        return f"not enough memory: {str(error).splitlines()[0]}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     return str(error) or type(error).__name__

@@ -55,7 +55,7 @@ def compress(
     latency_command
         With --ms, a command that times the network {onnx} on another device and prints milliseconds.
     latency_device
-        With --ms, the device of this machine to time on: cpu, or cuda, timed by CUDA events.
+        With --ms, the device of this machine to time on: cpu, or cuda, by wall time until it has finished.
     network
         Compress any other network instead, FILE.py:CLASS, of two or four frames and optionally a time. The
         file is executed. Needs the extra `compress`.
@@ -81,6 +81,14 @@ def compress(
     plan = replace(plan, sparsify=follow(recipe, plan.sparsify), distill=follow(recipe, plan.distill))
     limits = budgets.all(latency_command, latency_device)
     if network is not None:
+        given = {
+            "--benchmark": benchmark, "--teacher-frames": teacher_frames,
+            "--precompute-teacher": precompute_teacher,
+        }  # fmt: skip
+        if unused := [flag for flag, value in given.items() if value]:
+            raise ValueError(
+                f"with --network, leave out {', '.join(unused)}: they are for tweenlet's networks"
+            )
         _compress_module(network, weights, (Path(teacher), *data), out, limits, plan, data_options, anyway)
         return
     if weights is not None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from cyclopts import CycloptsError, Parameter
 
 import tweenlet
-from tweenlet.cli.app import FRAMES, PathText, app, describe_error, unknown_option
+from tweenlet.cli.app import FRAMES, PathText, app, describe_error, is_out_of_memory, unknown_option
 from tweenlet.cli.interpolate_options import (
     NetworkOptions,
     OutputOptions,
@@ -104,11 +104,14 @@ Groups = tuple[RateOptions, TimeOptions, OutputOptions, SourceOptions, NetworkOp
 
 def _interpolate_pair(pair: list[str], target: str, groups: Groups) -> None:
     """Write the images between two others."""
-    rate, times, output, _, network, watch = groups
+    rate, times, output, reading, network, watch = groups
     if network.on is not None:
         raise ValueError("between two images, leave out --on: a farm takes a video")
     if rate.fps or times != TIMES:
         raise ValueError("between two images, say --factor: other times are those of videos")
+    if (unused := sorted(_differing([output, reading]).keys() - {"overwrite"})) and not watch.quiet:
+        flags = ", ".join(f"--{name}" for name in unused)
+        print_line(f"tweenlet: between two images, no use is made of {flags}", sys.stderr)
     before, after = pair
     images = tweenlet.interpolate_pair(
         before, after, target, factor=rate.factor or 2, overwrite=output.overwrite, **_network(network)
@@ -186,7 +189,9 @@ def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
             print_line(f"[{number + 1}/{len(paths)}] {path}", sys.stderr)
         try:
             summary = _run(path, str(target), groups, check)
-        except (ValueError, OSError, MemoryError) as error:
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                raise
             text = " ".join(describe_error(error).split())
             name = "" if text.startswith(path) else f"{path}: "
             print_line(f"tweenlet: {name}{text}", sys.stderr)

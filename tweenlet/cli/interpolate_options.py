@@ -36,7 +36,7 @@ class RateOptions:
     factor: Annotated[int | None, Whole] = None
     """Multiple of the frame rate, 2 or more; powers of 2 are exact with every network."""
     fps: Annotated[str | None, Parameter(name=["--fps", "-r"])] = None
-    """Target frame rate, such as 60, 59.94 or 60000/1001; not below that of IN."""
+    """Target frame rate, such as 60, 59.94 or 60000/1001."""
 
 
 @Parameter(name="*", group=TIMES)

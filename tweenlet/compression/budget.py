@@ -100,11 +100,15 @@ class Budget:
         with torch.device("meta"):
             return float(parameters_of(STMFNet(config)))
 
-    def measure(self, config: ModelConfig) -> str:
-        """Cost of a network as text; milliseconds are measured, with their spread."""
-        if self.kind != "ms":
-            return self.say(self.spent(config))
-        return f"{self._times(config).measure(config)} at {self.width}x{self.height}"
+    def outcome(self, config: ModelConfig) -> str:
+        """Say whether a network meets this budget, milliseconds to within TIE, and what it costs."""
+        if self.kind == "ms":
+            timing = self._times(config).measure(config)
+            is_met = timing.milliseconds <= (1 + TIE) * self.limit
+            spent = f"{timing} at {self.width}x{self.height}"
+        else:
+            is_met, spent = self.spent(config) <= self.limit, self.say(self.spent(config))
+        return f"met with {spent}" if is_met else f"NOT met: {spent}"
 
     def meet(
         self,

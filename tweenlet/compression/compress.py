@@ -155,7 +155,13 @@ class _Compression:
     say: Callable[[str], None]
     progress: Progress | None
     anyway: bool
-    stage_one: Path
+    shared: Path
+    """Folder of the sparse network, which several budgets may share."""
+
+    @property
+    def stage_one(self) -> Path:
+        """Folder of the first stage's training."""
+        return self.folder / "sparsify" if self.plan.prune == "group" else self.shared
 
     def __call__(self) -> Compressed | None:
         """Run the remaining stages."""
@@ -262,7 +268,7 @@ class _Compression:
         options = replace(self.plan.distill, steps=self.plan.sparsify.steps, epochs=None, ema_decay=0.0)
         result = distill(
             dense, teachers.teachers, make_sampler(self.data_options, self.samples, teachers.teacher_frames),
-            self.validation, options, self.folder / "sparsify", self._ticks("shrinking groups"),
+            self.validation, options, self.stage_one, self._ticks("shrinking groups"),
             alpha=self.plan.alpha, filter_teacher=self.plan.filter_teacher, intermediate=losses,
             optimiser=shrinking_optimiser(dense, masks, options), anyway=self.anyway,
         )  # fmt: skip
@@ -312,7 +318,7 @@ class _Compression:
         weights.save(self.folder / "student.safetensors", student, notes)
         budget = self.budget
         settings = {
-            "budget": f"{budget}; met with {budget.measure(student.config)}" if budget else "none",
+            "budget": "none" if budget is None else f"{budget}; {budget.outcome(student.config)}",
             "pruned by": plan.prune, "start": plan.init, "steps of distillation": str(plan.distill.steps),
             "weight of the truth": f"{plan.alpha:g}",
             "samples": f"{len(self.samples)}, {len(self.validation)} held out",

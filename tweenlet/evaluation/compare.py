@@ -115,7 +115,7 @@ def hide_frames(path: Path, most: int = 50, progress: Progress | None = None) ->
     chosen = tuple(good[(2 * i + 1) * len(good) // (2 * count)] for i in range(count))
     notes = [
         "every other frame hidden" + (f", {count} of {len(good)} recreated" if count < len(good) else ""),
-        "the input frames are twice as far apart as in real use, which is easier",
+        "the input frames are twice as far apart as in real use, which is harder",
         *([f"windows left out: {skipped}"] if skipped else []),
     ]
     benchmark = Benchmark(path.name, (Clip(path, chosen),), note="; ".join(notes))
@@ -131,7 +131,7 @@ def verdict(report: Report) -> str:
     opening = f"**{cell(best)}** scores {_mean(report, best)} at {_time(report, best)}"
     if not others:
         return f"{opening} a frame."
-    differences = {name: report.difference(metric, best, name) for name in others}
+    differences = {name: report.advantage(metric, best, name) for name in others}
     apart = differences[others[0]]
     if apart.p is None:
         few = "1 hidden frame is" if report.count == 1 else f"{report.count} hidden frames are"

@@ -34,6 +34,7 @@ from urllib.request import Request, urlopen
 
 from tweenlet.evaluation.compare import hide_frames
 from tweenlet.evaluation.samples import Benchmark, Clip
+from tweenlet.runtime.atomic import atomic_write
 from tweenlet.runtime.cache import cache_folder
 from tweenlet.runtime.folders import claim_folder
 from tweenlet.runtime.json_file import read_json
@@ -251,7 +252,8 @@ def locate_files(
             _verify(target, file)
         elif (mine := own.find(file)) and clip.frames:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(mine, target)
+            with atomic_write(target, shared=True) as partial:
+                shutil.copyfile(mine, partial)
         elif mine:
             target = mine
         elif download:

@@ -136,6 +136,21 @@ class Report:
         low, high = (base * math.expm1(end) for end in apart.interval or (0.0, 0.0))
         return Difference(base * math.expm1(apart.mean), (low, high) if apart.interval else None, apart.p)
 
+    def advantage(self, metric: str, first: str, second: str) -> Difference:
+        """How much better the first method is than the second, tested as :meth:`difference` is.
+
+        For a metric that should be near 1 the distances from it are compared, in natural logarithms;
+        otherwise this is the difference.
+        """
+        if METRICS[metric].better != "nearer to 1":
+            return self.difference(metric, first, second)
+        goodness = METRICS[metric].goodness
+        better, worse = (
+            [[goodness(value) for value in own] for own in self.values(metric, name)]
+            for name in (first, second)
+        )
+        return statistics.difference(better, worse, self.by_sequence)
+
     def _additive(self, field: str, method: str) -> Values:
         """:meth:`values` on the scale of averaging."""
         values = self.values(field, method)

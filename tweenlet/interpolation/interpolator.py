@@ -29,6 +29,7 @@ from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.intermediate_flow import IntermediateFlow, check_time
 from tweenlet.network.motion import EncodedPair, Motion, Precomputed
+from tweenlet.ops.dispatch import has_native
 from tweenlet.runtime.dtypes import DTYPES, dtype_of
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
@@ -100,6 +101,7 @@ class Interpolator:
         self._finder = engines.motion_finder(self._for_tiles)
         self._takes_motion = engines.motion_finder(self.model) is not None
         self._encoder = engines.frame_encoder(self.model)
+        has_native()  # loaded now, as colours are converted by native code on every device
         # eager networks keep no state between calls on a CPU; CUDA graphs and other engines do
         self._is_stateless = engine == "eager" and self.device.type == "cpu"
         self._lock: AbstractContextManager[object] = nullcontext() if self._is_stateless else Lock()

@@ -142,6 +142,7 @@ class Job:
         if not (self.resume and self.files):
             return ""
         asked = {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        asked["speed"] = str(self.timing.time_map)  # what a file of points says, not its name
         return f"{asked} {states(self.files)} {versions(self.engine)}"
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from tweenlet.interpolation.channels import ChannelGroups
+from tweenlet.interpolation.job import states
 from tweenlet.interpolation.keyframes import LONGEST_RUN, SourceFrame
 from tweenlet.interpolation.lite import LiteInterpolator
 from tweenlet.interpolation.load import load_interpolator
@@ -232,6 +233,10 @@ class Form:
             return cls(frame, None if frame.mode == "L" else -1, 0, 255, False, False)
         if not _is_array(frame):
             raise ValueError(f"expected frames as arrays, tensors or PIL images, got {type(frame).__name__}")
+        if isinstance(frame, np.ma.MaskedArray):
+            raise ValueError("got a masked array: expected frames.filled(numpy.nan), with missing=True")
+        if 0 in frame.shape:
+            raise ValueError(f"expected frames with pixels, got {tuple(frame.shape)}")
         low, high = value_range or _type_range(frame)
         axis = _channel_axis(tuple(frame.shape), is_tensor(frame), channels)
         return cls(frame, axis, low, high, value_range is not None, missing)
@@ -249,6 +254,8 @@ class Form:
                 f"frame {number} is {tuple(values.shape)}, the frames before it are {tuple(expected.shape)}: "
                 "resize or crop all to one size"
             )
+        if values.dtype != expected.dtype and not (_is_float(values) and _is_float(expected)):
+            raise ValueError(f"frame {number} has values of {values.dtype}, the first has {expected.dtype}")
         xp = array_namespace(values)
         picture = values[None] if self.axis is None else xp.moveaxis(values, self.axis, 0)
         picture = (xp.asarray(picture, dtype=xp.float32) - self.low) / (self.high - self.low)
@@ -333,8 +340,10 @@ def _interpolator(
     tile: int | str | None,
 ) -> Interpolator | LiteInterpolator:
     if isinstance(model, (str, Path)):
+        path = Path(model)
+        version = states([path]) if path.is_file() else []
         with _LOADING:
-            return _loaded(str(model), device, dtype, tile)
+            return _loaded(str(model), tuple(version), device, dtype, tile)
     if hasattr(model, "between"):
         return cast("Interpolator | LiteInterpolator", model)
     return load_interpolator(cast("nn.Module", model), device, dtype, tile=tile)
@@ -342,7 +351,12 @@ def _interpolator(
 
 @lru_cache(maxsize=2)
 def _loaded(
-    model: str, device: str | torch.device | None, dtype: str | torch.dtype, tile: int | str | None
+    model: str,
+    version: tuple[tuple[str, int, int], ...],
+    device: str | torch.device | None,
+    dtype: str | torch.dtype,
+    tile: int | str | None,
 ) -> Interpolator | LiteInterpolator:
-    """The network of a name, cached between calls."""
+    """The network of a name, cached between calls while its file stays the same."""
+    del version
     return load_interpolator(model, device, dtype, tile=tile)

@@ -206,8 +206,11 @@ class OutputTiming:
         if not 1 <= self.max_recursion <= 8:
             raise ValueError(f"expected a max_recursion from 1 to 8, got {self.max_recursion}")
         least = 1 if self.shutter or self.remake else 2
-        if self.factor is not None and (self.factor < least or self.factor != int(self.factor)):
-            raise ValueError(f"expected a factor of {least} or more, a whole number, got {self.factor}")
+        if self.factor is not None:
+            factor = _exact(self.factor)
+            if factor < least or factor.denominator != 1:
+                raise ValueError(f"expected a factor of {least} or more, a whole number, got {self.factor}")
+            object.__setattr__(self, "factor", int(factor))  # as numpy's integers are none of Python's
         if self.fps is not None:
             exact_rate(self.fps)
         if self.slow is not None and _exact(self.slow) <= 1:

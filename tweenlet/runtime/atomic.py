@@ -79,19 +79,28 @@ class Partial:
                 lock(handle)
                 return path, handle
 
-    def commit(self) -> None:
-        """Flush to disk and rename to the target. A folder replaces an empty one only."""
-        if not self._folder:
-            _flush(self.path)
+    def commit(self, marked: bool = True) -> None:
+        """Flush to disk and rename to the target. A folder replaces an empty one only.
+
+        ``marked``: whether a folder keeps its marker file.
+        """
+        self.flush()
         if OPEN_FILES_MOVE:
-            self._move()
+            self._move(marked)
             self._close()
         else:  # the folder stays locked meanwhile: nobody takes this for what a killed run left
             with _lock_folder(self.target.parent):
                 self._close()
-                self._move()
+                self._move(marked)
 
-    def _move(self) -> None:
+    def flush(self) -> None:
+        """Wait until the file, or every file of the folder, is on disk; OSError if that fails."""
+        for file in filter(Path.is_file, self.path.rglob("*")) if self._folder else (self.path,):
+            _flush(file)
+
+    def _move(self, marked: bool) -> None:
+        if self._folder and not marked:
+            (self.path / MARK).unlink()
         if self._folder and not OPEN_FILES_MOVE and self.target.exists():
             self.target.rmdir()  # which fails unless it is empty
         end = time.monotonic() + _WAIT

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import cast
 
 import av
+from av.stream import Disposition
 
 from tweenlet.video.chroma import LEFT
 from tweenlet.video.colour import LIMITED, Colour, bits_of, has_alpha, is_gray, is_rgb, side_data_of
@@ -63,7 +64,8 @@ class Codec:
     def completes_header(self) -> bool:
         """Whether the header needs more than PyAV passes to a muxer; H.264 and HEVC carry pixel shape."""
         is_cropped = bool(self.shape.right or self.shape.bottom)
-        return is_cropped or (self.container in ("webm", "yuv4mpegpipe") and not self.shape.is_plain)
+        carries_aspect = self.container in ("mp4", "mov") or self.encoder in ("libx264", "libx265")
+        return is_cropped or not (carries_aspect or self.shape.is_plain)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,8 +105,14 @@ class Codec:
         if fewer and not (is_rgb(source) or is_gray(source)):
             kept = {(2, 2): "4:2:0", (2, 1): "4:2:2"}.get(_subsampling(target), "less")
             losses.append(f"{name}: chroma is reduced to {kept}, which {self.encoder} is given")
-        if bits_of(target) < min(template.bits, 10):
+        if bits_of(target) < template.bits:
             losses.append(f"{name}: {template.bits} bits are reduced to {bits_of(target)}")
+        if is_rgb(source) and self.encoder == "ffv1":
+            losses.append(f"{name}: RGB is converted to Y'CbCr, which is not lossless")
+        kinds = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+        has_hdr10 = any(side_data_of(template.first.picture, kind) is not None for kind in kinds)
+        if has_hdr10 and self.encoder not in _HDR10:
+            losses.append(f"{name}: HDR10 metadata is left out, which {self.encoder} does not carry")
         return losses
 
     @property
@@ -144,6 +152,7 @@ class Codec:
         if template.stream is not None:
             stream.codec_context.sample_aspect_ratio = self.shape.aspect
             stream.metadata.update(_stream_metadata(template, template.stream, rate))
+            stream.disposition = template.stream.disposition | Disposition.default
         if self.has_side_pictures:
             stream.metadata["alpha_mode"] = "1"
         if self.completes_header:

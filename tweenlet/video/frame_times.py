@@ -28,6 +28,7 @@ IMAGE_RATE = Fraction(24)
 _WIDE = Fraction(3, 2)  # largest gap between pictures, in usual steps
 _SECOND = Fraction(1)
 _BACK = Fraction(1, 2)  # seconds back: a clock reset, not pictures out of order
+_CATCH_UP = Fraction(1, 2)  # usual steps from a picture to one whose timestamp lies before it
 _BEYOND = 10  # seconds beyond the end that the file states
 _LONGEST = 24 * 3600  # seconds between two pictures, where the file states no end
 
@@ -85,14 +86,18 @@ class FrameTimes:
         if picture.time is None:
             return previous.time + previous.duration
         time, following = picture.time + self._shift, previous.time + self._step
-        if previous.time < time and not self._is_jump(previous.time, time):
-            return time
         plain = picture.time - self.start
-        if previous.time < plain <= previous.time + max(10 * self._step, _SECOND):  # the clock is right again
+        is_near = previous.time < plain <= previous.time + max(10 * self._step, _SECOND)
+        if is_near and plain < time:  # the clock is right again
             self._shift = -self.start
             return plain
-        if previous.time - _BACK < time <= previous.time:
-            return following
+        if previous.time < time and not self._is_jump(previous.time, time):
+            return time
+        if is_near:
+            self._shift = -self.start
+            return plain
+        if previous.time - _BACK < time <= previous.time:  # behind: soon its times are right again
+            return previous.time + _CATCH_UP * self._step
         self._shift = following - picture.time
         reason = f"the clock jumps to {float(picture.time):.2f} s; times are counted on from the frame before"
         self._notices.add(Notice("clock", reason, following, following))

@@ -33,8 +33,8 @@ _HEAD = 1 << 20
 _SEGMENT, _TRACKS, _ENTRY, _VIDEO, _NAME, _VOID = (
     bytes.fromhex(code) for code in ("18538067", "1654AE6B", "AE", "E0", "536E", "EC")
 )
-_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _CROP_RIGHT, _CROP_BOTTOM = (
-    bytes.fromhex(code) for code in ("54B0", "54BA", "54DD", "54AA")
+_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT, _CROP_RIGHT, _CROP_BOTTOM = (
+    bytes.fromhex(code) for code in ("54B0", "54BA", "54B2", "54DD", "54AA")
 )
 
 
@@ -92,13 +92,23 @@ def complete_matroska(path: Path, shape: Shape) -> None:
         entry = b""
         for code, payload in _elements(head, begin, end):
             if code == _VIDEO:
-                entry += _element(code, payload + numbers)
+                entry += _element(
+                    code, (payload if shape.aspect == 1 else _without_display(payload)) + numbers
+                )
             elif code != _NAME:
                 entry += _element(code, payload)
             elif title := payload.removeprefix(PLACEHOLDER.encode()):
                 entry += _element(code, title)
         file.seek(begin)
         file.write(entry + _void(end - begin - len(entry)))
+
+
+def _without_display(video: bytes) -> bytes:
+    """The elements of a Video element without displayed size and unit, which FFmpeg may leave unknown."""
+    display = (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
+    return b"".join(
+        _element(code, own) for code, own in _elements(video, 0, len(video)) if code not in display
+    )
 
 
 def complete_mp4(path: Path, shape: Shape) -> None:

@@ -13,8 +13,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 from tweenlet.runtime.extras import import_extra
 from tweenlet.video.orientation import UPRIGHT, Orientation
@@ -38,11 +41,27 @@ class ImageTags:
     """Whether a TIFF is compressed as JPEG, which FFmpeg decodes to black."""
 
 
+_opening = Lock()
+
+
+@contextmanager
+def open_header(path: Path) -> Iterator[Any]:
+    """Open an image of any size with Pillow, to read its header only; Pillow's errors."""
+    Image = import_extra("PIL.Image")
+    with _opening:  # the limit is the process's own
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    with image:
+        yield image
+
+
 def read_tags(path: Path) -> ImageTags:
     """Read the tags of an image file; empty if it has none or Pillow cannot read it."""
-    Image = import_extra("PIL.Image")
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             exif = image.getexif()
             number = exif.pop(_ORIENTATION, 1)
             tiff = image.format == "TIFF"
@@ -53,7 +72,7 @@ def read_tags(path: Path) -> ImageTags:
                 tuple(_png_colour(path.read_bytes())) if image.format == "PNG" else (),
                 tiff and exif.get(_COMPRESSION) in (6, 7),
             )
-    except (OSError, ValueError, SyntaxError, TypeError, struct.error, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, TypeError, struct.error):
         return ImageTags()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,12 +42,25 @@ class ImageWriter(Writer):
     def _complete(self) -> None:
         if not self._count:
             raise ValueError(f"no pictures were given for {self.name}")
-        self._folder.mkdir(exist_ok=True)
+        if not self._folder.exists():
+            self._partial.commit(marked=False)
+        else:
+            self._replace_images()
+        self.warnings += self._fixed_rate.warnings()
+
+    def _replace_images(self) -> None:
+        """Move the images into a folder that exists, and remove what a longer sequence has after them."""
+        self._partial.flush()
         for file in sorted(self._partial.path.iterdir()):
             if file.name != MARK:
                 file.replace(self._folder / file.name)
         self._partial.discard()
-        self.warnings += self._fixed_rate.warnings()
+        begin, end = re.split(r"%0?\d*d", self._pattern)
+        for file in self._folder.iterdir():
+            number = file.name.removeprefix(begin).removesuffix(end)
+            is_later = number.isdecimal() and int(number) > self._count
+            if is_later and file.name == self._pattern % int(number):
+                file.unlink()
 
     def _discard(self) -> None:
         self._partial.discard()

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ from tweenlet.runtime.extras import import_extra
 from tweenlet.video.colour import FULL, Colour, bits_of, has_alpha, is_gray
 from tweenlet.video.conversion import convert_picture, from_rgb, to_rgb
 from tweenlet.video.frame import Frame
-from tweenlet.video.image_tags import ImageTags, add_tags, read_tags, strip_png_profile
+from tweenlet.video.image_tags import ImageTags, add_tags, open_header, read_tags, strip_png_profile
 from tweenlet.video.opacity import pack_rgba
 from tweenlet.video.orientation import UPRIGHT, Orientation
 from tweenlet.video.suffixes import WRITABLE_IMAGES
@@ -34,11 +35,13 @@ def is_animated(path: Path) -> bool:
 
     Not with an ICC profile: PyAV 18 crashes on one that has a name.
     """
-    Image = import_extra("PIL.Image")
+    return _has_several_pictures(path, "PNG") and read_tags(path).icc is None
+
+
+def _has_several_pictures(path: Path, kind: str = "WEBP") -> bool:
     try:
-        with Image.open(path) as image:
-            animated = image.format == "PNG" and getattr(image, "is_animated", False)
-            return animated and "icc_profile" not in image.info
+        with open_header(path) as image:
+            return image.format == kind and bool(getattr(image, "is_animated", False))
     except (OSError, ValueError, SyntaxError):
         return False
 
@@ -70,6 +73,23 @@ def list_images(location: Path, suffixes: Sequence[str] = WRITABLE_IMAGES) -> li
     return sorted(images, key=natural_key)
 
 
+def gaps_in_numbers(paths: Sequence[Path]) -> list[tuple[int, str, str]]:
+    """Where numbered names skip numbers: index of the image after a gap, and the names on either side.
+
+    Names must be numbered throughout, and otherwise the same; numbers usually rise by the smallest step.
+    """
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", path.name) for path in paths]
+    frames = {(match[1], match[3]) for match in parts if match}
+    if len(paths) < 3 or None in parts or len(frames) != 1:
+        return []
+    numbers = [int(match[2]) for match in parts if match]
+    steps = [after - before for before, after in pairwise(numbers)]
+    usual = min(steps)
+    if usual < 1 or 2 * steps.count(usual) <= len(steps):
+        return []
+    return [(k + 1, paths[k].name, paths[k + 1].name) for k, step in enumerate(steps) if step != usual]
+
+
 def decode_image(path: Path) -> av.VideoFrame:
     """Decode the first picture of an image file, upright, at its own depth.
 
@@ -81,6 +101,10 @@ def decode_image(path: Path) -> av.VideoFrame:
     try:
         picture = _decode_by_pillow(path) if tags.jpeg_in_tiff else _decode(path, tags)
     except (av.FFmpegError, StopIteration, IndexError, OSError):
+        if path.suffix.lower() == ".webp" and _has_several_pictures(path):
+            raise ValueError(
+                f"{path} is an animated WebP, which cannot be read: convert it to APNG"
+            ) from None
         raise ValueError(f"{path} is not an image that can be read") from None
     if tags.orientation == UPRIGHT:
         return picture

@@ -37,7 +37,7 @@ from tweenlet.video.decoder import Decoder
 from tweenlet.video.deinterlacing import deinterlace as deinterlace_frames
 from tweenlet.video.frame import Frame
 from tweenlet.video.frame_times import IMAGE_RATE, FrameTimes
-from tweenlet.video.images import decode_image, is_animated, is_glob, is_image, list_images
+from tweenlet.video.images import decode_image, gaps_in_numbers, is_animated, is_glob, is_image, list_images
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.opacity import can_be_transparent, read_alpha
 from tweenlet.video.programmes import find_companions
@@ -95,6 +95,9 @@ def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bo
     if not paths:
         raise ValueError(_no_frames_in(clip, name))
     notices = Notices(name, strict)
+    for index, before, after in gaps_in_numbers(paths):
+        reason = f"no images between {before} and {after}, which are taken to follow each other"
+        notices.add(Notice("gap", reason, (index - 1) * duration, index * duration))
 
     def frames() -> Iterator[Frame]:
         frame = first

@@ -23,11 +23,11 @@ class Notice:
     - "damaged": pictures between ``start`` and ``end`` were decoded with errors, or depend on such pictures;
     - "missing": no picture of this span could be read; it is bridged, except at the end;
     - "late": pictures before ``end`` depend on ones before the start of the file, and are left out;
-    - "gap": a long time without a picture in a clip of otherwise constant rate;
+    - "gap": a long time without a picture in a clip of otherwise constant rate, or numbers that the names of
+      images skip;
     - "clock": timestamps jump by more than the length of the file, and are repaired;
     - "alpha", "interlaced", "sound", "programme": opacity, fields, sound and subtitles of a pipe, or streams
-    of
-      other programmes are not kept;
+      of other programmes are not kept;
     - "replace": frames that could not be remade;
     - "output": something that the output's container cannot hold.
 

@@ -50,6 +50,7 @@ class TimeMap:
                     f"got {float(time):g}:{float(speed):g}"
                 )
         points = points or [(Fraction(0), Fraction(1))]
+        self._points = tuple(points)
         if any(after < before for (before, _), (after, _) in pairwise(points)):
             raise ValueError(f"expected times that rise, got {', '.join(f'{float(t):g}' for t, _ in points)}")
         output = points[0][0] / points[0][1]
@@ -65,6 +66,9 @@ class TimeMap:
         """The lowest and the highest speed."""
         self.steady = speeds.pop() if len(speeds) == 1 else None
         """The speed if it is constant, else None."""
+
+    def __repr__(self) -> str:
+        return f"TimeMap({' '.join(f'{time}:{speed}' for time, speed in self._points)})"
 
     @property
     def is_identity(self) -> bool:
@@ -103,9 +107,8 @@ def parse_speed(text: str) -> TimeMap:
         ValueError: any other text.
 
     """
-    path = Path(text)
-    if ":" not in text and path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
+    if _is_file(text):
+        text = Path(text).read_text(encoding="utf-8", errors="replace")
     points = []
     for token in re.split(r"[\s,;]+", re.sub(r"#.*", "", text).strip()):
         time, colon, speed = token.rpartition(":")
@@ -117,6 +120,13 @@ def parse_speed(text: str) -> TimeMap:
                 f"expected a speed as TIME:SPEED ..., such as '0:1 2.5:0.25 4:1', got {token!r}{hint}"
             ) from None
     return TimeMap(points)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a name, for one
+        return False
 
 
 def parse_time(text: object) -> Fraction:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -34,3 +36,23 @@ def test_a_module_is_pruned_taught_saved_loaded_and_exported(samples, tmp_path):
     assert torch.export.export(again, pair).module()(*pair)["imgt_pred"].shape == (1, 3, 64, 64)
     with pytest.raises(ValueError, match="another network"):
         load_pruned(networks.RifeLike(), tmp_path / "student.safetensors")
+
+
+@pytest.mark.slow
+def test_another_compression_does_not_take_over_the_folder(samples, tmp_path):
+    plan = Plan(passes=1, distill=DistillOptions(steps=1, warmup=1, save_every=1))
+    data = DataOptions(batch=2, crop=64)
+    module = networks.IfrnetLike()
+    compress_module(module, samples, samples, tmp_path, Budget.parse("params", "60%"), plan, data)
+    trained_further = copy.deepcopy(module)
+    with torch.no_grad():
+        next(trained_further.parameters()).add_(0.1)
+    for budget, other in (("70%", module), ("60%", trained_further)):
+        with pytest.raises(ValueError, match="holds another run"):
+            compress_module(other, samples, samples, tmp_path, Budget.parse("params", budget), plan, data)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "report.md").write_text("not ours")
+    with pytest.raises(FileExistsError, match="not written by tweenlet"):
+        compress_module(
+            module, samples, samples, tmp_path / "theirs", Budget.parse("params", "60%"), plan, data
+        )

@@ -1,5 +1,6 @@
 """Compression of modules: prune to a budget, distil from the original, score.
 
+folder/plan.json             everything that the compression depends on
 folder/start.safetensors     the pruned module before distillation
 folder/unpruned.json         layers that keep all their channels, and why
 folder/distill/              stage 2: the student, its state and log
@@ -22,6 +23,7 @@ from tweenlet.compression.distill import distill, network_teacher
 from tweenlet.compression.modules.adapter import FrameAdapter, guess_inputs
 from tweenlet.compression.modules.pruning import prune_module
 from tweenlet.compression.modules.weights import load_pruned
+from tweenlet.compression.plan_file import after_pruning, before_pruning, write_plan
 from tweenlet.network import checkpoint
 from tweenlet.network.checkpoint import digest_of_tensors
 from tweenlet.network.cost import parameters_of
@@ -32,6 +34,9 @@ from tweenlet.training.data.dataset import CropDataset, Dataset, Progress
 from tweenlet.training.loop import validate
 from tweenlet.training.losses import build_objective
 from tweenlet.training.options import DataOptions, Plan
+
+OUTPUTS = ("plan.json", "start.safetensors", "unpruned.json", "distill", "student.safetensors", "report.md")
+"""Files and folders of a compression."""
 
 
 @dataclass(frozen=True)
@@ -75,36 +80,38 @@ def compress_module(
     """
     module = module.eval()
     teacher = FrameAdapter(module, guess_inputs(module) if example_inputs is None else example_inputs).eval()
-    start, reasons = folder / "start.safetensors", folder / "unpruned.json"
-    sampler = make_sampler(data_options, samples)
-    with distributed.main_process_first():
-        if not start.exists():
-            measured = [sampler.batch_at(step) for step in range(plan.passes)]
-            pruned = prune_module(teacher, budget, measured, build_objective(plan.distill), notify)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomically(reasons, json.dumps(dict(pruned.unpruned), indent=1).encode())
-            checkpoint.save_tensors(start, pruned.adapter.module)
-    student = copy.deepcopy(teacher)
-    student.module = load_pruned(student.module, start)
-    student.requires_grad_(True)
-    steps = None if progress is None else lambda info: progress("distilling", info.step, info.steps)
-    result = distill(
-        student, [network_teacher(teacher)], sampler, validation, plan.distill, folder / "distill", steps,
-        alpha=plan.alpha, filter_teacher=plan.filter_teacher, anyway=anyway,
-        identity={"teachers": [digest_of_tensors(teacher)], "budget": str(budget)},
-    )  # fmt: skip
-    result.check_finished()
-    if distributed.rank():
-        return None
-    distilled = result.model
-    assert isinstance(distilled, FrameAdapter)
-    scores = {"teacher": validate(teacher, validation), "student": validate(distilled, validation)}
-    counts = parameters_of(teacher), parameters_of(distilled)
-    unpruned = {
-        name.removeprefix("module."): why
-        for name, why in json.loads(reasons.read_text(encoding="utf-8")).items()
-    }
-    report = CompressedModule(distilled.module.cpu(), counts, unpruned, scores)
-    checkpoint.save_tensors(folder / "student.safetensors", report.module)
-    write_bytes_atomically(folder / "report.md", report.markdown().encode())
-    return report
+    with distributed.claim_folder_for_all(folder, OUTPUTS):
+        start, reasons = folder / "start.safetensors", folder / "unpruned.json"
+        sampler = make_sampler(data_options, samples)
+        with distributed.main_process_first():
+            pruned_by = before_pruning(plan, data_options, digest_of_tensors(teacher), samples, validation)
+            write_plan(folder, pruned_by, after_pruning(plan, budget, None), None, start.exists(), anyway)
+            if not start.exists():
+                measured = [sampler.batch_at(step) for step in range(plan.passes)]
+                pruned = prune_module(teacher, budget, measured, build_objective(plan.distill), notify)
+                write_bytes_atomically(reasons, json.dumps(dict(pruned.unpruned), indent=1).encode())
+                checkpoint.save_tensors(start, pruned.adapter.module)
+        student = copy.deepcopy(teacher)
+        student.module = load_pruned(student.module, start)
+        student.requires_grad_(True)
+        steps = None if progress is None else lambda info: progress("distilling", info.step, info.steps)
+        result = distill(
+            student, [network_teacher(teacher)], sampler, validation, plan.distill, folder / "distill", steps,
+            alpha=plan.alpha, filter_teacher=plan.filter_teacher, anyway=anyway,
+            identity={"teachers": [digest_of_tensors(teacher)], "budget": str(budget)},
+        )  # fmt: skip
+        result.check_finished()
+        if distributed.rank():
+            return None
+        distilled = result.model
+        assert isinstance(distilled, FrameAdapter)
+        scores = {"teacher": validate(teacher, validation), "student": validate(distilled, validation)}
+        counts = parameters_of(teacher), parameters_of(distilled)
+        unpruned = {
+            name.removeprefix("module."): why
+            for name, why in json.loads(reasons.read_text(encoding="utf-8")).items()
+        }
+        report = CompressedModule(distilled.module.cpu(), counts, unpruned, scores)
+        checkpoint.save_tensors(folder / "student.safetensors", report.module)
+        write_bytes_atomically(folder / "report.md", report.markdown().encode())
+        return report

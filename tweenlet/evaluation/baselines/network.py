@@ -16,7 +16,7 @@ class Network:
 
     Args:
         model: the network.
-        device: device to run on; default: CUDA if available, else the CPU.
+        device: device to run on; default: that of the network.
         pad_to: as for :class:`~tweenlet.interpolation.interpolator.Interpolator`.
         dtype: as for :class:`~tweenlet.interpolation.interpolator.Interpolator`.
         description: one line for reports.

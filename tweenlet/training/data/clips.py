@@ -214,7 +214,7 @@ def read_thumbnails(clip: Path, short_side: int) -> Iterator[tuple[Pixels, tuple
 
 def _decoded(clip: Path) -> Iterator[av.VideoFrame]:
     try:
-        with av.open(str(clip)) as container:
+        with av.open(f"file:{clip}") as container:  # a name may look like a protocol
             if not container.streams.video:
                 raise UnusableError(clip, "has no video in it")
             yield from container.decode(container.streams.video[0])
