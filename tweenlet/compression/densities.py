@@ -20,10 +20,13 @@ from torch.nn.modules.conv import _ConvNd
 
 from tweenlet.network.channels import ChannelGraph
 from tweenlet.network.checkpoint import outline
-from tweenlet.network.config import ModelConfig
+from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.network.weight_files import rename_from_format_1
 from tweenlet.runtime.tables import table
+
+STEPS = {"features": NARROWEST_FEATURE, "level": 8}
+"""Steps of widths, at least one step; other widths have steps of one."""
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 
-from tweenlet.compression.densities import widths_of, with_widths
+from tweenlet.compression.densities import STEPS, widths_of, with_widths
 from tweenlet.inference.latency import latency_runs
 from tweenlet.inference.machine import describe_machine
 from tweenlet.inference.onnx import write as write_onnx
-from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
+from tweenlet.network.config import ModelConfig
 from tweenlet.network.cost import cost
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
@@ -37,8 +37,6 @@ from tweenlet.runtime.programs import split_command
 
 RUNS = 7
 """Timed runs of each network."""
-STEPS = {"features": NARROWEST_FEATURE, "level": 8}
-"""Widths of the narrow network come in multiples of these."""
 LEAST_GAP = 0.05
 """Smallest relative difference of a part's multiply-adds from which a slope is fitted."""
 

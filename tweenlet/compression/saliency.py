@@ -25,10 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from tweenlet.compression.channels import Saliency, matrix
-from tweenlet.compression.densities import counted_layers, layers_of, widths_of, with_widths
+from tweenlet.compression.densities import STEPS, counted_layers, layers_of, widths_of, with_widths
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import pieces
-from tweenlet.compression.widths import STEPS
 from tweenlet.network.channels import Connected
 from tweenlet.network.intermediate_flow import Level, ResidualBlock
 from tweenlet.network.stmfnet import STMFNet

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from tweenlet.compression.channels import Saliency
-from tweenlet.compression.densities import widths_of, with_widths
+from tweenlet.compression.densities import STEPS, widths_of, with_widths
 from tweenlet.compression.inherit import inherit
 from tweenlet.compression.pieces import combinations, pieces
-from tweenlet.compression.widths import NARROWEST, STEPS, Spending, with_shortcuts
+from tweenlet.compression.widths import NARROWEST, Spending, with_shortcuts
 from tweenlet.network.config import ModelConfig
 from tweenlet.network.stmfnet import STMFNet
 

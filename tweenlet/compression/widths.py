@@ -17,10 +17,10 @@ from statistics import median
 from typing import Any, TypeVar
 
 from tweenlet.compression.budget import Budget
-from tweenlet.compression.densities import Densities, widths_of, with_widths
+from tweenlet.compression.densities import STEPS, Densities, widths_of, with_widths
 from tweenlet.compression.pieces import combinations, layers_of_piece, pieces
 from tweenlet.inference.latency import latency_runs
-from tweenlet.network.config import NARROWEST_FEATURE, ModelConfig
+from tweenlet.network.config import ModelConfig
 from tweenlet.network.cost import cost
 from tweenlet.network.stmfnet import STMFNet, candidate_channels
 from tweenlet.runtime.tables import table
@@ -29,8 +29,6 @@ DROP = 0.05
 """Density below which a branch or scale is dropped: its widths would shrink to a fifth."""
 SQUEEZE = 0.5
 """Fraction of their density-given size that widths may shrink to before a branch or scale is dropped."""
-STEPS = {"features": NARROWEST_FEATURE, "level": 8}
-"""Steps of widths, at least one step; other widths have steps of one, from NARROWEST on."""
 NARROWEST = 4
 BISECTIONS = 12
 TURNS = 3

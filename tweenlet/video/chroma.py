@@ -23,7 +23,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-UNSPECIFIED, LEFT, CENTER, TOP_LEFT, TOP, BOTTOM_LEFT, BOTTOM = range(7)  # AVChromaLocation
+UNKNOWN_SITE, LEFT, CENTER, TOP_LEFT, TOP, BOTTOM_LEFT, BOTTOM = range(7)  # AVChromaLocation
 _STRICT = Interpolation(1 << 11)  # SWS_STRICT: swscale refuses to guess what is not specified
 _REACH = 2  # chroma rows beyond a band that its own rows depend on
 
@@ -49,7 +49,7 @@ class Subsampling:
 
         Unspecified is taken as left, the default of H.264, HEVC, VP9 and AV1, or as the centre for JPEG.
         """
-        if location == UNSPECIFIED:
+        if location == UNKNOWN_SITE:
             location = CENTER if pixels.name.startswith("yuvj") else LEFT
         return cls(
             across=(8 // pixels.chroma_width(8)).bit_length() - 1,
@@ -128,7 +128,7 @@ def location_of(picture: av.VideoFrame) -> int:
     It is measured by the shift that the scaler applies to a ramp in a small copy with the same tag.
     """
     if picture.format.chroma_width(2) == 2 and picture.format.chroma_height(2) == 2:
-        return UNSPECIFIED
+        return UNKNOWN_SITE
     probe = picture.reformat(
         width=16, height=16, format="yuv420p", interpolation=Interpolation.POINT, threads=1
     )
@@ -142,13 +142,13 @@ def location_of(picture: av.VideoFrame) -> int:
             dst_colorspace=1, dst_color_range=1, dst_color_primaries=1, dst_color_trc=1, threads=1,
         )  # fmt: skip
     except av.ArgumentError:
-        return UNSPECIFIED
+        return UNKNOWN_SITE
     # sample 4 of the ramp, 128, lies on luma sample 8 (co-sited), 8.5 (centred) or 9 (bottom)
     across, down = _samples(full.planes[1])[8, 8], _samples(full.planes[2])[8, 8]
     table = {
         (0, 1): LEFT, (1, 1): CENTER, (0, 0): TOP_LEFT, (1, 0): TOP, (0, 2): BOTTOM_LEFT, (1, 2): BOTTOM,
     }  # fmt: skip
-    return table.get((round((128 - int(across)) / 4), round((128 - int(down)) / 4)), UNSPECIFIED)
+    return table.get((round((128 - int(across)) / 4), round((128 - int(down)) / 4)), UNKNOWN_SITE)
 
 
 def _samples(plane: av.video.plane.VideoPlane) -> NDArray[np.uint8]:

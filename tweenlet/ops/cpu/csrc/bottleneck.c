@@ -3,7 +3,7 @@
     x --1x1, ReLU--> some rows of it --grouped kernel, ReLU--> one row --1x1--+
     x --1x1------------------------------------------------------------------ + -> ReLU -> y
 
-    scale 1: the kernel sees every ``step``-th pixel and what lies around it
+    scale 1: the kernel sees every ``stride``-th pixel and what lies around it
     scale 2: a transposed one: each pixel becomes 2x2; each of them (a phase) is a convolution with its share of the taps
 
 What lies between is never whole. The inner channels are laid out so that groups do not share a vector by halves: either
@@ -124,7 +124,7 @@ static void reduce_row(const struct tweenlet_bottleneck *weights, const char *x,
 }
 
 /* One output row of a phase of the grouped kernel. */
-static void convolve_row(const struct tweenlet_bottleneck *weights, group_function *made, const float *const *rows,
+static void convolve_row(const struct tweenlet_bottleneck *weights, group_function *grouped, const float *const *rows,
                          const mask *order, int phase, int columns, char *row) {
     const int spread = (weights->group + LANES - 1) / LANES; /* vectors of a group, at least one */
     const ptrdiff_t size = (ptrdiff_t)weights->taps * weights->taps * weights->group * LANES; /* of a vector's kernel */
@@ -136,7 +136,7 @@ static void convolve_row(const struct tweenlet_bottleneck *weights, group_functi
                 there[tap] =
                     rows[tap] + (ptrdiff_t)weights->stride * column * weights->inner + vector / spread * spread * LANES;
             vec sum[COLUMNS];
-            made(there, weights->inner, weights->group, order, kernel, weights->grouped_bias + vector * LANES, sum);
+            grouped(there, weights->inner, weights->group, order, kernel, weights->grouped_bias + vector * LANES, sum);
             for (int i = 0; i < COLUMNS; i++) {
                 const ptrdiff_t place = (ptrdiff_t)(column + i) * weights->inner + vector * LANES;
                 store(row + bytes(weights->is_bf16) * place, sum[i], first_lanes(LANES), weights->is_bf16);
@@ -144,12 +144,12 @@ static void convolve_row(const struct tweenlet_bottleneck *weights, group_functi
         }
 }
 
-/* x (height, width, inputs) -> y (scale height, scale width, outputs), or every step-th of it. 1: not enough memory; -1:
+/* x (height, width, inputs) -> y (scale height, scale width, outputs), or every stride-th of it. 1: not enough memory; -1:
    no such kernel. */
 int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct tweenlet_image *x,
                         const struct tweenlet_image *y, int height, int width, int threads) {
-    group_function *const made = select_group_function(weights->taps, weights->stride);
-    if (!made || weights->group > MAX_GROUP) return -1;
+    group_function *const grouped = select_group_function(weights->taps, weights->stride);
+    if (!grouped || weights->group > MAX_GROUP) return -1;
     const int size = bytes(weights->is_bf16), phases = weights->scale * weights->scale,
               outputs = round_to_vectors(weights->outputs);
     const int lines = (height + weights->stride - 1) / weights->stride,
@@ -205,7 +205,7 @@ int tweenlet_bottleneck(const struct tweenlet_bottleneck *weights, const struct 
                         rows[tap] = (row < 0 || row >= height ? in.zeros : in.ring + row % ring_rows * of_row) +
                                     (ptrdiff_t)(weights->first[right] - start) * weights->inner;
                     }
-                    convolve_row(weights, made, rows, order, phase, all_columns, in.row);
+                    convolve_row(weights, grouped, rows, order, phase, all_columns, in.row);
                     for (int column = 0; column < columns; column += PIXELS) {
                         const int pixels = at_most(PIXELS, columns - column);
                         const ptrdiff_t from = weights->stride * (line * x->row + column * x->pixel);

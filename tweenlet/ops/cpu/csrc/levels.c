@@ -210,7 +210,7 @@ INPUT_CELLS(input_cells_one, 1)
 INPUT_CELLS(input_cells_pooled, 2)
 
 /* before, after: COLOURS and features at the frame's size, in pixels of `pixel` numbers; estimates of coarser levels,
-   `known` channels of the last -> out (height / scale, width / scale): what tweenlet_level_inputs makes at the frame's size,
+   `known` channels of the last -> out (height / scale, width / scale): what levels sample at the frame's size,
    made smaller bilinearly by an even scale or by 1, which sees the mean of the middle 2x2 pixels. 1: not enough memory. */
 int tweenlet_pooled_level_inputs(const float *before, const float *after, const struct tweenlet_estimate *estimates,
                                  int count, float *out, float time, int channels, int pixel, int known, int height,

@@ -204,7 +204,7 @@ struct plan {
 static int streams(const struct plan *plan) {
     const struct tweenlet_layout *y = plan->layout;
     const int outputs = plan->layer->outputs;
-    return 4L * plan->slices * plan->cells_high * plan->cells_wide * plan->copies * outputs > LARGE &&
+    return (ptrdiff_t)4 * plan->slices * plan->cells_high * plan->cells_wide * plan->copies * outputs > LARGE &&
            plan->layer->shuffle == 1 && outputs % LANES == 0 && y->pixel % LANES == 0 && y->row % LANES == 0 &&
            y->slice % LANES == 0 && (ptrdiff_t)plan->y % (4 * LANES) == 0;
 }
