@@ -226,11 +226,11 @@ def test_threads_share_a_network_and_get_what_one_gets() -> None:
 
 def test_new_weights_under_an_old_name_are_loaded(tmp_path: Path) -> None:
     """As when training goes on while a notebook is open."""
-    clip, made = ramp()[:3], []
+    clip, outputs = ramp()[:3], []
     for seed in (0, 1):
         torch.manual_seed(seed)
         levels = (FlowLevel(4, 8, 1), FlowLevel(2, 8, 1))
         branch = IntermediateFlowConfig(levels, encoder=(8, 2), context=3)
         save(tmp_path / "model.safetensors", STMFNet(replace(RIFE, intermediate=branch)))
-        made.append(interpolate(clip, model=tmp_path / "model.safetensors", factor=2))
-    assert np.abs(made[0] - made[1]).max() > 1e-4
+        outputs.append(interpolate(clip, model=tmp_path / "model.safetensors", factor=2))
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-4

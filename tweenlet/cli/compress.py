@@ -81,11 +81,11 @@ def compress(
     plan = replace(plan, sparsify=follow(recipe, plan.sparsify), distill=follow(recipe, plan.distill))
     limits = budgets.all(latency_command, latency_device)
     if network is not None:
-        given = {
+        ignored = {
             "--benchmark": benchmark, "--teacher-frames": teacher_frames,
             "--precompute-teacher": precompute_teacher,
         }  # fmt: skip
-        if unused := [flag for flag, value in given.items() if value]:
+        if unused := [flag for flag, value in ignored.items() if value]:
             raise ValueError(
                 f"with --network, leave out {', '.join(unused)}: they are for tweenlet's networks"
             )
