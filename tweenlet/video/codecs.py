@@ -34,6 +34,8 @@ _HEVC = {"crf": "16", "preset": "fast"}
 _VP9 = {"crf": "20", "b": "0", "row-mt": "1", "cpu-used": "4", "deadline": "good"}
 _AV1 = {"crf": "20", "preset": "9"}
 _FFV1 = {"level": "3", "slices": "4", "slicecrc": "1"}
+SMALLEST_SLICED = 8
+"""Smallest side, in pixels, of pictures that FFV1 is asked to divide into slices."""
 _TRANSPARENT = {"mov": "prores", "webm": "vp9"}
 """Container -> default codec for a source with opacity."""
 _USUAL = {"libx264": _H264, "libx265": _HEVC, "libvpx-vp9": _VP9, "libsvtav1": _AV1, "ffv1": _FFV1}
@@ -237,6 +239,8 @@ def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
     options = options | encoding.options(encoder)
     if encoder == "libvpx-vp9" and has_alpha(av.VideoFormat(pixels)):
         options = options | {"auto-alt-ref": "0"}  # it does not do both at once
+    if encoder == "ffv1" and min(template.width, template.height) < SMALLEST_SLICED:
+        options = options | {"slices": "1"}
     if encoder == "prores_ks":
         options = options | {"profile": "4" if "444" in pixels else "3", "vendor": "apl0"}
     return replace(codec, encoder=encoder, pixels=pixels, options=options, tag=tag)
