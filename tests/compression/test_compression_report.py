@@ -19,6 +19,7 @@ from tweenlet.compression.densities import Densities, Density, densities
 from tweenlet.compression.report import Compressed, Crops, write
 from tweenlet.compression.widths import compaction
 from tweenlet.evaluation import MethodInfo, Report, Score
+from tweenlet.network.checkpoint import load
 from tweenlet.network.config import TINY
 from tweenlet.network.stmfnet import STMFNet
 
@@ -214,8 +215,10 @@ def test_hostile_names_are_escaped():
 @pytest.mark.slow
 def test_charts_are_pictures(report):
     drawn = [density_chart(report.densities, TINY), density_course(log_entries()), loss_curves(log_entries())]
+    default = load("default")
+    drawn.append(density_chart(densities(default), default.config))
     assert all(colours(png) > 50 for png in drawn)
-    assert len(set(drawn)) == 3
+    assert len(set(drawn)) == 4
 
 
 @pytest.mark.slow

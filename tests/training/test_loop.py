@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -424,3 +425,14 @@ def test_options_that_make_no_sense():
         TrainOptions(freeze_bn_after=2)
     with pytest.raises(ValueError, match="0 pixels or more"):
         TrainOptions(margin=-1)
+    for name, values in {
+        "ema_decay": (math.nan, 1.0, 2.0, -3.0), "minutes": (math.nan, 0.0), "warmup": (-5,),
+        "max_grad_norm": (math.nan, -1.0), "divergence_factor": (math.nan, 0.0),
+        "learning_rate": (math.nan, math.inf, -1.0), "weight_decay": (math.nan, -1.0),
+        "border_weight": (math.inf,),
+    }.items():  # fmt: skip
+        for value in values:
+            with pytest.raises(ValueError, match=f"expected (a )?{name} .*, got {value:g}"):
+                TrainOptions(**{name: value})
+    with pytest.raises(ValueError, match=r"expected loss\.psnr of 0 or more, got inf"):
+        TrainOptions(loss={"psnr": math.inf})

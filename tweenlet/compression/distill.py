@@ -13,6 +13,7 @@ only, and any other named loss can take its place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,7 +112,7 @@ class Distillation:
                 "expected at least one teacher, each with a weight of 0 or more, not all 0 without an "
                 f"intermediate loss; got {len(teachers)} teachers and the weights {weights}"
             )
-        if alpha < 0:
+        if not (math.isfinite(alpha) and alpha >= 0):
             raise ValueError(f"expected an alpha of 0 or more, got {alpha}")
         self._teachers, self._weights = teachers, [weight / (sum(weights) or 1) for weight in weights]
         self._alpha, self._filter_teacher, self._intermediate = alpha, filter_teacher, intermediate

@@ -120,7 +120,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> STMFNe
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
-        hint = "; an ONNX file can be judged and evaluated, not run here" if path.suffix == ".onnx" else ""
+        hint = "; an ONNX file can be compared and evaluated, not run here" if path.suffix == ".onnx" else ""
         raise ValueError(f"{path} is not a valid safetensors file: {error}{hint}") from error
     if metadata.get("tweenlet") not in ("1", FORMAT) or "config" not in metadata:
         found = sorted(metadata)

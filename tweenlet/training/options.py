@@ -137,6 +137,19 @@ class TrainOptions:
             raise ValueError("expected to log, validate and save every step or more, not every 0")
         if self.steps < 1:
             raise ValueError(f"expected at least one step, got {self.steps}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"expected ema_decay from 0 to below 1, got {self.ema_decay:g}")
+        if self.warmup < 0:
+            raise ValueError(f"expected a warmup of 0 steps or more, got {self.warmup}")
+        for name in ("max_grad_norm", "divergence_factor", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"expected {name} above 0, got {value:g}")
+        names = ("learning_rate", "plateau", "weight_decay", "border_weight")
+        numbers = {name: getattr(self, name) for name in names}
+        for name, value in (numbers | {f"loss.{name}": weight for name, weight in self.loss.items()}).items():
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"expected {name} of 0 or more, got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -315,7 +328,7 @@ class Plan:
             )
         if not 0 < self.density <= 1:
             raise ValueError(f"expected a density in (0, 1], got {self.density}")
-        if self.alpha < 0:
+        if not (math.isfinite(self.alpha) and self.alpha >= 0):
             raise ValueError(f"expected an alpha of 0 or more, got {self.alpha}")
         if self.sparsify.minutes is not None or self.distill.minutes is not None:
             raise ValueError(

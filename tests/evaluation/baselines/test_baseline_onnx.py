@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -12,6 +13,9 @@ import torch
 from onnx import TensorProto, helper
 
 from tweenlet.evaluation.baselines.onnx import Onnx
+from tweenlet.inference.onnx import OneInput, export
+from tweenlet.network.config import RIFE, FlowLevel, IntermediateFlowConfig
+from tweenlet.network.stmfnet import STMFNet
 
 Shape = list[int | str]
 ANY: Shape = ["b", 3, "h", "w"]
@@ -52,6 +56,19 @@ def test_twelve_channels_are_the_four_frames_in_order(save_onnx: SaveOnnx) -> No
     frames = torch.rand(4, 3, 21, 35)
     network = Onnx(save_onnx("third.onnx", [["b", 12, "h", "w"]], third, picked))
     assert torch.equal(network(frames), frames[2])
+
+
+def test_our_own_export_is_a_method(tmp_path: Path) -> None:
+    """Of a network that takes a time, as an input or as a plane: half-way."""
+    pytest.importorskip("onnxscript")
+    branch = IntermediateFlowConfig((FlowLevel(4, 8, 1), FlowLevel(2, 8, 1)), encoder=(8, 2), context=3)
+    model = STMFNet(replace(RIFE, intermediate=branch)).eval()
+    frames = torch.rand(4, 3, 64, 96)
+    with torch.inference_mode():
+        expected = model(frames[None], time=0.5)[0]
+    for network in (model, OneInput(model)):
+        export(network, tmp_path / "rife.onnx", (96, 64))
+        torch.testing.assert_close(Onnx(tmp_path / "rife.onnx")(frames), expected, atol=1e-4, rtol=0)
 
 
 def test_an_onnx_file_knows_itself(

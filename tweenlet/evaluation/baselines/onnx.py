@@ -21,13 +21,18 @@ from tweenlet.runtime.extras import import_extra
 
 _MULTIPLES = (1, 8, 16, 32, 64, 128)  # an ONNX file does not state the multiple its network requires
 
+TIME = "time"
+"""Input of networks that predict a frame at any time, as our own export names it."""
+HALFWAY = np.full(1, 0.5, np.float32)
+
 
 class Onnx:
     """An ONNX file as a Method, run by ONNX Runtime on the CPU, on as many threads as torch.
 
     The file takes RGB in [0, 1], float32: all four frames (B, 4, 3, h, w); or four frames or the middle two
-    as separate inputs (B, 3, h, w); or those concatenated, (B, 12, h, w) or (B, 6, h, w). Its first output is
-    the frame between the middle two, (B, 3, h, w). If it rejects a frame size, or returns another size,
+    as separate inputs (B, 3, h, w); or those concatenated, (B, 12, h, w) or (B, 6, h, w). An input "time",
+    (1,), or a 13th plane after four frames, is one half. Its first output is the frame between the middle
+    two, (B, 3, h, w). If it rejects a frame size, or returns another size,
     frames are padded to the first accepted multiple of 8, 16, 32, 64 or 128, and the result is cropped.
 
     Args:
@@ -46,14 +51,15 @@ class Onnx:
             raise FileNotFoundError(f"no such file: {path}")
         import_extra("onnxruntime")
         self._session = Session(self.path, torch.get_num_threads())
-        inputs = self._session.inputs
+        inputs = [x for x in self._session.inputs if x.name != TIME]
+        self._more = {TIME: HALFWAY} if len(inputs) < len(self._session.inputs) else {}
         self._names = [x.name for x in inputs]
         self._shape = inputs[0].shape if inputs else []
         arrange = _arrangement(len(inputs), self._shape)
         if arrange is None or any(x.type != "tensor(float)" for x in inputs):
             raise ValueError(
-                f"{path} does not fit: expected an input of (B, 4, 3, h, w), (B, 12, h, w) or (B, 6, h, w), "
-                "or 2 or 4 inputs of (B, 3, h, w), all float; "
+                f"{path} does not fit: expected an input of (B, 4, 3, h, w), (B, 12 or 13, h, w) or "
+                "(B, 6, h, w), or 2 or 4 inputs of (B, 3, h, w), all float; "
                 f"got {[(x.name, x.shape, x.type) for x in inputs]}"
             )
         self._arrange = arrange
@@ -94,7 +100,7 @@ class Onnx:
         outputs = []
         for part in window.chunk(len(window) if self._shape[0] == 1 else 1):
             arrays = [tensor.contiguous().numpy() for tensor in self._arrange(part)]
-            outputs.append(self._session.run_first(dict(zip(self._names, arrays, strict=True))))
+            outputs.append(self._session.run_first(dict(zip(self._names, arrays, strict=True)) | self._more))
         return torch.from_numpy(np.concatenate(outputs)).float()
 
     @cached_property
@@ -123,6 +129,8 @@ def _arrangement(inputs: int, shape: Sequence[Any]) -> Callable[[Tensor], list[T
         return lambda frames: [frames]
     if inputs == 1 and channels == 12:
         return lambda frames: [frames.flatten(1, 2)]
+    if inputs == 1 and channels == 13:
+        return lambda frames: [torch.cat((frames.flatten(1, 2), torch.full_like(frames[:, 0, :1], 0.5)), 1)]
     if inputs == 1 and channels == 6:
         return lambda frames: [frames[:, 1:3].flatten(1, 2)]
     if inputs == 2 and channels == 3:
