@@ -55,7 +55,7 @@ def methods(
         (_parse_method(name, labels[name], device) for name in names), map(_parse_baseline, baselines)
     ):
         if label in entrants:
-            raise ValueError(f"two entrants are called {label}: give one another label, as in other={label}")
+            raise ValueError(f"two entrants are called {label}: give one another label, as in other=NAME")
         if not label.strip() or not label.isprintable():
             raise ValueError(f"expected a label of printable characters, got {label!r}")
         entrants[label] = method
