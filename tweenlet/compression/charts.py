@@ -49,8 +49,7 @@ def density_chart(densities: Densities, config: ModelConfig) -> bytes:
     figure, axes = _figure(4.2)
     widths: dict[str, list[str]] = {}
     for name, width in widths_of(config).items():
-        field = name.split(".")[0]
-        widths.setdefault(PARTS.get(field, "intermediate"), []).append(str(width))
+        widths.setdefault(PARTS[name.split(".")[0]], []).append(str(width))
     start = 0.0
     for (part, mean), colour in zip(densities.parts.items(), cycle(PALETTE), strict=False):
         shares = [d.share for name, d in densities.layers.items() if name.split(".")[0] == part]

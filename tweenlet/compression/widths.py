@@ -312,7 +312,7 @@ def _time_in_turn(configs: Iterable[ModelConfig], height: int, width: int) -> li
 
 PARTS = {
     "features": "features", "kernel_hidden": "multi_flow", "flow": "flow",
-    "grid": "fusion", "texture": "texture", "texture_out": "texture",
+    "grid": "fusion", "texture": "texture", "texture_out": "texture", "level": "intermediate",
 }  # fmt: skip
 """Field of widths -> part of the network."""
 

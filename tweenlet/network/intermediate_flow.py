@@ -159,13 +159,10 @@ class IntermediateFlow(nn.Module):
         Frames are padded with zeros, right and below, to sizes that the levels take. ``encoded`` are their
         :meth:`features`; None = compute them now. ValueError for a time outside (0, 1).
         """
-        height, width = before.shape[-2:]
-        times = check_time(time, before)
-        before, after = encoded or (self.features(before), self.features(after))
-        estimates = self._estimates(before, after, times)
+        area = (..., *map(slice, before.shape[-2:]))
+        before, after, estimates = self._estimate(before, after, time, encoded)
         flows, mask = accumulate(estimates, before.shape[-2])
         frame = merge_warped(before, after, estimates)
-        area = (..., slice(height), slice(width))
         return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
 
     def frame(
@@ -177,9 +174,7 @@ class IntermediateFlow(nn.Module):
     ) -> Tensor:
         """As :meth:`forward`, but only the frame (B, 3, H, W): nothing else is upsampled to its size."""
         height, width = before.shape[-2:]
-        times = check_time(time, before)
-        before, after = encoded or (self.features(before), self.features(after))
-        return merge_warped(before, after, self._estimates(before, after, times))[..., :height, :width]
+        return merge_warped(*self._estimate(before, after, time, encoded))[..., :height, :width]
 
     def features(self, frame: Tensor) -> Tensor:
         """Frame (B, 3, H, W) -> padded, with its features, (B, 3 + F, H', W')."""
@@ -188,12 +183,19 @@ class IntermediateFlow(nn.Module):
         encoded: Tensor = self.encode(frame)
         return encoded
 
-    def _estimates(self, before: Tensor, after: Tensor, times: Tensor) -> list[Tensor]:
-        """Estimates of the levels, coarsest first, (B, 5 + context, H/scale, W/scale) each."""
+    def _estimate(
+        self, before: Tensor, after: Tensor, time: float | Tensor, encoded: EncodedPair | None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The features of both frames, and the estimates of the levels, coarsest first.
+
+        Estimates are (B, 5 + context, H'/scale, W'/scale) each.
+        """
+        times = check_time(time, before)
+        before, after = encoded or (self.features(before), self.features(after))
         estimates: list[Tensor] = []
         for level in self.levels:
             estimates.append(cast(Level, level).warp_and_estimate(before, after, times, estimates))
-        return estimates
+        return before, after, estimates
 
     def declare_channels(self, graph: ChannelGraph) -> None:
         """State which channels enter and leave each layer of the levels; the encoder keeps its own."""

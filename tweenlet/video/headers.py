@@ -92,9 +92,8 @@ def complete_matroska(path: Path, shape: Shape) -> None:
         entry = b""
         for code, payload in _elements(head, begin, end):
             if code == _VIDEO:
-                entry += _element(
-                    code, (payload if shape.aspect == 1 else _without_display(payload)) + numbers
-                )
+                kept = payload if shape.aspect == 1 else _without_display(payload)
+                entry += _element(code, kept + numbers)
             elif code != _NAME:
                 entry += _element(code, payload)
             elif title := payload.removeprefix(PLACEHOLDER.encode()):

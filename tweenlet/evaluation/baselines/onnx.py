@@ -20,10 +20,8 @@ from tweenlet.network.stmfnet import FRAMES
 from tweenlet.runtime.extras import import_extra
 
 _MULTIPLES = (1, 8, 16, 32, 64, 128)  # an ONNX file does not state the multiple its network requires
-
-TIME = "time"
-"""Input of networks that predict a frame at any time, as our own export names it."""
-HALFWAY = np.full(1, 0.5, np.float32)
+TIME, HALFWAY = "time", np.full(1, 0.5, np.float32)
+"""Input of networks that predict a frame at any time, as our own export names it, and its value."""
 
 
 class Onnx:
@@ -32,8 +30,8 @@ class Onnx:
     The file takes RGB in [0, 1], float32: all four frames (B, 4, 3, h, w); or four frames or the middle two
     as separate inputs (B, 3, h, w); or those concatenated, (B, 12, h, w) or (B, 6, h, w). An input "time",
     (1,), or a 13th plane after four frames, is one half. Its first output is the frame between the middle
-    two, (B, 3, h, w). If it rejects a frame size, or returns another size,
-    frames are padded to the first accepted multiple of 8, 16, 32, 64 or 128, and the result is cropped.
+    two, (B, 3, h, w). If it rejects a frame size, or returns another size, frames are padded to the first
+    accepted multiple of 8, 16, 32, 64 or 128, and the result is cropped.
 
     Args:
         path: the file.
@@ -52,7 +50,7 @@ class Onnx:
         import_extra("onnxruntime")
         self._session = Session(self.path, torch.get_num_threads())
         inputs = [x for x in self._session.inputs if x.name != TIME]
-        self._more = {TIME: HALFWAY} if len(inputs) < len(self._session.inputs) else {}
+        self._times = {TIME: HALFWAY} if len(inputs) < len(self._session.inputs) else {}
         self._names = [x.name for x in inputs]
         self._shape = inputs[0].shape if inputs else []
         arrange = _arrangement(len(inputs), self._shape)
@@ -100,7 +98,7 @@ class Onnx:
         outputs = []
         for part in window.chunk(len(window) if self._shape[0] == 1 else 1):
             arrays = [tensor.contiguous().numpy() for tensor in self._arrange(part)]
-            outputs.append(self._session.run_first(dict(zip(self._names, arrays, strict=True)) | self._more))
+            outputs.append(self._session.run_first(dict(zip(self._names, arrays, strict=True)) | self._times))
         return torch.from_numpy(np.concatenate(outputs)).float()
 
     @cached_property
