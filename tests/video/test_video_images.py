@@ -308,6 +308,18 @@ def test_a_shorter_sequence_replaces_a_longer_one(folder, tmp_path):
     assert names == [*(f"{number:05d}.png" for number in range(1, 7)), "0009.png", "cover.png"]
 
 
+def test_what_comes_into_a_folder_meanwhile_stays(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        video.read(folder) as reader,
+        video.write(tmp_path / "out", reader, video.IMAGE_RATE) as writer,
+    ):
+        (tmp_path / "out/00009.png").write_bytes(b"of another program")
+        for frame in reader:
+            writer.write(frame, frame.time, frame.duration)
+    assert (tmp_path / "out/00009.png").exists()
+
+
 def test_tags_of_an_image_larger_than_pillow_opens(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     path = photograph(tmp_path / "a.jpg", 6, picture(1))

@@ -159,10 +159,11 @@ class IntermediateFlow(nn.Module):
         Frames are padded with zeros, right and below, to sizes that the levels take. ``encoded`` are their
         :meth:`features`; None = compute them now. ValueError for a time outside (0, 1).
         """
-        area = (..., *map(slice, before.shape[-2:]))
+        height, width = before.shape[-2:]
         before, after, estimates = self._estimate(before, after, time, encoded)
         flows, mask = accumulate(estimates, before.shape[-2])
         frame = merge_warped(before, after, estimates)
+        area = (..., slice(height), slice(width))
         return Interpolation(frame[area], tuple(flow[area] for flow in flows), mask[area])
 
     def frame(

@@ -17,9 +17,12 @@ from tweenlet.video.writer import FixedRate, Picture, Writer, describe_left_out
 class ImageWriter(Writer):
     """Pictures into numbered image files of one folder."""
 
-    def __init__(self, folder: Path, pattern: str, name: str, template: Reader, rate: Fraction) -> None:
+    def __init__(
+        self, folder: Path, pattern: str, name: str, template: Reader, rate: Fraction, overwrite: bool
+    ) -> None:
+        """``overwrite``: remove what is left of a longer sequence in the folder."""
         super().__init__(name)
-        self._folder, self._pattern = folder, pattern
+        self._folder, self._pattern, self._overwrite = folder, pattern, overwrite
         suffix, alpha = Path(pattern).suffix, template.is_transparent
         self._encoder = ImageEncoder(suffix, template.bits, template.orientation, alpha)
         self.keeps_alpha = self._encoder.keeps_alpha
@@ -45,16 +48,21 @@ class ImageWriter(Writer):
         if not self._folder.exists():
             self._partial.commit(marked=False)
         else:
-            self._replace_images()
+            self._move_images()
+            if self._overwrite:
+                self._remove_later_images()
         self.warnings += self._fixed_rate.warnings()
 
-    def _replace_images(self) -> None:
-        """Move the images into a folder that exists, and remove what a longer sequence has after them."""
+    def _move_images(self) -> None:
+        """Move the images into a folder that exists."""
         self._partial.flush()
         for file in sorted(self._partial.path.iterdir()):
             if file.name != MARK:
                 file.replace(self._folder / file.name)
         self._partial.discard()
+
+    def _remove_later_images(self) -> None:
+        """Remove the images of this pattern with numbers above those that were written."""
         begin, end = re.split(r"%0?\d*d", self._pattern)
         for file in self._folder.iterdir():
             number = file.name.removeprefix(begin).removesuffix(end)

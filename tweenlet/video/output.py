@@ -92,4 +92,4 @@ def write(
     if folder.is_dir() and list_images(folder) and not overwrite:
         raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
     check_writable_folder(folder if folder.is_dir() else folder.absolute().parent)
-    return ImageWriter(folder, pattern, name, template, rate)
+    return ImageWriter(folder, pattern, name, template, rate, overwrite)
