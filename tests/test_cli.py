@@ -239,7 +239,7 @@ def test_y4m_pipes(clip: Path) -> None:
     script = (
         "from tests.test_cli import Blend; from tweenlet import cli; "
         "from tweenlet.network import checkpoint; "
-        "checkpoint.load = lambda *_, **__: Blend(); cli.main(['interpolate', '-'])"
+        "checkpoint.load = lambda *_, **__: Blend(); cli.main(['interpolate', '-', '--quiet'])"
     )
     root = Path(__file__).parent.parent
     done = subprocess.run(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import struct
 import sys
+from ctypes import c_size_t, c_void_p
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +20,7 @@ from av.video.frame import PictureType
 from scene import scene
 
 from tweenlet import video
-from tweenlet.video import chroma
+from tweenlet.video import chroma, picture_encoder, video_writer
 
 
 def double(source: object, target: Path | str, **options: object) -> None:
@@ -89,6 +92,45 @@ def test_the_last_frame_lasts_as_long_as_it_did(make_clip, tmp_path, suffix, pix
         *_, end = reader
         assert (end.time, end.duration) == (Fraction(count - 1, 25), Fraction(1, 25))
         assert reader.duration == Fraction(count, 25)
+
+
+def dirty_heap() -> None:
+    """Fill and free memory, so that what a library leaves uninitialised is not zero by chance."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = c_void_p, [c_size_t], [c_void_p]
+    for block, size in [(libc.malloc(size), size) for size in 6 * [*range(8, 8000, 16)]]:
+        ctypes.memset(block, 0x41, size)
+        libc.free(block)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="malloc is not the libraries' own there")
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("sound", [None, "aac"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_no_picture_is_lost_where_the_last_segment_is_short(
+    make_clip, tmp_path, monkeypatch, suffix, sound, count
+):
+    """x265 leaves the decoding times of one or two pictures uninitialised."""
+    monkeypatch.setattr(video_writer, "SEGMENT", 4)
+    source = make_clip(count=count, size=(96, 64), pixels="yuv420p10le", sound=sound)
+    with video.read(source) as reader:
+        dirty_heap()
+        with video.write(tmp_path / f"out.{suffix}", reader, Fraction(25)) as writer:
+            for frame in reader:
+                writer.write(frame, frame.time, frame.duration)
+    assert writer.warnings == []
+    times = [float(f.pts * f.time_base) for f in frames_of(tmp_path / f"out.{suffix}")]
+    assert times == pytest.approx([k / 25 for k in range(count)], abs=1e-3)
+
+
+def test_a_picture_that_the_container_refuses_fails_the_file(make_clip, tmp_path, monkeypatch):
+    def late(packets):
+        return [replace(packet, dts=packet.pts + 10**9) for packet in packets]
+
+    monkeypatch.setattr(picture_encoder, "with_decoding_times", late)
+    with pytest.raises(OSError, match=r"out\.mkv: Invalid argument"):
+        double(make_clip(), tmp_path / "out.mkv")
+    assert not (tmp_path / "out.mkv").exists()
 
 
 def test_variable_rate(make_clip, tmp_path):

@@ -10,8 +10,9 @@ It needs no file: its packets do not depend on the process or the order of segme
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from typing import cast
@@ -100,7 +101,7 @@ class PictureEncoder:
         """End the segment; returns its packets. The next one gets a new encoder."""
         self._encode(None)
         packets, self._packets, self._encoder = self._packets, [], None
-        return packets
+        return with_decoding_times(packets)
 
     def convert(self, picture: Picture, between: tuple[Frame, Frame] | None = None) -> av.VideoFrame:
         """Convert a picture for the encoder, without its time."""
@@ -146,6 +147,15 @@ class PictureEncoder:
             if packet.pts is not None:
                 duration = self._shown.pop(packet.pts, duration)
             self._packets.append(Coded.of(packet, duration, self._codec.has_side_pictures))
+
+
+def with_decoding_times(packets: Sequence[Coded]) -> list[Coded]:
+    """The packets of a segment, with decoding times also where x265 leaves them uninitialised: in segments
+    shorter than its delay of two pictures, which cannot be out of order.
+    """
+    if len(packets) > 2:
+        return list(packets)
+    return [replace(packet, dts=packet.pts) for packet in packets]
 
 
 @contextmanager

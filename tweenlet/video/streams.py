@@ -174,14 +174,14 @@ class StreamCopier:
         return True
 
     def mux(self, packets: Iterable[AnyPacket]) -> None:
-        """Mux the packets of the pictures. Errors are about earlier packets of other streams, which FFmpeg
-        holds back to write in order of time.
+        """Mux the packets of the pictures. With other streams, errors are about their earlier packets, which
+        FFmpeg holds back to write in order of time.
         """
         for packet in packets:
             try:
                 self._output.mux(packet)
             except av.FFmpegError as error:
-                if isinstance(error, OSError):
+                if isinstance(error, OSError) or not self._sinks:
                     raise
                 self._refused += 1
 
