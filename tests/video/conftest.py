@@ -53,7 +53,7 @@ def make_clip(tmp_path: Path) -> Maker:
             tone = None
             if sound:
                 tone = output.add_stream(sound, 48000)
-                tone.layout = "stereo"
+                tone.layout, tone.bit_rate = "stereo", 128_000
                 tone.metadata["language"] = "fra"
             text = None
             if subtitles:

@@ -176,6 +176,13 @@ def test_sound_longer_than_the_pictures_is_kept_whole(make_clip, tmp_path):
     assert [d for _, d in packets_of(target, "audio")] == [d for _, d in heard]
 
 
+def test_sound_ends_where_it_did_if_its_decoder_is_a_packet_late(make_clip, tmp_path):
+    source, target = make_clip("clip.wmv", codec="wmv2", sound="wmav2", count=25), tmp_path / "out.mp4"
+    double(source, target)
+    before, after = sound_of(source).shape[1], sound_of(target).shape[1]
+    assert before <= after <= before + 2 * 1024  # AAC's frames, and one before the first
+
+
 def test_rotation_and_pixel_shape_are_kept(make_clip, tmp_path):
     target = tmp_path / "out.mp4"
     double(make_clip(rotation=90, sound="aac"), target)

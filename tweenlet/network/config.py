@@ -176,12 +176,14 @@ class ModelConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
         """The inverse of :meth:`to_json`; ValueError for unknown fields and for an invalid network."""
-        names = {f.name for f in fields(cls)} - {"intermediate"}
+        names = {f.name for f in fields(cls)}
         if not isinstance(values, dict):
-            raise ValueError(f"expected the fields {sorted(names)}, got {values!r:.100}")
+            raise ValueError(f"expected a JSON object of fields, got {values!r:.100}")
         values = _without_classical_motion(values)
-        if set(values) - {"intermediate"} != names:
-            raise ValueError(f"expected the fields {sorted(names)}, got {sorted(values)}")
+        problems = {"unknown": set(values) - names, "missing": names - {"intermediate"} - set(values)}
+        if any(problems.values()):
+            listed = (f"{kind} {', '.join(sorted(found))}" for kind, found in problems.items() if found)
+            raise ValueError(f"its fields are not those of ModelConfig: {'; '.join(listed)}")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if values.get("intermediate") is not None:
             values["intermediate"] = IntermediateFlowConfig.from_json(values["intermediate"])

@@ -45,6 +45,7 @@ class AudioTranscoder(StreamSink):
         context = source.codec_context
         if context is None or not context.sample_rate or not context.channels:
             raise ValueError("its parameters are unknown")
+        self._source = context
         name = _CHOSEN.get(codec or "") or _audio_encoder_name(output.format.name, context.name)
         trial = _open_encoder(name, context)
         self._rate = trial.sample_rate
@@ -75,7 +76,20 @@ class AudioTranscoder(StreamSink):
 
     def convert(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Encode the sound of one packet; returns complete output packets."""
-        for frame in cast("av.Packet[AudioStream]", packet).decode():
+        yield from self._resample(cast("av.Packet[AudioStream]", packet).decode())
+
+    def finish(self) -> Iterator[AnyPacket]:
+        """Flush the decoder and encoder; returns the last packets."""
+        with suppress(av.FFmpegError):
+            yield from self._resample(self._source.decode(None))
+        yield from self._drain()
+        yield from self._finish_tempo()
+        yield from self._encode(rest=True)
+        if self._output_stream.codec_context.is_open:
+            yield from self._output_stream.encode(None)
+
+    def _resample(self, frames: Iterable[av.AudioFrame]) -> Iterator[AnyPacket]:
+        for frame in frames:
             yield from self._fill_gap(frame)
             signature = frame.format.name, frame.layout.name, frame.sample_rate
             if self._resampler is None or signature != self._input_format:
@@ -84,14 +98,6 @@ class AudioTranscoder(StreamSink):
                 self._resampler = av.AudioResampler(self._format, self._layout, self._rate)
             frame.pts = None
             yield from self._write_samples(self._resampler.resample(frame))
-
-    def finish(self) -> Iterator[AnyPacket]:
-        """Flush the decoder and encoder; returns the last packets."""
-        yield from self._drain()
-        yield from self._finish_tempo()
-        yield from self._encode(rest=True)
-        if self._output_stream.codec_context.is_open:
-            yield from self._output_stream.encode(None)
 
     def _fill_gap(self, frame: av.AudioFrame) -> Iterator[AnyPacket]:
         """Fill a gap before a frame with silence, or drop the overlap with earlier sound."""

@@ -54,7 +54,6 @@ def open_datasets(
             raise ValueError("with published septuplets, footage to validate on must be named (--validate)")
         return _open_published(options, data, options.validate, out, notify, progress)
     folder = options.store or out / "store"
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with distributed.main_process_first():
         return build_dataset(
             data, folder, options.recipe, options.validate,
@@ -128,6 +127,7 @@ def build_dataset(
         "held_out": sorted(clip_digest(path) for path in validation) if validation else None,
     }
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write_folder(folder) as partial:
             footage = scan_footage(clips, recipe.crop, validation, recipe.strides, progress)
             if notify:
