@@ -231,6 +231,13 @@ def test_what_cannot_be_is_refused_in_words(call, message: str) -> None:
         call(Interpolator(Mixture()))
 
 
+def test_a_name_is_not_a_network() -> None:
+    with pytest.raises(
+        TypeError, match=r"expected a network, such as tweenlet.load\('default'\), got 'mini'"
+    ):
+        Interpolator("mini")
+
+
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_a_source_may_use_one_buffer_for_all_frames(kind) -> None:
     torch.manual_seed(0)

@@ -75,9 +75,9 @@ def test_what_cannot_be_built_is_refused_in_words(changes, words):
 def test_other_fields_are_refused():
     values = STMFNET.to_json()
     values.pop("grid")
-    with pytest.raises(ValueError, match="not those of ModelConfig: missing grid$"):
+    with pytest.raises(ValueError, match=r"not those of ModelConfig: missing grid$"):
         ModelConfig.from_json(values)
-    with pytest.raises(ValueError, match="not those of ModelConfig: unknown depth; missing grid$"):
+    with pytest.raises(ValueError, match=r"not those of ModelConfig: unknown depth; missing grid$"):
         ModelConfig.from_json({**values, "depth": 3})
     for values in (None, [], "mini", 3):
         with pytest.raises(ValueError, match="expected a JSON object of fields, got"):

@@ -58,6 +58,7 @@ class Interpolator:
             memory; None = never.
 
     Raises:
+        TypeError: ``model`` is not a network.
         ValueError: an argument out of its range, or an engine that is unknown or not installed.
 
     Examples:
@@ -80,6 +81,8 @@ class Interpolator:
         pad_to: int | None = None,
         tile: int | str | None = None,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a network, such as tweenlet.load('default'), got {model!r:.100}")
         dtype = dtype_of(dtype) if isinstance(dtype, str) else dtype
         if dtype not in DTYPES.values():
             raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {dtype}")
