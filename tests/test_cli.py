@@ -334,6 +334,11 @@ BAD = {
         ["--engine", "steam"],
         "expected an engine of eager, cudagraph, compile",
     ),
+    "flow scale": (
+        lambda clip: clip,
+        ["--flow-scale", "0.3"],
+        'expected a flow scale of "auto", 1, 0.5, 0.25; got 0.3',
+    ),
     "no device": (lambda clip: clip, ["--device", "meta"], "device meta cannot be used"),
     "pair and fps": (lambda clip: _resized(clip) / "0.png", ["mixed/1.png", "--fps", "60"], "say --factor"),
     "pair of sizes": (lambda clip: _resized(clip) / "0.png", ["mixed/3.png", "x.png"], "52x32"),

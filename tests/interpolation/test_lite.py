@@ -60,13 +60,22 @@ def test_frames_are_those_of_pytorch(
     assert np.abs(output - frames[1]).max() > 100 * TOLERANCE
 
 
+@pytest.mark.parametrize("scale", [0.5, 0.25])
+def test_flow_scales_are_those_of_pytorch(scale: float, pictures: Pictures) -> None:
+    frames = [picture[:, :90, :100] for picture in pictures[:4]]
+    output = LiteInterpolator(flow_scale=scale).between(frames)
+    expected = Interpolator(tweenlet.load("default"), flow_scale=scale).middle(tensors(frames))
+    assert np.abs(output - expected.numpy()).max() < TOLERANCE
+
+
 @pytest.mark.slow
 def test_tiles_show_what_the_whole_frame_shows(pictures: Pictures) -> None:
     frames = [np.tile(picture, (1, 4, 3)) for picture in pictures[:4]]
-    whole = LiteInterpolator().between(frames)
-    tiled = LiteInterpolator(tile=256).between(frames)
-    assert whole.shape == tiled.shape == (3, 384, 432)
-    assert np.abs(whole - tiled).max() < 1e-3
+    for scale in (1, 0.5):
+        whole = LiteInterpolator(flow_scale=scale).between(frames)
+        tiled = LiteInterpolator(flow_scale=scale, tile=256).between(frames)
+        assert whole.shape == tiled.shape == (3, 384, 432)
+        assert np.abs(whole - tiled).max() < 1e-3
 
 
 def test_a_stream_is_that_of_pytorch(lite: LiteInterpolator, pictures: Pictures) -> None:

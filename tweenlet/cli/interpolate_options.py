@@ -136,6 +136,9 @@ class NetworkOptions:
     tile: str = "auto"
     """Side of overlapping tiles in pixels, to bound memory; "auto" tiles frames too large to run whole,
     "none" never tiles."""
+    flow_scale: str = "auto"
+    """Size of the frames on which the network estimates motion: 1, 0.5 or 0.25 of their own. Smaller is
+    faster and follows larger motion, larger follows smaller objects. "auto": 1 up to 3 megapixels."""
     on: Literal["ray"] | None = None
     """Compute the frames on a Ray cluster whose machines share the folder of IN: the one in RAY_ADDRESS or
     running on this machine, else this machine's cores. Several videos then run at once."""

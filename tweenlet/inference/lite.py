@@ -1,7 +1,7 @@
 """Lite: a network of four frames run by ONNX Runtime and numpy, without PyTorch.
 
     checkpoint.safetensors ── weights ──┐
-    graphs/*.onnx ── a session each ────┴──> features, estimate, join, frame
+    graphs/*.onnx ── a session each ────┴──> features, estimate, join, frame (finest, double, show)
 
 The graphs and their steps are those of :mod:`tweenlet.inference.lite_graphs`. Arrays are
 float32; sides of frames are multiples of the network's stride.
@@ -79,8 +79,15 @@ class LiteNetwork:
         return Motion._make((*features, estimate, acceleration, flags))
 
     def frame(self, frames: Array, motion: Motion, time: float) -> Array:
-        """The frame (1, 3, H, W) at a time between the middle two of four (1, 4, 3, H, W)."""
-        (frame,) = self._run("frame", frames=frames, time=_vector(time), **motion._asdict())
+        """The frame (1, 3, H, W) at a time between the middle two of four (1, 4, 3, H, W).
+
+        The motion may be that of frames downsampled by a power of two.
+        """
+        *parts, repeats = motion
+        (finest,) = self._run("finest", time=_vector(time), **dict(zip(Motion._fields, parts, strict=False)))
+        for _ in range(motion.shrink(frames.shape[-1]).bit_length() - 1):
+            (finest,) = self._run("double", finest=finest)
+        (frame,) = self._run("show", frames=frames, finest=finest, repeats=repeats)
         return frame
 
     def _run(self, step: str, **inputs: Any) -> list[Array]:

@@ -3,7 +3,8 @@
     frame ── features ──> its features                          once for each frame
     features of two, time ── estimate ──> estimate              once for each pair of frames
     estimates of three pairs ── join ──> estimate, acceleration
-    frames, features, estimate, acceleration ── frame ──> frame
+    features, estimate, acceleration ── finest ──> estimate     doubled if motion is that of smaller frames
+    frames, estimate ── show ──> frame
 
 Each step is a method of :class:`~tweenlet.network.four_frames.FourFrameFlow`, for frames of any multiple of
 its stride. The files name the weights without holding them, so that one set of files runs every checkpoint of
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from tweenlet.inference.onnx import OPSET, quiet_exporter
 from tweenlet.network.config import IntermediateFlowConfig, ModelConfig
-from tweenlet.network.four_frames import FourFrameFlow
+from tweenlet.network.four_frames import FourFrameFlow, enlarge
 from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
@@ -49,9 +50,20 @@ def _join(net: FourFrameFlow, before: Tensor, *estimates_repeats_time: Tensor) -
     return motion.estimate, motion.acceleration
 
 
-def _frame(net: FourFrameFlow, frames: Tensor, *motion_and_time: Tensor) -> Tensor:
-    *motion, time = motion_and_time
-    return net.frame(frames, time, Motion(*motion))
+def _finest(
+    net: FourFrameFlow, before: Tensor, after: Tensor, estimate: Tensor, acceleration: Tensor, time: Tensor
+) -> Tensor:
+    unread = time  # whether frames repeat: only `show` asks
+    motion = Motion(before, after, estimate, acceleration, unread)
+    return net.finest(motion, time.reshape(1, 1, 1, 1))
+
+
+def _double(_: FourFrameFlow, finest: Tensor) -> Tensor:
+    return enlarge(finest, 2)
+
+
+def _show(net: FourFrameFlow, frames: Tensor, finest: Tensor, repeats: Tensor) -> Tensor:
+    return net.show(frames, finest, repeats)[0]
 
 
 STEPS: dict[str, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
@@ -61,7 +73,9 @@ STEPS: dict[str, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = 
         *(_join, ("before", "first", "own", "last", "repeats", "time")),
         ("estimate", "acceleration"),
     ),
-    "frame": (_frame, ("frames", *Motion._fields, "time"), ("frame",)),
+    "finest": (_finest, ("before", "after", "estimate", "acceleration", "time"), ("finest",)),
+    "double": (_double, ("finest",), ("doubled",)),
+    "show": (_show, ("frames", "finest", "repeats"), ("frame",)),
 }
 """File name -> the function of a step, and the names of its inputs and outputs."""
 
@@ -107,6 +121,7 @@ def _examples(
         **dict.fromkeys(("before", "after"), (2, (1, 3 + features))),
         **dict.fromkeys(("first", "own", "last", "estimate"), (coarse, (1, 5 + config.context))),
         "acceleration": (coarse, (1, 2)),
+        "finest": (2, (1, 5 + config.context)),
     }
     height, width = (side * stride for side in SIDES)
     examples = {

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tweenlet.inference import engines
+from tweenlet.interpolation.flow_scale import parse_flow_scale
 from tweenlet.interpolation.keyframes import SourceFrame
 from tweenlet.interpolation.lanes import LANES, LARGEST
 from tweenlet.interpolation.motion_cache import FeatureCache, MotionCache
@@ -30,6 +31,7 @@ from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.intermediate_flow import IntermediateFlow, check_time
 from tweenlet.network.motion import EncodedPair, Motion, Precomputed
 from tweenlet.ops.dispatch import has_native
+from tweenlet.ops.resample import avg_pool2
 from tweenlet.runtime.dtypes import DTYPES, dtype_of
 
 Picture = TypeVar("Picture", NDArray[Any], Tensor)
@@ -56,6 +58,9 @@ class Interpolator:
         tile: longest side of a tile in pixels, 256 or more. Larger frames run in overlapping tiles, which
             bounds memory (:mod:`tweenlet.interpolation.tiling`). "auto" = only frames that would take much
             memory; None = never.
+        flow_scale: size of the frames on which a network of four frames, such as the default, estimates
+            motion: 1, 0.5 or 0.25 of their own; "auto" = smaller for frames of more than 3 megapixels
+            (:mod:`tweenlet.interpolation.flow_scale`).
 
     Raises:
         TypeError: ``model`` is not a network.
@@ -80,6 +85,7 @@ class Interpolator:
         engine: str = "eager",
         pad_to: int | None = None,
         tile: int | str | None = None,
+        flow_scale: float | str = "auto",
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a network, such as tweenlet.load('default'), got {model!r:.100}")
@@ -102,6 +108,7 @@ class Interpolator:
         self.multiple = pad_to or stride
         self._tiling = choose_tiling(tile, self._for_tiles, self.device)
         self._finder = engines.motion_finder(self._for_tiles)
+        self._flow_scale = parse_flow_scale(flow_scale, self._finder is not None)
         self._takes_motion = engines.motion_finder(self.model) is not None
         self._encoder = engines.frame_encoder(self.model)
         has_native()  # loaded now, as colours are converted by native code on every device
@@ -154,30 +161,38 @@ class Interpolator:
         if not self.takes_time and time != HALFWAY:
             raise ValueError(f"expected time 1/2, as this network only predicts the midpoint, got {time}")
         options = {"time": float(time)} if self.takes_time else {}
-        side = self._tiling.side_for(*frames[0].shape[-2:])
-        if side is not None and motion is None and self._finder is not None:
+        size = frames[0].shape[-2:]
+        side, shrink = self._tiling.side_for(*size), self._flow_scale.shrink_for(*size)
+        if motion is None and self._finder is not None and (side is not None or shrink > 1):
             motion = MotionCache(self).window(frames, range(4), time)
         with torch.inference_mode(), self._lock:
             if side is not None:
                 assert not isinstance(motion, EncodedPair)
-                out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
+                multiple = shrink * self.multiple
+                out = run_tiled(self._for_tiles, frames, motion, side, multiple, self.device, **options)
             else:
-                out = self._run_whole(frames, motion, options)
+                model = self.model if shrink == 1 else self._for_tiles
+                out = self._run_whole(model, frames, motion, options)
         return out.float().clone()  # a plain tensor, which autograd accepts too
 
     def _run_whole(
-        self, frames: Sequence[Tensor], motion: Precomputed | None, options: dict[str, float]
+        self,
+        model: nn.Module,
+        frames: Sequence[Tensor],
+        motion: Precomputed | None,
+        options: dict[str, float],
     ) -> Tensor:
         height, width = frames[0].shape[-2:]
         window = self._padded(frames)
         given = () if motion is None else (motion,)
-        out: Tensor = self.model(window.unsqueeze(0), *given, **options)[0, :, :height, :width]
+        out: Tensor = model(window.unsqueeze(0), *given, **options)[0, :, :height, :width]
         return out
 
     def _padded(self, frames: Sequence[Tensor]) -> Tensor:
         """Copy frames (3, H, W) to the device, padded to a size that the network takes: (B, 3, H', W')."""
         there = [frame.to(self.device, torch.float32) for frame in frames]
-        return padded(there, self.multiple, getattr(self.model, "padding", "mirrored"))
+        multiple = self.multiple * self._flow_scale.shrink_for(*frames[0].shape[-2:])
+        return padded(there, multiple, getattr(self.model, "padding", "mirrored"))
 
     @property
     def engine(self) -> str:
@@ -211,8 +226,12 @@ class Interpolator:
 
     def features(self, frame: Tensor) -> Tensor:
         """Features (1, C, h, w) of a frame (3, H, W), padded, in a network of four frames."""
+        shrink = self._flow_scale.shrink_for(*frame.shape[-2:])
         with self._four_frames() as branch:
-            return branch.features(self._padded([frame]))
+            frames = self._padded([frame])
+            for _ in range(shrink.bit_length() - 1):
+                frames = avg_pool2(frames)
+            return branch.features(frames)
 
     def estimate(self, before: Tensor, after: Tensor, time: float) -> Tensor:
         """Motion estimate of the coarse levels, from the features of two frames, for a time between them."""

@@ -62,6 +62,7 @@ class Job:
     repeats: str
     longest_run: int
     tile: int | str | None
+    flow_scale: float | str
     encoding: video.Encoding | None
     deinterlace: bool
     stream: int | None
@@ -113,7 +114,7 @@ class Job:
 
     def load_network(self) -> Interpolator | LiteInterpolator:
         """Load the network that predicts frames."""
-        return load_interpolator(self.model, self.device, self.dtype, self.engine, self.tile)
+        return load_interpolator(self.model, self.device, self.dtype, self.engine, self.tile, self.flow_scale)
 
     @property
     def files(self) -> list[Path]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tweenlet.inference.lite import LiteNetwork
+from tweenlet.interpolation.flow_scale import parse_flow_scale
 from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.pictures import HALFWAY
 from tweenlet.interpolation.spans import LIMIT, cut_motion, margins, parse_tile, spans
@@ -29,10 +30,10 @@ class LiteInterpolator:
 
     Args:
         model: name of bundled weights, or path to a checkpoint of the default's config.
-        tile: as for :class:`~.interpolator.Interpolator`.
+        tile, flow_scale: as for :class:`~.interpolator.Interpolator`.
 
     Raises:
-        ValueError: a tile out of its range, an unknown name, or a checkpoint of another config.
+        ValueError: a tile or scale out of its range, an unknown name, or a checkpoint of another config.
         OSError: there is no such file, or ONNX Runtime is not installed.
 
     """
@@ -40,8 +41,15 @@ class LiteInterpolator:
     takes_time = True
     engine = "lite"
 
-    def __init__(self, model: str | Path = "default", *, tile: int | str | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path = "default",
+        *,
+        tile: int | str | None = None,
+        flow_scale: float | str = "auto",
+    ) -> None:
         self._network = LiteNetwork(model)
+        self._flow_scale = parse_flow_scale(flow_scale)
         self._tiling = parse_tile(tile, LIMIT // BYTES_PER_PIXEL)
 
     def between(
@@ -65,11 +73,12 @@ class LiteInterpolator:
 
     def _run_tiled(self, frames: Array, motion: Motion, time: float, side: int) -> Array:
         """The frame (3, H, W) between the middle two of four (4, 3, H, W), tile by tile."""
-        size, stride = frames.shape[2:], self._network.stride
-        side = max(side // stride, 4) * stride
+        size, shrink = frames.shape[2:], motion.shrink(frames.shape[3])
+        multiple = shrink * self._network.stride
+        side = max(side // multiple, 4) * multiple
         rows, columns = (
-            spans(length, side, margin, stride)
-            for length, margin in zip(size, margins(motion, side), strict=True)
+            spans(length, side, margin, multiple)
+            for length, margin in zip(size, margins(motion, side, shrink), strict=True)
         )
         blended: Array = np.zeros_like(frames[0])
         for down, across in product(rows, columns):
@@ -79,9 +88,10 @@ class LiteInterpolator:
         return blended
 
     def _padded(self, frame: Array) -> Array:
-        """A frame padded right and below to the stride: mirrored, or repeated where it is too small."""
+        """A frame padded right and below to what the network takes: mirrored, or repeated if too small."""
+        multiple = self._network.stride * self._flow_scale.shrink_for(*frame.shape[1:])
         for axis in (1, 2):
-            length, beyond = frame.shape[axis], -frame.shape[axis] % self._network.stride
+            length, beyond = frame.shape[axis], -frame.shape[axis] % multiple
             widths = [(0, beyond if axis == other else 0) for other in range(3)]
             frame = np.pad(frame, widths, "reflect" if beyond < length else "edge")
         return frame
@@ -92,4 +102,11 @@ class LiteInterpolator:
 
     def motion_cache(self) -> MotionCache:
         """A new cache for the motion of one stream."""
-        return MotionCache(self._network, lambda frame: self._padded(frame)[None])
+        return MotionCache(self._network, self._for_motion)
+
+    def _for_motion(self, frame: Array) -> Array:
+        """A frame (3, H, W) as the network estimates motion on it: padded, and smaller if it is large."""
+        shrink, padded = self._flow_scale.shrink_for(*frame.shape[1:]), self._padded(frame)
+        _, height, width = padded.shape
+        cells = padded.reshape(1, 3, height // shrink, shrink, width // shrink, shrink)
+        return padded[None] if shrink == 1 else cells.mean((3, 5))

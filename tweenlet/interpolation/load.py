@@ -55,6 +55,7 @@ def load_interpolator(
     dtype: str | torch.dtype = "float32",
     engine: str | None = None,
     tile: int | str | None = "auto",
+    flow_scale: float | str = "auto",
 ) -> Interpolator | LiteInterpolator:
     """Load an interpolator; arguments and errors are those of :func:`tweenlet.interpolate_video`."""
     engine = choose_engine(engine)
@@ -64,9 +65,9 @@ def load_interpolator(
             raise ValueError(f"the lite engine runs weights by name or path, got {type(model).__name__}")
         if str(dtype).removeprefix("torch.") != "float32":
             raise ValueError(f"the lite engine runs in float32: for {dtype} pip install 'tweenlet[torch]'")
-        return LiteInterpolator(model, tile=tile)
+        return LiteInterpolator(model, tile=tile, flow_scale=flow_scale)
     from tweenlet.interpolation.interpolator import Interpolator
     from tweenlet.network import checkpoint
 
     network = checkpoint.load(model, device=place) if isinstance(model, (str, Path)) else model
-    return Interpolator(network, device=place, dtype=dtype, engine=engine, tile=tile)
+    return Interpolator(network, device=place, dtype=dtype, engine=engine, tile=tile, flow_scale=flow_scale)

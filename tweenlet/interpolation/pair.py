@@ -28,6 +28,7 @@ def interpolate_pair(
     dtype: str | torch.dtype = "float32",
     engine: str | None = None,
     tile: int | str | None = "auto",
+    flow_scale: float | str = "auto",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write the images between two images of one scene.
@@ -43,6 +44,7 @@ def interpolate_pair(
         dtype: precision of the network.
         engine: what runs the network.
         tile: longest side of a tile in pixels, "auto" or None.
+        flow_scale: size of the frames on which the network estimates motion.
         overwrite: replace images that exist.
 
     Returns:
@@ -68,7 +70,7 @@ def interpolate_pair(
         real = list(reader)
         encoder = ImageEncoder(dst.suffix, reader.bits, reader.orientation, reader.is_transparent)
         frames = [frame.rgba() if encoder.keeps_alpha else frame.rgb() for frame in real]
-    interpolator = load_interpolator(model, device, dtype, engine, tile)
+    interpolator = load_interpolator(model, device, dtype, engine, tile, flow_scale)
     pictures = interpolate(
         frames, factor=factor, channels="first", model=interpolator, cuts=False, repeats="ignore"
     )[1:-1]

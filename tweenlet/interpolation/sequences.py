@@ -59,6 +59,7 @@ def interpolate(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
     tile: int | str | None = "auto",
+    flow_scale: float | str = "auto",
     progress: Callable[[int, int | None], None] | None = None,
     cancel: Event | None = None,
 ) -> Any:
@@ -85,6 +86,7 @@ def interpolate(
         device: device to run on; None = CUDA if available, else the CPU.
         dtype: precision of the network: "float32", "bfloat16" or "float16", or a torch.dtype.
         tile: longest side of a tile in pixels, "auto" or None.
+        flow_scale: size of the frames on which the network estimates motion, as in :class:`Interpolator`.
         progress: called after each frame with the number of frames and the total, None if unknown.
         cancel: once set, :class:`concurrent.futures.CancelledError` is raised before the next frame.
 
@@ -113,7 +115,7 @@ def interpolate(
     timing = OutputTiming(factor, None if to is None else exact_rate(to))
     if missing and value_range is None:
         value_range = (0.0, 1.0)
-    network = _interpolator(model, device, dtype, tile)
+    network = _interpolator(model, device, dtype, tile, flow_scale)
     timing.check(rate, 1 / rate, network.takes_time, "the sequence")
 
     def run(clip: Iterable[Any], count: int | None) -> Iterator[Any]:
@@ -338,15 +340,16 @@ def _interpolator(
     device: str | torch.device | None,
     dtype: str | torch.dtype,
     tile: int | str | None,
+    flow_scale: float | str,
 ) -> Interpolator | LiteInterpolator:
     if isinstance(model, (str, Path)):
         path = Path(model)
         version = states([path]) if path.is_file() else []
         with _LOADING:
-            return _loaded(str(model), tuple(version), device, dtype, tile)
+            return _loaded(str(model), tuple(version), device, dtype, tile, flow_scale)
     if hasattr(model, "between"):
         return cast("Interpolator | LiteInterpolator", model)
-    return load_interpolator(cast("nn.Module", model), device, dtype, tile=tile)
+    return load_interpolator(cast("nn.Module", model), device, dtype, tile=tile, flow_scale=flow_scale)
 
 
 @lru_cache(maxsize=2)
@@ -356,7 +359,8 @@ def _loaded(
     device: str | torch.device | None,
     dtype: str | torch.dtype,
     tile: int | str | None,
+    flow_scale: float | str,
 ) -> Interpolator | LiteInterpolator:
     """The network of a name, cached between calls while its file stays the same."""
     del version
-    return load_interpolator(model, device, dtype, tile=tile)
+    return load_interpolator(model, device, dtype, tile=tile, flow_scale=flow_scale)

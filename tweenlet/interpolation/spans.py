@@ -110,15 +110,16 @@ def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
     ]
 
 
-def margins(motion: Motion | None, side: int) -> tuple[int, int]:
+def margins(motion: Motion | None, side: int, shrink: int = 1) -> tuple[int, int]:
     """Margins of a tile that are only context: above and below, left and right, in pixels.
 
-    At most a quarter of ``side``: pixels that move further are taken from the tile's edge.
+    At most a quarter of ``side``: pixels that move further are taken from the tile's edge. ``shrink``: how
+    many times smaller than frames those of the motion are.
     """
     reach = [0.0, 0.0]
     if motion is not None:
         reach = [float(abs(motion.estimate[:, axis:4:2]).max()) for axis in (1, 0)]
-    down, across = (min(CONTEXT + math.ceil(pixels), side // 4) for pixels in reach)
+    down, across = (min(shrink * (CONTEXT + math.ceil(pixels)), side // 4) for pixels in reach)
     return down, across
 
 

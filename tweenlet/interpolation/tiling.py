@@ -147,9 +147,10 @@ def run_tiled(
     """
     height, width = frames[0].shape[-2:]
     side = max(side // multiple, 4) * multiple
+    full = [-(-length // multiple) * multiple for length in (height, width)]
+    edges = margins(motion, side, 1 if motion is None else motion.shrink(full[1]))
     rows, columns = (
-        spans(-(-length // multiple) * multiple, side, margin, multiple)
-        for length, margin in zip((height, width), margins(motion, side), strict=True)
+        spans(length, side, margin, multiple) for length, margin in zip(full, edges, strict=True)
     )
     tiles = list(product(rows, columns))
     aware = len(tiles) > 1 and needs_tile(model)

@@ -130,6 +130,7 @@ def interpolate_video(
     repeats: str = "keep",
     longest_run: int = LONGEST_RUN,
     tile: int | str | None = "auto",
+    flow_scale: float | str = "auto",
     overwrite: bool = False,
     encoding: video.Encoding | None = None,
     deinterlace: bool = False,
@@ -181,6 +182,7 @@ def interpolate_video(
             longer runs are held.
         tile: longest side of a tile in pixels, as in :class:`Interpolator`; "auto" tiles frames that would
             take much memory, None never does.
+        flow_scale: size of the frames on which the network estimates motion, as in :class:`Interpolator`.
         overwrite: replace `dst` if it exists.
         encoding: codec, quality, pixel format and sound of the output; None = chosen by the kind of file.
         deinterlace: make one picture of every two fields (FFmpeg's bwdif). Otherwise the notices name an

@@ -108,7 +108,8 @@ class FourFrameFlow(nn.Module):
         """Frames (B, 4, 3, H, W) -> the frame at a time in (0, 1) between the middle two.
 
         H and W are multiples of ``stride``. ``motion`` is that of these frames for this time, from
-        :meth:`motion` or :meth:`join`; None = estimate it now. ValueError for a time outside (0, 1).
+        :meth:`motion` or :meth:`join`; None = estimate it now. It may be that of frames downsampled by a
+        power of two. ValueError for a time outside (0, 1).
         """
         motion, finest = self._motion_and_finest(frames, time, motion)
         frame, correction = self.show(frames, finest, motion.repeats)
@@ -127,7 +128,8 @@ class FourFrameFlow(nn.Module):
         times = check_time(time, frames)
         if motion is None:
             motion = self.motion(frames, times)
-        return motion, self.finest(motion, times)
+            return motion, self.finest(motion, times)
+        return motion, enlarge(self.finest(motion, times), motion.shrink(frames.shape[-1]))
 
     def motion(self, frames: Tensor, times: Tensor) -> Motion:
         """The motion in frames (B, 4, 3, H, W), for times (B, 1, 1, 1) between the middle two."""
@@ -217,6 +219,14 @@ class FourFrameFlow(nn.Module):
             for module in () if part is None else part.modules():
                 graph.constants(module)
         graph.constants(self)
+
+
+def enlarge(estimate: Tensor, factor: int) -> Tensor:
+    """Convert an estimate (B, 5 + context, h, w) to frames ``factor`` times as large, a power of two."""
+    for _ in range(factor.bit_length() - 1):
+        estimate = resize(estimate, 2)
+        estimate[:, :4] *= 2
+    return estimate
 
 
 def acceleration(flows: Tensor, velocities: Tensor, observed: Tensor, times: Tensor, width: int) -> Tensor:

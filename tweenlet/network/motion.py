@@ -18,6 +18,7 @@ class Motion(NamedTuple):
     """Motion in a window of four frames: the result of the coarse levels, before any full-size work.
 
     The coarse levels see whole frames; everything after them sees a neighbourhood, so it can run on tiles.
+    Of large frames it is estimated on downsampled ones, whose size is (H, W) here.
     """
 
     before: Tensor
@@ -31,6 +32,10 @@ class Motion(NamedTuple):
     """(B, 2, h, w), in pixels of the frame."""
     repeats: Tensor
     """Whether the first and the last frame equal their neighbours: (B, 2), bool."""
+
+    def shrink(self, width: int) -> int:
+        """How many times smaller than frames of this width those are that the motion was estimated on."""
+        return width // (2 * self.before.shape[-1])
 
 
 class EncodedPair(NamedTuple):
