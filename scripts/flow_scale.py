@@ -48,7 +48,7 @@ def main() -> None:
                 output = F.avg_pool2d(middle[None], factor)[0].clamp(0, 1)
                 values = float(psnr(output, sample.truth)), feature_distance(output, sample.truth), seconds
                 scores[factor, scale].append(values)
-    rows = [(*key, *(f"{x:.3f}" for x in np.mean(of, 0))) for key, of in scores.items()]
+    rows = [(*map(str, key), *(f"{x:.3f}" for x in np.mean(of, 0))) for key, of in scores.items()]
     print(table(("enlarged", "flow scale", "PSNR (dB)", "feature distance", "CPU s"), rows, names=2))
 
 

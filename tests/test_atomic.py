@@ -108,6 +108,20 @@ def test_no_link_is_followed(tmp_path, monkeypatch):
     assert not (tmp_path / "a").is_symlink()
 
 
+@posix
+def test_a_link_as_output_is_written_through(tmp_path):
+    (tmp_path / "disk").mkdir()
+    for name, before in (("there", b"old"), ("not yet", None)):
+        target, link = tmp_path / "disk" / name, tmp_path / name
+        link.symlink_to(target)
+        if before:
+            target.write_bytes(before)
+        write_bytes_atomically(link, b"new")
+        assert link.is_symlink()
+        assert target.read_bytes() == b"new"
+    assert names(tmp_path / "disk") == ["not yet", "there"]
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_second_run_is_told_of_the_first(tmp_path, hold, kind):
     target = tmp_path / "out.mp4"

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from tweenlet import video
-from tweenlet.cli import app, main, progress
+from tweenlet.cli import app, interpolate_paths, main, progress
 from tweenlet.network import checkpoint as weights
 
 
@@ -77,6 +77,24 @@ def test_many_videos_one_broken_and_what_is_done_is_not_done_again(capsys) -> No
     batch = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (batch["event"], batch["done"], batch["skipped"]) == ("batch", 1, 2)
     assert Path("out/a.mp4").stat().st_mtime_ns == before
+
+
+def test_a_batch_never_calls_its_own_sources_done(capsys) -> None:
+    clip("a.mkv")
+    assert run("interpolate", "a.mkv", "--out-dir", ".") == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == "1 videos: 1 failed"
+    assert "the output a.mkv is the input itself" in told.err
+    assert count("a.mkv") == 4
+
+
+def test_addresses_and_pipes_have_names_of_files() -> None:
+    address = "http://127.0.0.1:1/some/holiday.mp4?token=secret"
+    assert list(interpolate_paths.expand([address])) == [address]
+    assert interpolate_paths.name_in(Path("out"), address, "") == Path("out/holiday.mp4")
+    assert interpolate_paths.name_in(Path("out"), "-", "") == Path("out/stdin.mkv")
+    with pytest.raises(ValueError, match="expected one video by its URL, and OUT on this machine; got http"):
+        interpolate_paths.find_target([address, address], "2x")
 
 
 def test_a_video_too_large_for_the_memory_does_not_stop_the_rest(capsys, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -47,6 +48,17 @@ def test_without_it_every_clip_counts_and_every_second_frame(tmp_path: Path, foo
     assert isinstance(short := samples[-1], UnreadableSample)
     assert "has 6 frames, but its window at 0 needs 7" in short.reason
     assert [sample.name for sample in clips(tmp_path / "one")] == ["one/00000", "one/00002"]
+
+
+def test_a_picture_beside_videos_is_not_a_clip(tmp_path: Path, footage: Footage) -> None:
+    for name in ("a.mp4", "b.mkv"):
+        (tmp_path / name).touch()
+    footage(tmp_path / "frames", 7)
+    shutil.copy(tmp_path / "frames/00000.png", tmp_path / "poster.png")
+    assert [clip.path.name for clip in clips(tmp_path).sequences] == ["a.mp4", "b.mkv", "frames"]
+    for number in range(6):
+        shutil.copy(tmp_path / "poster.png", tmp_path / f"{number}.png")
+    assert [clip.path.name for clip in clips(tmp_path).sequences] == [tmp_path.name, "a.mp4", "b.mkv"]
 
 
 def test_clips_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, footage: Footage) -> None:

@@ -159,9 +159,14 @@ def test_the_ledger_of_another_run_is_left_alone(two_clips: Benchmark, tmp_path:
     with pytest.raises(ValueError, match="another run: it differs in benchmark, data"):
         evaluate({"blend": BASELINES["blend"]}, two_clips.part(1, 2), ledger=ledger)
     assert ledger.read_text() == before
-    ledger.write_text("not json\n")
-    with pytest.raises(ValueError, match="is not the ledger of an evaluation"):
-        evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=ledger)
+    for content, reason in (
+        ("not json\n", "line 1 is not valid JSON"),
+        (before.splitlines()[0] + "\n{\n", "line 2 is not valid JSON"),
+        ("", "it is empty"),
+    ):
+        ledger.write_text(content)
+        with pytest.raises(ValueError, match=rf"is not the ledger of an evaluation \({reason}"):
+            evaluate({"blend": BASELINES["blend"]}, two_clips, ledger=ledger)
 
 
 def test_a_damaged_sample_ends_the_run_or_is_listed(tmp_path: Path, footage: Footage) -> None:

@@ -203,6 +203,16 @@ def test_a_factor_is_any_whole_number(factor: Any) -> None:
     np.testing.assert_array_equal(run(ramp(), factor=factor), run(ramp(), factor=2))
 
 
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("factor", [2, 3, 5, 8])
+def test_a_cut_before_the_last_frame_costs_no_frame(count: int, factor: int) -> None:
+    slides = [np.full((48, 64, 3), 60 * number, np.uint8) for number in range(count)]
+    output = interpolate(slides, factor=factor, model=AnyTime())
+    assert len(output) == factor * (count - 1) + 1
+    assert {int(frame.mean()) for frame in output} == {60 * number for number in range(count)}
+    assert len(interpolate(slides, fps=10, to=60, model=AnyTime())) == 6 * (count - 1) + 1
+
+
 def test_progress_and_cancellation() -> None:
     calls: list[tuple[int, int | None]] = []
     run(ramp(), fps=16, to=24, progress=lambda *call: calls.append(call))

@@ -83,6 +83,22 @@ def test_what_is_pushed_is_loaded_by_its_name(hub: Any, tmp_path: Path, monkeypa
         tweenlet.load("someone/other")
 
 
+def test_without_a_connection_the_error_is_one_line(hub: Any, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Name or service not known\nand much more")
+
+    monkeypatch.chdir(tmp_path)
+    tweenlet.save("tiny.safetensors", STMFNet(TINY))
+    monkeypatch.setattr(hub.HubCheckpoint, "push_to_hub", refuse)
+    monkeypatch.setattr(hub.HubCheckpoint, "from_pretrained", refuse)
+    with pytest.raises(OSError, match=r"^cannot push to someone/tiny: Name or service not known$"):
+        hub.push("tiny.safetensors", "someone/tiny")
+    with pytest.raises(
+        OSError, match=r"^no file someone/tiny, and none on the Hugging Face Hub either: Name"
+    ):
+        tweenlet.load("someone/tiny")
+
+
 def test_a_path_is_not_taken_for_a_repository(hub: Any, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()

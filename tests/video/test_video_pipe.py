@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -40,6 +42,32 @@ def test_there_and_back(make_clip, tmp_path, pixels, bits):
     assert len(frames) == 24
     for one, other in zip(real, frames[::2], strict=True):
         np.testing.assert_array_equal(one.rgb(), other.rgb())
+
+
+RATE = """
+import sys
+from fractions import Fraction
+from tweenlet import video
+with video.read("-", Fraction(sys.argv[1]) if sys.argv[1:] else None) as reader:
+    print(reader.rate, len(list(reader)))
+"""
+
+
+@pytest.mark.parametrize("codec", ["png", "mjpeg"])
+@pytest.mark.parametrize(("rate", "expected"), [([], "24"), (["10"], "10"), (["30000/1001"], "30000/1001")])
+def test_images_in_a_pipe_have_the_rate_of_images(make_clip, codec, rate, expected):
+    pixels = "yuvj420p" if codec == "mjpeg" else "rgb24"
+    clip = make_clip("in.mov", codec=codec, pixels=pixels, options={})
+    with av.open(str(clip)) as container:
+        data = b"".join(bytes(packet) for packet in container.demux(video=0))
+    done = subprocess.run([sys.executable, "-c", RATE, *rate], input=data, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [expected, "12"]
+
+
+def test_a_video_in_a_pipe_keeps_its_rate(make_clip):
+    data = make_clip("in.mkv", rate=Fraction(50)).read_bytes()
+    done = subprocess.run([sys.executable, "-c", RATE, "10"], input=data, capture_output=True, check=True)
+    assert done.stdout.decode().split() == ["50", "12"]
 
 
 def test_input_that_is_no_y4m(tmp_path):

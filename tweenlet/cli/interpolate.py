@@ -183,7 +183,8 @@ def _run_all(sources: Sequence[str], folder: Path, groups: Groups) -> int:
 
     def run(number: int, check: Callable[[int, int | None], None] | None = None) -> _Outcome:
         path, target = paths[number], names[number]
-        if target.exists() and not output.overwrite:
+        is_own_source = target.exists() and Path(path).exists() and target.samefile(path)
+        if target.exists() and not (output.overwrite or is_own_source):  # which is an error, below
             return _Outcome(path, "skipped")
         if not (watch.quiet or watch.as_json):
             print_line(f"[{number + 1}/{len(paths)}] {path}", sys.stderr)

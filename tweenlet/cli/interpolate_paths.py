@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tweenlet.cli.interpolate_options import RateOptions, TimeOptions
 
@@ -18,6 +19,8 @@ def find_target(paths: list[str], suffix: str) -> tuple[Any, str]:
     from tweenlet.video.container import is_url
     from tweenlet.video.images import is_glob, is_image
 
+    if urls := [path for path in paths[1:] if is_url(path)]:
+        raise ValueError(f"expected one video by its URL, and OUT on this machine; got {urls[0]} as well")
     images = [is_image(Path(p)) and "%" not in p for p in paths]
     if len(paths) in (2, 3) and all(images):
         first = Path(paths[0])
@@ -46,12 +49,13 @@ def find_target(paths: list[str], suffix: str) -> tuple[Any, str]:
 
 def expand(sources: Sequence[str]) -> Iterator[str]:
     """The videos among names, globs and folders."""
+    from tweenlet.video.container import is_url
     from tweenlet.video.images import is_glob
     from tweenlet.video.suffixes import VIDEOS
 
     for source in sources:
         path = Path(source)
-        if is_glob(path) or path.is_dir():
+        if not is_url(source) and (is_glob(path) or path.is_dir()):
             files = path.iterdir() if path.is_dir() else path.parent.glob(path.name)
             videos = sorted(str(file) for file in files if file.suffix.lower() in VIDEOS)
             if not videos:
@@ -64,8 +68,9 @@ def expand(sources: Sequence[str]) -> Iterator[str]:
 def name_in(folder: Path, source: str, suffix: str) -> Path:
     """The output of a source in a folder: the source's name, as .mkv if its container cannot be written."""
     from tweenlet.video.codecs import KINDS
+    from tweenlet.video.container import is_url
 
-    path = Path(source)
+    path = Path("stdin" if source == "-" else urlsplit(source).path if is_url(source) else source)
     kind = path.suffix if path.suffix.lower() in KINDS else ".mkv"
     return folder / f"{path.stem}{suffix}{kind}"
 

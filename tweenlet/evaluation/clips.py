@@ -6,7 +6,7 @@ import sys
 from operator import index
 from pathlib import Path
 
-from tweenlet.evaluation.samples import Benchmark, Clip, short_names
+from tweenlet.evaluation.samples import SPAN, Benchmark, Clip, short_names
 from tweenlet.runtime.json_file import read_json
 from tweenlet.video.images import is_image
 from tweenlet.video.suffixes import is_video
@@ -52,10 +52,18 @@ def _listed(path: Path) -> list[Clip]:
 
 def _clip_paths(path: Path) -> list[Path]:
     """``path`` itself if it is a clip, else the clips in it, by name."""
-    if path.is_file() or _holds_frames(path):
+    if path.is_file():
         return [path]
-    return [p for p in sorted(path.iterdir()) if is_video(p) or _holds_frames(p)]
+    files = sorted(path.iterdir())
+    if _holds_frames(path):
+        return [path, *filter(is_video, files)]
+    return [file for file in files if is_video(file) or _holds_frames(file)]
 
 
 def _holds_frames(path: Path) -> bool:
-    return path.is_dir() and any(is_image(file) for file in path.iterdir())
+    """Whether a folder has the images of a window, or at least images and no video."""
+    if not path.is_dir():
+        return False
+    files = list(path.iterdir())
+    images = sum(map(is_image, files))
+    return images >= SPAN or (images > 0 and not any(map(is_video, files)))

@@ -268,7 +268,12 @@ def _whole_lines(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
     Lines are those of a run with this ``head``; of another run's ledger, only the head is returned.
     """
     try:
-        lines = [parse_json(line, path) for line in path.read_bytes().split(b"\n")[:-1]]
+        lines = [
+            parse_json(line, f"line {number}")
+            for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)
+        ]
+        if not lines:
+            raise ValueError("it is empty")
         held = {"date": lines[0]["date"], **lines[0]}
         datetime.fromisoformat(held["date"])
         if all(held.get(name) == value for name, value in head.items()):

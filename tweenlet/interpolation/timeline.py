@@ -278,7 +278,8 @@ class Timeline(Generic[Original]):
             self._pictures = {p: x for p, x in self._pictures.items() if _is_needed(p, position)}
             return OutputFrame(None, gap.between, self._maker(position), time, duration, self._slots)
         number = gap.after if gap is not None and part == 1 else index
-        self._shown = max(self._shown, number)
+        if gap is None or not gap.cut:  # beyond a cut, a frame fills half of the interval before its own time
+            self._shown = max(self._shown, number)
         frame = self.source.frame(number)
         return OutputFrame(frame, (frame, frame), _given(frame.picture), time, duration, self._slots)
 

@@ -9,6 +9,8 @@ The checkpoint is complete by itself; the other two files are for the Hub's page
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -71,13 +73,30 @@ class HubCheckpoint(ModelHubMixin):
 def download(name: str) -> str:
     """Download the checkpoint of "user/repo" or "user/repo@revision" unless cached; returns its path.
 
-    OSError or ValueError, from the Hub's library, if there is none or no connection.
+    OSError if there is none or no connection.
     """
     repo, _, revision = name.partition("@")
-    return str(HubCheckpoint.from_pretrained(repo, revision=revision or None).path)
+    with _explain_errors(f"no file {name}, and none on the Hugging Face Hub either"):
+        return str(HubCheckpoint.from_pretrained(repo, revision=revision or None).path)
 
 
 def push(name_or_path: str, repo: str, *, private: bool = False) -> str:
-    """Upload a checkpoint, its config and a model card made from its metadata; returns the commit's URL."""
+    """Upload a checkpoint, its config and a model card made from its metadata; returns the commit's URL.
+
+    OSError if the Hub refuses them or there is no connection, ValueError for another file.
+    """
     checkpoint = HubCheckpoint(str(find(name_or_path)), repo)
-    return str(checkpoint.push_to_hub(repo, private=private))
+    read_metadata(checkpoint.path)
+    with _explain_errors(f"cannot push to {repo}"):
+        return str(checkpoint.push_to_hub(repo, private=private))
+
+
+@contextmanager
+def _explain_errors(action: str) -> Iterator[None]:
+    """Convert errors of the Hub's library, some of which are of no common class, to OSError in one line."""
+    try:
+        yield
+    except Exception as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise kind(f"{action}: {reason}") from error

@@ -39,7 +39,7 @@ class Partial:
     End it with :meth:`commit` or :meth:`discard`.
 
     Args:
-        target: the final path.
+        target: the final path; where it is a symlink, the file that it names is written.
         folder: make a folder instead of a file.
         shared: other runs may write the same target at the same time, and the last one wins.
 
@@ -51,7 +51,7 @@ class Partial:
     """
 
     def __init__(self, target: Path, *, folder: bool = False, shared: bool = False) -> None:
-        self.target = target.absolute()
+        self.target = target.resolve() if target.is_symlink() else target.absolute()
         self._folder = folder
         _check_kind(target, folder)
         with _lock_folder(self.target.parent) as alone:

@@ -41,7 +41,7 @@ def check_free(path: Path, overwrite: bool, sources: Iterable[str | PathLike[str
     if path.exists() and any(Path(source).exists() and path.samefile(source) for source in sources):
         raise ValueError(f"the output {path} is the input itself: choose another name")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already: pass --overwrite to replace it")
+        raise FileExistsError(f"{path} exists already: --overwrite (overwrite=True) replaces it")
     check_writable_folder(path.absolute().parent)
 
 

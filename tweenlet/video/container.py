@@ -28,6 +28,7 @@ from tweenlet.video.truncation import is_truncated, is_truncated_stream
 
 _PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
 _HEAD = 4096  # first bytes of a pipe, which contain the header
+_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")  # first bytes of PNG, JPEG and TIFF
 _SEEK_MARGIN = 2
 """Seconds before the start of a clip at which reading begins."""
 _NOT_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -41,9 +42,20 @@ class Pipe:
     head: bytes = b""
     size: int = 0
     _handle: int | None = None
+    _peeked: bytes = b""
+
+    def holds_images(self) -> bool:
+        """Whether the pipe, of which nothing has been read yet, begins with an image."""
+        self._peeked = self._read(_HEAD)
+        return self._peeked.startswith(_IMAGES)
 
     def read(self, size: int) -> bytes:
         """Read up to ``size`` bytes; none at the end."""
+        data = self._peeked[:size] or self._read(size)
+        self._peeked = self._peeked[size:]
+        return data
+
+    def _read(self, size: int) -> bytes:
         if self._handle is None:
             flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
             self._handle = self.source if isinstance(self.source, int) else os.open(self.source, flags)
@@ -146,14 +158,19 @@ def locate(source: str | os.PathLike[str]) -> Location:
     raise ValueError(f"{name} is a device, not a file: expected a video, or a pipe that one comes through")
 
 
-def open_container(location: Location) -> InputContainer:
-    """Open a video; ValueError or OSError, with the reason, if it is none."""
+def open_container(location: Location, image_rate: Fraction | None = None) -> InputContainer:
+    """Open a video; ValueError or OSError, with the reason, if it is none.
+
+    ``image_rate``: frames per second if the location is a pipe of images.
+    """
     options = {} if location.is_url else {"format_whitelist": _readable_formats()}
+    if image_rate is not None and location.pipe is not None and location.pipe.holds_images():
+        options["framerate"] = str(image_rate)
     try:
         source: Any = location.pipe or location.url
         container: InputContainer = av.open(source, "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, av.ArgumentError):
+        if isinstance(error, OSError | av.HTTPError) and not isinstance(error, av.ArgumentError):
             raise system_error(error, f"cannot read {location.name}") from None
         raise ValueError(_explain_unreadable(location)) from None
     if container.format.name == "tty":  # FFmpeg's renderer of text files
@@ -210,6 +227,8 @@ def _explain_unreadable(location: Location) -> str:
     name = location.name
     if location.is_url:
         return f"{name} is not a video that can be read"
+    if location.pipe is not None and not location.pipe.size:
+        return f"{name} is empty"
     if location.path is None:
         return (
             f"{name} is not a video that can be read in one pass, "

@@ -83,7 +83,7 @@ def read(
         return _read_images(list_images(path), str(source), rate, strict, clip)
     if is_image(path) and path.exists() and not is_animated(path):
         return _read_images([path], str(source), rate, strict, clip)
-    return _read_video(locate(source), stream, strict, clip, deinterlace)
+    return _read_video(locate(source), stream, strict, clip, deinterlace, rate or IMAGE_RATE)
 
 
 def _read_images(paths: list[Path], name: str, rate: Fraction | None, strict: bool, clip: Clip) -> Reader:
@@ -127,9 +127,16 @@ def _no_frames_in(clip: Clip, name: str) -> str:
     return f"{name} has no frames from {float(clip.start):g} s to {end}"
 
 
-def _read_video(location: Location, index: int | None, strict: bool, clip: Clip, deinterlace: bool) -> Reader:
+def _read_video(
+    location: Location,
+    index: int | None,
+    strict: bool,
+    clip: Clip,
+    deinterlace: bool,
+    image_rate: Fraction,
+) -> Reader:
     """The main video of a file: its likeliest video stream with several pictures, else with one."""
-    container = open_container(location)
+    container = open_container(location, image_rate)
     try:
         candidates = [stream.index for stream in film_candidates(container, location.name, index)]
     except ValueError:

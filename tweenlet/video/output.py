@@ -90,6 +90,6 @@ def write(
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file, not a folder for images")
     if folder.is_dir() and list_images(folder) and not overwrite:
-        raise FileExistsError(f"{folder} holds images already: pass --overwrite to replace them")
+        raise FileExistsError(f"{folder} holds images already: --overwrite (overwrite=True) replaces them")
     check_writable_folder(folder if folder.is_dir() else folder.absolute().parent)
     return ImageWriter(folder, pattern, name, template, rate, overwrite)
