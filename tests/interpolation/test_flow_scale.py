@@ -89,6 +89,14 @@ def test_a_stream_shows_what_single_frames_do(network: STMFNet) -> None:
     assert (stream[3] - Interpolator(network, flow_scale=1).middle(frames).clamp(0, 1)).abs().max() > 1e-3
 
 
+@pytest.mark.optional
+def test_engines_that_take_no_motion_leave_it_to_pytorch(network: STMFNet) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnxruntime is not installed")
+    frames = clip_frames(4)
+    middle = Interpolator(network, engine="onnxruntime", flow_scale=0.5).middle(frames)
+    assert torch.equal(middle, Interpolator(network, flow_scale=0.5).middle(frames))
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.25])
 def test_tiles_show_what_the_whole_frame_does(network: STMFNet, scale: float) -> None:
     frames = [frame[:, :180] for frame in enlarged(clip_frames(4), 4)]

@@ -171,7 +171,7 @@ class Interpolator:
                 multiple = shrink * self.multiple
                 out = run_tiled(self._for_tiles, frames, motion, side, multiple, self.device, **options)
             else:
-                model = self.model if shrink == 1 else self._for_tiles
+                model = self.model if shrink == 1 or self._takes_motion else self._for_tiles
                 out = self._run_whole(model, frames, motion, options)
         return out.float().clone()  # a plain tensor, which autograd accepts too
 
