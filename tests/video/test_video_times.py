@@ -11,7 +11,7 @@ from typing import Any
 import av
 import pytest
 
-from tweenlet.video.decoder import Picture
+from tweenlet.video.decoder import DecodedPicture
 from tweenlet.video.frame_times import FrameTimes
 from tweenlet.video.notices import Notices
 from tweenlet.video.rates import Stated
@@ -27,9 +27,9 @@ class Stamped:
     def __init__(self, stamps: list[float]) -> None:
         self.stamps, self.count = stamps, len(stamps)
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[DecodedPicture]:
         for stamp in self.stamps:
-            yield Picture(av.VideoFrame(16, 16, "gray"), Fraction(stamp) * STEP, False, False, None, 0)
+            yield DecodedPicture(av.VideoFrame(16, 16, "gray"), Fraction(stamp) * STEP, False, False, None, 0)
 
 
 def times_of(stamps: list[float]) -> list[float]:

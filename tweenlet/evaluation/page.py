@@ -28,7 +28,7 @@ from tweenlet.evaluation.charts import Point, series
 from tweenlet.evaluation.document import asset, document, embedded, markdown_html, table, template
 from tweenlet.evaluation.report import Report
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Errors = NDArray[np.float32]
 
 LARGEST = (1280, 720)
@@ -42,7 +42,7 @@ FOCUS = 6
 MAIN = 3
 """Number of metrics to show on a narrow screen."""
 _SURE = "Confidence intervals"
-_HEAT: Picture = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+_HEAT: Pixels = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class SampleImages:
     name: str
     note: str
     """A line about it, such as its time in a clip; may be empty."""
-    before: Picture
+    before: Pixels
     """RGB (3, h, w), like all the others."""
-    after: Picture
-    truth: Picture
-    outputs: Mapping[str, Picture]
+    after: Pixels
+    truth: Pixels
+    outputs: Mapping[str, Pixels]
     """Outputs by method; the initial zoom follows the first one's errors."""
     values: Mapping[str, Mapping[str, float]]
     """Metrics by method."""
@@ -254,7 +254,7 @@ def _sample(images: SampleImages, metric: str) -> dict[str, Any]:
         sizes = f"{visible.shape[1]}x{visible.shape[0]} of {width}x{height} pixels"
         notes.append(f"cut to {sizes}, around the largest error of {first}")
 
-    def picture(key: str, label: str, pixels: Picture, quality: int, value: str = "") -> dict[str, str]:
+    def picture(key: str, label: str, pixels: Pixels, quality: int, value: str = "") -> dict[str, str]:
         visible = pixels[:, rows, columns].transpose(1, 2, 0)
         return {"key": key, "label": label, "value": value, "source": _webp(visible, quality)}
 
@@ -288,7 +288,7 @@ def _value(metric: str, values: Mapping[str, float]) -> str:
     return f"{values[metric]:.{METRICS[metric].digits}f} {unit}".rstrip()
 
 
-def _error(output: Picture, truth: Picture) -> Errors:
+def _error(output: Pixels, truth: Pixels) -> Errors:
     """Mean absolute error of the three channels, (h, w), 0 to 255."""
     error: Errors = np.abs(output.astype(np.float32) - truth).mean(0)
     return error
@@ -303,16 +303,16 @@ def _worst(error: Errors, height: int, width: int) -> tuple[slice, slice]:
     return slice(top, top + height), slice(left, left + width)
 
 
-def _heat(error: Errors) -> Picture:
+def _heat(error: Errors) -> Pixels:
     """Errors as colours, (h / 2, w / 2, 3), at half the size to save bytes."""
     height, width = error.shape
     halves = Image.fromarray(error).resize(((width + 1) // 2, (height + 1) // 2), Image.Resampling.BOX)
     levels = (np.asarray(halves) * (255 / FULL_ERROR)).round().clip(0, 255).astype(np.uint8)
-    heat: Picture = _HEAT[levels]
+    heat: Pixels = _HEAT[levels]
     return heat
 
 
-def _webp(pixels: Picture, quality: int) -> str:
+def _webp(pixels: Pixels, quality: int) -> str:
     content = BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(content, "WEBP", quality=quality)
     return embedded(content.getvalue(), "webp")

@@ -34,7 +34,7 @@ from tweenlet.ops.dispatch import has_native
 from tweenlet.ops.resample import avg_pool2
 from tweenlet.runtime.dtypes import DTYPES, dtype_of
 
-Picture = TypeVar("Picture", NDArray[Any], Tensor)
+Pixels = TypeVar("Pixels", NDArray[Any], Tensor)
 INTERVAL = Fraction(1, 24)
 """Seconds between frames of a stream that has no times."""
 
@@ -260,8 +260,8 @@ class Interpolator:
             yield branch
 
     def __call__(
-        self, frames: Iterable[Picture], factor: int = 2, *, cuts: bool = True, repeats: str = "keep"
-    ) -> Iterator[Picture]:
+        self, frames: Iterable[Pixels], factor: int = 2, *, cuts: bool = True, repeats: str = "keep"
+    ) -> Iterator[Pixels]:
         """Interpolate a stream of frames: n frames give factor * (n - 1) + 1.
 
         Args:
@@ -283,20 +283,20 @@ class Interpolator:
         timing = OutputTiming(factor)
         timing.check(1 / INTERVAL, INTERVAL, self.takes_time, "the stream")
         source = (self._copy_frame(number, frame) for number, frame in enumerate(check_stream(frames)))
-        template: Picture | None = None
+        template: Pixels | None = None
         for output in Timeline(source, self, timing, 1 / INTERVAL, cuts=cuts, repeats=repeats):
             template = template if output.source is None else output.source.original
             assert template is not None  # the first frame is always an input frame
             yield _convert_like(template, output.picture) if output.source is None else template
 
-    def _copy_frame(self, number: int, frame: Picture) -> SourceFrame[Picture]:
+    def _copy_frame(self, number: int, frame: Pixels) -> SourceFrame[Pixels]:
         """Copy an input frame, and put its picture on the device."""
         original = frame.copy() if isinstance(frame, np.ndarray) else frame.clone()
         detached = original if isinstance(original, np.ndarray) else original.detach()
         return SourceFrame(original, self.picture(detached), number * INTERVAL, INTERVAL)
 
 
-def check_stream(frames: Iterable[Picture]) -> Iterator[Picture]:
+def check_stream(frames: Iterable[Pixels]) -> Iterator[Pixels]:
     """Check frames one by one while yielding them; ValueError for an invalid one, or one of another size."""
     shape = None
     for number, frame in enumerate(frames):
@@ -330,7 +330,7 @@ def check_picture(frame: NDArray[Any] | Tensor, number: int, shape: Sequence[int
     check_values(frame, number)
 
 
-def _convert_like(frame: Picture, picture: Tensor) -> Picture:
+def _convert_like(frame: Pixels, picture: Tensor) -> Pixels:
     """Convert a picture to the kind of array, dtype and device of an input frame."""
     if isinstance(frame, np.ndarray):
         return picture.cpu().numpy().astype(frame.dtype, copy=False)

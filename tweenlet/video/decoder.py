@@ -2,7 +2,7 @@
 
 ::
 
-    demux ──> look ahead (time stamps) ──> decode ──> Picture: lost before it? damaged?
+    demux ──> look ahead (time stamps) ──> decode ──> DecodedPicture: lost before it? damaged?
                  │                            │
                  └ corrupt packets, and those the decoder rejects, are remembered by their timestamps
 
@@ -30,7 +30,7 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedPicture:
     """A decoded picture, and the fate of the packets around it."""
 
     frame: av.VideoFrame
@@ -93,7 +93,7 @@ class Decoder:
         """Times, in seconds, of the packets so far without a picture."""
         return [stamp * self._base for stamp in sorted(self._waiting)]
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[DecodedPicture]:
         for packet in self._all():
             self._remember(packet)
             for frame in self._decode(packet):
@@ -186,7 +186,7 @@ class Decoder:
             return []
         return frames
 
-    def _assess(self, frame: av.VideoFrame) -> Picture:
+    def _assess(self, frame: av.VideoFrame) -> DecodedPicture:
         bad, lost, repeats = frame.is_corrupt, self._lost_before(frame), self._repeats_before(frame)
         if frame.pts is not None:
             bad |= frame.pts in self._bad
@@ -197,7 +197,7 @@ class Decoder:
         self._on_damage = bad or self._hurt or ((failed or self._on_damage) and not frame.key_frame)
         hurt, self._hurt = bad or failed or self._hurt, False
         time = None if frame.pts is None else frame.pts * (frame.time_base or self._base)
-        return Picture(
+        return DecodedPicture(
             frame, time, self._on_damage, hurt, lost * self._base if lost is not None else None, repeats
         )
 

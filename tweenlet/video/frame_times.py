@@ -18,7 +18,7 @@ import av
 from av.container import InputContainer
 
 from tweenlet.video.container import Location
-from tweenlet.video.decoder import Decoder, Picture
+from tweenlet.video.decoder import DecodedPicture, Decoder
 from tweenlet.video.frame import Frame
 from tweenlet.video.notices import Notice, Notices
 from tweenlet.video.rates import Stated
@@ -79,7 +79,7 @@ class FrameTimes:
         if previous is not None:
             yield self._finish(previous)
 
-    def _time_of(self, picture: Picture, previous: Frame | None) -> Fraction:
+    def _time_of(self, picture: DecodedPicture, previous: Frame | None) -> Fraction:
         """Time of a picture: later than the previous one, whatever its timestamp."""
         if previous is None:
             return Fraction(0) if picture.time is None else picture.time + self._shift
@@ -108,7 +108,7 @@ class FrameTimes:
             return time - before > _LONGEST
         return time - before > _BEYOND and time - self._shift > self._limit + _BEYOND
 
-    def _note_start(self, picture: Picture, time: Fraction) -> None:
+    def _note_start(self, picture: DecodedPicture, time: Fraction) -> None:
         if picture.lost is None:
             return
         lost = picture.lost + self._shift
@@ -117,7 +117,7 @@ class FrameTimes:
         elif not self._decoder.starts_with_key:
             self._notices.add(Notice("late", "the first pictures rest on some before the file", lost, time))
 
-    def _note_gap(self, picture: Picture, before: Fraction, time: Fraction) -> None:
+    def _note_gap(self, picture: DecodedPicture, before: Fraction, time: Fraction) -> None:
         gap = time - before - picture.repeats * self._step
         if gap <= _WIDE * self._step:
             return

@@ -44,7 +44,7 @@ EVERYWHERE = 12
 FAR_LARGER = 0.2
 """The share of those that it may be then."""
 
-Picture = NDArray[np.float32]
+Plane = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Change:
         return float(np.minimum(least, finer).sum()) / self.after.size
 
 
-def _shifted_errors(picture: Picture, wide: Picture) -> NDArray[np.float32]:
+def _shifted_errors(picture: Plane, wide: Plane) -> NDArray[np.float32]:
     """Absolute differences of a picture (C, H, W) from parts of a wider one, by shift across and block."""
     (_, height, width), (rows, columns) = picture.shape, BLOCK
     parts = np.lib.stride_tricks.sliding_window_view(wide, width, 2)
@@ -92,7 +92,7 @@ def _shifted_errors(picture: Picture, wide: Picture) -> NDArray[np.float32]:
     return np.asarray(blocks.swapaxes(0, 1), np.float32)
 
 
-def _without_shift(error: Picture, down: Picture, across: Picture) -> Picture:
+def _without_shift(error: Plane, down: Plane, across: Plane) -> Plane:
     """The rest of an error once each block has moved by a fraction of a pixel: one step of Lucas and Kanade.
 
     The error is that of the later picture less the earlier one, whose gradients are `down` and `across`.
@@ -105,7 +105,7 @@ def _without_shift(error: Picture, down: Picture, across: Picture) -> Picture:
     return np.asarray(error - shift, np.float32)
 
 
-def _block_sums(values: Picture) -> NDArray[np.float32]:
+def _block_sums(values: Plane) -> NDArray[np.float32]:
     """Sums of (C, H, W) over blocks and channels."""
     (_, height, width), (rows, columns) = values.shape, BLOCK
     blocks = values.sum(0).reshape(height // rows, rows, width // columns, columns)
