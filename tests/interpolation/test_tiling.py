@@ -24,7 +24,7 @@ from tweenlet.interpolation.tiling import choose_tiling
 from tweenlet.network import checkpoint as weights
 from tweenlet.network.blocks import AlignedUpsample, ChannelGate, Tile
 from tweenlet.network.config import DEFAULT, ModelConfig
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Estimate
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.ops.reduce import channel_mean
 
@@ -100,9 +100,9 @@ def test_tiles_agree_on_fast_motion_and_at_any_time() -> None:
 
 
 def test_margins_reach_as_far_as_the_flow() -> None:
-    estimate, features = torch.zeros(1, 13, 4, 4), torch.zeros(1, 7, 8, 8)
-    estimate[:, 0, 1, 1], estimate[:, 3, 2, 2], estimate[:, 4] = -100.5, 8.0, 500.0
-    motion = Motion(features, features, estimate, torch.zeros(1, 2, 4, 4), torch.zeros(1, 2) > 0)
+    finest = torch.zeros(1, 13, 4, 4)
+    finest[:, 0, 1, 1], finest[:, 3, 2, 2], finest[:, 4] = -100.5, 8.0, 500.0
+    motion = Estimate(finest, torch.zeros(1, 2) > 0)
     assert margins(motion, 1024) == (CONTEXT + 8, CONTEXT + 101)
     assert margins(motion, 256) == (64, 64)
     assert margins(None, 1024) == (CONTEXT, CONTEXT)

@@ -1,7 +1,7 @@
 """Lite: a network of four frames run by ONNX Runtime and numpy, without PyTorch.
 
     checkpoint.safetensors ── weights ──┐
-    graphs/*.onnx ── a session each ────┴──> features, estimate, join, frame (finest, double, show)
+    graphs/*.onnx ── a session each ────┴──> features, estimate, join, finest, double, show
 
 The graphs and their steps are those of :mod:`tweenlet.inference.lite_graphs`. Arrays are
 float32; sides of frames are multiples of the network's stride.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from tweenlet.inference.onnx_session import Session
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Estimate, Motion
 from tweenlet.network.weight_files import find, read_metadata, rename_from_format_1
 from tweenlet.runtime.extras import import_extra
 from tweenlet.runtime.json_file import parse_json, read_json
@@ -78,16 +78,18 @@ class LiteNetwork:
         )
         return Motion._make((*features, estimate, acceleration, flags))
 
-    def frame(self, frames: Array, motion: Motion, time: float) -> Array:
-        """The frame (1, 3, H, W) at a time between the middle two of four (1, 4, 3, H, W).
-
-        The motion may be that of frames downsampled by a power of two.
-        """
-        *parts, repeats = motion
-        (finest,) = self._run("finest", time=_vector(time), **dict(zip(Motion._fields, parts, strict=False)))
-        for _ in range(motion.shrink(frames.shape[-1]).bit_length() - 1):
+    def finish(self, motion: Motion, time: float, shrink: int = 1) -> Estimate:
+        """As :meth:`tweenlet.network.four_frames.FourFrameFlow.finish`; ``shrink`` is a power of two."""
+        inputs = motion._asdict()
+        repeats = inputs.pop("repeats")
+        (finest,) = self._run("finest", time=_vector(time), **inputs)
+        for _ in range(shrink.bit_length() - 1):
             (finest,) = self._run("double", finest=finest)
-        (frame,) = self._run("show", frames=frames, finest=finest, repeats=repeats)
+        return Estimate._make((finest, repeats))
+
+    def show(self, frames: Array, motion: Estimate) -> Array:
+        """The frame (1, 3, H, W) between the middle two of four (1, 4, 3, H, W)."""
+        (frame,) = self._run("show", frames=frames, **motion._asdict())
         return frame
 
     def _run(self, step: str, **inputs: Any) -> list[Array]:

@@ -29,7 +29,7 @@ from tweenlet.interpolation.timeline import Timeline
 from tweenlet.interpolation.timing import OutputTiming
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.intermediate_flow import IntermediateFlow, check_time
-from tweenlet.network.motion import EncodedPair, Motion, Precomputed
+from tweenlet.network.motion import Estimate, Motion, Precomputed
 from tweenlet.ops.dispatch import has_native
 from tweenlet.ops.resample import avg_pool2
 from tweenlet.runtime.dtypes import DTYPES, dtype_of
@@ -165,11 +165,12 @@ class Interpolator:
         side, shrink = self._tiling.side_for(*size), self._flow_scale.shrink_for(*size)
         if motion is None and self._finder is not None and (side is not None or shrink > 1):
             motion = MotionCache(self).window(frames, range(4), time)
+        if side is not None and motion is not None:
+            motion = self._finish(motion, time, shrink)
         with torch.inference_mode(), self._lock:
             if side is not None:
-                assert not isinstance(motion, EncodedPair)
-                multiple = shrink * self.multiple
-                out = run_tiled(self._for_tiles, frames, motion, side, multiple, self.device, **options)
+                assert motion is None or isinstance(motion, Estimate)
+                out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
             else:
                 model = self.model if shrink == 1 or self._takes_motion else self._for_tiles
                 out = self._run_whole(model, frames, motion, options)
@@ -249,6 +250,11 @@ class Interpolator:
         flags = torch.tensor([repeats], device=features[0].device)
         with self._four_frames() as branch:
             return branch.join(features, estimates, flags, check_time(time, features[0]))
+
+    def _finish(self, motion: Precomputed, time: Fraction, shrink: int) -> Estimate:
+        assert isinstance(motion, Motion)
+        with self._four_frames() as branch:
+            return branch.finish(motion, check_time(float(time), motion.before), shrink)
 
     @contextmanager
     def _four_frames(self) -> Iterator[FourFrameFlow]:

@@ -16,7 +16,7 @@ from tweenlet.interpolation.flow_scale import parse_flow_scale
 from tweenlet.interpolation.motion_cache import MotionCache
 from tweenlet.interpolation.pictures import HALFWAY
 from tweenlet.interpolation.spans import LIMIT, cut_motion, margins, parse_tile, spans
-from tweenlet.network.motion import Motion, Precomputed
+from tweenlet.network.motion import Estimate, Motion, Precomputed
 from tweenlet.runtime.arrays import to_numpy
 
 BYTES_PER_PIXEL = 700
@@ -59,31 +59,31 @@ class LiteInterpolator:
         if not isinstance(motion, Motion):
             motion = self.motion_cache().window(frames, range(4), time)
         height, width = frames[0].shape[1:]
+        estimate = self._network.finish(motion, float(time), self._flow_scale.shrink_for(height, width))
         padded = np.stack([self._padded(frame) for frame in frames])
         side = self._tiling.side_for(height, width)
         if side is None:
-            frame = self._network.frame(padded[None], motion, float(time))[0]
+            frame = self._network.show(padded[None], estimate)[0]
         else:
-            frame = self._run_tiled(padded, motion, float(time), side)
+            frame = self._run_tiled(padded, estimate, side)
         return np.ascontiguousarray(frame[:, :height, :width])
 
     def lanes(self, height: int, width: int) -> int:  # noqa: ARG002
         """How many frames to make side by side: ONNX Runtime shares the cores out by itself."""
         return 1
 
-    def _run_tiled(self, frames: Array, motion: Motion, time: float, side: int) -> Array:
+    def _run_tiled(self, frames: Array, motion: Estimate, side: int) -> Array:
         """The frame (3, H, W) between the middle two of four (4, 3, H, W), tile by tile."""
-        size, shrink = frames.shape[2:], motion.shrink(frames.shape[3])
-        multiple = shrink * self._network.stride
-        side = max(side // multiple, 4) * multiple
+        stride = self._network.stride
+        side = max(side // stride, 4) * stride
         rows, columns = (
-            spans(length, side, margin, multiple)
-            for length, margin in zip(size, margins(motion, side, shrink), strict=True)
+            spans(length, side, margin, stride)
+            for length, margin in zip(frames.shape[2:], margins(motion, side), strict=True)
         )
         blended: Array = np.zeros_like(frames[0])
         for down, across in product(rows, columns):
             area = (..., slice(down.start, down.stop), slice(across.start, across.stop))
-            tile = self._network.frame(frames[area][None], cut_motion(motion, down, across, size), time)[0]
+            tile = self._network.show(frames[area][None], cut_motion(motion, down, across))[0]
             blended[area] += tile * (down.weight[:, None] * across.weight)
         return blended
 

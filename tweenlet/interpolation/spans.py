@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Estimate
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tweenlet.network.blocks import Extent
 
 SMALLEST = 256
@@ -110,33 +108,19 @@ def spans(length: int, side: int, margin: int, multiple: int) -> list[Span]:
     ]
 
 
-def margins(motion: Motion | None, side: int, shrink: int = 1) -> tuple[int, int]:
+def margins(motion: Estimate | None, side: int) -> tuple[int, int]:
     """Margins of a tile that are only context: above and below, left and right, in pixels.
 
-    At most a quarter of ``side``: pixels that move further are taken from the tile's edge. ``shrink``: how
-    many times smaller than frames those of the motion are.
+    At most a quarter of ``side``: pixels that move further are taken from the tile's edge.
     """
     reach = [0.0, 0.0]
     if motion is not None:
-        reach = [float(abs(motion.estimate[:, axis:4:2]).max()) for axis in (1, 0)]
-    down, across = (min(shrink * (CONTEXT + math.ceil(pixels)), side // 4) for pixels in reach)
+        reach = [float(abs(motion.finest[:, axis:4:2]).max()) for axis in (1, 0)]
+    down, across = (min(CONTEXT + math.ceil(pixels), side // 4) for pixels in reach)
     return down, across
 
 
-def cut_motion(motion: Motion, down: Span, across: Span, size: tuple[int, int]) -> Motion:
-    """Crop the motion in frames padded to ``size`` (height, width) to a tile."""
-
-    def cut(x: Tensor) -> Tensor:
-        rows, columns = (
-            slice(span.start * own // length, span.stop * own // length)
-            for span, own, length in zip((down, across), x.shape[-2:], size, strict=True)
-        )
-        return x[..., rows, columns]
-
-    return Motion(
-        cut(motion.before),
-        cut(motion.after),
-        cut(motion.estimate),
-        cut(motion.acceleration),
-        motion.repeats,
-    )
+def cut_motion(motion: Estimate, down: Span, across: Span) -> Estimate:
+    """Crop the motion in whole frames to a tile."""
+    rows, columns = (slice(span.start // 2, span.stop // 2) for span in (down, across))
+    return Estimate(motion.finest[..., rows, columns], motion.repeats)

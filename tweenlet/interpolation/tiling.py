@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tweenlet.interpolation.spans import LIMIT, Span, Tiling, cut_motion, margins, parse_tile, spans
 from tweenlet.network.blocks import ChannelGate, Tile, WholeFrameLayer
 from tweenlet.network.config import ModelConfig
-from tweenlet.network.motion import Motion
+from tweenlet.network.motion import Estimate
 from tweenlet.ops.dispatch import has_native
 from tweenlet.ops.reduce import channel_mean
 
@@ -37,13 +37,20 @@ INTERMEDIATE = {True: 270, False: 400}
 3840x2160; 107 of them are the stream's cached motion, which is of whole frames even with tiles) or two."""
 
 
-def padded(frames: Tensor | Sequence[Tensor], multiple: int, padding: str = "mirrored") -> Tensor:
-    """Stack frames (..., H, W), padded right and below to a multiple, with "zeros" or "mirrored".
+def padded(
+    frames: Tensor | Sequence[Tensor],
+    multiple: int = 1,
+    padding: str = "mirrored",
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Stack frames (..., H, W), padded right and below to a multiple or a size, with "zeros" or "mirrored".
 
     Frames too small to mirror are repeated.
     """
     height, width = frames[0].shape[-2:]
-    right, down = -width % multiple, -height % multiple
+    down, right = (
+        (-height % multiple, -width % multiple) if size is None else (size[0] - height, size[1] - width)
+    )
     if not right and not down:
         return frames if isinstance(frames, Tensor) else torch.stack(list(frames))
     larger = frames[0].new_empty(len(frames), *frames[0].shape[:-2], height + down, width + right)
@@ -127,7 +134,7 @@ RunTile = Callable[[Span, Span, ChannelMeans], Tensor]
 def run_tiled(
     model: nn.Module,
     frames: Sequence[Tensor],
-    motion: Motion | None,
+    motion: Estimate | None,
     side: int,
     multiple: int,
     device: torch.device,
@@ -138,7 +145,7 @@ def run_tiled(
     Args:
         model: network as for :class:`~tweenlet.interpolation.interpolator.Interpolator`.
         frames: four tensors (3, H, W).
-        motion: motion of the frames padded to ``multiple``, if the network takes any.
+        motion: motion in the padded frames, if the network takes any.
         side: longest side of a tile in pixels.
         multiple: number that the sides of the network's input must be multiples of.
         device: device that the network runs on.
@@ -147,10 +154,12 @@ def run_tiled(
     """
     height, width = frames[0].shape[-2:]
     side = max(side // multiple, 4) * multiple
-    full = [-(-length // multiple) * multiple for length in (height, width)]
-    edges = margins(motion, side, 1 if motion is None else motion.shrink(full[1]))
+    whole = [-(-length // multiple) * multiple for length in (height, width)]
+    if motion is not None:  # of smaller frames, of which the sides are multiples
+        whole = [2 * length for length in motion.finest.shape[-2:]]
     rows, columns = (
-        spans(length, side, margin, multiple) for length, margin in zip(full, edges, strict=True)
+        spans(length, side, margin, multiple)
+        for length, margin in zip(whole, margins(motion, side), strict=True)
     )
     tiles = list(product(rows, columns))
     aware = len(tiles) > 1 and needs_tile(model)
@@ -158,9 +167,9 @@ def run_tiled(
     def run(down: Span, across: Span, mean: ChannelMeans) -> Tensor:
         part = [frame[:, down.start : down.stop, across.start : across.stop] for frame in frames]
         pieces = [piece.to(device, torch.float32) for piece in part]
-        window = padded(pieces, multiple, getattr(model, "padding", "mirrored"))
-        size = rows[-1].stop, columns[-1].stop
-        given = () if motion is None else (cut_motion(motion, down, across, size),)
+        size = len(down.weight), len(across.weight)
+        window = padded(pieces, padding=getattr(model, "padding", "mirrored"), size=size)
+        given = () if motion is None else (cut_motion(motion, down, across),)
         tile = {"tile": Tile(down.extent(rows), across.extent(columns), mean)} if aware else {}
         out: Tensor = model(window.unsqueeze(0), *given, **tile, **options)[0]
         return out

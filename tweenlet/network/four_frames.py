@@ -34,7 +34,7 @@ from tweenlet.network.intermediate_flow import (
     check_time,
     encoder_layers,
 )
-from tweenlet.network.motion import PAIR_TIME, Motion
+from tweenlet.network.motion import PAIR_TIME, Estimate, Motion
 from tweenlet.ops.levels import resize, warped_inputs
 from tweenlet.ops.mix import fetch_both, mix
 from tweenlet.ops.overlay import overlay
@@ -103,33 +103,35 @@ class FourFrameFlow(nn.Module):
         """Fraction of the measured acceleration to apply."""
 
     def forward(
-        self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | None = None
+        self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | Estimate | None = None
     ) -> Interpolation:
         """Frames (B, 4, 3, H, W) -> the frame at a time in (0, 1) between the middle two.
 
         H and W are multiples of ``stride``. ``motion`` is that of these frames for this time, from
-        :meth:`motion` or :meth:`join`; None = estimate it now. It may be that of frames downsampled by a
-        power of two. ValueError for a time outside (0, 1).
+        :meth:`motion`, :meth:`join` or :meth:`finish`; None = estimate it now. It may be that of frames
+        downsampled by a power of two. ValueError for a time outside (0, 1).
         """
-        motion, finest = self._motion_and_finest(frames, time, motion)
-        frame, correction = self.show(frames, finest, motion.repeats)
+        finest, repeats = self._estimate(frames, time, motion)
+        frame, correction = self.show(frames, finest, repeats)
         whole = resize(finest[:, :5], 2)
         mask = whole[:, 4:] if correction is None else whole[:, 4:] + F.pixel_shuffle(correction, 2)[:, 3:]
         return Interpolation(frame, (whole[:, :4],), mask)
 
-    def frame(self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | None = None) -> Tensor:
+    def frame(
+        self, frames: Tensor, time: float | Tensor = 0.5, motion: Motion | Estimate | None = None
+    ) -> Tensor:
         """As :meth:`forward`, but only the frame (B, 3, H, W): nothing else is upsampled to its size."""
-        motion, finest = self._motion_and_finest(frames, time, motion)
-        return self.show(frames, finest, motion.repeats)[0]
+        finest, repeats = self._estimate(frames, time, motion)
+        return self.show(frames, finest, repeats)[0]
 
-    def _motion_and_finest(
-        self, frames: Tensor, time: float | Tensor, motion: Motion | None
-    ) -> tuple[Motion, Tensor]:
+    def _estimate(self, frames: Tensor, time: float | Tensor, motion: Motion | Estimate | None) -> Estimate:
+        if isinstance(motion, Estimate):
+            return motion
         times = check_time(time, frames)
         if motion is None:
             motion = self.motion(frames, times)
-            return motion, self.finest(motion, times)
-        return motion, enlarge(self.finest(motion, times), motion.shrink(frames.shape[-1]))
+            return Estimate(self.finest(motion, times), motion.repeats)
+        return self.finish(motion, times, frames.shape[-1] // (2 * motion.before.shape[-1]))
 
     def motion(self, frames: Tensor, times: Tensor) -> Motion:
         """The motion in frames (B, 4, 3, H, W), for times (B, 1, 1, 1) between the middle two."""
@@ -192,6 +194,10 @@ class FourFrameFlow(nn.Module):
         bend = measured * self.acceleration_weight
         moved = middle[:, :4] + (bend * (times * (1 - times) / 2)).repeat(1, 2, 1, 1)
         return Motion(*features, torch.cat((moved, middle[:, 4:]), 1), bend, repeats)
+
+    def finish(self, motion: Motion, times: Tensor, shrink: int = 1) -> Estimate:
+        """The motion after the finest level, for frames ``shrink`` times as large as it was estimated on."""
+        return Estimate(enlarge(self.finest(motion, times), shrink), motion.repeats)
 
     def finest(self, motion: Motion, times: Tensor) -> Tensor:
         """Motion estimate of the finest level: (B, 5 + context, H/2, W/2), as from :class:`Level`."""

@@ -15,9 +15,8 @@ PAIR_TIME = 0.5
 
 
 class Motion(NamedTuple):
-    """Motion in a window of four frames: the result of the coarse levels, before any full-size work.
+    """Motion in a window of four frames: the result of the coarse levels.
 
-    The coarse levels see whole frames; everything after them sees a neighbourhood, so it can run on tiles.
     Of large frames it is estimated on downsampled ones, whose size is (H, W) here.
     """
 
@@ -33,9 +32,14 @@ class Motion(NamedTuple):
     repeats: Tensor
     """Whether the first and the last frame equal their neighbours: (B, 2), bool."""
 
-    def shrink(self, width: int) -> int:
-        """How many times smaller than frames of this width those are that the motion was estimated on."""
-        return width // (2 * self.before.shape[-1])
+
+class Estimate(NamedTuple):
+    """Motion after all levels. All that follows sees a neighbourhood, so it can run on tiles."""
+
+    finest: Tensor
+    """(B, 5 + context, H/2, W/2): flows in pixels of the frames (H, W), mask, context."""
+    repeats: Tensor
+    """As in :class:`Motion`."""
 
 
 class EncodedPair(NamedTuple):
@@ -48,5 +52,5 @@ class EncodedPair(NamedTuple):
     after: Tensor
 
 
-Precomputed: TypeAlias = Motion | EncodedPair
-"""What networks of four frames, and of two, take beside the frames."""
+Precomputed: TypeAlias = Motion | Estimate | EncodedPair
+"""What networks of four frames, and of two (the last), take beside the frames."""

@@ -25,7 +25,7 @@ from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow, Interpolation
-from tweenlet.network.motion import EncodedPair, Motion, Precomputed
+from tweenlet.network.motion import EncodedPair, Estimate, Motion, Precomputed
 from tweenlet.network.texture import Texture
 
 FRAMES = 4
@@ -128,7 +128,7 @@ class STMFNet(nn.Module):
         """:meth:`forward` of a network with an intermediate-flow branch."""
         result: Interpolation
         if isinstance(self.intermediate, IntermediateFlow):
-            assert not isinstance(motion, Motion)
+            assert not isinstance(motion, Motion | Estimate)
             check(frames, 1)
             result = self.intermediate(frames[:, 1], frames[:, 2], time, motion)
         else:

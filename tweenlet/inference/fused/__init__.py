@@ -33,7 +33,7 @@ from tweenlet.network.flow import Flow
 from tweenlet.network.four_frames import FourFrameFlow
 from tweenlet.network.fusion import Fusion
 from tweenlet.network.intermediate_flow import IntermediateFlow
-from tweenlet.network.motion import EncodedPair, Motion, Precomputed
+from tweenlet.network.motion import EncodedPair, Estimate, Motion, Precomputed
 from tweenlet.network.stmfnet import PART_NAMES, STMFNet, check
 from tweenlet.network.texture import Texture
 from tweenlet.ops.dispatch import has_native
@@ -103,7 +103,7 @@ class FusedSTMFNet(STMFNet):
         """As the plain network's, without the full-size flows and mask, which only training needs."""
         with self.precision(frames.device):
             if isinstance(self.intermediate, IntermediateFlow):
-                assert not isinstance(motion, Motion)
+                assert not isinstance(motion, Motion | Estimate)
                 check(frames, 1)
                 return self.intermediate.frame(frames[:, 1], frames[:, 2], time, motion)
             assert self.intermediate is not None
