@@ -14,7 +14,7 @@ import pytest
 
 from tweenlet.runtime.atomic import Partial, atomic_write, atomic_write_folder, write_bytes_atomically
 from tweenlet.runtime.disk_space import preallocate
-from tweenlet.runtime.folders import MARK, claim_folder
+from tweenlet.runtime.folders import MARK, check_free, claim_folder
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none")
 HOLD = """
@@ -120,6 +120,24 @@ def test_a_link_as_output_is_written_through(tmp_path):
         assert link.is_symlink()
         assert target.read_bytes() == b"new"
     assert names(tmp_path / "disk") == ["not yet", "there"]
+
+
+@posix
+def test_links_are_checked_where_they_lead(tmp_path):
+    for name, target, message in (
+        ("circle", "circle", "is a symlink that leads back to itself"),
+        ("nowhere", "no/folder/out", f"the folder to write into does not exist: {tmp_path / 'no/folder'}"),
+    ):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        with pytest.raises(OSError, match=message):
+            check_free(tmp_path / name, overwrite=True)
+        with pytest.raises(OSError, match=r"symlink|No such file"):
+            write_bytes_atomically(tmp_path / name, b"new")
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    folder = Partial(tmp_path / "link", folder=True)
+    assert folder.path.parent == tmp_path
+    assert folder.target == tmp_path / "link"
+    folder.discard()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

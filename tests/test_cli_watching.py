@@ -92,8 +92,12 @@ def test_addresses_and_pipes_have_names_of_files() -> None:
     address = "http://127.0.0.1:1/some/holiday.mp4?token=secret"
     assert list(interpolate_paths.expand([address])) == [address]
     assert interpolate_paths.name_in(Path("out"), address, "") == Path("out/holiday.mp4")
+    assert interpolate_paths.name_in(Path("out"), "http://host/a%20b.mkv", "") == Path("out/a b.mkv")
+    assert interpolate_paths.name_in(Path("out"), "http://host/", "") == Path("out/host.mkv")
     assert interpolate_paths.name_in(Path("out"), "-", "") == Path("out/stdin.mkv")
-    with pytest.raises(ValueError, match="expected one video by its URL, and OUT on this machine; got http"):
+    with pytest.raises(
+        ValueError, match=r"only IN may be a URL, with OUT on this machine \(or --out-dir\); got http"
+    ):
         interpolate_paths.find_target([address, address], "2x")
 
 

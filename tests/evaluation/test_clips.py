@@ -58,7 +58,9 @@ def test_a_picture_beside_videos_is_not_a_clip(tmp_path: Path, footage: Footage)
     assert [clip.path.name for clip in clips(tmp_path).sequences] == ["a.mp4", "b.mkv", "frames"]
     for number in range(6):
         shutil.copy(tmp_path / "poster.png", tmp_path / f"{number}.png")
-    assert [clip.path.name for clip in clips(tmp_path).sequences] == [tmp_path.name, "a.mp4", "b.mkv"]
+    assert [clip.path.name for clip in clips(tmp_path).sequences] == [
+        *(tmp_path.name, "a.mp4", "b.mkv", "frames")
+    ]
 
 
 def test_clips_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, footage: Footage) -> None:

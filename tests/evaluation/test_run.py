@@ -162,7 +162,7 @@ def test_the_ledger_of_another_run_is_left_alone(two_clips: Benchmark, tmp_path:
     for content, reason in (
         ("not json\n", "line 1 is not valid JSON"),
         (before.splitlines()[0] + "\n{\n", "line 2 is not valid JSON"),
-        ("", "it is empty"),
+        ("", "it has no whole line"),
     ):
         ledger.write_text(content)
         with pytest.raises(ValueError, match=rf"is not the ledger of an evaluation \({reason}"):

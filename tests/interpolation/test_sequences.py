@@ -10,13 +10,14 @@ from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from tweenlet import Interpolator, interpolate
+from tweenlet import Interpolator, interpolate, interpolate_video
 from tweenlet.network.checkpoint import save
 from tweenlet.network.config import RIFE, FlowLevel, IntermediateFlowConfig
 from tweenlet.network.stmfnet import STMFNet
@@ -211,6 +212,29 @@ def test_a_cut_before_the_last_frame_costs_no_frame(count: int, factor: int) -> 
     assert len(output) == factor * (count - 1) + 1
     assert {int(frame.mean()) for frame in output} == {60 * number for number in range(count)}
     assert len(interpolate(slides, fps=10, to=60, model=AnyTime())) == 6 * (count - 1) + 1
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("fps", [48, 60, 25, 29])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_cuts_do_not_change_the_number_of_frames(tmp_path: Path, count: int, fps: int, keep: bool) -> None:
+    """Of a file whose times are rounded to milliseconds, too."""
+    written = []
+    for name in ("slides", "waves"):
+        with av.open(str(tmp_path / f"{name}.mkv"), "w") as output:
+            stream = output.add_stream("ffv1", 24)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for number in range(count):
+                wave = 128 + 100 * np.sin((np.arange(64) - 2 * number) / 5)
+                row = wave if name == "waves" else np.full(64, 40 * number)
+                picture = np.tile(row.astype(np.uint8)[None, :, None], (48, 1, 3))
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            output.mux(stream.encode(None))
+        summary = interpolate_video(
+            tmp_path / f"{name}.mkv", tmp_path / f"{name}.mp4", fps=fps, keep_frames=keep, model=AnyTime()
+        )
+        written.append(summary.frames_out)
+    assert written[0] == written[1]
 
 
 def test_progress_and_cancellation() -> None:

@@ -123,13 +123,17 @@ def test_no_picture_is_lost_where_the_last_segment_is_short(
     assert times == pytest.approx([k / 25 for k in range(count)], abs=1e-3)
 
 
-def test_a_picture_that_the_container_refuses_fails_the_file(make_clip, tmp_path, monkeypatch):
-    def late(packets):
-        return [replace(packet, dts=packet.pts + 10**9) for packet in packets]
+@pytest.mark.parametrize("sound", [None, "aac"])
+@pytest.mark.parametrize("wrong", [lambda p: p.pts + 10**9, lambda p: -(10**12)])
+def test_a_picture_that_a_container_would_refuse_fails_the_file(
+    make_clip, tmp_path, monkeypatch, wrong, sound
+):
+    def with_wrong_times(packets):
+        return [replace(packet, dts=wrong(packet)) for packet in packets]
 
-    monkeypatch.setattr(picture_encoder, "with_decoding_times", late)
-    with pytest.raises(OSError, match=r"out\.mkv: Invalid argument"):
-        double(make_clip(), tmp_path / "out.mkv")
+    monkeypatch.setattr(picture_encoder, "with_decoding_times", with_wrong_times)
+    with pytest.raises(ValueError, match=r"out\.mkv: the encoder gave the picture at \d+ the time -?\d+"):
+        double(make_clip(sound=sound), tmp_path / "out.mkv")
     assert not (tmp_path / "out.mkv").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tweenlet.cli.interpolate_options import RateOptions, TimeOptions
 
@@ -20,7 +20,7 @@ def find_target(paths: list[str], suffix: str) -> tuple[Any, str]:
     from tweenlet.video.images import is_glob, is_image
 
     if urls := [path for path in paths[1:] if is_url(path)]:
-        raise ValueError(f"expected one video by its URL, and OUT on this machine; got {urls[0]} as well")
+        raise ValueError(f"only IN may be a URL, with OUT on this machine (or --out-dir); got {urls[0]}")
     images = [is_image(Path(p)) and "%" not in p for p in paths]
     if len(paths) in (2, 3) and all(images):
         first = Path(paths[0])
@@ -70,7 +70,10 @@ def name_in(folder: Path, source: str, suffix: str) -> Path:
     from tweenlet.video.codecs import KINDS
     from tweenlet.video.container import is_url
 
-    path = Path("stdin" if source == "-" else urlsplit(source).path if is_url(source) else source)
+    path = Path("stdin" if source == "-" else source)
+    if is_url(source):
+        address = urlsplit(source)
+        path = Path(unquote(address.path).strip("/") or address.netloc)
     kind = path.suffix if path.suffix.lower() in KINDS else ".mkv"
     return folder / f"{path.stem}{suffix}{kind}"
 

@@ -54,16 +54,10 @@ def _clip_paths(path: Path) -> list[Path]:
     """``path`` itself if it is a clip, else the clips in it, by name."""
     if path.is_file():
         return [path]
-    files = sorted(path.iterdir())
-    if _holds_frames(path):
-        return [path, *filter(is_video, files)]
-    return [file for file in files if is_video(file) or _holds_frames(file)]
+    inside = [file for file in sorted(path.iterdir()) if is_video(file) or _holds_frames(file)]
+    images = sum(map(is_image, path.iterdir()))
+    return [path, *inside] if images >= SPAN or (images and not inside) else inside
 
 
 def _holds_frames(path: Path) -> bool:
-    """Whether a folder has the images of a window, or at least images and no video."""
-    if not path.is_dir():
-        return False
-    files = list(path.iterdir())
-    images = sum(map(is_image, files))
-    return images >= SPAN or (images > 0 and not any(map(is_video, files)))
+    return path.is_dir() and any(map(is_image, path.iterdir()))

@@ -273,7 +273,7 @@ def _whole_lines(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
             for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)
         ]
         if not lines:
-            raise ValueError("it is empty")
+            raise ValueError("it has no whole line")
         held = {"date": lines[0]["date"], **lines[0]}
         datetime.fromisoformat(held["date"])
         if all(held.get(name) == value for name, value in head.items()):

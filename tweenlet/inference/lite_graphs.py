@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from tweenlet.inference.onnx import OPSET, quiet_exporter
 from tweenlet.network.config import IntermediateFlowConfig, ModelConfig
 from tweenlet.network.four_frames import FourFrameFlow, enlarge
-from tweenlet.network.motion import Motion
 from tweenlet.network.stmfnet import STMFNet
 from tweenlet.runtime.atomic import write_bytes_atomically
 from tweenlet.runtime.extras import import_extra
@@ -50,12 +49,9 @@ def _join(net: FourFrameFlow, before: Tensor, *estimates_repeats_time: Tensor) -
     return motion.estimate, motion.acceleration
 
 
-def _finest(
-    net: FourFrameFlow, before: Tensor, after: Tensor, estimate: Tensor, acceleration: Tensor, time: Tensor
-) -> Tensor:
-    unread = time  # whether frames repeat: only `show` asks
-    motion = Motion(before, after, estimate, acceleration, unread)
-    return net.finest(motion, time.reshape(1, 1, 1, 1))
+def _finest(net: FourFrameFlow, *motion_and_time: Tensor) -> Tensor:
+    *motion, time = motion_and_time
+    return net.finest(time.reshape(1, 1, 1, 1), *motion)
 
 
 def _double(_: FourFrameFlow, finest: Tensor) -> Tensor:

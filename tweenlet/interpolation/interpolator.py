@@ -60,7 +60,8 @@ class Interpolator:
             memory; None = never.
         flow_scale: size of the frames on which a network of four frames, such as the default, estimates
             motion: 1, 0.5 or 0.25 of their own; "auto" = smaller for frames of more than 3 megapixels
-            (:mod:`tweenlet.interpolation.flow_scale`).
+            (:mod:`tweenlet.interpolation.flow_scale`). Other networks, and engines that estimate motion in
+            every frame anew (compile, onnxruntime, openvino), take 1 only.
 
     Raises:
         TypeError: ``model`` is not a network.
@@ -108,8 +109,8 @@ class Interpolator:
         self.multiple = pad_to or stride
         self._tiling = choose_tiling(tile, self._for_tiles, self.device)
         self._finder = engines.motion_finder(self._for_tiles)
-        self._flow_scale = parse_flow_scale(flow_scale, self._finder is not None)
         self._takes_motion = engines.motion_finder(self.model) is not None
+        self._flow_scale = parse_flow_scale(flow_scale, supported=self._takes_motion)
         self._encoder = engines.frame_encoder(self.model)
         has_native()  # loaded now, as colours are converted by native code on every device
         # eager networks keep no state between calls on a CPU; CUDA graphs and other engines do
@@ -172,21 +173,16 @@ class Interpolator:
                 assert motion is None or isinstance(motion, Estimate)
                 out = run_tiled(self._for_tiles, frames, motion, side, self.multiple, self.device, **options)
             else:
-                model = self.model if shrink == 1 or self._takes_motion else self._for_tiles
-                out = self._run_whole(model, frames, motion, options)
+                out = self._run_whole(frames, motion, options)
         return out.float().clone()  # a plain tensor, which autograd accepts too
 
     def _run_whole(
-        self,
-        model: nn.Module,
-        frames: Sequence[Tensor],
-        motion: Precomputed | None,
-        options: dict[str, float],
+        self, frames: Sequence[Tensor], motion: Precomputed | None, options: dict[str, float]
     ) -> Tensor:
         height, width = frames[0].shape[-2:]
         window = self._padded(frames)
         given = () if motion is None else (motion,)
-        out: Tensor = model(window.unsqueeze(0), *given, **options)[0, :, :height, :width]
+        out: Tensor = self.model(window.unsqueeze(0), *given, **options)[0, :, :height, :width]
         return out
 
     def _padded(self, frames: Sequence[Tensor]) -> Tensor:

@@ -106,7 +106,10 @@ class LiteInterpolator:
 
     def _for_motion(self, frame: Array) -> Array:
         """A frame (3, H, W) as the network estimates motion on it: padded, and smaller if it is large."""
-        shrink, padded = self._flow_scale.shrink_for(*frame.shape[1:]), self._padded(frame)
-        _, height, width = padded.shape
+        padded, shrink = self._padded(frame)[None], self._flow_scale.shrink_for(*frame.shape[1:])
+        if shrink == 1:
+            return padded
+        height, width = padded.shape[2:]
         cells = padded.reshape(1, 3, height // shrink, shrink, width // shrink, shrink)
-        return padded[None] if shrink == 1 else cells.mean((3, 5))
+        smaller: Array = cells.mean((3, 5), dtype=np.float32)
+        return smaller

@@ -269,7 +269,8 @@ class Timeline(Generic[Original]):
         self._slots += time != self._slot_time
         self._slot_time = time
         nearest = slot.width / 2 if self._keep_frames else Fraction(0)
-        part = Fraction(0) if gap is None else self._reachable(gap, gap.part(slot.time, nearest))
+        passed = Fraction(0) if gap is None else gap.part(slot.time, nearest)
+        part = passed if gap is None else self._reachable(gap, passed)
         if gap is not None and 0 < part < 1:
             position = gap.key + part
             if self._slots < self.skipped:
@@ -278,7 +279,7 @@ class Timeline(Generic[Original]):
             self._pictures = {p: x for p, x in self._pictures.items() if _is_needed(p, position)}
             return OutputFrame(None, gap.between, self._maker(position), time, duration, self._slots)
         number = gap.after if gap is not None and part == 1 else index
-        if gap is None or not gap.cut:  # beyond a cut, a frame fills half of the interval before its own time
+        if gap is None or not gap.cut or passed == 1:  # a frame shown early, beyond a cut, is still due
             self._shown = max(self._shown, number)
         frame = self.source.frame(number)
         return OutputFrame(frame, (frame, frame), _given(frame.picture), time, duration, self._slots)

@@ -130,7 +130,7 @@ class FourFrameFlow(nn.Module):
         times = check_time(time, frames)
         if motion is None:
             motion = self.motion(frames, times)
-            return Estimate(self.finest(motion, times), motion.repeats)
+            return self.finish(motion, times)
         return self.finish(motion, times, frames.shape[-1] // (2 * motion.before.shape[-1]))
 
     def motion(self, frames: Tensor, times: Tensor) -> Motion:
@@ -197,12 +197,12 @@ class FourFrameFlow(nn.Module):
 
     def finish(self, motion: Motion, times: Tensor, shrink: int = 1) -> Estimate:
         """The motion after the finest level, for frames ``shrink`` times as large as it was estimated on."""
-        return Estimate(enlarge(self.finest(motion, times), shrink), motion.repeats)
+        *parts, repeats = motion
+        return Estimate(enlarge(self.finest(times, *parts), shrink), repeats)
 
-    def finest(self, motion: Motion, times: Tensor) -> Tensor:
-        """Motion estimate of the finest level: (B, 5 + context, H/2, W/2), as from :class:`Level`."""
+    def finest(self, times: Tensor, before: Tensor, after: Tensor, estimate: Tensor, bend: Tensor) -> Tensor:
+        """Motion estimate of the finest level, (B, 5 + context, H/2, W/2), from the parts of a motion."""
         coarser, scale = self.scales[-2:]
-        before, after, estimate, bend, _ = motion
         level = cast(Level, self.levels[-1])
         return level.refine(before, after, times, estimate, coarser // scale, bend)
 

@@ -76,7 +76,7 @@ def download(name: str) -> str:
     OSError if there is none or no connection.
     """
     repo, _, revision = name.partition("@")
-    with _explain_errors(f"no file {name}, and none on the Hugging Face Hub either"):
+    with _explain_errors(f"no file {name}, and the Hugging Face Hub gives none"):
         return str(HubCheckpoint.from_pretrained(repo, revision=revision or None).path)
 
 
@@ -98,5 +98,5 @@ def _explain_errors(action: str) -> Iterator[None]:
         yield
     except Exception as error:
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise kind(f"{action}: {reason}") from error

@@ -25,10 +25,10 @@ class Motion(NamedTuple):
     after: Tensor
     """Features of the frame after, of the same shape."""
     estimate: Tensor
-    """Estimate of the coarse levels, timed by four frames: (B, 5 + context, h, w), flows in frame pixels,
+    """Estimate of the coarse levels, timed by four frames: (B, 5 + context, h, w), flows in pixels of (H, W),
     mask, context."""
     acceleration: Tensor
-    """(B, 2, h, w), in pixels of the frame."""
+    """(B, 2, h, w), in pixels of (H, W)."""
     repeats: Tensor
     """Whether the first and the last frame equal their neighbours: (B, 2), bool."""
 

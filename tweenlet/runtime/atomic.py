@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tweenlet.runtime.folders import MARK, MARK_TEXT, create_file
+from tweenlet.runtime.folders import MARK, MARK_TEXT, create_file, final_path
 from tweenlet.runtime.locks import NO_LINK, OPEN_FILES_MOVE, lock
 
 _STEM = 60
@@ -39,7 +39,7 @@ class Partial:
     End it with :meth:`commit` or :meth:`discard`.
 
     Args:
-        target: the final path; where it is a symlink, the file that it names is written.
+        target: the final path; where it is a symlink to a file, that file is written.
         folder: make a folder instead of a file.
         shared: other runs may write the same target at the same time, and the last one wins.
 
@@ -51,7 +51,7 @@ class Partial:
     """
 
     def __init__(self, target: Path, *, folder: bool = False, shared: bool = False) -> None:
-        self.target = target.resolve() if target.is_symlink() else target.absolute()
+        self.target = target.absolute() if folder else final_path(target)
         self._folder = folder
         _check_kind(target, folder)
         with _lock_folder(self.target.parent) as alone:

@@ -23,6 +23,19 @@ BY_EFFECTIVE_USER = os.access in os.supports_effective_ids
 """Whether ``os.access`` can check for the effective user and capabilities of the process."""
 
 
+def final_path(path: Path) -> Path:
+    """The absolute path of a file to write: where ``path`` is a symlink, the file that it points to.
+
+    Raises OSError for a circle of symlinks.
+    """
+    if not path.is_symlink():
+        return path.absolute()
+    final = Path(os.path.realpath(path))
+    if final.is_symlink():
+        raise OSError(f"{path} is a symlink that leads back to itself")
+    return final
+
+
 def check_free(path: Path, overwrite: bool, sources: Iterable[str | PathLike[str]] = ()) -> None:
     """Check, before any work is done, that an output file may be written.
 
@@ -36,13 +49,14 @@ def check_free(path: Path, overwrite: bool, sources: Iterable[str | PathLike[str
         FileExistsError: the output exists and ``overwrite`` is False.
         FileNotFoundError: its folder does not exist.
         PermissionError: its folder cannot be written.
+        OSError: the output is a circle of symlinks.
 
     """
     if path.exists() and any(Path(source).exists() and path.samefile(source) for source in sources):
         raise ValueError(f"the output {path} is the input itself: choose another name")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already: --overwrite (overwrite=True) replaces it")
-    check_writable_folder(path.absolute().parent)
+    check_writable_folder(final_path(path).parent)
 
 
 def check_writable_folder(folder: Path) -> None:

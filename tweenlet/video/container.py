@@ -28,7 +28,9 @@ from tweenlet.video.truncation import is_truncated, is_truncated_stream
 
 _PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
 _HEAD = 4096  # first bytes of a pipe, which contain the header
-_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")  # first bytes of PNG, JPEG and TIFF
+_IMAGES = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)  # first bytes of PNG, JPEG and WebP
+_LONGEST = 12
+"""Bytes by which an image is told."""
 _SEEK_MARGIN = 2
 """Seconds before the start of a clip at which reading begins."""
 _NOT_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -46,8 +48,9 @@ class Pipe:
 
     def holds_images(self) -> bool:
         """Whether the pipe, of which nothing has been read yet, begins with an image."""
-        self._peeked = self._read(_HEAD)
-        return self._peeked.startswith(_IMAGES)
+        while len(self._peeked) < _LONGEST and (data := self._read(_HEAD)):
+            self._peeked += data
+        return _IMAGES.match(self._peeked) is not None
 
     def read(self, size: int) -> bytes:
         """Read up to ``size`` bytes; none at the end."""
@@ -164,9 +167,9 @@ def open_container(location: Location, image_rate: Fraction | None = None) -> In
     ``image_rate``: frames per second if the location is a pipe of images.
     """
     options = {} if location.is_url else {"format_whitelist": _readable_formats()}
-    if image_rate is not None and location.pipe is not None and location.pipe.holds_images():
-        options["framerate"] = str(image_rate)
     try:
+        if image_rate is not None and location.pipe is not None and location.pipe.holds_images():
+            options["framerate"] = str(image_rate)
         source: Any = location.pipe or location.url
         container: InputContainer = av.open(source, "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:

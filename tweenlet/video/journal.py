@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 
+from tweenlet.runtime.folders import final_path
 from tweenlet.runtime.locks import NO_LINK
 
 SEGMENT = 120
@@ -78,7 +79,7 @@ class Journal:
     def __init__(self, target: Path, identity: str) -> None:
         key = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
         stem = os.fsencode(target.name).lstrip(b".")[:60].decode(errors="ignore")
-        self._path = target.absolute().with_name(f".{stem}.{key}.segments")
+        self._path = final_path(target).with_name(f".{stem}.{key}.segments")
         head = hashlib.sha256(identity.encode(errors="surrogateescape")).digest()
         self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666), "r+b")
         self._offsets: dict[int, int] = {}  # by number

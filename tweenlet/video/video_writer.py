@@ -63,6 +63,7 @@ class VideoWriter(Writer):
         self._streams: StreamCopier | None = None
         self._fixed_rate = FixedRate(name, rate) if codec.fixed_rate else None
         self._first_dts: int | None = None
+        self._last_dts: int | None = None
         self._segments = 0  # written so far
         self._partial = None if path is None else Partial(path)
         self._sink: Y4MFile | None = None
@@ -154,6 +155,7 @@ class VideoWriter(Writer):
         later pictures.
         """
         for coded in packets:
+            self._check_times(coded)
             packet = coded.packet(self._stream, self._places.time_base)
             if self._first_dts is None:
                 self._first_dts = packet.dts
@@ -164,6 +166,15 @@ class VideoWriter(Writer):
             else:
                 self._streams.copy_until((packet.pts or 0) * self._places.time_base)
                 self._streams.mux([packet])
+
+    def _check_times(self, coded: Coded) -> None:
+        """Check what a container would refuse: an error about a packet may be one about other streams."""
+        pts, dts = coded.pts or 0, coded.dts
+        if dts is not None and (dts > pts or (self._last_dts is not None and dts <= self._last_dts)):
+            raise ValueError(
+                f"cannot write {self.name}: the encoder gave the picture at {pts} the time {dts}"
+            )
+        self._last_dts = dts
 
     def _complete(self) -> None:
         if not self._places.count:
