@@ -136,11 +136,10 @@ def test_videos_of_one_name_are_refused(capsys) -> None:
 def test_options_are_saved_found_again_and_typed_ones_win(capsys) -> None:
     clip("a.mp4")
     Path("tweenlet.toml").write_text("[train]\nsteps = 5\n")
-    assert (
-        run("interpolate", "a.mp4", "b.mkv", "--fps", "40", "--codec", "ffv1", "--no-cuts", "--save-config")
-        == 0
-    )
+    typed = ["--fps", "40", "--codec", "ffv1", "--no-cuts", "-y", "--save-config"]
+    assert run("interpolate", "a.mp4", "b.mkv", *typed) == 0
     saved = Path("tweenlet.toml").read_text()
+    Path("tweenlet.toml").write_bytes(b"\xef\xbb\xbf" + saved.replace("\n", "\r\n").encode())  # as in Notepad
     assert saved == '[train]\nsteps = 5\n\n[interpolate]\nfps = "40"\ncodec = "ffv1"\ncuts = false\n'
     assert run("interpolate", "a.mp4", "c.mkv") == 0
     assert (count("b.mkv"), count("c.mkv")) == (13, 13)

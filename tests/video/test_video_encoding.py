@@ -96,7 +96,13 @@ def test_sound_is_copied_encoded_or_left_out(make_clip, name, audio, codecs) -> 
             {"codec": "av1", "pixels": "yuv444p"},
             "libsvtav1 takes no yuv444p: expected one of yuv420p",
         ),
+        ("a.mp4", {"codec": "vp9", "pixels": "yuv440p"}, r"\.mp4 files hold no VP9 in yuv440p, which \.mkv"),
         ("a.mp4", {"encoder": "h264_nvenc"}, "h264_nvenc cannot be used here"),
+        (
+            "a.mkv",
+            {"encoder": "mpeg2video"},
+            "mpeg2video cannot be used here .*: MPEG-1/2 does not support 90",
+        ),
         ("a.mp4", {"encoder": "h266_magic"}, "no encoder h266_magic"),
         ("a.mp4", {"encoder": "libx264", "codec": "hevc"}, "libx264 encodes h264, not hevc"),
         ("a.mp4", {"codec": "mpeg7"}, "expected a codec of h264"),

@@ -14,6 +14,7 @@ from scene import scene
 
 from tweenlet import video
 from tweenlet.video.codecs import DEFAULT
+from tweenlet.video.container import Clip
 from tweenlet.video.headers import Shape, complete_y4m_header
 
 
@@ -136,17 +137,47 @@ def test_rgb_keeps_its_colours_whole_where_players_take_them(make_clip, tmp_path
     ],
 )
 def test_the_time_code_is_kept_at_the_new_rate(make_clip, tmp_path, code, rate, expected):
-    whole = make_clip("whole.mp4")
-    with av.open(str(whole)) as old, av.open(str(tmp_path / "coded.mkv"), "w") as output:
+    source = coded(make_clip("whole.mp4"), code)
+    assert copy(source, tmp_path / "out.mov", rate) == []
+    assert time_code(tmp_path / "out.mov") == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "rate", "start", "expected"),
+    [
+        ("01:02:03:04", Fraction(25), Fraction(1), "01:02:04:04"),
+        ("23:59:59:24", Fraction(25), Fraction(1, 25), "00:00:00:00"),
+        ("00:00:59;29", Fraction(30000, 1001), Fraction(1, 30), "00:01:00;02"),
+        ("00:09:59;29", Fraction(30000, 1001), Fraction(1, 30), "00:10:00;00"),
+        ("00:10:59;29", Fraction(30000, 1001), Fraction(1, 30), "00:11:00;02"),
+    ],
+)
+def test_the_time_code_of_a_part_is_that_of_its_first_frame(make_clip, tmp_path, code, rate, start, expected):
+    source = coded(make_clip("whole.mp4", rate=rate, count=40), code)
+    with (
+        video.read(source, clip=Clip(start)) as reader,
+        video.write(tmp_path / "out.mov", reader, rate) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame, frame.time, frame.duration)
+    assert time_code(tmp_path / "out.mov") == expected
+
+
+def time_code(path: Path) -> str:
+    with av.open(str(path)) as container:
+        return container.streams.video[0].metadata["timecode"]
+
+
+def coded(whole: Path, code: str) -> Path:
+    """A video with a time code."""
+    with av.open(str(whole)) as old, av.open(str(whole.with_name("coded.mkv")), "w") as output:
         stream = output.add_stream_from_template(old.streams.video[0])
         stream.metadata["timecode"] = code
         for packet in old.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 output.mux(packet)
-    assert copy(tmp_path / "coded.mkv", tmp_path / "out.mov", rate) == []
-    with av.open(str(tmp_path / "out.mov")) as container:
-        assert container.streams.video[0].metadata["timecode"] == expected
+    return whole.with_name("coded.mkv")
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])

@@ -89,6 +89,29 @@ def beeps_of(path: Path) -> list[float]:
     return [round(begin + edge / 100, 2) for edge in edges]
 
 
+def test_sound_that_changes_midway_is_named(tmp_path):
+    """As between programmes on television; the containers of files say rate and channels once."""
+    for part, (rate, layout) in enumerate([(48000, "stereo"), (44100, "mono")]):
+        with av.open(str(tmp_path / f"{part}.ts"), "w") as output:
+            picture, tone = output.add_stream("libx264", 10), output.add_stream("aac", rate, layout=layout)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+            for number in range(10):
+                frame = av.VideoFrame.from_ndarray(np.full((72, 64), 90 + number, np.uint8), "yuv420p")
+                frame.pts, frame.time_base = 10 * part + number, Fraction(1, 10)
+                output.mux(picture.encode(frame))
+            for start in range(rate * part, rate * (part + 1) - 1024, 1024):
+                silence = np.zeros((1 + (layout == "stereo"), 1024), np.float32)
+                sound = av.AudioFrame.from_ndarray(silence, "fltp", layout)
+                sound.sample_rate, sound.pts, sound.time_base = rate, start, Fraction(1, rate)
+                output.mux(tone.encode(sound))
+            for stream in (picture, tone):
+                output.mux(stream.encode(None))
+    (tmp_path / "in.ts").write_bytes((tmp_path / "0.ts").read_bytes() + (tmp_path / "1.ts").read_bytes())
+    (warning,) = write(tmp_path / "in.ts", tmp_path / "out.mkv")
+    assert re.fullmatch(r"audio stream 1 \(aac\) changes its rate .* at \d\.\d\d s, .*--audio aac", warning)
+    assert write(tmp_path / "0.ts", tmp_path / "one.mkv") == []
+
+
 @pytest.mark.parametrize(
     ("names", "kind"), [((b"A_AAC", b"A_XYZ"), "audio"), ((b"S_TEXT/UTF8", b"S_TEXT/USF\0"), "subtitle")]
 )

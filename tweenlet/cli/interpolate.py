@@ -109,7 +109,7 @@ def _interpolate_pair(pair: list[str], target: str, groups: Groups) -> None:
         raise ValueError("between two images, leave out --on: a farm takes a video")
     if rate.fps or times != TIMES:
         raise ValueError("between two images, say --factor: other times are those of videos")
-    if (unused := sorted(_differing([output, reading]).keys() - {"overwrite"})) and not watch.quiet:
+    if (unused := sorted(_differing([output, reading]))) and not watch.quiet:
         flags = ", ".join(f"--{name}" for name in unused)
         print_line(f"tweenlet: between two images, no use is made of {flags}", sys.stderr)
     before, after = pair
@@ -236,11 +236,11 @@ def _run_together(run: Callable[..., _Outcome], count: int) -> list[_Outcome]:
 
 
 def _differing(groups: Sequence[Any]) -> dict[str, Any]:
-    """Options that differ from their defaults, by their names on the command line."""
+    """Options that differ from their defaults, by their names on the command line; not --overwrite."""
     renamed = {"start": "from", "end": "to", "as_json": "json"}
     return {
         renamed.get(field.name, field.name).replace("_", "-"): getattr(group, field.name)
         for group in groups
         for field in fields(group)
-        if field.name != "save_config" and getattr(group, field.name) != field.default
+        if field.name not in ("save_config", "overwrite") and getattr(group, field.name) != field.default
     }

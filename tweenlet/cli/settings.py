@@ -32,7 +32,7 @@ def add_settings(arguments: Sequence[str]) -> list[str]:
     if not FILE.is_file() or verb.startswith("-") or {"--help", "-h"} & set(arguments):
         return list(arguments)
     try:
-        tables = tomllib.loads(FILE.read_text(encoding="utf-8"))
+        tables = tomllib.loads(FILE.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{FILE} cannot be read: {error}") from None
     options = tables.get(verb, {})
@@ -49,7 +49,7 @@ def add_settings(arguments: Sequence[str]) -> list[str]:
 
 def save_settings(verb: str, options: dict[str, Any]) -> None:
     """Save the options of a command to the file, and leave those of other commands."""
-    tables = tomllib.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
+    tables = tomllib.loads(FILE.read_text(encoding="utf-8-sig")) if FILE.is_file() else {}
     tables[verb] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     lines = []
     for table, values in tables.items():

@@ -7,6 +7,7 @@ import re
 import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import ceil
 from typing import cast
 
 import av
@@ -207,11 +208,29 @@ def _stream_metadata(template: Reader, stream: av.VideoStream, rate: Fraction) -
     names = {k: v for k, v in stream.metadata.items() if k in ("language", "title", "stereo_mode")}
     code = tags.get("timecode", "")
     parts = re.fullmatch(r"(\d\d:\d\d:\d\d)([:;.])(\d\d)", code)
-    if parts and rate >= 1 and not template.clip.start:
+    if parts and rate >= 1:
+        source_rate = template.rate or rate
+        passed = ceil(template.clip.start * source_rate)
+        begin, frame = _later(parts[1], int(parts[3]), passed, source_rate, parts[2] != ":")
         drops = (rate / Fraction(30000, 1001)).denominator == 1
-        frame = int(int(parts[3]) * rate / (template.rate or rate))
-        names["timecode"] = f"{parts[1]}{parts[2] if drops else ':'}{frame:02d}"
+        names["timecode"] = f"{begin}{parts[2] if drops else ':'}{int(frame * rate / source_rate):02d}"
     return names
+
+
+def _later(clock: str, frame: int, passed: int, rate: Fraction, drops: bool) -> tuple[str, int]:
+    """The time code ``passed`` frames after hh:mm:ss and a frame: the same way, hh:mm:ss and a frame.
+
+    ``drops``: the first numbers of each minute are left out (2 of 30, 4 of 60), but of every tenth minute.
+    """
+    whole = round(rate)
+    hours, minutes, seconds = map(int, clock.split(":"))
+    minutes += 60 * hours
+    left_out = whole // 15 if drops else 0
+    number = (60 * minutes + seconds) * whole + frame - left_out * (minutes - minutes // 10) + passed
+    tens, rest = divmod(number, 600 * whole - 9 * left_out)
+    number += left_out * (9 * tens + max(0, rest - left_out) // (60 * whole - left_out))
+    seconds, frame = divmod(number, whole)
+    return f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}", frame
 
 
 def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
@@ -236,6 +255,8 @@ def _choose_codec(suffix: str, template: Reader, encoding: Encoding) -> Codec:
         source_pixels = "yuva420p" if encoder == "libvpx-vp9" else source_pixels.replace("yuv", "yuva")
     pixels = encoding.pixels or nearest_pixels(encoder, source_pixels)
     _check_pixels(pixels)
+    if encoder == "libvpx-vp9" and codec.container in ("mp4", "mov") and pixels.startswith("yuv440"):
+        raise ValueError(f"{suffix} files hold no VP9 in {pixels}, which .mkv and .webm do")
     options = options | encoding.options(encoder)
     if encoder == "libvpx-vp9" and has_alpha(av.VideoFormat(pixels)):
         options = options | {"auto-alt-ref": "0"}  # it does not do both at once

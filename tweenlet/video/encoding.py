@@ -108,6 +108,10 @@ class Encoding:
             )
 
 
+FINE = Fraction(1, 90000)
+"""A time base as fine as those of videos with a variable rate."""
+
+
 def nearest_pixels(encoder: str, pixels: str) -> str:
     """The encoder's pixel format that preserves most of another: opacity first, then chroma, then bits."""
     target = av.VideoFormat(pixels)
@@ -137,7 +141,7 @@ def check_encoder(encoder: str, pixels: str, size: tuple[int, int], options: dic
     if known and pixels not in known:
         raise ValueError(f"{encoder} takes no {pixels}: expected one of {', '.join(known[:12])}")
     trial.width, trial.height, trial.pix_fmt = *size, pixels
-    trial.time_base, trial.framerate, trial.options = Fraction(1, 25), Fraction(25), options
+    trial.time_base, trial.framerate, trial.options = FINE, Fraction(25), options
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)  # so that FFmpeg logs why
     try:

@@ -107,15 +107,25 @@ class CopyStream(StreamSink):
     The output must be able to hold the stream (:func:`can_hold`).
     """
 
+    changed: Fraction | None = None
+    """Time, in seconds, from which on AAC has another sample rate or other channels, which is copied as it is
+    but plays wrong: containers state them once."""
+
     def __init__(self, source: Stream, output: OutputContainer) -> None:
         self.stream = add_copied_stream(source, output)
         self._trims = output.format.name in ("mp4", "mov")
         self._is_sound = source.type == "audio"
+        self._is_aac = source.codec_context is not None and source.codec_context.name == "aac"
         self._end: Fraction | None = None
         self._last: int | None = None
+        self._header: bytes | None = None
 
     def convert(self, packet: AnyPacket) -> list[AnyPacket]:
         """The packet itself, or none."""
+        header = _adts_header(packet) if self._is_aac else None
+        if header is not None and self.changed is None and self._header not in (None, header):
+            self.changed = (packet.pts or 0) * time_base_of(packet)
+        self._header = header
         if self._is_sound and (self._is_hidden(packet) or self._overlaps(packet)):
             return []
         if self._trims and self._last is not None and packet.dts is not None and packet.pts is not None:
@@ -135,6 +145,14 @@ class CopyStream(StreamSink):
             return True
         self._end = begin + duration
         return False
+
+
+def _adts_header(packet: AnyPacket) -> bytes | None:
+    """Sample rate and channels in the header of AAC from a transport stream, as bytes; None for others."""
+    start = bytes(memoryview(packet)[:4])
+    if len(start) < 4 or start[0] != 0xFF or start[1] & 0xF6 != 0xF0:
+        return None
+    return bytes([start[2] & 0x3D, start[3] & 0xC0])
 
 
 def time_base_of(packet: AnyPacket) -> Fraction:

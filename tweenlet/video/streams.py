@@ -208,6 +208,12 @@ class StreamCopier:
     def _report_failures(self) -> None:
         if self._refused:
             self.warnings.append(f"{self._refused} packets that {self._kind} files cannot hold were left out")
+        for index, sink in self._sinks.items():
+            if isinstance(sink, CopyStream) and sink.changed is not None:
+                name, time = describe(self._source.streams[index]), f"{float(sink.changed):.2f} s"
+                self.warnings.append(
+                    f"{name} changes its rate or channels at {time}, so that it plays wrong: use --audio aac"
+                )
         for index, failed in self._failed.items():
             name = describe(self._source.streams[index])
             self.warnings.append(
