@@ -14,6 +14,7 @@ from torch import nn
 from tweenlet import interpolate_video, video
 from tweenlet.interpolation.frame_stream import parse_numbers
 from tweenlet.video.retiming import TimeMap, parse_speed, parse_time
+from tweenlet.video.tempo import Tempo
 
 RATE, BEEPS = 48000, (0.25, 0.5, 0.75)
 RAMP = "0:1 0.4:0.25 0.8:1"
@@ -138,6 +139,28 @@ def test_a_ramp_shows_every_moment_when_it_should_and_is_heard_there(clip: Path)
     expected = [float(time_map.output_time(Fraction(beep))) for beep in BEEPS]
     np.testing.assert_allclose(beeps, expected, atol=0.07)
     assert length == pytest.approx(float(time_map.output_time(Fraction(1))), abs=0.12)
+
+
+@pytest.mark.parametrize(
+    "speed", ["0:1 4:1 4:0.1 5:0.1 5:1", "0:1 3:1 4:0.1 5:0.1 6:1", "0:1 4:1 4:0.25 5:4"]
+)
+def test_sound_is_in_time_again_where_the_speed_settles(speed: str) -> None:
+    time_map, seconds, rate = parse_speed(speed), 10, 48_000
+    wave = np.random.default_rng(0).normal(0, 0.003, seconds * rate).astype(np.float32)
+    for second in range(seconds):
+        wave[second * rate : second * rate + 960] = 0.8 * np.sin(0.3 * np.arange(960))
+    tempo, blocks = Tempo("fltp", "mono", rate, time_map), []
+    for start in range(0, len(wave), 1000):
+        block = av.AudioFrame.from_ndarray(wave[None, start : start + 1000].copy(), "fltp", "mono")
+        block.sample_rate = rate
+        blocks += tempo.stretch(block, Fraction(start, rate))
+    heard = np.concatenate([block.to_ndarray()[0] for block in [*blocks, *tempo.finish()]])
+    assert len(heard) / rate == pytest.approx(float(time_map.output_time(Fraction(seconds))), abs=1e-3)
+    loud = np.flatnonzero(abs(heard) > 0.25)
+    begins = loud[np.diff(loud, prepend=-rate) > 3000] / rate
+    for second in (0, 1, 2, 3, 6, 7, 8, 9):
+        due = float(time_map.output_time(Fraction(second)))
+        assert min(abs(begins - due)) < 0.06
 
 
 @pytest.mark.parametrize("name", ["part.mkv", "part.mp4"])

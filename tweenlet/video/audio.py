@@ -21,7 +21,7 @@ from av.stream import Stream
 
 from tweenlet.video.retiming import TimeMap
 from tweenlet.video.sinks import JITTER, AnyPacket, StreamSink
-from tweenlet.video.tempo import Tempo
+from tweenlet.video.tempo import Tempo, without_start
 
 _AUDIO_ENCODERS = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "aac"}
 _CHOSEN = {"aac": "aac", "opus": "libopus"}
@@ -138,7 +138,11 @@ class AudioTranscoder(StreamSink):
 
     def _write_samples(self, blocks: Iterable[av.AudioFrame | None]) -> Iterator[AnyPacket]:
         for block in blocks:
-            if block is not None and (rest := self._drop_surplus(block)) is not None:
+            if block is None:
+                continue
+            cut = min(self._surplus, block.samples)
+            self._surplus -= cut
+            if (rest := without_start(block, cut)) is not None:
                 rest.pts, rest.time_base = None, Fraction(1, self._rate)
                 samples, time = rest.samples, Fraction(self._taken, self._rate)
                 self._store([rest] if self._tempo is None else self._tempo.stretch(rest, time))
@@ -159,17 +163,6 @@ class AudioTranscoder(StreamSink):
         """Continue at a time, in source samples; nothing may be pending."""
         self._taken = max(round(begin), 0)
         self._at = round(self._map.output_time(Fraction(self._taken, self._rate)) * self._rate)
-
-    def _drop_surplus(self, block: av.AudioFrame) -> av.AudioFrame | None:
-        if not self._surplus:
-            return block
-        cut = min(self._surplus, block.samples)
-        self._surplus -= cut
-        block.pts = None
-        pieces = AudioFifo()
-        pieces.write(block)
-        pieces.read(cut)
-        return pieces.read()
 
     def _encode(self, rest: bool) -> Iterator[AnyPacket]:
         for frame in self._fifo.read_many(self._size, partial=rest):

@@ -75,6 +75,23 @@ class TimeMap:
         """Whether times do not change."""
         return self.steady == 1
 
+    @property
+    def settling(self) -> tuple[Fraction, ...]:
+        """Source times, in seconds, at which the speed jumps, or a ramp ends in a constant speed."""
+        times = []
+        for before, after in pairwise(self._segments):
+            reached = before.speed + before.acceleration * (after.output - before.output)
+            if reached != after.speed or (before.acceleration and not after.acceleration):
+                times.append(after.source)
+        return tuple(times)
+
+    def level_until(self, source: Fraction) -> Fraction | None:
+        """The source time up to which the speed at another one lasts: itself in a ramp, None if for ever."""
+        begun = sum(segment.source <= source for segment in self._segments)
+        if self._segments[begun - 1].acceleration:
+            return source
+        return self._segments[begun].source if begun < len(self._segments) else None
+
     def source_time(self, output: Fraction) -> Fraction:
         """Source time at an output time, in seconds."""
         segment = self._segment(s.output <= output for s in self._segments)

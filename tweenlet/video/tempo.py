@@ -1,6 +1,7 @@
 """Tempo: slow down or speed up sound without change of pitch, by FFmpeg's atempo.
 
 blocks of samples ── atempo, adjusted every STEP to stay in sync ──> more, or fewer
+                       └── new filters, in sync, where the speed jumps or a ramp ends
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from av.filter.context import FilterContext
 
 from tweenlet.video.retiming import TimeMap
 
+SHORTEST = Fraction(1, 2)
+"""Source time, in seconds, before filters that are out of step are replaced where the speed settles."""
 STEP = Fraction(1, 8)
 """Source time between changes of speed, in seconds: each makes atempo lose its position."""
 _PIECE = 1024
@@ -45,6 +48,7 @@ class Tempo:
         self._origin = self._end = Fraction(0)  # seconds of the output: of the first sample, of what is due
         self._changed = Fraction(0)  # second of the source
         self._emitted = 0
+        self._surplus = 0  # samples that earlier filters gave too many, to be left out
 
     def stretch(self, block: av.AudioFrame, time: Fraction) -> Iterator[av.AudioFrame]:
         """Stretch samples that begin at a source time; returns the samples ready so far."""
@@ -53,12 +57,20 @@ class Tempo:
         pieces = AudioFifo()
         block.pts = None
         pieces.write(block)
-        for piece in pieces.read_many(_PIECE, partial=True):
-            if self._map.steady is None and time - self._changed >= STEP:
+        while (piece := pieces.read(self._until_settling(time), partial=True)) is not None:
+            if self._level_until is not None and time >= max(self._level_until, self._changed + STEP):
                 self._adjust(time)
             time += Fraction(piece.samples, self._rate)
             self._end = self._map.output_time(time)
             yield from self._push(piece)
+            if self._settling and time >= self._settling[0]:
+                yield from self.finish()
+                self._begin(time)
+
+    def _until_settling(self, time: Fraction) -> int:
+        """The most samples to read at a time: a piece, or up to where the speed settles."""
+        left = [ceil((settled - time) * self._rate) for settled in self._settling[:1]]
+        return min(_PIECE, *left) if left else _PIECE
 
     def finish(self) -> Iterator[av.AudioFrame]:
         """Flush the remaining samples; others may follow."""
@@ -69,6 +81,7 @@ class Tempo:
                 block.pts = None
                 rest.write(block)
             self._graph = None
+            self._surplus = max(0, -missing)
             if missing > 0:
                 tail = rest.read(missing, partial=True)
                 if tail is not None:
@@ -76,6 +89,8 @@ class Tempo:
 
     def _begin(self, time: Fraction) -> None:
         self._origin, self._changed, self._emitted = self._map.output_time(time), time, 0
+        self._level_until = self._map.level_until(time)  # until then they stay in sync by themselves
+        self._settling = [settled for settled in self._map.settling if settled >= time + SHORTEST]
         share = self._speed(time) ** (1 / self._stages)
         graph = Graph()
         source = graph.add_abuffer(
@@ -133,4 +148,18 @@ class Tempo:
                 return
             assert isinstance(out, av.AudioFrame)
             self._emitted += out.samples
-            yield out
+            cut = min(self._surplus, out.samples)
+            self._surplus -= cut
+            if (rest := without_start(out, cut)) is not None:
+                yield rest
+
+
+def without_start(block: av.AudioFrame, samples: int) -> av.AudioFrame | None:
+    """A block without its first samples; None if no more are left."""
+    if not samples:
+        return block
+    block.pts = None
+    pieces = AudioFifo()
+    pieces.write(block)
+    pieces.read(samples)
+    return pieces.read()
