@@ -87,10 +87,10 @@ class TimeMap:
 
     def level_until(self, source: Fraction) -> Fraction | None:
         """The source time up to which the speed at another one lasts: itself in a ramp, None if for ever."""
-        begun = sum(segment.source <= source for segment in self._segments)
-        if self._segments[begun - 1].acceleration:
+        number = sum(segment.source <= source for segment in self._segments)
+        if self._segments[number - 1].acceleration:
             return source
-        return self._segments[begun].source if begun < len(self._segments) else None
+        return self._segments[number].source if number < len(self._segments) else None
 
     def source_time(self, output: Fraction) -> Fraction:
         """Source time at an output time, in seconds."""
