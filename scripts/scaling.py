@@ -37,7 +37,10 @@ from tweenlet.video import scene_detection
 from tweenlet.video.container import Clip
 from tweenlet.video.journal import SEGMENT
 
-SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
+SIZES = (
+    *((320, 180), (640, 360), (960, 540), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160)),
+    (7680, 4320),
+)
 FULL_HD = (1920, 1080)
 TAKEN_OVER = 8
 """Frames around the start of a segment that its worker reads beside those that it makes others between."""
