@@ -180,6 +180,14 @@ def coded(whole: Path, code: str) -> Path:
     return whole.with_name("coded.mkv")
 
 
+def test_tags_that_are_not_utf_8_are_read_as_old_programs_wrote_them(make_clip, tmp_path):
+    source = make_clip("old.mkv", metadata={"title": "Café"})
+    source.write_bytes(source.read_bytes().replace("Café".encode(), b"Caf\xe9!"))
+    assert copy(source, tmp_path / "new.mkv") == []
+    with av.open(str(tmp_path / "new.mkv")) as container:
+        assert container.metadata["title"] == "Café!"
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 def test_who_took_it_is_kept(make_clip, tmp_path, suffix):
     names = {"com.apple.quicktime.make": "Phone", "title": "Holiday"}

@@ -12,6 +12,7 @@ URL, https://... or file://....
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -133,6 +134,18 @@ class Clip:
 WHOLE = Clip()
 
 
+_OLD_TEXT = "tweenlet.windows-1252"
+
+
+def _decode_old_text(error: UnicodeError) -> tuple[str, int]:
+    """Decode what is not UTF-8 in tags as Windows-1252, as old programs wrote it."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+codecs.register_error(_OLD_TEXT, _decode_old_text)
+
+
 def is_url(name: str) -> bool:
     """Whether a name has the form scheme://... and is no file."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None and not Path(name).exists()
@@ -171,7 +184,7 @@ def open_container(location: Location, image_rate: Fraction | None = None) -> In
         if image_rate is not None and location.pipe is not None and location.pipe.holds_images():
             options["framerate"] = str(image_rate)
         source: Any = location.pipe or location.url
-        container: InputContainer = av.open(source, "r", options=options, metadata_errors="replace")
+        container: InputContainer = av.open(source, "r", options=options, metadata_errors=_OLD_TEXT)
     except (av.FFmpegError, OSError) as error:
         if isinstance(error, OSError | av.HTTPError) and not isinstance(error, av.ArgumentError):
             raise system_error(error, f"cannot read {location.name}") from None
