@@ -249,8 +249,9 @@ def _frame_count(
 
 def _check_frames(first: Frame, frames: Iterator[Frame], name: str, notices: Notices) -> Iterator[Frame]:
     for frame in chain([first], frames):
-        which = f"{name} at {float(frame.time):.2f} s"
-        _check_same_size(frame.picture, first.picture, which, "its first frame")
+        time = f"{float(frame.time):.2f}"
+        advice = f"; --from and --to (start, end) take the parts before and after {time} s by themselves"
+        _check_same_size(frame.picture, first.picture, f"{name} at {time} s", "its first frame", advice)
         _note_kind(frame.picture, notices)
         yield frame
 
@@ -268,9 +269,11 @@ def _is_transparent(picture: av.VideoFrame) -> bool:
     return can_be_transparent(picture) and bool(read_alpha(picture).min() < 1)
 
 
-def _check_same_size(picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str) -> None:
+def _check_same_size(
+    picture: av.VideoFrame, first: av.VideoFrame, name: str, first_name: str, advice: str = ""
+) -> None:
     if (picture.width, picture.height) != (first.width, first.height):
         raise ValueError(
             f"{name} is {picture.width}x{picture.height}, but {first_name} is {first.width}x{first.height}: "
-            "all frames must be of one size"
+            f"all frames must be of one size{advice}"
         )
