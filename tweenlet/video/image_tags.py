@@ -59,7 +59,11 @@ def open_header(path: Path) -> Iterator[Any]:
 
 
 def read_tags(path: Path) -> ImageTags:
-    """Read the tags of an image file; empty if it has none or Pillow cannot read it."""
+    """Read the tags of an image file; empty if it has none or Pillow cannot read it.
+
+    OSError if Pillow is not installed: a profile or a rotation would be lost without a word.
+    """
+    import_extra("PIL.Image")
     try:
         with open_header(path) as image:
             exif = image.getexif()

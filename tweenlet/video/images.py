@@ -39,6 +39,7 @@ def is_animated(path: Path) -> bool:
 
 
 def _has_several_pictures(path: Path, kind: str = "WEBP") -> bool:
+    import_extra("PIL.Image")  # without it nothing is known of an image
     try:
         with open_header(path) as image:
             return image.format == kind and bool(getattr(image, "is_animated", False))
