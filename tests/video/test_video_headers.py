@@ -147,6 +147,7 @@ def test_the_time_code_is_kept_at_the_new_rate(make_clip, tmp_path, code, rate, 
     [
         ("01:02:03:04", Fraction(25), Fraction(1), "01:02:04:04"),
         ("23:59:59:24", Fraction(25), Fraction(1, 25), "00:00:00:00"),
+        ("01:10:59;24", Fraction(25), Fraction(1, 25), "01:11:00:00"),
         ("00:00:59;29", Fraction(30000, 1001), Fraction(1, 30), "00:01:00;02"),
         ("00:09:59;29", Fraction(30000, 1001), Fraction(1, 30), "00:10:00;00"),
         ("00:10:59;29", Fraction(30000, 1001), Fraction(1, 30), "00:11:00;02"),

@@ -225,7 +225,7 @@ def _later(clock: str, frame: int, passed: int, rate: Fraction, drops: bool) -> 
     whole = round(rate)
     hours, minutes, seconds = map(int, clock.split(":"))
     minutes += 60 * hours
-    left_out = whole // 15 if drops else 0
+    left_out = whole // 15 if drops and whole in (30, 60) else 0
     number = (60 * minutes + seconds) * whole + frame - left_out * (minutes - minutes // 10) + passed
     tens, rest = divmod(number, 600 * whole - 9 * left_out)
     number += left_out * (9 * tens + max(0, rest - left_out) // (60 * whole - left_out))

@@ -30,8 +30,8 @@ from tweenlet.video.truncation import is_truncated, is_truncated_stream
 _PLAYLISTS = ("hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "sap", "lavfi", "image2", "ffmetadata")
 _HEAD = 4096  # first bytes of a pipe, which contain the header
 _IMAGES = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)  # first bytes of PNG, JPEG and WebP
-_LONGEST = 12
-"""Bytes by which an image is told."""
+_SIGNATURE = 12
+"""Bytes that tell whether a pipe begins with an image."""
 _SEEK_MARGIN = 2
 """Seconds before the start of a clip at which reading begins."""
 _NOT_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -49,7 +49,7 @@ class Pipe:
 
     def holds_images(self) -> bool:
         """Whether the pipe, of which nothing has been read yet, begins with an image."""
-        while len(self._peeked) < _LONGEST and (data := self._read(_HEAD)):
+        while len(self._peeked) < _SIGNATURE and (data := self._read(_HEAD)):
             self._peeked += data
         return _IMAGES.match(self._peeked) is not None
 
